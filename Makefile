@@ -1,0 +1,29 @@
+# Two commands do everything: `make repro` (the whole pipeline) and `make test` (the test suite).
+# Both fetch uv when it is missing and let it install the locked environment into .venv.
+
+UV := $(shell command -v uv 2>/dev/null)
+ifeq ($(UV),)
+UV := .uv/bin/uv
+endif
+PYTHON ?= python3
+
+.PHONY: repro test check clean
+
+repro: $(UV)
+	$(UV) run dvc repro
+
+test: $(UV)
+	$(UV) run pytest
+
+check: $(UV)
+	$(UV) run ruff check .
+	$(UV) run ruff format --check .
+	$(UV) run mypy
+
+# A private environment, because system Pythons refuse `pip install`; --target where they cannot make one.
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet uv \
+	|| $(PYTHON) -m pip install --quiet --target .uv uv
+
+clean:
+	rm -rf .scratch .pytest_cache .mypy_cache .ruff_cache dvc_plots

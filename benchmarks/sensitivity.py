@@ -1,0 +1,159 @@
+"""A sensitivity scan of VGG-11: ours in one pass, and a full pass with pruned weights per layer and sparsity.
+
+The plain way is what a course teaches: torch.nn.utils.prune on one layer, an evaluation, the weights put back. Both
+prune the same layers at the same sparsities and must count the same right answers.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+import torch
+from torch.nn.utils import prune
+
+from benchmarks.interleaved import print_line, print_machine, print_speedup, spread
+from deepcompress.data.batches import Batches, View
+from deepcompress.data.store import Arrays
+from deepcompress.measure import accuracy
+from deepcompress.models.spec import Model, VGGSpec
+from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.pruning.layers import GRANULARITY, in_scope
+from deepcompress.pruning.scoring import score
+from deepcompress.pruning.sensitivity import scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from deepcompress.pruning.layers import Method
+
+CRITERIA = {"unstructured": "l1", "structured": "l2_channel"}
+CLASSES = 100
+Counts = list[tuple[str, float, int]]
+
+
+def make_model(width: float, size: int) -> VGG:
+    """VGG-11 without batch norm, with weights as wide as keep the answers of layers alive."""
+    torch.manual_seed(0)
+    section = Model(
+        arch="vgg11", batch_norm=False, width=width, hidden=4096, dropout=0.5, image_size=size, weights=None
+    )
+    model = VGG(VGGSpec.from_model_section(section, CLASSES)).eval()
+    for name, layer in prunable_layers(model).items():
+        if name.startswith("classifier"):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    return model
+
+
+def make_batches(model: VGG, images: int, size: int, batch_size: int) -> Batches:
+    """Random images; their labels are what the dense model answers, so that pruning has something to lose."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
+    view = View(size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    unlabelled = Arrays(images=pixels, labels=np.zeros(images, dtype=np.int64))
+    answers, _ = accuracy.logits(model, Batches(unlabelled, view, batch_size=batch_size))
+    return Batches(Arrays(images=pixels, labels=answers.argmax(1).numpy()), view, batch_size=batch_size)
+
+
+def our_scan(model: VGG, batches: Batches, method: Method, sparsities: Sequence[float]) -> Counts:
+    """One pass over the images for all layers and sparsities."""
+    granularity = GRANULARITY[method]
+    scores = score(CRITERIA[method], in_scope(model, method, "all"), granularity)
+    rows = scan(model, batches, scores, sparsities, granularity=granularity)
+    return [(row["layer"], row["sparsity"], row["right"]) for row in rows]
+
+
+def plain_scan(
+    model: VGG, batches: Batches, method: Method, sparsities: Sequence[float], seconds_pruning: list[float]
+) -> Counts:
+    """A full pass for each layer and sparsity."""
+    counts, spent = [], 0.0
+    for name, layer in in_scope(model, method, "all").items():
+        originals = layer.weight.detach().clone(), layer.bias.detach().clone()
+        for sparsity in sparsities:
+            start = time.perf_counter()
+            _prune_(layer, method, sparsity)
+            spent += time.perf_counter() - start
+            logits, labels = accuracy.logits(model, batches)
+            counts.append((name, sparsity, int(accuracy.top_k_correct(logits, labels).sum())))
+            with torch.no_grad():
+                layer.weight.copy_(originals[0])
+                layer.bias.copy_(originals[1])
+    seconds_pruning.append(spent)
+    return counts
+
+
+def _prune_(layer: torch.nn.Module, method: Method, sparsity: float) -> None:
+    if method == "unstructured":
+        prune.l1_unstructured(layer, "weight", amount=round(sparsity * layer.weight.numel()))
+    else:
+        prune.ln_structured(layer, "weight", amount=round(sparsity * len(layer.weight)), n=2, dim=0)
+        with torch.no_grad():  # torch leaves the bias of a pruned filter
+            layer.bias.mul_(layer.weight.flatten(1).any(1))
+    prune.remove(layer, "weight")
+
+
+def interleave(
+    ways: dict[str, Callable[[], Counts]], repeats: int
+) -> tuple[dict[str, list[float]], list[Counts]]:
+    """Seconds and counts of each way, every second round in reverse order; warm-up is the caller's."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    found = []
+    for number in range(repeats):
+        for name in list(ways) if number % 2 == 0 else reversed(ways):
+            start = time.perf_counter()
+            found.append(ways[name]())
+            seconds[name].append(time.perf_counter() - start)
+    return seconds, found
+
+
+@click.command()
+@click.option("--images", default=32, show_default=True)
+@click.option("--batch-size", default=16, show_default=True)
+@click.option("--size", default=224, show_default=True, help="Side of the network's input, px.")
+@click.option("--width", default=1.0, show_default=True, help="Multiplies every layer's width.")
+@click.option("--method", "methods", multiple=True, default=list(CRITERIA), type=click.Choice(list(CRITERIA)))
+@click.option("--sparsities", default=10, show_default=True, help="0, 0.1 and so on; at most 10.")
+@click.option("--repeats", default=1, show_default=True, help="Rounds; one takes minutes.")
+def main(
+    images: int,
+    batch_size: int,
+    size: int,
+    width: float,
+    methods: tuple[Method, ...],
+    sparsities: int,
+    repeats: int,
+) -> None:
+    """Print how many times faster one pass is than one per layer and sparsity."""
+    torch.set_grad_enabled(False)
+    model = make_model(width, size)
+    batches = make_batches(model, images, size, batch_size)
+    grid = [tenth / 10 for tenth in range(sparsities)]
+    print_machine(repeats)
+    print(
+        f"VGG-11, width {width:g}, {size} px, {images} images in batches of {batch_size}; sparsities {grid}"
+    )
+    for method in methods:
+        _report(model, batches, method, grid, repeats)
+
+
+def _report(model: VGG, batches: Batches, method: Method, grid: Sequence[float], repeats: int) -> None:
+    pruning: list[float] = []
+    ways = {
+        f"{method}, ours": lambda: our_scan(model, batches, method, grid),
+        f"{method}, plain": lambda: plain_scan(model, batches, method, grid, pruning),
+    }
+    seconds, found = interleave(ways, repeats)
+    for name, values in seconds.items():
+        print_line(name, spread(values, " s"))
+    print_line("  of it making masks, plain", spread(pruning, " s"))
+    ours, plain = ways
+    print_speedup(seconds, ours=ours, plain=plain)
+    different = sum(one != other for counts in found[1:] for one, other in zip(found[0], counts, strict=True))
+    print_line("right answers", f"{len(found[0])} counts, {different or 'none'} of them different")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Random changes of training images, drawn per image and applied to whole uint8 batches.
+
+All draws come from a CPU generator, so that they are the same on every device. Images are changed at the side
+at which they are stored, before any resize: up to 49 times less work than at 224 px for images stored at 32.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from deepcompress.params import Section
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float, Int, UInt8
+    from torch import Tensor
+
+    Draws = dict[str, Tensor]
+    """One row per image for each change that is on, such as `flip`: bool (images,)."""
+
+GREY = (0.2989, 0.587, 0.114)  # the luma weights of torchvision and PIL (ITU-R 601)
+
+
+class Jitter(Section):
+    """Ranges of the colour changes, as in torchvision's `ColorJitter`; 0 turns one off.
+
+    A factor is uniform in [max(0, 1 - range), 1 + range]; the hue moves by a share of the colour circle
+    that is uniform in [-range, range].
+    """
+
+    brightness: Annotated[float, Field(ge=0)] = 0.0
+    contrast: Annotated[float, Field(ge=0)] = 0.0
+    saturation: Annotated[float, Field(ge=0)] = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+
+class Augment(Section):
+    """What happens to a training image: colours first, then a shifted crop, then a mirror image.
+
+    flip: mirror left and right with probability 1/2.
+    crop_padding: shift by up to this many stored pixels each way; black comes in from outside.
+    jitter: random colours, or null.
+    """
+
+    flip: bool = False
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+    jitter: Jitter | None = None
+
+    def draw(self, images: int, generator: torch.Generator) -> Draws:
+        """Random parameters for so many images.
+
+        Args:
+            images: How many images; each gets its own row.
+            generator: A CPU generator; it moves on.
+        """
+        import torch
+
+        draws = {}
+        if self.flip:
+            draws["flip"] = torch.rand(images, generator=generator) < 0.5
+        if self.crop_padding:
+            draws["corner"] = torch.randint(0, 2 * self.crop_padding + 1, (images, 2), generator=generator)
+        for name, width in (self.jitter or Jitter()).model_dump().items():
+            if width:
+                low = -width if name == "hue" else max(0.0, 1 - width)
+                high = width if name == "hue" else 1 + width
+                draws[name] = low + (high - low) * torch.rand(images, generator=generator)
+        return draws
+
+    def apply(
+        self, images: UInt8[Tensor, "batch height width 3"], draws: Draws
+    ) -> UInt8[Tensor, "batch height width 3"]:
+        """The images, changed by their rows of `draws` (on the same device)."""
+        if draws.keys() & Jitter.model_fields.keys():
+            images = _recolour(images, draws)
+        if draws.keys() & {"flip", "corner"}:
+            images = _move(images, draws, self.crop_padding)
+        return images
+
+
+def _move(images: UInt8[Tensor, "batch height width 3"], draws: Draws, padding: int) -> Tensor:
+    """Crop and mirror in one gather of whole pixels."""
+    import torch
+
+    batch, height, width, _ = images.shape
+    rows = torch.arange(height, device=images.device).expand(batch, -1)
+    columns = torch.arange(width, device=images.device).expand(batch, -1)
+    if "flip" in draws:
+        columns = torch.where(draws["flip"][:, None], width - 1 - columns, columns)
+    if "corner" in draws:
+        rows, columns = rows + draws["corner"][:, :1], columns + draws["corner"][:, 1:]
+        images = torch.nn.functional.pad(images, (0, 0, padding, padding, padding, padding))
+    pixels = _flat_index(rows, columns, images.shape[1], images.shape[2])
+    return images.reshape(-1, 3).index_select(0, pixels).view(batch, height, width, 3)
+
+
+def _flat_index(
+    rows: Int[Tensor, "batch height"], columns: Int[Tensor, "batch width"], height: int, width: int
+) -> Int[Tensor, " pixels"]:
+    import torch
+
+    first = torch.arange(len(rows), device=rows.device)[:, None] * (height * width)
+    return ((first + rows * width)[:, :, None] + columns[:, None, :]).reshape(-1)
+
+
+def _recolour(images: UInt8[Tensor, "batch height width 3"], draws: Draws) -> Tensor:
+    """Brightness, contrast, saturation, hue, in this order for every image, and rounded to uint8 once.
+
+    torchvision's `ColorJitter` draws the order too and rounds after each step. With a fixed order an image's
+    result depends on its own four factors alone.
+
+    Source: torchvision.transforms.v2.functional, adjust_brightness and its neighbours, on float images.
+    """
+    colours = images.permute(3, 0, 1, 2).float().div_(255)
+    factors = {name: value.to(colours)[:, None, None] for name, value in draws.items()}
+    if "brightness" in draws:
+        colours = (colours * factors["brightness"]).clamp_(0, 1)
+    if "contrast" in draws:
+        colours = _blend(colours, _grey(colours).mean(dim=(1, 2), keepdim=True), factors["contrast"])
+    if "saturation" in draws:
+        colours = _blend(colours, _grey(colours), factors["saturation"])
+    if "hue" in draws:
+        colours = _turn_hue(colours, factors["hue"])
+    return colours.mul_(255).round_().to(images.dtype).permute(1, 2, 3, 0)
+
+
+def _grey(colours: Float[Tensor, "3 batch height width"]) -> Float[Tensor, "batch height width"]:
+    red, green, blue = colours
+    return GREY[0] * red + GREY[1] * green + GREY[2] * blue
+
+
+def _blend(colours: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    return (other + (colours - other) * factor).clamp_(0, 1)
+
+
+def _turn_hue(
+    colours: Float[Tensor, "3 batch height width"], shift: Float[Tensor, "batch 1 1"]
+) -> Float[Tensor, "3 batch height width"]:
+    """Turn the hue in HSV space, keeping value and saturation.
+
+    Source: hue as in torchvision's `_rgb_to_hsv`; back by f(n) = V - V S max(0, min(k, 4 - k, 1)) with
+    k = (n + 6 H) mod 6 and n = 5, 3, 1 for red, green, blue, https://en.wikipedia.org/wiki/HSL_and_HSV.
+    """
+    import torch
+
+    red, green, blue = colours
+    value = colours.amax(0)
+    chroma = value - colours.amin(0)
+    divisor = torch.where(chroma == 0, 1.0, chroma)
+    sextant = torch.where(
+        value == red,
+        (green - blue) / divisor,
+        torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    turned = sextant + 6 * shift
+    parts = [(turned + n).remainder_(6) for n in (5.0, 3.0, 1.0)]
+    return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1) for k in parts])

@@ -1,0 +1,204 @@
+"""Stored uint8 images to the network's input, a whole batch at a time, without worker processes.
+
+Pixels stay uint8 until the last step: gather, augment, resize with torch's vectorised uint8 kernel, then one
+multiply-add into memory that is used again. Fresh pages for each batch cost several times the arithmetic.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from deepcompress.runtime import derived_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import Float, Int, UInt8
+    from torch import Tensor
+
+    from deepcompress.data.augment import Augment
+    from deepcompress.data.store import Arrays
+
+KEPT_BUFFERS = 4
+DEVICE_SHARE = 0.5  # of the free memory of a GPU that images may take
+UPLOAD_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class View:
+    """How stored pixels become network input.
+
+    Attributes:
+        size: Side of the square input, in pixels.
+        mean: Per channel, of values in 0..1.
+        std: Per channel, of values in 0..1; positive.
+    """
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images as the network takes them.
+
+    Attributes:
+        images: Normalised, in channels_last memory.
+        labels: Class of each image.
+        indices: Row of each image in the arrays.
+    """
+
+    images: Float[Tensor, "batch 3 size size"]
+    labels: Int[Tensor, " batch"]
+    indices: Int[Tensor, " batch"]
+
+
+class Batches:
+    """Batches of stored images on a device: in order, or with a seed shuffled and perhaps augmented.
+
+    An epoch depends on (seed, number) alone, on any device, so that a resumed run sees what an
+    uninterrupted one sees.
+
+    Args:
+        arrays: Images and labels; memory-mapped ones are read as they are needed.
+        view: Size and normalisation of the network's input.
+        batch_size: Images per batch; the last batch of an epoch may be shorter.
+        device: Where batches are made. A GPU keeps all images if they fit in half of its free memory.
+        seed: None for the stored order, as evaluation wants it.
+        augment: What to change at random; needs a seed.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        view: View,
+        *,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        seed: int | None = None,
+        augment: Augment | None = None,
+    ) -> None:
+        if augment is not None and seed is None:
+            raise ValueError("augment needs a seed")
+        self.arrays, self.view, self.batch_size = arrays, view, batch_size
+        self.seed, self.augment = seed, augment
+        self.device = torch.device(device)
+        self.size = len(arrays.labels)
+        self._images = _place(np.asarray(arrays.images), self.device)
+        self._labels = torch.tensor(np.asarray(arrays.labels), device=self.device)
+        std, mean = torch.tensor(view.std), torch.tensor(view.mean)
+        self._scale = (1 / (255 * std)).repeat(view.size).to(self.device)
+        self._shift = (-mean / std).repeat(view.size).to(self.device)
+        self._memory = _Memory((min(batch_size, self.size), view.size, view.size * 3), self.device)
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return -(-self.size // self.batch_size)
+
+    def epoch(self, number: int = 0) -> Iterator[Batch]:
+        """All images once."""
+        order = self._order(number)
+        on_device = order.to(self.device)
+        draws = {name: rows.to(self.device) for name, rows in self._draws(number).items()}
+        for start in range(0, self.size, self.batch_size):
+            part = slice(start, start + self.batch_size)
+            images = self._gather(order[part], on_device[part])
+            if self.augment is not None:
+                images = self.augment.apply(images, {name: rows[part] for name, rows in draws.items()})
+            yield Batch(self._prepare(images), self._labels[on_device[part]], on_device[part])
+
+    def _order(self, number: int) -> Int[Tensor, " images"]:
+        if self.seed is None:
+            return torch.arange(self.size)
+        return torch.randperm(self.size, generator=_generator(self.seed, "order", number))
+
+    def _draws(self, number: int) -> dict[str, Tensor]:
+        if self.augment is None or self.seed is None:
+            return {}
+        return self.augment.draw(self.size, _generator(self.seed, "augment", number))
+
+    def _gather(self, rows: Int[Tensor, " batch"], on_device: Int[Tensor, " batch"]) -> Tensor:
+        if isinstance(self._images, np.ndarray):
+            return torch.from_numpy(self._images.take(rows.numpy(), axis=0)).to(self.device)
+        return self._images.index_select(0, on_device)
+
+    def _prepare(self, images: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 size size"]:
+        """Resize and normalise; the result's memory is taken up again once nobody holds it."""
+        size = self.view.size
+        pixels = resize(images, size).reshape(len(images), size, size * 3)
+        out = self._memory.take(len(images)).copy_(pixels)
+        torch.addcmul(self._shift, out, self._scale, out=out)
+        return out.view(-1, size, size, 3).permute(0, 3, 1, 2)
+
+
+def resize(images: UInt8[Tensor, "batch height width 3"], size: int) -> Tensor:
+    """Bilinear with antialias, in grey levels: uint8 on the CPU, rounded floats on other devices.
+
+    Equal within one grey level to torchvision's `resize` of the same uint8 tensor.
+    """
+    if tuple(images.shape[1:3]) == (size, size):
+        return images
+    channels_first = images.permute(0, 3, 1, 2)
+    if images.device.type == "cpu":
+        resized = F.interpolate(channels_first, size=(size, size), mode="bilinear", antialias=True)
+    else:  # only the CPU has a uint8 kernel
+        resized = _resize_float(channels_first, size)
+    return resized.permute(0, 2, 3, 1)
+
+
+def _resize_float(images: UInt8[Tensor, "batch 3 height width"], size: int) -> Tensor:
+    return F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True).round_()
+
+
+def _generator(seed: int, purpose: str, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derived_seed(seed, purpose, number))
+
+
+def _place(images: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
+    """The images on an accelerator if they fit; else as they are, to be gathered on the host."""
+    if device.type == "cpu":
+        return images
+    if device.type == "cuda" and images.nbytes > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return images
+    return _upload(images, device)
+
+
+def _upload(images: np.ndarray, device: torch.device) -> Tensor:
+    """Copy piece by piece, so that memory-mapped images are never all in the host's memory."""
+    placed = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    step = max(1, UPLOAD_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), step):
+        placed[start : start + step] = torch.tensor(images[start : start + step])
+    return placed
+
+
+class _Memory:
+    """Float buffers for batches on the CPU; one is lent again only when no tensor shares it any more.
+
+    A tensor made by `from_numpy` holds its array as long as its storage lives, whoever shares that storage,
+    so a weak reference to the array tells when the buffer is free. Other devices pool memory themselves.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], device: torch.device) -> None:
+        self._shape, self._device = shape, device
+        self._buffers: list[np.ndarray] = []
+        self._loans: list[weakref.ref[np.ndarray]] = []
+
+    def take(self, batch: int) -> Float[Tensor, "batch height row"]:
+        free = [slot for slot, loan in enumerate(self._loans) if loan() is None]
+        if not free and (self._device.type != "cpu" or len(self._buffers) == KEPT_BUFFERS):
+            return torch.empty((batch, *self._shape[1:]), device=self._device)
+        if not free:
+            free = [len(self._buffers)]
+            self._buffers.append(torch.empty(self._shape).numpy())
+            self._loans.append(weakref.ref(self._buffers[-1]))
+        lent = self._buffers[free[0]][:batch]
+        self._loans[free[0]] = weakref.ref(lent)
+        return torch.from_numpy(lent)

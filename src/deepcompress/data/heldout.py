@@ -1,0 +1,33 @@
+"""The one door to the test images: only what reports a final number may import this.
+
+Choices (early stopping, sensitivity, allocation) use the validation images of data/store.py, so that the test
+images tell how good the choice was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deepcompress.data.store import Arrays, Meta, open_arrays, read_meta
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The test images and what is known of the data."""
+
+    arrays: Arrays
+    meta: Meta
+
+
+def open_heldout(folder: Path) -> HeldOut:
+    """Test images, memory-mapped read-only.
+
+    Raises:
+        UserError: If a file is missing or damaged, naming it.
+    """
+    meta = read_meta(folder)
+    return HeldOut(arrays=open_arrays(folder, meta, prefix=""), meta=meta)

@@ -1,0 +1,39 @@
+"""A user's mistake ends in one line and exit code 2, never in a traceback."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import NoReturn, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EXIT_CODE = 2
+
+
+class UserError(Exception):
+    """Something that the user can mend; the message names the key, file or address and what is allowed."""
+
+
+def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a command so that a `UserError`, or a failing disk, prints one line and exits with code 2."""
+
+    @functools.wraps(main)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return main(*args, **kwargs)
+        except UserError as error:
+            _stop(str(error))
+        except OSError as error:
+            if error.errno is None:
+                raise
+            _stop(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}")
+
+    return guarded
+
+
+def _stop(message: str) -> NoReturn:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(EXIT_CODE)

@@ -1,0 +1,106 @@
+"""How right a classifier's answers are: its logits on a data set, and the numbers that follow from them.
+
+One pass gives the logits; every other function here is arithmetic on them, so a new number needs no new pass.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor, nn
+
+    from deepcompress.data.batches import Batches
+
+
+def logits(
+    model: nn.Module, batches: Batches
+) -> tuple[Float[Tensor, "images classes"], Int[Tensor, " images"]]:
+    """The model's answers to every image, in one pass in evaluation mode.
+
+    Args:
+        model: Lies on the device of the batches. Each of its modules is put back into the mode that it had.
+        batches: In any order: rows of the result lie as in the arrays.
+
+    Returns:
+        Logits as float32 and labels, both on the CPU and free to take part in autograd.
+    """
+    answers, labels, rows = [], [], []
+    with evaluating(model), torch.no_grad():
+        for batch in batches.epoch(0):
+            answers.append(model(batch.images).float())
+            labels.append(batch.labels)
+            rows.append(batch.indices)
+    if not answers:
+        raise ValueError("there are no images to measure a model on")
+    order = torch.cat(rows).cpu().argsort()
+    return torch.cat(answers).cpu()[order], torch.cat(labels).cpu()[order]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode inside, and back in its own mode after, be it a mixture."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def top_k_correct(
+    logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"], k: int = 1
+) -> Bool[Tensor, " images"]:
+    """Whether the right class is among the k highest logits, image by image.
+
+    Of equal logits the lower class index ranks higher, on every device; a row that holds a NaN is wrong. So a
+    network that answers the same for every class scores chance, and a diverged one scores nothing.
+    """
+    own = logits.gather(1, labels[:, None])
+    lower_index = torch.arange(logits.shape[1], device=logits.device)[None] < labels[:, None]
+    rank = ((logits > own) | ((logits == own) & lower_index)).sum(1)
+    return (rank < k) & ~logits.isnan().any(1)
+
+
+def cross_entropy(logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"]) -> float:
+    """Mean negative log-likelihood of the right class [nats]."""
+    return F.cross_entropy(logits.double(), labels).item()
+
+
+def per_class_accuracy(
+    right: Bool[Tensor, " images"], labels: Int[Tensor, " images"], classes: int
+) -> Float[Tensor, " classes"]:
+    """Share of right answers among the images of each class, 0 to 1; NaN for a class without images."""
+    counts = torch.bincount(labels, minlength=classes)
+    return torch.bincount(labels[right], minlength=classes).double() / counts
+
+
+def expected_calibration_error(
+    logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"], bins: int = 15
+) -> float:
+    """Mean distance of confidence from accuracy, over bins of equal width in confidence, weighted by images.
+
+    Args:
+        logits: Before softmax; confidence is the highest probability.
+        labels: Right class of each row.
+        bins: Number of intervals ((m-1)/bins, m/bins]; 15 as in the source's experiments.
+
+    Returns:
+        0 (calibrated) to 1; NaN when a logit is NaN.
+
+    Source: Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599, equation 3.
+    """
+    confidence = logits.double().softmax(1).amax(1)
+    if confidence.isnan().any():
+        return float("nan")
+    interval = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gap = top_k_correct(logits, labels, 1).double() - confidence
+    return (torch.bincount(interval, gap, minlength=bins).abs().sum() / len(labels)).item()

@@ -1,0 +1,198 @@
+"""Save and load a model as data: one safetensors file whose header says what the tensors are.
+
+The header holds a single metadata key, because safetensors writes several in an order that changes between
+runs. Nothing is unpickled, and a loaded file is refused unless its description and its tensors agree.
+Source: https://github.com/huggingface/safetensors#format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors_torch
+
+from deepcompress import files, registry
+from deepcompress.data.batches import View
+from deepcompress.errors import UserError
+from deepcompress.models.description import FORMAT_VERSION, Description, from_metadata
+from deepcompress.models.vgg import VGG
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ENCODINGS = "models.encodings"
+PART_SEPARATOR = "::"
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A tensor as it lies in the file: the encoding's name and the parts that it decodes."""
+
+    encoding: str
+    parts: dict[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A loaded file.
+
+    Attributes:
+        model: On the CPU, in eval mode, every encoded tensor decoded.
+        view: How images become its input.
+        classes: Names, in the order of the logits.
+        provenance: As it was saved; see `provenance`.
+        description: The whole description as plain JSON values.
+    """
+
+    model: VGG
+    view: View
+    classes: tuple[str, ...]
+    provenance: dict[str, Any]
+    description: dict[str, Any]
+
+
+def provenance(stage: str, *, seed: int, params: dict[str, Any]) -> dict[str, Any]:
+    """Where a model comes from; without time, host and path, so that a repeated run gives the same bytes."""
+    versions = {package: importlib.metadata.version(package) for package in ("deepcompress", "torch")}
+    return {"stage": stage, "seed": seed, "params": params, "versions": versions}
+
+
+def save(
+    path: str | Path,
+    model: VGG,
+    *,
+    view: View,
+    classes: tuple[str, ...],
+    provenance: dict[str, Any],
+    encodings: Mapping[str, str | Encoded] | None = None,
+) -> None:
+    """Write a model, whole or not at all; the same model gives the same bytes on any device.
+
+    Args:
+        path: The file, by custom `<model id>.safetensors`.
+        model: Its parameters are float32, in any memory layout.
+        view: How images become its input.
+        classes: Names, in the order of the logits.
+        provenance: JSON values; see `provenance`.
+        encodings: Tensor name -> a file in models/encodings/, or parts that such a file decodes. Tensors not
+            named are stored as they are.
+
+    Raises:
+        UserError: If a tensor is not finite, as after a training that diverged.
+        ValueError: If the arguments disagree, or an encoding does not give back an equal tensor.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: tensor {name} holds NaN or infinity; did training diverge?")
+    encoded = {name: _encoded(name, state, wanted) for name, wanted in (encodings or {}).items()}
+    names = {name: parts.encoding for name, parts in encoded.items()}
+    description = _described(model, view, tuple(classes), names, provenance)
+    stored = {name: tensor for name, tensor in state.items() if name not in encoded}
+    for name, parts in encoded.items():
+        stored |= {name + PART_SEPARATOR + part: tensor.contiguous() for part, tensor in parts.parts.items()}
+    files.write_bytes(path, safetensors_torch.save(stored, metadata=description.to_metadata()))
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a model that `save` wrote. Draws no random numbers.
+
+    Raises:
+        UserError: If the file is missing, truncated or no such checkpoint, or if its description and its
+            tensors disagree; the message names the file and the tensor.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            description = from_metadata(path, stored.metadata())
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error})") from None
+    try:
+        model = _model(description, tensors)
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from None
+    view = View(size=description.image_size, mean=description.mean, std=description.std)
+    return Checkpoint(model, view, description.classes, description.provenance, description.to_dict())
+
+
+def _described(
+    model: VGG, view: View, classes: tuple[str, ...], encodings: dict[str, str], provenance: dict[str, Any]
+) -> Description:
+    description = Description.model_validate(
+        {
+            "format_version": FORMAT_VERSION,
+            "family": "vgg",
+            "spec": model.spec.to_dict(),
+            "classes": classes,
+            "image_size": view.size,
+            "mean": view.mean,
+            "std": view.std,
+            "encodings": encodings,
+            "provenance": provenance,
+        }
+    )
+    try:
+        description.vgg_spec()
+    except UserError as error:
+        raise ValueError(f"a checkpoint's parts disagree: {error}") from None
+    return description
+
+
+def _encoded(name: str, state: dict[str, Tensor], wanted: str | Encoded) -> Encoded:
+    if name not in state:
+        raise ValueError(f"encodings name a tensor {name}, which the model does not have")
+    if isinstance(wanted, str):
+        wanted = Encoded(wanted, registry.find(ENCODINGS, wanted).encode(state[name]))
+    if not torch.equal(_decoded(name, wanted, state[name]), state[name]):
+        raise ValueError(f"encoding {wanted.encoding} does not give back the values of tensor {name}")
+    return wanted
+
+
+def _decoded(name: str, encoded: Encoded, like: Tensor) -> Tensor:
+    try:
+        return registry.find(ENCODINGS, encoded.encoding).decode(encoded.parts, like.shape, like.dtype)
+    except (UserError, ValueError) as error:
+        raise ValueError(f"tensor {name}: {error}") from None
+
+
+def _model(description: Description, tensors: dict[str, Tensor]) -> VGG:
+    with torch.device("meta"):
+        model = VGG(description.vgg_spec())
+    expected = model.state_dict()
+    for name in description.encodings:
+        if name not in expected:
+            raise UserError(f"the description encodes a tensor {name}, which the model does not have")
+    state = {name: _take(name, like, tensors, description.encodings) for name, like in expected.items()}
+    if tensors:
+        raise UserError(f"tensor {min(tensors)} is not part of the model that the description names")
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def _take(name: str, like: Tensor, tensors: dict[str, Tensor], encodings: dict[str, str]) -> Tensor:
+    """Remove one tensor of the model from `tensors`, its parts decoded, and check it against `like`."""
+    if name in encodings:
+        prefix = name + PART_SEPARATOR
+        parts = {key.removeprefix(prefix): tensors.pop(key) for key in [*tensors] if key.startswith(prefix)}
+        tensor = _decoded(name, Encoded(encodings[name], parts), like)
+    elif name in tensors:
+        tensor = tensors.pop(name)
+    else:
+        raise UserError(f"tensor {name} is missing")
+    if tensor.shape != like.shape or tensor.dtype != like.dtype:
+        raise UserError(f"tensor {name} must be {_kind(like)}, got {_kind(tensor)}")
+    if not torch.isfinite(tensor).all():
+        raise UserError(f"tensor {name} holds NaN or infinity")
+    return tensor.clone()  # what safetensors gives is a view of the file
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

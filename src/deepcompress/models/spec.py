@@ -1,0 +1,148 @@
+"""Say which VGG is meant: the `model` section of params.yaml, and the exact widths that a checkpoint records.
+
+Free of torch, so that planning and reporting can read it. A pruned network is a VGGSpec of smaller widths.
+Source: Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556, table 1 (columns A, B, D and E).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any, Literal
+
+from pydantic import Field
+
+from deepcompress.errors import UserError
+from deepcompress.params import Section
+
+BLOCKS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "vgg11": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
+    "vgg13": ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512)),
+    "vgg16": ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)),
+    "vgg19": ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4),
+}
+"""Convolution widths per architecture; a 2x2 max-pooling ends every block."""
+
+SHRINK = 32
+"""Five poolings halve the side of the image five times."""
+
+MAX_WIDTH = 1_000_000
+MAX_IMAGE_SIZE = 4096
+"""Bounds that keep a damaged description from asking for more elements than an int64 counts."""
+
+
+class Model(Section):
+    """The `model` section.
+
+    `width` multiplies every width: those of the convolutions and `hidden`, the two hidden linear layers'.
+    """
+
+    arch: Literal["vgg11", "vgg13", "vgg16", "vgg19"]
+    batch_norm: bool
+    width: float = Field(gt=0, le=4)
+    hidden: int = Field(ge=1, le=65536)
+    dropout: float = Field(ge=0, lt=1)
+    image_size: int = Field(ge=SHRINK, le=1024)
+    weights: str | None = Field(default=None, min_length=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class VGGSpec:
+    """Every number needed to build one VGG.
+
+    Attributes:
+        arch: A key of BLOCKS; it says after which convolutions the map is pooled.
+        batch_norm: Whether a batch norm follows each convolution.
+        features: Width of each convolution, in order.
+        hidden: Widths of the two hidden linear layers.
+        classes: Number of logits.
+        image_size: Side of the square input, px.
+        dropout: Probability behind each hidden layer.
+
+    Raises:
+        UserError: If a value is of the wrong type or out of range; it names the field.
+    """
+
+    arch: str
+    batch_norm: bool
+    features: tuple[int, ...]
+    hidden: tuple[int, ...]
+    classes: int
+    image_size: int
+    dropout: float
+
+    def __post_init__(self) -> None:
+        if self.arch not in BLOCKS:
+            raise UserError(f"arch must be one of {', '.join(BLOCKS)}, got {self.arch!r}")
+        if not isinstance(self.batch_norm, bool):
+            raise UserError(f"batch_norm must be true or false, got {self.batch_norm!r}")
+        _check_widths("features", self.features, sum(map(len, BLOCKS[self.arch])))
+        _check_widths("hidden", self.hidden, 2)
+        _check_whole("classes", self.classes, 1, MAX_WIDTH)
+        _check_whole("image_size", self.image_size, SHRINK, MAX_IMAGE_SIZE)
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
+            raise UserError(f"dropout must be a number in [0, 1), got {self.dropout!r}")
+
+    @property
+    def grid(self) -> int:
+        """Side of the pooled feature map: 7 at 224 px, 1 at 32 px."""
+        return self.image_size // SHRINK
+
+    @property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """The convolution widths, grouped by the pooling that follows them."""
+        widths = iter(self.features)
+        return tuple(tuple(itertools.islice(widths, len(block))) for block in BLOCKS[self.arch])
+
+    @classmethod
+    def from_model_section(cls, model: Model, classes: int) -> VGGSpec:
+        """The network that the `model` section of params.yaml asks for, unpruned."""
+        return cls(
+            arch=model.arch,
+            batch_norm=model.batch_norm,
+            features=tuple(_scaled(model.width, width) for block in BLOCKS[model.arch] for width in block),
+            hidden=(_scaled(model.width, model.hidden),) * 2,
+            classes=classes,
+            image_size=model.image_size,
+            dropout=float(model.dropout),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, one per field."""
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> VGGSpec:
+        """The inverse of to_dict.
+
+        Raises:
+            UserError: If `values` is no mapping, lacks a field, has one too many, or holds a bad value.
+        """
+        fields = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(values, dict):
+            raise UserError(f"spec must be a mapping, got {type(values).__name__}")
+        if set(values) != set(fields):
+            raise UserError(f"spec must have the keys {', '.join(fields)}; got {', '.join(map(str, values))}")
+        arguments: dict[str, Any] = {name: _tupled(value) for name, value in values.items()}
+        return cls(**arguments)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _scaled(factor: float, width: int) -> int:
+    return max(1, round(factor * width))
+
+
+def _check_widths(name: str, widths: Any, count: int) -> None:
+    if not isinstance(widths, tuple) or len(widths) != count:
+        raise UserError(f"{name} must be {count} widths, got {widths!r}")
+    for width in widths:
+        _check_whole(name, width, 1, MAX_WIDTH)
+
+
+def _check_whole(name: str, value: Any, lowest: int, highest: int) -> None:
+    if type(value) is not int or not lowest <= value <= highest:
+        raise UserError(f"{name} must be a whole number in {lowest}..{highest}, got {value!r}")

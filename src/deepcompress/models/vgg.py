@@ -1,0 +1,96 @@
+"""Build VGG-11, 13, 16 or 19 from lists of widths, with torchvision's layer names.
+
+Plain torch, because importing torchvision costs more than the rest of a stage's start-up; a test holds it
+equal to torchvision's. A structurally pruned network is this same class with smaller widths.
+Source: Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556; layer names as in
+torchvision.models.vgg, of whose initialisation we change one thing: see VGG.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from deepcompress.models.spec import VGGSpec
+
+
+class VGG(nn.Module):
+    """Five blocks of 3x3 convolutions, then three linear layers.
+
+    The map is flattened channel by channel: with g = spec.grid, channel c feeds the columns c*g*g up to
+    (c+1)*g*g - 1 of `classifier.0`. ReLUs are not in place, so that an output seen by a hook stays what the
+    layer gave.
+
+    Initialisation is torchvision's (convolutions Kaiming normal by fan out, the last layer normal with a
+    standard deviation of 0.01), except that the two hidden linear layers are Kaiming normal by fan in:
+    torchvision's 0.01 suits 25,088 inputs and starves narrow networks. At width 0.25 and 32 px (20 classes of
+    CIFAR-100, 3505 images, 6 epochs of AdamW, 1000 validation images, two seeds) top-1 rises from 37 and 37 %
+    to 50 and 51 % with batch norm, and from 15 and 16 % to 38 and 30 % without.
+
+    Args:
+        spec: The widths and sizes; weights are drawn from torch's global generator.
+    """
+
+    def __init__(self, spec: VGGSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.features = nn.Sequential(*_feature_layers(spec))
+        self.avgpool = nn.AdaptiveAvgPool2d((spec.grid, spec.grid))
+        self.classifier = nn.Sequential(*_classifier_layers(spec))
+        _initialise_(self)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+        maps = self.features(images)
+        height, width = maps.shape[-2:]
+        if min(height, width) < self.spec.grid:
+            raise ValueError(f"images must have {self.spec.image_size} px or more, got {images.shape[-1]}")
+        # Pooling a map of the right size is the identity, but its backward pass is not deterministic on CUDA.
+        if (height, width) != (self.spec.grid, self.spec.grid):
+            maps = self.avgpool(maps)
+        return self.classifier(torch.flatten(maps, 1))
+
+
+def prunable_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """All convolutions and linear layers by name, in forward order."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+
+
+def _feature_layers(spec: VGGSpec) -> Iterator[nn.Module]:
+    channels = 3
+    for block in spec.blocks:
+        for width in block:
+            yield nn.Conv2d(channels, width, kernel_size=3, padding=1)
+            if spec.batch_norm:
+                yield nn.BatchNorm2d(width)
+            yield nn.ReLU()
+            channels = width
+        yield nn.MaxPool2d(kernel_size=2, stride=2)
+
+
+def _classifier_layers(spec: VGGSpec) -> Iterator[nn.Module]:
+    inputs = spec.features[-1] * spec.grid**2
+    for width in spec.hidden:
+        yield nn.Linear(inputs, width)
+        yield nn.ReLU()
+        yield nn.Dropout(spec.dropout)
+        inputs = width
+    yield nn.Linear(inputs, spec.classes)
+
+
+def _initialise_(model: VGG) -> None:
+    *hidden, last = prunable_layers(model).values()
+    for layer in hidden:
+        mode: Literal["fan_in", "fan_out"] = "fan_out" if isinstance(layer, nn.Conv2d) else "fan_in"
+        nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+    nn.init.normal_(last.weight, 0, 0.01)
+    for layer in (*hidden, last):
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

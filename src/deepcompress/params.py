@@ -1,0 +1,154 @@
+"""params.yaml, section by section, as typed, frozen and strict values whose errors name the key.
+
+Each section's schema lives beside the code that uses it, so that a new key makes only its own stages stale.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pydantic
+import yaml
+
+from deepcompress import registry
+from deepcompress.errors import UserError
+
+PARAMS_FILE = "params.yaml"
+S = TypeVar("S", bound="Section")
+
+
+class Section(pydantic.BaseModel):
+    """Base of every section: unknown keys are refused, values are not converted, instances do not change."""
+
+    model_config = pydantic.ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class PluginSection(Section):
+    """A section that also holds one block per plug-in, named and checked by the plug-in's own file."""
+
+    model_config = pydantic.ConfigDict(frozen=True, strict=True, extra="allow")
+    plugins: ClassVar[str]
+
+    def options(self, name: str) -> Any:
+        """The block of plug-in `name` as that file's `Options`; its defaults where params.yaml has none."""
+        block = (self.model_extra or {}).get(name, {})
+        return validate(registry.find(self.plugins, name).Options, block, name)
+
+
+def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
+    """The whole file as plain values.
+
+    Raises:
+        UserError: If the file is missing, is no YAML, or holds no mapping.
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({error})") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: must hold 'key: value' lines, got {type(document).__name__}")
+    return document
+
+
+def value(key: str, path: str | Path = PARAMS_FILE) -> Any:
+    """The raw value at a dotted key, such as `prune.sparsity`.
+
+    Raises:
+        UserError: If the key is missing.
+    """
+    found: Any = read(path)
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            raise UserError(f"{path}: {key} is missing")
+        found = found[part]
+    return found
+
+
+def seed(path: str | Path = PARAMS_FILE) -> int:
+    """The one seed of the pipeline, a whole number of at least 0."""
+    found = value("seed", path)
+    if type(found) is not int or found < 0:
+        raise UserError(f"{path}: seed must be a whole number of at least 0, got {found!r}")
+    return found
+
+
+def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE) -> S:
+    """The block at a dotted key as an instance of its schema.
+
+    Raises:
+        UserError: If a key is missing, unknown, mistyped or out of range.
+    """
+    return validate(schema, value(key, path), key, path)
+
+
+def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FILE) -> S:
+    """Check a plain mapping against a schema; `key` is its place in the file, for the message."""
+    try:
+        checked = schema.model_validate_json(json.dumps(block, default=str))
+    except pydantic.ValidationError as error:
+        raise UserError(f"{path}: {_explain(error, schema, key)}") from None
+    if isinstance(checked, PluginSection):
+        for name, options in (checked.model_extra or {}).items():
+            known = registry.names(checked.plugins)
+            if name not in known:
+                allowed = [*type(checked).model_fields, *known]
+                raise UserError(f"{path}: {_unknown(f'{key}.{name}', allowed)}")
+            validate(registry.find(checked.plugins, name).Options, options, f"{key}.{name}", path)
+    return checked
+
+
+def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -> str:
+    problem = error.errors()[0]
+    where = ".".join([key, *(str(part) for part in problem["loc"] if not str(part).startswith("function-"))])
+    got, kind = problem.get("input"), problem["type"]
+    if kind == "missing":
+        return f"{where} is missing"
+    if kind == "extra_forbidden":
+        return _unknown(where, _siblings(schema, problem["loc"]))
+    message = (
+        problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
+    )
+    if kind == "value_error":
+        return f"{where}: {message}"
+    return f"{where} must be {message}, got {got!r}{_yaml_hint(got)}"
+
+
+def _unknown(where: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(where.rsplit(".", 1)[-1], allowed, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{where} is unknown; allowed: {', '.join(allowed)}{hint}"
+
+
+def _siblings(schema: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location[:-1]:
+        field = schema.model_fields.get(str(part))
+        nested = [t for t in _types(field.annotation) if field] if field else []
+        models = [t for t in nested if isinstance(t, type) and issubclass(t, pydantic.BaseModel)]
+        if not models:
+            return []
+        schema = models[0]
+    return list(schema.model_fields)
+
+
+def _types(annotation: Any) -> list[Any]:
+    return [annotation, *getattr(annotation, "__args__", ())]
+
+
+def _yaml_hint(got: Any) -> str:
+    if not isinstance(got, str):
+        return ""
+    try:
+        number = float(got)
+    except ValueError:
+        return ""
+    mantissa, _, exponent = repr(number).partition("e")
+    spelled = f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}" if exponent else repr(number)
+    if "e" in got.lower() and not exponent:
+        head, tail = got.lower().split("e")
+        spelled = f"{head if '.' in head else head + '.0'}e{int(tail):+d}"
+    return f" (YAML reads {got} as text; write {spelled})"

@@ -1,0 +1,111 @@
+"""Overlay a preset on params.yaml: `python -m deepcompress.preset quick|cifar|paper`; comments and other keys stay."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from deepcompress import files, params
+from deepcompress.errors import UserError, one_line_errors
+
+PRESETS = Path("presets")
+
+
+def load(name: str, folder: Path = PRESETS) -> dict[str, Any]:
+    """Read a preset.
+
+    Raises:
+        UserError: If there is no such preset; lists those there are.
+    """
+    file = folder / f"{name}.yaml"
+    if not file.is_file():
+        there = ", ".join(sorted(preset.stem for preset in folder.glob("*.yaml")))
+        raise UserError(f"preset must be one of {there}; got {name!r}")
+    return params.read(file)
+
+
+def leaves(overlay: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of every leaf, in file order; a list is a leaf."""
+    for key, value in overlay.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def apply(text: str, overlay: dict[str, Any]) -> str:
+    """Set the overlay's leaves in the text of params.yaml; comments, order and all other keys stay as they are.
+
+    Raises:
+        UserError: If the overlay has a key that params.yaml lacks.
+    """
+    from ruamel.yaml import YAML
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.indent(mapping=2, sequence=4, offset=2)
+    editor.representer.add_representer(type(None), _null)
+    document = editor.load(text)
+    for dotted, value in leaves(overlay):
+        *parents, last = dotted.split(".")
+        place = document
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            raise UserError(f"preset: {dotted} is unknown in params.yaml")
+        if place[last] != value or isinstance(place[last], bool) != isinstance(value, bool):
+            place[last] = _spelled(value)
+    stream = io.StringIO()
+    editor.dump(document, stream)
+    return stream.getvalue()
+
+
+def as_arguments(overlay: dict[str, Any]) -> str:
+    """The overlay as flags for `dvc exp run`."""
+    return " ".join(f"-S '{key}={_scalar(value)}'" for key, value in leaves(overlay))
+
+
+def _null(representer: Any, _: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _scalar(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=4096).removesuffix("\n").removesuffix("\n...")
+
+
+def _spelled(value: Any) -> Any:
+    """Numbers in the spelling that YAML 1.1 reads as numbers: 1.0e-3, never 1e-3."""
+    if isinstance(value, float) and "e" in repr(value):
+        from ruamel.yaml.scalarfloat import ScalarFloat
+
+        mantissa, exponent = f"{value:.12e}".split("e")
+        digits = mantissa.rstrip("0")
+        digits += "0" if digits.endswith(".") else ""
+        return ScalarFloat(value, width=len(digits), prec=1, m_sign=None, e_width=len(str(int(exponent))), exp="e")
+    return value
+
+
+@click.command()
+@click.argument("name")
+@click.option("--as-args", is_flag=True, help="Print -S flags for dvc exp run instead of changing params.yaml.")
+@click.option("--params-file", type=click.Path(path_type=Path), default=Path(params.PARAMS_FILE))
+@one_line_errors
+def main(name: str, as_args: bool, params_file: Path) -> None:
+    """Overlay the preset NAME on params.yaml."""
+    overlay = load(name)
+    changed = apply(params_file.read_text(encoding="utf-8"), overlay)
+    if as_args:
+        click.echo(as_arguments(overlay))
+    else:
+        files.write_text(params_file, changed)
+        click.echo(f"{params_file}: preset {name} is set; `git diff {params_file}` shows what changed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Share a sparsity out over layers, so that whole numbers of weights or filters meet the target.
+
+An allocation is a file in allocations/ with EVIDENCE ("none", "curves" or "scores") and `shares(problem)`:
+which share of each layer's units goes. Here those shares become counts. A unit is one weight (unstructured)
+or one output channel with its own weights (structured; inputs that the next layer loses along with it are not
+counted, as in the source report). The denominator is the weights of all layers in scope, those that are to
+stay dense included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepcompress import registry
+from deepcompress.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    Curve = tuple[Sequence[float], Sequence[float]]
+
+HALVINGS = 100
+ROUNDING = 1e-6  # units; a share of 100 million units is no exact float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer, as an allocation sees it.
+
+    Attributes:
+        name: Of the layer.
+        shape: Of its weight.
+        units: How many weights or channels there are to choose from.
+        weights_per_unit: Weights that go with one.
+        dense: Whether it is to stay whole.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    units: int
+    weights_per_unit: int
+    dense: bool = False
+
+    @property
+    def weights(self) -> int:
+        return self.units * self.weights_per_unit
+
+    @property
+    def most(self) -> int:
+        """Units that may go: one always stays, so that no layer is emptied."""
+        return 0 if self.dense else self.units - 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an allocation is asked.
+
+    Attributes:
+        layers: In forward order.
+        sparsity: Share of the weights of all layers that is to go, in [0, 1).
+        curves: Per layer (sparsities, top-1 %), for EVIDENCE "curves".
+        scores: Per layer, one per unit, for EVIDENCE "scores".
+    """
+
+    layers: tuple[Layer, ...]
+    sparsity: float
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> int:
+        return sum(layer.weights for layer in self.layers)
+
+
+def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, int]]:
+    """Assigned share and number of units to prune, per layer, by one allocation.
+
+    Returns:
+        Shares in [0, 1], and counts whose weights meet the target to within one unit.
+
+    Raises:
+        UserError: If the allocation is unknown or the target out of reach.
+    """
+    module = registry.find("pruning.allocations", name)
+    _require_reachable(problem)
+    shares = module.shares(problem)
+    return shares, counts(problem, shares)
+
+
+def evidence(name: str) -> str:
+    """What an allocation reads: "none", "curves" or "scores"."""
+    return registry.find("pruning.allocations", name).EVIDENCE
+
+
+def meet(
+    problem: Problem, family: Callable[[float], Sequence[float]], low: float, high: float
+) -> dict[str, float]:
+    """The member of a family of allocations that meets the target.
+
+    Args:
+        problem: Names the target.
+        family: Gives each layer's share, rising with its argument; steps are allowed and are then crossed by
+            a straight line between the two sides. Shares are cut to what a layer can give.
+        low: Here the family gives no more than the target; otherwise a part of its shares is taken.
+        high: Here the family gives no less than the target.
+    """
+    most = np.array([layer.most / layer.units for layer in problem.layers])
+    weights = np.array([layer.weights for layer in problem.layers], dtype=float)
+    target = problem.sparsity * problem.weights
+
+    def shares(argument: float) -> np.ndarray:
+        return np.clip(np.asarray(family(argument), dtype=float), 0, most)
+
+    below, above = shares(low), shares(high)
+    if weights @ below > target:
+        below, above = np.zeros(len(weights)), below
+    else:
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            found = shares(middle)
+            if weights @ found <= target:
+                low, below = middle, found
+            else:
+                high, above = middle, found
+    gap = weights @ (above - below)
+    part = min(1.0, (target - weights @ below) / gap) if gap > 0 else 0.0
+    met = below + part * (above - below)
+    return {layer.name: float(share) for layer, share in zip(problem.layers, met, strict=True)}
+
+
+def counts(problem: Problem, shares: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers of units by the largest remainder, each layer within one unit of its share.
+
+    Remainders are served from the largest down, a unit being taken where that brings the sum nearer to the
+    target: so the sum ends within half of one unit's weights of it. Single weights meet the rounded target
+    exactly.
+    """
+    exact = {layer.name: shares[layer.name] * layer.units for layer in problem.layers}
+    pruned = {layer.name: min(layer.most, int(exact[layer.name] + ROUNDING)) for layer in problem.layers}
+    missing = round(problem.sparsity * problem.weights)
+    missing -= sum(pruned[layer.name] * layer.weights_per_unit for layer in problem.layers)
+    by_remainder = sorted(problem.layers, key=lambda layer: pruned[layer.name] - exact[layer.name])
+    for layer in by_remainder:
+        if pruned[layer.name] < layer.most and 2 * missing >= layer.weights_per_unit:
+            pruned[layer.name] += 1
+            missing -= layer.weights_per_unit
+    return pruned
+
+
+def table(problem: Problem, shares: Mapping[str, float], pruned: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Assigned and achieved sparsity of each layer and, last, of all: the source report's tables 1 and 2."""
+    rows: list[dict[str, Any]] = [
+        {
+            "layer": layer.name,
+            "weights": layer.weights,
+            "units": layer.units,
+            "assigned_sparsity": shares[layer.name],
+            "achieved_sparsity": pruned[layer.name] / layer.units,
+            "pruned_units": pruned[layer.name],
+            "pruned_weights": pruned[layer.name] * layer.weights_per_unit,
+        }
+        for layer in problem.layers
+    ]
+    gone = sum(row["pruned_weights"] for row in rows)
+    overall = {
+        "layer": "Overall",
+        "weights": problem.weights,
+        "units": sum(row["units"] for row in rows),
+        "assigned_sparsity": problem.sparsity,
+        "achieved_sparsity": gone / problem.weights,
+        "pruned_units": sum(row["pruned_units"] for row in rows),
+        "pruned_weights": gone,
+    }
+    return [*rows, overall]
+
+
+def _require_reachable(problem: Problem) -> None:
+    reach = sum(layer.most * layer.weights_per_unit for layer in problem.layers)
+    if round(problem.sparsity * problem.weights) > reach:
+        dense = [layer.name for layer in problem.layers if layer.dense]
+        why = f" and {', '.join(dense)} stay{'s' * (len(dense) == 1)} dense" if dense else ""
+        raise UserError(
+            f"params.yaml: a prune sparsity of {problem.sparsity:g} is out of reach: at most "
+            f"{int(1e6 * reach / problem.weights) / 1e6:g} of the {problem.weights} weights in scope can go, "
+            f"since every layer keeps a weight or filter{why}"
+        )

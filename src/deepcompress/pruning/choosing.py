@@ -1,0 +1,84 @@
+"""Criterion + allocation + masks: which parameters go, to meet a sparsity, and the table that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deepcompress.pruning import masks
+from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
+from deepcompress.pruning.layers import GRANULARITY, in_scope, require_names
+from deepcompress.pruning.scoring import score
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torch import Tensor
+
+    from deepcompress.models.vgg import VGG
+    from deepcompress.pruning.allocation import Curve
+    from deepcompress.pruning.masks import Masks
+    from deepcompress.pruning.settings import Method, Way
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What goes.
+
+    Attributes:
+        masks: Parameter name -> True where it survives; parameters that stay whole are not named.
+        table: A row per layer in scope and one for all: its weights, assigned and achieved sparsity, what is
+            pruned, and `scope`, the layers whose weights are the denominator.
+    """
+
+    masks: Masks
+    table: list[dict[str, Any]]
+
+
+def choose(
+    model: VGG,
+    method: Method,
+    way: Way,
+    sparsity: float,
+    *,
+    seed: int,
+    curves: Mapping[str, Curve] | None = None,
+    gradients: Iterable[Mapping[str, Tensor]] | None = None,
+) -> Choice:
+    """Decide what goes; the model is not changed.
+
+    Args:
+        model: Dense.
+        method: Single weights, or filters and units.
+        way: Criterion, allocation, scope and layers to leave whole.
+        sparsity: Share of the weights in scope, in [0, 1), met to within one weight or one filter.
+        seed: For criteria that draw.
+        curves: Of `sensitivity.curves`, for allocations that read them.
+        gradients: Of `scoring.batch_gradients`, for criteria that need them.
+
+    Raises:
+        UserError: If a layer is unknown, a weight not finite, or the sparsity out of reach.
+    """
+    layers = in_scope(model, method, way.scope)
+    require_names(way.dense, layers, f"prune.{method}.dense")
+    scores = score(way.criterion, layers, GRANULARITY[method], seed=seed, gradients=gradients)
+    problem = Problem(
+        layers=tuple(
+            _layer(name, scores[name], layer.weight, name in way.dense) for name, layer in layers.items()
+        ),
+        sparsity=sparsity,
+        curves=(curves or {}) if evidence(way.allocation) == "curves" else {},
+        scores=scores if evidence(way.allocation) == "scores" else {},
+    )
+    shares, pruned = allocate(way.allocation, problem)
+    if method == "structured":
+        chosen = masks.structured(model, scores, pruned)
+    else:
+        chosen = masks.unstructured(scores, pruned)
+    rows = table(problem, shares, pruned)
+    return Choice(chosen, [{"method": method, "scope": way.scope, **row} for row in rows])
+
+
+def _layer(name: str, scores: Tensor, weight: Tensor, dense: bool) -> Layer:
+    units = scores.numel()
+    return Layer(name, tuple(weight.shape), units, weight.numel() // units, dense)

@@ -1,0 +1,96 @@
+"""Masks that say which parameters survive, and that hold them there while a model trains on.
+
+A mask is a dict: parameter name -> bool tensor that broadcasts to the parameter, True where it survives. A
+filter goes whole: with its weights its bias and its batch norm's scale and shift become zero (`ln_structured`
+of torch leaves those), so that its map is exactly zero and the channel can be removed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from deepcompress.models.vgg import prunable_layers
+from deepcompress.pruning.layers import batch_norms
+from deepcompress.pruning.ranking import kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jaxtyping import Bool, Float
+    from torch import Tensor, nn
+
+    Masks = dict[str, Bool[Tensor, "..."]]
+
+
+def unstructured(scores: Mapping[str, Float[Tensor, "outputs ..."]], pruned: Mapping[str, int]) -> Masks:
+    """Masks of single weights.
+
+    Args:
+        scores: Per layer, in the shape of its weight; higher = keep.
+        pruned: Weights to prune per layer.
+    """
+    return {f"{name}.weight": kept(scores[name], count) for name, count in pruned.items() if count}
+
+
+def structured(
+    model: nn.Module, scores: Mapping[str, Float[Tensor, " outputs"]], pruned: Mapping[str, int]
+) -> Masks:
+    """Masks of whole output channels: weights, bias, and scale and shift of the batch norm behind.
+
+    Args:
+        model: Its parameters are not changed.
+        scores: Per layer, one for each output channel; higher = keep.
+        pruned: Output channels to prune per layer.
+    """
+    norms, layers, masks = batch_norms(model), prunable_layers(model), {}
+    for name, count in pruned.items():
+        if not count:
+            continue
+        channels, weight = kept(scores[name], count), layers[name].weight
+        masks[f"{name}.weight"] = channels.view(-1, *[1] * (weight.dim() - 1))
+        if layers[name].bias is not None:
+            masks[f"{name}.bias"] = channels
+        if name in norms:
+            masks[f"{norms[name]}.weight"] = masks[f"{norms[name]}.bias"] = channels
+    return masks
+
+
+def apply_(model: nn.Module, masks: Masks) -> None:
+    """Set what the masks drop to zero (to +0.0, even where it was not finite)."""
+    hold(model, masks)()
+
+
+def hold(model: nn.Module, masks: Masks) -> Callable[[], None]:
+    """A function to call after every optimizer step: it sets what the masks drop to zero again.
+
+    Gradients, momentum and weight decay act on each parameter alone, so what they do to a dropped one never
+    reaches another, and the next forward pass sees zeros.
+    """
+    dropped = {name: mask.logical_not() for name, mask in masks.items()}
+    parameters = {name: model.get_parameter(name) for name in masks}
+
+    @torch.no_grad()
+    def zero() -> None:
+        for name, parameter in parameters.items():
+            dropped[name] = dropped[name].to(parameter.device)
+            parameter.masked_fill_(dropped[name], 0.0)
+
+    return zero
+
+
+def of_zeros(model: nn.Module) -> Masks:
+    """The masks that a pruned model shows: its zeros stay where a mask of this is held."""
+    masks = {f"{name}.weight": layer.weight.detach() != 0 for name, layer in prunable_layers(model).items()}
+    return {name: mask for name, mask in masks.items() if not mask.all()}
+
+
+def kept_channels(model: nn.Module, masks: Masks) -> dict[str, Bool[Tensor, " outputs"]]:
+    """Which output channels survive, per masked layer; a channel is dropped where all its weights are."""
+    found = {}
+    for name, layer in prunable_layers(model).items():
+        weight = masks.get(f"{name}.weight")
+        if weight is not None:
+            found[name] = weight.expand_as(layer.weight).flatten(1).any(dim=1)
+    return found

@@ -1,0 +1,162 @@
+"""How much each layer minds being pruned alone, at every sparsity, from a single pass over the data.
+
+Per batch the dense input of every layer is kept, and for each pruned layer only what lies behind it runs
+again; the plain way is a full pass over the data per layer and sparsity. The model's weights are never
+written to. Source of the scan: Li et al., ICLR 2017, https://arxiv.org/abs/1608.08710, section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from deepcompress.errors import UserError
+from deepcompress.measure.accuracy import evaluating, top_k_correct
+from deepcompress.pruning import suffix, variants
+from deepcompress.pruning.ranking import levels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from jaxtyping import Float, Int, UInt8
+    from torch import Tensor
+
+    from deepcompress.data.batches import Batches
+    from deepcompress.models.vgg import VGG
+    from deepcompress.pruning.allocation import Curve
+    from deepcompress.pruning.scoring import Granularity
+
+
+def scan(
+    model: VGG,
+    batches: Batches,
+    scores: Mapping[str, Float[Tensor, "outputs ..."]],
+    sparsities: Sequence[float],
+    *,
+    granularity: Granularity,
+) -> list[dict[str, Any]]:
+    """Accuracy and loss with one layer pruned, for each layer and sparsity.
+
+    Args:
+        model: On the device of the batches; stays as it is, bit for bit.
+        batches: Validation images, in order.
+        scores: Per layer to scan, of single weights or of output channels; the lowest go first.
+        sparsities: Rising, in [0, 1); each layer keeps at least one unit.
+        granularity: What the scores are of.
+
+    Returns:
+        A row per layer and sparsity: `layer`, `sparsity`, `pruned_units`, `units`, `top1_pct` and
+            `top1_se_pct` (its
+        standard error), `loss` (mean cross-entropy, nats) and `loss_se`, `right` answers of `n` images.
+
+    Raises:
+        UserError: If a layer does not exist.
+    """
+    chain = suffix.links(model)
+    places = {link.name: place for place, link in enumerate(chain)}
+    for name in scores:
+        if name not in places:
+            raise UserError(f"sensitivity: there is no layer {name!r}; the layers are {', '.join(places)}")
+    plans = [_Plan.of(name, scores[name], sparsities) for name in scores]
+    dense = _Tally(1)
+    work = tqdm(total=len(batches) * len(plans), desc="sensitivity", unit="layer", disable=None)
+    with evaluating(model), torch.no_grad(), work:
+        for batch in batches.epoch(0):
+            inputs, answers = suffix.inputs(chain, batch.images)
+            dense.add_(answers, batch.labels)
+            for plan in plans:
+                place = places[plan.name]
+                if plan.counts and granularity == "weight":
+                    answers = variants.without_weights(
+                        chain[place:], inputs[place], plan.survived, len(plan.counts)
+                    )
+                elif plan.counts:
+                    answers = variants.without_channels(
+                        chain[place + 1 :], inputs[place + 1], plan.survived, len(plan.counts)
+                    )
+                if plan.counts:
+                    plan.tally.add_(answers, batch.labels)
+                work.update()
+    return [row for plan in plans for row in plan.rows(sparsities, dense)]
+
+
+def curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, Curve]:
+    """Per layer its achieved sparsities and top-1 [%], as an allocation reads them, from rows of `scan`."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        sparsities, top1 = found.setdefault(str(row["layer"]), ([], []))
+        achieved = row["pruned_units"] / row["units"]
+        if not sparsities or achieved > sparsities[-1]:
+            sparsities.append(achieved)
+            top1.append(row["top1_pct"])
+    return dict(found)
+
+
+class _Tally:
+    """Sums over images, per variant."""
+
+    def __init__(self, variants: int) -> None:
+        self.variants, self.images = variants, 0
+        self.right: Int[Tensor, " variants"] = torch.zeros(variants, dtype=torch.int64)
+        self.loss: Float[Tensor, " variants"] = torch.zeros(variants, dtype=torch.float64)
+        self.loss_squares: Float[Tensor, " variants"] = torch.zeros(variants, dtype=torch.float64)
+
+    def add_(self, answers: Float[Tensor, "variants classes"], labels: Int[Tensor, " images"]) -> None:
+        """Count the answers of all variants to some images, variant after variant."""
+        repeated = labels.repeat(self.variants)
+        losses = F.cross_entropy(answers.double(), repeated, reduction="none").view(self.variants, -1).cpu()
+        self.right += top_k_correct(answers, repeated).view(self.variants, -1).sum(1).cpu()
+        self.loss += losses.sum(1)
+        self.loss_squares += losses.square().sum(1)
+        self.images += len(labels)
+
+    def numbers(self, variant: int) -> dict[str, Any]:
+        """The measured columns of a row."""
+        right, n = int(self.right[variant]), self.images
+        share, loss = right / n, float(self.loss[variant]) / n
+        variance = max(0.0, float(self.loss_squares[variant]) / n - loss**2)
+        return {
+            "top1_pct": 100 * share,
+            "top1_se_pct": 100 * math.sqrt(share * (1 - share) / n),
+            "loss": loss,
+            "loss_se": math.sqrt(variance / n),
+            "right": right,
+            "n": n,
+        }
+
+
+@dataclass
+class _Plan:
+    """The variants of one layer: only different counts above zero are run."""
+
+    name: str
+    units: int
+    counts: list[int]
+    survived: UInt8[Tensor, "outputs ..."]
+    tally: _Tally = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tally = _Tally(len(self.counts))
+
+    @classmethod
+    def of(cls, name: str, scores: Tensor, sparsities: Sequence[float]) -> _Plan:
+        counts = sorted({_count(sparsity, scores.numel()) for sparsity in sparsities} - {0})
+        return cls(name, scores.numel(), counts, levels(scores, counts))
+
+    def rows(self, sparsities: Sequence[float], dense: _Tally) -> list[dict[str, Any]]:
+        found = []
+        for sparsity in sparsities:
+            count = _count(sparsity, self.units)
+            numbers = self.tally.numbers(self.counts.index(count)) if count else dense.numbers(0)
+            place = {"layer": self.name, "sparsity": sparsity, "pruned_units": count, "units": self.units}
+            found.append(place | numbers)
+        return found
+
+
+def _count(sparsity: float, units: int) -> int:
+    return min(round(sparsity * units), units - 1)

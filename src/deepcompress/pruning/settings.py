@@ -1,0 +1,124 @@
+"""The `sensitivity` and `prune` sections of params.yaml. Free of torch, so that plan can check them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from deepcompress import registry
+from deepcompress.params import Section
+from deepcompress.training.recipe import Recipe
+
+Sparsity = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Method = Literal["unstructured", "structured"]
+
+
+class Sensitivity(Section):
+    """How each layer is tried alone.
+
+    Attributes:
+        sparsities: Rising from 0; a curve is a straight line between them.
+        samples: Validation images to measure on; all of them if there are fewer.
+        batch_size: Images per pass; the inputs of all layers are kept for one batch.
+    """
+
+    sparsities: tuple[Sparsity, ...] = tuple(tenth / 10 for tenth in range(10))
+    samples: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _rising_from_zero(self) -> Sensitivity:
+        rising = all(low < high for low, high in itertools.pairwise(self.sparsities))
+        if len(self.sparsities) < 2 or self.sparsities[0] != 0 or not rising:
+            raise ValueError(f"sparsities must rise from 0, got {list(self.sparsities)}")
+        return self
+
+
+class Way(Section):
+    """How one method of pruning chooses what goes.
+
+    Attributes:
+        criterion: A file in pruning/criteria.
+        allocation: A file in pruning/allocations.
+        scope: The layers whose weights a sparsity is a share of, and which are pruned.
+        dense: Layers in scope that stay whole all the same.
+    """
+
+    criterion: str
+    allocation: str
+    scope: Literal["all", "conv"]
+    dense: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _known(self) -> Way:
+        for what, package in (("criterion", "criteria"), ("allocation", "allocations")):
+            known = registry.names(f"pruning.{package}")
+            if getattr(self, what) not in known:
+                raise ValueError(f"{what} must be one of {', '.join(known)}; got {getattr(self, what)!r}")
+        return self
+
+
+class Scoring(Section):
+    """Training images for criteria that need gradients.
+
+    Attributes:
+        samples: How many; all of them if there are fewer.
+        batch_size: Images per gradient.
+    """
+
+    samples: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+
+
+class Sweep(Section):
+    """What `prune_sweep` runs: every method at every sparsity; 0 is the equally long fine-tuned control."""
+
+    methods: tuple[Method, ...] = Field(min_length=1)
+    sparsities: tuple[Sparsity, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _different(self) -> Sweep:
+        for what in ("methods", "sparsities"):
+            values = getattr(self, what)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{what} must differ from each other, got {list(values)}")
+        return self
+
+
+class Prune(Section):
+    """The `prune` section.
+
+    Attributes:
+        method: Of the model we ship.
+        sparsity: Of the model we ship: share of the weights in scope that goes.
+        unstructured: How single weights are chosen.
+        structured: How filters and units are chosen; the last layer's outputs are the classes and stay.
+        scoring: For criteria that need gradients.
+        finetune: Training after pruning.
+        sweep: Models to compare.
+    """
+
+    method: Method
+    sparsity: Sparsity
+    unstructured: Way
+    structured: Way
+    scoring: Scoring
+    finetune: Recipe
+    sweep: Sweep
+
+    @model_validator(mode="after")
+    def _criteria_fit(self) -> Prune:
+        for method, granularity in (("unstructured", "weight"), ("structured", "channel")):
+            criterion = self.way(method).criterion
+            scored = registry.find("pruning.criteria", criterion).GRANULARITIES
+            if granularity not in scored:
+                raise ValueError(
+                    f"{method}.criterion must score a {granularity}; {criterion} scores a {scored[0]}"
+                )
+        return self
+
+    def way(self, method: str) -> Way:
+        """How a method chooses what goes."""
+        return self.structured if method == "structured" else self.unstructured

@@ -1,0 +1,64 @@
+"""What a section of the report consists of: paragraphs, pictures and tables, in order, free of any HTML."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from matplotlib.figure import Figure
+
+NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*( ?[kMG×])?( \(.*\))?|–")
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A sentence or two; `strong` marks the one that the reader should take away."""
+
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A figure. Its name is unique in the report and becomes the file `plots/figures/<name>.png`."""
+
+    name: str
+    figure: Figure
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Written cells under written headings; folded away behind the words of `folded` when these are given."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    folded: str = ""
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """For each column whether all of its cells are numbers, so that it is set flush right."""
+        columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.columns)
+        return tuple(all(NUMBER.fullmatch(cell) for cell in column) for column in columns)
+
+
+Block = Paragraph | Picture | Table
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A part of the page. Lower `order` comes first: 0 opens, techniques take 10 to 69, the rest follows."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    order: int = 50
+
+    @property
+    def pictures(self) -> Iterable[Picture]:
+        """The figures among the blocks."""
+        return (block for block in self.blocks if isinstance(block, Picture))

@@ -1,0 +1,65 @@
+"""How the report writes numbers: rounded, with units, intervals and a true minus; a missing one is a dash."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+MISSING = "–"
+
+
+def number(value: float, digits: int = 1) -> str:
+    """Rounded, thousands apart: 12,345.6."""
+    return (
+        MISSING if math.isnan(value) else f"{_no_negative_zero(value, digits):,.{digits}f}".replace("-", "−")
+    )
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Rounded with its sign: +0.3, −1.2; zero has none."""
+    if math.isnan(value):
+        return MISSING
+    rounded = _no_negative_zero(value, digits)
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{rounded:.{digits}f}"
+
+
+def probability(value: float) -> str:
+    """A p-value; below a thousandth the exact value says nothing more."""
+    return MISSING if math.isnan(value) else "< 0.001" if value < 1e-3 else f"{value:.3f}"
+
+
+def short(value: float) -> str:
+    """A count in thousands, millions or billions: 1.23 M."""
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return number(value, 0)
+
+
+def times(value: float) -> str:
+    """A ratio: 3.9×."""
+    return MISSING if math.isnan(value) else f"{number(value, 1 if value < 100 else 0)}×"
+
+
+def accuracy(row: pd.Series) -> str:
+    """Top-1 with its interval: 61.2 (60.3 to 62.1)."""
+    return f"{number(row['top1_pct'])} ({number(row['top1_pct_low'])} to {number(row['top1_pct_high'])})"
+
+
+def difference(row: pd.Series) -> str:
+    """Points to the baseline with their interval, where one was measured: −0.4 (−1.1 to +0.3)."""
+    low, high = row["difference_points_low"], row["difference_points_high"]
+    if row["model"] == "baseline" or math.isnan(row["difference_points"]):
+        return MISSING
+    bounds = "" if math.isnan(low) or math.isnan(high) else f" ({signed(low)} to {signed(high)})"
+    return signed(row["difference_points"]) + bounds
+
+
+def count(n: int, noun: str) -> str:
+    """`1 model`, `2 models`, `2 classes`."""
+    return f"{n:,} {noun}{'' if n == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+def _no_negative_zero(value: float, digits: int) -> float:
+    return round(value, digits) + 0.0

@@ -1,0 +1,118 @@
+"""A training recipe: what params.yaml says of a training, and the optimizer and learning rates it means.
+
+Free of torch until an optimizer is asked for, so that plan can check every recipe.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from deepcompress.data.augment import Augment
+from deepcompress.params import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import torch
+    from torch import nn
+
+FIRST_SHARE = 1 / 25  # of the highest learning rate, at the start of one_cycle
+LAST_SHARE = FIRST_SHARE / 1e4  # and at its end
+
+
+class Recipe(Section):
+    """How a model is trained.
+
+    Attributes:
+        trainable: `all`, or `head`: the last linear layer alone; what is frozen stays in evaluation mode.
+        epochs: Passes over the training images.
+        batch_size: Images per step.
+        optimizer: Its update rule; see `optimizer`.
+        learning_rate: The highest of the schedule.
+        weight_decay: See `optimizer` for what it acts on.
+        schedule: How the learning rate moves from step to step; see `learning_rate`.
+        momentum: Of sgd; the others ignore it.
+        warmup_fraction: Of one_cycle: the share of steps in which the learning rate rises.
+        label_smoothing: Share of the target that is spread over all classes.
+        keep: The weights to keep: the last epoch's, or those of the epoch with the best validation top-1
+            (of equal ones the earliest).
+        feature_budget_mib: With `head`: memory that the frozen layers' output for the training images, or for
+            the validation images, may take [MiB]; above it goes to a memory-mapped file.
+        augment: Random changes of the training images.
+    """
+
+    trainable: Literal["all", "head"]
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"]
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(ge=0, allow_inf_nan=False)
+    schedule: Literal["constant", "cosine", "one_cycle"]
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    warmup_fraction: float = Field(default=0.2, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    keep: Literal["last", "best_validation"] = "last"
+    feature_budget_mib: int = Field(default=512, ge=0)
+    augment: Augment = Augment()
+
+
+def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of a recipe, in torch's fused form.
+
+    `adam` and `sgd` decay every parameter by an L2 term in the gradient, as the source report and the usual
+    CIFAR recipes do. `adamw` decays the weights themselves, and only those of two dimensions or more: not
+    biases, nor the scale and shift of batch norm.
+
+    Args:
+        recipe: Names the rule and its numbers.
+        parameters: On their device; frozen ones are left out.
+
+    Source: Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101 (adamw); decay of weights alone
+    as in Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 5.3.
+    """
+    import torch
+
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    common: dict[str, Any] = {"lr": recipe.learning_rate, "fused": True}
+    if recipe.optimizer == "adamw":
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([group for group in groups if group["params"]], **common)
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(trained, weight_decay=recipe.weight_decay, **common)
+    return torch.optim.SGD(trained, momentum=recipe.momentum, weight_decay=recipe.weight_decay, **common)
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """The learning rate of a step: a function of the step alone, so that a resumed run needs no state for it.
+
+    `constant` stays; `cosine` falls from the highest towards 0; `one_cycle` rises from 1/25 of the highest in
+    the share `warmup_fraction` of the steps, then falls to 1/250,000, both along half a cosine. Momentum is
+    left alone.
+
+    Args:
+        recipe: Names the schedule and the highest learning rate.
+        step: 0 to steps - 1.
+        steps: Of the whole training.
+
+    Source: Smith and Topin, 2018, https://arxiv.org/abs/1708.07120, with the shares and the cosine of
+    torch.optim.lr_scheduler.OneCycleLR; Loshchilov and Hutter, ICLR 2017, https://arxiv.org/abs/1608.03983,
+    equation 5, without restarts.
+    """
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    if recipe.schedule == "cosine":
+        return recipe.learning_rate * _half_cosine(step / steps, 1.0, 0.0)
+    peak = max(recipe.warmup_fraction * steps - 1, 0.0)
+    if step < peak:
+        return recipe.learning_rate * _half_cosine(step / peak, FIRST_SHARE, 1.0)
+    return recipe.learning_rate * _half_cosine((step - peak) / max(steps - 1 - peak, 1.0), 1.0, LAST_SHARE)
+
+
+def _half_cosine(share: float, start: float, end: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,84 @@
+"""Take up an interrupted training at its last whole epoch: one state file, replaced after every epoch.
+
+The file ends in a checksum of what is before it, so that a damaged one is recognised before it is read; it
+then counts as absent, and training starts over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from deepcompress import files, runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+log = logging.getLogger(__name__)
+STATE_FILE = "state.pt"
+DIGEST_BYTES = 32
+
+
+def folder(stage: str, model: nn.Module, data: Path, *parts: object) -> Path:
+    """The scratch folder of one training, named by all that decides how it ends.
+
+    Args:
+        stage: Name of the DVC stage.
+        model: As training will start from it: its weights are part of the name.
+        data: Folder of the input; the content of its files is part of the name.
+        parts: Params, seed, device.
+    """
+    contents = [f"{path.name}:{files.sha256(path)}" for path in sorted(data.iterdir()) if path.is_file()]
+    return runtime.scratch(stage, fingerprint(model), *contents, torch.__version__, *parts)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Checksum over names, types, shapes and values of a model's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save(place: Path, state: dict[str, Any]) -> None:
+    """Write the state of a training, whole or not at all.
+
+    Args:
+        place: A folder of that training alone.
+        state: Tensors, numbers, text, and lists and dicts of them.
+    """
+    with files.atomic(place / STATE_FILE) as partial:
+        torch.save(state, partial)
+        digest = bytes.fromhex(files.sha256(partial))
+        with partial.open("ab") as stream:
+            stream.write(digest)
+
+
+def load(place: Path) -> dict[str, Any] | None:
+    """The state that `save` wrote, on the CPU; None if there is none, or if it is damaged."""
+    path = place / STATE_FILE
+    if not path.is_file():
+        return None
+    content = memoryview(path.read_bytes())
+    payload, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        log.warning("%s is damaged: training starts over", path)
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return state
+
+
+def clear(place: Path) -> None:
+    """Remove the state of a training that has ended, and its folder if nothing else is in it."""
+    for path in (*place.glob(f".{STATE_FILE}.partial-*"), place / STATE_FILE):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        place.rmdir()

@@ -1,0 +1,37 @@
+"""Stage `download`: one data source becomes data/fit (train and validation) and data/heldout (test)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deepcompress import params, registry, runtime
+from deepcompress.data.settings import Data
+from deepcompress.data.store import write_fit, write_heldout
+from deepcompress.data.writing import whole
+from deepcompress.errors import one_line_errors
+
+
+@click.command()
+@click.option("--fit", type=click.Path(path_type=Path), required=True)
+@click.option("--heldout", type=click.Path(path_type=Path), required=True)
+@one_line_errors
+def main(fit: Path, heldout: Path) -> None:
+    """Write both folders, whole or not at all."""
+    data = params.section(Data, "data")
+    seed = params.seed()
+    options = data.options(data.source)
+    source = registry.find(data.plugins, data.source).load(
+        options,
+        stored_size=data.stored_size,
+        seed=seed,
+        workspace=runtime.scratch("download", data.source, options),
+    )
+    with whole(fit, heldout) as (new_fit, new_heldout):
+        meta = write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=seed)
+        write_heldout(new_heldout, source, meta=meta)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The benchmarks of batches and training on a few tiny images: right results, whatever the speed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmarks import batches, interleaved, train
+from benchmarks.batches import largest_difference, main, make_ways, random_arrays
+
+
+@pytest.mark.parametrize(("stored", "size"), [(8, 20), (16, 8), (8, 8)])
+def test_both_ways_give_the_same_input_within_one_grey_level(stored, size):
+    assert largest_difference(random_arrays(8, stored), size) <= 1 + 1e-3
+
+
+def test_both_ways_see_every_image_once(monkeypatch):
+    seen = {}
+
+    def count(loader):
+        parts = [batch[1] if isinstance(batch, list) else batch.labels for batch in loader]
+        seen[len(seen)] = sorted(torch.cat(parts).tolist())
+
+    monkeypatch.setattr(batches, "_consume", count)
+    arrays = random_arrays(10, 8)
+    for way in make_ways(arrays, size=12, batch_size=4, workers=0).values():
+        way()
+    assert list(seen.values()) == [sorted(arrays.labels.tolist())] * 3
+
+
+def test_the_command_prints_rates_ratios_and_the_difference():
+    chosen = ["--images", "8", "--stored", "8", "--size", "12", "--batch-size", "4", "--workers", "0"]
+    result = CliRunner().invoke(main, [*chosen, "--repeats", "2"], catch_exceptions=False)
+    assert result.exit_code == 0
+    for wanted in ("ours  ", "plain, PIL", "ours vs plain, tensors", "grey levels"):
+        assert wanted in result.output
+
+
+def test_ways_run_in_turn_and_in_reverse_every_second_round():
+    calls = []
+    ways = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    seconds = interleaved.interleave(ways, 3)
+    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_the_ratio_is_taken_round_by_round():
+    assert interleaved.ratios([2.0, 6.0], [1.0, 2.0]) == [2.0, 3.0]
+    assert interleaved.spread([1.0, 2.0, 3.0], "x") == "2.00x (1.50x to 2.50x)"
+    assert interleaved.spread(np.array([1000.0, 2000.0, 3000.0])) == "2,000 (1,500 to 2,500)"
+
+
+@pytest.fixture
+def unchanged_determinism():
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+
+
+def test_flops_of_the_training_benchmark_equal_a_count_by_hand():
+    model = train.build(batch_norm=True, width=1.0, hidden=4096)
+    layers = ((3, 64, 32), (64, 128, 16), (128, 256, 8), (256, 256, 8), (256, 512, 4), (512, 512, 4))
+    convolutions = [9 * inputs * outputs * side**2 for inputs, outputs, side in layers]
+    macs = sum(convolutions) + 2 * 9 * 512 * 512 * 2**2 + 512 * 4096 + 4096**2 + 4096 * 100
+    flops = train.count_flops(model, 10)
+    assert flops["forward"] == 3 * 10 * 2 * macs
+    assert flops["training"] == 10 * 2 * (3 * macs - convolutions[0])
+
+
+@pytest.mark.usefixtures("unchanged_determinism")
+def test_the_training_benchmark_runs_the_loop_and_prints_shares(monkeypatch):
+    monkeypatch.setattr(train, "SIDES", (8, 16))
+    chosen = ["--width", "0.02", "--hidden", "50", "--batch-size", "2", "--repeats", "2"]
+    result = CliRunner().invoke(train.main, chosen, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.output.count("% of matmul") == 2
+
+
+def test_the_rate_of_matmul_is_that_of_the_fastest_side():
+    seconds = {"matmul 8": [1.0, 1.0, 1.0], "matmul 16": [4.0, 4.0, 4.0]}
+    assert train.matmul_rates(seconds, (8, 16), 2 * 16**3) == [2.0 * 16**3] * 3

@@ -1,0 +1,214 @@
+"""CIFAR through torchvision's own download code, from a server on this machine."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepcompress.data.store import Source
+from deepcompress.errors import UserError
+from deepcompress.files import sha256
+from tests.data.inputs import make_cifar, make_tar, md5, pixels, served
+
+NAMES = ("cifar10", "cifar100")
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[Path, str, list[str]]]:
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    with served(folder) as (address, asked):
+        yield folder, address, asked
+
+
+def load(name: str, workspace: Path, *, stored_size: int = 32, **options: Any) -> Source:
+    module = importlib.import_module(f"deepcompress.data.sources.{name}")
+    workspace.mkdir(exist_ok=True)
+    return module.load(module.Options(**options), stored_size=stored_size, seed=0, workspace=workspace)
+
+
+def gets(asked: list[str]) -> int:
+    return len([path for path in asked if path.endswith(".tar.gz")])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mirror_with_its_own_checksum_is_downloaded_and_read(
+    tmp_path: Path, mirror: tuple[Path, str, list[str]], name: str
+) -> None:
+    folder, address, _ = mirror
+    classes = int(name.removeprefix("cifar"))
+    archive = make_cifar(folder, classes)
+    source = load(name, tmp_path / "work", url=f"{address}/{archive.name}", md5=md5(archive))
+    assert source.classes == tuple(f"class_{i}" for i in range(classes))
+    batches = 5 if classes == 10 else 1
+    assert len(source.train) == 2 * classes * batches
+    assert source.test is not None
+    assert source.test.labels.tolist() == list(range(classes)) * 2
+    planes = pixels(1, 2 * classes, 3072)[3].reshape(3, 32, 32)
+    assert (source.train.read(3) == planes.transpose(1, 2, 0)).all()
+    assert source.origin == {
+        "source": name,
+        "checksum": f"sha256:{sha256(archive)}",
+        "address": f"{address}/{archive.name}",
+    }
+
+
+def test_images_are_scaled_to_the_stored_size(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
+    folder, address, _ = mirror
+    archive = make_cifar(folder, 10)
+    source = load(
+        "cifar10", tmp_path / "work", stored_size=16, url=f"{address}/{archive.name}", md5=md5(archive)
+    )
+    assert source.train.read(0).shape == (16, 16, 3)
+    assert source.train.read(0).dtype == np.uint8
+
+
+def test_the_archive_is_kept_and_downloaded_once(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
+    folder, address, asked = mirror
+    archive = make_cifar(folder, 10)
+    options = {"url": f"{address}/{archive.name}", "md5": md5(archive)}
+    first = load("cifar10", tmp_path / "work", **options)
+    downloads = gets(asked)
+    second = load("cifar10", tmp_path / "work", **options)
+    assert gets(asked) == downloads > 0
+    assert (first.train.read(5) == second.train.read(5)).all()
+    assert [path.name for path in (tmp_path / "work").iterdir()] == [archive.name]
+
+
+def test_a_half_downloaded_archive_is_downloaded_again(
+    tmp_path: Path, mirror: tuple[Path, str, list[str]]
+) -> None:
+    folder, address, _ = mirror
+    archive = make_cifar(folder, 10)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / archive.name).write_bytes(archive.read_bytes()[:1000])
+    source = load("cifar10", tmp_path / "work", url=f"{address}/{archive.name}", md5=md5(archive))
+    assert len(source.classes) == 10
+
+
+class Harmful:
+    """Unpickling it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_batches_an_earlier_run_unpacked_are_not_trusted(
+    tmp_path: Path, mirror: tuple[Path, str, list[str]]
+) -> None:
+    folder, address, _ = mirror
+    archive = make_cifar(folder, 10)
+    unpacked = tmp_path / "work/cifar-10-batches-py"
+    unpacked.mkdir(parents=True)
+    batches = [f"data_batch_{i}" for i in range(1, 6)]
+    for name in (*batches, "test_batch", "batches.meta"):
+        (unpacked / name).write_bytes(pickle.dumps(Harmful(tmp_path / "harm")))
+    load("cifar10", tmp_path / "work", url=f"{address}/{archive.name}", md5=md5(archive))
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mirror_without_a_checksum_must_serve_the_official_archive(
+    tmp_path: Path, mirror: tuple[Path, str, list[str]], name: str
+) -> None:
+    folder, address, _ = mirror
+    archive = make_cifar(folder, int(name.removeprefix("cifar")))
+    official = {"cifar10": "c58f30108f718f92721af3b95e74349a", "cifar100": "eb9058c3a382ffc7106e4002c42a8d85"}
+    with pytest.raises(UserError) as caught:
+        load(name, tmp_path / "work", url=f"{address}/{archive.name}")
+    message = f"{address}/{archive.name}: wrong checksum, md5 must be {official[name]}, got {md5(archive)}"
+    assert str(caught.value) == message
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_nothing_is_unpickled_before_the_checksum_is_right(
+    tmp_path: Path, mirror: tuple[Path, str, list[str]]
+) -> None:
+    folder, address, _ = mirror
+    harmful = pickle.dumps(Harmful(tmp_path / "harm"))
+    make_tar(folder / "x.tar.gz", {f"cifar-100-python/{name}": harmful for name in ("train", "test", "meta")})
+    with pytest.raises(UserError, match=f"wrong checksum, md5 must be {'0' * 32}"):
+        load("cifar100", tmp_path / "work", url=f"{address}/x.tar.gz", md5="0" * 32)
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"readme.txt": b"hello"},
+        {f"cifar-100-python/{name}": b"no pickle" for name in ("train", "test", "meta")},
+        {f"cifar-100-python/{name}": pickle.dumps({}) for name in ("train", "test", "meta")},
+        {f"../cifar-100-python/{name}": pickle.dumps({}) for name in ("train", "test", "meta")},
+    ],
+    ids=["other", "no pickle", "no keys", "escaping"],
+)
+def test_an_archive_of_another_layout_is_refused(
+    tmp_path: Path, mirror: tuple[Path, str, list[str]], files: dict[str, bytes]
+) -> None:
+    folder, address, _ = mirror
+    archive = make_tar(folder / "x.tar.gz", files)
+    with pytest.raises(
+        UserError, match=rf"{address}/x\.tar\.gz: is no cifar100 archive in the official layout"
+    ):
+        load("cifar100", tmp_path / "work", url=f"{address}/x.tar.gz", md5=md5(archive))
+    assert not (tmp_path / "cifar-100-python").exists()
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_network_is_one_line_with_the_address(tmp_path: Path, scheme: str) -> None:
+    url = f"{scheme}://127.0.0.1:{closed_port()}/cifar-100-python.tar.gz"
+    with pytest.raises(
+        UserError, match=f"^{url}: cannot be downloaded .*refused.*data.cifar100.url may name a mirror"
+    ):
+        load("cifar100", tmp_path / "work", url=url)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_missing_file_on_the_server_is_one_line_with_the_address(
+    tmp_path: Path, mirror: tuple[Path, str, list[str]]
+) -> None:
+    _, address, _ = mirror
+    with pytest.raises(UserError, match=rf"{address}/no\.tar\.gz: cannot be downloaded .*404"):
+        load("cifar100", tmp_path / "work", url=f"{address}/no.tar.gz")
+
+
+def test_without_a_url_the_official_address_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = f"http://127.0.0.1:{closed_port()}"
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(
+        UserError, match=r"^https://www\.cs\.toronto\.edu/~kriz/cifar-10-python\.tar\.gz: cannot"
+    ):
+        load("cifar10", tmp_path / "work")
+
+
+def test_a_server_that_never_answers_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepcompress.data.sources._cifar.TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.tar.gz"
+        with pytest.raises(UserError, match=f"{url}: cannot be downloaded .*timed out"):
+            load("cifar10", tmp_path / "work", url=url)
+    assert socket.getdefaulttimeout() is None

@@ -1,0 +1,177 @@
+"""The drawn data set: reproducible, balanced, with true masks, and out of reach of a linear classifier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from deepcompress.data.drawing import SHAPES, TEXTURES, compose, cover, paint_backdrop, paint_object
+from deepcompress.data.sources import shapes
+from deepcompress.data.sources.shapes import CLASSES, Options, draw, load, scene
+from deepcompress.errors import UserError
+from deepcompress.params import validate
+
+if TYPE_CHECKING:
+    from deepcompress.data.store import Source
+
+UNUSED = Path("unused")
+
+
+def small(*, stored_size: int = 32, seed: int = 0, train: int = 3, test: int = 2) -> Source:
+    options = Options(train_per_class=train, test_per_class=test)
+    return load(options, stored_size=stored_size, seed=seed, workspace=UNUSED)
+
+
+def some_scene(index: int = 0, seed: int = 0):
+    return scene(index, np.random.default_rng(seed))
+
+
+def images(part) -> np.ndarray:
+    return np.stack([part.read(index) for index in range(len(part.labels))])
+
+
+def test_there_are_twenty_classes_of_shape_and_texture():
+    assert len(set(CLASSES)) == len(CLASSES) == 20
+    assert {tuple(name.split("_")) for name in CLASSES} == {(s, t) for s in SHAPES for t in TEXTURES}
+
+
+def test_every_class_has_the_count_that_was_asked_for():
+    source = small(train=3, test=2)
+    assert source.test is not None
+    assert np.bincount(source.train.labels).tolist() == [3] * 20
+    assert np.bincount(source.test.labels).tolist() == [2] * 20
+    assert source.train.labels.dtype == np.int64
+    assert source.classes == CLASSES
+
+
+@pytest.mark.parametrize("size", [1, 8, 33, 64])
+def test_images_and_masks_have_the_size_asked_for(size):
+    image, mask = draw(7, split="train", size=size, seed=0)
+    assert image.shape == (size, size, 3)
+    assert image.dtype == np.uint8
+    assert mask.shape == (size, size)
+    assert mask.dtype == bool
+    assert np.array_equal(small(stored_size=size).train.read(7), image)
+
+
+def test_same_seed_gives_same_bytes_in_any_order():
+    first, again = small().train, small().train
+    backwards = [again.read(index) for index in reversed(range(60))][::-1]
+    assert np.array_equal(images(first), np.stack(backwards))
+
+
+def test_images_do_not_depend_on_how_many_are_drawn():
+    few, many = small(train=2).train, small(train=9).train
+    assert np.array_equal(images(few), np.stack([many.read(index) for index in range(40)]))
+
+
+def test_seeds_splits_and_indices_all_give_other_images():
+    keys = [(i, split, seed) for i in range(20) for split in ("train", "test") for seed in (0, 1, 2)]
+    drawn = {draw(i, split=split, size=16, seed=seed)[0].tobytes() for i, split, seed in keys}
+    assert len(drawn) == len(keys)
+
+
+def test_checksum_follows_seed_and_size_and_nothing_else():
+    checksum = small().origin["checksum"]
+    assert checksum == small(train=5, test=1).origin["checksum"]
+    assert checksum.startswith("sha256:")
+    assert len({checksum, small(seed=1).origin["checksum"], small(stored_size=16).origin["checksum"]}) == 3
+
+
+def test_a_scene_is_the_same_at_every_size():
+    look, backdrop = some_scene()
+    large, large_mask = compose(look, backdrop, 128)
+    small_canvas, small_mask = compose(look, backdrop, 32)
+    averaged = large.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
+    assert np.abs(averaged - small_canvas).mean() < 0.02
+    assert abs(large_mask.mean() - small_mask.mean()) < 0.01
+
+
+def test_object_changes_exactly_the_pixels_it_covers():
+    for index in range(20):
+        look, backdrop = some_scene(index, seed=index)
+        canvas, mask = compose(look, backdrop, 32)
+        bare, covered = paint_backdrop(backdrop, 32), cover(look, 32)
+        assert np.array_equal(canvas[covered == 0], bare[covered == 0])
+        assert np.allclose(canvas[covered == 1], paint_object(look, 32)[covered == 1], atol=1e-6)
+        assert np.array_equal(mask, covered >= 0.5)
+
+
+def test_each_object_fills_a_fair_share_of_its_image():
+    shares = np.array([draw(index, split="test", size=32, seed=0)[1].mean() for index in range(200)])
+    assert shares.min() > 0.08
+    assert shares.max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("shape", "area"),
+    [
+        ("disc", np.pi * 0.92**2),
+        ("square", 1.64**2),
+        ("triangle", 3 * np.sqrt(3) / 4 * 1.3**2),
+        ("star", 5 * 1.28 * 0.58 * np.sin(np.pi / 5)),
+        ("cross", 2 * 2.24 * 0.76 - 0.76**2),
+    ],
+)
+def test_mask_has_the_area_of_its_shape(shape, area):
+    look = replace(some_scene()[0], shape=shape, radius=0.7, centre=np.zeros(2, np.float32))
+    assert cover(look, 256).mean() * 4 == pytest.approx(area * 0.7**2, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("texture", "share"), [("plain", 0), ("stripes", 0.5), ("checks", 0.5), ("dots", 0.283)]
+)
+def test_texture_shows_its_share_of_the_second_colour(texture, share):
+    colours = np.array([[0, 0, 0], [1, 1, 1]], np.float32)
+    look = replace(some_scene()[0], texture=texture, texture_period=0.2, texture_angle=0.0, colours=colours)
+    assert paint_object(look, 200).mean() == pytest.approx(share, abs=0.005)
+
+
+def test_object_is_lighter_than_its_background_whatever_the_hue():
+    for index in range(20):
+        look, backdrop = some_scene(index, seed=index)
+        assert look.colours.mean() > backdrop.ends.mean()
+    hues = np.array([some_scene(0, seed=seed)[0].colours[0] for seed in range(60)])
+    assert set(hues.argmax(axis=1)) == {0, 1, 2}
+
+
+def test_linear_classifier_on_raw_pixels_stays_far_under_half():
+    source = small(stored_size=16, train=25, test=10)
+    assert source.test is not None
+    train, test = (torch.from_numpy(images(part)).flatten(1) / 255 for part in (source.train, source.test))
+    mean, scale = train.mean(0), train.std(0)
+    inputs, labels = (train - mean) / scale, torch.from_numpy(source.train.labels)
+    layer = torch.nn.Linear(inputs.shape[1], 20)
+    torch.nn.init.zeros_(layer.weight)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3, weight_decay=1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(layer(inputs), labels).backward()
+        optimizer.step()
+    guesses = layer((test - mean) / scale).argmax(1).numpy()
+    assert (guesses == source.test.labels).mean() < 0.35
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"train_per_class": 1}, r"data\.shapes\.train_per_class must be greater than or equal to 2, got 1"),
+        ({"train_per_class": 50_001}, r"train_per_class must be less than or equal to 50000, got 50001"),
+        ({"test_per_class": 0}, r"test_per_class must be greater than or equal to 1, got 0"),
+        ({"test_per_class": 2.5}, r"test_per_class must be .*integer.*got 2\.5"),
+        ({"per_class": 3}, r"data\.shapes\.per_class is unknown"),
+    ],
+)
+def test_bad_options_are_named(block, message):
+    with pytest.raises(UserError, match=message):
+        validate(Options, block, "data.shapes")
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="one of train, test, got 'validation'"):
+        shapes.draw(0, split="validation", size=8, seed=0)

@@ -1,0 +1,202 @@
+"""Folders and archives are listed alike, and what could do harm is refused."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deepcompress.data.archives import open_tree
+from deepcompress.errors import UserError
+from tests.data.inputs import make_folder, make_tar, make_zip
+
+FILES = {"b/2.txt": b"two", "a/1.txt": b"one", "empty/": b""}
+MIB = 1 << 20
+
+
+def packed(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
+    if kind == "folder":
+        return make_folder(folder / "top", files)
+    return make_zip(folder / "x.zip", files) if kind == "zip" else make_tar(folder / f"x.{kind}", files)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz", "tgz"])
+def test_every_kind_lists_and_reads_the_same(tmp_path: Path, kind: str) -> None:
+    tree = open_tree(packed(tmp_path, kind, FILES), tmp_path)
+    assert tree.files == ("a/1.txt", "b/2.txt")
+    assert "empty" in tree.folders
+    assert [tree.read(name) for name in ("b/2.txt", "a/1.txt", "b/2.txt")] == [b"two", b"one", b"two"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_the_order_of_the_members_does_not_matter(tmp_path: Path, kind: str) -> None:
+    trees = []
+    for name, order in (("x", 1), ("y", -1)):
+        (tmp_path / name).mkdir()
+        trees.append(open_tree(packed(tmp_path / name, kind, dict(list(FILES.items())[::order])), tmp_path))
+    assert trees[0].files == trees[1].files
+    assert trees[0].folders == trees[1].folders
+
+
+def test_names_with_dots_and_backslashes_are_tidied(tmp_path: Path) -> None:
+    assert open_tree(make_tar(tmp_path / "x.tar", {"./a/./1.txt": b""}), tmp_path).files == ("a/1.txt",)
+    assert open_tree(make_zip(tmp_path / "x.zip", {"a\\1.txt": b""}), tmp_path).files == ("a/1.txt",)
+
+
+def test_unpacking_a_tar_leaves_no_file_behind(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    tree = open_tree(make_tar(tmp_path / "x.tar.gz", FILES), tmp_path / "work")
+    assert tree.read("a/1.txt") == b"one"
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../a.png", "train/../../a.png", "/etc/a.png", "..\\a.png", "C:\\a.png"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_a_member_that_escapes_its_folder_is_refused(tmp_path: Path, kind: str, name: str) -> None:
+    with pytest.raises(UserError, match=rf"x\.{kind}: .*a\.png' escapes its folder"):
+        open_tree(packed(tmp_path, kind, {name: b""}), tmp_path)
+
+
+def zip_with(folder: Path, change: Callable[[zipfile.ZipInfo], None]) -> Path:
+    member = zipfile.ZipInfo("train/a.png")
+    change(member)
+    with zipfile.ZipFile(folder / "x.zip", "w") as archive:
+        archive.writestr(member, b"/etc/passwd")
+    return folder / "x.zip"
+
+
+def tar_with(folder: Path, kind: bytes) -> Path:
+    member = tarfile.TarInfo("train/a.png")
+    member.type, member.linkname = kind, "/etc/passwd"
+    with tarfile.open(folder / "x.tar", "w") as archive:
+        archive.addfile(member)
+    return folder / "x.tar"
+
+
+def link(member: zipfile.ZipInfo) -> None:
+    member.create_system = 3
+    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_a_link_or_device_in_a_tar_is_refused(tmp_path: Path, kind: bytes) -> None:
+    with pytest.raises(UserError, match=r"x\.tar: train/a\.png is a link or device"):
+        open_tree(tar_with(tmp_path, kind), tmp_path)
+
+
+def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.zip: train/a\.png is a link"):
+        open_tree(zip_with(tmp_path, link), tmp_path)
+
+
+def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a.png": b"1"})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.zip: a\.png is encrypted"):
+        open_tree(path, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_member_that_is_there_twice_is_refused(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(UserError, match=rf"x\.{kind}: a/1\.txt is there twice"):
+        open_tree(packed(tmp_path, kind, {"a/1.txt": b"1", "./a//1.txt": b"2"}), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_a_decompression_bomb_is_refused(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(UserError, match=rf"x\.{kind}: .*a decompression bomb"):
+        open_tree(packed(tmp_path, kind, {"a.png": bytes(4 * MIB)}), tmp_path)
+
+
+def test_a_member_too_large_for_memory_is_refused(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("a.png")
+    member.size = 1 << 40
+    path = tmp_path / "x.tar"
+    path.write_bytes(member.tobuf())
+    with pytest.raises(UserError, match=r"x\.tar: a\.png unpacks to 1099511627776 bytes"):
+        open_tree(path, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
+def test_a_truncated_archive_is_refused(tmp_path: Path, kind: str, share: float) -> None:
+    path = packed(tmp_path, kind, {f"{i}.bin": os.urandom(2000) for i in range(5)})
+    content = path.read_bytes()
+    end = len(content) if kind != "tar" else 5 * (512 + 2048)
+    path.write_bytes(content[: int(end * share)])
+    with pytest.raises(UserError, match=rf"x\.{kind}: is damaged or truncated"):
+        open_tree(path, tmp_path)
+
+
+def test_a_tar_cut_between_two_members_is_refused(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "x.tar", {"1": bytes(512), "2": bytes(512)})
+    path.write_bytes(path.read_bytes()[:1024])
+    with pytest.raises(UserError, match=r"x\.tar: is damaged or truncated \(cut off"):
+        open_tree(path, tmp_path)
+
+
+def test_a_damaged_header_within_a_tar_is_refused(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "x.tar", {"1": b"", "2": b"", "3": b""})
+    content = bytearray(path.read_bytes())
+    content[512 + 10] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.tar: is damaged or truncated \(.*broken header"):
+        open_tree(path, tmp_path)
+
+
+def test_a_damaged_member_of_a_zip_is_named_when_it_is_read(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"a.png": bytes(range(256))})
+    content = bytearray(path.read_bytes())
+    content[60] ^= 0xFF
+    path.write_bytes(content)
+    tree = open_tree(path, tmp_path)
+    with pytest.raises(UserError, match=r"x\.zip: a\.png: is damaged"):
+        tree.read("a.png")
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
+@pytest.mark.parametrize(("content", "message"), [(b"", "is an empty file"), (b"Dear diary", "is damaged")])
+def test_what_is_no_archive_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: {message}"):
+        open_tree(tmp_path / name, tmp_path)
+
+
+def test_a_missing_path_and_an_unknown_suffix_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.zip: no such file or folder"):
+        open_tree(tmp_path / "x.zip", tmp_path)
+    (tmp_path / "x.rar").write_bytes(b"Rar!")
+    with pytest.raises(UserError, match=r"x\.rar: must be a folder or end in \.zip, \.tar, \.tar\.gz, \.tgz"):
+        open_tree(tmp_path / "x.rar", tmp_path)
+
+
+def test_linked_folders_are_followed_and_a_circle_is_refused(tmp_path: Path) -> None:
+    make_folder(tmp_path / "elsewhere", {"1.txt": b"one"})
+    top = make_folder(tmp_path / "top", {"b/2.txt": b"two"})
+    (top / "a").symlink_to(tmp_path / "elsewhere")
+    (top / "c").symlink_to(tmp_path / "elsewhere")
+    assert open_tree(top, tmp_path).files == ("a/1.txt", "b/2.txt", "c/1.txt")
+    (top / "b/up").symlink_to(top)
+    with pytest.raises(UserError, match="b/up: is a link to a folder that contains it"):
+        open_tree(top, tmp_path)
+
+
+def test_a_link_to_nowhere_is_named_when_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"a\.png: is no file that can be read"):
+        open_tree(tmp_path, tmp_path).read("a.png")
+
+
+def test_a_gzip_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(io.BytesIO(b"no tar" * 200).getvalue()))
+    with pytest.raises(UserError, match=r"x\.tar\.gz: is damaged or truncated"):
+        open_tree(tmp_path / "x.tar.gz", tmp_path)

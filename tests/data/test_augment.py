@@ -1,0 +1,113 @@
+"""Whole-batch augmentation against torchvision's functions, one image at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pydantic
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as oracle
+
+from deepcompress.data.augment import Augment, Jitter
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (12, 8, 8, 3), dtype=torch.uint8, generator=generator())
+
+
+def one_by_one(images, change):
+    """Apply change(image as uint8 (3, height, width), row) to each image."""
+    changed = [change(image.permute(2, 0, 1), row) for row, image in enumerate(images)]
+    return torch.stack(changed).permute(0, 2, 3, 1)
+
+
+def test_nothing_chosen_draws_nothing_and_changes_nothing(images):
+    augment = Augment()
+    before = generator().get_state()
+    source = generator()
+    assert augment.draw(12, source) == {}
+    assert torch.equal(source.get_state(), before)
+    assert augment.apply(images, {}) is images
+
+
+@pytest.mark.parametrize("augment", [Augment(flip=True), Augment(flip=True, crop_padding=3)])
+def test_flip_and_crop_equal_torchvision(images, augment):
+    draws = augment.draw(12, generator(1))
+
+    def change(image, row):
+        top, left = draws["corner"][row].tolist() if "corner" in draws else (0, 0)
+        image = oracle.crop(oracle.pad(image, [augment.crop_padding]), top, left, 8, 8)
+        return oracle.horizontal_flip(image) if draws["flip"][row] else image
+
+    assert torch.equal(augment.apply(images, draws), one_by_one(images, change))
+    assert 0 < draws["flip"].sum() < 12
+
+
+def test_every_corner_of_the_padding_is_drawn():
+    corners = Augment(crop_padding=1).draw(500, generator())["corner"]
+    assert sorted(map(tuple, corners.unique(dim=0).tolist())) == [(y, x) for y in range(3) for x in range(3)]
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
+def test_each_colour_change_equals_torchvision_on_float_images(images, name):
+    augment = Augment(jitter=Jitter(**{name: 0.5}))
+    draws = augment.draw(12, generator(2))
+    assert list(draws) == [name]
+    adjust = getattr(oracle, f"adjust_{name}")
+    expected = one_by_one(
+        images, lambda image, row: adjust(image.float() / 255, float(draws[name][row])) * 255
+    )
+    assert (augment.apply(images, draws).float() - expected).abs().max() <= 0.5 + 1e-3
+
+
+def test_all_colour_changes_equal_torchvision_in_the_stated_order(images):
+    augment = Augment(jitter=Jitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1))
+    draws = augment.draw(12, generator(3))
+
+    def change(image, row):
+        image = image.float() / 255
+        for name in ("brightness", "contrast", "saturation", "hue"):
+            image = getattr(oracle, f"adjust_{name}")(image, float(draws[name][row]))
+        return image * 255
+
+    assert (augment.apply(images, draws).float() - one_by_one(images, change)).abs().max() <= 0.5 + 1e-3
+
+
+def test_hue_keeps_grey_black_and_white():
+    images = torch.tensor([0, 128, 255], dtype=torch.uint8)[:, None, None, None].expand(3, 2, 2, 3)
+    draws = {"hue": torch.tensor([0.3, -0.5, 0.5])}
+    assert torch.equal(Augment().apply(images, draws), images)
+
+
+def test_an_image_does_not_depend_on_its_neighbours(images):
+    augment = Augment(flip=True, crop_padding=2, jitter=Jitter(brightness=0.4, contrast=0.4, hue=0.1))
+    draws = augment.draw(12, generator(4))
+    alone = augment.apply(images[5:6], {name: rows[5:6] for name, rows in draws.items()})
+    assert torch.equal(augment.apply(images, draws)[5:6], alone)
+
+
+def test_factors_stay_within_their_ranges():
+    draws = Augment(jitter=Jitter(brightness=1.5, contrast=0.2, hue=0.1)).draw(1000, generator())
+    for name, low, high in (("brightness", 0, 2.5), ("contrast", 0.8, 1.2), ("hue", -0.1, 0.1)):
+        assert low <= draws[name].min() < low + 0.1 * (high - low)
+        assert high - 0.1 * (high - low) < draws[name].max() <= high
+
+
+@pytest.mark.parametrize(
+    "block", [{"crop_padding": -1}, {"jitter": {"hue": 0.6}}, {"jitter": {"contrast": -0.1}}]
+)
+def test_values_out_of_range_are_refused(block):
+    with pytest.raises(pydantic.ValidationError):
+        Augment.model_validate(block)
+
+
+def test_the_schema_imports_without_torch():
+    code = "import sys, deepcompress.data.augment; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,42 @@
+"""Tiny networks: every layer that VGG-11 has, a few channels each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+
+
+@pytest.fixture
+def tiny_spec() -> VGGSpec:
+    return VGGSpec(
+        arch="vgg11",
+        batch_norm=True,
+        features=(2, 3, 4, 4, 5, 5, 6, 6),
+        hidden=(8, 7),
+        classes=3,
+        image_size=32,
+        dropout=0.5,
+    )
+
+
+@pytest.fixture
+def tiny(tiny_spec: VGGSpec) -> VGG:
+    torch.manual_seed(0)
+    return VGG(tiny_spec)
+
+
+@pytest.fixture
+def leaves_random_state() -> Callable[[Callable[[], object]], bool]:
+    """Whether a call draws nothing from torch's global generator."""
+
+    def check(call: Callable[[], object]) -> bool:
+        before = torch.get_rng_state()
+        call()
+        return torch.equal(before, torch.get_rng_state())
+
+    return check

@@ -1,0 +1,115 @@
+"""Specs: what params ask for, what a description holds, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepcompress import params
+from deepcompress.errors import UserError
+from deepcompress.models.spec import BLOCKS, Model, VGGSpec
+
+SECTION = """
+model: {arch: vgg11, batch_norm: true, width: 0.25, hidden: 4096, dropout: 0.5, image_size: 32, weights: null}
+"""
+
+
+def section(folder: Path, text: str = SECTION) -> Model:
+    path = folder / "params.yaml"
+    path.write_text(text)
+    return params.section(Model, "model", path)
+
+
+def test_width_multiplies_convolutions_and_hidden_layers(tmp_path: Path) -> None:
+    spec = VGGSpec.from_model_section(section(tmp_path), classes=20)
+    assert spec.features == (16, 32, 64, 64, 128, 128, 128, 128)
+    assert spec.hidden == (1024, 1024)
+    assert (spec.classes, spec.image_size, spec.dropout, spec.batch_norm) == (20, 32, 0.5, True)
+
+
+def test_a_tiny_width_leaves_one_channel(tmp_path: Path) -> None:
+    spec = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("0.25", "1.0e-4")), classes=2)
+    assert spec.features == (1,) * 8
+    assert spec.hidden == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("arch", "convolutions"), [("vgg11", 8), ("vgg13", 10), ("vgg16", 13), ("vgg19", 16)]
+)
+def test_an_architecture_counts_its_layers(tmp_path: Path, arch: str, convolutions: int) -> None:
+    spec = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("vgg11", arch)), classes=2)
+    assert len(spec.features) == convolutions  # the name counts these and three linear layers
+    assert tuple(map(len, spec.blocks)) == tuple(map(len, BLOCKS[arch]))
+    assert sum(spec.blocks, ()) == spec.features
+
+
+@pytest.mark.parametrize(("image_size", "grid"), [(32, 1), (63, 1), (64, 2), (224, 7)])
+def test_grid_is_the_image_size_over_32(tiny_spec: VGGSpec, image_size: int, grid: int) -> None:
+    assert dataclasses.replace(tiny_spec, image_size=image_size).grid == grid
+
+
+def test_a_spec_survives_plain_values(tiny_spec: VGGSpec) -> None:
+    values = tiny_spec.to_dict()
+    assert values["features"] == [2, 3, 4, 4, 5, 5, 6, 6]
+    assert VGGSpec.from_dict(values) == tiny_spec
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"arch": "vgg12"}, "arch must be one of vgg11, vgg13, vgg16, vgg19, got 'vgg12'"),
+        ({"arch": ["vgg11"]}, "arch"),
+        ({"batch_norm": 1}, "batch_norm"),
+        ({"features": [1] * 7}, "features must be 8 widths"),
+        ({"features": [1] * 7 + [0]}, "features must be a whole number in 1..1000000, got 0"),
+        ({"features": 8}, "features"),
+        ({"hidden": [4]}, "hidden must be 2 widths"),
+        ({"hidden": [4, True]}, "hidden"),
+        ({"hidden": [4, 10**12]}, "hidden"),
+        ({"classes": 2.0}, "classes"),
+        ({"image_size": 31}, "image_size must be a whole number in 32..4096, got 31"),
+        ({"image_size": 10**9}, "image_size"),
+        ({"dropout": 1}, "dropout"),
+        ({"dropout": float("nan")}, "dropout"),
+        ({"dropout": "0.5"}, "dropout"),
+        ({"depth": 3}, "spec must have the keys"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(tiny_spec: VGGSpec, change: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        VGGSpec.from_dict(tiny_spec.to_dict() | change)
+
+
+@pytest.mark.parametrize("values", [None, [], "vgg11", {}])
+def test_what_is_no_spec_is_refused(values: Any) -> None:
+    with pytest.raises(UserError, match="spec must"):
+        VGGSpec.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("vgg11", "resnet18", "model.arch must be"),
+        ("image_size: 32", "image_size: 31", "model.image_size must be greater than or equal to 32, got 31"),
+        ("width: 0.25", "width: 0", "model.width must be greater than 0"),
+        ("width: 0.25", "width: .nan", "model.width must be"),
+        ("dropout: 0.5", "dropout: 1.0", "model.dropout must be less than 1"),
+        ("hidden: 4096", "hidden: 4096.5", "model.hidden must be"),
+        ("hidden: 4096", "hiden: 4096", "model"),
+        ("batch_norm: true", "batch_norm: 1", "model.batch_norm must be"),
+        ("weights: null", "weights: ''", "model.weights"),
+    ],
+)
+def test_a_bad_model_section_is_refused_by_key(tmp_path: Path, old: str, new: str, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        section(tmp_path, SECTION.replace(old, new))
+
+
+def test_specs_and_descriptions_load_without_torch() -> None:
+    code = "import sys, deepcompress.models.description; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,53 @@
+"""Taps give what the layers gave, keep gradients, and leave no trace."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deepcompress.errors import UserError
+from deepcompress.models.taps import tap
+from deepcompress.models.vgg import VGG
+
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_tap_gives_the_output_of_its_layer(tiny: VGG) -> None:
+    tiny.eval()
+    with tap(tiny, ["features.0", "features", "classifier.3"]) as outputs:
+        assert outputs == {}
+        tiny(IMAGES)
+    assert set(outputs) == {"features.0", "features", "classifier.3"}
+    assert torch.equal(outputs["features.0"], tiny.features[0](IMAGES))  # the ReLU behind it changed nothing
+    assert torch.equal(outputs["features"], tiny.features(IMAGES))
+    assert outputs["classifier.3"].shape == (2, 7)
+
+
+def test_gradients_flow_through_a_tap(tiny: VGG) -> None:
+    with tap(tiny, ["features.0"]) as outputs:
+        tiny(IMAGES)
+    outputs["features.0"].sum().backward()
+    assert tiny.features[0].weight.grad is not None
+
+
+def test_a_tap_holds_the_last_pass_and_changes_no_output(tiny: VGG) -> None:
+    tiny.eval()
+    alone = tiny(IMAGES)
+    with tap(tiny, ["classifier.6"]) as outputs:
+        tiny(torch.zeros_like(IMAGES))
+        assert torch.equal(tiny(IMAGES), alone)
+    assert torch.equal(outputs["classifier.6"], alone)
+
+
+def test_hooks_go_even_after_an_error(tiny: VGG) -> None:
+    with pytest.raises(RuntimeError, match="stop"), tap(tiny, ["features.0", "features.1"]):
+        raise RuntimeError("stop")
+    assert not any(module._forward_hooks for module in tiny.modules())
+
+
+@pytest.mark.parametrize("name", ["features.99", "", "Features.0"])
+def test_an_unknown_layer_is_named_with_those_there_are(tiny: VGG, name: str) -> None:
+    line = f"layer '{name}' does not exist; there are features.0, "
+    with pytest.raises(UserError, match=line), tap(tiny, ["features.0", name]):
+        pass
+    assert not any(module._forward_hooks for module in tiny.modules())

@@ -1,0 +1,125 @@
+"""VGG: equal to torchvision's, channel-major where it is flattened, reproducible, never replicating a map."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torchvision.models import vgg as theirs
+
+from deepcompress.models.spec import BLOCKS, Model, VGGSpec
+from deepcompress.models.vgg import VGG, prunable_layers
+
+LETTERS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("arch", BLOCKS)
+def test_names_and_shapes_are_torchvisions(arch: str, batch_norm: bool) -> None:
+    model = Model(arch=arch, batch_norm=batch_norm, width=1, hidden=4096, dropout=0.5, image_size=224)
+    with torch.device("meta"):
+        ours = VGG(VGGSpec.from_model_section(model, classes=1000))
+        official = getattr(theirs, arch + ("_bn" if batch_norm else ""))(weights=None, init_weights=False)
+    shapes = {name: tensor.shape for name, tensor in ours.state_dict().items()}
+    assert shapes == {name: tensor.shape for name, tensor in official.state_dict().items()}
+    assert list(shapes) == list(official.state_dict())
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("arch", BLOCKS)
+def test_logits_are_torchvisions_with_equal_weights(arch: str, batch_norm: bool) -> None:
+    widths = iter(range(3, 30))
+    letters = [entry if entry == "M" else next(widths) for entry in theirs.cfgs[LETTERS[arch]]]
+    features = tuple(width for width in letters if width != "M")
+    spec = VGGSpec(arch, batch_norm, features, (8, 8), 5, image_size=64, dropout=0.5)
+    torch.manual_seed(0)
+    ours = VGG(spec).eval()
+    with torch.device("meta"):  # its full-size linear layers are replaced at once
+        official = theirs.VGG(torch.nn.Sequential(), init_weights=False)
+    official.features = theirs.make_layers(letters, batch_norm)
+    official.avgpool = torch.nn.AdaptiveAvgPool2d((2, 2))
+    official.classifier[0] = torch.nn.Linear(features[-1] * 4, 8)
+    official.classifier[3] = torch.nn.Linear(8, 8)
+    official.classifier[6] = torch.nn.Linear(8, 5)
+    official.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(ours(images), official.eval()(images), rtol=0, atol=0)
+
+
+def test_dropout_is_where_torchvision_has_it(tiny: VGG) -> None:
+    with torch.device("meta"):
+        official = theirs.VGG(torch.nn.Sequential(), init_weights=False)
+    assert [type(layer) for layer in tiny.classifier] == [type(layer) for layer in official.classifier]
+    assert tiny.classifier[2].p == tiny.classifier[5].p == 0.5
+
+
+def test_channel_c_feeds_its_own_columns(tiny_spec: VGGSpec) -> None:
+    model = VGG(dataclasses.replace(tiny_spec, image_size=64)).eval()
+    channel = 2
+    columns = slice(channel * 4, (channel + 1) * 4)
+    images = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    seen: list[torch.Tensor] = []
+    model.classifier[0].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    model(images)
+    torch.testing.assert_close(seen[0][:, columns], model.features(images)[:, channel].flatten(1))
+
+
+def test_a_seed_gives_the_weights(tiny_spec: VGGSpec) -> None:
+    states = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        states.append(VGG(tiny_spec).state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["classifier.0.weight"], states[2]["classifier.0.weight"])
+
+
+def test_initial_weights_have_the_stated_spread(tiny_spec: VGGSpec) -> None:
+    model = VGG(dataclasses.replace(tiny_spec, features=(32,) * 8, hidden=(256, 128), classes=100))
+    spread = {name: layer.weight.std().item() for name, layer in prunable_layers(model).items()}
+    assert spread["features.4"] == pytest.approx(math.sqrt(2 / (32 * 9)), rel=0.1)  # fan out
+    assert spread["classifier.0"] == pytest.approx(math.sqrt(2 / 32), rel=0.1)  # fan in
+    assert spread["classifier.3"] == pytest.approx(math.sqrt(2 / 256), rel=0.1)
+    assert spread["classifier.6"] == pytest.approx(0.01, rel=0.1)
+    assert all(not layer.bias.any() for layer in prunable_layers(model).values())
+    assert model.features[1].weight.eq(1).all()
+    assert not model.features[1].bias.any()
+
+
+def test_prunable_layers_come_in_forward_order(tiny: VGG) -> None:
+    called: list[str] = []
+    for name, layer in prunable_layers(tiny).items():
+        layer.register_forward_hook(lambda module, inputs, output, name=name: called.append(name))
+    tiny(torch.zeros(2, 3, 32, 32))
+    assert called == list(prunable_layers(tiny))
+    assert called[0] == "features.0"
+    assert called[-3:] == ["classifier.0", "classifier.3", "classifier.6"]
+    assert len(called) == 11
+
+
+@pytest.mark.parametrize("side", [32, 96])
+def test_a_larger_image_is_pooled(tiny: VGG, side: int) -> None:
+    assert tiny.eval()(torch.zeros(1, 3, side, side)).shape == (1, 3)
+
+
+def test_a_smaller_image_is_refused(tiny_spec: VGGSpec) -> None:
+    model = VGG(dataclasses.replace(tiny_spec, image_size=64)).eval()
+    with pytest.raises(ValueError, match="64 px or more, got 32"):
+        model(torch.zeros(1, 3, 32, 32))
+
+
+def test_an_image_of_the_right_size_needs_no_pooling(tiny_spec: VGGSpec) -> None:
+    model = VGG(dataclasses.replace(tiny_spec, image_size=64)).eval()
+    model.avgpool.register_forward_hook(
+        lambda *_: pytest.fail("its backward pass is not deterministic on CUDA")
+    )
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_a_pruned_network_is_the_same_class(tiny_spec: VGGSpec) -> None:
+    smaller = dataclasses.replace(tiny_spec, features=(1, 3, 2, 4, 5, 1, 6, 2), hidden=(3, 1))
+    model = VGG(smaller).eval()
+    assert model.features[0].weight.shape == (1, 3, 3, 3)
+    assert model.classifier[0].weight.shape == (3, 2)
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)

@@ -1,0 +1,204 @@
+"""Pretrained weights: torchvision's layout is taken, or refused by tensor; the download code really runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import http.server
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import vgg as theirs
+
+from deepcompress.errors import UserError
+from deepcompress.models import weights
+from deepcompress.models.spec import BLOCKS, VGGSpec
+from deepcompress.models.vgg import VGG
+from deepcompress.models.weights import load_pretrained_
+
+State = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def state(tiny_spec: VGGSpec) -> State:
+    torch.manual_seed(1)
+    return VGG(tiny_spec).state_dict()
+
+
+def written(path: Path, state: Any) -> Path:
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    return path
+
+
+def equal(one: State, other: State) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_a_file_of_the_official_layout_is_taken(tiny: VGG, state: State, tmp_path: Path, name: str) -> None:
+    load_pretrained_(tiny, str(written(tmp_path / name, state)))
+    assert equal(tiny.state_dict(), state)
+
+
+def test_another_class_count_leaves_the_head_fresh(tiny_spec: VGGSpec, state: State, tmp_path: Path) -> None:
+    model = VGG(dataclasses.replace(tiny_spec, classes=4))
+    head = {name: t.clone() for name, t in model.state_dict().items() if name.startswith("classifier.6.")}
+    load_pretrained_(model, written(tmp_path / "w.pth", state))
+    loaded = model.state_dict()
+    assert equal(head, loaded)
+    assert equal({name: t for name, t in state.items() if name not in head}, loaded)
+
+
+def test_batch_counts_may_be_absent_as_in_torchvisions_files(tiny: VGG, state: State, tmp_path: Path) -> None:
+    old = {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
+    load_pretrained_(tiny, written(tmp_path / "w.pth", old))
+    assert equal(old, tiny.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"features.0.weight": None}, "tensor features.0.weight is missing"),
+        ({"features.50.weight": torch.zeros(1)}, "tensor features.50.weight is not part of the model"),
+        (
+            {"classifier.0.weight": torch.zeros(8, 49)},
+            r"tensor classifier.0.weight must be \(8, 6\), got \(8, 49\)",
+        ),
+        ({"classifier.6.weight": torch.zeros(3, 9)}, "tensor classifier.6.weight must be"),
+        ({"classifier.6.weight": torch.zeros(5, 7)}, "tensor classifier.6.weight must be"),  # the bias has 3
+        ({"classifier.6.bias": None}, "tensor classifier.6.bias is missing"),
+        ({"features.1.bias": torch.full((2,), torch.nan)}, "tensor features.1.bias holds NaN"),
+    ],
+)
+def test_a_mismatch_is_named_and_changes_nothing(
+    tiny: VGG, state: State, tmp_path: Path, change: dict[str, torch.Tensor | None], named: str
+) -> None:
+    before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
+    given = {name: tensor for name, tensor in (state | change).items() if tensor is not None}
+    with pytest.raises(UserError, match=named):
+        load_pretrained_(tiny, written(tmp_path / "w.pth", given))
+    assert equal(before, tiny.state_dict())
+
+
+class Trap:
+    """Unpickling this would make a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, ("trap-was-sprung", "w"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("w.pth", b""),
+        ("w.pth", b"not weights"),
+        ("w.pth", pickle.dumps(Trap())),
+        ("w.pth", pickle.dumps({"a": 1})),
+        ("w.safetensors", b"\xff" * 40),
+    ],
+)
+def test_a_damaged_or_unsafe_file_is_refused(
+    tiny: VGG, tmp_path: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    with pytest.raises(UserError, match=f"^{name}: [^\n]+$"):
+        load_pretrained_(tiny, name)
+    assert not Path("trap-was-sprung").exists()
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}, {"state_dict": {"a": torch.zeros(1)}}])
+def test_a_file_of_something_else_is_refused(tiny: VGG, tmp_path: Path, content: Any) -> None:
+    with pytest.raises(UserError, match="must hold a mapping of layer names to tensors"):
+        load_pretrained_(tiny, written(tmp_path / "w.pth", content))
+
+
+def test_a_truncated_file_is_refused(tiny: VGG, state: State, tmp_path: Path) -> None:
+    path = written(tmp_path / "w.pth", state)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(UserError, match="damaged"):
+        load_pretrained_(tiny, path)
+
+
+def test_a_missing_file_is_refused(tiny: VGG, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.weights: .*none\.pth: no such file; must be imagenet"):
+        load_pretrained_(tiny, tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("arch", BLOCKS)
+def test_addresses_are_torchvisions(arch: str, batch_norm: bool) -> None:
+    official = getattr(theirs, f"{arch.upper()}{'_BN' if batch_norm else ''}_Weights").IMAGENET1K_V1
+    assert weights.ADDRESS + weights.IMAGENET_FILES[arch, batch_norm] == official.url
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder served in place of torchvision's address, and a private download cache."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    serving = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
+    )
+    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setattr(weights, "ADDRESS", f"http://127.0.0.1:{serving.server_port}/")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    yield folder
+    serving.shutdown()
+    thread.join()
+    serving.server_close()
+
+
+def publish(folder: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = written(folder / "vgg11_bn.pth", state)
+    name = f"vgg11_bn-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(weights, "IMAGENET_FILES", {("vgg11", True): name})
+    return path.rename(folder / name)
+
+
+def test_imagenet_weights_are_downloaded_once(
+    tiny: VGG, state: State, server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = publish(server, state, monkeypatch)
+    load_pretrained_(tiny, "imagenet")
+    assert equal(tiny.state_dict(), state)
+    published.unlink()
+    load_pretrained_(VGG(tiny.spec), "imagenet")
+
+
+def test_a_wrong_checksum_is_refused_and_not_kept(
+    tiny: VGG, state: State, server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(server, state, monkeypatch).write_bytes(b"something else")
+    with pytest.raises(UserError, match=f"^{weights.ADDRESS}vgg11_bn-.*invalid hash value"):
+        load_pretrained_(tiny, "imagenet")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_missing_download_names_the_address_and_the_way_out(tiny: VGG, server: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"vgg11_bn-6002323d\.pth: download failed \(.*404.*put it at .*cache"
+    ):
+        load_pretrained_(tiny, "imagenet")
+
+
+def test_no_network_is_one_clear_line(tiny: VGG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(weights, "ADDRESS", "http://127.0.0.1:9/")
+    with pytest.raises(
+        UserError, match=r"^http://127\.0\.0\.1:9/vgg11_bn-6002323d\.pth: download failed \([^\n]+$"
+    ):
+        load_pretrained_(tiny, "imagenet")

@@ -1,0 +1,90 @@
+"""A copy of the project in an empty folder, small enough to run whole, as a new user would run it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepcompress import preset
+from tests.house import ROOT
+
+TINY: dict[str, Any] = {
+    "data": {"shapes": {"train_per_class": 8, "test_per_class": 4}},
+    "model": {"width": 0.0625, "hidden": 256},
+    "finetune": {"epochs": 2, "batch_size": 32},
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the working tree, run with no git identity, no DVC remote and scratch of its own."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing of the machine's own git settings reaches the copy; `python` is the one that runs the tests."""
+        home = self.folder.parent / "home"
+        home.mkdir(exist_ok=True)
+        bare = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{bare['PATH']}"
+        return {**bare, "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "PATH": path, "OMP_NUM_THREADS": "1"}
+
+    def dvc(self, *arguments: str, code: int = 0) -> str:
+        """Run dvc; returns what it printed, and fails unless it ends with `code`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == code, done.stdout[-4000:]
+        return done.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start dvc and go on; for tests that kill it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def set(self, overlay: dict[str, Any]) -> None:
+        """Change params.yaml as a preset would."""
+        path = self.folder / "params.yaml"
+        path.write_text(preset.apply(path.read_text(), overlay))
+
+    def lock(self) -> dict[str, Any]:
+        """dvc.lock as values."""
+        return dict(yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"])
+
+
+def copy(folder: Path) -> Project:
+    """Copy what git tracks or would track, without results, into `folder` and make it a repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and name.split("/")[0] not in {"metrics", "plots", "results", "dvc.lock"} and (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+    project = Project(folder)
+    subprocess.run(["git", "init", "-q"], cwd=folder, env=project.environment, check=True)
+    project.set(TINY)
+    return project

@@ -1,0 +1,232 @@
+"""A contract over every allocation, and each one's own numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.isotonic import IsotonicRegression
+
+from deepcompress import registry
+from deepcompress.errors import UserError
+from deepcompress.pruning.allocation import Layer, Problem, allocate, counts, meet, table
+from deepcompress.pruning.allocations import by_sensitivity, lamp
+
+NAMES = registry.names("pruning.allocations")
+TARGETS = [0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97]
+SHAPES = {"a": (6, 3, 3, 3), "b": (10, 6, 3, 3), "c": (40, 90), "d": (4, 40)}
+GRID = tuple(tenth / 10 for tenth in range(10))
+CURVES = {
+    "a": (GRID, (80.0, 79, 80, 70, 60, 50, 40, 30, 20, 10)),
+    "b": (GRID, (80.0, 80, 81, 80, 79, 79, 78, 60, 30, 12)),
+    "c": (GRID, (80.0, 80, 80, 80, 80, 80, 80, 80, 79, 70)),
+    "d": (GRID, (80.0, 60, 61, 55, 50, 40, 30, 20, 10, 10)),
+}
+
+
+def problem(sparsity, granularity="weight", dense=(), shapes=SHAPES, curves=CURVES):
+    random = torch.Generator().manual_seed(0)
+    layers, scores = [], {}
+    for name, shape in shapes.items():
+        units = math.prod(shape) if granularity == "weight" else shape[0]
+        layers.append(Layer(name, shape, units, math.prod(shape) // units, name in dense))
+        if units < 10**5:
+            scores[name] = torch.rand(units, generator=random)
+    return Problem(tuple(layers), sparsity, curves, scores)
+
+
+@pytest.mark.parametrize("dense", [(), ("c",)], ids=["all", "one dense"])
+@pytest.mark.parametrize("sparsity", TARGETS)
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_meet_the_target_exactly_and_no_layer_is_emptied(name, sparsity, dense):
+    asked = problem(sparsity, dense=dense)
+    if dense and sparsity > 0.15:
+        with pytest.raises(UserError, match="out of reach"):
+            allocate(name, asked)
+        return
+    shares, pruned = allocate(name, asked)
+    assert sum(pruned.values()) == round(sparsity * asked.weights)
+    for layer in asked.layers:
+        assert 0 <= pruned[layer.name] <= layer.most
+        assert abs(pruned[layer.name] - shares[layer.name] * layer.units) <= 1
+        assert not (layer.dense and pruned[layer.name])
+
+
+@pytest.mark.parametrize("sparsity", TARGETS[:-1])
+@pytest.mark.parametrize("name", NAMES)
+def test_filters_meet_the_target_to_within_one_and_no_layer_is_emptied(name, sparsity):
+    asked = problem(sparsity, "channel")
+    shares, pruned = allocate(name, asked)
+    gone = sum(pruned[layer.name] * layer.weights_per_unit for layer in asked.layers)
+    off = abs(gone - sparsity * asked.weights)
+    assert off <= max(layer.weights_per_unit for layer in asked.layers) / 2 + 1
+    for layer in asked.layers:
+        assert 0 <= pruned[layer.name] < layer.units
+        assert abs(pruned[layer.name] - shares[layer.name] * layer.units) <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_higher_target_takes_at_least_as_much_from_every_layer(name):
+    shares = [allocate(name, problem(sparsity))[0] for sparsity in TARGETS]
+    for layer in SHAPES:
+        rising = [share[layer] for share in shares]
+        assert (np.diff(rising) >= -1e-9).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_target_out_of_reach_says_how_much_can_go(name):
+    with pytest.raises(UserError, match=r"at most 0\.975 of the 40 weights in scope can go") as raised:
+        allocate(name, problem(0.99, shapes={"c": (1, 40)}))
+    assert "\n" not in str(raised.value)
+    with pytest.raises(UserError, match=r"at most 0\.\d+ of .* and c stays dense"):
+        allocate(name, problem(0.9, dense=("c",)))
+
+
+def test_an_unknown_allocation_is_named():
+    with pytest.raises(UserError, match="must be one of by_sensitivity, erk, lamp, uniform"):
+        allocate("best", problem(0.5))
+
+
+def test_uniform_is_uniform_and_others_give_what_a_layer_cannot():
+    assert list(allocate("uniform", problem(0.25))[0].values()) == pytest.approx([0.25] * 4)
+    shares, _ = allocate(
+        "uniform", problem(0.5, "channel", shapes={"a": (2, 10), "b": (4, 10), "c": (1, 20)})
+    )
+    assert shares == {"a": 0.5, "b": 0.75, "c": 0.0}
+
+
+VGG11_HEAD_512 = {  # the convolutions of VGG-11, then 512 -> 4096 -> 4096 -> 100
+    "features.0": (64, 3, 3, 3),
+    "features.3": (128, 64, 3, 3),
+    "features.6": (256, 128, 3, 3),
+    "features.8": (256, 256, 3, 3),
+    "features.11": (512, 256, 3, 3),
+    "features.13": (512, 512, 3, 3),
+    "features.16": (512, 512, 3, 3),
+    "features.18": (512, 512, 3, 3),
+    "classifier.0": (4096, 512),
+    "classifier.3": (4096, 4096),
+    "classifier.6": (100, 4096),
+}
+
+
+def test_erk_gives_the_known_shares_of_vgg11():
+    shares, _ = allocate("erk", problem(0.25, shapes=VGG11_HEAD_512))
+    expected = [0, 0, 0, 0, 0.025, 0.351, 0.351, 0.351, 0, 0.275, 0]
+    assert list(shares.values()) == pytest.approx(expected, abs=1e-3)
+    wide_head = VGG11_HEAD_512 | {"classifier.0": (4096, 25088)}
+    shares, _ = allocate("erk", problem(0.75, shapes=wide_head))
+    expected = [0, 0, 0.002, 0.337, 0.505, 0.671, 0.671, 0.671, 0.786, 0.632, 0]
+    assert list(shares.values()) == pytest.approx(expected, abs=1e-3)
+
+
+def test_erk_density_follows_the_sum_of_dimensions_over_their_product():
+    shares = allocate("erk", problem(0.9))[0]
+    ratio = {name: (1 - shares[name]) * math.prod(shape) / sum(shape) for name, shape in SHAPES.items()}
+    not_dense = [value for name, value in ratio.items() if shares[name] > 0]
+    assert len(not_dense) >= 2
+    assert not_dense == pytest.approx([not_dense[0]] * len(not_dense))
+
+
+def test_lamp_scores_by_hand():
+    found = lamp.lamp_scores(torch.tensor([[2.0, 1.0], [0.0, 3.0]]))
+    assert found.tolist() == pytest.approx([0, 1 / 14, 4 / 13, 1])
+
+
+def test_lamp_prunes_the_globally_lowest_scores():
+    asked = problem(0.4)
+    every = np.concatenate([lamp.lamp_scores(asked.scores[name]) for name in SHAPES])
+    threshold = np.sort(every)[round(0.4 * asked.weights)]
+    pruned = allocate("lamp", asked)[1]
+    for name in SHAPES:
+        assert abs(pruned[name] - int((lamp.lamp_scores(asked.scores[name]) < threshold).sum())) <= 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_lamp_copes_with_scores_that_are_all_alike(value):
+    asked = problem(0.5)
+    alike = Problem(
+        asked.layers, 0.5, {}, {name: torch.full_like(s, value) for name, s in asked.scores.items()}
+    )
+    assert sum(allocate("lamp", alike)[1].values()) == round(0.5 * asked.weights)
+
+
+def test_isotonic_equals_scikit_learn():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        values = random.normal(size=random.integers(1, 15)) + np.linspace(0, 1, 1)
+        oracle = IsotonicRegression().fit_transform(np.arange(len(values)), values)
+        assert by_sensitivity.isotonic(values) == pytest.approx(oracle)
+
+
+def test_by_sensitivity_by_hand():
+    shapes = {"hard": (10, 10), "soft": (10, 10)}
+    grid = (0.0, 0.5, 1.0)
+    curves = {"hard": (grid, (80.0, 40, 0)), "soft": (grid, (80.0, 70, 0))}
+    shares = allocate("by_sensitivity", problem(0.25, shapes=shapes, curves=curves))[0]
+    # loss x costs "hard" x / 80 and "soft" x / 20: together 0.5 at x = 8
+    assert shares == {"hard": pytest.approx(0.1), "soft": pytest.approx(0.4)}
+
+
+def test_by_sensitivity_prunes_what_costs_nothing_first():
+    shapes = {"hard": (10, 10), "soft": (10, 10)}
+    curves = {"hard": (GRID, CURVES["d"][1]), "soft": (GRID, (80.0,) * 9 + (20.0,))}
+    for sparsity in (0.4, 0.3):
+        shares = allocate("by_sensitivity", problem(sparsity, shapes=shapes, curves=curves))[0]
+        assert list(shares.values()) == pytest.approx([0, 2 * sparsity])
+
+
+def test_by_sensitivity_equalises_the_fitted_loss():
+    shares = allocate("by_sensitivity", problem(0.75))[0]
+    losses = []
+    for name, (sparsities, top1) in CURVES.items():
+        fitted = np.maximum(by_sensitivity.isotonic(top1[0] - np.array(top1)), 0)
+        losses.append(np.interp(shares[name], [*sparsities, 1.0], [*fitted, 80.0]))
+    assert losses == pytest.approx([losses[0]] * 4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "curve", [((), ()), ((0.1, 0.2), (1.0, 1.0)), ((0.0, 0.0), (1.0, 1.0)), ((0.0,), (1.0, 2.0))]
+)
+def test_a_curve_that_does_not_rise_from_zero_is_refused(curve):
+    with pytest.raises(UserError, match="curve of a must rise"):
+        allocate("by_sensitivity", problem(0.5, curves=CURVES | {"a": curve}))
+
+
+def test_a_layer_without_a_curve_is_named():
+    curves = {name: curve for name, curve in CURVES.items() if name != "b"}
+    with pytest.raises(UserError, match="no curve for b"):
+        allocate("by_sensitivity", problem(0.5, curves=curves))
+
+
+def test_meet_crosses_a_step_by_a_straight_line():
+    asked = problem(0.3, shapes={"a": (10, 10), "b": (10, 10)})
+    found = meet(asked, lambda x: [0.2, 0.2] if x < 0.5 else [0.2, 0.8], 0.0, 1.0)
+    assert found == {"a": pytest.approx(0.2), "b": pytest.approx(0.4)}
+
+
+def test_counts_of_a_hundred_million_weights_are_exact():
+    layers = (Layer("a", (4096, 25088), 4096 * 25088, 1), Layer("b", (7, 9), 63, 1))
+    asked = Problem(layers, 1 / 3)
+    assert counts(asked, {"a": 1 / 3, "b": 1 / 3}) == {"a": 34253483, "b": 21}
+
+
+def test_the_table_names_every_layer_and_the_whole():
+    asked = problem(0.25, "channel")
+    shares, pruned = allocate("uniform", asked)
+    rows = table(asked, shares, pruned)
+    assert [row["layer"] for row in rows] == [*SHAPES, "Overall"]
+    assert {tuple(row) for row in rows} == {tuple(rows[0])}
+    assert rows[2] == {
+        "layer": "c",
+        "weights": 3600,
+        "units": 40,
+        "assigned_sparsity": pytest.approx(0.25),
+        "achieved_sparsity": 0.25,
+        "pruned_units": 10,
+        "pruned_weights": 900,
+    }
+    assert rows[-1]["weights"] == asked.weights
+    assert rows[-1]["achieved_sparsity"] == sum(row["pruned_weights"] for row in rows[:-1]) / asked.weights

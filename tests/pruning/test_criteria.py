@@ -1,0 +1,144 @@
+"""A contract over every criterion, and each one's own numbers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from deepcompress import registry
+from deepcompress.errors import UserError
+from deepcompress.models.vgg import prunable_layers
+from deepcompress.pruning.scoring import Subject, batch_gradients, score
+
+CASES = [
+    (name, granularity)
+    for name in registry.names("pruning.criteria")
+    for granularity in registry.find("pruning.criteria", name).GRANULARITIES
+]
+
+
+def scored(model, batches, name, granularity, seed=3):
+    layers = prunable_layers(model)
+    return score(
+        name, layers, granularity, seed=seed, gradients=batch_gradients(model, layers, batches.epoch(0))
+    )
+
+
+@pytest.mark.parametrize(("name", "granularity"), CASES)
+def test_every_criterion_scores_each_unit_alike_twice_and_leaves_the_model_alone(
+    name, granularity, network, make_batches
+):
+    model, batches = network(), make_batches()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    first, second = (scored(model, batches, name, granularity) for _ in range(2))
+    for layer, module in prunable_layers(model).items():
+        shape = module.weight.shape if granularity == "weight" else module.weight.shape[:1]
+        assert first[layer].shape == shape
+        assert (first[layer] >= 0).all()
+        assert first[layer].isfinite().all()
+        assert not first[layer].requires_grad
+        assert torch.equal(first[layer], second[layer])
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "granularity"), CASES)
+def test_every_criterion_refuses_weights_that_are_not_finite(name, granularity, network, make_batches):
+    model = network()
+    with torch.no_grad():
+        model.features[4].weight[0] = float("nan")
+    with pytest.raises(UserError, match=r"features\.4: a weight is not finite"):
+        scored(model, make_batches(), name, granularity)
+
+
+@pytest.mark.parametrize("name", registry.names("pruning.criteria"))
+def test_criteria_need_no_torch_to_say_what_they_score(name):
+    code = (
+        f"import deepcompress.pruning.criteria.{name} as c, sys; assert c.GRANULARITIES; print(*sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" not in shown.stdout.split()
+
+
+def subject(weight, granularity, **more):
+    return Subject("layer", torch.tensor(weight), granularity, **more)
+
+
+def test_l1_is_the_absolute_value():
+    found = registry.find("pruning.criteria", "l1").scores(subject([[-2.0, 0.5], [0.0, 1.0]], "weight"))
+    assert found.tolist() == [[2.0, 0.5], [0.0, 1.0]]
+
+
+def test_l2_channel_is_the_length_of_each_filter():
+    found = registry.find("pruning.criteria", "l2_channel").scores(
+        subject([[3.0, -4.0], [0.0, 1.0]], "channel")
+    )
+    assert found.tolist() == [5.0, 1.0]
+
+
+def test_taylor_multiplies_weight_and_gradient_and_sums_a_filter_before_the_absolute_value():
+    taylor = registry.find("pruning.criteria", "taylor")
+    weight, gradient = [[1.0, 2.0], [3.0, -1.0]], torch.tensor([[2.0, -3.0], [0.5, 0.0]])
+    single = taylor.scores(subject(weight, "weight", gradient=gradient))
+    assert single.tolist() == [[2.0, 6.0], [1.5, 0.0]]
+    assert taylor.scores(subject(weight, "channel", gradient=gradient)).tolist() == [4.0, 1.5]
+
+
+def test_taylor_averages_batches_after_the_absolute_value(network):
+    layers = {"classifier.6": prunable_layers(network())["classifier.6"]}
+    gradient = torch.ones_like(layers["classifier.6"].weight)
+    gradients = [{"classifier.6": gradient}, {"classifier.6": -gradient}]
+    found = score("taylor", layers, "weight", gradients=gradients)["classifier.6"]
+    assert torch.equal(found, layers["classifier.6"].weight.abs())
+
+
+def test_taylor_foretells_how_the_loss_moves_when_a_weight_goes(network, make_batches):
+    model = network().double()
+    batch = next(make_batches().epoch(0))
+    images, weight = batch.images.double(), model.classifier[6].weight
+
+    def loss():
+        return torch.nn.functional.cross_entropy(model(images), batch.labels)
+
+    layers = {"classifier.6": model.classifier[6]}
+    (gradient,) = torch.autograd.grad(loss(), [weight])
+    found = score("taylor", layers, "weight", gradients=[{"classifier.6": gradient}])["classifier.6"]
+    with torch.no_grad():
+        dense, tiny = loss(), 1e-4
+        weight[1, 2] *= 1 - tiny
+        assert abs(loss() - dense).item() / tiny == pytest.approx(found[1, 2].item(), rel=1e-3)
+
+
+def test_random_differs_by_seed_and_layer(network):
+    layers = prunable_layers(network())
+    one, other = (score("random", layers, "channel", seed=seed) for seed in (1, 2))
+    assert not torch.equal(one["features.0"], other["features.0"])
+    assert not torch.equal(one["classifier.0"], one["classifier.3"])
+
+
+def test_a_criterion_refuses_a_granularity_that_it_does_not_score(network):
+    with pytest.raises(UserError, match="l1 scores a weight, not a channel"):
+        score("l1", prunable_layers(network()), "channel")
+    with pytest.raises(UserError, match="must be one of l1, l2_channel"):
+        score("l9", prunable_layers(network()), "weight")
+
+
+def test_a_criterion_that_needs_gradients_says_so(network):
+    with pytest.raises(ValueError, match="needs the gradients"):
+        score("taylor", prunable_layers(network()), "weight")
+    with pytest.raises(ValueError, match="no training batches"):
+        score("taylor", prunable_layers(network()), "weight", gradients=[])
+
+
+def test_gradients_leave_batch_statistics_and_mode_alone(network, make_batches):
+    model = network().train()
+    before = model.features[1].running_mean.clone()
+    layers = prunable_layers(model)
+    found = list(batch_gradients(model, layers, make_batches().epoch(0)))
+    assert len(found) == 3
+    assert list(found[0]) == list(layers)
+    assert torch.equal(before, model.features[1].running_mean)
+    assert model.training

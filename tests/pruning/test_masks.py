@@ -1,0 +1,99 @@
+"""Masks hold through every optimizer, and take a filter's bias and batch norm with it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from deepcompress.models.vgg import prunable_layers
+from deepcompress.pruning import masks
+
+OPTIMIZERS = {
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01, weight_decay=0.1, fused=True),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1, fused=True),
+    "sgd": lambda parameters: torch.optim.SGD(
+        parameters, lr=0.01, momentum=0.9, weight_decay=0.1, fused=True
+    ),
+}
+
+
+def chosen(model, method):
+    layers = prunable_layers(model)
+    if method == "unstructured":
+        scores = {name: layer.weight.detach().abs() for name, layer in layers.items()}
+        return masks.unstructured(scores, {name: len(layer.weight) for name, layer in layers.items()})
+    scores = {name: layer.weight.detach().flatten(1).norm(dim=1) for name, layer in layers.items()}
+    return masks.structured(model, scores, {"features.0": 1, "features.8": 5, "classifier.3": 4})
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("method", ["unstructured", "structured"])
+def test_zeros_stay_zero_through_training(optimizer, method, network, make_batches):
+    model = network()
+    warm = OPTIMIZERS[optimizer](model.parameters())
+    batch = next(make_batches().epoch(0))
+    model.train()
+    nn.functional.cross_entropy(model(batch.images), batch.labels).backward()
+    warm.step()  # so that momentum is there before the masks are
+    found = chosen(model, method)
+    masks.apply_(model, found)
+    hold, before = masks.hold(model, found), model.features[0].weight.detach().clone()
+    for _ in range(3):
+        warm.zero_grad()
+        nn.functional.cross_entropy(model(batch.images), batch.labels).backward()
+        warm.step()
+        hold()
+        for name, mask in found.items():
+            parameter = model.get_parameter(name)
+            assert not parameter[~mask.expand_as(parameter)].any()
+    assert not torch.equal(before, model.features[0].weight)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_masked_filter_gives_an_exactly_empty_map(batch_norm, network, make_batches):
+    model = network(batch_norm=batch_norm)
+    scores = {"features.0": torch.tensor([3.0, 1.0, 2.0, 4.0])}
+    found = masks.structured(model, scores, {"features.0": 2})
+    assert set(found) == {"features.0.weight", "features.0.bias"} | (
+        {"features.1.weight", "features.1.bias"} if batch_norm else set()
+    )
+    masks.apply_(model, found)
+    with torch.no_grad():
+        maps = model.features[: 2 if batch_norm else 1](next(make_batches().epoch(0)).images)
+    assert not maps[:, 1:3].any()
+    assert maps[:, 0].any()
+
+
+def test_unstructured_masks_drop_the_smallest_and_leave_whole_layers_unnamed():
+    scores = {"a": torch.tensor([[3.0, 1.0], [2.0, 4.0]]), "b": torch.ones(2, 2)}
+    found = masks.unstructured(scores, {"a": 2, "b": 0})
+    assert found["a.weight"].tolist() == [[True, False], [False, True]]
+    assert list(found) == ["a.weight"]
+
+
+def test_what_is_dropped_becomes_plain_zero_even_from_infinity():
+    layer = nn.Linear(2, 1)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[-1.0, float("inf")]]))
+    masks.apply_(layer, {"weight": torch.tensor([[False, False]])})
+    assert str(layer.weight.tolist()) == "[[0.0, 0.0]]"
+
+
+def test_masks_are_read_back_from_zeros(network):
+    model = network()
+    found = chosen(model, "unstructured")
+    masks.apply_(model, found)
+    again = masks.of_zeros(model)
+    assert all(torch.equal(again[name], mask) for name, mask in found.items())
+    assert masks.of_zeros(network()) == {}
+
+
+def test_kept_channels_are_those_with_a_surviving_weight(network):
+    model = network()
+    found = masks.kept_channels(model, chosen(model, "structured"))
+    assert {name: int(flags.sum()) for name, flags in found.items()} == {
+        "features.0": 3,
+        "features.8": 3,
+        "classifier.3": 12,
+    }

@@ -1,0 +1,121 @@
+"""The scan against the plain loop: a full pass with masked weights per layer and sparsity."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from deepcompress.errors import UserError
+from deepcompress.measure import accuracy
+from deepcompress.pruning import masks, suffix
+from deepcompress.pruning.layers import in_scope
+from deepcompress.pruning.scoring import score
+from deepcompress.pruning.sensitivity import curves, scan
+
+SPARSITIES = (0.0, 0.1, 0.3, 0.5, 0.9)
+METHODS = {"unstructured": ("l1", "weight"), "structured": ("l2_channel", "channel")}
+
+
+def plain_loop(model, batches, scores, method):
+    rows = []
+    for name, values in scores.items():
+        for sparsity in SPARSITIES:
+            count = min(round(sparsity * values.numel()), values.numel() - 1)
+            pruned = copy.deepcopy(model)
+            make = masks.unstructured if method == "unstructured" else lambda *a: masks.structured(pruned, *a)
+            masks.apply_(pruned, make(scores, {name: count}))
+            logits, labels = accuracy.logits(pruned, batches)
+            right = int(accuracy.top_k_correct(logits, labels).sum())
+            rows.append((name, sparsity, count, right, accuracy.cross_entropy(logits, labels)))
+    return rows
+
+
+def scanned(model, batches, method, sparsities=SPARSITIES):
+    criterion, granularity = METHODS[method]
+    scores = score(criterion, in_scope(model, method, "all"), granularity)
+    return scan(model, batches, scores, sparsities, granularity=granularity), scores
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("image_size", [32, 64])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, network, make_batches, monkeypatch):
+    monkeypatch.setattr(suffix, "CHUNK_BYTES", 2 * 4 * image_size**2 * 4)  # so that images pass two by two
+    model, batches = network(batch_norm=batch_norm, image_size=image_size), make_batches(image_size)
+    rows, scores = scanned(model, batches, method)
+    plain = plain_loop(model, batches, scores, method)
+    assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [
+        row[:4] for row in plain
+    ]
+    assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_are_untouched_bit_for_bit(method, network, make_batches):
+    model = network().train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    scanned(model, make_batches(), method)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert model.training
+
+
+def test_sparsity_zero_is_the_dense_model_for_every_layer(network, make_batches):
+    model, batches = network(), make_batches()
+    rows, _ = scanned(model, batches, "unstructured")
+    logits, labels = accuracy.logits(model, batches)
+    dense = [row for row in rows if row["sparsity"] == 0]
+    assert {row["right"] for row in dense} == {int(accuracy.top_k_correct(logits, labels).sum())}
+    assert [row["loss"] for row in dense] == pytest.approx(
+        [accuracy.cross_entropy(logits, labels)] * len(dense)
+    )
+
+
+def test_standard_errors_are_those_of_a_share_and_of_a_mean(network, make_batches):
+    model, batches = network(), make_batches()
+    row = scanned(model, batches, "structured")[0][0]
+    share = row["right"] / row["n"]
+    assert row["n"] == 12
+    assert row["top1_pct"] == pytest.approx(100 * share)
+    assert row["top1_se_pct"] == pytest.approx(100 * math.sqrt(share * (1 - share) / 12))
+    logits, labels = accuracy.logits(model, batches)
+    losses = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
+    assert row["loss_se"] == pytest.approx(losses.std(correction=0).item() / math.sqrt(12), rel=1e-5)
+
+
+def test_a_narrow_layer_keeps_a_channel(network, make_batches):
+    rows, _ = scanned(network(), make_batches(), "structured", (0.0, 0.95, 0.99))
+    assert [row["pruned_units"] for row in rows[:3]] == [0, 3, 3]
+    assert rows[1]["right"] == rows[2]["right"]
+
+
+def test_curves_are_in_achieved_sparsity_and_skip_repetitions(network, make_batches):
+    rows, _ = scanned(network(), make_batches(), "structured", (0.0, 0.1, 0.5, 0.95, 0.99))
+    sparsities, top1 = curves(rows)["features.0"]
+    assert sparsities == [0, 0.5, 0.75]
+    assert top1 == [rows[0]["top1_pct"], rows[2]["top1_pct"], rows[3]["top1_pct"]]
+
+
+def test_batches_add_up(network, make_batches):
+    model = network()
+    rows, whole = (scanned(model, make_batches(batch_size=size), "unstructured")[0] for size in (3, 12))
+    assert [row["right"] for row in rows] == [row["right"] for row in whole]
+
+
+def test_an_unknown_layer_is_named(network, make_batches):
+    with pytest.raises(UserError, match=r"no layer 'features\.99'; the layers are features\.0, "):
+        scan(network(), make_batches(), {"features.99": torch.rand(4)}, SPARSITIES, granularity="channel")
+
+
+def test_the_chain_gives_the_models_answers(network, make_batches):
+    for model in (network(), network(batch_norm=False, image_size=64)):
+        images = next(make_batches(model.spec.image_size).epoch(0)).images
+        chain = suffix.links(model)
+        with torch.no_grad():
+            inputs, answers = suffix.inputs(chain, images)
+            kept = [value.clone() for value in inputs]
+            assert (suffix.run(chain, images) - model(images)).abs().max() < 1e-6
+            assert (suffix.run(chain[4:], inputs[4]) - answers).abs().max() < 1e-6
+        assert all(torch.equal(a, b) for a, b in zip(kept, inputs, strict=True))

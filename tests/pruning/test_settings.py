@@ -1,0 +1,87 @@
+"""The sections of params.yaml that pruning reads, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+
+import pytest
+
+from deepcompress import params
+from deepcompress.errors import UserError
+from deepcompress.pruning.settings import Prune, Sensitivity
+
+RECIPE = {
+    "trainable": "all",
+    "epochs": 1,
+    "batch_size": 8,
+    "optimizer": "adamw",
+    "learning_rate": 0.001,
+    "weight_decay": 0.01,
+    "schedule": "cosine",
+}
+PRUNE = {
+    "method": "structured",
+    "sparsity": 0.25,
+    "unstructured": {"criterion": "l1", "allocation": "by_sensitivity", "scope": "all"},
+    "structured": {"criterion": "l2_channel", "allocation": "by_sensitivity", "scope": "conv"},
+    "scoring": {"samples": 8, "batch_size": 4},
+    "finetune": RECIPE,
+    "sweep": {"methods": ["unstructured", "structured"], "sparsities": [0, 0.25]},
+}
+
+
+def changed(key, value):
+    block = copy.deepcopy(PRUNE)
+    *path, last = key.split(".")
+    place = block
+    for part in path:
+        place = place[part]
+    place[last] = value
+    return block
+
+
+def test_a_good_section_is_read():
+    found = params.validate(Prune, PRUNE, "prune")
+    assert found.way("structured").criterion == "l2_channel"
+    assert found.sweep.sparsities == (0, 0.25)
+    assert params.validate(Sensitivity, {"samples": 5, "batch_size": 2}, "sensitivity").sparsities[-1] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("sparsity", 1.0, r"prune\.sparsity must be less than 1"),
+        ("sparsity", -0.1, r"prune\.sparsity must be greater than or equal to 0"),
+        ("sparsity", "half", r"prune\.sparsity must be"),
+        ("sweep.sparsities", [0.25, 1.5], r"prune\.sweep\.sparsities\.1 must be less than 1"),
+        ("sweep.sparsities", [0.25, 0.25], "must differ"),
+        ("method", "magic", r"prune\.method must be 'unstructured' or 'structured'"),
+        ("structured.criterion", "l9", "criterion must be one of l1, l2_channel"),
+        ("structured.criterion", "l1", r"structured\.criterion must score a channel; l1 scores a weight"),
+        ("unstructured.allocation", "best", "allocation must be one of by_sensitivity"),
+        ("structured.scope", "linear", r"prune\.structured\.scope must be 'all' or 'conv'"),
+        ("structured.depth", 3, r"prune\.structured\.depth is unknown"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_the_key(key, value, message):
+    with pytest.raises(UserError, match=message) as raised:
+        params.validate(Prune, changed(key, value), "prune")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("sparsities", [[0.1, 0.2], [0.0], [0.0, 0.5, 0.5], [0.0, 0.5, 0.2], [0.0, 1.0]])
+def test_sparsities_of_the_scan_rise_from_zero(sparsities):
+    block = {"sparsities": sparsities, "samples": 5, "batch_size": 2}
+    with pytest.raises(UserError, match=r"sensitivity(\.sparsities)?"):
+        params.validate(Sensitivity, block, "sensitivity")
+
+
+def test_the_schema_is_checked_without_torch():
+    code = (
+        "import sys; from deepcompress import params; from deepcompress.pruning.settings import Prune;"
+        f"params.validate(Prune, {PRUNE!r}, 'prune'); print(*sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "torchvision", "lightning_fabric", "pandas"} & set(shown.stdout.split())

@@ -1,0 +1,33 @@
+"""Made-up tables as fixtures: every family, and the baseline alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepcompress.report import tables
+from deepcompress.report.tables import Paths, Tables
+from tests.report import made_up
+
+
+@pytest.fixture(scope="session")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    return made_up.write(tmp_path_factory.mktemp("every_family"))
+
+
+@pytest.fixture(scope="session")
+def data(paths: Paths) -> Tables:
+    return tables.read(paths)
+
+
+@pytest.fixture(scope="session")
+def alone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    made_up.write(folder, made_up.BASELINE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def alone(alone_folder: Path) -> Tables:
+    return tables.read(made_up.write(alone_folder, made_up.BASELINE))

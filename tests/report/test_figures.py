@@ -1,0 +1,113 @@
+"""Every figure: its finding on top, units on its axes, equal bytes for equal numbers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import matplotlib
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from deepcompress.report import figures, labels, style
+from deepcompress.report.tables import Tables
+
+DRAWINGS: dict[str, Callable[[Tables], Figure]] = {
+    "accuracy_size": lambda data: figures.accuracy_size(data.models, "The finding"),
+    "differences": lambda data: figures.differences(
+        data.of("pruned"), {"pruned/structured-0.25": -34.6}, "The finding"
+    ),
+    "training_curves": lambda data: figures.training_curves(
+        data.history[data.history["model"].str.startswith("students")], "The finding"
+    ),
+    "class_accuracy": lambda data: figures.class_accuracy(
+        data.per_class[data.per_class["model"].isin(["baseline", "quantized/ptq-int8"])],
+        ["heart_plain", "circle_dots", "star_checks"],
+        "The finding",
+    ),
+}
+
+
+def png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_equal_numbers_give_equal_bytes(name: str, data: Tables) -> None:
+    assert png(DRAWINGS[name](data)) == png(DRAWINGS[name](data))
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_the_finding_is_the_title_and_axes_have_units(name: str, data: Tables) -> None:
+    figure = DRAWINGS[name](data)
+    assert figure.get_suptitle() == "The finding"
+    quantities = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
+    assert any("[" in quantity for quantity in quantities)
+    assert all(quantities)
+
+
+def test_a_long_finding_is_broken_into_lines_that_fit(data: Tables) -> None:
+    figure = figures.accuracy_size(data.models, "a finding of many words " * 6)
+    lines = figure.get_suptitle().split("\n")
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= style.TITLE_LETTERS
+
+
+def test_each_point_has_its_interval(data: Tables) -> None:
+    (axes,) = figures.accuracy_size(data.models, "").axes
+    bars = [segment for collection in axes.collections for segment in collection.get_segments()]  # type: ignore[attr-defined]
+    spans = {(round(low, 6), round(high, 6)) for (_, low), (_, high) in bars}
+    wanted = {(round(r.top1_pct_low, 6), round(r.top1_pct_high, 6)) for r in data.models.itertuples()}
+    assert spans == wanted
+
+
+def test_the_paper_is_drawn_only_where_it_has_a_number(data: Tables) -> None:
+    with_paper = DRAWINGS["differences"](data)
+    without = figures.differences(data.of("pruned"), {}, "")
+    assert [text.get_text() for text in with_paper.legends[0].get_texts()] == ["here, 95 % interval", "paper"]
+    assert [text.get_text() for text in without.legends[0].get_texts()] == ["here, 95 % interval"]
+
+
+def test_one_model_alone_makes_a_readable_scale(alone: Tables) -> None:
+    (axes,) = figures.accuracy_size(alone.models, "").axes
+    low, high = axes.get_xlim()
+    assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
+
+
+def test_names_cover_neither_points_nor_each_other(data: Tables) -> None:
+    figure = figures.accuracy_size(data.models, "")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    written = [text for text in axes.texts if isinstance(text, Text)]
+    assert "baseline" in {text.get_text() for text in written}
+    boxes = [text.get_window_extent() for text in written]
+    points = axes.transData.transform(data.models[["size_mib", "top1_pct"]].to_numpy())
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        assert box.count_contains(points) == 0
+
+
+def test_a_name_without_room_is_left_out() -> None:
+    _, (axes,) = style.figure("")
+    names = [f"a rather long name {i}" for i in range(40)]
+    axes.plot([0.5] * 40, [0.5] * 40, "o")
+    labels.write(axes, names, [0.5] * 40, [0.5] * 40)
+    assert 0 < len(axes.texts) < 20
+
+
+def test_no_two_known_families_share_a_colour() -> None:
+    assert len(set(style.COLOURS.values()) | {style.OTHER_COLOUR}) == len(style.COLOURS) + 1
+    assert style.colour("unheard of") == style.OTHER_COLOUR
+
+
+def test_variants_of_a_family_get_their_own_markers() -> None:
+    assert style.markers(["ptq", "qat", "ptq"]) == {"ptq": "o", "qat": "s"}
+
+
+def test_the_style_holds_inside_a_figure_only(data: Tables) -> None:
+    before = dict(matplotlib.rcParams)
+    DRAWINGS["differences"](data)
+    assert dict(matplotlib.rcParams) == before

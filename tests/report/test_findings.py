@@ -1,0 +1,66 @@
+"""Sentences made of numbers: each is checked against the numbers it was made of."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+
+from deepcompress.report import findings
+from deepcompress.report.tables import Tables
+
+
+def test_the_baseline_alone_is_stated_as_it_is(alone: Tables) -> None:
+    assert findings.of_all(alone) == "The baseline: 87.3 % top-1 in 9.35 MiB (n = 1,000)"
+
+
+def test_the_smallest_good_model_makes_the_title(data: Tables) -> None:
+    assert findings.of_all(data) == "combined/prune_quantize is 6.6× smaller at −0.8 points (n = 1,000)"
+
+
+def test_no_good_model_is_said_so(data: Tables) -> None:
+    strict = dataclasses.replace(data, params={"deploy": {"max_drop_points": -5}})
+    assert findings.of_all(strict).startswith("No smaller model stays within -5 points")
+
+
+def test_a_difference_within_its_interval_is_not_called_a_gain(data: Tables) -> None:
+    sentence = findings.of_models(data.of("quantized"), data)
+    assert sentence == (
+        "ptq-int8 is the smallest that stays within 1 point of the baseline: 3.9× smaller, "
+        "−0.2 points (95 % interval −1.3 to +0.9, not told apart from zero)."
+    )
+
+
+def test_a_family_that_is_larger_is_not_called_smaller(data: Tables) -> None:
+    sentence = findings.of_models(data.of("teachers"), data)
+    assert sentence.startswith("vgg16 comes out best, +2.9 points")
+    assert "none that stays within 1 point is smaller" in sentence
+
+
+def test_a_family_that_loses_too_much_says_what_comes_closest(data: Tables) -> None:
+    rows = data.models[data.models["model"].isin(["pruned/structured-0.5", "pruned/unstructured-0.75"])]
+    sentence = findings.of_models(rows, data)
+    assert sentence.startswith(
+        "None stays within 1 point of the baseline; structured-0.5 comes closest, −3.1"
+    )
+    assert "not told apart" not in sentence
+    assert findings.of_family(rows, data) == "structured-0.5 comes out best, −3.1 points"
+
+
+def test_models_that_nothing_was_compared_with_are_said_so(alone: Tables) -> None:
+    assert findings.of_models(alone.models, alone) == "No model was compared with the baseline."
+
+
+def test_training_is_summed_up_by_its_last_epoch() -> None:
+    runs = pd.DataFrame(
+        {"model": ["a/x"] * 2 + ["a/y"] * 2, "epoch": [1, 2] * 2, "validation_top1_pct": [9, 50, 8, 60]}
+    )
+    assert findings.of_training(runs) == "a: 2 runs end between 50.0 and 60.0 % on validation images"
+    assert findings.of_training(runs.head(2)) == "a/x: 50.0 % on validation images after 2 epochs"
+
+
+def test_classes_are_summed_up_by_their_ends() -> None:
+    rows = pd.DataFrame(
+        {"model": ["baseline"] * 3, "class": ["cat", "dog", "cow"], "top1_pct": [50.0, None, 90.0]}
+    )
+    assert findings.of_classes(rows) == "baseline: from 50 % (cat) to 90 % (cow)"

@@ -1,0 +1,61 @@
+"""What DVC plots: tables in long form, figures as files, templates that read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deepcompress.report import page, plots
+from deepcompress.report.tables import Tables
+
+TEMPLATES = Path(__file__).parents[2] / ".dvc" / "plots"
+
+
+def test_tables_and_figures_are_written_and_old_figures_go(alone: Tables, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "of_a_family_that_left.png").write_bytes(b"")
+    plots.write(tmp_path, alone, page.sections(alone).values())
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")) == [
+        "figures/accuracy_size.png",
+        "figures/baseline_training.png",
+        "figures/class_accuracy.png",
+        "history.csv",
+        "models.csv",
+    ]
+    models = pd.read_csv(tmp_path / "models.csv")
+    assert models.loc[0, ["series", "model", "size_mib", "top1_pct"]].tolist() == [
+        "baseline",
+        "baseline",
+        9.346,
+        87.3,
+    ]
+    assert pd.read_csv(tmp_path / "history.csv")["series"].unique().tolist() == ["baseline"]
+
+
+def test_a_figure_holds_no_date_and_no_version(alone: Tables, tmp_path: Path) -> None:
+    plots.write(tmp_path, alone, page.sections(alone).values())
+    png = (tmp_path / "figures" / "class_accuracy.png").read_bytes()
+    assert b"Software" not in png
+    assert b"Date" not in png
+
+
+def test_nothing_trained_leaves_the_headings(alone: Tables) -> None:
+    empty = plots.history(dataclasses.replace(alone, history=alone.history.head(0)))
+    assert list(empty.columns) == list(plots.HISTORY_COLUMNS)
+
+
+@pytest.mark.parametrize("name", ["points", "dots", "sweep"])
+def test_templates_colour_by_series_and_tell_revisions_apart(name: str) -> None:
+    text = (TEMPLATES / f"{name}.json").read_text(encoding="utf-8")
+    assert json.loads(text)["data"] == {"values": "<DVC_METRIC_DATA>"}
+    assert '"field": "series"' in text
+    assert '"field": "rev"' in text
+    assert {"<DVC_METRIC_X>", "<DVC_METRIC_Y>"} <= set(text.split('"'))
+
+
+def test_templates_read_columns_that_exist() -> None:
+    assert {"top1_pct_low", "top1_pct_high", "series"} <= set(plots.MODEL_COLUMNS)

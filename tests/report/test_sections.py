@@ -1,0 +1,127 @@
+"""A contract over all sections, and what each one promises."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from deepcompress import registry
+from deepcompress.report import tables
+from deepcompress.report.blocks import NUMBER, Section, Table
+from deepcompress.report.sections import baseline, classes, overview, provenance, pruned, training
+from deepcompress.report.tables import Tables
+
+NAMES = registry.names("report.sections")
+FAMILIES = {"pruned", "quantized", "teachers", "students", "combined"}
+
+
+def section_of(name: str) -> ModuleType:
+    return registry.find("report.sections", name)
+
+
+def tables_of(section: Section | None) -> list[Table]:
+    assert section is not None
+    return [block for block in section.blocks if isinstance(block, Table)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_section_has_a_title_and_whole_tables(name: str, data: Tables) -> None:
+    section = section_of(name).build(data)
+    assert section.title
+    assert section.blocks
+    for table in tables_of(section):
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+        assert all(isinstance(cell, str) and "nan" not in cell for row in table.rows for cell in row)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_technique_without_models_has_no_section(name: str, alone: Tables) -> None:
+    assert section_of(name).build(alone) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_section_can_do_without_comparisons(name: str, data: Tables) -> None:
+    models = data.models.copy()
+    models[list(tables.OPTIONAL_COLUMNS)] = float("nan")
+    section = section_of(name).build(dataclasses.replace(data, models=models))
+    assert section.blocks
+
+
+def test_picture_names_are_unique(data: Tables) -> None:
+    pictures = [picture.name for name in NAMES for picture in section_of(name).build(data).pictures]
+    assert len(pictures) == len(set(pictures))
+
+
+def test_the_page_opens_with_the_figure_and_one_table(data: Tables) -> None:
+    section = overview.build(data)
+    assert [picture.name for picture in section.pictures] == ["accuracy_size"]
+    open_tables = [table for table in tables_of(section) if not table.folded]
+    assert len(open_tables) == 1
+    assert open_tables[0].rows[0][0] == "baseline"
+    assert [table.folded for table in tables_of(section) if table.folded] == ["All 22 models"]
+
+
+def test_the_paper_s_pruned_models_stand_beside_ours(data: Tables) -> None:
+    rows = tables_of(pruned.build(data))[1].rows
+    assert [(row[0], row[4]) for row in rows] == [("structured-0.25", "26.4"), ("unstructured-0.25", "42.9")]
+
+
+def test_other_data_is_not_compared_by_its_absolute_accuracy(data: Tables) -> None:
+    assert "neither agrees with the paper nor contradicts it" in baseline.build(data).blocks[0].text
+
+
+@pytest.mark.parametrize(
+    ("top1", "said"), [(61.2, "agree within our 95 % interval"), (50.0, "above it"), (70.0, "below it")]
+)
+def test_the_paper_s_data_is_compared_by_interval(top1: float, said: str, data: Tables) -> None:
+    names = ["aquarium_fish", "sweet_pepper", "pickup_truck", *(f"class_{i}" for i in range(97))]
+    models = data.models.assign(top1_pct=top1, top1_pct_low=top1 - 1, top1_pct_high=top1 + 1)
+    theirs = dataclasses.replace(data, models=models, per_class=pd.DataFrame({"class": names}))
+    assert said in baseline.build(theirs).blocks[0].text
+
+
+def test_nothing_trained_means_no_curves(data: Tables) -> None:
+    assert training.build(dataclasses.replace(data, history=data.history.head(0))) is None
+
+
+def test_curves_come_per_family_with_the_baseline_first(data: Tables) -> None:
+    section = training.build(data)
+    assert section is not None
+    names = [picture.name for picture in section.pictures]
+    assert names[:2] == ["baseline_training", "pruned_training"]
+
+
+def test_of_many_classes_the_ends_are_shown(data: Tables) -> None:
+    section = classes.build(data)
+    assert section is not None
+    (picture,) = section.pictures
+    assert len(picture.figure.axes[0].get_yticks()) == 2 * classes.ENDS
+    assert picture.caption.startswith("The best and the worst 10 of 24 classes")
+
+
+def test_a_class_without_images_is_left_out(data: Tables) -> None:
+    rows = pd.DataFrame({"model": "baseline", "class": ["a", "b"], "n": [5, 0], "top1_pct": [60.0, None]})
+    section = classes.build(dataclasses.replace(data, per_class=rows))
+    assert section is not None
+    assert [len(picture.figure.axes[0].get_yticks()) for picture in section.pictures] == [1]
+
+
+def test_every_parameter_is_listed(data: Tables) -> None:
+    listed = {row[0]: row[1] for table in tables_of(provenance.build(data)) for row in table.rows}
+    assert listed["finetune.learning_rate"] == "0.004"
+    assert listed["model.weights"] == "–"
+    assert listed["Held-out images"] == "1,000"
+    assert listed["baseline.top1_pct"] == "87.3"
+
+
+@pytest.mark.parametrize("cell", ["–", "9.35", "+0.4 (−0.7 to +1.5)", "3.9×", "2.4 M", "< 0.001", "1,000"])
+def test_numbers_are_set_flush_right(cell: str) -> None:
+    assert NUMBER.fullmatch(cell)
+
+
+@pytest.mark.parametrize("cell", ["vgg11", "32 px", "agrees", "1f2e3d4c", "shapes, 24 classes"])
+def test_words_are_not(cell: str) -> None:
+    assert not NUMBER.fullmatch(cell)

@@ -1,0 +1,128 @@
+"""Reading the measured tables: what is added, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deepcompress.errors import UserError
+from deepcompress.report import tables
+from deepcompress.report.tables import Paths, Tables
+from tests.report import made_up
+
+
+def frame(*rows: tuple[str, int, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["model", "size_bytes", "top1_pct"])
+
+
+def test_an_id_is_split_into_family_name_and_variant(data: Tables) -> None:
+    row = data.models.set_index("model").loc["pruned/structured-0.25"]
+    assert (row["family"], row["name"], row["variant"]) == ("pruned", "structured-0.25", "structured")
+    assert (data.baseline["family"], data.baseline["name"]) == ("baseline", "baseline")
+    assert row["times_smaller"] == pytest.approx(1.7, rel=1e-3)
+
+
+def test_pareto_front_of_a_hand_worked_case() -> None:
+    models = frame(
+        ("big", 9, 90.0), ("small", 1, 70.0), ("beaten", 5, 65.0), ("middle", 5, 80.0), ("twin", 9, 90.0)
+    )
+    assert list(tables.pareto(models)["model"]) == ["small", "middle", "big"]
+
+
+def test_smallest_within_the_limit_is_smaller_than_the_baseline(data: Tables) -> None:
+    best = tables.smallest_within(data.models, 1.0)
+    assert best is not None
+    assert best["model"] == "combined/prune_quantize"
+    assert tables.smallest_within(data.models, -5.0) is None
+    teachers = data.models[data.models["family"].isin(["teachers", "baseline"])]
+    assert tables.smallest_within(teachers, 100.0) is None
+
+
+def test_limit_comes_from_params_once_they_have_it(data: Tables) -> None:
+    assert data.max_drop_points == 1.0
+    stricter = dataclasses.replace(data, params={"deploy": {"max_drop_points": 0.5}})
+    assert stricter.max_drop_points == 0.5
+
+
+def test_histories_are_keyed_by_model_id(data: Tables) -> None:
+    assert {"baseline", "students/dkd-vgg16", "pruned/structured-0.25"} <= set(data.history["model"])
+
+
+def test_columns_and_families_of_later_techniques_pass_through(tmp_path: Path) -> None:
+    paths = made_up.write(tmp_path)
+    pd.read_csv(paths.evaluation).assign(attention_ssim=0.3).to_csv(paths.evaluation, index=False)
+    read = tables.read(paths)
+    assert read.models["attention_ssim"].eq(0.3).all()
+    assert "sculpted" in set(read.models["family"])
+
+
+def test_a_table_without_optional_columns_is_enough(tmp_path: Path) -> None:
+    paths = made_up.write(tmp_path)
+    pd.read_csv(paths.evaluation)[list(tables.EVALUATION_COLUMNS)].to_csv(paths.evaluation, index=False)
+    assert tables.read(paths).models["difference_points"].isna().all()
+
+
+def test_class_names_that_look_like_numbers_or_nothing_stay_words(tmp_path: Path) -> None:
+    paths = made_up.write(tmp_path)
+    paths.per_class.write_text("model,class,n,top1_pct\nbaseline,NA,3,50.0\nbaseline,07,0,\n")
+    read = tables.read(paths).per_class
+    assert list(read["class"]) == ["NA", "07"]
+    assert read["top1_pct"].isna().tolist() == [False, True]
+
+
+def test_extra_tables_are_keyed_by_folder_and_path(paths: Paths, tmp_path: Path) -> None:
+    made = tmp_path / "sensitivity" / "deep" / "structured.csv"
+    made.parent.mkdir(parents=True)
+    made.write_text("layer,loss\nfeatures.0,0.5\n")
+    read = tables.read(dataclasses.replace(paths, extra=(tmp_path / "sensitivity",)))
+    assert read.extra["sensitivity/deep/structured"]["loss"].tolist() == [0.5]
+
+
+def test_an_empty_history_counts_as_none(tmp_path: Path) -> None:
+    paths = made_up.write(tmp_path, made_up.BASELINE)
+    (tmp_path / "history" / "baseline.csv").write_text(",".join(tables.HISTORY_COLUMNS) + "\n")
+    assert tables.read(paths).history.empty
+
+
+def test_the_readme_needs_no_table_that_git_lacks(paths: Paths) -> None:
+    read = tables.read(dataclasses.replace(paths, history=None, meta=None))
+    assert read.history.empty
+    assert read.meta == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        ("", "damaged table"),
+        ("model,n\nbaseline,3\n", "lacks the column top1_pct"),
+        (
+            "model,top1_pct,top1_pct_low,top1_pct_high,n,size_bytes\npruned/x,1,1,1,1,1\n",
+            "no row for the model",
+        ),
+        (
+            "model,top1_pct,top1_pct_low,top1_pct_high,n,size_bytes\nbaseline,x,1,1,1,1\n",
+            "top1_pct must hold numbers",
+        ),
+        (
+            "model,top1_pct,top1_pct_low,top1_pct_high,n,size_bytes\n" + "baseline,1,1,1,1,1\n" * 2,
+            "has two rows",
+        ),
+    ],
+)
+def test_a_bad_evaluation_table_is_one_clear_line(content: str | None, message: str, tmp_path: Path) -> None:
+    paths = made_up.write(tmp_path, made_up.BASELINE)
+    paths.evaluation.unlink()
+    if content is not None:
+        paths.evaluation.write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        tables.read(paths)
+    assert str(paths.evaluation) in str(caught.value)
+
+
+def test_a_missing_folder_is_named(paths: Paths, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        tables.read(dataclasses.replace(paths, history=tmp_path / "nowhere"))

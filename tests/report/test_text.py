@@ -1,0 +1,51 @@
+"""Numbers as the report writes them."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from deepcompress.report import text
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (text.number(12345.678), "12,345.7"),
+        (text.number(-0.04), "0.0"),
+        (text.number(-1.25, 2), "−1.25"),
+        (text.number(math.nan), "–"),
+        (text.signed(0.31), "+0.3"),
+        (text.signed(-0.31), "−0.3"),
+        (text.signed(-0.01), "0.0"),
+        (text.signed(math.nan), "–"),
+        (text.probability(0.0004), "< 0.001"),
+        (text.probability(0.25), "0.250"),
+        (text.short(1_234_567), "1.23 M"),
+        (text.short(999), "999"),
+        (text.short(math.nan), "–"),
+        (text.times(3.94), "3.9×"),
+        (text.times(123.4), "123×"),
+        (text.count(1, "model"), "1 model"),
+        (text.count(2, "class"), "2 classes"),
+        (text.count(1, "class"), "1 class"),
+    ],
+)
+def test_numbers_are_rounded_and_carry_their_unit(written: str, expected: str) -> None:
+    assert written == expected
+
+
+def row(**values: object) -> pd.Series:
+    gap = {"difference_points": -0.4, "difference_points_low": -1.1, "difference_points_high": 0.3}
+    return pd.Series({"model": "pruned/x", **gap, **values})
+
+
+def test_a_difference_carries_its_interval() -> None:
+    assert text.difference(row()) == "−0.4 (−1.1 to +0.3)"
+    assert text.difference(row(difference_points_low=math.nan)) == "−0.4"
+
+
+def test_the_baseline_has_no_difference_to_itself() -> None:
+    assert text.difference(row(model="baseline", difference_points=0.0)) == "–"

@@ -1,0 +1,191 @@
+"""The finetune stage: a model and its history, the same after kill -9, and every mistake in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from deepcompress import runtime
+from deepcompress.data.batches import Batches
+from deepcompress.data.store import open_fit, write_fit
+from deepcompress.measure import accuracy
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+from stages import finetune
+from tests.data.inputs import CLASSES, source
+
+STAGE = Path(finetune.__file__)
+ARGUMENTS = [
+    "--fit",
+    "data/fit",
+    "--model",
+    "models/baseline.safetensors",
+    "--history",
+    "results/baseline.csv",
+]
+PARAMS: dict[str, Any] = {
+    "seed": 1,
+    "train": {"device": "cpu", "precision": "32-true"},
+    "model": {
+        "arch": "vgg11",
+        "batch_norm": True,
+        "width": 0.0625,
+        "hidden": 128,
+        "dropout": 0.5,
+        "image_size": 32,
+        "weights": None,
+    },
+    "finetune": {
+        "trainable": "all",
+        "epochs": 2,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "learning_rate": 0.001,
+        "weight_decay": 0.05,
+        "schedule": "one_cycle",
+        "augment": {"flip": True, "crop_padding": 2},
+    },
+}
+SECONDS_ALLOWED = 120.0
+
+
+def prepare(folder: Path, **finetune: Any) -> None:
+    """Params and 48 images."""
+    folder.mkdir(exist_ok=True)
+    values = {**PARAMS, "finetune": {**PARAMS["finetune"], **finetune}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    write_fit(folder / "data/fit", source(train=60, size=32), validation_fraction=0.2, seed=0)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and scratch of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+    return tmp_path
+
+
+def run(**finetune_section: Any) -> Result:
+    prepare(Path(), **finetune_section)
+    return CliRunner().invoke(finetune.main, ARGUMENTS)
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """The stage as DVC would start it, in a folder of its own."""
+    environment = {**os.environ, runtime.SCRATCH_VARIABLE: ".scratch", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(STAGE), *ARGUMENTS],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(STAGE.parents[1] / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def outputs(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in ("models/baseline.safetensors", "results/baseline.csv")]
+
+
+def kill_after_an_epoch(folder: Path) -> None:
+    """Start the stage and kill it as soon as a state file is there."""
+    running, deadline = start(folder), time.monotonic() + SECONDS_ALLOWED
+    while not list(folder.glob(".scratch/finetune/*/state.pt")):
+        assert running.poll() is None, running.communicate()[0]
+        assert time.monotonic() < deadline, "no state file"
+        os.sched_yield()
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL
+
+
+def test_after_kill_9_the_next_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    for folder in (straight, killed):
+        prepare(folder, epochs=40)
+    uninterrupted = start(straight)
+    kill_after_an_epoch(killed)
+    assert not (killed / "models").exists()
+    resumed = start(killed)
+    for running in (uninterrupted, resumed):
+        printed = running.communicate(timeout=SECONDS_ALLOWED)[0]
+        assert running.returncode == 0, printed
+    assert "taken up after epoch" in printed
+    assert outputs(killed) == outputs(straight)
+    assert not list(killed.glob(".scratch/finetune/*"))
+
+
+def test_the_model_and_its_history_agree(project: Path) -> None:
+    assert run().exit_code == 0
+    loaded, fit = checkpoint.load("models/baseline.safetensors"), open_fit(Path("data/fit"))
+    history = pd.read_csv("results/baseline.csv")
+    answers = accuracy.logits(loaded.model, Batches(fit.validation, loaded.view, batch_size=16))
+    assert loaded.classes == CLASSES
+    assert loaded.view.mean == fit.meta.mean
+    assert history["epoch"].tolist() == [1, 2]
+    assert history["validation_loss"].iloc[-1] == pytest.approx(accuracy.cross_entropy(*answers), rel=1e-5)
+    assert not list(project.glob(".scratch/finetune/*"))
+
+
+def test_the_model_says_where_it_comes_from(project: Path) -> None:
+    run()
+    origin = checkpoint.load("models/baseline.safetensors").provenance
+    assert (origin["stage"], origin["seed"]) == ("finetune", 1)
+    assert origin["params"]["finetune"]["learning_rate"] == 0.001
+    assert origin["params"]["model"] == PARAMS["model"]
+    assert set(origin["versions"]) == {"deepcompress", "torch"}
+
+
+def test_head_only_keeps_the_pretrained_layers(project: Path) -> None:
+    given = VGG(VGGSpec("vgg11", True, (4, 8, 16, 16, 32, 32, 32, 32), (8, 8), 5, 32, 0.5))
+    torch.save(given.state_dict(), "given.pth")
+    section = {**PARAMS["model"], "weights": "given.pth"}
+    prepare(project, trainable="head", augment={})
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump({**values, "model": section}))
+    result = CliRunner().invoke(finetune.main, ARGUMENTS)
+    assert result.exit_code == 0, result.output
+    state = checkpoint.load("models/baseline.safetensors").model.state_dict()
+    equal = {name for name, tensor in given.state_dict().items() if torch.equal(tensor, state[name])}
+    assert set(state) - equal == {"classifier.6.weight", "classifier.6.bias"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "params.yaml: finetune.epochs must be greater than or equal to 1, got 0"),
+        ({"epoch": 3}, "params.yaml: finetune.epoch is unknown"),
+        ({"learning_rate": "1e-3"}, "params.yaml: finetune.learning_rate must be"),
+        (
+            {"optimizer": "sgd", "learning_rate": 1e30, "schedule": "constant"},
+            "training diverged: the loss is nan in epoch 1 at a learning rate of 1e+30; lower learning_rate",
+        ),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: dict, message: str) -> None:
+    result = run(**change)
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].startswith(f"error: {message}")
+    assert "Traceback" not in result.output
+    assert not Path("models").exists()
+    assert not Path("results").exists()
+
+
+def test_images_that_are_not_there_are_named(project: Path) -> None:
+    prepare(project)
+    (project / "data/fit/train_images.npy").unlink()
+    result = CliRunner().invoke(finetune.main, ARGUMENTS)
+    assert result.exit_code == 2
+    assert "data/fit/train_images.npy: no such file" in result.output

@@ -1,0 +1,88 @@
+"""The report stage as a command: everything written, or one clear line and nothing half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from deepcompress.report import readme
+from stages import report
+from tests.report import made_up
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    made_up.write(tmp_path, made_up.BASELINE)
+    (tmp_path / "README.md").write_text(f"# x\n{readme.BEGIN}\n{readme.END}\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*more: str) -> Result:
+    inputs = ["--evaluation", "evaluation.csv", "--per-class", "per_class.csv", "--headline", "headline.json"]
+    inputs += ["--history", "history", "--meta", "meta.json"]
+    outputs = ["--plots", "plots", "--page", "report.html", "--readme", "README.md"]
+    return CliRunner().invoke(report.main, [*inputs, *outputs, *more])
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_plots_page_and_readme_are_written_and_a_second_run_changes_no_byte(folder: Path) -> None:
+    done = run()
+    assert done.exit_code == 0, done.output
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+    assert (folder / "plots" / "models.csv").is_file()
+    assert "87.3 (85.1 to 89.2)" in (folder / "README.md").read_text()
+    before = hashes(folder)
+    assert run().exit_code == 0
+    assert hashes(folder) == before
+
+
+def test_a_readme_without_markers_stops_before_anything_is_written(folder: Path) -> None:
+    (folder / "README.md").write_text("no markers")
+    done = run()
+    assert done.exit_code == 2
+    assert "README.md: needs the lines" in done.output
+    assert not (folder / "report.html").exists()
+    assert not (folder / "plots").exists()
+
+
+def test_a_missing_table_is_one_line(folder: Path) -> None:
+    (folder / "per_class.csv").unlink()
+    done = run()
+    assert done.exit_code == 2
+    assert done.output.strip() == "error: per_class.csv: no such file"
+
+
+def test_the_stage_runs_without_torch(folder: Path) -> None:
+    arguments = [
+        "--evaluation",
+        "evaluation.csv",
+        "--per-class",
+        "per_class.csv",
+        "--headline",
+        "headline.json",
+    ]
+    arguments += ["--history", "history", "--meta", "meta.json", "--plots", "plots", "--page", "report.html"]
+    code = (
+        f"import sys; sys.argv[1:] = {arguments}; from stages import report\n"
+        "try: report.main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'torchvision', 'lightning_fabric', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    root = Path(__file__).parents[2]
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(root), "MPLCONFIGDIR": str(folder)},
+    )
+    assert shown.stdout.strip() == "[]", shown.stderr
+    assert (folder / "report.html").is_file()

@@ -1,0 +1,71 @@
+"""Writes are whole or do not happen."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from deepcompress import files
+from deepcompress.errors import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_whole_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"old")
+    with pytest.raises(OSError, match="No space"), files.atomic(path) as partial:
+        partial.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught, files.atomic(tmp_path / "model"):
+        raise OSError(errno.ENOSPC, "No space left on device", "/else/where")
+    assert caught.value.filename == str(tmp_path / "model")
+
+
+def test_a_write_makes_its_folder_and_replaces_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.txt"
+    files.write_text(path, "one\n")
+    files.write_text(path, "two\n")
+    assert path.read_bytes() == b"two\n"
+
+
+def test_json_comes_back_equal_and_nan_is_refused(tmp_path: Path) -> None:
+    value = {"b": [1, 2.5, None], "a": "é"}
+    files.write_json(tmp_path / "x.json", value)
+    assert files.read_json(tmp_path / "x.json") == value
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "y.json", float("nan"))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_damaged_json_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.json: damaged JSON"):
+        files.read_json(tmp_path / "x.json")
+    with pytest.raises(UserError, match="no such file"):
+        files.read_json(tmp_path / "missing.json")
+
+
+def test_a_checksum_is_that_of_the_content(tmp_path: Path) -> None:
+    content = b"x" * (files.CHUNK_BYTES + 7)
+    (tmp_path / "x").write_bytes(content)
+    assert files.sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_csv_and_a_figure_have_the_same_bytes_twice(tmp_path: Path) -> None:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    for name in ("a", "b"):
+        figure = Figure()
+        figure.subplots().plot([1, 2])
+        files.write_figure(tmp_path / f"{name}.png", figure)
+        files.write_csv(tmp_path / f"{name}.csv", pd.DataFrame({"x": [1, 2]}))
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.csv").read_bytes() == b"x\n1\n2\n"

@@ -1,0 +1,115 @@
+"""The walls of the house: imports go down, dvc.yaml names what a stage imports, test data has one door."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import house
+
+ROOT = house.ROOT
+STAGE_FILES = sorted((ROOT / "stages").glob("*.py"))
+CODE = [*house.modules(), *STAGE_FILES]
+DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+LAYERS = {  # what a stage may load just by being imported
+    "plan": {"torch", "torchvision", "lightning_fabric", "pandas", "matplotlib"},
+    "report": {"torch", "torchvision", "lightning_fabric"},
+}
+HEAVY = {"torchvision", "lightning_fabric", "matplotlib.pyplot", "pandas", "torchao", "onnxruntime", "sklearn"}
+PLUGINS = {
+    room.relative_to(ROOT).as_posix()
+    for room in (
+        house.SOURCE / "deepcompress" / name
+        for name in (
+            "data/sources",
+            "models/encodings",
+            "pruning/criteria",
+            "pruning/allocations",
+            "report/sections",
+        )
+    )
+}
+
+
+def stage(path: Path) -> dict[str, Any]:
+    """The stages of dvc.yaml that run a file, by name."""
+    found = {name: body.get("do", body) for name, body in DVC.items()}
+    return {name: body for name, body in found.items() if f"stages/{path.name}" in body["cmd"]}
+
+
+@pytest.mark.parametrize("path", house.modules(), ids=lambda p: p.relative_to(house.SOURCE).as_posix())
+def test_imports_go_down(path: Path) -> None:
+    for imported in house.imports(path):
+        own, other = house.room(path), house.room(imported)
+        assert house.FLOORS[other] <= house.FLOORS[own], f"{own} imports {other}, a floor above"
+        assert own == other or not {own, other} <= house.METHODS, f"{own} imports {other}: methods do not meet"
+
+
+def test_rooms_import_each_other_one_way_only() -> None:
+    edges = {(house.room(p), house.room(q)) for p in house.modules() for q in house.imports(p)}
+    both_ways = [(a, b) for a, b in edges if a < b and (b, a) in edges]
+    assert not both_ways
+
+
+@pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: p.stem)
+def test_dvc_yaml_names_what_a_stage_imports(path: Path) -> None:
+    needed = {file.relative_to(ROOT).as_posix() for file in (path, *house.closure(path))}
+    assert stage(path), f"dvc.yaml has no stage that runs {path.name}"
+    for name, body in stage(path).items():
+        code = {dep for dep in body["deps"] if dep.endswith(".py") or dep in PLUGINS}
+        plugins = {dep for dep in code if str(Path(dep).parent) in PLUGINS or dep in PLUGINS}
+        assert needed - code == set(), f"{name} imports what its deps leave out"
+        assert code - plugins - needed == set(), f"{name} names code that it does not import"
+
+
+def test_only_evaluate_and_export_open_the_test_data() -> None:
+    for name, body in DVC.items():
+        body = body.get("do", body)
+        sees = any(dep.startswith("data/heldout") for dep in body.get("deps", []))
+        assert not sees or name in {"evaluate", "export"}, f"{name} depends on held-out data"
+    for path in STAGE_FILES:
+        if path.stem not in {"evaluate", "export"}:
+            assert house.SOURCE / "deepcompress/data/heldout.py" not in house.closure(path), path.stem
+
+
+def test_every_stage_says_what_it_is_for() -> None:
+    assert all(body.get("desc") for body in DVC.values())
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_no_file_and_no_function_is_a_giant(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "the first line says what the file is for"
+    assert len(text.splitlines()) <= (40 if path.parent.name == "stages" else 220)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < 50, node.name
+
+
+@pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: p.stem)
+def test_a_stage_imports_nothing_heavy_before_it_needs_it(path: Path) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", f"import sys, stages.{path.stem}; print(*sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(shown.stdout.split())
+    assert not loaded & (HEAVY | LAYERS.get(path.stem, set()))
+
+
+def test_every_plugin_room_is_read_from_the_file_system() -> None:
+    for place, path in itertools.product(sorted(PLUGINS), [ROOT]):
+        if (path / place).is_dir():
+            listing = (path / place / "__init__.py").read_text(encoding="utf-8")
+            assert "import" not in listing, f"{place}/__init__.py lists plug-ins"

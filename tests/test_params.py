@@ -1,0 +1,102 @@
+"""params.yaml: strict, frozen, and errors that name the key and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+import pytest
+import yaml
+from pydantic import Field
+
+from deepcompress import params
+from deepcompress.errors import UserError
+
+
+class Inner(params.Section):
+    rate: float = Field(gt=0, lt=1)
+
+
+class Outer(params.Section):
+    epochs: int = Field(ge=1)
+    kind: Literal["a", "b"]
+    inner: Inner
+    widths: tuple[int, ...] = (1,)
+
+
+GOOD = {"epochs": 3, "kind": "a", "inner": {"rate": 0.5}}
+
+
+def write(folder: Path, document: object) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
+    return path
+
+
+def message(folder: Path, document: object) -> str:
+    with pytest.raises(UserError) as caught:
+        params.section(Outer, "outer", write(folder, document))
+    assert "\n" not in str(caught.value)
+    return str(caught.value).replace(str(folder) + "/", "")
+
+
+def test_a_section_becomes_a_frozen_value(tmp_path: Path) -> None:
+    outer = params.section(Outer, "outer", write(tmp_path, {"outer": {**GOOD, "widths": [1, 2]}}))
+    assert (outer.epochs, outer.inner.rate, outer.widths) == (3, 0.5, (1, 2))
+    with pytest.raises(pydantic.ValidationError):
+        outer.epochs = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"epochs": 0}, "params.yaml: outer.epochs must be greater than or equal to 1, got 0"),
+        ({"epochs": "3"}, "params.yaml: outer.epochs must be integer, got '3'"),
+        ({"epochs": True}, "params.yaml: outer.epochs must be integer, got True"),
+        ({"kind": "c"}, "params.yaml: outer.kind must be 'a' or 'b', got 'c'"),
+        ({"inner": {"rate": 2.0}}, "params.yaml: outer.inner.rate must be less than 1, got 2.0"),
+        ({"inner": {}}, "params.yaml: outer.inner.rate is missing"),
+        ({"epoch": 3}, "params.yaml: outer.epoch is unknown; allowed: epochs, kind, inner, widths; did you mean epochs?"),
+        ({"inner": {"rate": 0.5, "rat": 1}}, "params.yaml: outer.inner.rat is unknown; allowed: rate; did you mean rate?"),
+    ],
+)
+def test_an_error_names_key_value_and_what_is_allowed(tmp_path: Path, change: dict[str, object], expected: str) -> None:
+    assert message(tmp_path, {"outer": {**GOOD, **change}}) == expected
+
+
+def test_a_number_that_yaml_reads_as_text_is_explained(tmp_path: Path) -> None:
+    said = message(tmp_path, "outer: {epochs: 3, kind: a, inner: {rate: 1e-3}}")
+    assert said == "params.yaml: outer.inner.rate must be number, got '1e-3' (YAML reads 1e-3 as text; write 1.0e-3)"
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "\x00"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    assert message(tmp_path, text).startswith("params.yaml: ")
+
+
+def test_a_missing_file_and_a_missing_key_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        params.read(tmp_path / "params.yaml")
+    with pytest.raises(UserError, match=r"outer\.inner is missing"):
+        params.value("outer.inner", write(tmp_path, {"outer": {}}))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", True, None])
+def test_the_seed_is_a_whole_number(tmp_path: Path, seed: object) -> None:
+    with pytest.raises(UserError, match="seed must be a whole number"):
+        params.seed(write(tmp_path, {"seed": seed}))
+
+
+def test_a_plugin_block_is_checked_by_the_plugin(tmp_path: Path) -> None:
+    from deepcompress.data.settings import Data
+
+    document = {
+        "data": {"source": "shapes", "stored_size": 32, "validation_fraction": 0.1, "shapes": {"train_per_class": -1}}
+    }
+    with pytest.raises(UserError, match=r"data\.shapes\.train_per_class must be greater"):
+        params.section(Data, "data", write(tmp_path, document))
+    document["data"]["shapez"] = {}  # type: ignore[index]
+    document["data"]["shapes"] = {}  # type: ignore[index]
+    with pytest.raises(UserError, match=r"data\.shapez is unknown; .*did you mean shapes\?"):
+        params.section(Data, "data", write(tmp_path, document))

@@ -1,0 +1,72 @@
+"""The plan: params are checked before any work, and results of models that left are removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepcompress import params, plan
+from deepcompress.errors import UserError
+from tests.house import ROOT
+
+DOCUMENT = params.read(ROOT / "params.yaml")
+
+
+def changed(folder: Path, key: str, value: object) -> Path:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    *parents, last = key.split(".")
+    place = document
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_the_committed_params_pass() -> None:
+    plan.check(ROOT / "params.yaml")
+
+
+def test_every_section_of_the_file_has_a_schema() -> None:
+    assert set(DOCUMENT) == {"seed", *plan.SECTIONS}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("finetun", {}),
+        ("finetune.epoch", 3),
+        ("finetune.epochs", 0),
+        ("finetune.learning_rate", "1e-3"),
+        ("finetune.augment.crop_padding", -1),
+        ("data.source", "nope"),
+        ("data.validation_fraction", 1.5),
+        ("model.arch", "resnet50"),
+        ("model.image_size", 16),
+        ("train.device", "gpu"),
+        ("evaluate.batch_size", 0),
+        ("seed", -1),
+    ],
+)
+def test_a_wrong_value_anywhere_is_refused_by_name(tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(UserError, match=key.replace(".", r"\.")):
+        plan.check(changed(tmp_path, key, value))
+
+
+def test_ids_are_unique_and_are_paths() -> None:
+    ids = plan.model_ids(DOCUMENT)
+    assert len(ids) == len(set(ids))
+    assert ids[0] == "baseline"
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_./") for name in ids)
+
+
+def test_results_of_models_that_left_are_removed(tmp_path: Path) -> None:
+    for name in ("baseline.safetensors", "pruned/old-0.5.safetensors", "pruned/new-0.25.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    removed = plan.remove_strays(tmp_path, ["baseline", "pruned/new-0.25"])
+    assert removed == [tmp_path / "pruned/old-0.5.safetensors"]
+    assert (tmp_path / "pruned/new-0.25.csv").exists()

@@ -1,0 +1,94 @@
+"""Presets overlay params.yaml and keep what they do not name."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from deepcompress import params, plan, preset
+from deepcompress.errors import UserError
+from tests.house import ROOT
+
+NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def overlay(name: str) -> dict[str, object]:
+    return preset.load(name, ROOT / "presets")
+
+
+def test_the_committed_params_are_the_quick_preset() -> None:
+    assert preset.apply(TEXT, overlay("quick")) == TEXT
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_sets_its_values_keeps_comments_and_passes_the_check(name: str, tmp_path: Path) -> None:
+    changed = preset.apply(TEXT, overlay(name))
+    path = tmp_path / "params.yaml"
+    path.write_text(changed)
+    for key, value in preset.leaves(overlay(name)):
+        assert params.value(key, path) == value
+    assert [line.partition("#")[2] for line in changed.splitlines()] == [
+        line.partition("#")[2] for line in TEXT.splitlines()
+    ]
+    plan.check(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quick_undoes_every_preset(name: str) -> None:
+    assert preset.apply(preset.apply(TEXT, overlay(name)), overlay("quick")) == TEXT
+
+
+def test_the_paper_preset_is_the_source_reports_recipe() -> None:
+    paper = overlay("paper")
+    assert paper["finetune"] | {"augment": None} == {  # type: ignore[operator]
+        "trainable": "head",
+        "epochs": 3,
+        "batch_size": 64,
+        "optimizer": "adam",
+        "learning_rate": 1.0e-3,
+        "weight_decay": 1.0e-4,
+        "schedule": "constant",
+        "label_smoothing": 0.0,
+        "keep": "last",
+        "augment": None,
+    }
+
+
+def test_small_numbers_are_written_so_that_yaml_reads_numbers() -> None:
+    text = "a:\n  b: 1.0   # comment\n  c:\n    - 1\n"
+    for number in (1e-5, 2.5e-7, 1e20, 0.25):
+        changed = preset.apply(text, {"a": {"b": number}})
+        assert yaml.safe_load(changed)["a"]["b"] == number
+        assert "# comment" in changed
+
+
+def test_an_unknown_key_and_an_unknown_preset_are_refused() -> None:
+    with pytest.raises(UserError, match=r"preset: a\.x is unknown in params\.yaml"):
+        preset.apply("a: {b: 1}", {"a": {"x": 1}})
+    with pytest.raises(UserError, match="preset must be one of cifar, paper, quick; got 'nope'"):
+        preset.load("nope", ROOT / "presets")
+
+
+def test_as_args_prints_flags_that_say_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    shown = CliRunner().invoke(preset.main, ["cifar", "--as-args"])
+    words = shlex.split(shown.output)
+    assert words[::2] == ["-S"] * (len(words) // 2)
+    pairs = [word.split("=", 1) for word in words[1::2]]
+    assert [(key, yaml.safe_load(value)) for key, value in pairs] == list(preset.leaves(overlay("cifar")))
+
+
+def test_the_command_changes_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT)
+    shown = CliRunner().invoke(preset.main, ["paper", "--params-file", str(path)])
+    assert shown.exit_code == 0, shown.output
+    assert params.value("model.image_size", path) == 224
+    refused = CliRunner().invoke(preset.main, ["nope", "--params-file", str(path)])
+    assert refused.exit_code == 2

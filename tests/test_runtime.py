@@ -1,0 +1,53 @@
+"""Seeds, devices and scratch folders."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepcompress import runtime
+from deepcompress.errors import UserError
+
+
+def test_derived_seeds_are_stable_and_differ_by_purpose() -> None:
+    assert runtime.derived_seed(0, "epoch", 1) == 6862131363379250180
+    purposes = {runtime.derived_seed(seed, *parts) for seed in (0, 1) for parts in ((), ("a",), ("b",), ("a", 1))}
+    assert len(purposes) == 8
+    assert all(0 <= purpose < 2**63 for purpose in purposes)
+
+
+def test_a_run_starts_seeded_and_deterministic() -> None:
+    train = runtime.Train(device="cpu", precision="32-true")
+    runtime.start(train, 3)
+    first = torch.rand(3)
+    runtime.start(train, 3)
+    assert torch.equal(first, torch.rand(3))
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.device is cuda, but this machine has .*cpu"):
+        runtime.device(runtime.Train(device="cuda", precision="32-true"))
+
+
+def test_scratch_folders_are_keyed_by_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+    train = runtime.Train(device="cpu", precision="32-true")
+    assert runtime.scratch("s", train, 1) == runtime.scratch("s", train, 1)
+    assert runtime.scratch("s", train, 1) != runtime.scratch("s", train, 2)
+    assert runtime.scratch("s", train, 1) != runtime.scratch("t", train, 1)
+    assert runtime.scratch("s").is_relative_to(tmp_path)
+
+
+def test_scratch_folders_are_keyed_by_loaded_code() -> None:
+    program = "from deepcompress import runtime; {}; print(runtime.source_digest())"
+    digests = [
+        subprocess.run([sys.executable, "-c", program.format(extra)], capture_output=True, text=True, check=True).stdout
+        for extra in ("pass", "pass", "import deepcompress.files")
+    ]
+    assert digests[0] == digests[1] != digests[2]

@@ -1,0 +1,116 @@
+"""Head-only training on stored features: the weights of the plain loop, in memory and from a mapped file."""
+
+from __future__ import annotations
+
+import logging
+import resource
+
+import pytest
+import torch
+
+from deepcompress import runtime
+from deepcompress.training import frozen, loop
+from deepcompress.training.objective import CrossEntropy
+
+
+@pytest.fixture
+def trained(network, data, fabric, tmp_path):
+    """Train the head; gives the weights, the history, and how many images the first layer saw."""
+
+    def make(recipe, *, cached: bool, fabric=fabric):
+        model, batches, passed = network(), data(recipe), []
+        model.features[0].register_forward_pre_hook(lambda layer, inputs: passed.append(len(inputs[0])))
+        part = (model, batches)
+        if cached:
+            part = frozen.trainable_part(model, batches, recipe, fabric=fabric, folder=tmp_path)
+        record = loop.train(part[0], CrossEntropy(), part[1], recipe, fabric=fabric, seed=0)
+        return model.state_dict(), record, sum(passed)
+
+    return make
+
+
+@pytest.mark.parametrize("budget", [0, 512])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_cached_features_give_the_weights_of_the_plain_loop(trained, recipe, optimizer, budget):
+    made = recipe(trainable="head", optimizer=optimizer, feature_budget_mib=budget, batch_size=24)
+    plain, plain_record, plain_images = trained(made, cached=False)
+    ours, record, images = trained(made, cached=True)
+    for name, expected in plain.items():
+        torch.testing.assert_close(ours[name], expected, atol=1e-6, rtol=1e-5, msg=name)
+    assert record.frame().to_numpy() == pytest.approx(plain_record.frame().to_numpy(), abs=1e-5)
+    assert plain_images == 4 * (64 + 16)
+    assert images == 64 + 16
+
+
+def test_memory_and_file_give_the_same_bits(trained, recipe):
+    (one, record, _), (other, again, _) = (
+        trained(recipe(trainable="head", feature_budget_mib=budget), cached=True) for budget in (0, 512)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert record == again
+
+
+def test_mixed_precision_gives_the_weights_of_the_plain_loop_too(trained, recipe):
+    fabric = runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
+    made = recipe(trainable="head", feature_budget_mib=0)
+    plain, ours = (trained(made, cached=cached, fabric=fabric)[0] for cached in (False, True))
+    torch.testing.assert_close(
+        ours["classifier.6.weight"], plain["classifier.6.weight"], atol=1e-6, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("budget", "place"), [(0, "memory-mapped"), (1, "in memory")])
+def test_the_budget_decides_and_no_file_stays(network, data, fabric, recipe, tmp_path, caplog, budget, place):
+    made = recipe(trainable="head", feature_budget_mib=budget)
+    with caplog.at_level(logging.INFO):
+        _, features = frozen.trainable_part(
+            network(), data(made), made, fabric=fabric, folder=tmp_path / "new"
+        )
+    assert f"frozen layers: 64 images, 16 features each, 0.0 MiB {place}" in caplog.text
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert features.train.features.shape == (64, 16)
+
+
+def test_features_come_in_the_order_of_the_images(network, data, fabric, recipe, tmp_path):
+    made = recipe(trainable="head", batch_size=24)
+    images = data(made)
+    _, features = frozen.trainable_part(network(), images, made, fabric=fabric, folder=tmp_path)
+    for part, source in ((features.train, images.train), (features.validation, images.validation)):
+        assert (len(part), part.size, part.batch_size) == (len(source), source.size, source.batch_size)
+        for number in (0, 5):
+            for ours, expected in zip(part.epoch(number), source.epoch(number), strict=True):
+                assert torch.equal(ours.indices, expected.indices)
+                assert torch.equal(ours.labels, expected.labels)
+                assert torch.equal(ours.images, part.features[expected.indices])
+
+
+@pytest.mark.parametrize("change", [{"trainable": "all"}, {"trainable": "head", "augment": {"flip": True}}])
+def test_nothing_is_stored_when_all_trains_or_images_change(network, data, fabric, recipe, tmp_path, change):
+    made, model = recipe(**change), network()
+    batches = data(made)
+    found = frozen.trainable_part(model, batches, made, fabric=fabric, folder=tmp_path)
+    assert found == (model, batches)
+
+
+def test_a_file_that_the_disk_refuses_is_named_and_leaves_nothing(network, data, fabric, recipe, tmp_path):
+    made = recipe(trainable="head", feature_budget_mib=0)
+    model, batches = network(), data(made)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            frozen.trainable_part(model, batches, made, fabric=fabric, folder=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == str(tmp_path / "train.features")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_head_is_the_last_linear_layer(network):
+    model = network()
+    frozen.freeze_(model)
+    assert frozen.head(model) is model.classifier[6]
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+        "classifier.6.weight",
+        "classifier.6.bias",
+    }

@@ -1,0 +1,122 @@
+"""Recipes: optimizers against torch's own, learning rates against torch's schedulers, and wrong values."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from deepcompress import params
+from deepcompress.errors import UserError
+from deepcompress.training.recipe import Recipe, learning_rate, optimizer
+
+
+def rates(made: Recipe, steps: int) -> list[float]:
+    return [learning_rate(made, step, steps) for step in range(steps)]
+
+
+def torch_rates(make_scheduler, steps: int) -> list[float]:
+    rule = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler, found = make_scheduler(rule), []
+    for _ in range(steps):
+        found.append(scheduler.get_last_lr()[0])
+        rule.step()
+        scheduler.step()
+    return found
+
+
+def test_a_constant_rate_stays(recipe):
+    assert rates(recipe(schedule="constant", learning_rate=0.1), 3) == [0.1] * 3
+
+
+def test_cosine_by_hand(recipe):
+    assert rates(recipe(schedule="cosine", learning_rate=0.1), 4) == pytest.approx(
+        [0.1, 0.05 * (1 + 0.5**0.5), 0.05, 0.05 * (1 - 0.5**0.5)]
+    )
+
+
+@pytest.mark.parametrize("warmup", [0.1, 0.2, 0.5])
+def test_one_cycle_is_torchs(recipe, warmup):
+    expected = torch_rates(
+        lambda rule: torch.optim.lr_scheduler.OneCycleLR(
+            rule, 0.1, 40, pct_start=warmup, cycle_momentum=False
+        ),
+        40,
+    )
+    made = recipe(schedule="one_cycle", learning_rate=0.1, warmup_fraction=warmup)
+    assert rates(made, 40) == pytest.approx(expected)
+
+
+def test_cosine_is_torchs(recipe):
+    expected = torch_rates(lambda rule: torch.optim.lr_scheduler.CosineAnnealingLR(rule, 40), 40)
+    assert rates(recipe(schedule="cosine", learning_rate=0.1), 40) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+def test_short_trainings_have_rates_up_to_the_highest(recipe, schedule, warmup, steps):
+    made = recipe(schedule=schedule, learning_rate=0.1, warmup_fraction=warmup)
+    assert all(0 < rate <= 0.1 for rate in rates(made, steps))
+
+
+def test_adamw_decays_only_weights_of_two_dimensions(recipe, network):
+    model = network()
+    groups = optimizer(recipe(weight_decay=0.3), model.parameters()).param_groups
+    decay_of = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        matrix = name.endswith("weight") and parameter.ndim > 1
+        assert decay_of[id(parameter)] == (0.3 if matrix else 0.0), name
+
+
+@pytest.mark.parametrize(("name", "rule"), [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])
+def test_adam_and_sgd_are_torchs_with_decay_on_everything(recipe, name, rule):
+    made = recipe(optimizer=name, learning_rate=0.1, weight_decay=0.3, momentum=0.8)
+    found, expected = nn.Parameter(torch.tensor([1.0, -2.0])), nn.Parameter(torch.tensor([1.0, -2.0]))
+    ours = optimizer(made, [found])
+    plain = rule([expected], lr=0.1, weight_decay=0.3, **({"momentum": 0.8} if name == "sgd" else {}))
+    for parameter, stepper in ((found, ours), (expected, plain)):
+        for _ in range(3):
+            stepper.zero_grad()
+            parameter.square().sum().backward()
+            stepper.step()
+    torch.testing.assert_close(found, expected)
+
+
+def test_frozen_parameters_are_left_out(recipe):
+    layer = nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+    groups = optimizer(recipe(), layer.parameters()).param_groups
+    assert [p for group in groups for p in group["params"]] == [layer.weight]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("epochs: 0", r"finetune\.epochs must be greater than or equal to 1, got 0"),
+        ("learning_rate: 1e-3", r"finetune\.learning_rate must be .*write 1\.0e-0?3"),
+        ("learning_rate: .nan", r"finetune\.learning_rate"),
+        ("optimizer: adamax", r"finetune\.optimizer must be 'adam', 'adamw' or 'sgd', got 'adamax'"),
+        ("trainable: tail", r"finetune\.trainable must be 'all' or 'head', got 'tail'"),
+        ("momentum: 1.0", r"finetune\.momentum must be less than 1, got 1\.0"),
+        ("keep: best", r"finetune\.keep must be"),
+        ("feature_budget_mib: -1", r"finetune\.feature_budget_mib"),
+        ("augment: {flop: true}", r"finetune\.augment\.flop is unknown.*did you mean flip"),
+        ("warm_up_fraction: 0.1", r"finetune\.warm_up_fraction is unknown.*did you mean warmup_fraction"),
+    ],
+)
+def test_wrong_values_name_the_key(tmp_path, recipe, change, message):
+    import yaml
+
+    section = {**recipe().model_dump(), **yaml.safe_load(change)}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"finetune": section}))
+    with pytest.raises(UserError, match=message):
+        params.section(Recipe, "finetune", tmp_path / "params.yaml")
+
+
+def test_the_schema_needs_no_torch():
+    program = "import sys, deepcompress.training.recipe; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
