@@ -30,7 +30,7 @@ def interleave(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[s
     for way in ways.values():
         way()
     for number in range(repeats):
-        for name in list(ways) if number % 2 == 0 else reversed(ways):
+        for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
             start = time.perf_counter()
             ways[name]()
             seconds[name].append(time.perf_counter() - start)

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 import click
-import pandas as pd
 
 from deepcompress import files, params, runtime
 from deepcompress.errors import one_line_errors
@@ -25,6 +24,8 @@ from deepcompress.measure.settings import Evaluate
 @one_line_errors
 def main(plan: Path, heldout: Path, models: Path, **tables: Path) -> None:
     """Measure every model of the plan on the held-out images."""
+    import pandas as pd
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings, train = params.section(Evaluate, "evaluate"), params.section(runtime.Train, "train")
     runtime.make_deterministic(params.seed())

@@ -26,8 +26,8 @@ def kl_divergence(
     Returns:
         Zero for equal answers (up to a shift of each row), above otherwise.
 
-    Source: Hinton et al., 2015, https://arxiv.org/abs/1503.02531, equation 1 (they use the cross-entropy, which
-    has the same gradient).
+    Source: Hinton et al., 2015, https://arxiv.org/abs/1503.02531, equation 1 (they use the cross-entropy,
+    which has the same gradient).
     """
     teacher = F.log_softmax(teacher_logits / temperature, 1)
     student = F.log_softmax(student_logits / temperature, 1)

@@ -7,6 +7,7 @@ ones included, are computed from logits each time.
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from deepcompress import files, registry, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import open_heldout
 from deepcompress.errors import UserError
-from deepcompress.measure import accuracy, macs
+from deepcompress.measure import accuracy, macs, storage
 from deepcompress.measure.rows import Answers, evaluation_row, per_class_rows
 from deepcompress.models import checkpoint
 
@@ -95,12 +96,13 @@ def measure(path: Path, heldout: HeldOut, *, batch_size: int, device: torch.devi
         raise UserError(f"{path}: {_other_classes(loaded.classes, heldout.meta.classes)}")
     model = loaded.model.to(device=device, memory_format=torch.channels_last)
     batches = Batches(heldout.arrays, loaded.view, batch_size=batch_size, device=device)
+    counts = macs.parameters(model)
     return Answers(
         logits=accuracy.logits(model, batches)[0],
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        nonzero_weights=sum(int(parameter.count_nonzero()) for parameter in model.parameters()),
+        parameters=counts["total"],
+        nonzero_weights=counts["nonzero"],
         macs=sum(macs.layer_macs(model).values()),
-        size_bytes=path.stat().st_size,
+        size_bytes=storage.size_bytes(path),
     )
 
 
@@ -112,10 +114,11 @@ def _answers(path: Path, heldout: HeldOut, digest: str, *, batch_size: int, devi
         "evaluate", files.sha256(path), digest, batch_size, device.type, torch.__version__
     )
     counts, logits = folder / "counts.json", folder / "logits.npy"
-    if not counts.exists():
+    if not (counts.exists() and logits.exists()):
         answers = measure(path, heldout, batch_size=batch_size, device=device)
-        with files.atomic(logits) as partial, partial.open("wb") as stream:
-            np.save(stream, answers.logits.numpy())
+        content = io.BytesIO()  # np.save to a file tells of a full disk without saying so
+        np.save(content, answers.logits.numpy())
+        files.write_bytes(logits, content.getvalue())
         files.write_json(counts, {k: v for k, v in vars(answers).items() if k != "logits"})
     return Answers(logits=torch.from_numpy(np.load(logits)), **files.read_json(counts))
 

@@ -34,7 +34,15 @@ PAIRED = (
 
 @dataclass(frozen=True)
 class Answers:
-    """What one pass over the held-out images and one look at the model yield."""
+    """What one pass over the held-out images and one look at the model yield.
+
+    Attributes:
+        logits: In the order of the images.
+        parameters: All of them, biases and batch norms included.
+        nonzero_weights: Of convolutions and linear layers, those that are not zero.
+        macs: Multiply-accumulates for one image.
+        size_bytes: Of the file on disk.
+    """
 
     logits: Float[Tensor, "images classes"]
     parameters: int

@@ -52,8 +52,8 @@ def mcnemar(right_a: Bool[np.ndarray, " images"], right_b: Bool[np.ndarray, " im
     Under it, each such image favours either model with probability one half: p doubles the binomial tail
     (summed in whole numbers, hence exact), and is 1 at most. No differing image gives 1.
 
-    Source: McNemar, Psychometrika 12 (1947), https://doi.org/10.1007/BF02295996, who approximates by chi squared,
-    which is poor for few differing images; the exact form is the sign test on them.
+    Source: McNemar, Psychometrika 12 (1947), https://doi.org/10.1007/BF02295996, who approximates by chi
+    squared, which is poor for few differing images; the exact form is the sign test on them.
     """
     _, a_alone, b_alone, _ = outcomes(right_a, right_b).tolist()
     differing = a_alone + b_alone

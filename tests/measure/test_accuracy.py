@@ -1,0 +1,147 @@
+"""Logits in the order of the images, and the numbers that follow from them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepcompress.data.batches import Batches, View
+from deepcompress.data.store import Arrays
+from deepcompress.measure.accuracy import (
+    cross_entropy,
+    evaluating,
+    expected_calibration_error,
+    logits,
+    per_class_accuracy,
+    top_k_correct,
+)
+
+VIEW = View(4, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def arrays(images: int) -> Arrays:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (images, 4, 4, 3), dtype=np.uint8)
+    return Arrays(pixels, np.arange(images, dtype=np.int64) % 3)
+
+
+def network() -> nn.Module:
+    """With layers that behave otherwise in training, one of which is frozen in evaluation mode."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3)
+    )
+    model.train()
+    model[1].eval()
+    return model
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_rows_lie_as_in_the_arrays_whatever_the_order_of_the_batches(seed: int | None) -> None:
+    model, images = network(), arrays(10)
+    answers, labels = logits(model, Batches(images, VIEW, batch_size=4, seed=seed))
+    pixels = torch.from_numpy(images.images).permute(0, 3, 1, 2) / 255
+    with evaluating(model), torch.no_grad():
+        torch.testing.assert_close(answers, model((pixels - 0.5) / 0.25))
+    assert labels.tolist() == images.labels.tolist()
+
+
+def test_modules_keep_their_modes_and_statistics() -> None:
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    logits(model, Batches(arrays(10), VIEW, batch_size=4))
+    assert [module.training for module in model] == [True, False, True, True, True]
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_modes_come_back_after_an_error() -> None:
+    model = network()
+    with pytest.raises(RuntimeError, match="stop"), evaluating(model):
+        assert not any(module.training for module in model.modules())
+        raise RuntimeError("stop")
+    assert [module.training for module in model] == [True, False, True, True, True]
+
+
+def test_logits_can_be_a_target_in_training() -> None:
+    answers, _ = logits(network(), Batches(arrays(4), VIEW, batch_size=4))
+    weight = torch.ones(3, requires_grad=True)
+    (answers * weight).sum().backward()
+    assert answers.dtype == torch.float32
+    assert not answers.requires_grad
+
+
+def test_no_images_is_an_error() -> None:
+    empty = Arrays(np.zeros((0, 4, 4, 3), np.uint8), np.zeros(0, np.int64))
+    with pytest.raises(ValueError, match="no images"):
+        logits(network(), Batches(empty, VIEW, batch_size=4))
+
+
+def test_top_k_agrees_with_topk_where_no_logits_are_equal() -> None:
+    torch.manual_seed(0)
+    answers, labels = torch.randn(200, 12), torch.randint(12, (200,))
+    for k in (1, 5, 12):
+        expected = (answers.topk(k).indices == labels[:, None]).any(1)
+        assert torch.equal(top_k_correct(answers, labels, k), expected)
+
+
+def test_a_network_that_answers_nothing_scores_chance_and_a_diverged_one_nothing() -> None:
+    labels = torch.arange(20)
+    assert top_k_correct(torch.zeros(20, 20), labels, 1).sum() == 1
+    assert top_k_correct(torch.zeros(20, 20), labels, 5).sum() == 5
+    assert not top_k_correct(torch.full((20, 20), math.nan), labels, 5).any()
+
+
+def test_more_than_all_classes_are_always_right() -> None:
+    assert top_k_correct(torch.randn(6, 3), torch.arange(6) % 3, 5).all()
+
+
+def test_cross_entropy_is_the_one_worked_by_hand() -> None:
+    answers = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
+    loss = cross_entropy(answers, torch.tensor([0, 1]))
+    assert loss == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+
+
+def test_per_class_accuracy_is_a_share_of_the_class_and_unknown_without_images() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 2, 2])
+    right = torch.tensor([True, True, True, False, False, True])
+    shares = per_class_accuracy(right, labels, 4)
+    torch.testing.assert_close(shares[[0, 2]], torch.tensor([0.75, 0.5], dtype=torch.float64))
+    assert shares[[1, 3]].isnan().all()
+
+
+def test_calibration_error_is_the_one_worked_by_hand() -> None:
+    # Confidences 0.6 (right), 0.6 (wrong), 0.9 (right) of two classes; 5 bins: |1 - 1.2| and |1 - 0.9|, over 3.
+    shares = torch.tensor([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9]]).double()
+    error = expected_calibration_error(shares.log(), torch.tensor([0, 1, 1]), 5)
+    assert error == pytest.approx((0.2 + 0.1) / 3)
+
+
+def test_one_bin_compares_mean_confidence_with_accuracy() -> None:
+    torch.manual_seed(0)
+    answers, labels = torch.randn(50, 4), torch.randint(4, (50,))
+    gap = answers.double().softmax(1).amax(1).mean() - top_k_correct(answers, labels, 1).double().mean()
+    assert expected_calibration_error(answers, labels, 1) == pytest.approx(abs(gap.item()))
+
+
+def test_certain_and_right_is_calibrated_certain_and_wrong_is_not() -> None:
+    answers = 1000 * torch.eye(3)
+    assert expected_calibration_error(answers, torch.tensor([0, 1, 2])) == 0
+    assert expected_calibration_error(answers, torch.tensor([1, 2, 0])) == 1
+
+
+def test_calibration_error_is_that_of_the_plain_loop_over_bins() -> None:
+    torch.manual_seed(1)
+    answers, labels = 2 * torch.randn(300, 6, dtype=torch.float64), torch.randint(6, (300,))
+    confidence, right = answers.softmax(1).amax(1), top_k_correct(answers, labels, 1)
+    expected = 0.0
+    for i in range(15):
+        inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        if inside.any():
+            gap = right[inside].double().mean() - confidence[inside].mean()
+            expected += inside.double().mean().item() * abs(gap.item())
+    assert expected_calibration_error(answers, labels) == pytest.approx(expected)
