@@ -95,9 +95,7 @@ def _prune_(layer: torch.nn.Module, method: Method, sparsity: float) -> None:
     prune.remove(layer, "weight")
 
 
-def interleave(
-    ways: dict[str, Callable[[], Counts]], repeats: int
-) -> tuple[dict[str, list[float]], list[Counts]]:
+def interleave(ways: dict[str, Callable[[], Counts]], repeats: int) -> tuple[dict[str, list[float]], list[Counts]]:
     """Seconds and counts of each way, every second round in reverse order; warm-up is the caller's."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     found = []
@@ -132,9 +130,7 @@ def main(
     batches = make_batches(model, images, size, batch_size)
     grid = [tenth / 10 for tenth in range(sparsities)]
     print_machine(repeats)
-    print(
-        f"VGG-11, width {width:g}, {size} px, {images} images in batches of {batch_size}; sparsities {grid}"
-    )
+    print(f"VGG-11, width {width:g}, {size} px, {images} images in batches of {batch_size}; sparsities {grid}")
     for method in methods:
         _report(model, batches, method, grid, repeats)
 

@@ -79,9 +79,7 @@ def time_rounds(
     others |= {f"matmul {side}": multiplication(side, flops, fabric.device) for side in sides}
     rounds = Rounds(others, fabric.device)
     data = TrainingData(train=batches(batch_size * (repeats + 1), seed=0), validation=batches(1))
-    loop.train(
-        model, CrossEntropy(), data, recipe(batch_size), fabric=fabric, seed=0, after_step=rounds.after_step
-    )
+    loop.train(model, CrossEntropy(), data, recipe(batch_size), fabric=fabric, seed=0, after_step=rounds.after_step)
     return {name: values[1:] for name, values in rounds.seconds.items()}
 
 
@@ -136,10 +134,7 @@ def multiplication(side: int, flops: float, device: torch.device) -> Callable[[]
 
 def matmul_rates(seconds: dict[str, list[float]], sides: tuple[int, ...], flops: float) -> list[float]:
     """FLOPs per second of the side that is fastest at the median, round by round."""
-    rates = {
-        side: [_times(side, flops) * 2 * side**3 / value for value in seconds[f"matmul {side}"]]
-        for side in sides
-    }
+    rates = {side: [_times(side, flops) * 2 * side**3 / value for value in seconds[f"matmul {side}"]] for side in sides}
     return max(rates.values(), key=lambda values: sorted(values)[len(values) // 2])
 
 

@@ -77,7 +77,9 @@ def reach(path: Path, plugins: set[str]) -> set[Path]:
         place = ROOT / plugin.replace("${data.source}", "*")
         for file in place.parent.glob(place.name) if place.suffix else sorted(place.glob("*.py")):
             if file.name != "__init__.py":
-                found |= {file, *house.closure(file)} if file.parent.as_posix() == place.as_posix() else house.closure(file)
+                found |= (
+                    {file, *house.closure(file)} if file.parent.as_posix() == place.as_posix() else house.closure(file)
+                )
     return found
 
 

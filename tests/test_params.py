@@ -57,8 +57,14 @@ def test_a_section_becomes_a_frozen_value(tmp_path: Path) -> None:
         ({"kind": "c"}, "params.yaml: outer.kind must be 'a' or 'b', got 'c'"),
         ({"inner": {"rate": 2.0}}, "params.yaml: outer.inner.rate must be less than 1, got 2.0"),
         ({"inner": {}}, "params.yaml: outer.inner.rate is missing"),
-        ({"epoch": 3}, "params.yaml: outer.epoch is unknown; allowed: epochs, kind, inner, widths; did you mean epochs?"),
-        ({"inner": {"rate": 0.5, "rat": 1}}, "params.yaml: outer.inner.rat is unknown; allowed: rate; did you mean rate?"),
+        (
+            {"epoch": 3},
+            "params.yaml: outer.epoch is unknown; allowed: epochs, kind, inner, widths; did you mean epochs?",
+        ),
+        (
+            {"inner": {"rate": 0.5, "rat": 1}},
+            "params.yaml: outer.inner.rat is unknown; allowed: rate; did you mean rate?",
+        ),
     ],
 )
 def test_an_error_names_key_value_and_what_is_allowed(tmp_path: Path, change: dict[str, object], expected: str) -> None:

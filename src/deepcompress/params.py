@@ -110,9 +110,7 @@ def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -
         return f"{where} is missing"
     if kind == "extra_forbidden":
         return _unknown(where, _siblings(schema, problem["loc"]))
-    message = (
-        problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
-    )
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
     if kind == "value_error":
         return f"{where}: {message}"
     return f"{where} must be {message}, got {got!r}{_yaml_hint(got)}"

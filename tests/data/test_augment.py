@@ -61,9 +61,7 @@ def test_each_colour_change_equals_torchvision_on_float_images(images, name):
     draws = augment.draw(12, generator(2))
     assert list(draws) == [name]
     adjust = getattr(oracle, f"adjust_{name}")
-    expected = one_by_one(
-        images, lambda image, row: adjust(image.float() / 255, float(draws[name][row])) * 255
-    )
+    expected = one_by_one(images, lambda image, row: adjust(image.float() / 255, float(draws[name][row])) * 255)
     assert (augment.apply(images, draws).float() - expected).abs().max() <= 0.5 + 1e-3
 
 
@@ -100,9 +98,7 @@ def test_factors_stay_within_their_ranges():
         assert high - 0.1 * (high - low) < draws[name].max() <= high
 
 
-@pytest.mark.parametrize(
-    "block", [{"crop_padding": -1}, {"jitter": {"hue": 0.6}}, {"jitter": {"contrast": -0.1}}]
-)
+@pytest.mark.parametrize("block", [{"crop_padding": -1}, {"jitter": {"hue": 0.6}}, {"jitter": {"contrast": -0.1}}])
 def test_values_out_of_range_are_refused(block):
     with pytest.raises(pydantic.ValidationError):
         Augment.model_validate(block)

@@ -52,9 +52,7 @@ def test_a_block_belongs_to_the_source_of_its_name(tmp_path: Path) -> None:
         ({"cifar10": {"url": "ftp://example.org"}}, "data.cifar10.url must .*got 'ftp://example.org'"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_key(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_a_mistake_is_one_line_that_names_the_key(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         read(tmp_path, changes)
 

@@ -96,9 +96,7 @@ def test_an_array_written_in_rows_is_what_numpy_saves(tmp_path: Path) -> None:
     assert (tmp_path / "rows.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "rows", [np.zeros((1, 2), np.uint8), np.zeros((2, 3), np.uint8), np.zeros((2, 2), np.int64)]
-)
+@pytest.mark.parametrize("rows", [np.zeros((1, 2), np.uint8), np.zeros((2, 3), np.uint8), np.zeros((2, 2), np.int64)])
 def test_rows_that_do_not_fill_the_array_are_refused(tmp_path: Path, rows: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"x\.npy"):
         write_array(tmp_path / "x.npy", [rows], shape=(2, 2), dtype="|u1")

@@ -32,9 +32,7 @@ def arrays(images: int) -> Arrays:
 def network() -> nn.Module:
     """With layers that behave otherwise in training, one of which is frozen in evaluation mode."""
     torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3)
-    )
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3))
     model.train()
     model[1].eval()
     return model

@@ -112,9 +112,7 @@ def test_bootstrap_repeats_itself_and_widens_with_confidence() -> None:
 
 @settings(max_examples=20)
 @given(both=few, a_alone=few, b_alone=few, neither=st.integers(1, 40))
-def test_swapping_the_models_mirrors_the_bootstrap(
-    both: int, a_alone: int, b_alone: int, neither: int
-) -> None:
+def test_swapping_the_models_mirrors_the_bootstrap(both: int, a_alone: int, b_alone: int, neither: int) -> None:
     right_a, right_b = pair(both, a_alone, b_alone, neither)
     low, high = paired_bootstrap(right_a, right_b, resamples=2000)
     mirrored_low, mirrored_high = paired_bootstrap(right_b, right_a, resamples=2000)

@@ -139,9 +139,7 @@ def test_an_encoding_that_loses_something_is_refused(tiny: VGG, tmp_path: Path) 
         ({"encodings": {"features.99.weight": "bitmask"}}, r"features\.99\.weight"),
     ],
 )
-def test_arguments_that_disagree_are_refused(
-    tiny: VGG, tmp_path: Path, changes: dict[str, Any], named: str
-) -> None:
+def test_arguments_that_disagree_are_refused(tiny: VGG, tmp_path: Path, changes: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         save(tmp_path / "model", tiny, **changes)
     assert not list(tmp_path.iterdir())

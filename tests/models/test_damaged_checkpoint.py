@@ -146,9 +146,7 @@ def test_a_wrong_description_is_named(good: Path, key: str, value: Any, named: s
         ("classes", 0, "classes must be a whole number"),
     ],
 )
-def test_a_spec_that_the_tensors_do_not_bear_out_is_refused(
-    good: Path, key: str, value: Any, named: str
-) -> None:
+def test_a_spec_that_the_tensors_do_not_bear_out_is_refused(good: Path, key: str, value: Any, named: str) -> None:
     assert named in refusal(rewritten(good, lambda tensors, block: block["spec"].__setitem__(key, value)))
 
 
@@ -176,9 +174,7 @@ class Trap:
     [b"", b"PK\x03\x04", b"\xff" * 64, struct.pack("<Q", 2) + b"{}", pickle.dumps(Trap())],
     ids=["empty", "zip", "noise", "no tensors", "pickle"],
 )
-def test_what_is_no_checkpoint_is_refused(
-    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)

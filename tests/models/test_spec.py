@@ -38,9 +38,7 @@ def test_a_tiny_width_leaves_one_channel(tmp_path: Path) -> None:
     assert spec.hidden == (1, 1)
 
 
-@pytest.mark.parametrize(
-    ("arch", "convolutions"), [("vgg11", 8), ("vgg13", 10), ("vgg16", 13), ("vgg19", 16)]
-)
+@pytest.mark.parametrize(("arch", "convolutions"), [("vgg11", 8), ("vgg13", 10), ("vgg16", 13), ("vgg19", 16)])
 def test_an_architecture_counts_its_layers(tmp_path: Path, arch: str, convolutions: int) -> None:
     spec = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("vgg11", arch)), classes=2)
     assert len(spec.features) == convolutions  # the name counts these and three linear layers

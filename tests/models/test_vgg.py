@@ -111,9 +111,7 @@ def test_a_smaller_image_is_refused(tiny_spec: VGGSpec) -> None:
 
 def test_an_image_of_the_right_size_needs_no_pooling(tiny_spec: VGGSpec) -> None:
     model = VGG(dataclasses.replace(tiny_spec, image_size=64)).eval()
-    model.avgpool.register_forward_hook(
-        lambda *_: pytest.fail("its backward pass is not deterministic on CUDA")
-    )
+    model.avgpool.register_forward_hook(lambda *_: pytest.fail("its backward pass is not deterministic on CUDA"))
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
 
 

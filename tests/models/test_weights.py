@@ -149,9 +149,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder served in place of torchvision's address, and a private download cache."""
     folder = tmp_path / "served"
     folder.mkdir()
-    serving = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
-    )
+    serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     monkeypatch.setattr(weights, "ADDRESS", f"http://127.0.0.1:{serving.server_port}/")
@@ -189,16 +187,12 @@ def test_a_wrong_checksum_is_refused_and_not_kept(
 
 
 def test_a_missing_download_names_the_address_and_the_way_out(tiny: VGG, server: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"vgg11_bn-6002323d\.pth: download failed \(.*404.*put it at .*cache"
-    ):
+    with pytest.raises(UserError, match=r"vgg11_bn-6002323d\.pth: download failed \(.*404.*put it at .*cache"):
         load_pretrained_(tiny, "imagenet")
 
 
 def test_no_network_is_one_clear_line(tiny: VGG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(weights, "ADDRESS", "http://127.0.0.1:9/")
-    with pytest.raises(
-        UserError, match=r"^http://127\.0\.0\.1:9/vgg11_bn-6002323d\.pth: download failed \([^\n]+$"
-    ):
+    with pytest.raises(UserError, match=r"^http://127\.0\.0\.1:9/vgg11_bn-6002323d\.pth: download failed \([^\n]+$"):
         load_pretrained_(tiny, "imagenet")

@@ -16,9 +16,7 @@ from deepcompress.models.vgg import VGG
 CLASSES = 4
 
 
-def _network(
-    *, batch_norm: bool = True, image_size: int = 32, features: tuple[int, ...] | None = None
-) -> VGG:
+def _network(*, batch_norm: bool = True, image_size: int = 32, features: tuple[int, ...] | None = None) -> VGG:
     """A VGG-11 with weights, biases and batch statistics that all matter."""
     torch.manual_seed(0)
     spec = VGGSpec(

@@ -91,9 +91,7 @@ def test_an_unknown_allocation_is_named():
 
 def test_uniform_is_uniform_and_others_give_what_a_layer_cannot():
     assert list(allocate("uniform", problem(0.25))[0].values()) == pytest.approx([0.25] * 4)
-    shares, _ = allocate(
-        "uniform", problem(0.5, "channel", shapes={"a": (2, 10), "b": (4, 10), "c": (1, 20)})
-    )
+    shares, _ = allocate("uniform", problem(0.5, "channel", shapes={"a": (2, 10), "b": (4, 10), "c": (1, 20)}))
     assert shares == {"a": 0.5, "b": 0.75, "c": 0.0}
 
 
@@ -147,9 +145,7 @@ def test_lamp_prunes_the_globally_lowest_scores():
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_lamp_copes_with_scores_that_are_all_alike(value):
     asked = problem(0.5)
-    alike = Problem(
-        asked.layers, 0.5, {}, {name: torch.full_like(s, value) for name, s in asked.scores.items()}
-    )
+    alike = Problem(asked.layers, 0.5, {}, {name: torch.full_like(s, value) for name, s in asked.scores.items()})
     assert sum(allocate("lamp", alike)[1].values()) == round(0.5 * asked.weights)
 
 
@@ -187,9 +183,7 @@ def test_by_sensitivity_equalises_the_fitted_loss():
     assert losses == pytest.approx([losses[0]] * 4, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "curve", [((), ()), ((0.1, 0.2), (1.0, 1.0)), ((0.0, 0.0), (1.0, 1.0)), ((0.0,), (1.0, 2.0))]
-)
+@pytest.mark.parametrize("curve", [((), ()), ((0.1, 0.2), (1.0, 1.0)), ((0.0, 0.0), (1.0, 1.0)), ((0.0,), (1.0, 2.0))])
 def test_a_curve_that_does_not_rise_from_zero_is_refused(curve):
     with pytest.raises(UserError, match="curve of a must rise"):
         allocate("by_sensitivity", problem(0.5, curves=CURVES | {"a": curve}))

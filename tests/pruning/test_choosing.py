@@ -30,9 +30,7 @@ GRID = tuple(tenth / 10 for tenth in range(10))
 
 def chosen(model, batches, method, way, sparsity):
     layers = in_scope(model, method, way.scope)
-    curves = {
-        name: (GRID, [80 - 10 * s * place for s in GRID]) for place, name in enumerate(prunable_layers(model))
-    }
+    curves = {name: (GRID, [80 - 10 * s * place for s in GRID]) for place, name in enumerate(prunable_layers(model))}
     gradients = batch_gradients(model, layers, batches.epoch(0))
     return choose(model, method, way, sparsity, seed=0, curves=curves, gradients=gradients)
 
@@ -80,18 +78,14 @@ def test_dense_layers_stay_whole_and_count_in_the_denominator(network, make_batc
     way = Way(criterion="l1", allocation="uniform", scope="all", dense=("features.0", "classifier.6"))
     choice = chosen(model, make_batches(), "unstructured", way, 0.5)
     assert not {"features.0.weight", "classifier.6.weight"} & set(choice.masks)
-    assert choice.table[-1]["weights"] == sum(
-        layer.weight.numel() for layer in prunable_layers(model).values()
-    )
+    assert choice.table[-1]["weights"] == sum(layer.weight.numel() for layer in prunable_layers(model).values())
     assert choice.table[-1]["achieved_sparsity"] == pytest.approx(0.5, abs=1e-3)
 
 
 def test_bad_names_and_targets_are_one_line(network, make_batches):
     model, batches = network(), make_batches()
     way = Way(criterion="l1", allocation="uniform", scope="conv", dense=("classifier.6",))
-    with pytest.raises(
-        UserError, match=r"prune\.unstructured\.dense names 'classifier\.6'; the layers are features"
-    ):
+    with pytest.raises(UserError, match=r"prune\.unstructured\.dense names 'classifier\.6'; the layers are features"):
         chosen(model, batches, "unstructured", way, 0.5)
     way = Way(criterion="l2_channel", allocation="uniform", scope="conv")
     with pytest.raises(UserError, match=r"out of reach: at most 0\.89\d* of the \d+ weights in scope"):

@@ -22,9 +22,7 @@ CASES = [
 
 def scored(model, batches, name, granularity, seed=3):
     layers = prunable_layers(model)
-    return score(
-        name, layers, granularity, seed=seed, gradients=batch_gradients(model, layers, batches.epoch(0))
-    )
+    return score(name, layers, granularity, seed=seed, gradients=batch_gradients(model, layers, batches.epoch(0)))
 
 
 @pytest.mark.parametrize(("name", "granularity"), CASES)
@@ -56,9 +54,7 @@ def test_every_criterion_refuses_weights_that_are_not_finite(name, granularity, 
 
 @pytest.mark.parametrize("name", registry.names("pruning.criteria"))
 def test_criteria_need_no_torch_to_say_what_they_score(name):
-    code = (
-        f"import deepcompress.pruning.criteria.{name} as c, sys; assert c.GRANULARITIES; print(*sys.modules)"
-    )
+    code = f"import deepcompress.pruning.criteria.{name} as c, sys; assert c.GRANULARITIES; print(*sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" not in shown.stdout.split()
 
@@ -73,9 +69,7 @@ def test_l1_is_the_absolute_value():
 
 
 def test_l2_channel_is_the_length_of_each_filter():
-    found = registry.find("pruning.criteria", "l2_channel").scores(
-        subject([[3.0, -4.0], [0.0, 1.0]], "channel")
-    )
+    found = registry.find("pruning.criteria", "l2_channel").scores(subject([[3.0, -4.0], [0.0, 1.0]], "channel"))
     assert found.tolist() == [5.0, 1.0]
 
 

@@ -27,9 +27,7 @@ def test_each_convolution_knows_its_batch_norm(network):
 
 
 def test_a_layer_that_is_not_there_is_named(network):
-    with pytest.raises(
-        UserError, match=r"params\.yaml: prune\.structured\.dense names 'features\.1'; the layers"
-    ):
+    with pytest.raises(UserError, match=r"params\.yaml: prune\.structured\.dense names 'features\.1'; the layers"):
         require_names(["features.1"], in_scope(network(), "structured", "conv"), "prune.structured.dense")
 
 

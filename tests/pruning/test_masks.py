@@ -12,9 +12,7 @@ from deepcompress.pruning import masks
 OPTIMIZERS = {
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01, weight_decay=0.1, fused=True),
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1, fused=True),
-    "sgd": lambda parameters: torch.optim.SGD(
-        parameters, lr=0.01, momentum=0.9, weight_decay=0.1, fused=True
-    ),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=0.1, fused=True),
 }
 
 

@@ -47,9 +47,7 @@ def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, network,
     model, batches = network(batch_norm=batch_norm, image_size=image_size), make_batches(image_size)
     rows, scores = scanned(model, batches, method)
     plain = plain_loop(model, batches, scores, method)
-    assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [
-        row[:4] for row in plain
-    ]
+    assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
     assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
 
 
@@ -68,9 +66,7 @@ def test_sparsity_zero_is_the_dense_model_for_every_layer(network, make_batches)
     logits, labels = accuracy.logits(model, batches)
     dense = [row for row in rows if row["sparsity"] == 0]
     assert {row["right"] for row in dense} == {int(accuracy.top_k_correct(logits, labels).sum())}
-    assert [row["loss"] for row in dense] == pytest.approx(
-        [accuracy.cross_entropy(logits, labels)] * len(dense)
-    )
+    assert [row["loss"] for row in dense] == pytest.approx([accuracy.cross_entropy(logits, labels)] * len(dense))
 
 
 def test_standard_errors_are_those_of_a_share_and_of_a_mean(network, make_batches):

@@ -39,9 +39,7 @@ def test_flatten_takes_whole_maps_channel_by_channel(network):
     kept = torch.ones(12, dtype=torch.bool)
     kept[[0, 5]] = False
     removed = remove_channels(model, {"features.25": kept})
-    columns = [
-        column for channel in range(12) if kept[channel] for column in range(4 * channel, 4 * channel + 4)
-    ]
+    columns = [column for channel in range(12) if kept[channel] for column in range(4 * channel, 4 * channel + 4)]
     assert torch.equal(removed.classifier[0].weight, model.classifier[0].weight[:, columns])
 
 

@@ -63,9 +63,7 @@ META = {
 }
 
 
-def write(
-    folder: Path, models: dict[str, tuple[int, float]] = EVERY_FAMILY, classes: int = len(CLASSES)
-) -> Paths:
+def write(folder: Path, models: dict[str, tuple[int, float]] = EVERY_FAMILY, classes: int = len(CLASSES)) -> Paths:
     """Write all tables for some models below `folder` and say where they lie."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [CLASSES[i] if i < len(CLASSES) else f"class_{i}" for i in range(classes)]

@@ -50,12 +50,8 @@ def test_verdict_counts_agreement_and_names_the_widest_gap(data: Tables) -> None
 
 def test_verdict_of_full_agreement_and_of_none(data: Tables) -> None:
     rows = data.of("quantized")
-    assert compare.verdict(rows, {"quantized/ptq-int8": 61.83}, 61.85, data).startswith(
-        "Agrees with the paper, within"
-    )
-    assert compare.verdict(rows, {"quantized/qat-int8": 99.0}, 61.85, data).startswith(
-        "Contradicts the paper in each"
-    )
+    assert compare.verdict(rows, {"quantized/ptq-int8": 61.83}, 61.85, data).startswith("Agrees with the paper, within")
+    assert compare.verdict(rows, {"quantized/qat-int8": 99.0}, 61.85, data).startswith("Contradicts the paper in each")
     assert compare.verdict(rows, {}, 61.85, data) == "The paper and this run have no tested model in common."
 
 
@@ -68,6 +64,5 @@ def test_the_paper_s_own_setting_has_no_note(data: Tables) -> None:
     )
     assert compare.setting_note(theirs) == ""
     assert compare.setting_note(data) == (
-        " (settings differ: data (shapes, not CIFAR-100), image size (32 px, not 224), "
-        "no ImageNet pre-training)"
+        " (settings differ: data (shapes, not CIFAR-100), image size (32 px, not 224), no ImageNet pre-training)"
     )

@@ -40,9 +40,7 @@ def test_a_family_that_is_larger_is_not_called_smaller(data: Tables) -> None:
 def test_a_family_that_loses_too_much_says_what_comes_closest(data: Tables) -> None:
     rows = data.models[data.models["model"].isin(["pruned/structured-0.5", "pruned/unstructured-0.75"])]
     sentence = findings.of_models(rows, data)
-    assert sentence.startswith(
-        "None stays within 1 point of the baseline; structured-0.5 comes closest, −3.1"
-    )
+    assert sentence.startswith("None stays within 1 point of the baseline; structured-0.5 comes closest, −3.1")
     assert "not told apart" not in sentence
     assert findings.of_family(rows, data) == "structured-0.5 comes out best, −3.1 points"
 
@@ -60,7 +58,5 @@ def test_training_is_summed_up_by_its_last_epoch() -> None:
 
 
 def test_classes_are_summed_up_by_their_ends() -> None:
-    rows = pd.DataFrame(
-        {"model": ["baseline"] * 3, "class": ["cat", "dog", "cow"], "top1_pct": [50.0, None, 90.0]}
-    )
+    rows = pd.DataFrame({"model": ["baseline"] * 3, "class": ["cat", "dog", "cow"], "top1_pct": [50.0, None, 90.0]})
     assert findings.of_classes(rows) == "baseline: from 50 % (cat) to 90 % (cow)"

@@ -26,9 +26,7 @@ def test_an_id_is_split_into_family_name_and_variant(data: Tables) -> None:
 
 
 def test_pareto_front_of_a_hand_worked_case() -> None:
-    models = frame(
-        ("big", 9, 90.0), ("small", 1, 70.0), ("beaten", 5, 65.0), ("middle", 5, 80.0), ("twin", 9, 90.0)
-    )
+    models = frame(("big", 9, 90.0), ("small", 1, 70.0), ("beaten", 5, 65.0), ("middle", 5, 80.0), ("twin", 9, 90.0))
     assert list(tables.pareto(models)["model"]) == ["small", "middle", "big"]
 
 

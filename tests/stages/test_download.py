@@ -163,10 +163,7 @@ def test_a_wrong_checksum_names_both_sums() -> None:
         url = f"{address}/{archive.name}"
         result = run(source="cifar100", cifar100={"url": url, "md5": "0" * 32})
     assert result.exit_code == 2
-    assert (
-        result.stderr.splitlines()[-1]
-        == f"error: {url}: wrong checksum, md5 must be {'0' * 32}, got {md5(archive)}"
-    )
+    assert result.stderr.splitlines()[-1] == f"error: {url}: wrong checksum, md5 must be {'0' * 32}, got {md5(archive)}"
     assert outputs() == []
 
 

@@ -14,11 +14,16 @@ from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
+from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData, training_data
+from deepcompress.training.objective import CrossEntropy
 from deepcompress.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from deepcompress.training.history import History
+    from deepcompress.training.objective import Objective
 
 CLASSES = ("ant", "bee", "cat")
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -78,3 +83,15 @@ def network() -> Callable[[], VGG]:
 def data(fit: Fit) -> Callable[[Recipe], TrainingData]:
     """The batches that a recipe asks for."""
     return lambda recipe: training_data(fit, VIEW, recipe, device="cpu", seed=0)
+
+
+@pytest.fixture
+def run(network, data, fabric):
+    """Train a fresh tiny network; gives its weights and the history."""
+
+    def make(recipe: Recipe, objective: Objective | None = None, **options) -> tuple[dict, History]:
+        model = network()
+        record = loop.train(model, objective or CrossEntropy(), data(recipe), recipe, fabric=fabric, seed=3, **options)
+        return model.state_dict(), record
+
+    return make

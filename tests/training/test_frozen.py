@@ -54,18 +54,14 @@ def test_mixed_precision_gives_the_weights_of_the_plain_loop_too(trained, recipe
     fabric = runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
     made = recipe(trainable="head", feature_budget_mib=0)
     plain, ours = (trained(made, cached=cached, fabric=fabric)[0] for cached in (False, True))
-    torch.testing.assert_close(
-        ours["classifier.6.weight"], plain["classifier.6.weight"], atol=1e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(ours["classifier.6.weight"], plain["classifier.6.weight"], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("budget", "place"), [(0, "memory-mapped"), (1, "in memory")])
 def test_the_budget_decides_and_no_file_stays(network, data, fabric, recipe, tmp_path, caplog, budget, place):
     made = recipe(trainable="head", feature_budget_mib=budget)
     with caplog.at_level(logging.INFO):
-        _, features = frozen.trainable_part(
-            network(), data(made), made, fabric=fabric, folder=tmp_path / "new"
-        )
+        _, features = frozen.trainable_part(network(), data(made), made, fabric=fabric, folder=tmp_path / "new")
     assert f"frozen layers: 64 images, 16 features each, 0.0 MiB {place}" in caplog.text
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert features.train.features.shape == (64, 16)

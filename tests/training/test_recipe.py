@@ -41,9 +41,7 @@ def test_cosine_by_hand(recipe):
 @pytest.mark.parametrize("warmup", [0.1, 0.2, 0.5])
 def test_one_cycle_is_torchs(recipe, warmup):
     expected = torch_rates(
-        lambda rule: torch.optim.lr_scheduler.OneCycleLR(
-            rule, 0.1, 40, pct_start=warmup, cycle_momentum=False
-        ),
+        lambda rule: torch.optim.lr_scheduler.OneCycleLR(rule, 0.1, 40, pct_start=warmup, cycle_momentum=False),
         40,
     )
     made = recipe(schedule="one_cycle", learning_rate=0.1, warmup_fraction=warmup)

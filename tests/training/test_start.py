@@ -11,9 +11,7 @@ from deepcompress.training import start
 
 
 def section(weights: str | None) -> Model:
-    return Model(
-        arch="vgg11", batch_norm=False, width=1 / 16, hidden=64, dropout=0.5, image_size=32, weights=weights
-    )
+    return Model(arch="vgg11", batch_norm=False, width=1 / 16, hidden=64, dropout=0.5, image_size=32, weights=weights)
 
 
 def test_pretrained_weights_are_loaded_but_for_a_head_of_other_classes(tmp_path):

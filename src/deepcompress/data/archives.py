@@ -156,9 +156,7 @@ def _unpacked(path: Path, workspace: Path) -> IO[bytes]:
         with gzip.open(path) as packed:
             while chunk := packed.read(CHUNK_BYTES):
                 if file.tell() > limit:
-                    raise UserError(
-                        f"{path}: unpacks to over {MAX_RATIO} times its size: a decompression bomb"
-                    )
+                    raise UserError(f"{path}: unpacks to over {MAX_RATIO} times its size: a decompression bomb")
                 file.write(chunk)
         file.seek(0)
     except BaseException:

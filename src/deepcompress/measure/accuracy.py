@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from deepcompress.data.batches import Batches
 
 
-def logits(
-    model: nn.Module, batches: Batches
-) -> tuple[Float[Tensor, "images classes"], Int[Tensor, " images"]]:
+def logits(model: nn.Module, batches: Batches) -> tuple[Float[Tensor, "images classes"], Int[Tensor, " images"]]:
     """The model's answers to every image, in one pass in evaluation mode.
 
     Args:

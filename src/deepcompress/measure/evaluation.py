@@ -110,9 +110,7 @@ def _answers(path: Path, heldout: HeldOut, digest: str, *, batch_size: int, devi
     """What `measure` says, from scratch where an equal file was measured on equal data by equal code."""
     for name in registry.names("models.encodings"):  # part of the code that the scratch folder is named by
         registry.find("models.encodings", name)
-    folder = runtime.scratch(
-        "evaluate", files.sha256(path), digest, batch_size, device.type, torch.__version__
-    )
+    folder = runtime.scratch("evaluate", files.sha256(path), digest, batch_size, device.type, torch.__version__)
     counts, logits = folder / "counts.json", folder / "logits.npy"
     if not (counts.exists() and logits.exists()):
         answers = measure(path, heldout, batch_size=batch_size, device=device)

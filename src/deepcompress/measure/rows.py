@@ -83,9 +83,7 @@ def evaluation_row(
     }
 
 
-def per_class_rows(
-    model: str, answers: Answers, labels: Int[Tensor, " images"], classes: Sequence[str]
-) -> list[Row]:
+def per_class_rows(model: str, answers: Answers, labels: Int[Tensor, " images"], classes: Sequence[str]) -> list[Row]:
     """One row per class: `model`, `class`, `n` images, and `top1_pct` (None for a class without images)."""
     shares = accuracy.per_class_accuracy(_right(answers, labels), labels, len(classes)).tolist()
     counts = torch.bincount(labels, minlength=len(classes)).tolist()

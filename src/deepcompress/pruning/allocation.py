@@ -97,9 +97,7 @@ def evidence(name: str) -> str:
     return registry.find("pruning.allocations", name).EVIDENCE
 
 
-def meet(
-    problem: Problem, family: Callable[[float], Sequence[float]], low: float, high: float
-) -> dict[str, float]:
+def meet(problem: Problem, family: Callable[[float], Sequence[float]], low: float, high: float) -> dict[str, float]:
     """The member of a family of allocations that meets the target.
 
     Args:

@@ -63,9 +63,7 @@ def choose(
     require_names(way.dense, layers, f"prune.{method}.dense")
     scores = score(way.criterion, layers, GRANULARITY[method], seed=seed, gradients=gradients)
     problem = Problem(
-        layers=tuple(
-            _layer(name, scores[name], layer.weight, name in way.dense) for name, layer in layers.items()
-        ),
+        layers=tuple(_layer(name, scores[name], layer.weight, name in way.dense) for name, layer in layers.items()),
         sparsity=sparsity,
         curves=(curves or {}) if evidence(way.allocation) == "curves" else {},
         scores=scores if evidence(way.allocation) == "scores" else {},

@@ -28,9 +28,7 @@ Method = Literal["unstructured", "structured"]
 GRANULARITY: Mapping[str, Granularity] = {"unstructured": "weight", "structured": "channel"}
 
 
-def in_scope(
-    model: nn.Module, method: Method, scope: Literal["all", "conv"]
-) -> dict[str, nn.Conv2d | nn.Linear]:
+def in_scope(model: nn.Module, method: Method, scope: Literal["all", "conv"]) -> dict[str, nn.Conv2d | nn.Linear]:
     """The layers whose weights are the denominator of a sparsity, in forward order."""
     layers = prunable_layers(model)
     if method == "structured":
@@ -63,9 +61,7 @@ def batch_norms(model: nn.Module) -> dict[str, str]:
 def zero_share(model: nn.Module) -> float:
     """Share of exact zeros among the weights of all convolutions and linear layers, 0 to 1."""
     weights = [layer.weight for layer in prunable_layers(model).values()]
-    return 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(
-        weight.numel() for weight in weights
-    )
+    return 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
 def has_even_widths(spec: VGGSpec) -> bool:

@@ -34,9 +34,7 @@ def unstructured(scores: Mapping[str, Float[Tensor, "outputs ..."]], pruned: Map
     return {f"{name}.weight": kept(scores[name], count) for name, count in pruned.items() if count}
 
 
-def structured(
-    model: nn.Module, scores: Mapping[str, Float[Tensor, " outputs"]], pruned: Mapping[str, int]
-) -> Masks:
+def structured(model: nn.Module, scores: Mapping[str, Float[Tensor, " outputs"]], pruned: Mapping[str, int]) -> Masks:
     """Masks of whole output channels: weights, bias, and scale and shift of the batch norm behind.
 
     Args:

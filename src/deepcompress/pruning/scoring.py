@@ -71,18 +71,14 @@ def score(
     """
     module = registry.find("pruning.criteria", criterion)
     if granularity not in module.GRANULARITIES:
-        raise UserError(
-            f"the criterion {criterion} scores a {' or '.join(module.GRANULARITIES)}, not a {granularity}"
-        )
+        raise UserError(f"the criterion {criterion} scores a {' or '.join(module.GRANULARITIES)}, not a {granularity}")
     for name, layer in layers.items():
         _require_finite(name, "weight", layer.weight)
 
     def asked(by_layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with torch.no_grad():
             return {
-                name: module.scores(
-                    Subject(name, layer.weight.detach(), granularity, seed, by_layer.get(name))
-                )
+                name: module.scores(Subject(name, layer.weight.detach(), granularity, seed, by_layer.get(name)))
                 for name, layer in layers.items()
             }
 
@@ -92,9 +88,7 @@ def score(
     return found
 
 
-def batch_gradients(
-    model: nn.Module, layers: Layers, batches: Iterable[Batch]
-) -> Iterator[dict[str, Tensor]]:
+def batch_gradients(model: nn.Module, layers: Layers, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
     """Gradient of each batch's mean cross-entropy by the weight of every layer, in evaluation mode.
 
     Weights, their `.grad` and the batch norms' statistics stay as they are.
@@ -106,9 +100,7 @@ def batch_gradients(
             yield dict(zip(layers, torch.autograd.grad(loss, weights), strict=True))
 
 
-def _given(
-    criterion: str, gradients: Iterable[Mapping[str, Tensor]] | None
-) -> Iterable[Mapping[str, Tensor]]:
+def _given(criterion: str, gradients: Iterable[Mapping[str, Tensor]] | None) -> Iterable[Mapping[str, Tensor]]:
     if gradients is None:
         raise ValueError(f"the criterion {criterion} needs the gradients of training batches")
     return gradients

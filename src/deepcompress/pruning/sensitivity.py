@@ -72,9 +72,7 @@ def scan(
             for plan in plans:
                 place = places[plan.name]
                 if plan.counts and granularity == "weight":
-                    answers = variants.without_weights(
-                        chain[place:], inputs[place], plan.survived, len(plan.counts)
-                    )
+                    answers = variants.without_weights(chain[place:], inputs[place], plan.survived, len(plan.counts))
                 elif plan.counts:
                     answers = variants.without_channels(
                         chain[place + 1 :], inputs[place + 1], plan.survived, len(plan.counts)

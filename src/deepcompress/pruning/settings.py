@@ -114,9 +114,7 @@ class Prune(Section):
             criterion = self.way(method).criterion
             scored = registry.find("pruning.criteria", criterion).GRANULARITIES
             if granularity not in scored:
-                raise ValueError(
-                    f"{method}.criterion must score a {granularity}; {criterion} scores a {scored[0]}"
-                )
+                raise ValueError(f"{method}.criterion must score a {granularity}; {criterion} scores a {scored[0]}")
         return self
 
     def way(self, method: str) -> Way:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Step = Callable[[Tensor], Tensor]
 
-CHUNK_BYTES = 2**25  # the largest block that glibc's allocator keeps for the next time
+CHUNK_BYTES = 2**27
 
 
 @dataclass(frozen=True)

@@ -41,18 +41,13 @@ def remove_channels(model: VGG, kept: Mapping[str, Bool[Tensor, " outputs"]]) ->
     """
     layers = prunable_layers(model)
     require_names(kept, layers, "prune")
-    rows = {
-        name: _rows(name, len(layer.weight), kept.get(name), layer.weight.device)
-        for name, layer in layers.items()
-    }
+    rows = {name: _rows(name, len(layer.weight), kept.get(name), layer.weight.device) for name, layer in layers.items()}
     *hidden, last = rows
     if len(rows[last]) != len(layers[last].weight):
         raise ValueError(f"{last}: its outputs are the classes and cannot be removed")
     widths = [len(rows[name]) for name in hidden]
     convolutions = len(model.spec.features)
-    spec = dataclasses.replace(
-        model.spec, features=tuple(widths[:convolutions]), hidden=tuple(widths[convolutions:])
-    )
+    spec = dataclasses.replace(model.spec, features=tuple(widths[:convolutions]), hidden=tuple(widths[convolutions:]))
     with torch.device("meta"):  # no time and no random numbers for weights that are replaced
         smaller = VGG(spec)
     smaller.load_state_dict(_surviving(model, rows), assign=True)
@@ -65,9 +60,7 @@ def _rows(name: str, outputs: int, kept: Tensor | None, device: torch.device) ->
     if kept is None:
         return torch.arange(outputs, device=device)
     if len(kept) != outputs or not kept.any():
-        raise ValueError(
-            f"{name}: needs {outputs} flags with at least one channel kept, got {int(kept.sum())} kept"
-        )
+        raise ValueError(f"{name}: needs {outputs} flags with at least one channel kept, got {int(kept.sum())} kept")
     return kept.nonzero()[:, 0].to(device)
 
 

@@ -49,9 +49,7 @@ def without_weights(
     found = []
     for weight in _pruned(link.layer.weight.detach(), survived, levels):
         parts = value.split(chunk(link, value))
-        found += [
-            run(maps, link.behind(_convolve(link.layer, part, weight, link.layer.bias))) for part in parts
-        ]
+        found += [run(maps, link.behind(_convolve(link.layer, part, weight, link.layer.bias))) for part in parts]
     return run(head, torch.cat(found))
 
 
@@ -114,9 +112,7 @@ def _pruned(weight: Tensor, survived: Tensor, levels: int) -> Iterator[Tensor]:
         yield remaining.masked_fill_(survived == level, 0)
 
 
-def _linear(
-    layer: nn.Linear, value: Tensor, survived: Tensor, levels: int
-) -> Float[Tensor, "variants outputs"]:
+def _linear(layer: nn.Linear, value: Tensor, survived: Tensor, levels: int) -> Float[Tensor, "variants outputs"]:
     """The layer's output at each level, some rows of the weight at a time."""
     weight = layer.weight.detach()
     answers = value.new_empty(levels, len(value), len(weight))

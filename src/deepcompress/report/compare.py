@@ -74,9 +74,7 @@ def verdict(rows: pd.DataFrame, paper: Mapping[str, float], paper_baseline: floa
     opening = {
         len(tested): "Agrees with the paper, within our intervals",
         0: "Contradicts the paper in each model that both have",
-    }.get(
-        agreeing, f"Agrees with the paper in {agreeing} of {len(tested)} models, contradicts it in the rest"
-    )
+    }.get(agreeing, f"Agrees with the paper in {agreeing} of {len(tested)} models, contradicts it in the rest")
     elsewhere = " (another setting: see The baseline)" if setting_note(data) else ""
     return f"{opening}; the gap is widest for {row['name']}: {gap}{elsewhere}."
 

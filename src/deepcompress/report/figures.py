@@ -32,9 +32,7 @@ def accuracy_size(models: pd.DataFrame, finding: str) -> Figure:
     groups = models.groupby(["family", "variant"], sort=False)
     figure, (axes,) = style.figure(finding, height=3.7 + 0.17 * ((len(groups) + 1) // 2))
     front = tables.pareto(models)
-    axes.step(
-        front["size_mib"], front["top1_pct"], where="post", ls=":", lw=1.2, color=style.MUTED, zorder=1.5
-    )
+    axes.step(front["size_mib"], front["top1_pct"], where="post", ls=":", lw=1.2, color=style.MUTED, zorder=1.5)
     for _, rows in groups:
         _points(axes, rows, style.markers(models.loc[models["family"] == rows["family"].iloc[0], "variant"]))
     axes.set(xscale="log", xlabel="file size [MiB], logarithmic", ylabel=TOP1)
@@ -60,9 +58,7 @@ def differences(models: pd.DataFrame, paper: Mapping[str, float], finding: str) 
     at = np.arange(len(models))[::-1]
     axes.axvline(0, color=style.GREY, lw=1.4)
     shown = models["difference_points"].to_numpy(float)
-    low, high = (
-        models[f"difference_points_{side}"].fillna(models["difference_points"]) for side in ("low", "high")
-    )
+    low, high = (models[f"difference_points_{side}"].fillna(models["difference_points"]) for side in ("low", "high"))
     colour = style.colour(models["family"].iloc[0])
     axes.hlines(at, low, high, color=colour, lw=2)
     axes.plot(shown, at, "o", ms=6, mfc=colour, mec=style.INK, mew=0.6, label="here, 95 % interval")
@@ -122,9 +118,7 @@ def class_accuracy(per_class: pd.DataFrame, classes: list[str], finding: str) ->
         bounds = [wilson_interval(round(r.top1_pct * r.n / 100), int(r.n)) for r in rows.itertuples()]
         colour = style.colour(tables.family(model))
         axes.hlines(at, *(100 * np.array(bounds)).T, color=colour, lw=1.4)
-        axes.plot(
-            rows["top1_pct"], at, style.MARKERS[i], ms=5, mfc=colour, mec=style.INK, mew=0.5, label=model
-        )
+        axes.plot(rows["top1_pct"], at, style.MARKERS[i], ms=5, mfc=colour, mec=style.INK, mew=0.5, label=model)
     axes.set_yticks(np.arange(len(classes))[::-1], classes)
     axes.set(xlabel=TOP1, xlim=(-2, 102), ylim=(-0.6, len(classes) - 0.4))
     axes.grid(axis="y", visible=False)

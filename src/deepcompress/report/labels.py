@@ -48,9 +48,7 @@ def write(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[floa
             taken.append(box)
 
 
-def _place(
-    axes: Axes, label: Annotation, points: Float[np.ndarray, "points 2"], taken: list[Bbox]
-) -> Bbox | None:
+def _place(axes: Axes, label: Annotation, points: Float[np.ndarray, "points 2"], taken: list[Bbox]) -> Bbox | None:
     frame = axes.get_window_extent().padded(2)
     for dx, dy, horizontal, vertical in PLACES:
         label.set(position=(dx, dy), ha=horizontal, va=vertical)

@@ -74,7 +74,5 @@ def _table(rows: pd.DataFrame) -> str:
     ]
     for _, row in rows.iterrows():
         size, times = text.number(row["size_mib"], 2), text.times(row["times_smaller"])
-        lines.append(
-            f"| `{row['model']}` | {text.accuracy(row)} | {text.difference(row)} | {size} | {times} |"
-        )
+        lines.append(f"| `{row['model']}` | {text.accuracy(row)} | {text.difference(row)} | {size} | {times} |")
     return "\n".join(lines)

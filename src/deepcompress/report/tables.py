@@ -129,9 +129,7 @@ def _models(path: Path) -> pd.DataFrame:
     if not twice.empty:
         raise UserError(f"{path}: {twice.iloc[0]} has two rows")
     if BASELINE not in set(frame["model"]):
-        raise UserError(
-            f"{path}: has no row for the model '{BASELINE}', which every other one is compared with"
-        )
+        raise UserError(f"{path}: has no row for the model '{BASELINE}', which every other one is compared with")
     for column in OPTIONAL_COLUMNS:
         if column not in frame:
             frame[column] = float("nan")
@@ -153,9 +151,7 @@ def _history(folder: Path | None) -> pd.DataFrame:
         for model, path in (_below(folder, prefix=False) if folder else {}).items()
     ]
     filled = [run for run in runs if not run.empty]
-    return (
-        pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=[*HISTORY_COLUMNS, "model"])
-    )
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=[*HISTORY_COLUMNS, "model"])
 
 
 def _below(folder: Path, *, prefix: bool = True) -> dict[str, Path]:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from deepcompress.report.tables import Tables
 
-KEY = (
-    "95 %: interval. Points: difference to the baseline; p: McNemar's test. ECE: expected calibration error."
-)
+KEY = "95 %: interval. Points: difference to the baseline; p: McNemar's test. ECE: expected calibration error."
 NOT_THERE = "The source report measured none of these models."
 
 

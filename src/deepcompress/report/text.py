@@ -11,9 +11,7 @@ MISSING = "–"
 
 def number(value: float, digits: int = 1) -> str:
     """Rounded, thousands apart: 12,345.6."""
-    return (
-        MISSING if math.isnan(value) else f"{_no_negative_zero(value, digits):,.{digits}f}".replace("-", "−")
-    )
+    return MISSING if math.isnan(value) else f"{_no_negative_zero(value, digits):,.{digits}f}".replace("-", "−")
 
 
 def signed(value: float, digits: int = 1) -> str:

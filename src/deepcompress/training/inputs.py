@@ -30,9 +30,7 @@ class TrainingData:
     validation: Batches
 
 
-def training_data(
-    fit: Fit, view: View, recipe: Recipe, *, device: torch.device | str, seed: int
-) -> TrainingData:
+def training_data(fit: Fit, view: View, recipe: Recipe, *, device: torch.device | str, seed: int) -> TrainingData:
     """The training and validation images of data/fit as a recipe wants them.
 
     Args:

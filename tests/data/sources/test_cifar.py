@@ -68,9 +68,7 @@ def test_a_mirror_with_its_own_checksum_is_downloaded_and_read(
 def test_images_are_scaled_to_the_stored_size(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
     folder, address, _ = mirror
     archive = make_cifar(folder, 10)
-    source = load(
-        "cifar10", tmp_path / "work", stored_size=16, url=f"{address}/{archive.name}", md5=md5(archive)
-    )
+    source = load("cifar10", tmp_path / "work", stored_size=16, url=f"{address}/{archive.name}", md5=md5(archive))
     assert source.train.read(0).shape == (16, 16, 3)
     assert source.train.read(0).dtype == np.uint8
 
@@ -87,9 +85,7 @@ def test_the_archive_is_kept_and_downloaded_once(tmp_path: Path, mirror: tuple[P
     assert [path.name for path in (tmp_path / "work").iterdir()] == [archive.name]
 
 
-def test_a_half_downloaded_archive_is_downloaded_again(
-    tmp_path: Path, mirror: tuple[Path, str, list[str]]
-) -> None:
+def test_a_half_downloaded_archive_is_downloaded_again(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
     folder, address, _ = mirror
     archive = make_cifar(folder, 10)
     (tmp_path / "work").mkdir()
@@ -108,9 +104,7 @@ class Harmful:
         return Path.touch, (self.path,)
 
 
-def test_batches_an_earlier_run_unpacked_are_not_trusted(
-    tmp_path: Path, mirror: tuple[Path, str, list[str]]
-) -> None:
+def test_batches_an_earlier_run_unpacked_are_not_trusted(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
     folder, address, _ = mirror
     archive = make_cifar(folder, 10)
     unpacked = tmp_path / "work/cifar-10-batches-py"
@@ -136,9 +130,7 @@ def test_a_mirror_without_a_checksum_must_serve_the_official_archive(
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_nothing_is_unpickled_before_the_checksum_is_right(
-    tmp_path: Path, mirror: tuple[Path, str, list[str]]
-) -> None:
+def test_nothing_is_unpickled_before_the_checksum_is_right(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
     folder, address, _ = mirror
     harmful = pickle.dumps(Harmful(tmp_path / "harm"))
     make_tar(folder / "x.tar.gz", {f"cifar-100-python/{name}": harmful for name in ("train", "test", "meta")})
@@ -162,9 +154,7 @@ def test_an_archive_of_another_layout_is_refused(
 ) -> None:
     folder, address, _ = mirror
     archive = make_tar(folder / "x.tar.gz", files)
-    with pytest.raises(
-        UserError, match=rf"{address}/x\.tar\.gz: is no cifar100 archive in the official layout"
-    ):
+    with pytest.raises(UserError, match=rf"{address}/x\.tar\.gz: is no cifar100 archive in the official layout"):
         load("cifar100", tmp_path / "work", url=f"{address}/x.tar.gz", md5=md5(archive))
     assert not (tmp_path / "cifar-100-python").exists()
 
@@ -178,9 +168,7 @@ def closed_port() -> int:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_no_network_is_one_line_with_the_address(tmp_path: Path, scheme: str) -> None:
     url = f"{scheme}://127.0.0.1:{closed_port()}/cifar-100-python.tar.gz"
-    with pytest.raises(
-        UserError, match=f"^{url}: cannot be downloaded .*refused.*data.cifar100.url may name a mirror"
-    ):
+    with pytest.raises(UserError, match=f"^{url}: cannot be downloaded .*refused.*data.cifar100.url may name a mirror"):
         load("cifar100", tmp_path / "work", url=url)
     assert list((tmp_path / "work").iterdir()) == []
 
@@ -197,15 +185,11 @@ def test_without_a_url_the_official_address_is_asked(tmp_path: Path, monkeypatch
     proxy = f"http://127.0.0.1:{closed_port()}"
     monkeypatch.setenv("https_proxy", proxy)
     monkeypatch.setenv("http_proxy", proxy)
-    with pytest.raises(
-        UserError, match=r"^https://www\.cs\.toronto\.edu/~kriz/cifar-10-python\.tar\.gz: cannot"
-    ):
+    with pytest.raises(UserError, match=r"^https://www\.cs\.toronto\.edu/~kriz/cifar-10-python\.tar\.gz: cannot"):
         load("cifar10", tmp_path / "work")
 
 
-def test_a_server_that_never_answers_ends_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_never_answers_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepcompress.data.sources._cifar.TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.tar.gz"

@@ -35,9 +35,7 @@ TINY: dict[str, Callable[[Path, str], dict[str, Any]]] = {
 
 
 @pytest.fixture(params=NAMES)
-def loaded(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[str, list[Source]]:
+def loaded(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[Source]]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     module = registry.find("data.sources", request.param)
     runs = []

@@ -122,9 +122,7 @@ def test_mask_has_the_area_of_its_shape(shape, area):
     assert cover(look, 256).mean() * 4 == pytest.approx(area * 0.7**2, rel=0.005)
 
 
-@pytest.mark.parametrize(
-    ("texture", "share"), [("plain", 0), ("stripes", 0.5), ("checks", 0.5), ("dots", 0.283)]
-)
+@pytest.mark.parametrize(("texture", "share"), [("plain", 0), ("stripes", 0.5), ("checks", 0.5), ("dots", 0.283)])
 def test_texture_shows_its_share_of_the_second_colour(texture, share):
     colours = np.array([[0, 0, 0], [1, 1, 1]], np.float32)
     look = replace(some_scene()[0], texture=texture, texture_period=0.2, texture_angle=0.0, colours=colours)

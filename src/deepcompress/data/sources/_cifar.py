@@ -108,9 +108,7 @@ def _download(dataset: Any, archive: Path, name: str) -> None:
             raise _unreachable(dataset.url, name, error) from error
         found = calculate_md5(archive)
         archive.unlink()
-        raise UserError(
-            f"{dataset.url}: wrong checksum, md5 must be {dataset.tgz_md5}, got {found}"
-        ) from error
+        raise UserError(f"{dataset.url}: wrong checksum, md5 must be {dataset.tgz_md5}, got {found}") from error
 
 
 def _unreachable(url: str, name: str, error: Exception) -> UserError:

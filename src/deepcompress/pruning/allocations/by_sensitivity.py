@@ -56,15 +56,8 @@ def _loss_curve(name: str, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     if name not in problem.curves:
         raise UserError(f"the sensitivity table has no curve for {name}; run the sensitivity stage again")
     sparsities, top1 = (np.asarray(values, dtype=float) for values in problem.curves[name])
-    if (
-        len(sparsities) != len(top1)
-        or not len(top1)
-        or sparsities[0] != 0
-        or (np.diff(sparsities) <= 0).any()
-    ):
-        raise UserError(
-            f"the sensitivity curve of {name} must rise in sparsity from 0; got {sparsities.tolist()}"
-        )
+    if len(sparsities) != len(top1) or not len(top1) or sparsities[0] != 0 or (np.diff(sparsities) <= 0).any():
+        raise UserError(f"the sensitivity curve of {name} must rise in sparsity from 0; got {sparsities.tolist()}")
     lost = np.maximum(isotonic(top1[0] - top1), 0)
     if sparsities[-1] < 1:
         sparsities, lost = np.append(sparsities, 1.0), np.append(lost, max(top1[0], lost[-1]))

@@ -38,6 +38,4 @@ def _losers(data: Tables, models: list[str], images: str) -> list[Paragraph]:
     wide = data.per_class.pivot(index="class", columns="model", values="top1_pct")
     change = (wide[models[1]] - wide[BASELINE]).dropna().sort_values(kind="stable")
     named = ", ".join(f"{name} ({signed(points, 0)})" for name, points in change.head(3).items())
-    return [
-        Paragraph(f"{models[1]} against the baseline, lowest three in points: {named}; {images} images each.")
-    ]
+    return [Paragraph(f"{models[1]} against the baseline, lowest three in points: {named}; {images} images each.")]

@@ -22,9 +22,7 @@ def build(data: Tables) -> Section:
     blocks: list[Block] = [
         Paragraph(lead, strong=True),
         Picture("accuracy_size", figures.accuracy_size(data.models, finding), CAPTION),
-        technique.table(
-            short, caption=f"The baseline and the Pareto front. {technique.KEY}", full_names=True
-        ),
+        technique.table(short, caption=f"The baseline and the Pareto front. {technique.KEY}", full_names=True),
     ]
     if len(short) < len(data.models):
         blocks.append(technique.table(data.models, folded=f"All {len(data.models)} models", full_names=True))

@@ -21,9 +21,7 @@ PACKAGES = (
     "matplotlib",
     "dvc",
 )
-LEAD = (
-    "`dvc repro` makes all of this again, byte for byte on the same machine; nothing here was typed by hand."
-)
+LEAD = "`dvc repro` makes all of this again, byte for byte on the same machine; nothing here was typed by hand."
 
 
 def build(data: Tables) -> Section:

@@ -1,0 +1,136 @@
+"""The evaluate stage: three files, the same bytes at every run, and every mistake in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from deepcompress import files, runtime
+from deepcompress.data.batches import View
+from deepcompress.data.store import write_fit, write_heldout
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+from stages import evaluate
+from tests.data import inputs
+
+ARGUMENTS = ["--plan", "results/plan.json", "--heldout", "data/heldout", "--models", "models", "--evaluation", "metrics/evaluation.csv", "--per-class", "metrics/per_class.csv", "--headline", "metrics/headline.json"]
+PARAMS: dict[str, Any] = {
+    "seed": 0,
+    "train": {"device": "cpu", "precision": "32-true"},
+    "evaluate": {"batch_size": 4, "calibration_bins": 15},
+}
+OUTPUTS = ("evaluation.csv", "per_class.csv", "headline.json")
+
+
+def save_model(path: Path, number: int, classes: tuple[str, ...] = inputs.CLASSES) -> None:
+    torch.manual_seed(number)
+    model = VGG(VGGSpec("vgg11", True, (2, 2, 3, 3, 4, 4, 4, 4), (5, 5), len(classes), 32, 0.5))
+    view = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    checkpoint.save(path, model, view=view, classes=classes, provenance={"seed": number})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Params, held-out images, and a plan of two models that are there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    source = inputs.source(train=12, test=9)
+    meta = write_fit(tmp_path / "data/fit", source, validation_fraction=0.25, seed=0)
+    write_heldout(tmp_path / "data/heldout", source, meta=meta)
+    files.write_json(tmp_path / "results/plan.json", {"models": ["baseline", "pruned/structured-0.25"]})
+    save_model(tmp_path / "models/baseline.safetensors", 0)
+    save_model(tmp_path / "models/pruned/structured-0.25.safetensors", 1)
+    return tmp_path
+
+
+def run() -> Result:
+    return CliRunner().invoke(evaluate.main, ARGUMENTS)
+
+
+def outputs(project: Path) -> list[bytes]:
+    return [(project / "metrics" / name).read_bytes() for name in OUTPUTS]
+
+
+def refused(project: Path, message: str) -> None:
+    done = run()
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert not (project / "metrics").exists()
+
+
+def test_the_three_files_agree(project: Path) -> None:
+    done = run()
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(project / "metrics/evaluation.csv", index_col="model")
+    per_class = pd.read_csv(project / "metrics/per_class.csv")
+    headline = json.loads((project / "metrics/headline.json").read_text())
+    assert list(table.index) == ["baseline", "pruned/structured-0.25"]
+    assert table.loc["baseline", ["difference_points", "mcnemar_p", "kl_to_baseline_nats"]].isna().all()
+    assert table.loc["pruned/structured-0.25"].notna().all()
+    assert table.loc["baseline", "size_bytes"] == (project / "models/baseline.safetensors").stat().st_size
+    assert headline["baseline"]["top1_pct"] == table.loc["baseline", "top1_pct"]
+    assert per_class.groupby("model")["n"].sum().to_dict() == dict.fromkeys(table.index, 9)
+
+
+def test_every_run_gives_the_same_bytes_with_and_without_scratch(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    first = outputs(project)
+    assert run().exit_code == 0
+    assert outputs(project) == first
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(project / "other"))
+    assert run().exit_code == 0
+    assert outputs(project) == first
+
+
+def test_another_process_reads_what_the_first_one_measured(project: Path) -> None:
+    def stage() -> None:
+        root = Path(evaluate.__file__).parents[1]
+        command = [sys.executable, str(root / "stages/evaluate.py"), *ARGUMENTS]
+        subprocess.run(command, check=True, capture_output=True)
+
+    stage()
+    first, names = outputs(project), sorted((project / ".scratch/evaluate").iterdir())
+    assert len(names) == 2
+    stage()
+    assert outputs(project) == first
+    assert sorted((project / ".scratch/evaluate").iterdir()) == names
+
+
+def test_a_missing_model_ends_in_one_line(project: Path) -> None:
+    (project / "models/baseline.safetensors").unlink()
+    refused(project, "error: models/baseline.safetensors: no such file, but results/plan.json names it")
+
+
+def test_an_orphaned_model_ends_in_one_line(project: Path) -> None:
+    save_model(project / "models/left.safetensors", 2)
+    refused(project, "error: models/left.safetensors: no model of results/plan.json")
+
+
+def test_a_model_for_other_classes_ends_in_one_line_before_anything_is_written(project: Path) -> None:
+    save_model(project / "models/pruned/structured-0.25.safetensors", 0, ("ant", "bee"))
+    refused(project, "structured-0.25.safetensors: the model tells 2 classes apart")
+
+
+def test_missing_data_ends_in_one_line(project: Path) -> None:
+    (project / "data/heldout/meta.json").unlink()
+    refused(project, "error: data/heldout/meta.json: no such file")
+
+
+def test_a_wrong_param_ends_in_one_line(project: Path) -> None:
+    values = PARAMS | {"evaluate": {"batch_size": 0, "calibration_bins": 15}}
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    refused(project, "evaluate.batch_size must be")
