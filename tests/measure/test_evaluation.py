@@ -51,14 +51,17 @@ def test_a_row_holds_what_a_plain_loop_over_the_images_finds(project: Path, plan
     plan("baseline")
     loaded = checkpoint.load(add_model("baseline"))
     heldout = open_heldout(project / "data/heldout")
-    right = 0
+    right, loss = 0, 0.0
     for image, label in zip(heldout.arrays.images, heldout.arrays.labels, strict=True):
         pixels = torch.tensor(image).permute(2, 0, 1)[None]
         pixels = torch.nn.functional.interpolate(pixels, (32, 32), mode="bilinear", antialias=True)
         with torch.no_grad():
-            right += int(loaded.model((pixels / 255 - 0.5) / 0.25).argmax() == label)
+            shares = loaded.model((pixels / 255 - 0.5) / 0.25).softmax(1)
+        right += int(shares.argmax() == label)
+        loss -= shares[0, label].log().item() / 9
     ((row,), per_class) = run(project)
     assert row["top1_pct"] == pytest.approx(100 * right / 9, abs=0.01)
+    assert row["cross_entropy_loss"] == pytest.approx(loss, rel=1e-3)
     assert row["n"] == 9
     assert sum(line["n"] for line in per_class) == 9
     assert sum(line["n"] * line["top1_pct"] for line in per_class) == pytest.approx(100 * right, abs=0.1)

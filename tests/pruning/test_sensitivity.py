@@ -25,8 +25,10 @@ def plain_loop(model, batches, scores, method):
         for sparsity in SPARSITIES:
             count = min(round(sparsity * values.numel()), values.numel() - 1)
             pruned = copy.deepcopy(model)
-            make = masks.unstructured if method == "unstructured" else lambda *a: masks.structured(pruned, *a)
-            masks.apply_(pruned, make(scores, {name: count}))
+            counts = {name: count}
+            unstructured = method == "unstructured"
+            chosen = masks.unstructured(scores, counts) if unstructured else masks.structured(pruned, scores, counts)
+            masks.apply_(pruned, chosen)
             logits, labels = accuracy.logits(pruned, batches)
             right = int(accuracy.top_k_correct(logits, labels).sum())
             rows.append((name, sparsity, count, right, accuracy.cross_entropy(logits, labels)))

@@ -23,7 +23,20 @@ from deepcompress.models.vgg import VGG
 from stages import evaluate
 from tests.data import inputs
 
-ARGUMENTS = ["--plan", "results/plan.json", "--heldout", "data/heldout", "--models", "models", "--evaluation", "metrics/evaluation.csv", "--per-class", "metrics/per_class.csv", "--headline", "metrics/headline.json"]
+ARGUMENTS = [
+    "--plan",
+    "results/plan.json",
+    "--heldout",
+    "data/heldout",
+    "--models",
+    "models",
+    "--evaluation",
+    "metrics/evaluation.csv",
+    "--per-class",
+    "metrics/per_class.csv",
+    "--headline",
+    "metrics/headline.json",
+]
 PARAMS: dict[str, Any] = {
     "seed": 0,
     "train": {"device": "cpu", "precision": "32-true"},

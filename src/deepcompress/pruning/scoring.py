@@ -118,5 +118,5 @@ def _averaged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _require_finite(layer: str, what: str, values: Tensor) -> None:
-    if not values.isfinite().all():
+    if not torch.stack(values.detach().aminmax()).isfinite().all():  # NaN and infinity reach both or one
         raise UserError(f"{layer}: a {what} is not finite; the model has diverged and cannot be pruned")
