@@ -52,7 +52,7 @@ def test_a_section_becomes_a_frozen_value(tmp_path: Path) -> None:
     ("change", "expected"),
     [
         ({"epochs": 0}, "params.yaml: outer.epochs must be greater than or equal to 1, got 0"),
-        ({"epochs": "3"}, "params.yaml: outer.epochs must be integer, got '3'"),
+        ({"epochs": "3"}, "params.yaml: outer.epochs must be integer, got '3' (that is text; write 3 without quotes)"),
         ({"epochs": True}, "params.yaml: outer.epochs must be integer, got True"),
         ({"kind": "c"}, "params.yaml: outer.kind must be 'a' or 'b', got 'c'"),
         ({"inner": {"rate": 2.0}}, "params.yaml: outer.inner.rate must be less than 1, got 2.0"),

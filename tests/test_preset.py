@@ -40,7 +40,8 @@ def test_a_preset_sets_its_values_keeps_comments_and_passes_the_check(name: str,
 
 @pytest.mark.parametrize("name", NAMES)
 def test_quick_undoes_every_preset(name: str) -> None:
-    assert preset.apply(preset.apply(TEXT, overlay(name)), overlay("quick")) == TEXT
+    back = preset.apply(preset.apply(TEXT, overlay(name)), overlay("quick"))
+    assert yaml.safe_load(back) == yaml.safe_load(TEXT)
 
 
 def test_the_paper_preset_is_the_source_reports_recipe() -> None:

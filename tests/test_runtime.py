@@ -14,7 +14,7 @@ from deepcompress.errors import UserError
 
 
 def test_derived_seeds_are_stable_and_differ_by_purpose() -> None:
-    assert runtime.derived_seed(0, "epoch", 1) == 6862131363379250180
+    assert runtime.derived_seed(0, "epoch", 1) == 4546196660651861553
     purposes = {runtime.derived_seed(seed, *parts) for seed in (0, 1) for parts in ((), ("a",), ("b",), ("a", 1))}
     assert len(purposes) == 8
     assert all(0 <= purpose < 2**63 for purpose in purposes)

@@ -49,7 +49,7 @@ def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML ({error})") from None
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(document, dict):
         raise UserError(f"{path}: must hold 'key: value' lines, got {type(document).__name__}")
     return document
@@ -138,15 +138,15 @@ def _types(annotation: Any) -> list[Any]:
 
 
 def _yaml_hint(got: Any) -> str:
+    """What to write instead of a number that YAML 1.1 read as text."""
     if not isinstance(got, str):
         return ""
     try:
-        number = float(got)
+        float(got)
     except ValueError:
         return ""
-    mantissa, _, exponent = repr(number).partition("e")
-    spelled = f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}" if exponent else repr(number)
-    if "e" in got.lower() and not exponent:
-        head, tail = got.lower().split("e")
-        spelled = f"{head if '.' in head else head + '.0'}e{int(tail):+d}"
-    return f" (YAML reads {got} as text; write {spelled})"
+    mantissa, _, exponent = got.lower().partition("e")
+    if exponent:
+        spelled = f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+d}"
+        return f" (YAML reads {got} as text; write {spelled})"
+    return f" (that is text; write {got} without quotes)"

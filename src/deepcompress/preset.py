@@ -87,7 +87,9 @@ def _spelled(value: Any) -> Any:
         mantissa, exponent = f"{value:.12e}".split("e")
         digits = mantissa.rstrip("0")
         digits += "0" if digits.endswith(".") else ""
-        return ScalarFloat(value, width=len(digits), prec=1, m_sign=None, e_width=len(str(int(exponent))), exp="e")
+        return ScalarFloat(
+            value, width=len(digits), prec=1, m_sign=None, e_width=len(str(int(exponent))), exp="e", e_sign=True
+        )
     return value
 
 

@@ -56,7 +56,7 @@ def planned_models(plan: str | Path, folder: str | Path) -> dict[str, Path]:
 
 
 def evaluate(
-    models: dict[str, Path], heldout_folder: str | Path, settings: Evaluate, device: torch.device
+    models: dict[str, Path], heldout_folder: Path, settings: Evaluate, device: torch.device
 ) -> tuple[list[Row], list[Row]]:
     """Measure every model.
 
@@ -72,7 +72,7 @@ def evaluate(
     Raises:
         UserError: If a model file is damaged, or made for other classes than the data has.
     """
-    heldout, digest = open_heldout(heldout_folder), _digest(Path(heldout_folder))
+    heldout, digest = open_heldout(heldout_folder), _digest(heldout_folder)
     labels = torch.from_numpy(np.array(heldout.arrays.labels))
     rows, per_class, baseline = [], [], None
     for model, path in tqdm(models.items(), desc="evaluate", unit="model", disable=None):
@@ -94,7 +94,7 @@ def measure(path: Path, heldout: HeldOut, *, batch_size: int, device: torch.devi
     loaded = checkpoint.load(path)
     if tuple(loaded.classes) != tuple(heldout.meta.classes):
         raise UserError(f"{path}: {_other_classes(loaded.classes, heldout.meta.classes)}")
-    model = loaded.model.to(device=device, memory_format=torch.channels_last)
+    model = loaded.model.to(device).to(memory_format=torch.channels_last)
     batches = Batches(heldout.arrays, loaded.view, batch_size=batch_size, device=device)
     counts = macs.parameters(model)
     return Answers(
