@@ -1,8 +1,8 @@
 """A VGG as a chain that can be entered at any layer, so that only what lies behind a pruned one runs again.
 
-Memory, not arithmetic, sets the pace of wide maps on a CPU: a tensor above 32 MiB is made of fresh pages each
-time, and filling those costs more than the convolution's neighbours. So images pass in chunks that stay below
-it, ReLU writes in place, and stands behind max-pooling, with which it commutes exactly.
+Beside a convolution what costs time is memory: each wide map that is written anew. So ReLU writes in place
+where it can and stands behind max-pooling, with which it commutes exactly, and on a CPU images pass in
+chunks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Step = Callable[[Tensor], Tensor]
 
-CHUNK_BYTES = 2**27
+CHUNK_BYTES = 2**27  # of the widest map that a chunk of images makes on a CPU
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from deepcompress.pruning.suffix import Link
 
-ROWS_BYTES = 2**22  # of a linear layer's weight that are pruned and multiplied while they lie in cache
+ROWS_BYTES = 2**26  # of a linear layer's weight that are copied at a time
 
 
 def without_weights(
