@@ -1,7 +1,7 @@
 """A sensitivity scan of VGG-11: ours in one pass, and a full pass with pruned weights per layer and sparsity.
 
-The plain way is what a course teaches: torch.nn.utils.prune on one layer, an evaluation, the weights put back. Both
-prune the same layers at the same sparsities and must count the same right answers.
+The plain way is what a course teaches: torch.nn.utils.prune on one layer, an evaluation, the weights put back.
+Both prune the same layers at the same sparsities and must count the same right answers.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def interleave(ways: dict[str, Callable[[], Counts]], repeats: int) -> tuple[dic
 
 @click.command()
 @click.option("--images", default=32, show_default=True)
-@click.option("--batch-size", default=16, show_default=True)
+@click.option("--batch-size", default=32, show_default=True)
 @click.option("--size", default=224, show_default=True, help="Side of the network's input, px.")
 @click.option("--width", default=1.0, show_default=True, help="Multiplies every layer's width.")
 @click.option("--method", "methods", multiple=True, default=list(CRITERIA), type=click.Choice(list(CRITERIA)))

@@ -70,7 +70,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_hashes(project: pipeli
     child.wait()
     assert any(scratch.rglob("state.pt"))
     resumed = project.dvc("repro", "finetune")
-    assert "resumed after epoch" in resumed
+    assert "taken up after epoch" in resumed
     hashes = project.lock()["finetune"]["outs"]
     project.dvc("repro", "--force", "--single-item", "finetune")
     assert project.lock()["finetune"]["outs"] == hashes

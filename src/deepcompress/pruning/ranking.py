@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
     from torch import Tensor
 
-CHUNK = 2**24  # entries; smaller ones lie in cache, but two threads that meet more often lose far more on a busy machine
+CHUNK = 2**24  # entries; smaller chunks lie in cache, but threads that meet more often lose far more on a busy CPU
 
 
 def kept(scores: Float[Tensor, "*shape"], pruned: int) -> Bool[Tensor, "*shape"]:

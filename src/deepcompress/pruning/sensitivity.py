@@ -106,9 +106,9 @@ class _Tally:
 
     def add_(self, answers: Float[Tensor, "variants classes"], labels: Int[Tensor, " images"]) -> None:
         """Count the answers of all variants to some images, variant after variant."""
-        repeated = labels.repeat(self.variants)
-        losses = F.cross_entropy(answers.double(), repeated, reduction="none").view(self.variants, -1).cpu()
-        self.right += top_k_correct(answers, repeated).view(self.variants, -1).sum(1).cpu()
+        repeated, answers = labels.cpu().repeat(self.variants), answers.cpu()
+        losses = F.cross_entropy(answers.double(), repeated, reduction="none").view(self.variants, -1)
+        self.right += top_k_correct(answers, repeated).view(self.variants, -1).sum(1)
         self.loss += losses.sum(1)
         self.loss_squares += losses.square().sum(1)
         self.images += len(labels)
