@@ -76,6 +76,34 @@ def test_a_number_that_yaml_reads_as_text_is_explained(tmp_path: Path) -> None:
     assert said == "params.yaml: outer.inner.rate must be number, got '1e-3' (YAML reads 1e-3 as text; write 1.0e-3)"
 
 
+def test_a_text_of_the_wrong_form_is_told_the_form(tmp_path: Path) -> None:
+    class Mirror(params.Section):
+        url: str = Field(pattern="^https?://")
+        name: str = Field(min_length=1)
+
+    def said(**block: str) -> str:
+        with pytest.raises(UserError) as caught:
+            params.section(Mirror, "mirror", write(tmp_path, {"mirror": {"url": "http://x", "name": "x", **block}}))
+        return str(caught.value).replace(f"{tmp_path}/", "")
+
+    assert said(url="ftp://x") == "params.yaml: mirror.url must match pattern '^https?://', got 'ftp://x'"
+    assert said(name="") == "params.yaml: mirror.name must have at least 1 character, got ''"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "outer: {epochs: 3, kind: a, inner: &loop [*loop]}",
+        "outer: {epochs: 3, kind: a, inner: {2020-01-01: 1}}",
+        "outer: {epochs: 3, kind: a, inner: {[1, 2]: 1}}",
+        "outer: " + "[" * 5000 + "]" * 5000,
+    ],
+    ids=["circle", "date key", "list key", "too deep"],
+)
+def test_what_only_yaml_can_say_is_refused(tmp_path: Path, text: str) -> None:
+    assert message(tmp_path, text).startswith("params.yaml: ")
+
+
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "\x00"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     assert message(tmp_path, text).startswith("params.yaml: ")
@@ -88,7 +116,7 @@ def test_a_missing_file_and_a_missing_key_are_named(tmp_path: Path) -> None:
         params.value("outer.inner", write(tmp_path, {"outer": {}}))
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, "x", True, None])
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", True, None, 2**63])
 def test_the_seed_is_a_whole_number(tmp_path: Path, seed: object) -> None:
     with pytest.raises(UserError, match="seed must be a whole number"):
         params.seed(write(tmp_path, {"seed": seed}))

@@ -17,6 +17,7 @@ from deepcompress import registry
 from deepcompress.errors import UserError
 
 PARAMS_FILE = "params.yaml"
+HIGHEST_SEED = 2**63 - 1  # of torch's generators
 S = TypeVar("S", bound="Section")
 
 
@@ -48,6 +49,8 @@ def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
         document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except RecursionError:
+        raise UserError(f"{path}: not YAML that can be read (nested too deeply)") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(document, dict):
@@ -72,8 +75,8 @@ def value(key: str, path: str | Path = PARAMS_FILE) -> Any:
 def seed(path: str | Path = PARAMS_FILE) -> int:
     """The one seed of the pipeline, a whole number of at least 0."""
     found = value("seed", path)
-    if type(found) is not int or found < 0:
-        raise UserError(f"{path}: seed must be a whole number of at least 0, got {found!r}")
+    if type(found) is not int or not 0 <= found <= HIGHEST_SEED:
+        raise UserError(f"{path}: seed must be a whole number in 0..{HIGHEST_SEED}, got {found!r}")
     return found
 
 
@@ -89,7 +92,7 @@ def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE) -> S:
 def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FILE) -> S:
     """Check a plain mapping against a schema; `key` is its place in the file, for the message."""
     try:
-        checked = schema.model_validate_json(json.dumps(block, default=str))
+        checked = schema.model_validate_json(_as_json(block, key, path))
     except pydantic.ValidationError as error:
         raise UserError(f"{path}: {_explain(error, schema, key)}") from None
     if isinstance(checked, PluginSection):
@@ -100,6 +103,14 @@ def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FI
                 raise UserError(f"{path}: {_unknown(f'{key}.{name}', allowed)}")
             validate(registry.find(checked.plugins, name).Options, options, f"{key}.{name}", path)
     return checked
+
+
+def _as_json(block: Any, key: str, path: str | Path) -> str:
+    """The block as JSON, which has neither circles nor keys other than text."""
+    try:
+        return json.dumps(block, default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {key} must hold plain values under plain names ({error})") from None
 
 
 def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -> str:
@@ -113,6 +124,8 @@ def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
     if kind == "value_error":
         return f"{where}: {message}"
+    if " should " in message:  # such as "String should match pattern ..."
+        return f"{where} must {message.partition(' should ')[2]}, got {got!r}"
     return f"{where} must be {message}, got {got!r}{_yaml_hint(got)}"
 
 

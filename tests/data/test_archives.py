@@ -163,6 +163,18 @@ def test_a_damaged_member_of_a_zip_is_named_when_it_is_read(tmp_path: Path) -> N
         tree.read("a.png")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_is_named_whatever_packed_it(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.png", bytes(range(256)) * 8)
+    content = bytearray(path.read_bytes())
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.zip: a\.png: is damaged"):
+        open_tree(path, tmp_path).read("a.png")
+
+
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
 @pytest.mark.parametrize(("content", "message"), [(b"", "is an empty file"), (b"Dear diary", "is damaged")])
 def test_what_is_no_archive_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:

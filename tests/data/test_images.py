@@ -125,3 +125,14 @@ def png_that_claims(width: int, height: int) -> bytes:
 def test_what_cannot_be_read_is_named(content: bytes) -> None:
     with pytest.raises(UserError, match=r"^pets\.zip: train/ant/0\.png: no image that can be read \(.+\)$"):
         decode(content, 8, name="pets.zip: train/ant/0.png")
+
+
+def test_what_is_no_image_is_told_which_kinds_there_are() -> None:
+    with pytest.raises(UserError, match=r"^x: no image that can be read \(must be one of PNG, JPEG, .*JPEG2000\)$"):
+        decode(b"Dear diary", 8, name="x")
+
+
+@pytest.mark.parametrize("side", [8_001, 9_900, 60_000])
+def test_an_image_with_too_many_pixels_is_told_how_many_are_allowed(side: int) -> None:
+    with pytest.raises(UserError, match=f"{side} x 8001 px, at most {MAX_PIXELS} pixels are allowed"):
+        decode(png_that_claims(side, 8_001), 8, name="x")

@@ -45,7 +45,7 @@ def test_the_seed_alone_decides() -> None:
 
 
 def test_a_class_with_too_few_images_is_named() -> None:
-    with pytest.raises(UserError, match="class 'bee' has 1 images, at least 2 are needed: one for each"):
-        require_images(np.array([0, 0, 1]), ["ant", "bee"], least=2, reason="one for each")
-    with pytest.raises(UserError, match="class 'cat' has 0 images"):
-        require_images(np.array([0, 1]), ["ant", "bee", "cat"], least=1, reason="")
+    with pytest.raises(UserError, match=r"^pets\.zip: class 'bee' must have at least 2 images, got 1: one for each$"):
+        require_images(np.array([0, 0, 1]), ["ant", "bee"], least=2, reason="one for each", where="pets.zip")
+    with pytest.raises(UserError, match="class 'cat' must have at least 1 images, got 0"):
+        require_images(np.array([0, 1]), ["ant", "bee", "cat"], least=1, reason="", where="pets.zip")

@@ -164,7 +164,7 @@ def test_a_source_without_test_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_class_with_one_training_image_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="class 'cat' has 1 images, at least 2"):
+    with pytest.raises(UserError, match="class 'cat' must have at least 2 images, got 1"):
         write(tmp_path, inputs.source(train=5))
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import pickle
 from pathlib import Path
@@ -41,6 +42,15 @@ def test_a_damaged_state_counts_as_none_and_says_so(tmp_path, caplog, damage):
     with caplog.at_level(logging.WARNING):
         assert resume.load(tmp_path) is None
     assert f"{path} is damaged: training starts over" in caplog.text
+
+
+def test_a_full_disk_is_told_as_one(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(resume.files, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        resume.save(tmp_path, {"weights": torch.arange(10.0)})
 
 
 def test_code_in_a_state_file_is_not_run(tmp_path):

@@ -7,6 +7,7 @@ member and a decompression bomb are refused before any image is read.
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import re
 import stat
@@ -30,7 +31,8 @@ MAX_FILE_BYTES = 256 << 20
 MAX_RATIO = 200  # unpacked / packed bytes; photographs reach 3, drawings some 50
 RATIO_FREE_BYTES = 1 << 20  # a small file may have any ratio
 BLOCK_BYTES = 512  # of a tar
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile)
+DAMAGE = (*BROKEN, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 M = TypeVar("M")
 
 
@@ -170,6 +172,10 @@ def _tree(path: Path, members: dict[str, M], folders: list[str], read: Callable[
         try:
             return read(members[name])
         except DAMAGE as error:
+            raise _damaged(f"{path}: {name}", error) from error
+        except OSError as error:
+            if error.errno is not None:  # the disk's; what bzip2 says of damaged bytes has no number
+                raise
             raise _damaged(f"{path}: {name}", error) from error
 
     return Tree(tuple(sorted(members)), tuple(sorted(folders)), read_member)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Draws = dict[str, Tensor]
     """One row per image for each change that is on, such as `flip`: bool (images,)."""
 
+Range = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 GREY = (0.2989, 0.587, 0.114)  # the luma weights of torchvision and PIL (ITU-R 601)
 
 
@@ -30,9 +31,9 @@ class Jitter(Section):
     that is uniform in [-range, range].
     """
 
-    brightness: Annotated[float, Field(ge=0)] = 0.0
-    contrast: Annotated[float, Field(ge=0)] = 0.0
-    saturation: Annotated[float, Field(ge=0)] = 0.0
+    brightness: Range = 0.0
+    contrast: Range = 0.0
+    saturation: Range = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
 

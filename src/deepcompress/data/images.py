@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jaxtyping import UInt8
 
 MAX_PIXELS = 64_000_000
@@ -51,9 +53,21 @@ def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
 
 
 def _open(content: bytes) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(content), formats=FORMATS)
+    with _own_limit():
+        try:
+            return Image.open(io.BytesIO(content), formats=FORMATS)
+        except UnidentifiedImageError:
+            raise ValueError(f"must be one of {', '.join(FORMATS)}") from None
+
+
+@contextmanager
+def _own_limit() -> Iterator[None]:
+    """Pillow's own limit is another number, and half a warning: `_refuse_bomb` decides before any pixel is decoded."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _refuse_bomb(image: Image.Image) -> None:

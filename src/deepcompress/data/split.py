@@ -35,9 +35,9 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
     return np.flatnonzero(~drawn), np.flatnonzero(drawn)
 
 
-def require_images(labels: np.ndarray, classes: Sequence[str], *, least: int, reason: str) -> None:
-    """Refuse a class of fewer than `least` images with a UserError that names it and says why."""
+def require_images(labels: np.ndarray, classes: Sequence[str], *, least: int, reason: str, where: str) -> None:
+    """Refuse a class of fewer than `least` images with a UserError that says where, which and why."""
     counts = np.bincount(labels, minlength=len(classes))
     for name, count in zip(classes, counts, strict=True):
         if count < least:
-            raise UserError(f"class {name!r} has {count} images, at least {least} are needed: {reason}")
+            raise UserError(f"{where}: class {name!r} must have at least {least} images, got {count}: {reason}")

@@ -112,7 +112,8 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
         UserError: If a class has too few images to be split.
     """
     labels = source.train.labels
-    require_images(labels, source.classes, least=2, reason="training needs one and validation one")
+    where = source.origin.get("address", source.origin["source"])
+    require_images(labels, source.classes, least=2, reason="training needs one and validation one", where=where)
     kept, split = stratified(labels, validation_fraction, derived_seed(seed, "validation"))
     with whole(folder) as (new,):
         _write_part(new, "train_", source.train, kept)

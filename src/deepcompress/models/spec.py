@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from deepcompress.errors import UserError
 from deepcompress.params import Section
@@ -23,6 +23,7 @@ BLOCKS: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 """Convolution widths per architecture; a 2x2 max-pooling ends every block."""
 
+IMAGENET = "imagenet"
 SHRINK = 32
 """Five poolings halve the side of the image five times."""
 
@@ -44,6 +45,13 @@ class Model(Section):
     dropout: float = Field(ge=0, lt=1)
     image_size: int = Field(ge=SHRINK, le=1024)
     weights: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _as_the_weights(self) -> Model:
+        if self.weights == IMAGENET and (self.width, self.hidden, self.image_size) != (1, 4096, 224):
+            got = f"{self.width:g}, {self.hidden} and {self.image_size}"
+            raise ValueError(f"weights: imagenet needs width 1, hidden 4096 and image_size 224, got {got}")
+        return self
 
 
 @dataclasses.dataclass(frozen=True)

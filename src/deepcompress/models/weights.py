@@ -87,7 +87,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         else:
             with warnings.catch_warnings(action="ignore"):  # torch's advice on the age of a file's format
                 state = torch.load(path, map_location="cpu", weights_only=True)
-    except (*DAMAGED, SafetensorError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError:  # torch's own words advise to load it all the same
+        raise UserError(f"{path}: holds more than tensors, or is no such file; it must be a state dict") from None
+    except (*DAMAGED, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: damaged, or holds more than tensors ({reason})") from None
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):

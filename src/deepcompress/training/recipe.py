@@ -45,8 +45,8 @@ class Recipe(Section):
     """
 
     trainable: Literal["all", "head"]
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=100_000)
+    batch_size: int = Field(ge=1, le=1_000_000)
     optimizer: Literal["adam", "adamw", "sgd"]
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     weight_decay: float = Field(ge=0, allow_inf_nan=False)

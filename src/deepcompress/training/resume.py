@@ -55,11 +55,10 @@ def save(place: Path, state: dict[str, Any]) -> None:
         place: A folder of that training alone.
         state: Tensors, numbers, text, and lists and dicts of them.
     """
-    with files.atomic(place / STATE_FILE) as partial:
-        torch.save(state, partial)
-        digest = bytes.fromhex(files.sha256(partial))
-        with partial.open("ab") as stream:
-            stream.write(digest)
+    content = io.BytesIO()  # torch.save to a file tells of a full disk by a RuntimeError
+    torch.save(state, content)
+    payload = content.getvalue()
+    files.write_bytes(place / STATE_FILE, payload + hashlib.sha256(payload).digest())
 
 
 def load(place: Path) -> dict[str, Any] | None:

@@ -181,7 +181,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path, kind: str) -> None:
 def test_too_few_images_to_hold_some_out_are_named(tmp_path: Path) -> None:
     files = {**image_files(train=3, test=0)}
     del files["train/bee/0.png"]
-    with pytest.raises(UserError, match="class 'bee' has 2 images, at least 3 are needed: without test/"):
+    with pytest.raises(UserError, match="class 'bee' must have at least 3 images, got 2: without test/"):
         read(make_zip(tmp_path / "x.zip", files))
 
 

@@ -66,7 +66,8 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
     if test:
         test_part = _part(tree, test, path=path, stored_size=stored_size)
     else:
-        require_images(train_part.labels, classes, least=3, reason="without test/ every class is split in three")
+        reason = "without test/ every class is split in three"
+        require_images(train_part.labels, classes, least=3, reason=reason, where=str(path))
         drawn = stratified(train_part.labels, options.heldout_fraction, derived_seed(seed, "heldout"))
         train_part, test_part = (_subset(train_part, rows) for rows in drawn)
     origin = {"source": "folder", "checksum": f"sha256:{_checksum(tree, path, (train, test))}"}
