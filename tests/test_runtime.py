@@ -51,3 +51,25 @@ def test_scratch_folders_are_keyed_by_loaded_code() -> None:
         for extra in ("pass", "pass", "import deepcompress.files")
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_precision_that_the_device_lacks_is_refused() -> None:
+    with pytest.raises(UserError, match="16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed"):
+        runtime.start(runtime.Train(device="cpu", precision="16-mixed"), 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted as Linux counts them")
+def test_memory_that_is_kept_costs_no_second_fault() -> None:
+    code = (
+        "import resource, sys, torch; from deepcompress import runtime\n"
+        "if sys.argv[1] == 'keep': runtime.keep_memory_()\n"
+        "def fill(): torch.empty(16 << 20).fill_(1)\n"
+        "fill(); fill(); before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(4): fill()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    faults = {
+        way: int(subprocess.run([sys.executable, "-c", code, way], capture_output=True, text=True, check=True).stdout)
+        for way in ("keep", "give back")
+    }
+    assert faults["keep"] < 0.1 * faults["give back"]

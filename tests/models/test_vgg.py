@@ -7,10 +7,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torchvision.models import vgg as theirs
 
 from deepcompress.models.spec import BLOCKS, Model, VGGSpec
-from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.models.vgg import VGG, SmallMapConv2d, prunable_layers
 
 LETTERS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 
@@ -121,3 +122,17 @@ def test_a_pruned_network_is_the_same_class(tiny_spec: VGGSpec) -> None:
     assert model.features[0].weight.shape == (1, 3, 3, 3)
     assert model.classifier[0].weight.shape == (3, 2)
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+
+
+def test_small_maps_go_through_their_own_convolution_with_equal_results() -> None:
+    spec = VGGSpec("vgg11", True, (8,) * 8, (8, 8), 3, 32, 0.5)
+    torch.manual_seed(0)
+    model = VGG(spec).eval().to(memory_format=torch.channels_last)
+    small = [name for name, layer in model.named_modules() if isinstance(layer, SmallMapConv2d)]
+    assert small == ["features.15", "features.18", "features.22", "features.25"]
+    layer, plain = model.features[22], nn.Conv2d(8, 8, 3, padding=1)
+    plain.load_state_dict(layer.state_dict())
+    maps = torch.randn(4, 8, 2, 2).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(layer(maps), plain(maps), rtol=1e-5, atol=1e-6)
+    wide = VGG(dataclasses.replace(spec, image_size=224))
+    assert not any(isinstance(layer, SmallMapConv2d) for layer in wide.modules())
