@@ -69,3 +69,23 @@ def test_a_csv_and_a_figure_have_the_same_bytes_twice(tmp_path: Path) -> None:
         files.write_csv(tmp_path / f"{name}.csv", pd.DataFrame({"x": [1, 2]}))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.csv").read_bytes() == b"x\n1\n2\n"
+
+
+def test_tables_are_written_by_name_and_read_back_as_rows(tmp_path: Path) -> None:
+    rows = {"sizes": [{"layer": "a", "bytes": 3}, {"layer": "b", "bytes": 4}], "unused": []}
+    files.write_tables([("sizes", tmp_path / "deep/sizes.csv")], rows)
+    assert (tmp_path / "deep/sizes.csv").read_bytes() == b"layer,bytes\na,3\nb,4\n"
+    assert files.read_rows(tmp_path / "deep/sizes.csv") == rows["sizes"]
+
+
+def test_a_table_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.csv: there is no table 'size'; there are sizes, weights"):
+        files.write_tables([("size", tmp_path / "x.csv")], {"sizes": [], "weights": []})
+
+
+def test_a_missing_and_a_damaged_table_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.csv: no such file"):
+        files.read_rows(tmp_path / "none.csv")
+    (tmp_path / "bad.csv").write_text('a,b\n1,2\n1,2,3,"')
+    with pytest.raises(UserError, match=r"bad\.csv: damaged table"):
+        files.read_rows(tmp_path / "bad.csv")

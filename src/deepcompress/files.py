@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,32 @@ def read_json(path: str | Path) -> Any:
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     """Write a table without its index, line ends `\\n` on every system."""
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def write_tables(paths: Iterable[tuple[str, Path]], rows: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Write those of some named tables that are asked for, each as CSV."""
+    import pandas as pd
+
+    for name, path in paths:
+        if name not in rows:
+            raise UserError(f"{path}: there is no table {name!r}; there are {', '.join(rows)}")
+        write_csv(path, pd.DataFrame(rows[name]))
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Read a CSV as one mapping per row.
+
+    Raises:
+        UserError: If the file is missing or damaged.
+    """
+    import pandas as pd
+
+    try:
+        return [{str(key): cell for key, cell in row.items()} for row in pd.read_csv(path).to_dict("records")]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: damaged table ({error})") from None
 
 
 def write_figure(path: str | Path, figure: Figure) -> None:

@@ -169,3 +169,16 @@ def test_a_full_disk_leaves_the_old_file(tiny: VGG, tmp_path: Path, monkeypatch:
         save(tmp_path / "model", tiny)
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model").read_bytes() == content
+
+
+def test_a_model_made_from_another_is_saved_with_its_view_and_classes(tiny: VGG, tmp_path: Path) -> None:
+    save(tmp_path / "one.safetensors", tiny)
+    first = checkpoint.load(tmp_path / "one.safetensors")
+    with torch.no_grad():
+        first.model.classifier[0].weight[1:] = 0
+    origin = checkpoint.provenance("prune", seed=1, params={})
+    first.save_alike(tmp_path / "two.safetensors", first.model, origin, {"classifier.0.weight": "bitmask"})
+    second = checkpoint.load(tmp_path / "two.safetensors")
+    assert (second.view, second.classes, second.provenance) == (first.view, first.classes, origin)
+    assert torch.equal(second.model.classifier[0].weight, first.model.classifier[0].weight)
+    assert second.description["encodings"] == {"classifier.0.weight": "bitmask"}

@@ -56,6 +56,16 @@ class Checkpoint:
     provenance: dict[str, Any]
     description: dict[str, Any]
 
+    def save_alike(
+        self,
+        path: str | Path,
+        model: VGG,
+        provenance: dict[str, Any],
+        encodings: Mapping[str, str | Encoded] | None = None,
+    ) -> None:
+        """Write a model that was made from this one: it sees images alike and knows the same classes."""
+        save(path, model, view=self.view, classes=self.classes, provenance=provenance, encodings=encodings)
+
 
 def provenance(stage: str, *, seed: int, params: dict[str, Any]) -> dict[str, Any]:
     """Where a model comes from; without time, host and path, so that a repeated run gives the same bytes."""

@@ -1,0 +1,51 @@
+"""A whole training from a folder of images, as stages run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepcompress import runtime
+from deepcompress.data.store import open_fit, write_fit
+from deepcompress.errors import UserError
+from deepcompress.training import loop, run
+from deepcompress.training.inputs import training_data
+from deepcompress.training.objective import CrossEntropy
+from tests.data import inputs
+from tests.training.conftest import VIEW
+
+ORIGIN = {"stage": "prune", "seed": 5}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+    write_fit(tmp_path / "fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
+    return tmp_path / "fit"
+
+
+def test_it_ends_as_the_loop_alone_does_and_leaves_no_scratch(folder, network, recipe, fabric):
+    made, model, plain = recipe(epochs=2, batch_size=8), network(), network()
+    history = run.run(model, CrossEntropy(), run.Data(folder, VIEW), made, fabric=fabric, origin=ORIGIN)
+    data = training_data(open_fit(folder), VIEW, made, device="cpu", seed=5)
+    expected = loop.train(plain, CrossEntropy(), data, made, fabric=fabric, seed=5)
+    assert history.epochs == expected.epochs
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+    assert not list(folder.parent.glob("scratch/prune/*"))
+
+
+def test_the_head_alone_changes_when_the_recipe_says_so(folder, network, recipe, fabric):
+    made, model, before = recipe(epochs=1, batch_size=8, trainable="head"), network(), network().state_dict()
+    run.run(model, CrossEntropy(), run.Data(folder, VIEW), made, fabric=fabric, origin=ORIGIN)
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"classifier.6.weight", "classifier.6.bias"}
+
+
+def test_images_are_read_once_and_a_missing_file_is_named(folder):
+    data = run.Data(folder, VIEW)
+    assert data.images is data.images
+    (folder / "train_labels.npy").unlink()
+    with pytest.raises(UserError, match=r"train_labels\.npy: no such file"):
+        run.Data(folder, VIEW).images  # noqa: B018
