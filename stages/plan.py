@@ -16,11 +16,12 @@ from deepcompress.errors import one_line_errors
 def main(plan_file: Path, checked: Path, clean: tuple[Path, ...]) -> None:
     """Every other stage waits for this one, so a wrong key stops the run before any work starts."""
     plan.check()
-    ids = plan.model_ids(params.read())
+    document = params.read()
+    ids = plan.model_ids(document)
     for folder in clean:
         for stray in plan.remove_strays(folder, ids):
             click.echo(f"removed {stray}: no model of the plan")
-    files.write_json(plan_file, {"models": ids})
+    files.write_json(plan_file, {"models": ids, "pairs": plan.model_pairs(document)})
     files.write_text(checked, "Every section of params.yaml passed its check.\n")
 
 

@@ -19,6 +19,8 @@ TINY: dict[str, Any] = {
     "data": {"shapes": {"train_per_class": 8, "test_per_class": 4}},
     "model": {"width": 0.0625, "hidden": 256},
     "finetune": {"epochs": 2, "batch_size": 32},
+    "sensitivity": {"sparsities": [0, 0.5]},
+    "prune": {"finetune": {"epochs": 1, "batch_size": 32}, "sweep": {"sparsities": [0, 0.25]}},
 }
 
 

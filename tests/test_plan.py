@@ -46,13 +46,21 @@ def test_every_section_of_the_file_has_a_schema() -> None:
         ("data.validation_fraction", 1.5),
         ("model.arch", "resnet50"),
         ("model.image_size", 16),
+        ("model.weights", "imagenet"),
+        ("model.weights", "nowhere.pth"),
+        ("finetune.augment.jitter", {"brightness": float("inf")}),
+        ("finetune.epochs", 10**23),
         ("train.device", "gpu"),
         ("evaluate.batch_size", 0),
+        ("sensitivity.samples", 0),
+        ("prune.sparsity", 1.0),
+        ("prune.structured", {"criterion": "l2_channel", "allocation": "best", "scope": "conv"}),
+        ("prune.finetune.epochs", "four"),
         ("seed", -1),
     ],
 )
 def test_a_wrong_value_anywhere_is_refused_by_name(tmp_path: Path, key: str, value: object) -> None:
-    with pytest.raises(UserError, match=key.replace(".", r"\.")):
+    with pytest.raises(UserError, match=key.replace("model.weights", "weights").replace(".", r"\.")):
         plan.check(changed(tmp_path, key, value))
 
 
@@ -61,6 +69,15 @@ def test_ids_are_unique_and_are_paths() -> None:
     assert len(ids) == len(set(ids))
     assert ids[0] == "baseline"
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_./") for name in ids)
+
+
+def test_a_model_is_compared_with_the_control_that_was_trained_as_long() -> None:
+    pairs = plan.model_pairs(DOCUMENT)
+    ids = set(plan.model_ids(DOCUMENT))
+    assert ("pruned/structured-0.25", "pruned/structured-0") in pairs
+    assert all({model, reference} <= ids and model != reference for model, reference in pairs)
+    no_control = {**DOCUMENT, "prune": {"sweep": {"methods": ["structured"], "sparsities": [0.25]}}}
+    assert plan.model_pairs(no_control) == []
 
 
 def test_results_of_models_that_left_are_removed(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from deepcompress import params
 from deepcompress.data.settings import Data
 from deepcompress.errors import UserError
 from deepcompress.measure.settings import Evaluate
-from deepcompress.models.spec import Model
+from deepcompress.models.spec import IMAGENET, Model
 from deepcompress.params import Section
+from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.runtime import Train
 from deepcompress.training.recipe import Recipe
 
@@ -20,6 +21,8 @@ SECTIONS: dict[str, type[Section]] = {
     "data": Data,
     "model": Model,
     "finetune": Recipe,
+    "sensitivity": Sensitivity,
+    "prune": Prune,
     "evaluate": Evaluate,
 }
 
@@ -37,6 +40,9 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
     params.seed(path)
     for key, schema in SECTIONS.items():
         params.section(schema, key, path)
+    weights = params.section(Model, "model", path).weights
+    if weights not in (None, IMAGENET) and not Path(weights).is_file():
+        raise UserError(f"{path}: model.weights: {weights}: no such file; it must be null, imagenet or a file's path")
 
 
 def model_ids(document: dict[str, Any]) -> list[str]:
@@ -48,7 +54,33 @@ def model_ids(document: dict[str, Any]) -> list[str]:
     Returns:
         Each id is the model's path under models/ without suffix.
     """
-    return ["baseline"]
+    sweep = document["prune"]["sweep"]
+    swept = [f"{method}-{sparsity}" for method in sweep["methods"] for sparsity in sweep["sparsities"]]
+    return [
+        "baseline",
+        *(f"masked/{cell}" for cell in swept),
+        *(f"pruned/{cell}" for cell in swept),
+        "shipped/pruned",
+    ]
+
+
+def model_pairs(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Models and what each is compared with besides the baseline: the control that was trained as long.
+
+    Args:
+        document: The whole of params.yaml, already checked.
+
+    Returns:
+        (id, id of its reference).
+    """
+    sweep = document["prune"]["sweep"]
+    return [
+        (f"pruned/{method}-{sparsity}", f"pruned/{method}-{control}")
+        for method in sweep["methods"]
+        for control in sweep["sparsities"]
+        for sparsity in sweep["sparsities"]
+        if control == 0 and sparsity != 0
+    ]
 
 
 def remove_strays(folder: Path, ids: Iterable[str]) -> list[Path]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from deepcompress import files
 from deepcompress.data.heldout import open_heldout
 from deepcompress.errors import UserError
 from deepcompress.measure import evaluation
@@ -38,7 +39,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def run(project: Path, settings: Evaluate = SETTINGS) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     models = evaluation.planned_models(project / "results/plan.json", project / "models")
-    return evaluation.evaluate(models, project / "data/heldout", settings, CPU)
+    found = evaluation.evaluate(models, [], project / "data/heldout", settings, CPU)
+    assert found["pairs"] == []
+    return found["evaluation"], found["per_class"]
 
 
 def two_models(plan: Make, add_model: Make) -> None:
@@ -175,3 +178,21 @@ def test_a_damaged_model_is_named(project: Path, plan: Make, add_model: Make) ->
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match=r"baseline\.safetensors: not a whole safetensors file"):
         run(project)
+
+
+def test_a_pair_says_what_the_two_rows_say(project: Path, plan: Make, add_model: Make) -> None:
+    two_models(plan, add_model)
+    models = evaluation.planned_models(project / "results/plan.json", project / "models")
+    pair = ("pruned/structured-0.25", "baseline")
+    found = evaluation.evaluate(models, [pair], project / "data/heldout", SETTINGS, CPU)
+    (row,), compared = found["pairs"], found["evaluation"][1]
+    assert (row["model"], row["reference"]) == pair
+    assert all(row[name] == compared[name] for name in ("n", "difference_points", "mcnemar_p"))
+    assert row["agreement_pct"] == compared["agreement_with_baseline_pct"]
+
+
+def test_a_pair_of_a_model_that_is_not_planned_is_refused(project: Path) -> None:
+    path = project / "plan.json"
+    files.write_json(path, {"models": ["baseline"], "pairs": [["baseline", "pruned/none"]]})
+    with pytest.raises(UserError, match="a pair names pruned/none, which is no model of the plan"):
+        evaluation.planned_pairs(path)

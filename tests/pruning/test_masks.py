@@ -95,3 +95,12 @@ def test_kept_channels_are_those_with_a_surviving_weight(network):
         "features.8": 3,
         "classifier.3": 12,
     }
+
+
+def test_only_weights_with_zeros_enough_are_stored_as_a_bitmask(network):
+    model = network()
+    with torch.no_grad():
+        model.classifier[0].weight[:8] = 0
+        model.classifier[3].weight.view(-1)[0] = 0
+        model.features[0].bias.zero_()
+    assert masks.encodings(model) == {"classifier.0.weight": "bitmask"}

@@ -1,4 +1,4 @@
-"""The evaluate stage: three files, the same bytes at every run, and every mistake in one line."""
+"""The evaluate stage: four files, the same bytes at every run, and every mistake in one line."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ ARGUMENTS = [
     "data/heldout",
     "--models",
     "models",
-    "--evaluation",
-    "metrics/evaluation.csv",
-    "--per-class",
-    "metrics/per_class.csv",
+    *("--table", "evaluation", "metrics/evaluation.csv"),
+    *("--table", "per_class", "metrics/per_class.csv"),
+    *("--table", "pairs", "metrics/pairs.csv"),
     "--headline",
     "metrics/headline.json",
 ]
@@ -42,7 +41,7 @@ PARAMS: dict[str, Any] = {
     "train": {"device": "cpu", "precision": "32-true"},
     "evaluate": {"batch_size": 4, "calibration_bins": 15},
 }
-OUTPUTS = ("evaluation.csv", "per_class.csv", "headline.json")
+OUTPUTS = ("evaluation.csv", "per_class.csv", "pairs.csv", "headline.json")
 
 
 def save_model(path: Path, number: int, classes: tuple[str, ...] = inputs.CLASSES) -> None:
@@ -61,7 +60,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source = inputs.source(train=12, test=9)
     meta = write_fit(tmp_path / "data/fit", source, validation_fraction=0.25, seed=0)
     write_heldout(tmp_path / "data/heldout", source, meta=meta)
-    files.write_json(tmp_path / "results/plan.json", {"models": ["baseline", "pruned/structured-0.25"]})
+    models = ["baseline", "pruned/structured-0.25"]
+    files.write_json(tmp_path / "results/plan.json", {"models": models, "pairs": [models[::-1]]})
     save_model(tmp_path / "models/baseline.safetensors", 0)
     save_model(tmp_path / "models/pruned/structured-0.25.safetensors", 1)
     return tmp_path
@@ -83,7 +83,7 @@ def refused(project: Path, message: str) -> None:
     assert not (project / "metrics").exists()
 
 
-def test_the_three_files_agree(project: Path) -> None:
+def test_the_files_agree(project: Path) -> None:
     done = run()
     assert done.exit_code == 0, done.output
     table = pd.read_csv(project / "metrics/evaluation.csv", index_col="model")
@@ -93,6 +93,8 @@ def test_the_three_files_agree(project: Path) -> None:
     assert table.loc["baseline", ["difference_points", "mcnemar_p", "kl_to_baseline_nats"]].isna().all()
     assert table.loc["pruned/structured-0.25"].notna().all()
     assert table.loc["baseline", "size_bytes"] == (project / "models/baseline.safetensors").stat().st_size
+    pair = pd.read_csv(project / "metrics/pairs.csv").iloc[0]
+    assert pair["difference_points"] == table.loc["pruned/structured-0.25", "difference_points"]
     assert headline["baseline"]["top1_pct"] == table.loc["baseline", "top1_pct"]
     assert per_class.groupby("model")["n"].sum().to_dict() == dict.fromkeys(table.index, 9)
 

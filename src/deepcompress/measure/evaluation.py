@@ -21,7 +21,7 @@ from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import open_heldout
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, macs, storage
-from deepcompress.measure.rows import Answers, evaluation_row, per_class_rows
+from deepcompress.measure.rows import Answers, evaluation_row, pair_row, per_class_rows
 from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
@@ -55,34 +55,54 @@ def planned_models(plan: str | Path, folder: str | Path) -> dict[str, Path]:
     return paths
 
 
+def planned_pairs(plan: str | Path) -> list[tuple[str, str]]:
+    """The pairs of a model and its reference that the plan names.
+
+    Raises:
+        UserError: If there is no such list, or a pair names a model that is not in the plan.
+    """
+    content = files.read_json(plan)
+    pairs = [(str(one), str(other)) for one, other in content.get("pairs", [])]
+    for model in (model for pair in pairs for model in pair):
+        if model not in content["models"]:
+            raise UserError(f"{plan}: a pair names {model}, which is no model of the plan")
+    return pairs
+
+
 def evaluate(
-    models: dict[str, Path], heldout_folder: Path, settings: Evaluate, device: torch.device
-) -> tuple[list[Row], list[Row]]:
+    models: dict[str, Path],
+    pairs: list[tuple[str, str]],
+    heldout_folder: Path,
+    settings: Evaluate,
+    device: torch.device,
+) -> dict[str, list[Row]]:
     """Measure every model.
 
     Args:
         models: The file of each model id, the baseline first.
+        pairs: Of a model and the one that it is to be compared with besides the baseline.
         heldout_folder: Of the held-out images.
         settings: The `evaluate` section.
         device: Where models run.
 
     Returns:
-        The rows of metrics/evaluation.csv and those of metrics/per_class.csv.
+        The rows of each table: `evaluation`, `per_class` and `pairs`.
 
     Raises:
         UserError: If a model file is damaged, or made for other classes than the data has.
     """
     heldout, digest = open_heldout(heldout_folder), _digest(heldout_folder)
     labels = torch.from_numpy(np.array(heldout.arrays.labels))
-    rows, per_class, baseline = [], [], None
+    rows, per_class, found = [], [], dict[str, Answers]()
     for model, path in tqdm(models.items(), desc="evaluate", unit="model", disable=None):
         answers = _answers(path, heldout, digest, batch_size=settings.batch_size, device=device)
-        bins = settings.calibration_bins
+        bins, baseline = settings.calibration_bins, found.get(BASELINE)
         rows.append(evaluation_row(model, answers, labels, baseline=baseline, calibration_bins=bins))
         per_class += per_class_rows(model, answers, labels, heldout.meta.classes)
-        baseline = answers if model == BASELINE else baseline
+        found[model] = answers
         log.info("%s: %.2f %% top-1 of %d held-out images", model, rows[-1]["top1_pct"], len(labels))
-    return rows, per_class
+    paired = [pair_row(one, other, found[one], found[other], labels) for one, other in pairs]
+    return {"evaluation": rows, "per_class": per_class, "pairs": paired}
 
 
 def measure(path: Path, heldout: HeldOut, *, batch_size: int, device: torch.device) -> Answers:

@@ -83,6 +83,19 @@ def evaluation_row(
     }
 
 
+def pair_row(model: str, reference: str, answers: Answers, theirs: Answers, labels: Int[Tensor, " images"]) -> Row:
+    """How a model does against another one than the baseline, on the same images: a control, or its twin.
+
+    Returns:
+        `model`, `reference`, `n` images, `difference_points` with its bootstrap interval, `mcnemar_p`, and
+        `agreement_pct`, the share of images on which both answer the same class.
+    """
+    found = _paired(answers, theirs, labels)
+    said = {name: found[name] for name in PAIRED[:4]}
+    agreement_pct = found["agreement_with_baseline_pct"]
+    return {"model": model, "reference": reference, "n": len(labels), **said, "agreement_pct": agreement_pct}
+
+
 def per_class_rows(model: str, answers: Answers, labels: Int[Tensor, " images"], classes: Sequence[str]) -> list[Row]:
     """One row per class: `model`, `class`, `n` images, and `top1_pct` (None for a class without images)."""
     shares = accuracy.per_class_accuracy(_right(answers, labels), labels, len(classes)).tolist()

@@ -70,8 +70,8 @@ def has_even_widths(spec: VGGSpec) -> bool:
     return len(set(zip(full, spec.features, strict=True))) == len(set(full)) and len(set(spec.hidden)) == 1
 
 
-def require_dense(model: VGG, where: str) -> None:
-    """Refuse a model that is pruned already, as far as its zeros and its widths tell.
+def require_dense(model: VGG, where: str) -> VGG:
+    """The model as it is, unless it is pruned already, as far as its zeros and its widths tell.
 
     Args:
         model: As loaded.
@@ -86,3 +86,4 @@ def require_dense(model: VGG, where: str) -> None:
     if not has_even_widths(model.spec):
         widths = ", ".join(map(str, (*model.spec.features, *model.spec.hidden)))
         raise UserError(f"{where}: channels are already removed (widths {widths}); give a dense model")
+    return model

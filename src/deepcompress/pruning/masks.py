@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Masks = dict[str, Bool[Tensor, "..."]]
 
+BITMASK_ABOVE = 1 / 32  # share of zeros; a bit of mask per 32-bit weight costs as much as these save
+
 
 def unstructured(scores: Mapping[str, Float[Tensor, "outputs ..."]], pruned: Mapping[str, int]) -> Masks:
     """Masks of single weights.
@@ -82,6 +84,12 @@ def of_zeros(model: nn.Module) -> Masks:
     """The masks that a pruned model shows: its zeros stay where a mask of this is held."""
     masks = {f"{name}.weight": layer.weight.detach() != 0 for name, layer in prunable_layers(model).items()}
     return {name: mask for name, mask in masks.items() if not mask.all()}
+
+
+def encodings(model: nn.Module) -> dict[str, str]:
+    """Which weights a file stores as a bitmask and survivors: those with zeros enough that it is smaller so."""
+    weights = {f"{name}.weight": layer.weight.detach() for name, layer in prunable_layers(model).items()}
+    return {name: "bitmask" for name, weight in weights.items() if (weight == 0).double().mean() > BITMASK_ABOVE}
 
 
 def kept_channels(model: nn.Module, masks: Masks) -> dict[str, Bool[Tensor, " outputs"]]:

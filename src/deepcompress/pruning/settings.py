@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -120,3 +120,12 @@ class Prune(Section):
     def way(self, method: str) -> Way:
         """How a method chooses what goes."""
         return self.structured if method == "structured" else self.unstructured
+
+    def instead(self, method: Method | None, sparsity: float | None) -> Prune:
+        """The section with another method or sparsity than that of the model we ship."""
+        given = {"method": method, "sparsity": sparsity}
+        return self.model_copy(update={key: value for key, value in given.items() if value is not None})
+
+    def used(self) -> dict[str, Any]:
+        """All of the section that decides about one model: the method's own block, and not the sweep."""
+        return self.model_dump(mode="json", include={"method", "sparsity", self.method, "scoring", "finetune"})

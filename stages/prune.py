@@ -1,0 +1,40 @@
+"""Stages `prune` (the model to ship) and `prune_sweep`: prune the baseline, train on, write what became of it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepcompress import files, params, runtime
+from deepcompress.errors import one_line_errors
+from deepcompress.models import checkpoint
+from deepcompress.pruning import layers, masks, prune, sensitivity, settings
+from deepcompress.training import objective, run
+
+
+@click.command()
+@click.option("--fit", type=Path, required=True, help="folder of training and validation images")
+@click.option("--source", type=Path, required=True, help="dense model to prune")
+@click.option("--curves", type=Path, required=True, help="table of the sensitivity stage")
+@click.option("--method", type=click.Choice(["unstructured", "structured"]), help="in place of prune.method")
+@click.option("--sparsity", type=click.FloatRange(0, 1, max_open=True), help="in place of prune.sparsity")
+@click.option("--model", "models", type=(str, Path), multiple=True, help="masked or trained, and the file to write")
+@click.option("--table", "tables", type=(str, Path), multiple=True, help="name of a table, and the file to write")
+@one_line_errors
+def main(fit: Path, source: Path, curves: Path, models: list[Any], tables: list[Any], **instead: Any) -> None:
+    """Prune by the method's criterion and allocation, then train as `prune.finetune` says."""
+    seed, train = params.seed(), params.section(runtime.Train, "train")
+    how = params.section(settings.Prune, "prune").instead(**instead)
+    fabric, start, measured = runtime.start(train, seed), checkpoint.load(source), files.read_rows(curves)
+    dense, data = layers.require_dense(start.model, str(source)).to(fabric.device), run.Data(fit, start.view)
+    made = prune.prune(dense, data.images, how, view=data.view, seed=seed, curves=sensitivity.curves(measured))
+    origin = checkpoint.provenance("prune", seed=seed, params={"train": train.model_dump(), "prune": how.used()})
+    loss, after = objective.CrossEntropy(how.finetune.label_smoothing), made.after_step()
+    history = run.run(made.trained, loss, data, how.finetune, fabric=fabric, origin=origin, after_step=after)
+    for state, path in models:
+        start.save_alike(path, getattr(made, state), origin, masks.encodings(getattr(made, state)))
+    files.write_tables(tables, {"history": history.rows(), **prune.tables(dense, made)})
+
+
+if __name__ == "__main__":
+    main()

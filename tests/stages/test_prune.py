@@ -1,0 +1,155 @@
+"""The sensitivity and prune stages: the same bytes at every run, files that fit together, mistakes in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from deepcompress import runtime
+from deepcompress.data.batches import View
+from deepcompress.data.store import write_fit
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+from stages import prune, sensitivity
+from tests.data import inputs
+from tests.pruning.test_settings import PRUNE
+
+PARAMS: dict[str, Any] = {
+    "seed": 1,
+    "train": {"device": "cpu", "precision": "32-true"},
+    "sensitivity": {"sparsities": [0, 0.5], "samples": 9, "batch_size": 4},
+    "prune": PRUNE,
+}
+VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SCAN = ("--fit", "data/fit", "--source", "models/baseline.safetensors", "--method")
+TABLES = ("history", "allocation", "weights", "storage")
+OUTPUTS = ("masked.safetensors", "trained.safetensors", *(f"{name}.csv" for name in TABLES))
+
+
+def baseline(features: tuple[int, ...] = (4, 4, 6, 6, 8, 8, 8, 8)) -> VGG:
+    torch.manual_seed(0)
+    return VGG(VGGSpec("vgg11", True, features, (8, 8), 3, 32, 0.5)).eval()
+
+
+def save(model: VGG) -> None:
+    provenance = checkpoint.provenance("finetune", seed=1, params={})
+    checkpoint.save("models/baseline.safetensors", model, view=VIEW, classes=inputs.CLASSES, provenance=provenance)
+
+
+def write_params(**prune_changes: Any) -> None:
+    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "prune": {**PRUNE, **prune_changes}}))
+
+
+def scan(method: str = "structured") -> Result:
+    return CliRunner().invoke(sensitivity.main, [*SCAN, method, "--table", f"{method}.csv"])
+
+
+def run(method: str = "structured", folder: str = "out", *arguments: str) -> Result:
+    options = ["--fit", "data/fit", "--source", "models/baseline.safetensors", "--curves", f"{method}.csv"]
+    for state in ("masked", "trained"):
+        options += ["--model", state, f"{folder}/{state}.safetensors"]
+    for table in TABLES:
+        options += ["--table", table, f"{folder}/{table}.csv"]
+    return CliRunner().invoke(prune.main, [*options, *arguments])
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+    write_fit(tmp_path / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
+    write_params()
+    save(baseline())
+    return tmp_path
+
+
+def refused(result: Result, message: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("method", ["unstructured", "structured"])
+def test_the_files_fit_together(method: str, project: Path) -> None:
+    assert scan(method).exit_code == 0
+    result = run(method, "out", "--method", method, "--sparsity", "0.4")
+    assert result.exit_code == 0, result.output
+    masked, trained = (checkpoint.load(f"out/{state}.safetensors") for state in ("masked", "trained"))
+    allocation, storage = pd.read_csv("out/allocation.csv"), pd.read_csv("out/storage.csv").set_index("state")
+    overall = allocation[allocation["layer"] == "Overall"].iloc[0]
+    assert overall["achieved_sparsity"] == pytest.approx(0.4, abs=0.05)
+    assert storage.loc["trained", "parameters"] == sum(p.numel() for p in trained.model.parameters())
+    assert (trained.model.spec == masked.model.spec) == (method == "unstructured")
+    assert pd.read_csv("out/history.csv")["epoch"].tolist() == [1]
+    assert trained.provenance["params"]["prune"]["sparsity"] == 0.4
+    assert not list(project.glob(".scratch/prune/*"))
+
+
+def test_zeros_hold_through_training(project: Path) -> None:
+    scan("unstructured")
+    run("unstructured", "out", "--method", "unstructured", "--sparsity", "0.5")
+    masked, trained = (checkpoint.load(f"out/{state}.safetensors").model for state in ("masked", "trained"))
+    for name, tensor in masked.state_dict().items():
+        if name.endswith("weight") and tensor.dim() > 1:
+            assert not trained.state_dict()[name][tensor == 0].any()
+            assert not torch.equal(trained.state_dict()[name], tensor)
+
+
+def test_a_second_run_gives_the_same_bytes(project: Path) -> None:
+    assert scan().exit_code == 0
+    first = Path("structured.csv").read_bytes()
+    assert scan().exit_code == 0
+    assert Path("structured.csv").read_bytes() == first
+    for folder in ("one", "two"):
+        assert run("structured", folder).exit_code == 0
+    assert [Path("one", name).read_bytes() for name in OUTPUTS] == [Path("two", name).read_bytes() for name in OUTPUTS]
+
+
+def test_the_shipped_model_follows_params(project: Path) -> None:
+    scan()
+    write_params(sparsity=0.25)
+    run()
+    assert pd.read_csv("out/allocation.csv")["assigned_sparsity"].iloc[-1] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sparsity": 0.999}, "params.yaml: a prune sparsity of 0.999 is out of reach: at most 0."),
+        ({"sparsity": 1.0}, "params.yaml: prune.sparsity must be less than 1, got 1.0"),
+        (
+            {"structured": {**PRUNE["structured"], "dense": ["features.99"]}},
+            "params.yaml: prune.structured.dense names 'features.99'; the layers are features.0, features.4",
+        ),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: dict, message: str) -> None:
+    scan()
+    write_params(**change)
+    refused(run(), message)
+
+
+def test_a_model_that_is_pruned_already_is_refused(project: Path) -> None:
+    scan()
+    save(baseline((3, 4, 6, 5, 8, 7, 8, 2)))
+    refused(run(), "models/baseline.safetensors: channels are already removed")
+    model = baseline()
+    with torch.no_grad():
+        model.classifier[0].weight[:4] = 0
+    save(model)
+    refused(run(), "models/baseline.safetensors: already pruned")
+    refused(scan(), "models/baseline.safetensors: already pruned")
+
+
+def test_a_table_of_another_network_is_named(project: Path) -> None:
+    Path("structured.csv").write_text("layer,sparsity,pruned_units,units,top1_pct\nfeatures.0,0,0,4,50\n")
+    refused(run(), "the sensitivity table has no curve for features.4; run the sensitivity stage again")
