@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import yaml
 
 from deepcompress.measure.statistics import wilson_interval
-from deepcompress.report.tables import Paths
+from deepcompress.report.tables import PAIR_COLUMNS, Paths
 
 IMAGES = 1000
 BASELINE_BYTES = 9_800_000
@@ -22,6 +23,11 @@ EVERY_FAMILY = BASELINE | {
     "pruned/unstructured-0.0": (875, 1.0),
     "pruned/unstructured-0.25": (874, 1.28),
     "pruned/unstructured-0.75": (839, 3.6),
+    "masked/structured-0.25": (341, 1.7),
+    "masked/structured-0.5": (63, 3.4),
+    "masked/unstructured-0.0": (873, 1.0),
+    "masked/unstructured-0.25": (868, 1.28),
+    "masked/unstructured-0.75": (211, 3.6),
     "quantized/ptq-bf16": (873, 2.0),
     "quantized/ptq-fp16": (873, 2.0),
     "quantized/ptq-int4": (798, 7.6),
@@ -35,6 +41,7 @@ EVERY_FAMILY = BASELINE | {
     "students/hint-vgg16": (861, 4.0),
     "students/independent": (851, 4.0),
     "students/logit-vgg16": (863, 4.0),
+    "shipped/pruned": (861, 2.1),
     "combined/prune_distill_quantize": (856, 24.0),
     "combined/prune_quantize": (865, 6.6),
     "sculpted/marble-3": (700, 11.0),
@@ -74,18 +81,78 @@ def write(folder: Path, models: dict[str, tuple[int, float]] = EVERY_FAMILY, cla
         params=folder / "params.yaml",
         history=folder / "history",
         meta=folder / "meta.json",
+        pairs=folder / "pairs.csv",
     )
     evaluation(models).to_csv(paths.evaluation, index=False)
     per_class(models, names).to_csv(paths.per_class, index=False)
     paths.headline.write_text(json.dumps({"heldout": {"n_images": IMAGES}, "baseline": {"top1_pct": 87.3}}))
     paths.params.write_text(yaml.safe_dump(PARAMS))
     (folder / "meta.json").write_text(json.dumps(META))
+    pairs(models).to_csv(paths.pairs, index=False)
     for model, (right, _) in models.items():
-        if not model.startswith("quantized/ptq"):
+        if not model.startswith(("quantized/ptq", "masked/")):
             file = folder / "history" / f"{model}.csv"
             file.parent.mkdir(parents=True, exist_ok=True)
             history(right / 10).to_csv(file, index=False)
-    return paths
+    return paths if models is BASELINE else replace(paths, extra=tuple(pruning_tables(folder / "results")))
+
+
+def pruning_tables(folder: Path) -> list[Path]:
+    """What the pruning stages write: a folder per kind of table."""
+    layers = {"features.0": 1728, "features.4": 73728, "classifier.0": 16384, "classifier.6": 2560}
+    for method in ("unstructured", "structured"):
+        scan = [
+            {"method": method, "criterion": "l1", "layer": layer, "sparsity": s, "pruned_units": round(s * 100),
+             "units": 100, "top1_pct": 87 - 40 * s * (place + 1) / 4, "top1_se_pct": 1.5, "loss": 0.5 + s,
+             "loss_se": 0.02, "right": 400, "n": 480}
+            for place, layer in enumerate(layers) for s in (0.0, 0.5, 0.9)
+        ]  # fmt: skip
+        scope = {"unstructured": layers, "structured": {k: n for k, n in layers.items() if k.startswith("features")}}
+        shares = [
+            {"method": method, "scope": "all" if method == "unstructured" else "conv", "layer": layer, "weights": n,
+             "units": n, "assigned_sparsity": 0.2512, "achieved_sparsity": 0.25, "pruned_units": n // 4,
+             "pruned_weights": n // 4}
+            for layer, n in {**scope[method], "Overall": sum(scope[method].values())}.items()
+        ]  # fmt: skip
+        bins = [
+            {"state": state, "layer": layer, "low": low / 10, "high": (low + 1) / 10, "count": 50 - abs(low),
+             "zeros": 0 if state == "dense" else n // 4, "weights": n}
+            for state in ("dense", "masked", "trained") for layer, n in layers.items() for low in range(-5, 5)
+        ]  # fmt: skip
+        sizes = [
+            {"state": state, "parameters": 100_000, "weights": 94_400, "nonzero_weights": nonzero, "macs": 1_000_000,
+             "nonzero_mib": nonzero * 4 / 2**20, "zero_mib": (94_400 - nonzero) * 4 / 2**20,
+             "total_mib": 94_400 * 4 / 2**20, "dense_bytes": 400_000, "bitmask_bytes": 12_500 + 4 * nonzero,
+             "csr_bytes": 8 * nonzero, "zstd_bytes": 370_000, "bitmask_zstd_bytes": 11_000 + 4 * nonzero}
+            for state, nonzero in (("dense", 94_400), ("masked", 70_800), ("trained", 70_800))
+        ]  # fmt: skip
+        tables = {
+            f"sensitivity/{method}": scan,
+            f"allocation/pruned/{method}-0.25": shares,
+            f"weights/pruned/{method}-0.25": bins,
+            f"storage/pruned/{method}-0.25": sizes,
+        }
+        for name, rows in tables.items():
+            path = folder / f"{name}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pd.DataFrame(rows).to_csv(path, index=False)
+    return [folder / kind for kind in ("sensitivity", "allocation", "weights", "storage")]
+
+
+def pairs(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
+    """Some models beside their controls."""
+    wanted = {
+        "pruned/unstructured-0.25": "pruned/unstructured-0.0",
+        "quantized/qat-int4": "quantized/ptq-int4",
+        "students/dkd-vgg16": "students/independent",
+    }
+    rows = [
+        {"model": model, "reference": other, "n": IMAGES,
+         "difference_points": (models[model][0] - models[other][0]) / 10, "difference_points_low": -0.9,
+          "difference_points_high": 1.3, "mcnemar_p": 0.4, "agreement_pct": 96.0}
+        for model, other in wanted.items() if {model, other} <= set(models)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
 
 
 def evaluation(models: dict[str, tuple[int, float]]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from deepcompress.report import figures, labels, style
+from deepcompress.report import figures, labels, pruning, pruning_figures, style
 from deepcompress.report.tables import Tables
 
 DRAWINGS: dict[str, Callable[[Tables], Figure]] = {
@@ -20,6 +20,12 @@ DRAWINGS: dict[str, Callable[[Tables], Figure]] = {
     ),
     "training_curves": lambda data: figures.training_curves(
         data.history[data.history["model"].str.startswith("students")], "The finding"
+    ),
+    "sensitivity_curves": lambda data: pruning_figures.sensitivity_curves(
+        data.extra["sensitivity/unstructured"], "The finding"
+    ),
+    "sparsity_accuracy": lambda data: pruning_figures.sparsity_accuracy(
+        {("unstructured", "pruned"): pruning.curve(data, "pruned", "unstructured")}, data.baseline, "The finding"
     ),
     "class_accuracy": lambda data: figures.class_accuracy(
         data.per_class[data.per_class["model"].isin(["baseline", "quantized/ptq-int8"])],
@@ -111,3 +117,28 @@ def test_the_style_holds_inside_a_figure_only(data: Tables) -> None:
     before = dict(matplotlib.rcParams)
     DRAWINGS["differences"](data)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_histogram_per_layer_tells_its_share_of_zeros(data: Tables) -> None:
+    rows = data.extra["weights/pruned/unstructured-0.25"]
+    figure = pruning_figures.weight_histograms(rows[rows["state"] == "masked"], "The finding", family="pruned")
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    titles = [axes.get_title(loc="left") for axes in shown]
+    assert titles == [f"{layer}\n25 % zeros" for layer in ("features.0", "features.4", "classifier.0", "classifier.6")]
+    assert all(len(axes.patches) == 10 for axes in shown)
+    assert figure.get_supxlabel() == "weight"
+    assert png(figure)
+
+
+def test_both_states_of_both_methods_are_told_apart(data: Tables) -> None:
+    curves = {(m, f): pruning.curve(data, f, m) for m in pruning.METHODS for f in ("masked", "pruned")}
+    figure = pruning_figures.sparsity_accuracy(curves, data.baseline, "")
+    (legend,) = figure.legends
+    names = [entry.get_text() for entry in legend.get_texts()]
+    assert names == [
+        "baseline",
+        "unstructured, as pruned",
+        "unstructured, trained on",
+        "structured, as pruned",
+        "structured, trained on",
+    ]

@@ -11,11 +11,31 @@ import pytest
 from deepcompress import registry
 from deepcompress.report import tables
 from deepcompress.report.blocks import NUMBER, Section, Table
-from deepcompress.report.sections import baseline, classes, overview, provenance, pruned, training
+from deepcompress.report.sections import (
+    baseline,
+    classes,
+    overview,
+    provenance,
+    pruned,
+    pruned_storage,
+    pruned_weights,
+    sensitivity,
+    training,
+)
 from deepcompress.report.tables import Tables
 
 NAMES = registry.names("report.sections")
-FAMILIES = {"pruned", "quantized", "teachers", "students", "combined"}
+FAMILIES = {
+    "pruned",
+    "quantized",
+    "teachers",
+    "students",
+    "combined",
+    "sensitivity",
+    "pruned_weights",
+    "pruned_storage",
+    "shipped",
+}
 
 
 def section_of(name: str) -> ModuleType:
@@ -61,12 +81,63 @@ def test_the_page_opens_with_the_figure_and_one_table(data: Tables) -> None:
     open_tables = [table for table in tables_of(section) if not table.folded]
     assert len(open_tables) == 1
     assert open_tables[0].rows[0][0] == "baseline"
-    assert [table.folded for table in tables_of(section) if table.folded] == ["All 22 models"]
+    assert [table.folded for table in tables_of(section) if table.folded] == ["All 28 models"]
 
 
 def test_the_paper_s_pruned_models_stand_beside_ours(data: Tables) -> None:
-    rows = tables_of(pruned.build(data))[1].rows
+    rows = tables_of(pruned.build(data))[2].rows
     assert [(row[0], row[4]) for row in rows] == [("structured-0.25", "26.4"), ("unstructured-0.25", "42.9")]
+
+
+def test_accuracy_before_and_after_training_on_stands_beside_the_paper_s(data: Tables) -> None:
+    first, second = tables_of(pruned.build(data))[0].rows
+    assert first[:3] == ("unstructured", "42.9", "70.4")
+    assert second[:3] == ("structured", "26.4", "43.2")
+    assert first[3].startswith("86.8 (")
+    assert first[5].startswith("87.4 (")
+    assert first[-1] == "−0.1 (−0.9 to +1.3)"
+    assert second[-1] == "–"
+
+
+def test_a_sweep_without_the_paper_s_sparsity_shows_its_curve_alone(data: Tables) -> None:
+    models = data.models[~data.models["name"].str.endswith("-0.25")]
+    section = pruned.build(dataclasses.replace(data, models=models))
+    assert section is not None
+    assert [picture.name for picture in section.pictures] == ["pruning_curve", "pruned_differences"]
+    assert pruned_storage.build(dataclasses.replace(data, models=models)) is None
+
+
+def test_layers_are_named_as_the_paper_names_them_only_where_they_match(data: Tables) -> None:
+    section = sensitivity.build(data)
+    folded = [table for table in tables_of(section) if table.folded]
+    assert [table.folded for table in folded] == [
+        "Sparsity per layer, unstructured 25 %",
+        "Sparsity per layer, structured 25 %",
+    ]
+    assert folded[0].rows[-1] == ("Overall", "94,400", "0.251", "0.250", "0.250")
+
+
+def test_what_pruning_saves_is_told_in_measured_numbers(data: Tables) -> None:
+    section = pruned_storage.build(data)
+    assert section is not None
+    assert section.blocks[0].text.startswith(
+        "At 25 % unstructured a bitmask takes 74 % of the dense bytes and CSR 142 %"
+    )
+    sizes, accounting, qualities = tables_of(section)
+    assert len(sizes.rows) == 5
+    assert accounting.rows[0][1:4] == ("492.73", "0.00", "492.73")
+    assert [row[0] for row in qualities.rows][-2:] == ["Accuracy", "Storage"]
+    assert qualities.rows[-2][2] == "keeps 99.2 % trained on, 39.1 % as pruned"
+
+
+def test_weights_are_drawn_dense_and_after_each_method(data: Tables) -> None:
+    section = pruned_weights.build(data)
+    assert section is not None
+    assert [picture.name for picture in section.pictures] == [
+        "weights_dense",
+        "weights_unstructured",
+        "weights_structured",
+    ]
 
 
 def test_other_data_is_not_compared_by_its_absolute_accuracy(data: Tables) -> None:

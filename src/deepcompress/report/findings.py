@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 def of_all(data: Tables) -> str:
     """The smallest model that keeps the accuracy asked for, or the baseline alone, as a title."""
-    best = tables.smallest_within(data.models, data.max_drop_points)
+    best = tables.smallest_within(data.candidates, data.max_drop_points)
     base = data.baseline
     n = f"n = {int(base['n']):,}"
     if best is not None:
         return f"{best['model']} is {_smaller(best)} ({n})"
     size = text.number(base["size_mib"], 2)
-    if len(data.models) == 1:
+    if len(data.candidates) == 1:
         return f"The baseline: {text.number(base['top1_pct'])} % top-1 in {size} MiB ({n})"
     return f"No smaller model stays within {_points(data.max_drop_points)} of the baseline ({n})"
 

@@ -55,16 +55,16 @@ def replace_block(document: str, block: str, *, name: str = "README.md") -> str:
 def _sentence(data: Tables) -> str:
     base = data.baseline
     start = f"The baseline reaches {text.accuracy(base)} % top-1 in {text.number(base['size_mib'], 2)} MiB"
-    if len(data.models) == 1:
+    if len(data.candidates) == 1:
         return f"{start}."
-    return f"{start}. {findings.of_models(data.models, data, name='model')}"
+    return f"{start}. {findings.of_models(data.candidates, data, name='model')}"
 
 
 def _short(data: Tables) -> pd.DataFrame:
     """The baseline and, from the Pareto front, models smaller than it: the most accurate ones."""
-    front = tables.pareto(data.models)
+    front = tables.pareto(data.candidates)
     smaller = front[front["times_smaller"] > 1].sort_values("top1_pct", ascending=False)
-    return pd.concat([data.models[data.models["model"] == tables.BASELINE], smaller.head(MOST_ROWS - 1)])
+    return pd.concat([data.candidates[data.candidates["model"] == tables.BASELINE], smaller.head(MOST_ROWS - 1)])
 
 
 def _table(rows: pd.DataFrame) -> str:

@@ -32,6 +32,7 @@ COLOURS = {
     "teachers": "#cc79a7",
     "students": "#009e73",
     "combined": "#d55e00",
+    "shipped": INK,
 }
 OTHER_COLOUR = "#999933"  # Tol's olive: sky blue is too near to what blue becomes on dark ground
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "d")
@@ -81,10 +82,14 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def figure(finding: str, *, height: float = 3.6, rows: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure, narrow enough to be read on a phone, with its finding as a title and `rows` axes."""
-    made = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
-    title = textwrap.fill(finding, TITLE_LETTERS)
-    made.suptitle(title, x=0.012, ha="left", fontsize=10, fontweight="bold")
+    made = _titled(finding, height)
     return made, list(made.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+
+
+def grid(finding: str, rows: int, columns: int, *, height: float) -> tuple[Figure, list[Axes]]:
+    """As `figure`, with axes in rows and columns that share nothing, row by row."""
+    made = _titled(finding, height)
+    return made, list(made.subplots(rows, columns, squeeze=False).flat)
 
 
 def colour(family: str) -> str:
@@ -95,3 +100,9 @@ def colour(family: str) -> str:
 def markers(variants: Iterable[str]) -> dict[str, str]:
     """A marker for each variant of a family, by its place in the alphabet."""
     return {variant: MARKERS[i % len(MARKERS)] for i, variant in enumerate(sorted(set(variants)))}
+
+
+def _titled(finding: str, height: float) -> Figure:
+    made = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
+    made.suptitle(textwrap.fill(finding, TITLE_LETTERS), x=0.012, ha="left", fontsize=10, fontweight="bold")
+    return made

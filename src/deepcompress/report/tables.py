@@ -18,13 +18,18 @@ from deepcompress import files, params
 from deepcompress.errors import UserError
 
 BASELINE = "baseline"
+ON_THE_WAY = ("masked",)  # families of models that show what a step did, such as pruning before training on
 BYTES_PER_MIB = 2**20
 EVALUATION_COLUMNS = ("model", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
 OPTIONAL_COLUMNS = (
     "top5_pct", "cross_entropy_loss", "calibration_error_pct", "difference_points", "difference_points_low",
     "difference_points_high", "mcnemar_p", "parameters", "nonzero_weights", "macs",
 )  # fmt: skip
-WORDS = ("model", "class")  # read as they are, for a class may be called "7" or "null"
+PAIR_COLUMNS = (
+    "model", "reference", "n", "difference_points", "difference_points_low", "difference_points_high", "mcnemar_p",
+    "agreement_pct",
+)  # fmt: skip
+WORDS = ("model", "reference", "class")  # read as they are, for a class may be called "7" or "null"
 CLASS_COLUMNS = ("model", "class", "n", "top1_pct")
 HISTORY_COLUMNS = ("epoch", "train_loss", "learning_rate", "validation_top1_pct", "validation_loss")
 
@@ -39,6 +44,7 @@ class Paths:
     params: Path = Path(params.PARAMS_FILE)
     history: Path | None = None
     meta: Path | None = None
+    pairs: Path | None = None
     extra: tuple[Path, ...] = ()
 
 
@@ -55,6 +61,7 @@ class Tables:
         meta: What the training images are: classes, counts, source.
         params: params.yaml as plain values.
         paper: The source report's own figures.
+        pairs: Paired differences between a model and a reference other than the baseline; may be empty.
         extra: Every further CSV, by folder and path without suffix: `sensitivity/structured`.
     """
 
@@ -65,12 +72,18 @@ class Tables:
     meta: dict[str, Any]
     params: dict[str, Any]
     paper: dict[str, Any]
+    pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PAIR_COLUMNS)))
     extra: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def baseline(self) -> pd.Series:
         """The row that every other model is compared with."""
         return self.models[self.models["model"] == BASELINE].iloc[0]
+
+    @property
+    def candidates(self) -> pd.DataFrame:
+        """The models that somebody might use: all but those that show a step on the way."""
+        return self.models[~self.models["family"].isin(ON_THE_WAY)]
 
     @property
     def max_drop_points(self) -> float:
@@ -96,6 +109,7 @@ def read(paths: Paths) -> Tables:
         meta=files.read_json(paths.meta) if paths.meta else {},
         params=params.read(paths.params),
         paper=paper_results(),
+        pairs=_pairs(paths.pairs),
         extra={name: _csv(path) for folder in paths.extra for name, path in _below(folder).items()},
     )
 
@@ -143,6 +157,12 @@ def _models(path: Path) -> pd.DataFrame:
         size_mib=size_mib,
         times_smaller=baseline_mib / size_mib,
     )
+
+
+def _pairs(path: Path | None) -> pd.DataFrame:
+    if path is None or (path.is_file() and not path.read_text(encoding="utf-8").strip()):
+        return pd.DataFrame(columns=list(PAIR_COLUMNS))
+    return _csv(path, PAIR_COLUMNS)
 
 
 def _history(folder: Path | None) -> pd.DataFrame:

@@ -35,6 +35,11 @@ def short(value: float) -> str:
     return number(value, 0)
 
 
+def percent(part: float, whole: float) -> str:
+    """A share in whole percent, without the sign: 78."""
+    return number(100 * part / whole, 0)
+
+
 def times(value: float) -> str:
     """A ratio: 3.9×."""
     return MISSING if math.isnan(value) else f"{number(value, 1 if value < 100 else 0)}×"

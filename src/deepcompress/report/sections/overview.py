@@ -14,14 +14,14 @@ CAPTION = "Bars: 95 % Wilson intervals. Dotted: the Pareto front; no model is bo
 def build(data: Tables) -> Section:
     """The figure of all models and the table of those that matter; all of them folded away below."""
     finding = findings.of_all(data)
-    compared = len(data.models) > 1
-    lead = findings.of_models(data.models, data, name="model") if compared else f"{finding}."
-    front = tables.pareto(data.models)
+    compared = len(data.candidates) > 1
+    lead = findings.of_models(data.candidates, data, name="model") if compared else f"{finding}."
+    front = tables.pareto(data.candidates)
     baseline = data.models[data.models["model"] == tables.BASELINE]
     short = pd.concat([baseline, front[front["model"] != tables.BASELINE][::-1]])
     blocks: list[Block] = [
         Paragraph(lead, strong=True),
-        Picture("accuracy_size", figures.accuracy_size(data.models, finding), CAPTION),
+        Picture("accuracy_size", figures.accuracy_size(data.candidates, finding), CAPTION),
         technique.table(short, caption=f"The baseline and the Pareto front. {technique.KEY}", full_names=True),
     ]
     if len(short) < len(data.models):
