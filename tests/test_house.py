@@ -32,6 +32,7 @@ PLUGINS = {
             "models/encodings",
             "pruning/criteria",
             "pruning/allocations",
+            "quantization/formats",
             "report/sections",
         )
     )

@@ -76,8 +76,10 @@ def test_a_model_is_compared_with_the_control_that_was_trained_as_long() -> None
     ids = set(plan.model_ids(DOCUMENT))
     assert ("pruned/structured-0.25", "pruned/structured-0") in pairs
     assert all({model, reference} <= ids and model != reference for model, reference in pairs)
-    no_control = {**DOCUMENT, "prune": {"sweep": {"methods": ["structured"], "sparsities": [0.25]}}}
-    assert plan.model_pairs(no_control) == []
+    assert ("quantized/qat-int4", "quantized/qat-fp32") in pairs
+    assert ("quantized/qat-int4", "quantized/ptq-int4") in pairs
+    sweeps = {"prune": {"sweep": {"methods": ["structured"], "sparsities": [0.25]}}, "quant": {"sweep": ["ptq-int4"]}}
+    assert plan.model_pairs({**DOCUMENT, **sweeps}) == []
 
 
 def test_results_of_models_that_left_are_removed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from deepcompress.measure.settings import Evaluate
 from deepcompress.models.spec import IMAGENET, Model
 from deepcompress.params import Section
 from deepcompress.pruning.settings import Prune, Sensitivity
+from deepcompress.quantization.settings import CONTROL, Quant
 from deepcompress.runtime import Train
 from deepcompress.training.recipe import Recipe
 
@@ -23,6 +24,7 @@ SECTIONS: dict[str, type[Section]] = {
     "finetune": Recipe,
     "sensitivity": Sensitivity,
     "prune": Prune,
+    "quant": Quant,
     "evaluate": Evaluate,
 }
 
@@ -60,7 +62,9 @@ def model_ids(document: dict[str, Any]) -> list[str]:
         "baseline",
         *(f"masked/{cell}" for cell in swept),
         *(f"pruned/{cell}" for cell in swept),
+        *(f"quantized/{cell}" for cell in document["quant"]["sweep"]),
         "shipped/pruned",
+        "shipped/quantized",
     ]
 
 
@@ -74,13 +78,23 @@ def model_pairs(document: dict[str, Any]) -> list[tuple[str, str]]:
         (id, id of its reference).
     """
     sweep = document["prune"]["sweep"]
-    return [
+    pruned = [
         (f"pruned/{method}-{sparsity}", f"pruned/{method}-{control}")
         for method in sweep["methods"]
         for control in sweep["sparsities"]
         for sparsity in sweep["sparsities"]
         if control == 0 and sparsity != 0
     ]
+    return [*pruned, *_quantized_pairs(document["quant"]["sweep"])]
+
+
+def _quantized_pairs(cells: list[str]) -> list[tuple[str, str]]:
+    """What was trained beside its float twin, and beside the same format without training."""
+    trained = [cell for cell in cells if cell.startswith("qat-") and cell != CONTROL]
+    untrained = {cell: cell.replace("qat-", "ptq-", 1) for cell in trained}
+    pairs = [(cell, CONTROL) for cell in trained if CONTROL in cells]
+    pairs += [(cell, twin) for cell, twin in untrained.items() if twin in cells]
+    return [(f"quantized/{one}", f"quantized/{other}") for one, other in pairs]
 
 
 def remove_strays(folder: Path, ids: Iterable[str]) -> list[Path]:

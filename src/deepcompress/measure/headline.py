@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deepcompress.measure.rows import Row
 
 BASELINE = "baseline"
-ROLES = {BASELINE: "baseline", "pruned": "shipped/pruned"}
+ROLES = {BASELINE: "baseline", "pruned": "shipped/pruned", "shipped": "shipped/quantized"}
 QUALITY = (
     "top1_pct",
     "top1_pct_low",

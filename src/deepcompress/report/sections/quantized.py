@@ -1,16 +1,70 @@
-"""Quantized models: fewer bits per weight, after training or with training aware of it."""
+"""Quantized models: fewer bits per weight, after training or in it. Figure 11, sections 3.3 and 4.4 of the report."""
 
 from __future__ import annotations
 
-from deepcompress.report import technique
-from deepcompress.report.blocks import Section
+import pandas as pd
+
+from deepcompress.report import compare, quantization, quantization_figures, technique, text
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section
 from deepcompress.report.tables import BASELINE, Tables
+
+FORMATS = "Counterpart of figure 11. Bars and bands: 95 % Wilson intervals."
+BITS = "Rounded after training, every layer alike, on validation images. Bars: 95 % Wilson intervals."
 
 
 def build(data: Tables) -> Section | None:
-    """Cost in accuracy of each mode and format; the source report's task 2 has its own baseline."""
+    """Accuracy of each mode and format, costs against bits, fp16 beside bf16, and the paper beside ours."""
     theirs = data.paper["quantized"]
     paper = {BASELINE: theirs["baseline"]} | {
-        f"quantized/{mode}-{form}": top1 for mode in ("ptq", "qat") for form, top1 in theirs[mode].items()
+        f"quantized/{mode}-{form}": top1 for mode in quantization.MODES for form, top1 in theirs[mode].items()
     }
-    return technique.section(data, "quantized", "Quantization", order=20, paper=paper)
+    found = technique.section(data, quantization.FAMILY, "Quantization", order=20, paper=paper)
+    if found is None:
+        return None
+    lead, *rest = found.blocks
+    rows = quantization.by_format(data)
+    return Section(
+        found.title, (lead, *_formats(data, rows, paper), *_bits(data), *_floats(data, rows), *rest, *_coverage(data)),
+        found.order,
+    )  # fmt: skip
+
+
+def _formats(data: Tables, rows: pd.DataFrame, paper: dict[str, float]) -> list[Block]:
+    twins, others = rows[rows["model"] == quantization.TWIN], rows[rows["model"] != quantization.TWIN]
+    if others.empty:
+        return []
+    twin = None if twins.empty else twins.iloc[0]
+    drawn = paper if compare.is_cifar100(data) else {}
+    figure = quantization_figures.formats(others, data.baseline, twin, drawn, quantization.finding(others))
+    return [
+        Picture("quantization_formats", figure, FORMATS),
+        quantization.formats_table(data, others),
+        Paragraph(quantization.verdict(data, rows), strong=True),
+    ]
+
+
+def _bits(data: Tables) -> list[Block]:
+    points, trends = data.extra.get("bits/points"), data.extra.get("bits/trends")
+    if points is None or trends is None or points.empty:
+        return []
+    error = trends[(trends["cost"] == "output_error_relative") & trends["slope_per_bit"].notna()]
+    falls = ", ".join(f"{text.times(2 ** -r['slope_per_bit'])} per {r['granularity']}" for _, r in error.iterrows())
+    finding = f"One bit more divides the error of the answers by {falls}" if falls else "Costs against bits"
+    return [
+        Picture("quantization_bits", quantization_figures.bits(points, finding), BITS),
+        quantization.trends_table(trends),
+        Paragraph(quantization.unsupported(points, trends)),
+    ]
+
+
+def _floats(data: Tables, rows: pd.DataFrame) -> list[Block]:
+    models = rows[rows["format"].isin(("fp16", "bf16"))]
+    measured = quantization.rounding(data, models["model"])
+    if measured.empty:
+        return []
+    return [quantization.floats_table(measured, models), Paragraph(quantization.floats_words(measured))]
+
+
+def _coverage(data: Tables) -> list[Block]:
+    measured = quantization.rounding(data, data.models["model"])
+    return [] if measured.empty else [quantization.coverage_table(measured)]

@@ -1,0 +1,128 @@
+"""What the layers of a model see for some training images: as it is, and with the layers below rounded."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deepcompress.data.batches import Batches
+from deepcompress.data.sampling import sampled
+from deepcompress.runtime import derived_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from deepcompress.data.batches import View
+    from deepcompress.data.store import Arrays
+    from deepcompress.models.vgg import VGG
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """Some input vectors of one layer, in the order of its weights, on the CPU.
+
+    Attributes:
+        true: What the layer gets in the model as it is.
+        rounded: What it gets at the same places when the layers below are rounded.
+    """
+
+    true: Float[Tensor, "inputs size"]
+    rounded: Float[Tensor, "inputs size"]
+
+
+def batches(
+    arrays: Arrays, view: View, *, samples: int, batch_size: int, device: torch.device | str, seed: int
+) -> Batches:
+    """Some training images, drawn without replacement, seen as in a test: nothing about them is random."""
+    some = sampled(arrays, samples, derived_seed(seed, "calibration images"))
+    return Batches(some, view, batch_size=batch_size, device=device)
+
+
+@torch.no_grad()
+def walk(model: VGG, batches: Batches, rounded: Callable[[str, Seen], Tensor], *, inputs: int, seed: int) -> None:
+    """Go through a model layer by layer, with each layer rounded as soon as its inputs are known.
+
+    The outputs of one layer are kept for all images, twice: at 224 px and full width 26 MB an image at most.
+
+    Args:
+        model: In evaluation mode, on the device of the batches; not changed.
+        batches: In the stored order.
+        rounded: Takes a layer's name and inputs, and gives its rounded weight.
+        inputs: Vectors per layer; a linear layer has no more than images.
+        seed: Draws the places of a map that a convolution's vectors come from.
+    """
+    generator = torch.Generator().manual_seed(derived_seed(seed, "calibration places"))
+    true = [batch.images for batch in batches.epoch(0)]
+    other = true
+    for name, step in steps(model):
+        if isinstance(step, (nn.Conv2d, nn.Linear)):
+            weight = rounded(name, _seen(step, true, other, inputs, generator)).to(step.weight.device)
+            parts = {**dict(step.named_parameters()), "weight": weight}
+            other = [torch.func.functional_call(step, parts, (value,)) for value in other]
+            true = [step(value) for value in true]
+        else:
+            same = other is true
+            true = [step(value) for value in true]
+            other = true if same else [step(value) for value in other]
+
+
+def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """The modules of a VGG in forward order, with their names; what flattens the map has none."""
+    for name, module in model.features.named_children():
+        yield f"features.{name}", module
+    yield "", lambda maps: torch.flatten(model.avgpool(maps), 1)
+    for name, module in model.classifier.named_children():
+        yield f"classifier.{name}", module
+
+
+def places(
+    layer: nn.Conv2d | nn.Linear, value: Float[Tensor, "batch ..."], wanted: int, generator: torch.Generator
+) -> Tensor:
+    """Draw some of the vectors that a layer multiplies its weights with, without replacement: their numbers."""
+    outputs = 1
+    if isinstance(layer, nn.Conv2d):
+        outputs = _patches(layer, value)[0, 0, ..., 0, 0].numel()
+    return torch.randperm(len(value) * outputs, generator=generator)[:wanted]
+
+
+def vectors(
+    layer: nn.Conv2d | nn.Linear, value: Float[Tensor, "batch ..."], drawn: Tensor
+) -> Float[Tensor, "drawn size"]:
+    """The vectors at some places of a layer's input, in the order of its weights.
+
+    Args:
+        layer: A convolution without groups or dilation, or a linear layer.
+        value: Its input.
+        drawn: Numbers of `places`.
+    """
+    drawn = drawn.to(value.device)
+    if isinstance(layer, nn.Linear):
+        return value[drawn]
+    patches = _patches(layer, value)
+    rows, columns = patches.shape[2:4]
+    return patches[drawn // (rows * columns), :, drawn // columns % rows, drawn % columns].flatten(1)
+
+
+def _patches(layer: nn.Conv2d, value: Tensor) -> Float[Tensor, "batch channels rows columns high wide"]:
+    (down, right), (high, wide) = cast("tuple[int, int]", layer.padding), layer.kernel_size
+    padded = F.pad(value, (right, right, down, down))
+    return padded.unfold(2, high, layer.stride[0]).unfold(3, wide, layer.stride[1])
+
+
+def _seen(
+    layer: nn.Conv2d | nn.Linear, true: list[Tensor], other: list[Tensor], inputs: int, generator: torch.Generator
+) -> Seen:
+    share = -(-inputs // len(true))
+    drawn = [places(layer, value, share, generator) for value in true]
+    both = [
+        torch.cat([vectors(layer, value, at).float().cpu() for value, at in zip(stream, drawn, strict=True)])[:inputs]
+        for stream in (true, other)
+    ]
+    return Seen(*both)

@@ -1,0 +1,12 @@
+"""bfloat16: float32's 8 bits of exponent, 7 of mantissa; its range, an eighth of fp16's precision."""
+
+from __future__ import annotations
+
+import torch
+
+from deepcompress.quantization.formats._cast import Cast
+
+
+def make() -> Cast:
+    """The format."""
+    return Cast(torch.bfloat16)

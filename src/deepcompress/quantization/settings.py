@@ -1,0 +1,169 @@
+"""The `quant` section of params.yaml, and what one quantized model is made by. Free of torch, for plan."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from deepcompress import registry
+from deepcompress.errors import UserError
+from deepcompress.params import Section
+from deepcompress.training.recipe import Recipe
+
+WIDTHS = (*range(2, 9), 16)
+FLOAT_BITS = 16
+FORMATS = "quantization.formats"
+INTEGER = re.compile(r"int([2-8])")
+CONTROL = "qat-fp32"
+KEY = "params.yaml: quant"
+
+Clipping = Literal["none", "weight_error", "output_error"]
+Mode = Literal["ptq", "qat"]
+
+
+def _width(value: Any) -> Any:
+    """A number of bits, or a list of one; what makes it wrong in the words of params.yaml."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, list):
+        listed = ",".join(map(str, value))
+        hint = f"to try several: dvc exp run --queue -S quant.bits={listed}"
+        raise PydanticCustomError("bits", "one number ({hint})", {"hint": hint})
+    if isinstance(value, bool) or value not in WIDTHS:
+        raise PydanticCustomError("bits", "one of 2..8 or 16")
+    return value
+
+
+Bits = Annotated[int, BeforeValidator(_width)]
+
+
+class Calibration(Section):
+    """Training images, seen as in a test, that `clipping: output_error` looks at.
+
+    Attributes:
+        samples: Images; all of them if there are fewer.
+        inputs: Input vectors that are kept per layer; a convolution has one per place of its map.
+        batch_size: Images per pass.
+    """
+
+    samples: int = Field(ge=1)
+    inputs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+
+
+class Quant(Section):
+    """The `quant` section.
+
+    Attributes:
+        bits: Of the model we ship.
+        mode: Of the model we ship: after training (`ptq`) or in training (`qat`).
+        float16: What 16 bits mean.
+        group_size: Inputs that share a scale, at most; None: one scale per output channel.
+        channel_bits: Integers of so many bits or more have one scale per output channel all the same.
+        first_bits: Of the first layer; None: like the others.
+        last_bits: Of the last layer; None: like the others.
+        clipping: How scales are chosen; see quantization/ptq.py.
+        calibration: For `clipping: output_error`.
+        qat: Training with rounded weights, and of the float twin.
+        sweep: The models to compare, <mode>-<format> each.
+    """
+
+    bits: Bits
+    mode: Mode
+    float16: Literal["fp16", "bf16"]
+    group_size: int | None = Field(ge=2)
+    channel_bits: int = Field(ge=2, le=9)
+    first_bits: Bits | None = None
+    last_bits: Bits | None = None
+    clipping: Clipping
+    calibration: Calibration
+    qat: Recipe
+    sweep: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _cells(self) -> Quant:
+        for cell in self.sweep:
+            try:
+                split(cell)
+            except UserError as error:
+                raise ValueError(f"sweep: {error}") from None
+        if len(set(self.sweep)) != len(self.sweep):
+            raise ValueError(f"sweep: the models must differ from each other, got {', '.join(self.sweep)}")
+        trained = [cell for cell in self.sweep if split(cell)[0] == "qat"]
+        if trained and CONTROL not in trained:
+            raise ValueError(f"sweep: {trained[0]} is compared with {CONTROL}, which is not there")
+        return self
+
+    @property
+    def shipped(self) -> str:
+        """Mode and format of the model we ship, such as `ptq-int8`."""
+        return f"{self.mode}-{self.float16 if self.bits == FLOAT_BITS else f'int{self.bits}'}"
+
+
+class Task(Section):
+    """All that decides what one quantized model becomes, and nothing else: it is kept with the model.
+
+    Attributes:
+        mode: As in `Quant`, and so are those not named here.
+        format: Of all layers but perhaps the first and the last.
+        qat: None where nothing is trained.
+    """
+
+    mode: Mode
+    format: str
+    float16: str
+    group_size: int | None
+    channel_bits: int
+    first_bits: int | None
+    last_bits: int | None
+    clipping: Clipping
+    calibration: Calibration | None
+    qat: Recipe | None
+
+
+def task(quant: Quant, cell: str | None = None) -> Task:
+    """What a cell `<mode>-<format>` asks for; None: the model we ship.
+
+    Raises:
+        UserError: If there is no such mode or format.
+    """
+    mode, form = split(quant.shipped if cell is None else cell)
+    return Task(
+        mode=mode,
+        format=form,
+        **{name: getattr(quant, name) for name in ("float16", "group_size", "channel_bits", "clipping")},
+        **{name: getattr(quant, name) for name in ("first_bits", "last_bits")},
+        calibration=quant.calibration if quant.clipping == "output_error" else None,
+        qat=quant.qat if mode == "qat" else None,
+    )
+
+
+def split(cell: str) -> tuple[Mode, str]:
+    """`qat-int4` as mode and format.
+
+    Raises:
+        UserError: If it is no such cell, or there is no such format; lists what there is.
+    """
+    mode, _, form = cell.partition("-")
+    known: dict[str, Mode] = {"ptq": "ptq", "qat": "qat"}
+    if mode not in known:
+        raise UserError(f"a quantized model is named ptq-<format> or qat-<format>, got {cell!r}")
+    require_format(form)
+    if cell == "ptq-fp32":
+        raise UserError(f"ptq-fp32 would be its source, unchanged; the float twin is {CONTROL}")
+    return known[mode], form
+
+
+def require_format(name: str) -> None:
+    """Refuse a format that does not exist.
+
+    Raises:
+        UserError: Listing those that do.
+    """
+    files = registry.names(FORMATS)
+    known = [file for file in files if file != "intn"]
+    if name not in known and not ("intn" in files and INTEGER.fullmatch(name)):
+        raise UserError(f"a format must be one of {', '.join(known)}, int2 to int8; got {name!r}")

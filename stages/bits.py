@@ -1,0 +1,31 @@
+"""Stage `bits`: what rounding after training costs at every width from 2 to 8 bits, and the trend of it."""
+
+from pathlib import Path
+
+import click
+
+from deepcompress import files, params, runtime
+from deepcompress.errors import one_line_errors
+from deepcompress.models import checkpoint
+from deepcompress.quantization import settings, widths
+from deepcompress.training.run import Data
+
+
+@click.command()
+@click.option("--fit", type=Path, required=True, help="folder of training and validation images")
+@click.option("--source", type=Path, required=True, help="model to round")
+@click.option("--points", type=Path, required=True, help="table to write: a row per width and granularity")
+@click.option("--trends", type=Path, required=True, help="table to write: a row per cost and granularity")
+@one_line_errors
+def main(fit: Path, source: Path, points: Path, trends: Path) -> None:
+    """Round the model to every width and measure it on validation images; nothing is trained."""
+    seed, train = params.seed(), params.section(runtime.Train, "train")
+    quant = params.section(settings.Quant, "quant")
+    fabric, start = runtime.start(train, seed), checkpoint.load(source)
+    rows = widths.measure(start.model.to(fabric.device), Data(fit, start.view), quant, seed=seed)
+    lines = widths.trends(rows)
+    files.write_tables([("points", points), ("trends", trends)], {"points": rows, "trends": lines})
+
+
+if __name__ == "__main__":
+    main()

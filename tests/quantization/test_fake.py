@@ -1,0 +1,123 @@
+"""Training with rounded weights: exact at the end, zeros held, gradients straight through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepcompress import runtime
+from deepcompress.data.batches import Batches
+from deepcompress.models import checkpoint
+from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.quantization import fake, pack, ptq
+from deepcompress.quantization.assign import assign
+from deepcompress.training import loop
+from deepcompress.training.inputs import TrainingData
+from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.recipe import Recipe
+from tests.quantization.conftest import CLASSES, VIEW
+
+FORMATS = ["fp32", "fp16", "bf16", "int8", "int4", "int3", "int2"]
+
+
+@pytest.fixture
+def train() -> Callable[..., None]:
+    """Two epochs at a learning rate that moves every weight."""
+
+    def run(model: VGG, batches: Batches, optimizer: str = "adamw") -> None:
+        recipe = Recipe(
+            trainable="all",
+            epochs=2,
+            batch_size=10,
+            optimizer=optimizer,
+            learning_rate=1e-2,
+            weight_decay=0.05,
+            schedule="constant",
+        )
+        fabric = runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
+        loop.train(model, CrossEntropy(), TrainingData(batches, batches), recipe, fabric=fabric, seed=0)
+
+    return run
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("size", [None, 16])
+def test_the_model_that_was_trained_is_the_model_that_is_loaded(
+    name: str, size: int | None, network, make_batches, train, tmp_path: Path
+) -> None:
+    model, batches = network(sparsity=0.3), make_batches()
+    formats = assign(model, name, group_size=size)
+    shrinks = ptq.by_weight_error(model, formats)
+    fake.attach_(model, formats, shrinks)
+    train(model, batches)
+    images = next(iter(batches.epoch(0))).images
+    with torch.no_grad():
+        trained = model(images)
+    fake.detach_(model)
+    model.to(memory_format=torch.contiguous_format)
+    encodings = pack.encodings(model, formats, ptq.round_(model, formats, shrinks))
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, model, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
+    with torch.no_grad():
+        assert torch.equal(checkpoint.load(path).model(images), trained)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["fp32", "fp16", "int4"])
+def test_zeros_before_are_zeros_after(name: str, optimizer: str, network, make_batches, train) -> None:
+    model = network(sparsity=0.5)
+    before = {key: layer.weight.detach().clone() for key, layer in prunable_layers(model).items()}
+    formats = assign(model, name)
+    fake.attach_(model, formats, dict.fromkeys(formats))
+    train(model, make_batches(), optimizer)
+    fake.detach_(model)
+    for key, layer in prunable_layers(model).items():
+        assert torch.equal(layer.weight[before[key] == 0], torch.zeros(int((before[key] == 0).sum())))
+        assert not torch.equal(layer.weight, before[key])
+
+
+def test_a_rounded_weight_hands_its_gradient_on_as_it_is(network) -> None:
+    model = network()
+    formats = assign(model, "int2", group_size=8)
+    fake.attach_(model, formats, {name: torch.full((len(layer.weight), formats[name].groups(layer.weight)), 0.5)
+                                  for name, layer in prunable_layers(model).items()})  # fmt: skip
+    layer = model.classifier[0]
+    seen = layer.weight
+    gradient = torch.randn_like(seen)
+    seen.backward(gradient)
+    assert torch.equal(layer.parametrizations.weight.original.grad, gradient)
+    assert len(seen.unique()) < len(layer.parametrizations.weight.original.unique())
+
+
+def test_the_forward_pass_sees_the_rounded_weight(network) -> None:
+    model, true = network(), network()
+    formats = assign(model, "int4", group_size=16)
+    fake.attach_(model, formats, dict.fromkeys(formats))
+    ptq.round_(true, formats)
+    for name, layer in prunable_layers(true).items():
+        assert torch.equal(prunable_layers(model)[name].weight, layer.weight)
+
+
+def test_detaching_gives_the_masters_back(network) -> None:
+    model, state = network(), network().state_dict()
+    formats = assign(model, "int4")
+    fake.attach_(model, formats, dict.fromkeys(formats))
+    assert "classifier.0.parametrizations.weight.original" in model.state_dict()
+    fake.detach_(model)
+    assert list(model.state_dict()) != []
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_the_float_twin_trains_as_if_nothing_were_attached(network, make_batches, train) -> None:
+    plain, twin = network(), network()
+    formats = assign(twin, "fp32")
+    fake.attach_(twin, formats, dict.fromkeys(formats))
+    for model in (plain, twin):
+        train(model, make_batches())
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(plain.state_dict().values(), twin.state_dict().values(), strict=True)
+    )

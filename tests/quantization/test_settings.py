@@ -1,0 +1,121 @@
+"""The `quant` section: what it refuses and in which words, and what a cell asks for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from deepcompress import params
+from deepcompress.errors import UserError
+from deepcompress.quantization.settings import Quant, require_format, split, task
+
+GOOD: dict[str, Any] = {
+    "bits": 8,
+    "mode": "ptq",
+    "float16": "bf16",
+    "group_size": 32,
+    "channel_bits": 8,
+    "first_bits": None,
+    "last_bits": None,
+    "clipping": "output_error",
+    "calibration": {"samples": 64, "inputs": 128, "batch_size": 32},
+    "qat": {
+        "trainable": "all",
+        "epochs": 1,
+        "batch_size": 8,
+        "optimizer": "adamw",
+        "learning_rate": 1e-4,
+        "weight_decay": 0.05,
+        "schedule": "cosine",
+    },
+    "sweep": ["ptq-int4", "qat-int4", "qat-fp32"],
+}
+
+
+def section(**changes: Any) -> Quant:
+    return params.validate(Quant, GOOD | changes, "quant")
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7, 8, 16])
+def test_every_width_that_exists_is_taken_also_as_a_list_of_one(bits: int) -> None:
+    assert section(bits=bits).bits == section(bits=[bits]).bits == bits
+
+
+@pytest.mark.parametrize("bits", [1, 9, 0, -4, 32, "four", "4", 4.5, True, None])
+def test_other_widths_end_in_one_line(bits: Any) -> None:
+    with pytest.raises(UserError, match=r"params.yaml: quant.bits must be one of 2..8 or 16, got ") as raised:
+        section(bits=bits)
+    assert repr(bits) in str(raised.value)
+
+
+def test_several_widths_are_answered_with_how_to_queue_them() -> None:
+    with pytest.raises(UserError, match=r"dvc exp run --queue -S quant.bits=3,4,8"):
+        section(bits=[3, 4, 8])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": "both"}, "quant.mode must be 'ptq' or 'qat'"),
+        ({"float16": "fp8"}, "quant.float16 must be"),
+        ({"first_bits": 1}, "quant.first_bits must be one of 2..8 or 16, got 1"),
+        ({"group_size": 0}, "quant.group_size must be"),
+        ({"clipping": "some"}, "quant.clipping must be"),
+        ({"sweep": ["ptq-int9"]}, "a format must be one of bf16, fp16, fp32, int2 to int8; got 'int9'"),
+        ({"sweep": ["int4"]}, "ptq-<format> or qat-<format>, got 'int4'"),
+        ({"sweep": ["ptq-fp32"]}, "the float twin is qat-fp32"),
+        ({"sweep": ["ptq-int4", "ptq-int4"]}, "must differ from each other"),
+        ({"sweep": ["qat-int4"]}, "qat-int4 is compared with qat-fp32, which is not there"),
+        ({"sweep": []}, "quant.sweep"),
+        ({"groups": 4}, "quant.groups is unknown"),
+    ],
+)
+def test_a_mistake_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        section(**changes)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cell"),
+    [
+        ({}, "ptq-int8"),
+        ({"bits": 4, "mode": "qat"}, "qat-int4"),
+        ({"bits": 16}, "ptq-bf16"),
+        ({"bits": 16, "float16": "fp16"}, "ptq-fp16"),
+    ],
+)
+def test_the_shipped_model_follows_the_scalars(changes: dict[str, Any], cell: str) -> None:
+    assert section(**changes).shipped == cell
+    assert (task(section(**changes)).mode, task(section(**changes)).format) == split(cell)
+
+
+def test_a_cell_does_not_depend_on_what_the_shipped_model_is() -> None:
+    assert task(section(bits=4), "qat-int8") == task(section(bits=8, mode="qat"), "qat-int8")
+
+
+def test_a_task_keeps_only_what_it_uses() -> None:
+    assert task(section(), "ptq-int4").qat is None
+    assert task(section(), "qat-int4").qat == section().qat
+    assert task(section(clipping="weight_error")).calibration is None
+
+
+@pytest.mark.parametrize("name", ["intn", "int", "int1", "int16", "_cast", "FP16", ""])
+def test_a_format_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="int2 to int8"):
+        require_format(name)
+
+
+def test_the_section_is_checked_without_torch() -> None:
+    code = f"""
+import sys
+from deepcompress import params
+from deepcompress.quantization.settings import Quant
+params.validate(Quant, {GOOD!r}, "quant")
+print("torch" in sys.modules, "torchao" in sys.modules)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["False", "False"]

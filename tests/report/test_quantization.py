@@ -1,0 +1,201 @@
+"""Words, tables and figures about quantized models, from made-up tables of every kind that stages write."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from deepcompress.report import compare, page, quantization, quantization_figures, tables
+from deepcompress.report.blocks import Paragraph, Picture, Section, Table
+from deepcompress.report.sections import quantized
+from deepcompress.report.tables import Tables
+from tests.report import made_up
+
+FORMATS = ("fp16", "bf16", "int8", "int4")
+RIGHT = {"fp16": (873, 880), "bf16": (873, 880), "int8": (871, 881), "int4": (798, 862)}
+MODELS = made_up.BASELINE | {
+    f"quantized/{mode}-{form}": (RIGHT[form][i], {"fp16": 2.0, "bf16": 2.0, "int8": 3.9, "int4": 6.9}[form])
+    for i, mode in enumerate(("ptq", "qat"))
+    for form in FORMATS
+}
+MODELS |= {"quantized/qat-fp32": (882, 1.0)}
+PAIRS = [
+    ("quantized/qat-int4", "quantized/ptq-int4", 1000, 6.4, 4.0, 8.8, 0.00001, 90.0),
+    ("quantized/qat-int4", "quantized/qat-fp32", 1000, -2.0, -3.1, -0.9, 0.001, 92.0),
+    ("quantized/qat-int8", "quantized/ptq-int8", 1000, 1.0, -0.2, 2.2, 0.1, 97.0),
+    ("quantized/qat-int8", "quantized/qat-fp32", 1000, -0.1, -0.6, 0.4, 0.9, 99.0),
+]
+
+
+def points() -> pd.DataFrame:
+    """What the bits stage writes."""
+    rows = []
+    for granularity in ("channel", "group"):
+        for bits in range(2, 9):
+            error = 0.8 * 2.0 ** (2 - bits)
+            rows.append(
+                {
+                    "bits": bits, "granularity": granularity, "n": 500,
+                    "validation_top1_pct": 96.0 if bits > 3 else 80.0, "output_error_relative": error,
+                    "output_error_relative_trend": error * 1.1, "accuracy_drop_points_told_apart": bits < 4,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def trends() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            ("channel", "output_error_relative", 7, -1.0, 0.1),
+            ("channel", "loss_increase", 3, -2.5, 0.4),
+            ("channel", "accuracy_drop_points", 2, None, None),
+            ("group", "output_error_relative", 7, -0.9, 0.05),
+        ],
+        columns=["granularity", "cost", "points", "slope_per_bit", "spread_doublings"],
+    )
+
+
+def rounding(model: str) -> pd.DataFrame:
+    form = model.rpartition("-")[2]
+    return pd.DataFrame(
+        {
+            "format": [form], "weight_error_largest": [1.2e-3],
+            "weight_error_relative": [1.6e-3 if form == "bf16" else 2.0e-4], "overflows": [0], "underflows": [0],
+            "subnormals": [512], "agreement_pct": [99.9], "bits_per_weight": [16.0],
+            "weights_quantized_pct": [100.0], "macs_quantized_pct": [100.0], "output_error_relative": [1e-3],
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    data = tables.read(made_up.write(tmp_path_factory.mktemp("quantized"), MODELS))
+    extra = {"bits/points": points(), "bits/trends": trends()}
+    extra |= {f"rounding/{model}": rounding(model) for model in MODELS if model != "baseline"}
+    pairs = pd.DataFrame(PAIRS, columns=list(tables.PAIR_COLUMNS))
+    return dataclasses.replace(data, extra=extra, pairs=pairs)
+
+
+@pytest.fixture(scope="module")
+def section(everything: Tables) -> Section:
+    built = quantized.build(everything)
+    assert built is not None
+    return built
+
+
+def tables_of(section: Section) -> dict[str, Table]:
+    return {block.columns[0]: block for block in section.blocks if isinstance(block, Table)}
+
+
+def test_all_that_was_measured_is_shown(section: Section) -> None:
+    names = [picture.name for picture in section.pictures]
+    assert names[:2] == ["quantization_formats", "quantization_bits"]
+    assert {"Format", "Cost", "Model"} <= set(tables_of(section))
+
+
+def test_formats_come_floats_first_then_by_falling_width(everything: Tables) -> None:
+    rows = quantization.by_format(everything)
+    assert list(dict.fromkeys(rows["format"])) == ["fp32", "fp16", "bf16", "int8", "int4"]
+
+
+def test_the_paper_stands_beside_ours_with_both_comparisons(section: Section) -> None:
+    rows = {row[0]: row for row in tables_of(section)["Format"].rows}
+    assert list(rows) == list(FORMATS)
+    assert rows["int4"][1:5] == ("61.6", "79.8 (77.2 to 82.2)", "64.9", "86.2 (83.9 to 88.2)")
+    assert rows["int4"][5:] == ("+6.4 (+4.0 to +8.8), p < 0.001", "−2.0 (−3.1 to −0.9), p = 0.001")
+    assert rows["fp16"][5:] == ("–", "–")
+
+
+def test_the_verdict_counts_against_the_float_twin(everything: Tables) -> None:
+    said = quantization.verdict(everything, quantization.by_format(everything))
+    assert "of 2 formats trained with rounded weights, 0 are better and 1 worse than the float twin" in said
+    assert "The twin itself is at +0.9 (−0.2 to +2.0) points to the baseline" in said
+
+
+def test_without_pairs_no_gain_is_claimed(everything: Tables) -> None:
+    data = dataclasses.replace(everything, pairs=everything.pairs.head(0))
+    assert "cannot be told from that" in quantization.verdict(data, quantization.by_format(data))
+
+
+def test_a_tie_is_not_called_a_gain(everything: Tables) -> None:
+    pairs = everything.pairs[everything.pairs["model"] == "quantized/qat-int8"]
+    data = dataclasses.replace(everything, pairs=pairs)
+    assert "0 are better and 0 worse" in quantization.verdict(data, quantization.by_format(data))
+
+
+def test_the_float_twin_is_drawn_as_a_line_and_not_as_a_format(section: Section) -> None:
+    (axes,) = next(p for p in section.pictures if p.name == "quantization_formats").figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(FORMATS)
+    lines = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [float(line.get_ydata()[0]) for line in lines] == [pytest.approx(88.2)]
+
+
+def test_the_paper_s_points_are_drawn_on_its_own_data_alone(everything: Tables) -> None:
+    def markers(data: Tables) -> int:
+        built = quantized.build(data)
+        assert built is not None
+        (axes,) = next(iter(built.pictures)).figure.axes
+        return sum(line.get_marker() == "D" for line in axes.lines)
+
+    names = sorted(compare.ONLY_IN_CIFAR100) + [f"class_{i}" for i in range(97)]
+    cifar = dataclasses.replace(everything, per_class=pd.DataFrame({"class": names}))
+    assert (markers(everything), markers(cifar)) == (0, 2)
+
+
+def test_a_trend_is_told_with_its_points_and_its_spread(section: Section) -> None:
+    rows = tables_of(section)["Cost"].rows
+    assert rows[0] == ("relative error of the answers", "per channel", "7", "2.0×", "0.10")
+    assert rows[2] == ("drop of top-1", "per channel", "2", "–", "–")
+
+
+def test_what_the_data_do_not_support_is_said() -> None:
+    said = quantization.unsupported(points(), trends())
+    assert said == (
+        "One model on one data set, 500 validation images: how the cost depends on the size of either is open. "
+        "Too few points differ from zero to carry a trend: drop of top-1 per channel. "
+        "The line fits poorly: increase of the cross-entropy per channel. "
+        "Above 3 bits no drop of top-1 is told apart from zero, so a claim of more or less accuracy there has no "
+        "ground."
+    )
+
+
+def test_where_no_drop_is_told_apart_none_is_claimed() -> None:
+    none = points().assign(accuracy_drop_points_told_apart=False)
+    assert "At no width a drop of top-1 is told apart from zero" in quantization.unsupported(none, trends())
+
+
+def test_fp16_and_bf16_are_compared_by_counts(everything: Tables, section: Section) -> None:
+    floats = [block for block in section.blocks if isinstance(block, Table) and "Overflows" in block.columns]
+    assert [row[0] for row in floats[0].rows] == ["ptq-fp16", "qat-fp16", "ptq-bf16", "qat-bf16"]
+    assert floats[0].rows[0][1:6] == ("1.2e−03", "2.0e−04", "0", "0", "512")
+    said = [block.text for block in section.blocks if isinstance(block, Paragraph)]
+    assert any("bf16 errs 8.0 times as much as fp16" in text and "cost no weight" in text for text in said)
+    one = quantization.rounding(everything, pd.Series(["quantized/ptq-fp16"]))
+    assert quantization.floats_words(one) == "Only one of the two 16-bit formats was measured."
+
+
+def test_coverage_is_folded_away(section: Section) -> None:
+    last = section.blocks[-1]
+    assert isinstance(last, Table)
+    assert last.folded.startswith("Coverage")
+    assert len(last.rows) == 9
+
+
+def test_without_further_tables_the_accuracies_are_shown_all_the_same(everything: Tables) -> None:
+    built = quantized.build(dataclasses.replace(everything, extra={}, pairs=everything.pairs.head(0)))
+    assert built is not None
+    assert [picture.name for picture in built.pictures] == ["quantization_formats", "quantized_differences"]
+
+
+def test_figures_are_drawn_on_the_page(everything: Tables, section: Section) -> None:
+    for picture in section.pictures:
+        assert isinstance(picture, Picture)
+        assert page.svg(picture.figure, picture.name).startswith("<svg")
+
+
+def test_points_without_a_trend_are_drawn_without_a_line() -> None:
+    plain = points().assign(output_error_relative_trend=float("nan"))
+    lines = [quantization_figures.bits(rows, "finding").axes[0].lines for rows in (points(), plain)]
+    assert len(lines[0]) - len(lines[1]) == 2

@@ -1,0 +1,200 @@
+"""The quantize stage: packed models for every cell, the shipped one by the scalars, and mistakes in one line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from deepcompress import runtime
+from deepcompress.data.batches import Batches, View
+from deepcompress.data.store import open_fit, write_fit
+from deepcompress.measure import accuracy
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG, prunable_layers
+from stages import quantize
+from tests.data.inputs import CLASSES, source
+
+VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+QUANT: dict[str, Any] = {
+    "bits": 8,
+    "mode": "ptq",
+    "float16": "fp16",
+    "group_size": 32,
+    "channel_bits": 8,
+    "first_bits": None,
+    "last_bits": None,
+    "clipping": "output_error",
+    "calibration": {"samples": 16, "inputs": 16, "batch_size": 8},
+    "qat": {
+        "trainable": "all",
+        "epochs": 1,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "weight_decay": 0.05,
+        "schedule": "cosine",
+    },
+    "sweep": ["ptq-int8", "qat-int4", "qat-fp32"],
+}
+HISTORY = ["epoch", "train_loss", "learning_rate", "validation_top1_pct", "validation_loss"]
+
+
+def write_params(**quant: Any) -> None:
+    values = {"seed": 1, "train": {"device": "cpu", "precision": "32-true"}, "quant": QUANT | quant}
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 training images and a model, half of whose weights are zero."""
+    folder = tmp_path_factory.mktemp("quantize")
+    write_fit(folder / "data/fit", source(train=60, size=32), validation_fraction=0.2, seed=0)
+    torch.manual_seed(0)
+    model = VGG(VGGSpec("vgg11", True, (4, 8, 16, 16, 32, 32, 32, 32), (64, 64), len(CLASSES), 32, 0.5))
+    for layer in prunable_layers(model).values():
+        layer.weight.data[layer.weight.abs() < layer.weight.abs().median()] = 0
+    checkpoint.save(folder / "source.safetensors", model, view=VIEW, classes=CLASSES, provenance={})
+    return folder
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+    (tmp_path / "data").symlink_to(prepared / "data")
+    shutil.copy(prepared / "source.safetensors", tmp_path)
+    write_params()
+    return tmp_path
+
+
+def run(*more: str, out: str = "out") -> Result:
+    arguments = ["--fit", "data/fit", "--source", "source.safetensors", "--model", f"{out}/model.safetensors"]
+    arguments += ["--history", f"{out}/history.csv", "--table", f"{out}/table.csv", *more]
+    return CliRunner().invoke(quantize.main, arguments)
+
+
+def row(out: str = "out") -> dict[str, Any]:
+    (found,) = pd.read_csv(f"{out}/table.csv").to_dict("records")
+    return {str(key): value for key, value in found.items()}
+
+
+@pytest.mark.parametrize("cell", ["ptq-fp16", "ptq-bf16", "ptq-int8", "ptq-int3", "qat-int4", "qat-fp16", "qat-fp32"])
+def test_every_cell_gives_a_model_its_history_and_a_row(cell: str, project: Path) -> None:
+    result = run("--cell", cell)
+    assert result.exit_code == 0, result.output
+    mode, form = cell.split("-")
+    loaded, history, found = checkpoint.load("out/model.safetensors"), pd.read_csv("out/history.csv"), row()
+    assert list(history.columns) == HISTORY
+    assert len(history) == (mode == "qat")
+    assert (found["mode"], found["format"], found["n"]) == (mode, form, 12)
+    answers = accuracy.logits(loaded.model, Batches(open_fit(Path("data/fit")).validation, loaded.view, batch_size=12))
+    right = accuracy.top_k_correct(*answers).double().mean().item()
+    assert found["validation_top1_pct"] == pytest.approx(100 * right, abs=0.01)
+    assert found["weights_quantized_pct"] == (0 if form == "fp32" else 100)
+    assert not list(project.glob(".scratch/*/*"))
+
+
+@pytest.mark.parametrize("cell", ["ptq-int8", "qat-int4", "qat-fp32"])
+def test_zeros_of_the_source_stay_zero(cell: str, project: Path) -> None:
+    assert run("--cell", cell).exit_code == 0
+    before = prunable_layers(checkpoint.load("source.safetensors").model)
+    after = prunable_layers(checkpoint.load("out/model.safetensors").model)
+    assert all((after[name].weight[layer.weight == 0] == 0).all() for name, layer in before.items())
+    assert not all(torch.equal(after[name].weight, layer.weight) for name, layer in before.items())
+
+
+def test_bits_alone_decide_what_is_shipped(project: Path) -> None:
+    sizes = []
+    for bits in ([8], 4, 16):
+        write_params(bits=bits)
+        assert run(out=str(bits)).exit_code == 0
+        sizes.append(Path(f"{bits}/model.safetensors").stat().st_size)
+    assert [row(out)["format"] for out in ("[8]", "4", "16")] == ["int8", "int4", "fp16"]
+    assert sizes[1] < sizes[0] < sizes[2]
+
+
+def test_the_same_run_gives_the_same_bytes(project: Path) -> None:
+    for out in ("one", "other"):
+        assert run("--cell", "qat-int4", out=out).exit_code == 0
+    for name in ("model.safetensors", "history.csv", "table.csv"):
+        assert Path("one", name).read_bytes() == Path("other", name).read_bytes()
+
+
+def test_a_cell_of_the_sweep_does_not_change_with_what_is_shipped(project: Path) -> None:
+    run("--cell", "ptq-int4", out="one")
+    write_params(bits=3, mode="qat")
+    run("--cell", "ptq-int4", out="other")
+    assert Path("one/model.safetensors").read_bytes() == Path("other/model.safetensors").read_bytes()
+
+
+def test_the_model_says_how_it_was_made(project: Path) -> None:
+    run("--cell", "qat-int4")
+    origin = checkpoint.load("out/model.safetensors").provenance
+    assert (origin["stage"], origin["seed"]) == ("quantize", 1)
+    assert origin["params"]["quantize"]["format"] == "int4"
+    assert origin["params"]["quantize"]["qat"]["learning_rate"] == 1e-3
+
+
+def test_a_group_size_that_does_not_divide_is_said_and_done(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    write_params(group_size=10)
+    assert run("--cell", "ptq-int4").exit_code == 0
+    (said,) = [line for line in caplog.messages if line.startswith("the last group of a row is shorter in")]
+    assert "features.11 (144 inputs in 15 groups of 10)" in said
+    assert "features.8 " not in said  # 72 inputs are 8 groups of 9
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bits": 1}, "params.yaml: quant.bits must be one of 2..8 or 16, got 1"),
+        ({"bits": 9}, "params.yaml: quant.bits must be one of 2..8 or 16, got 9"),
+        ({"bits": "four"}, "params.yaml: quant.bits must be one of 2..8 or 16, got 'four'"),
+        ({"bits": [4, 8]}, "params.yaml: quant.bits must be one number (to try several: dvc exp run --queue"),
+        ({"sweep": ["ptq-int1"]}, "params.yaml: quant: sweep: a format must be one of"),
+        (
+            {"mode": "qat", "qat": QUANT["qat"] | {"optimizer": "sgd", "learning_rate": 1e30}},
+            "training diverged",
+        ),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: dict[str, Any], message: str) -> None:
+    write_params(**change)
+    result = run()
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].startswith(f"error: {message}")
+    assert "Traceback" not in result.output
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("cell", ["ptq-int9", "int4", "ptq-fp32", "qat-"])
+def test_a_cell_that_does_not_exist_ends_in_one_line(project: Path, cell: str) -> None:
+    result = run("--cell", cell)
+    assert result.exit_code == 2
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_source_of_other_classes_ends_in_one_line(project: Path) -> None:
+    model = checkpoint.load("source.safetensors").model
+    names = tuple(f"other {name}" for name in CLASSES)
+    checkpoint.save("source.safetensors", model, view=VIEW, classes=names, provenance={})
+    result = run()
+    assert result.exit_code == 2
+    assert "made for other classes than the images have" in result.output
+
+
+def test_a_weight_that_is_not_finite_ends_in_one_line(project: Path) -> None:
+    content = bytearray(Path("source.safetensors").read_bytes())
+    content[-4:] = b"\x00\x00\xc0\x7f"
+    Path("source.safetensors").write_bytes(bytes(content))
+    result = run()
+    assert result.exit_code == 2
+    assert "holds NaN or infinity" in result.output
