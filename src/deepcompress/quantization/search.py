@@ -6,6 +6,7 @@ float16 stores it.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -60,9 +61,11 @@ def by_output_error(
     """
     base, best = _torchao.scales(grouped, bits), torch.ones(grouped.shape[:2])
     at_once = max(1, OUTPUT_WEIGHTS_AT_ONCE // grouped.shape[2])
-    for weights, scales, out, error in _in_parts(at_once, grouped, base, best, left):
-        for group in range(grouped.shape[1]):
-            out[:, group], error = _settled(weights[:, group], scales[:, group], bits, inputs[:, group].T, error)
+    with _one_thread():
+        for weights, scales, out, error in _in_parts(at_once, grouped, base, best, left):
+            for group in range(grouped.shape[1]):
+                cut, seen = weights[:, group].contiguous(), inputs[:, group].T
+                out[:, group], error = _settled(cut, scales[:, group], bits, seen, error)
     return best
 
 
@@ -115,6 +118,17 @@ def _error_(buffer: Tensor, weights: Tensor, scales: Tensor, bits: int) -> Tenso
 
 def _stored(scales: Tensor, factor: float | Tensor) -> Tensor:
     return (scales * factor).clamp_(min=_torchao.SMALLEST_SCALE).half().float()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For a great many small operations: two threads that meet after each wait longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _in_parts(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
