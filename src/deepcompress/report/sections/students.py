@@ -1,17 +1,173 @@
-"""Students: models that learn from a teacher, and the controls that learn alone."""
+"""Students: models that learn from a teacher, and the controls that learn alone. Figures 12 to 14 of the report."""
 
 from __future__ import annotations
 
-from deepcompress.report import technique
-from deepcompress.report.blocks import Section
-from deepcompress.report.tables import BASELINE, Tables
+import math
+from collections.abc import Callable
+
+import pandas as pd
+
+from deepcompress.report import compare, strips, student_figures, students, technique, text
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
+from deepcompress.report.tables import Tables
+
+SUMMARY = (
+    "Counterpart of table 13. Points and p compare with the independent student on the same held-out images; KL "
+    "is KL(teacher || student) at temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. "
+    "The source report states neither direction nor temperature of its KL, nor window nor null of its SSIM."
+)
+ACCURACY = "Counterpart of figure 12, left. Bars: 95 % Wilson intervals; dotted: the independent student."
+ALIGNMENT = (
+    "Counterpart of figure 12, middle: students of {teacher} and the controls, on {n} validation images; maps of "
+    "{maps}, SSIM with a uniform window of {window} px and data range 1."
+)
+COLOUR = (
+    "Counterpart of figure 12, right: validation images as they are and in random colours, the same for all "
+    "models. Bars: 95 % Wilson intervals."
+)
 
 
 def build(data: Tables) -> Section | None:
-    """Each way of distilling against the baseline, which is the same network trained without a teacher."""
-    paper = {BASELINE: data.paper["quantized"]["baseline"]} | {
-        f"students/{method}-{teacher}": top1
-        for teacher in ("vgg16", "vgg19")
-        for method, top1 in data.paper["students"][teacher].items()
+    """Accuracy, alignment and colour invariance of every student; what was not measured is left out."""
+    if data.of("students").empty:
+        return None
+    rows = students.table(data)
+    blocks: list[Block] = [Paragraph(students.verdict(data), strong=True), _accuracies(data, rows)]
+    blocks += [_summary(data, rows), *_alignments(data), *_colours(data), *strips.pictures(data), *_seeds(data)]
+    blocks.append(technique.table(_against_baseline(data, rows), folded="Size and cost of every student"))
+    return Section("Knowledge distillation", tuple(blocks), order=40)
+
+
+def _accuracies(data: Tables, rows: pd.DataFrame) -> Picture:
+    shown = pd.concat([data.of("teachers"), rows])
+    paper = _paper_top1(data) if compare.is_cifar100(data) else {}
+    return Picture("students_accuracy", student_figures.accuracies(shown, paper, students.finding(data)), ACCURACY)
+
+
+def _summary(data: Tables, rows: pd.DataFrame) -> Table:
+    """A row per student; columns without any value are left out."""
+    own = _own_teacher(data)
+    joined = rows if own.empty else rows.merge(own, on="model", how="left")
+    theirs = _paper(data)
+    columns = {
+        "Student": list(joined["name"]),
+        "Paper: top-1 %": [_cell(theirs["top1"].get(m)) for m in joined["model"]],
+        "Top-1 % (95 %)": [text.accuracy(row) for _, row in joined.iterrows()],
+        "Points to independent (95 %)": [text.difference(row) for _, row in joined.iterrows()],
+        "p": [text.probability(p) for p in joined["mcnemar_p"]],
+        "Paper: KL": [_cell(theirs["kl"].get(m), 3) for m in joined["model"]],
+        "KL": [_cell(v, 3) for v in joined.get("kl_nats", [None] * len(joined))],
+        "Same answer, %": [_cell(v) for v in joined.get("agreement_pct", [None] * len(joined))],
+        "Paper: SSIM": [_cell(theirs["ssim"].get(m), 3) for m in joined["model"]],
+        "SSIM": [_cell(v, 3) for v in joined.get("ssim", [None] * len(joined))],
+        "SSIM over independent (95 %)": [_gain(row) for _, row in joined.iterrows()],
     }
-    return technique.section(data, "students", "Knowledge distillation", order=40, paper=paper)
+    said = {head: cells for head, cells in columns.items() if set(cells) != {text.MISSING}}
+    return Table(tuple(said), tuple(zip(*said.values(), strict=True)), SUMMARY)
+
+
+def _own_teacher(data: Tables) -> pd.DataFrame:
+    """Alignment of each taught student with its own teacher; of controls with the first one."""
+    found = [rows for teacher in students.teachers(data) if not (rows := students.alignment(data, teacher)).empty]
+    if not found:
+        return pd.DataFrame()
+    return pd.concat(found).drop_duplicates("model").drop(columns=["name", "teacher", "n"])
+
+
+def _alignments(data: Tables) -> list[Block]:
+    blocks: list[Block] = []
+    for teacher in students.teachers(data):
+        rows = students.alignment(data, teacher)
+        if not rows.empty and "ssim" in rows:
+            best = rows.sort_values(["kl_nats", "name"]).iloc[0]
+            finding = f"{teacher}: {best['name']} answers most like it ({text.number(best['kl_nats'], 3)} nats)"
+            caption = ALIGNMENT.format(
+                teacher=teacher, n=f"{int(best['n']):,}", maps=best["role"], window=int(best["window_px"])
+            )
+            blocks.append(Picture(f"students_alignment_{teacher}", student_figures.alignment(rows, finding), caption))
+    return blocks
+
+
+def _colours(data: Tables) -> list[Block]:
+    rows = students.explained(data, "colour")
+    if rows.empty:
+        return []
+    rows = rows.assign(name=rows["model"].str.partition("/")[2])
+    learners = rows[rows["model"].str.startswith("students/")]
+    best = learners.sort_values(["jittered_top1_pct", "model"]).iloc[-1]
+    drop = f"{text.number(best['jittered_top1_pct'])} % in other colours, {text.number(best['top1_pct'])} % before"
+    finding = f"{best['name']} holds most: {drop} (n = {int(best['n']):,})"
+    cells = [_colour_cells(data, row) for _, row in rows.iterrows()]
+    heads = (
+        "Model",
+        "Paper: jittered %",
+        "Top-1 % (95 %)",
+        "Jittered % (95 %)",
+        "Drop, points (95 %)",
+        "Same answer, %",
+    )
+    table = Table(heads, tuple(cells), folded="Accuracy in other colours")
+    return [Picture("students_colour", student_figures.colours(rows, finding), COLOUR), table]
+
+
+def _colour_cells(data: Tables, row: pd.Series) -> tuple[str, ...]:
+    """The paper's students of its jittered teacher, and that teacher, beside ours."""
+    theirs = {f"students/{m}-vgg16_jitter": v for m, v in data.paper["students"]["jittered_top1_pct"].items()}
+    theirs["teachers/vgg16_jitter"] = data.paper["teachers"]["vgg16_jitter_on_jittered"]
+    return (
+        str(row["name"]),
+        _cell(theirs.get(row["model"])),
+        *(_interval(row, column, text.number) for column in ("top1_pct", "jittered_top1_pct")),
+        _interval(row, "drop_points", text.signed),
+        text.number(row["consistency_pct"]),
+    )
+
+
+def _interval(row: pd.Series, column: str, spell: Callable[[float], str]) -> str:
+    return f"{spell(row[column])} ({spell(row[f'{column}_low'])} to {spell(row[f'{column}_high'])})"
+
+
+def _seeds(data: Tables) -> list[Block]:
+    rows = students.seeds(data)
+    if rows.empty:
+        return []
+    cells = [
+        (
+            str(row["model"]),
+            text.number(row["mean_pct"], 2),
+            text.number(row["deviation_points"], 2),
+            str(int(row["n_seeds"])),
+        )
+        for _, row in rows.iterrows()
+    ]
+    heads = ("Student", "Validation top-1 %: mean", "Standard deviation, points", "Seeds")
+    return [Table(heads, tuple(cells), "How much is chance: the same training from other seeds.")]
+
+
+def _against_baseline(data: Tables, rows: pd.DataFrame) -> pd.DataFrame:
+    return data.models[data.models["model"].isin(rows["model"])]
+
+
+def _paper(data: Tables) -> dict[str, dict[str, float]]:
+    theirs = data.paper["students"]
+    one = {f"students/{m}-vgg16": m for m in theirs["vgg16"]}
+    named = {"kl": "kl_to_teacher", "ssim": "cam_ssim"}
+    found = {short: {k: theirs[key][m] for k, m in one.items() if m in theirs[key]} for short, key in named.items()}
+    return {**found, "top1": _paper_top1(data)}
+
+
+def _paper_top1(data: Tables) -> dict[str, float]:
+    theirs = data.paper["students"]
+    taught = {f"students/{m}-{t}": top1 for t in ("vgg16", "vgg19") for m, top1 in theirs[t].items()}
+    return taught | {f"teachers/{t}": data.paper["teachers"][t] for t in ("vgg16", "vgg19")}
+
+
+def _gain(row: pd.Series) -> str:
+    if "ssim_gain" not in row or math.isnan(row["ssim_gain"]):
+        return text.MISSING
+    low, high = (text.signed(row[f"ssim_gain_{side}"], 3) for side in ("low", "high"))
+    return f"{text.signed(row['ssim_gain'], 3)} ({low} to {high})"
+
+
+def _cell(value: float | None, digits: int = 1) -> str:
+    return text.MISSING if value is None else text.number(value, digits)

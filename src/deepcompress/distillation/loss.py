@@ -1,0 +1,135 @@
+"""What a file in losses/ is made of: its options, and a module that compares student and teacher on a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from deepcompress.measure.accuracy import evaluating
+from deepcompress.models.taps import tap
+from deepcompress.params import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from deepcompress.models.vgg import VGG
+
+
+class LossOptions(Section):
+    """What the block of every loss may say.
+
+    Attributes:
+        cross_entropy: Weight of the cross-entropy with the labels.
+        weight: Of this loss.
+    """
+
+    cross_entropy: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A layer to read. With `pooled` its maps are averaged over height and width: (batch, channels)."""
+
+    layer: str
+    pooled: bool = False
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one network says of a batch, in 32-bit floats.
+
+    Attributes:
+        logits: (batch, classes); None where no loss asks a teacher for them.
+        features: By tap: (batch, channels, height, width), or (batch, channels) where pooled.
+    """
+
+    logits: Float[Tensor, "batch classes"] | None
+    features: Mapping[Tap, Tensor] = field(default_factory=dict)
+
+    def said(self) -> Float[Tensor, "batch classes"]:
+        """The logits; a ValueError where nobody asked for them."""
+        if self.logits is None:
+            raise ValueError("this loss reads logits but says that it does not")
+        return self.logits
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A batch as a loss sees it.
+
+    Attributes:
+        student: With gradients.
+        teacher: Without; it saw the same pixels.
+        labels: Class of each image.
+        indices: Row of each image in the training images.
+        epoch: Counted from 1.
+    """
+
+    student: Answers
+    teacher: Answers
+    labels: Int[Tensor, " batch"]
+    indices: Int[Tensor, " batch"]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a loss may know when it is made.
+
+    Attributes:
+        student: In any mode.
+        teacher: Frozen.
+        labels: Class of every training image, by row.
+    """
+
+    student: VGG
+    teacher: VGG
+    labels: Int[Tensor, " images"]
+
+
+class Loss(nn.Module, ABC):
+    """How far a student is from its teacher on a batch; what it owns (a regressor) trains along.
+
+    Attributes:
+        student_taps: Layers of the student that it reads.
+        teacher_taps: Layers of the teacher that it reads.
+        reads_logits: Whether it reads the teacher's logits.
+        alone_epochs: So many epochs it is minimised alone, and then left out; 0: it is part of the sum throughout.
+    """
+
+    student_taps: tuple[Tap, ...] = ()
+    teacher_taps: tuple[Tap, ...] = ()
+    reads_logits: bool = True
+    alone_epochs: int = 0
+
+    @abstractmethod
+    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
+        """The mean over the images of the batch; no gradient reaches the teacher."""
+
+
+def shape(model: VGG, name: str) -> tuple[int, ...]:
+    """Shape of what a layer gives for one image: (channels, height, width)."""
+    size = model.spec.image_size
+    image = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
+    with evaluating(model), torch.no_grad(), tap(model, [name]) as seen:
+        model(image)
+    return tuple(seen[name].shape[1:])
+
+
+def pooled(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels"]:
+    """The mean over height and width."""
+    return maps.mean(dim=(2, 3))
+
+
+def read(seen: Mapping[str, Tensor], taps: Iterable[Tap]) -> dict[Tap, Tensor]:
+    """The taps' features from the outputs of the layers, in 32-bit floats."""
+    return {one: (pooled(seen[one.layer]) if one.pooled else seen[one.layer]).float() for one in taps}

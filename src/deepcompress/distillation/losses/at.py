@@ -1,0 +1,67 @@
+"""Attention transfer: the student looks where the teacher looks, at the ends of some blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting, Tap, shape
+from deepcompress.errors import UserError
+from deepcompress.explain import roles
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+ZERO_FOR_EQUAL_NETWORKS = True
+
+
+class Options(LossOptions):
+    """weight: 1000 in RepDistiller. layers: read in both networks; names or roles, see explain/roles.py."""
+
+    weight: float = Field(default=1000.0, gt=0, allow_inf_nan=False)
+    layers: tuple[str, ...] = Field(default=("block2", "block3", "block4"), min_length=1)
+
+
+class AT(Loss):
+    """Sum over layers of the mean squared difference of attention maps, each flattened and of length 1.
+
+    An attention map is the mean of the squared channels: how much a place matters, whatever for. Networks of
+    any widths can be compared without a regressor.
+
+    Source: Zagoruyko and Komodakis, ICLR 2017, https://arxiv.org/abs/1612.03928, equation 2, who take the norm of
+    the difference; RepDistiller's AT.py takes the mean of its square, as this does.
+    """
+
+    reads_logits = False
+
+    def __init__(self, student_layers: tuple[str, ...], teacher_layers: tuple[str, ...]) -> None:
+        super().__init__()
+        self.student_taps = tuple(map(Tap, student_layers))
+        self.teacher_taps = tuple(map(Tap, teacher_layers))
+
+    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
+        pairs = zip(self.student_taps, self.teacher_taps, strict=True)
+        both = [(lesson.student.features[one], lesson.teacher.features[other]) for one, other in pairs]
+        return torch.stack([F.mse_loss(attention(student), attention(teacher)) for student, teacher in both]).sum()
+
+
+def attention(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch pixels"]:
+    """The mean of the squared channels, of length 1 for each image."""
+    return F.normalize(maps.square().mean(1).flatten(1))
+
+
+def build(options: Options, setting: Setting) -> Loss:
+    """The loss as params.yaml wants it; a UserError where a layer's maps differ in side."""
+    student = tuple(roles.layer(setting.student.spec, name) for name in options.layers)
+    teacher = tuple(roles.layer(setting.teacher.spec, name) for name in options.layers)
+    for name, one, other in zip(options.layers, student, teacher, strict=True):
+        sides = [shape(network, layer)[1:] for network, layer in ((setting.student, one), (setting.teacher, other))]
+        if sides[0] != sides[1]:
+            raise UserError(
+                f"params.yaml: distill.methods.at.layers: {name} gives maps of {sides[0]} and {sides[1]} px"
+            )
+    return AT(student, teacher)

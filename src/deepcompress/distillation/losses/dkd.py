@@ -1,0 +1,77 @@
+"""Decoupled distillation: how sure the teacher is of the right class, and what it thinks of the others, apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+ZERO_FOR_EQUAL_NETWORKS = True
+
+
+class Options(LossOptions):
+    """alpha, beta: weights of the target's and the other classes' part. warmup_epochs: see `DKD`.
+
+    The authors take alpha 1, beta 8 (6 for VGG-13 to VGG-8), T 4 and 20 of 240 epochs; beta was tuned per pair.
+    """
+
+    temperature: float = Field(default=4.0, gt=0, allow_inf_nan=False)
+    alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    beta: float = Field(default=6.0, ge=0, allow_inf_nan=False)
+    warmup_epochs: int = Field(default=20, ge=0)
+
+
+class DKD(Loss):
+    """min(epoch / warm-up, 1) T^2 (alpha TCKD + beta NCKD) at temperature T [nats].
+
+    With the right class t, KL(teacher || student) = TCKD + (1 - p_t) NCKD, p_t being the teacher's.
+
+    Source: Zhao et al., CVPR 2022, https://arxiv.org/abs/2203.08679, equations 5 to 7; code: megvii-research/
+    mdistiller, distillers/DKD.py. That masks the target with -1000 and takes the logarithm of a sum of
+    probabilities, which is -infinity for a sure network; here everything stays in logarithms.
+    """
+
+    def __init__(self, *, temperature: float, alpha: float, beta: float, warmup_epochs: int) -> None:
+        super().__init__()
+        self.temperature, self.alpha, self.beta = temperature, alpha, beta
+        self.warmup_epochs = warmup_epochs
+
+    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
+        teacher, student = (answers.said() / self.temperature for answers in (lesson.teacher, lesson.student))
+        target, others = parts(teacher, student, lesson.labels)
+        warmth = min(lesson.epoch / max(self.warmup_epochs, 1), 1.0)
+        return warmth * self.temperature**2 * (self.alpha * target + self.beta * others).mean()
+
+
+def parts(
+    teacher: Float[Tensor, "batch classes"], student: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """TCKD and NCKD of each image [nats] from logits that were divided by the temperature."""
+    taught, learnt = _two_way(teacher, labels), _two_way(student, labels)
+    target = (taught.exp() * (taught - learnt)).sum(1)
+    taught, learnt = (_without(logits, labels).log_softmax(1) for logits in (teacher, student))
+    return target, (taught.exp() * (taught - learnt)).sum(1)
+
+
+def _two_way(logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch 2"]:
+    """Logarithms of the probabilities of the right class and of all others together."""
+    right, rest = logits.gather(1, labels[:, None]), _without(logits, labels).logsumexp(1, keepdim=True)
+    return torch.cat([right, rest], 1).log_softmax(1)
+
+
+def _without(logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch others"]:
+    kept = ~F.one_hot(labels, logits.shape[1]).bool()
+    return logits[kept].view(len(logits), -1)
+
+
+def build(options: Options, setting: Setting) -> Loss:
+    """The loss as params.yaml wants it."""
+    return DKD(**options.model_dump(exclude={"cross_entropy", "weight"}))

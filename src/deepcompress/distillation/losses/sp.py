@@ -1,0 +1,55 @@
+"""Similarity preserving: two images that are alike to the teacher are alike to the student."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from pydantic import Field
+
+from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting, Tap
+from deepcompress.explain import roles
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+ZERO_FOR_EQUAL_NETWORKS = True
+
+
+class Options(LossOptions):
+    """weight: 3000 in the authors' experiments. layer: read in both networks; see explain/roles.py."""
+
+    weight: float = Field(default=3000.0, gt=0, allow_inf_nan=False)
+    layer: str = "block5"
+
+
+class SP(Loss):
+    """Mean over pairs of images of the squared difference of their similarities, rows brought to length 1.
+
+    It compares images within a batch, so it needs neither equal widths nor equal sides.
+
+    Source: Tung and Mori, ICCV 2019, https://arxiv.org/abs/1907.09682, equations 1 to 4. RepDistiller's
+    Similarity.py is the same.
+    """
+
+    reads_logits = False
+
+    def __init__(self, student_layer: str, teacher_layer: str) -> None:
+        super().__init__()
+        self.student_taps, self.teacher_taps = (Tap(student_layer),), (Tap(teacher_layer),)
+
+    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
+        student = lesson.student.features[self.student_taps[0]]
+        return F.mse_loss(similarities(student), similarities(lesson.teacher.features[self.teacher_taps[0]]))
+
+
+def similarities(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch batch"]:
+    """Inner products of all pairs of images, each row of length 1."""
+    flat = maps.flatten(1)
+    return F.normalize(flat @ flat.T)
+
+
+def build(options: Options, setting: Setting) -> Loss:
+    """The loss as params.yaml wants it."""
+    return SP(roles.layer(setting.student.spec, options.layer), roles.layer(setting.teacher.spec, options.layer))

@@ -1,0 +1,97 @@
+"""Train the same student from several seeds: how much of a difference between methods is chance."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deepcompress.training import resume
+from deepcompress.training.history import History
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import pandas as pd
+
+    from deepcompress.models.vgg import VGG
+
+FINISHED = "finished"  # folder below that of the training it belongs to
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that can be started or taken up.
+
+    Attributes:
+        model: As it starts.
+        folder: Of this training alone, in scratch.
+        run: Trains the model in place.
+    """
+
+    model: VGG
+    folder: Path
+    run: Callable[[], History]
+
+
+def train_all(seeds: Iterable[int], prepare: Callable[[int], Training]) -> tuple[VGG, dict[int, History]]:
+    """Train one model per seed, in turn; a run that was killed does not repeat the trainings that had ended.
+
+    Returns:
+        The model of the first seed, and the history of each.
+    """
+    first: VGG | None = None
+    histories, folders = {}, []
+    for seed in seeds:
+        training = prepare(seed)
+        histories[seed] = _finished(training) or _run(training)
+        first = first or training.model
+        folders.append(training.folder)
+    for folder in folders:
+        resume.clear(folder / FINISHED)
+        resume.clear(folder)
+    if first is None:
+        raise ValueError("there are no seeds")
+    return first, histories
+
+
+def table(histories: dict[int, History], *, keep: str, images: int) -> pd.DataFrame:
+    """A row per seed: accuracy of the weights that were kept, with mean and standard deviation over seeds.
+
+    Args:
+        histories: By seed.
+        keep: `last` or `best_validation`, as in the recipe.
+        images: Validation images.
+    """
+    import pandas as pd
+
+    values = {seed: _kept_pct(history, keep) for seed, history in histories.items()}
+    spread = statistics.stdev(values.values()) if len(values) > 1 else None
+    return pd.DataFrame({"seed": values.keys(), "validation_top1_pct": values.values()}).assign(
+        mean_pct=round(statistics.fmean(values.values()), 4),
+        deviation_points=None if spread is None else round(spread, 4),
+        n_seeds=len(values),
+        n_images=images,
+    )
+
+
+def _finished(training: Training) -> History | None:
+    """The history of a training that ended in an earlier run, its weights put into the model."""
+    state: dict[str, Any] | None = resume.load(training.folder / FINISHED)
+    if state is None:
+        return None
+    training.model.load_state_dict(state["weights"])
+    training.model.eval()
+    return History.from_rows(state["history"])
+
+
+def _run(training: Training) -> History:
+    history = training.run()
+    resume.save(training.folder / FINISHED, {"weights": training.model.state_dict(), "history": history.rows()})
+    return history
+
+
+def _kept_pct(history: History, keep: str) -> float:
+    epoch = history.best() if keep == "best_validation" else history.epochs[-1]
+    return epoch.validation_top1_pct

@@ -1,0 +1,146 @@
+"""The `distill` section of params.yaml.
+
+Free of torch at import; the block of a loss is checked by the loss's own file, which is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from deepcompress import params, registry
+from deepcompress.distillation.network import Network, Teachers, require_name
+from deepcompress.errors import UserError
+from deepcompress.params import PluginSection, Section
+
+LOSSES = "distillation.losses"
+
+
+class Methods(PluginSection):
+    """`distill.methods`: a block per loss, checked by its file; each is tried with each teacher."""
+
+    plugins: ClassVar[str] = LOSSES
+
+
+class Mixture(Section):
+    """Several losses at once, with the options that `distill.methods` gives them.
+
+    Attributes:
+        cross_entropy: Weight of the cross-entropy with the labels.
+        losses: Weight of each.
+    """
+
+    cross_entropy: float = Field(ge=0, allow_inf_nan=False)
+    losses: dict[str, float] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _known(self) -> Mixture:
+        for name, weight in self.losses.items():
+            known = registry.names(LOSSES)
+            if name not in known:
+                raise ValueError(f"losses must be among {', '.join(known)}; got {name!r}")
+            if not 0 < weight < float("inf"):
+                raise ValueError(f"losses.{name} must be above 0, got {weight}")
+        return self
+
+
+class Control(Section):
+    """A student without a teacher. label_smoothing: share of its labels that is spread over all classes."""
+
+    label_smoothing: float = Field(ge=0, lt=1)
+
+
+class Colour(Section):
+    """Which methods also learn from which teachers that saw random colours."""
+
+    methods: tuple[str, ...]
+    teachers: tuple[str, ...]
+
+
+class Distill(Section):
+    """The `distill` section.
+
+    Attributes:
+        student: The network, its start and its training: the same for every method and control.
+        seeds: One training each; the first one's model is the student, all go into its mean and deviation.
+        cache_budget_mib: Memory that a teacher's maps of all training images may take [MiB].
+        methods: Options of each loss; every one is tried with every teacher of `teachers`.
+        mixtures: Several losses at once, by name; tried like methods.
+        controls: Students without a teacher, by name.
+        teachers: Names in the `teachers` section.
+        colour: What is tried with teachers that saw random colours.
+    """
+
+    student: Network
+    seeds: tuple[int, ...] = Field(min_length=1)
+    cache_budget_mib: int = Field(ge=0)
+    methods: dict[str, dict[str, Any]]
+    mixtures: dict[str, Mixture] = Field(default={})
+    controls: dict[str, Control]
+    teachers: tuple[str, ...]
+    colour: Colour
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Distill:
+        params.validate(Methods, self.methods, "distill.methods")
+        for name in (*self.methods, *self.mixtures, *self.controls):
+            require_name(name)
+        for name in self.colour.methods:
+            if name not in self.methods:
+                raise ValueError(f"colour.methods must be among {', '.join(self.methods)}; got {name!r}")
+        if both := set(self.methods) & set(self.mixtures):
+            raise ValueError(f"{min(both)} is a method, so no mixture can have its name")
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds must be different whole numbers of at least 0, got {list(self.seeds)}")
+        return self
+
+    def weighted(self, name: str) -> tuple[float, dict[str, tuple[float, Any]]]:
+        """A method or mixture as (weight of the cross-entropy, {loss: (weight, its options)}).
+
+        Raises:
+            UserError: If params.yaml has no such method or mixture; lists those it has.
+        """
+        checked = Methods.model_validate(self.methods)
+        if name in self.methods:
+            options = checked.options(name)
+            return options.cross_entropy, {name: (options.weight, options)}
+        if name in self.mixtures:
+            mixture = self.mixtures[name]
+            losses = {loss: (weight, checked.options(loss)) for loss, weight in mixture.losses.items()}
+            return mixture.cross_entropy, losses
+        there = ", ".join([*self.methods, *self.mixtures])
+        raise UserError(f"params.yaml: distill.methods has no {name!r}; it has {there}")
+
+    def control(self, name: str) -> Control:
+        """A control by its name; a UserError lists those there are."""
+        if name not in self.controls:
+            raise UserError(f"params.yaml: distill.controls has no {name!r}; it has {', '.join(self.controls)}")
+        return self.controls[name]
+
+    def used(self, name: str, *, taught: bool) -> dict[str, Any]:
+        """All that params.yaml says of one student, as plain values, and nothing else."""
+        shared = {"student": self.student.model_dump(mode="json"), "seeds": list(self.seeds)}
+        if not taught:
+            return {**shared, "control": {name: self.control(name).model_dump()}}
+        cross_entropy, losses = self.weighted(name)
+        return {
+            **shared,
+            "cross_entropy": cross_entropy,
+            "losses": {loss: options.model_dump() | {"weight": weight} for loss, (weight, options) in losses.items()},
+        }
+
+    def student_ids(self) -> list[str]:
+        """Ids of all students, in the order in which tables show them."""
+        taught = [(method, teacher) for teacher in self.teachers for method in (*self.methods, *self.mixtures)]
+        taught += [(method, teacher) for teacher in self.colour.teachers for method in self.colour.methods]
+        return [f"students/{name}" for name in (*self.controls, *(f"{m}-{t}" for m, t in taught))]
+
+
+def require_teachers(distill: Distill, teachers: Teachers) -> None:
+    """Refuse names of teachers that the `teachers` section does not have."""
+    for key, names in (("teachers", distill.teachers), ("colour.teachers", distill.colour.teachers)):
+        for name in names:
+            if name not in teachers.names():
+                there = ", ".join(teachers.names())
+                raise UserError(f"params.yaml: distill.{key} must be among {there}; got {name!r}")

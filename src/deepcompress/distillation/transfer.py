@@ -1,0 +1,104 @@
+"""The objective of every student: cross-entropy with the labels and weighted losses against a teacher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deepcompress import registry
+from deepcompress.distillation.loss import Answers, Lesson, Loss, Setting, read
+from deepcompress.distillation.settings import LOSSES
+from deepcompress.models.taps import tap
+from deepcompress.training.objective import Objective
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from deepcompress.data.batches import Batch
+    from deepcompress.distillation.teacher_cache import Teacher
+
+
+class Transfer(Objective):
+    """cross_entropy * CE(student, labels) + sum of weight * loss, in 32-bit floats.
+
+    A loss that wants the first epochs for itself (two-stage hints) gets them: only it is minimised then, and it
+    is left out after. The count of steps is part of the state, so that an interrupted run knows its epoch.
+
+    Args:
+        losses: By name, each with its weight.
+        teacher: Gives the answers to learn from.
+        cross_entropy: Weight of the labels.
+        label_smoothing: Of the labels.
+        steps_per_epoch: Batches that make an epoch.
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, tuple[float, Loss]],
+        teacher: Teacher,
+        *,
+        cross_entropy: float,
+        label_smoothing: float,
+        steps_per_epoch: int,
+    ) -> None:
+        super().__init__()
+        self._trained = nn.ModuleDict(
+            {name: loss for name, (_, loss) in losses.items()}
+        )  # makes them part of the state
+        self.losses = losses
+        self.teacher, self.cross_entropy, self.label_smoothing = teacher, cross_entropy, label_smoothing
+        self.steps, self.steps_per_epoch = 0, steps_per_epoch
+
+    def forward(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+        epoch = self.steps // self.steps_per_epoch + 1
+        self.steps += 1
+        chosen = self.chosen(epoch)
+        taps = [one for _, loss in chosen for one in loss.student_taps]
+        with tap(model, {one.layer for one in taps}) as seen:
+            logits = model(batch.images)
+        answers = self.teacher.answers(batch) if chosen else Answers(None)
+        with torch.autocast(logits.device.type, enabled=False):
+            student = Answers(logits.float(), read(seen, taps))
+            lesson = Lesson(student, answers, batch.labels, batch.indices, epoch)
+            terms = [weight * loss(lesson) for weight, loss in chosen]
+            if all(loss.alone_epochs == 0 for _, loss in chosen):
+                terms.append(self.cross_entropy * self._labels(student, batch))
+            return torch.stack(terms).sum()
+
+    def chosen(self, epoch: int) -> list[tuple[float, Loss]]:
+        """The losses that count in an epoch, counted from 1, with their weights."""
+        alone = [(weight, loss) for weight, loss in self.losses.values() if epoch <= loss.alone_epochs]
+        return alone or [(weight, loss) for weight, loss in self.losses.values() if not loss.alone_epochs]
+
+    def get_extra_state(self) -> dict[str, int]:
+        """Of a state dict: the steps done."""
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take up the count of a state dict."""
+        self.steps = state["steps"]
+
+    def _labels(self, student: Answers, batch: Batch) -> Float[Tensor, ""]:
+        return F.cross_entropy(student.said(), batch.labels, label_smoothing=self.label_smoothing)
+
+
+def build(weighted: Mapping[str, tuple[float, Any]], setting: Setting) -> dict[str, tuple[float, Loss]]:
+    """The losses of a method, each with its weight.
+
+    Args:
+        weighted: Loss name -> (weight, options of that loss's file).
+        setting: What the losses may know.
+
+    Raises:
+        UserError: If a loss or a layer does not exist, or a pair of layers cannot be matched.
+    """
+    return {
+        name: (weight, registry.find(LOSSES, name).build(options, setting))
+        for name, (weight, options) in weighted.items()
+    }

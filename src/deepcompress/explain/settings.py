@@ -1,0 +1,36 @@
+"""The `explain` section of params.yaml. Free of torch, so that plan can check it."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from deepcompress.data.augment import Jitter
+from deepcompress.params import Section
+
+
+class Explain(Section):
+    """How students are compared with their teachers beyond accuracy; all of it on validation images.
+
+    Attributes:
+        images: So many of them for attention maps; all if there are fewer.
+        batch_size: Images per pass.
+        temperature: At which KL(teacher || student) is measured beside 1; that of the training.
+        ssim_window: Side of the uniform window of SSIM [px]; odd, and no larger than the images.
+        strip_images: Images of which the maps are shown.
+        jitter: Colour changes of the copy on which colour invariance is measured.
+    """
+
+    images: int = Field(ge=2)
+    batch_size: int = Field(ge=1)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    ssim_window: int = Field(ge=3)
+    strip_images: int = Field(ge=1, le=8)
+    jitter: Jitter
+
+    @model_validator(mode="after")
+    def _possible(self) -> Explain:
+        if self.ssim_window % 2 == 0:
+            raise ValueError(f"ssim_window must be odd, got {self.ssim_window}")
+        if self.strip_images > self.images:
+            raise ValueError(f"strip_images must be at most images, got {self.strip_images} of {self.images}")
+        return self

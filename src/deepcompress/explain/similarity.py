@@ -1,0 +1,105 @@
+"""How alike two sets of attention maps are: SSIM, cosine, rank correlation, and the numbers that chance would give.
+
+A similarity by itself says little, since maps of centred objects are alike whoever made them. Beside each one
+stands the similarity to the map of another image (what any two maps share) and, from the caller, that of a
+student that never saw the teacher.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepcompress.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Bool, Float
+
+    Maps = Float[np.ndarray, "images height width"]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Of one number per image, with a 95 % interval over images; all NaN for fewer than two images."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def mean(values: Float[np.ndarray, " images"]) -> Mean:
+    """The mean of the images that have a value (others hold NaN): plus and minus 1.96 standard errors."""
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return Mean(float("nan"), float("nan"), float("nan"), len(values))
+    middle, reach = float(values.mean()), 1.96 * float(values.std(ddof=1)) / np.sqrt(len(values))
+    return Mean(middle, middle - reach, middle + reach, len(values))
+
+
+def ssim(one: Maps, other: Maps, *, window: int) -> Float[np.ndarray, " images"]:
+    """Structural similarity of maps with values in 0..1: uniform window, data range 1.
+
+    Args:
+        one: Maps of some images.
+        other: The same images in the same order.
+        window: Side of the window [px].
+
+    Returns:
+        -1 to 1, 1 for equal maps; NaN where either map is 0 everywhere.
+
+    Raises:
+        UserError: If the window is larger than the maps.
+
+    Source: Wang et al., IEEE TIP 13 (2004), https://doi.org/10.1109/TIP.2003.819861, equation 13, by
+    skimage.metrics.structural_similarity, whose default window is uniform where they take a Gaussian.
+    """
+    from skimage.metrics import structural_similarity
+
+    if window > min(one.shape[1:]):
+        raise UserError(f"params.yaml: explain.ssim_window must be at most {min(one.shape[1:])}, got {window}")
+
+    def pair(a: np.ndarray, b: np.ndarray) -> float:
+        return float(structural_similarity(a, b, win_size=window, data_range=1.0))
+
+    return _each(pair, one, other)
+
+
+def ssim_to_next(one: Maps, other: Maps, *, window: int) -> Float[np.ndarray, " images"]:
+    """The same between a map and the other network's map of the next image: what any two maps share."""
+    return ssim(one, np.roll(other, -1, axis=0), window=window)
+
+
+def cosine(one: Maps, other: Maps) -> Float[np.ndarray, " images"]:
+    """Of the maps as vectors: 0 to 1; NaN where either map is 0 everywhere."""
+    return _each(lambda a, b: float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())), one, other)
+
+
+def rank_correlation(one: Maps, other: Maps) -> Float[np.ndarray, " images"]:
+    """Spearman's, of pixels: -1 to 1, ties share their mean rank; NaN where a map has no order."""
+    first, second = _ranks(one), _ranks(other)
+    length = np.sqrt((first**2).sum(1) * (second**2).sum(1))
+    return np.where(length > 0, (first * second).sum(1) / np.where(length > 0, length, 1), np.nan)
+
+
+def usable(maps: Maps) -> Bool[np.ndarray, " images"]:
+    """Whether a map is anything but 0."""
+    return maps.reshape(len(maps), -1).max(1) > 0
+
+
+def _each(compare: Callable[[np.ndarray, np.ndarray], float], one: Maps, other: Maps) -> Float[np.ndarray, " images"]:
+    kept = usable(one) & usable(other)
+    pairs = zip(one, other, kept, strict=True)
+    return np.array([compare(a, b) if good else np.nan for a, b, good in pairs])
+
+
+def _ranks(maps: Maps) -> Float[np.ndarray, "images pixels"]:
+    """Ranks of each map's pixels, less their mean."""
+    import pandas as pd
+
+    flat = maps.reshape(len(maps), -1)
+    return pd.DataFrame(flat.T).rank().to_numpy().T - (flat.shape[1] + 1) / 2

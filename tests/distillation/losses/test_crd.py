@@ -1,0 +1,139 @@
+"""Contrastive distillation: the authors' formula in 64 bits, its memories, and negatives of other classes only."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from deepcompress.distillation.contrast import Embedding, Memory, Negatives
+from deepcompress.distillation.losses import crd
+from deepcompress.errors import UserError
+
+IMAGES, WIDTH, HEAT = 24, 16, 0.07
+
+
+@pytest.fixture
+def labels() -> torch.Tensor:
+    return torch.arange(IMAGES) % 4
+
+
+@pytest.fixture
+def memory() -> Memory:
+    torch.manual_seed(0)
+    return Memory(IMAGES, width=WIDTH, momentum=0.5, temperature=HEAT)
+
+
+def embedded(count: int, number: int = 1) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(number)))
+
+
+def test_a_memory_starts_within_the_authors_range_and_not_at_zero(memory) -> None:
+    reach = 1 / math.sqrt(WIDTH / 3)
+    assert memory.rows.abs().max() <= reach
+    assert 0.9 * reach < memory.rows.abs().max()
+    assert (memory.rows != 0).all()
+
+
+def test_the_loss_is_the_authors_in_64_bits(memory) -> None:
+    """K vectors gathered per image, Z from the first batch, Pn = 1 / N, as in crd/memory.py and criterion.py."""
+    vectors, positives, negatives = embedded(3), torch.tensor([4, 0, 9]), torch.randint(0, IMAGES, (3, 7))
+    found = memory.loss(vectors, positives, negatives).item()
+    rows = torch.cat([positives[:, None], negatives], 1)
+    scores = torch.einsum("bkw,bw->bk", memory.rows.double()[rows], vectors.double()).div(HEAT).exp()
+    scores = scores / (scores.mean() * IMAGES)
+    m, pn, eps = 7, 1 / IMAGES, 1e-7
+    positive = (scores[:, 0] / (scores[:, 0] + m * pn + eps)).log()
+    negative = (m * pn / (scores[:, 1:] + m * pn + eps)).log()
+    assert found == pytest.approx(float(-(positive.sum() + negative.sum()) / 3), rel=1e-5)
+
+
+def test_the_normaliser_is_set_by_the_first_batch_and_then_stays(memory) -> None:
+    rows, others = torch.tensor([1, 2]), torch.tensor([[3, 4], [5, 6]])
+    scores = (embedded(2) @ memory.rows.T / HEAT).exp().gather(1, torch.cat([rows[:, None], others], 1))
+    memory.loss(embedded(2), rows, others)
+    first = memory.normaliser.clone()
+    assert first.item() == pytest.approx(scores.mean().item() * IMAGES, rel=1e-5)
+    memory.loss(embedded(2, 9), rows, others)
+    assert torch.equal(memory.normaliser, first)
+
+
+def test_an_update_moves_half_way_and_back_to_length_one_and_touches_no_other_row(memory) -> None:
+    before, rows, new = memory.rows.clone(), torch.tensor([2, 5]), embedded(2)
+    memory.remember_(new, rows)
+    expected = torch.nn.functional.normalize((before[rows] + new) / 2)
+    torch.testing.assert_close(memory.rows[rows], expected)
+    torch.testing.assert_close(memory.rows[rows].norm(dim=1), torch.ones(2))
+    rest = torch.tensor([row for row in range(IMAGES) if row not in (2, 5)])
+    assert torch.equal(memory.rows[rest], before[rest])
+
+
+def test_the_update_does_not_disturb_the_gradient(memory) -> None:
+    rows, others = torch.tensor([1, 2]), torch.tensor([[3, 4], [5, 6]])
+
+    def gradient(*, remember: bool) -> torch.Tensor:
+        vectors = embedded(2).requires_grad_()
+        loss = memory.loss(vectors, rows, others)
+        if remember:
+            memory.remember_(vectors.detach(), rows)
+        loss.backward()
+        assert vectors.grad is not None
+        return vectors.grad
+
+    assert torch.equal(gradient(remember=False), gradient(remember=True))
+
+
+def test_memories_and_normalisers_are_part_of_the_state(setting, student, teacher, lesson) -> None:
+    options = crd.Options(negatives=8, width=WIDTH)
+    made, other = crd.build(options, setting), crd.build(options, setting)
+    made(lesson(made, student, teacher))
+    other.load_state_dict(made.state_dict())
+    for name in ("student_memory", "teacher_memory"):
+        one, two = getattr(made, name), getattr(other, name)
+        assert torch.equal(one.rows, two.rows)
+        assert one.normaliser == two.normaliser > 0
+    torch.manual_seed(1)
+    expected = made(lesson(made, student, teacher)).item()
+    torch.manual_seed(1)
+    assert other(lesson(other, student, teacher)).item() == expected
+
+
+def test_both_sides_are_trained_and_remember_their_own_embedding(setting, student, teacher, lesson) -> None:
+    made = crd.build(crd.Options(negatives=8, width=WIDTH, momentum=0.0), setting)
+    seen = lesson(made, student, teacher)
+    made(seen).backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in made.parameters())
+    tap = made.student_taps[0]
+    torch.testing.assert_close(made.student_memory.rows[:8], made.embed_student(seen.student.features[tap]))
+    torch.testing.assert_close(made.teacher_memory.rows[:8], made.embed_teacher(seen.teacher.features[tap]))
+
+
+def test_negatives_are_of_other_classes_and_all_of_them_occur(labels) -> None:
+    drawn = Negatives(labels, 500)(labels[:8], torch.arange(8))
+    assert drawn.shape == (8, 500)
+    for label, rows in zip(labels[:8], drawn, strict=True):
+        assert set(rows.tolist()) == set(torch.nonzero(labels != label)[:, 0].tolist())
+
+
+def test_negatives_of_classes_of_unequal_size_are_drawn_evenly() -> None:
+    labels = torch.tensor([0] * 2 + [1] * 5 + [2] * 3)
+    drawn = Negatives(labels, 20_000)(torch.tensor([1]), torch.tensor([3]))
+    shares = torch.bincount(drawn[0], minlength=10).double() / 20_000
+    torch.testing.assert_close(shares, torch.tensor([0.2] * 2 + [0.0] * 5 + [0.2] * 3).double(), atol=0.02, rtol=0)
+
+
+def test_a_single_class_has_no_negatives() -> None:
+    with pytest.raises(UserError, match="two classes or more"):
+        Negatives(torch.zeros(5, dtype=torch.long), 4)
+
+
+def test_embeddings_have_length_one() -> None:
+    torch.testing.assert_close(Embedding(5, 3)(torch.randn(4, 5)).norm(dim=1), torch.ones(4))
+
+
+def test_the_loss_is_smaller_where_the_embedding_is_the_remembered_one(memory) -> None:
+    rows, others = torch.arange(6), 6 + torch.arange(18).reshape(6, 3)
+    memory.rows = torch.nn.functional.normalize(memory.rows)
+    memory.loss(embedded(6), rows, others)
+    assert memory.loss(memory.rows[:6], rows, others) < memory.loss(embedded(6), rows, others)

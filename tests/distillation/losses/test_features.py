@@ -1,0 +1,110 @@
+"""The losses on features: hand-worked numbers, matched layers, and pairs that cannot be matched."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from deepcompress.distillation.loss import Answers, Lesson, Setting, Tap
+from deepcompress.distillation.losses import at, hint, sp
+from deepcompress.errors import UserError
+
+ONE = Tap("features.0")
+
+
+def seen(student: torch.Tensor, teacher: torch.Tensor, tap: Tap = ONE) -> Lesson:
+    labels = torch.zeros(len(student), dtype=torch.long)
+    return Lesson(Answers(None, {tap: student}), Answers(None, {tap: teacher}), labels, labels, 1)
+
+
+def test_hint_is_the_mean_square_behind_the_regressor() -> None:
+    made = hint.Hint(ONE, ONE, channels=(1, 2))
+    with torch.no_grad():
+        made.regressor.weight.copy_(torch.tensor([2.0, -1.0])[:, None, None, None])
+        made.regressor.bias.zero_()
+    student, teacher = torch.full((1, 1, 2, 2), 3.0), torch.zeros(1, 2, 2, 2)
+    assert made(seen(student, teacher)).item() == pytest.approx((36 + 9) / 2)
+
+
+def test_hint_is_zero_for_equal_networks_behind_an_identity(network, lesson) -> None:
+    twins = network("vgg16"), network("vgg16").requires_grad_(False)
+    made = hint.build(hint.Options(), Setting(*twins, torch.arange(4)))
+    torch.nn.init.dirac_(made.regressor.weight)
+    torch.nn.init.zeros_(made.regressor.bias)
+    assert made(lesson(made, *twins)).item() == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "role", "student_layer", "teacher_layer"),
+    [
+        ("vgg16", "block4.conv1", "features.11", "features.17"),  # the source report's pair
+        ("vgg19", "block4.conv1", "features.11", "features.19"),
+        ("vgg16", "block3", "features.9", "features.15"),
+        ("vgg19", "block4.relu1", "features.12", "features.20"),
+    ],
+)
+def test_roles_match_layers_across_depths(network, teacher, role, student_layer, teacher_layer) -> None:
+    pair = network(batch_norm=False), network(teacher, batch_norm=False)
+    made = hint.build(hint.Options(guided_layer=role, hint_layer=role), Setting(*pair, torch.arange(4)))
+    assert (made.student_taps, made.teacher_taps) == ((Tap(student_layer),), (Tap(teacher_layer),))
+
+
+def test_layer_names_may_be_given_as_they_are(network) -> None:
+    pair = network(batch_norm=False), network("vgg16", batch_norm=False)
+    options = hint.Options(guided_layer="features.11", hint_layer="features.17")
+    assert hint.build(options, Setting(*pair, torch.arange(4))).student_taps == (Tap("features.11"),)
+
+
+def test_maps_of_other_sides_cannot_be_matched_and_the_message_says_both(setting) -> None:
+    with pytest.raises(UserError, match=r"block3 of the student gives maps of 8 x 8, block4 of the teacher 4 x 4:"):
+        hint.build(hint.Options(guided_layer="block3", hint_layer="block4"), setting)
+
+
+@pytest.mark.parametrize("name", ["block4.conv9", "features.99", "classifier", ""])
+def test_an_unknown_layer_lists_what_there_is(setting, name) -> None:
+    with pytest.raises(UserError, match=r"does not exist in a vgg11; there are block1.conv1 \(features.0\), "):
+        hint.build(hint.Options(guided_layer=name), setting)
+
+
+def test_two_stages_ask_for_the_first_epochs_alone(setting) -> None:
+    assert hint.build(hint.Options(stages=2, first_stage_epochs=3), setting).alone_epochs == 3
+    assert hint.build(hint.Options(stages=1, first_stage_epochs=3), setting).alone_epochs == 0
+
+
+def test_attention_is_the_mean_square_of_the_channels_by_hand() -> None:
+    maps = torch.tensor([[[[1.0, 0.0]], [[1.0, 2.0]]]])  # two channels of two pixels: mean squares 1 and 2
+    torch.testing.assert_close(at.attention(maps), torch.tensor([[1.0, 2.0]]) / math.sqrt(5))
+
+
+def test_at_does_not_see_the_size_nor_the_number_of_channels() -> None:
+    made = at.AT(("features.0",), ("features.0",))
+    maps = torch.rand(3, 2, 4, 4)
+    assert made(seen(maps, 5 * maps.repeat(1, 3, 1, 1))).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_at_adds_up_its_layers(setting, student, teacher, lesson) -> None:
+    def of(*layers: str) -> float:
+        made = at.build(at.Options(layers=layers), setting)
+        return made(lesson(made, student, teacher)).item()
+
+    assert of("block3", "block4") == pytest.approx(of("block3") + of("block4"), rel=1e-5)
+
+
+def test_at_refuses_maps_of_other_sides(setting) -> None:
+    with pytest.raises(UserError, match=r"distill.methods.at.layers: features.15 gives maps of"):
+        at.build(at.Options(layers=("features.15",)), setting)
+
+
+def test_similarities_are_inner_products_with_rows_of_length_1_by_hand() -> None:
+    maps = torch.tensor([[3.0, 4.0], [0.0, 1.0]])[:, :, None, None]
+    expected = torch.tensor([[25.0, 4.0], [4.0, 1.0]])
+    torch.testing.assert_close(sp.similarities(maps), expected / expected.norm(dim=1, keepdim=True))
+
+
+def test_sp_does_not_see_a_turn_of_the_features() -> None:
+    made, maps = sp.SP("features.0", "features.0"), torch.rand(5, 3, 1, 1)
+    turn = torch.linalg.qr(torch.randn(3, 3))[0]
+    turned = torch.einsum("oc,bcij->boij", turn, maps)
+    assert made(seen(maps, turned)).item() == pytest.approx(0, abs=1e-10)

@@ -1,0 +1,136 @@
+"""The losses on logits against numbers worked by hand and against their formulas in 64 bits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deepcompress.distillation.loss import Answers, Lesson, Loss
+from deepcompress.distillation.losses.dkd import DKD, parts
+from deepcompress.distillation.losses.logit import Logit
+from deepcompress.distillation.losses.logit_std import LogitStd, standardised
+from deepcompress.distillation.losses.smoothed_logits import SmoothedLogits
+
+LOG3 = math.log(3.0)
+
+
+def value(loss: Loss, teacher, student, labels=None, *, epoch: int = 1) -> torch.Tensor:
+    labels = torch.zeros(len(teacher), dtype=torch.long) if labels is None else labels
+    return loss(Lesson(Answers(student), Answers(teacher), labels, labels, epoch))
+
+
+@pytest.fixture
+def pair() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    teacher, student = 3 * torch.randn(2, 16, 10, dtype=torch.float64, generator=generator)
+    return teacher, student, torch.randint(0, 10, (16,), generator=generator)
+
+
+def test_logit_is_the_number_worked_by_hand() -> None:
+    # At T = 2 the teacher's logits (2 log 3, 0) are probabilities 3/4 and 1/4, the student's 1/2 and 1/2.
+    expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert value(Logit(2.0), torch.tensor([[2 * LOG3, 0.0]]), torch.zeros(1, 2)).item() == pytest.approx(expected)
+
+
+def test_logit_is_summed_over_classes_and_averaged_over_images(pair) -> None:
+    teacher, student, _ = pair
+    p, q = (teacher / 3).softmax(1), (student / 3).softmax(1)
+    torch.testing.assert_close(value(Logit(3.0), teacher, student), 9 * (p * (p / q).log()).sum() / 16)
+
+
+def test_the_gradient_of_logit_keeps_its_size_when_the_temperature_changes(pair) -> None:
+    teacher, student, _ = pair
+    norms = []
+    for temperature in (50.0, 100.0):
+        student = student.detach().requires_grad_()
+        value(Logit(temperature), teacher, student).backward()
+        assert student.grad is not None
+        norms.append(float(student.grad.norm()))
+        student.grad = None
+    assert norms[0] == pytest.approx(norms[1], rel=0.05)
+
+
+def test_logit_does_not_see_a_shift_of_all_logits(pair) -> None:
+    teacher, student, _ = pair
+    torch.testing.assert_close(value(Logit(3.0), teacher + 5, student - 2), value(Logit(3.0), teacher, student))
+
+
+def test_smoothed_logits_is_the_number_worked_by_hand() -> None:
+    # Teacher 3/4, 1/4; mixed half and half with 1/2, 1/2: 5/8, 3/8. The student answers 1/2, 1/2.
+    expected = 0.625 * math.log(1.25) + 0.375 * math.log(0.75)
+    found = value(SmoothedLogits(1.0, 0.5), torch.tensor([[LOG3, 0.0]]), torch.zeros(1, 2))
+    assert found.item() == pytest.approx(expected)
+
+
+def test_smoothed_logits_without_smoothing_is_logit_and_its_minimum_is_the_mixture(pair) -> None:
+    teacher, student, _ = pair
+    torch.testing.assert_close(value(SmoothedLogits(3.0, 0.0), teacher, student), value(Logit(3.0), teacher, student))
+    mixture = 0.9 * (teacher / 3).softmax(1) + 0.1 / 10
+    assert value(SmoothedLogits(3.0, 0.1), teacher, 3 * mixture.log()).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_standardised_logits_have_mean_0_and_deviation_1_by_hand() -> None:
+    torch.testing.assert_close(standardised(torch.tensor([[1.0, 2.0, 3.0]])), torch.tensor([[-1.0, 0.0, 1.0]]))
+
+
+def test_logit_std_does_not_see_size_nor_shift(pair) -> None:
+    teacher, student, _ = pair
+    once = value(LogitStd(2.0), teacher, student)
+    torch.testing.assert_close(value(LogitStd(2.0), 7 * teacher + 3, 0.2 * student - 1), once, rtol=1e-5, atol=0)
+
+
+def test_logit_std_is_finite_for_an_answer_without_preference() -> None:
+    student = torch.zeros(2, 3, requires_grad=True)
+    found = value(LogitStd(2.0), torch.randn(2, 3), student)
+    assert found.isfinite()
+
+
+def test_the_two_parts_of_dkd_make_up_the_kl_divergence(pair) -> None:
+    teacher, student, labels = pair
+    target, others = parts(teacher, student, labels)
+    p = teacher.softmax(1)
+    right = p.gather(1, labels[:, None])[:, 0]
+    divergence = (p * (teacher.log_softmax(1) - student.log_softmax(1))).sum(1)
+    torch.testing.assert_close(target + (1 - right) * others, divergence)
+
+
+def test_dkd_is_the_number_worked_by_hand() -> None:
+    # Teacher 1/2, 1/4, 1/4 and student 1/4, 1/2, 1/4; the first class is right.
+    teacher, student = torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([[0.25, 0.5, 0.25]]).log()
+    target = 0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75)
+    others = 0.5 * math.log(0.5 / (2 / 3)) + 0.5 * math.log(0.5 / (1 / 3))
+    made = DKD(temperature=1.0, alpha=2.0, beta=3.0, warmup_epochs=0)
+    assert value(made, teacher, student).item() == pytest.approx(2 * target + 3 * others)
+
+
+def test_dkd_agrees_with_the_authors_form_in_64_bits(pair) -> None:
+    """Their way: the target masked by -1000, and logarithms of sums of probabilities."""
+    teacher, student, labels = pair
+    mask, heat = F.one_hot(labels, 10).bool(), 4.0
+    p, q = (teacher / heat).softmax(1), (student / heat).softmax(1)
+    two = [torch.stack([x[mask], (x * ~mask).sum(1)], 1) for x in (p, q)]
+    target = F.kl_div(two[1].log(), two[0], reduction="batchmean") * heat**2
+    rest = [(x / heat - 1000.0 * mask) for x in (teacher, student)]
+    others = F.kl_div(rest[1].log_softmax(1), rest[0].softmax(1), reduction="batchmean") * heat**2
+    made = DKD(temperature=heat, alpha=1.0, beta=8.0, warmup_epochs=0)
+    torch.testing.assert_close(value(made, teacher, student, labels), target + 8 * others, rtol=1e-6, atol=0)
+
+
+def test_dkd_warms_up_from_the_first_epoch(pair) -> None:
+    teacher, student, labels = pair
+    made = DKD(temperature=4.0, alpha=1.0, beta=8.0, warmup_epochs=4)
+    whole = value(made, teacher, student, labels, epoch=9)
+    for epoch, share in ((1, 0.25), (3, 0.75), (4, 1.0)):
+        torch.testing.assert_close(value(made, teacher, student, labels, epoch=epoch), share * whole)
+
+
+def test_dkd_stays_finite_where_a_probability_is_zero() -> None:
+    teacher, student = torch.tensor([[1e4, 0.0, -1e4]]), torch.tensor([[-1e4, 1e4, 0.0]], requires_grad=True)
+    found = value(DKD(temperature=1.0, alpha=1.0, beta=1.0, warmup_epochs=0), teacher, student)
+    found.backward()
+    assert found.isfinite()
+    assert student.grad is not None
+    assert student.grad.isfinite().all()

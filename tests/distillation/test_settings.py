@@ -1,0 +1,180 @@
+"""The `teachers` and `distill` sections: what they allow, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deepcompress import params
+from deepcompress.distillation.network import Network, Teachers
+from deepcompress.distillation.settings import Distill, require_teachers
+from deepcompress.errors import UserError
+
+NETWORK: dict[str, Any] = {
+    "arch": "vgg11",
+    "batch_norm": True,
+    "width": 0.25,
+    "hidden": 1024,
+    "dropout": 0.2,
+    "image_size": 32,
+    "weights": None,
+    "recipe": {
+        "trainable": "all",
+        "epochs": 2,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "learning_rate": 0.001,
+        "weight_decay": 0.05,
+        "schedule": "one_cycle",
+    },
+}
+DOCUMENT: dict[str, Any] = {
+    "teachers": {"vgg16": NETWORK | {"arch": "vgg16"}, "vgg16_jitter": NETWORK | {"arch": "vgg16"}},
+    "distill": {
+        "student": NETWORK,
+        "seeds": [0, 1],
+        "cache_budget_mib": 64,
+        "methods": {"logit": {"cross_entropy": 0.1, "weight": 0.9}, "hint": {}, "crd": {"weight": 0.5}},
+        "mixtures": {"crd_logit": {"cross_entropy": 0.5, "losses": {"crd": 0.8, "logit": 2.0}}},
+        "controls": {"independent": {"label_smoothing": 0.0}, "label_smoothing": {"label_smoothing": 0.1}},
+        "teachers": ["vgg16"],
+        "colour": {"methods": ["logit"], "teachers": ["vgg16_jitter"]},
+    },
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """params.yaml with one dotted key set to a value, or removed."""
+
+    def make(key: str | None = None, value: Any = None, *, remove: bool = False) -> Path:
+        document = copy.deepcopy(DOCUMENT)
+        if key:
+            *parents, last = key.split(".")
+            place = document
+            for parent in parents:
+                place = place[parent]
+            if remove:
+                del place[last]
+            else:
+                place[last] = value
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+        return path
+
+    return make
+
+
+def distill(path: Path) -> Distill:
+    return params.section(Distill, "distill", path)
+
+
+def test_students_are_named_by_method_and_teacher_controls_first(write) -> None:
+    assert distill(write()).student_ids() == [
+        "students/independent",
+        "students/label_smoothing",
+        "students/logit-vgg16",
+        "students/hint-vgg16",
+        "students/crd-vgg16",
+        "students/crd_logit-vgg16",
+        "students/logit-vgg16_jitter",
+    ]
+
+
+def test_teachers_keep_the_order_of_the_file(write) -> None:
+    teachers = params.section(Teachers, "teachers", write())
+    assert teachers.names() == ["vgg16", "vgg16_jitter"]
+    require_teachers(distill(write()), teachers)
+
+
+def test_a_method_is_its_own_loss_with_its_weights(write) -> None:
+    cross_entropy, losses = distill(write()).weighted("logit")
+    assert cross_entropy == 0.1
+    assert {name: weight for name, (weight, _) in losses.items()} == {"logit": 0.9}
+    assert losses["logit"][1].temperature == 3.0
+
+
+def test_a_mixture_has_its_own_weights_and_the_methods_options(write) -> None:
+    cross_entropy, losses = distill(write("distill.methods.logit.temperature", 5.0)).weighted("crd_logit")
+    assert cross_entropy == 0.5
+    assert {name: weight for name, (weight, _) in losses.items()} == {"crd": 0.8, "logit": 2.0}
+    assert losses["logit"][1].temperature == 5.0
+
+
+def test_what_a_student_used_does_not_hold_the_options_of_others(write) -> None:
+    once, again = (distill(write("distill.methods.crd.weight", weight)) for weight in (0.5, 0.6))
+    assert once.used("logit", taught=True) == again.used("logit", taught=True)
+    assert once.used("independent", taught=False) == again.used("independent", taught=False)
+    assert once.used("crd", taught=True) != again.used("crd", taught=True)
+    assert once.used("crd_logit", taught=True)["losses"]["crd"]["weight"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("distill.methods.kd", {}, "distill.methods.kd is unknown; allowed: at, crd, dkd, hint, logit"),
+        ("distill.methods.logit.temprature", 3.0, "distill.methods.logit.temprature is unknown; allowed: "),
+        ("distill.methods.logit.temperature", 0.0, "distill.methods.logit.temperature must be greater than 0"),
+        ("distill.methods.hint.stages", 3, "distill.methods.hint.stages must be 1 or 2, got 3"),
+        ("distill.mixtures.crd_logit.losses.kd", 1.0, "losses must be among at, crd"),
+        ("distill.mixtures.crd_logit.losses.crd", 0.0, "losses.crd must be above 0, got 0.0"),
+        ("distill.mixtures.logit", DOCUMENT["distill"]["mixtures"]["crd_logit"], "logit is a method, so no mixture"),
+        ("distill.colour.methods", ["dkd"], "colour.methods must be among logit, hint, crd; got 'dkd'"),
+        ("distill.seeds", [0, 0], "seeds must be different whole numbers"),
+        ("distill.seeds", [], "distill.seeds must have at least 1 item"),
+        ("distill.controls.a-b", {"label_smoothing": 0.0}, "'a-b' is no name; use small letters"),
+        ("distill.student.recipe.epochs", 0, "distill.student.recipe.epochs must be"),
+        ("distill.student.width", "1e-1", "distill.student.width must be"),
+    ],
+)
+def test_a_mistake_in_distill_is_one_clear_line(write, key: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        distill(write(key, value))
+    assert message in str(caught.value)
+    assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("teachers.vgg16.arch", "resnet", "teachers.vgg16.arch must be 'vgg11', 'vgg13', 'vgg16' or 'vgg19'"),
+        ("teachers.vgg16.heads", 1, "teachers.vgg16.heads is unknown; allowed: arch, batch_norm"),
+        ("teachers.vgg16.recipe.epoch", 1, "teachers.vgg16.recipe.epoch is unknown; allowed: trainable, epochs"),
+        ("teachers.VGG", NETWORK, "'VGG' is no name"),
+    ],
+)
+def test_a_mistake_in_teachers_is_one_clear_line(write, key: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        params.section(Teachers, "teachers", write(key, value))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["distill.teachers", "distill.colour.teachers"])
+def test_an_unknown_teacher_lists_those_there_are(write, key: str) -> None:
+    path = write(key, ["vgg12"])
+    with pytest.raises(UserError, match=rf"{key} must be among vgg16, vgg16_jitter; got 'vgg12'"):
+        require_teachers(distill(path), params.section(Teachers, "teachers", path))
+
+
+def test_unknown_methods_and_controls_list_what_there_is(write) -> None:
+    how = distill(write())
+    with pytest.raises(UserError, match=r"distill.methods has no 'dkd'; it has logit, hint, crd, crd_logit"):
+        how.weighted("dkd")
+    with pytest.raises(UserError, match=r"distill.controls has no 'logit'; it has independent, label_smoothing"):
+        how.control("logit")
+
+
+def test_a_network_is_a_model_section_with_a_recipe(write) -> None:
+    network = params.section(Network, "teachers.vgg16", write())
+    assert (network.arch, network.recipe.epochs) == ("vgg16", 2)
+
+
+def test_the_sections_are_read_without_torch() -> None:
+    code = "import sys, deepcompress.distillation.settings; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,98 @@
+"""Grad-CAM against its two equations written out, and the model left as it was."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from deepcompress.data.batches import Batches
+from deepcompress.data.store import Arrays
+from deepcompress.errors import UserError
+from deepcompress.explain import gradcam, roles
+from deepcompress.models.taps import tap
+from tests.explain.conftest import VIEW, make_network
+
+
+def by_equations(model, batch, role: str) -> torch.Tensor:
+    """Selvaraju et al., equations 1 and 2, one image after the other, at the layer's own size."""
+    found = []
+    for image, label in zip(batch.images, batch.labels, strict=True):
+        with tap(model, [roles.layer(model.spec, role)]) as seen:
+            logits = model(image[None])
+        maps = next(iter(seen.values()))
+        (gradient,) = torch.autograd.grad(logits[0, label], maps)
+        found.append((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(1).relu()[0])
+    return torch.stack(found).detach()
+
+
+@pytest.mark.parametrize("role", ["block3", "block4"])
+def test_maps_are_those_of_the_paper_s_equations(network, arrays, role: str) -> None:
+    whole = Batches(arrays, VIEW, batch_size=10)
+    expected = by_equations(network, next(whole.epoch()), role)
+    found = gradcam.maps(network, whole, role)
+    side = expected.shape[-1]
+    large = torch.nn.functional.interpolate(expected[:, None], size=(32, 32), mode="bilinear", align_corners=False)[
+        :, 0
+    ]
+    top = large.amax(dim=(1, 2), keepdim=True)
+    live = expected.amax(dim=(1, 2)) > 1e-4
+    assert side == (8 if role == "block3" else 4)
+    assert live.sum() >= 3
+    low = expected.amin(dim=(1, 2))[:, None, None]
+    scaled = (large - low) / (top - low)
+    torch.testing.assert_close(torch.from_numpy(found)[live], scaled[live], atol=0.02, rtol=0)
+
+
+def test_maps_lie_between_0_and_1_in_the_order_of_the_arrays(network, arrays) -> None:
+    ordered = gradcam.maps(network, Batches(arrays, VIEW, batch_size=3), "block3")
+    shuffled = gradcam.maps(network, Batches(arrays, VIEW, batch_size=4, seed=1), "block3")
+    assert ordered.shape == (10, 32, 32)
+    assert ordered.min() >= 0
+    assert ordered.max() <= 1
+    np.testing.assert_allclose(ordered, shuffled, atol=1e-3)
+
+
+def test_the_model_is_left_as_it_was(network, batches) -> None:
+    network.requires_grad_(False)
+    network.classifier.train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    gradcam.maps(network, batches, "block4")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in network.parameters())
+    assert network.classifier.training
+    assert not network.features.training
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_an_unknown_layer_lists_what_there_is(network, batches) -> None:
+    with pytest.raises(UserError, match=r"'block7' does not exist in a vgg11; there are block1.conv1"):
+        gradcam.maps(network, batches, "block7")
+
+
+def test_a_label_without_a_logit_is_an_error_and_not_an_empty_map(network, arrays) -> None:
+    broken = Batches(Arrays(arrays.images, arrays.labels + 7), VIEW, batch_size=4)
+    with pytest.raises(IndexError):
+        gradcam.maps(network, broken, "block4")
+    assert not any(module._forward_hooks for module in network.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
+
+
+def test_another_depth_has_maps_of_the_same_size(batches) -> None:
+    assert gradcam.maps(make_network("vgg19"), batches, "block4").shape == (10, 32, 32)
+
+
+def test_the_share_inside_a_mask_by_hand() -> None:
+    maps = np.array([[[1.0, 3.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    masks = np.array([[[False, True], [False, True]]] * 2)
+    found = gradcam.inside(maps, masks)
+    assert found[0] == 0.75
+    assert np.isnan(found[1])
+
+
+def test_pytorch_grad_cam_is_not_imported_before_it_is_needed() -> None:
+    code = "import sys, deepcompress.explain.comparison; sys.exit('pytorch_grad_cam' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,45 @@
+"""The `explain` section: its limits, and without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from deepcompress import params
+from deepcompress.errors import UserError
+from deepcompress.explain.settings import Explain
+
+BLOCK: dict[str, Any] = {
+    "images": 200,
+    "batch_size": 100,
+    "temperature": 3.0,
+    "ssim_window": 7,
+    "strip_images": 4,
+    "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+}
+
+
+def test_the_block_is_read() -> None:
+    assert params.validate(Explain, BLOCK, "explain").jitter.hue == 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ssim_window": 8}, "explain: ssim_window must be odd, got 8"),
+        ({"images": 2}, "explain: strip_images must be at most images, got 4 of 2"),
+        ({"jitter": {"hue": 0.7}}, "explain.jitter.hue must be less than or equal to 0.5, got 0.7"),
+        ({"window": 7}, "explain.window is unknown; allowed: images"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        params.validate(Explain, BLOCK | change, "explain")
+
+
+def test_the_section_is_read_without_torch() -> None:
+    code = "import sys, deepcompress.explain.settings; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,81 @@
+"""Similarities of maps: known values, the formula of SSIM, intervals, and maps with nothing in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deepcompress.errors import UserError
+from deepcompress.explain import similarity
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture
+def maps() -> np.ndarray:
+    return np.random.default_rng(0).random((5, 16, 16)).astype(np.float32)
+
+
+def test_equal_maps_are_alike_in_every_way(maps: np.ndarray) -> None:
+    np.testing.assert_allclose(similarity.ssim(maps, maps, window=7), 1)
+    np.testing.assert_allclose(similarity.cosine(maps, maps), 1, rtol=1e-6)
+    np.testing.assert_allclose(similarity.rank_correlation(maps, maps), 1)
+
+
+def test_ssim_is_the_published_formula_over_a_single_window() -> None:
+    """A window as large as the maps leaves one place: the formula with sample variances."""
+    one, other = np.random.default_rng(3).random((2, 7, 7))
+    c1, c2, n = 0.01**2, 0.03**2, 49
+    cov = ((one - one.mean()) * (other - other.mean())).sum() / (n - 1)
+    expected = (2 * one.mean() * other.mean() + c1) * (2 * cov + c2)
+    expected /= (one.mean() ** 2 + other.mean() ** 2 + c1) * (one.var(ddof=1) + other.var(ddof=1) + c2)
+    assert similarity.ssim(one[None], other[None], window=7)[0] == pytest.approx(expected)
+
+
+def test_cosine_and_rank_correlation_by_hand() -> None:
+    one, other = np.array([[[1.0, 0.0], [0.0, 0.0]]]), np.array([[[3.0, 4.0], [0.0, 0.0]]])
+    assert similarity.cosine(one, other)[0] == pytest.approx(0.6)
+    rising, falling = np.arange(4.0).reshape(1, 2, 2), np.arange(4.0)[::-1].reshape(1, 2, 2)
+    assert similarity.rank_correlation(rising, falling**2)[0] == pytest.approx(-1)
+
+
+def test_rank_correlation_shares_ranks_among_ties_as_pandas_does(maps: np.ndarray) -> None:
+    import pandas as pd
+
+    tied = np.round(maps, 1)
+    expected = [pd.Series(a.ravel()).corr(pd.Series(b.ravel()).rank()) for a, b in zip(tied, maps, strict=True)]
+    ranked = [pd.Series(a.ravel()).rank().corr(pd.Series(b.ravel()).rank()) for a, b in zip(tied, maps, strict=True)]
+    np.testing.assert_allclose(similarity.rank_correlation(tied, maps), ranked)
+    assert not np.allclose(ranked, expected)
+
+
+def test_the_null_compares_with_the_map_of_the_next_image(maps: np.ndarray) -> None:
+    found = similarity.ssim_to_next(maps, maps, window=7)
+    assert found[0] == pytest.approx(similarity.ssim(maps[:1], maps[1:2], window=7)[0])
+    assert found[-1] == pytest.approx(similarity.ssim(maps[-1:], maps[:1], window=7)[0])
+    assert found.max() < 0.5
+
+
+def test_a_map_with_nothing_in_it_is_left_out(maps: np.ndarray) -> None:
+    other = maps.copy()
+    other[2] = 0
+    for measure in (similarity.cosine, similarity.rank_correlation, lambda a, b: similarity.ssim(a, b, window=7)):
+        found = measure(maps, other)
+        assert np.isnan(found).tolist() == [False, False, True, False, False]
+        assert similarity.mean(found).n == 4
+
+
+def test_the_interval_of_a_mean_by_hand() -> None:
+    found = similarity.mean(np.array([1.0, 2.0, 3.0, np.nan]))
+    reach = 1.96 / np.sqrt(3)
+    assert (found.value, found.n) == (2.0, 3)
+    assert (found.low, found.high) == pytest.approx((2 - reach, 2 + reach))
+
+
+def test_one_image_has_no_interval() -> None:
+    assert np.isnan(similarity.mean(np.array([1.0])).value)
+
+
+def test_a_window_larger_than_the_maps_is_refused(maps: np.ndarray) -> None:
+    with pytest.raises(UserError, match=r"explain.ssim_window must be at most 16, got 17"):
+        similarity.ssim(maps, maps, window=17)
