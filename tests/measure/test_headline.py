@@ -12,10 +12,11 @@ from deepcompress.measure.headline import QUALITY, headline
 def row(model: str, **changes: Any) -> dict[str, Any]:
     values = dict.fromkeys(QUALITY, 50.0) | {"n": 1000, "agreement_with_baseline_pct": 91.2}
     values |= {"difference_points": -1.5, "parameters": 2_345_678, "macs": 9_876_543, "size_bytes": 3 * 2**20}
+    values |= {"bits_per_weight": 32.1}
     return {"model": model, **values, **changes}
 
 
-ROWS = [row("baseline"), row("pruned/structured-0.25", size_bytes=2**20, top1_pct=48.5)]
+ROWS = [row("baseline"), row("pruned/structured-0.25", size_bytes=2**20, top1_pct=48.5, bits_per_weight=8.4)]
 
 
 def test_only_the_baseline_is_told_of_as_long_as_it_is_alone() -> None:
@@ -36,6 +37,7 @@ def test_a_role_is_compared_with_the_baseline() -> None:
         "parameters_million": 2.35,
         "macs_million": 9.88,
         "size_mib": 1.0,
+        "bits_per_weight": 8.4,
     }
 
 

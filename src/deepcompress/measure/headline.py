@@ -55,6 +55,7 @@ def _cost(row: Row) -> dict[str, float | None]:
         "parameters_million": decimals(row["parameters"] / MILLION),
         "macs_million": decimals(row["macs"] / MILLION),
         "size_mib": decimals(row["size_bytes"] / MIB),
+        "bits_per_weight": row["bits_per_weight"],
     }
 
 
