@@ -33,12 +33,13 @@ def by_weight_error(grouped: Float[Tensor, "outputs groups size"], bits: int) ->
     """
     base, best = _torchao.scales(grouped, bits), torch.ones(grouped.shape[:2])
     at_once = max(1, WEIGHTS_AT_ONCE // grouped[0].numel())
-    for weights, scales, out in _in_parts(at_once, grouped, base, best):
-        least, buffer = torch.full_like(scales, torch.inf), torch.empty_like(weights)
-        for factor in factors(bits):
-            error = _error_(buffer, weights, _stored(scales, factor), bits).square_().sum(2)
-            better = error < least
-            out[better], least = factor, torch.minimum(least, error)
+    with _one_thread():
+        for weights, scales, out in _in_parts(at_once, grouped, base, best):
+            least, buffer = torch.full_like(scales, torch.inf), torch.empty_like(weights)
+            for factor in factors(bits):
+                error = _error_(buffer, weights, _stored(scales, factor), bits).square_().sum(2)
+                better = error < least
+                out[better], least = factor, torch.minimum(least, error)
     return best
 
 
