@@ -21,6 +21,17 @@ TINY: dict[str, Any] = {
     "finetune": {"epochs": 2, "batch_size": 32},
     "sensitivity": {"sparsities": [0, 0.5]},
     "quant": {"qat": {"epochs": 1, "batch_size": 32}, "sweep": ["ptq-int4", "qat-int4", "qat-fp32"]},
+    "teachers": {
+        name: {"width": 0.0625, "hidden": 256, "recipe": {"epochs": 1, "batch_size": 32}}
+        for name in ("vgg16", "vgg19", "vgg16_jitter")
+    },
+    "distill": {
+        "student": {"width": 0.0625, "hidden": 256, "recipe": {"epochs": 1, "batch_size": 32}},
+        "methods": {"crd": {"negatives": 8, "width": 16}},
+        "teachers": ["vgg16"],
+        "colour": {"methods": ["hint"]},
+    },
+    "explain": {"images": 8, "strip_images": 2},
     "prune": {"finetune": {"epochs": 1, "batch_size": 32}, "sweep": {"sparsities": [0, 0.25]}},
 }
 

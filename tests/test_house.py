@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ PLUGINS = {
             "pruning/criteria",
             "pruning/allocations",
             "quantization/formats",
+            "distillation/losses",
             "report/sections",
         )
     )
@@ -75,7 +77,7 @@ def reach(path: Path, plugins: set[str]) -> set[Path]:
     """A stage's file, all that it imports, and all that the plug-ins import that it finds by name."""
     found = {path, *house.closure(path)}
     for plugin in plugins:
-        place = ROOT / plugin.replace("${data.source}", "*")
+        place = ROOT / re.sub(r"\$\{[^}]*\}", "*", plugin)
         for file in place.parent.glob(place.name) if place.suffix else sorted(place.glob("*.py")):
             if file.name != "__init__.py":
                 found |= (
@@ -95,7 +97,7 @@ def test_only_evaluate_and_export_open_the_test_data() -> None:
 
 
 def test_every_stage_says_what_it_is_for() -> None:
-    assert all(body.get("desc") for body in DVC.values())
+    assert all(body.get("do", body).get("desc") for body in DVC.values())
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda p: p.relative_to(ROOT).as_posix())

@@ -79,7 +79,20 @@ def test_a_model_is_compared_with_the_control_that_was_trained_as_long() -> None
     assert ("quantized/qat-int4", "quantized/qat-fp32") in pairs
     assert ("quantized/qat-int4", "quantized/ptq-int4") in pairs
     sweeps = {"prune": {"sweep": {"methods": ["structured"], "sparsities": [0.25]}}, "quant": {"sweep": ["ptq-int4"]}}
-    assert plan.model_pairs({**DOCUMENT, **sweeps}) == []
+    assert all(model.startswith("students/") for model, _ in plan.model_pairs({**DOCUMENT, **sweeps}))
+
+
+def test_a_student_is_compared_with_the_independent_one_and_its_teacher() -> None:
+    pairs = plan.model_pairs(DOCUMENT)
+    assert ("students/label_smoothing", "students/independent") in pairs
+    assert ("students/crd-vgg19", "students/independent") in pairs
+    assert ("students/crd-vgg19", "teachers/vgg19") in pairs
+    assert not any(model == "students/independent" for model, _ in pairs)
+
+
+def test_a_student_of_a_teacher_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"distill.teachers must be among .*vgg16.*; got 'vgg13'"):
+        plan.check(changed(tmp_path, "distill.teachers", ["vgg13"]))
 
 
 def test_results_of_models_that_left_are_removed(tmp_path: Path) -> None:

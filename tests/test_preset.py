@@ -32,10 +32,12 @@ def test_a_preset_sets_its_values_keeps_comments_and_passes_the_check(name: str,
     path.write_text(changed)
     for key, value in preset.leaves(overlay(name)):
         assert params.value(key, path) == value
-    assert [line.partition("#")[2] for line in changed.splitlines()] == [
-        line.partition("#")[2] for line in TEXT.splitlines()
-    ]
+    assert comments(changed) == comments(TEXT)
     plan.check(path)
+
+
+def comments(text: str) -> list[str]:
+    return [line.partition("#")[2] for line in text.splitlines() if "#" in line]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,10 @@ from typing import Any
 
 from deepcompress import params
 from deepcompress.data.settings import Data
+from deepcompress.distillation.network import Teachers
+from deepcompress.distillation.settings import Distill, require_teachers
 from deepcompress.errors import UserError
+from deepcompress.explain.settings import Explain
 from deepcompress.measure.settings import Evaluate
 from deepcompress.models.spec import IMAGENET, Model
 from deepcompress.params import Section
@@ -25,6 +28,9 @@ SECTIONS: dict[str, type[Section]] = {
     "sensitivity": Sensitivity,
     "prune": Prune,
     "quant": Quant,
+    "teachers": Teachers,
+    "distill": Distill,
+    "explain": Explain,
     "evaluate": Evaluate,
 }
 
@@ -42,6 +48,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
     params.seed(path)
     for key, schema in SECTIONS.items():
         params.section(schema, key, path)
+    require_teachers(params.section(Distill, "distill", path), params.section(Teachers, "teachers", path))
     weights = params.section(Model, "model", path).weights
     if weights not in (None, IMAGENET) and not Path(weights).is_file():
         raise UserError(f"{path}: model.weights: {weights}: no such file; it must be null, imagenet or a file's path")
@@ -65,11 +72,13 @@ def model_ids(document: dict[str, Any]) -> list[str]:
         *(f"quantized/{cell}" for cell in document["quant"]["sweep"]),
         "shipped/pruned",
         "shipped/quantized",
+        *(f"teachers/{name}" for name in document["teachers"]),
+        *_distill(document).student_ids(),
     ]
 
 
 def model_pairs(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Models and what each is compared with besides the baseline: the control that was trained as long.
+    """Models and what each is compared with besides the baseline: its teacher, the control that was trained as long.
 
     Args:
         document: The whole of params.yaml, already checked.
@@ -85,7 +94,11 @@ def model_pairs(document: dict[str, Any]) -> list[tuple[str, str]]:
         for sparsity in sweep["sparsities"]
         if control == 0 and sparsity != 0
     ]
-    return [*pruned, *_quantized_pairs(document["quant"]["sweep"])]
+    return [*pruned, *_quantized_pairs(document["quant"]["sweep"]), *_distill(document).student_pairs()]
+
+
+def _distill(document: dict[str, Any]) -> Distill:
+    return params.validate(Distill, document["distill"], "distill")
 
 
 def _quantized_pairs(cells: list[str]) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ import torch
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
 from deepcompress.errors import UserError
-from deepcompress.explain import gradcam, roles
+from deepcompress.explain import gradcam
+from deepcompress.models import roles
 from deepcompress.models.taps import tap
 from tests.explain.conftest import VIEW, make_network
 

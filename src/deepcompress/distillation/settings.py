@@ -15,6 +15,7 @@ from deepcompress.errors import UserError
 from deepcompress.params import PluginSection, Section
 
 LOSSES = "distillation.losses"
+INDEPENDENT = "students/independent"  # the control that every student is compared with
 
 
 class Methods(PluginSection):
@@ -132,9 +133,19 @@ class Distill(Section):
 
     def student_ids(self) -> list[str]:
         """Ids of all students, in the order in which tables show them."""
+        return [f"students/{name}" for name in (*self.controls, *(f"{m}-{t}" for m, t in self._taught()))]
+
+    def student_pairs(self) -> list[tuple[str, str]]:
+        """(id, id of its reference): every student and the independent one, every taught student and its teacher."""
+        alone = INDEPENDENT.removeprefix("students/") in self.controls
+        others = [student for student in self.student_ids() if alone and student != INDEPENDENT]
+        own = [(f"students/{method}-{teacher}", f"teachers/{teacher}") for method, teacher in self._taught()]
+        return [*((student, INDEPENDENT) for student in others), *own]
+
+    def _taught(self) -> list[tuple[str, str]]:
+        """(method or mixture, teacher)."""
         taught = [(method, teacher) for teacher in self.teachers for method in (*self.methods, *self.mixtures)]
-        taught += [(method, teacher) for teacher in self.colour.teachers for method in self.colour.methods]
-        return [f"students/{name}" for name in (*self.controls, *(f"{m}-{t}" for m, t in taught))]
+        return taught + [(method, teacher) for teacher in self.colour.teachers for method in self.colour.methods]
 
 
 def require_teachers(distill: Distill, teachers: Teachers) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from deepcompress.explain import gradcam, roles, similarity
+from deepcompress.explain import gradcam, similarity
 from deepcompress.measure.rows import decimals, significant
+from deepcompress.models import roles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ class Attention:
     """Maps of all models at one layer.
 
     Attributes:
-        role: The layer, see roles.py.
+        role: The layer, see models/roles.py.
         maps: By model.
     """
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from deepcompress.explain import roles
 from deepcompress.measure.accuracy import evaluating
+from deepcompress.models import roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

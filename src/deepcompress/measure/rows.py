@@ -87,13 +87,21 @@ def pair_row(model: str, reference: str, answers: Answers, theirs: Answers, labe
     """How a model does against another one than the baseline, on the same images: a control, or its twin.
 
     Returns:
-        `model`, `reference`, `n` images, `difference_points` with its bootstrap interval, `mcnemar_p`, and
-        `agreement_pct`, the share of images on which both answer the same class.
+        `model`, `reference`, `n` images, `difference_points` with its bootstrap interval, `mcnemar_p`,
+        `agreement_pct`, the share of images on which both answer the same class, and `kl_nats`,
+        KL(reference || model) per image.
     """
     found = _paired(answers, theirs, labels)
     said = {name: found[name] for name in PAIRED[:4]}
-    agreement_pct = found["agreement_with_baseline_pct"]
-    return {"model": model, "reference": reference, "n": len(labels), **said, "agreement_pct": agreement_pct}
+    agreement_pct, kl = found["agreement_with_baseline_pct"], found["kl_to_baseline_nats"]
+    return {
+        "model": model,
+        "reference": reference,
+        "n": len(labels),
+        **said,
+        "agreement_pct": agreement_pct,
+        "kl_nats": kl,
+    }
 
 
 def per_class_rows(model: str, answers: Answers, labels: Int[Tensor, " images"], classes: Sequence[str]) -> list[Row]:

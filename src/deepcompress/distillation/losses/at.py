@@ -10,7 +10,7 @@ from pydantic import Field
 
 from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting, Tap, shape
 from deepcompress.errors import UserError
-from deepcompress.explain import roles
+from deepcompress.models import roles
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -20,7 +20,7 @@ ZERO_FOR_EQUAL_NETWORKS = True
 
 
 class Options(LossOptions):
-    """weight: 1000 in RepDistiller. layers: read in both networks; names or roles, see explain/roles.py."""
+    """weight: 1000 in RepDistiller. layers: read in both networks; names or roles, see models/roles.py."""
 
     weight: float = Field(default=1000.0, gt=0, allow_inf_nan=False)
     layers: tuple[str, ...] = Field(default=("block2", "block3", "block4"), min_length=1)

@@ -10,7 +10,7 @@ from torch import nn
 
 from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting, Tap, shape
 from deepcompress.errors import UserError
-from deepcompress.explain import roles
+from deepcompress.models import roles
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -20,7 +20,7 @@ ZERO_FOR_EQUAL_NETWORKS = False  # zero where the regressor is the identity
 
 
 class Options(LossOptions):
-    """guided_layer of the student, hint_layer of the teacher: names or roles, see explain/roles.py.
+    """guided_layer of the student, hint_layer of the teacher: names or roles, see models/roles.py.
 
     stages: 1 adds the loss to the others in every epoch; 2 minimises it alone for first_stage_epochs of the
     same budget, and the others after. weight: 0.5 in the source report, 100 in RepDistiller.

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting, Tap
-from deepcompress.explain import roles
+from deepcompress.models import roles
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -18,7 +18,7 @@ ZERO_FOR_EQUAL_NETWORKS = True
 
 
 class Options(LossOptions):
-    """weight: 3000 in the authors' experiments. layer: read in both networks; see explain/roles.py."""
+    """weight: 3000 in the authors' experiments. layer: read in both networks; see models/roles.py."""
 
     weight: float = Field(default=3000.0, gt=0, allow_inf_nan=False)
     layer: str = "block5"

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deepcompress.errors import UserError
-from deepcompress.explain import roles
+from deepcompress.models import roles
 from deepcompress.models.spec import BLOCKS
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import VGG

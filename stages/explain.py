@@ -1,0 +1,37 @@
+"""Stage `explain`: how closely students follow their teachers, in answers, in attention and under other colours."""
+
+import logging
+from pathlib import Path
+
+import click
+
+from deepcompress import files, params, runtime
+from deepcompress.data import settings, store
+from deepcompress.errors import one_line_errors
+from deepcompress.explain import comparison, models
+from deepcompress.explain.settings import Explain
+
+
+@click.command()
+@click.option("--plan", type=Path, required=True, help="the ids of the models")
+@click.option("--fit", type=Path, required=True, help="folder whose validation images are looked at")
+@click.option("--models", "folder", type=Path, required=True, help="folder of the models, <id>.safetensors each")
+@click.option("--tables", type=Path, required=True, help="folder to write: five tables")
+@one_line_errors
+def main(plan: Path, fit: Path, folder: Path, tables: Path) -> None:
+    """Write what students and teachers have in common, a CSV per question."""
+    import pandas as pd
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    how, data = params.section(Explain, "explain"), params.section(settings.Data, "data")
+    train, seed, images = params.section(runtime.Train, "train"), params.seed(), store.open_fit(fit)
+    runtime.make_deterministic(seed)
+    ids, device = models.planned(plan), runtime.device(train)
+    found, view = models.load(ids, folder, classes=images.meta.classes, device=device)
+    scene = comparison.Scene(images, view, how, device=device, seed=seed, data=data)
+    for name, rows in comparison.tables(found, models.pairs(ids), scene).items():
+        files.write_csv(tables / f"{name}.csv", pd.DataFrame(rows))
+
+
+if __name__ == "__main__":
+    main()

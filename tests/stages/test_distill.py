@@ -1,0 +1,243 @@
+"""The distill stages: a student, its history and its seeds; the same after kill -9; every mistake in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from deepcompress import runtime
+from deepcompress.data.batches import Batches, View
+from deepcompress.data.store import open_fit, write_fit
+from deepcompress.measure import accuracy
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+from deepcompress.training import loop
+from deepcompress.training.inputs import TrainingData
+from stages import distill
+from tests.data.inputs import CLASSES, source
+from tests.stages.test_train_teacher import network
+from tests.training.interruption import StoppedError
+
+STAGE = Path(distill.__file__)
+TEACHER = "models/teachers/vgg16.safetensors"
+DISTILL: dict[str, Any] = {
+    "student": network("vgg11"),
+    "seeds": [0],
+    "cache_budget_mib": 16,
+    "methods": {
+        "logit": {"cross_entropy": 0.1, "weight": 0.9},
+        "hint": {},
+        "crd": {"negatives": 8, "width": 16},
+    },
+    "mixtures": {"crd_logit": {"cross_entropy": 0.1, "losses": {"crd": 0.8, "logit": 0.9}}},
+    "controls": {"independent": {"label_smoothing": 0.0}, "label_smoothing": {"label_smoothing": 0.1}},
+    "teachers": ["vgg16"],
+    "colour": {"methods": [], "teachers": []},
+}
+SECONDS_ALLOWED = 120.0
+
+
+def prepare(folder: Path, *, classes: tuple[str, ...] = CLASSES, **section: Any) -> None:
+    """Params, 48 images and a teacher."""
+    folder.mkdir(exist_ok=True)
+    train = {"device": "cpu", "precision": "32-true"}
+    document = {"seed": 1, "train": train, "distill": {**DISTILL, **section}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    meta = write_fit(folder / "data/fit", source(train=60, size=32), validation_fraction=0.2, seed=0)
+    torch.manual_seed(7)
+    teacher = VGG(VGGSpec("vgg16", True, (4,) * 13, (8, 8), len(classes), 32, 0.2))
+    view = View(32, meta.mean, meta.std)
+    checkpoint.save(folder / TEACHER, teacher, view=view, classes=classes, provenance={})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and scratch of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+    return tmp_path
+
+
+def arguments(name: str, folder: str = "out", *, taught: bool = True) -> list[str]:
+    paths = {
+        "fit": "data/fit",
+        "model": f"{folder}/{name}.safetensors",
+        "history": f"{folder}/{name}.csv",
+        "seeds": f"{folder}/{name}-seeds.csv",
+        **({"teacher": TEACHER} if taught else {}),
+    }
+    return ["--method", name, *(word for option, value in paths.items() for word in (f"--{option}", value))]
+
+
+def run(name: str, folder: str = "out", *, taught: bool = True) -> Result:
+    return CliRunner().invoke(distill.main, arguments(name, folder, taught=taught))
+
+
+def start(folder: Path, name: str) -> subprocess.Popen[str]:
+    """The stage as DVC would start it, in a folder of its own."""
+    environment = {**os.environ, runtime.SCRATCH_VARIABLE: ".scratch", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(STAGE), *arguments(name)],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(STAGE.parents[1] / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def outputs(folder: Path, name: str) -> list[bytes]:
+    return [(folder / f"out/{name}{end}").read_bytes() for end in (".safetensors", ".csv", "-seeds.csv")]
+
+
+def kill_in_the_second_seed(folder: Path, name: str) -> None:
+    """Start the stage and kill it when the first training has ended and the second has a state."""
+    running, deadline = start(folder, name), time.monotonic() + SECONDS_ALLOWED
+    for pattern in (".scratch/distill/*/finished/state.pt", ".scratch/distill/*/state.pt"):
+        while not list(folder.glob(pattern)):
+            assert running.poll() is None, running.communicate()[0]
+            assert time.monotonic() < deadline, "no state file"
+            time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL
+
+
+def test_after_kill_9_the_next_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    """The first training is not repeated, the second one is taken up."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    recipe = {**DISTILL["student"]["recipe"], "epochs": 12}
+    for folder in (straight, killed):
+        prepare(folder, seeds=[0, 5], student={**DISTILL["student"], "recipe": recipe})
+    uninterrupted = start(straight, "crd")
+    kill_in_the_second_seed(killed, "crd")
+    assert not (killed / "out").exists()
+    resumed = start(killed, "crd")
+    for running in (uninterrupted, resumed):
+        printed = running.communicate(timeout=SECONDS_ALLOWED)[0]
+        assert running.returncode == 0, printed
+    assert "taken up after epoch" in printed
+    assert "epoch 1 of 12:" not in printed
+    assert outputs(killed, "crd") == outputs(straight, "crd")
+    assert not [path for path in killed.glob(".scratch/distill/**/*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["logit", "hint", "crd", "crd_logit"])
+def test_model_history_and_seeds_agree(project: Path, name: str) -> None:
+    prepare(project)
+    done = run(name)
+    assert done.exit_code == 0, done.output
+    loaded, fit = checkpoint.load(f"out/{name}.safetensors"), open_fit(Path("data/fit"))
+    history, seeds = pd.read_csv(f"out/{name}.csv"), pd.read_csv(f"out/{name}-seeds.csv")
+    answers = accuracy.logits(loaded.model, Batches(fit.validation, loaded.view, batch_size=16))
+    assert loaded.model.spec.arch == "vgg11"
+    assert loaded.classes == CLASSES
+    assert history["validation_loss"].iloc[-1] == pytest.approx(accuracy.cross_entropy(*answers), rel=1e-5)
+    assert seeds["validation_top1_pct"].tolist() == [history["validation_top1_pct"].iloc[-1]]
+
+
+def test_every_method_starts_from_the_same_weights_and_sees_the_same_images(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(project)
+    starts, firsts = [], []
+
+    def look(model: VGG, goal: object, data: TrainingData, recipe: object, **_: object) -> None:
+        starts.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+        firsts.append(next(data.train.epoch(0)).indices)
+        raise StoppedError
+
+    monkeypatch.setattr(loop, "train", look)
+    for name, taught in (("logit", True), ("hint", True), ("crd", True), ("independent", False)):
+        assert isinstance(run(name, taught=taught).exception, StoppedError)
+    assert all(torch.equal(starts[0], other) for other in starts[1:])
+    assert all(torch.equal(firsts[0], other) for other in firsts[1:])
+    assert len(starts) == 4
+
+
+def test_students_of_a_teacher_share_its_answers(project: Path) -> None:
+    prepare(project)
+    run("logit")
+    (folder,) = (project / ".scratch/teacher").iterdir()
+    before = (folder / "logits.npy").stat().st_mtime_ns
+    assert run("crd_logit").exit_code == 0
+    assert [path.name for path in (project / ".scratch/teacher").iterdir()] == [folder.name]
+    assert sorted(path.name for path in folder.iterdir()) == ["features-pooled.npy", "logits.npy"]
+    assert (folder / "logits.npy").stat().st_mtime_ns == before
+
+
+def test_several_seeds_give_their_mean_and_deviation_and_the_first_one_s_model(project: Path) -> None:
+    prepare(project, seeds=[4, 2, 9])
+    assert run("independent", "three", taught=False).exit_code == 0
+    prepare(project, seeds=[4])
+    assert run("independent", "one", taught=False).exit_code == 0
+    three = pd.read_csv("three/independent-seeds.csv")
+    assert three["seed"].tolist() == [4, 2, 9]
+    values = three["validation_top1_pct"]
+    assert three["mean_pct"].tolist() == pytest.approx([values.mean()] * 3, abs=1e-4)
+    assert three["deviation_points"].tolist() == pytest.approx([values.std()] * 3, abs=1e-4)
+    models = [checkpoint.load(f"{folder}/independent.safetensors").model for folder in ("three", "one")]
+    assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m in models), strict=True))
+
+
+def test_label_smoothing_is_another_student_and_says_what_it_used(project: Path) -> None:
+    prepare(project)
+    for name in ("independent", "label_smoothing"):
+        assert run(name, taught=False).exit_code == 0
+    losses = [pd.read_csv(f"out/{name}.csv")["train_loss"].iloc[0] for name in ("independent", "label_smoothing")]
+    assert losses[0] != losses[1]
+    used = checkpoint.load("out/label_smoothing.safetensors").provenance["params"]
+    assert used["control"] == {"label_smoothing": {"label_smoothing": 0.1}}
+
+
+def test_options_of_other_methods_do_not_change_the_bytes(project: Path) -> None:
+    prepare(project)
+    assert run("logit").exit_code == 0
+    before = outputs(project, "logit")
+    prepare(project, methods={**DISTILL["methods"], "crd": {"negatives": 9}})
+    assert run("logit").exit_code == 0
+    assert outputs(project, "logit") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "message"),
+    [
+        ("dkd", {}, "params.yaml: distill.methods has no 'dkd'; it has logit, hint, crd, crd_logit"),
+        ("logit", {"methods": {"logitt": {}}}, "params.yaml: distill.methods.logitt is unknown; allowed: at, crd,"),
+        ("hint", {"methods": {"hint": {"hint_layer": "block9"}}}, "layer 'block9' does not exist in a vgg16; there"),
+        (
+            "hint",
+            {"methods": {"hint": {"guided_layer": "block3"}}},
+            "params.yaml: distill.methods.hint: block3 of the student gives maps of 8 x 8, block4.relu1 of the",
+        ),
+        ("logit", {"classes": ("ant", "bee")}, f"{TEACHER}: the teacher tells 2 classes apart, the training images"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, name: str, section: dict, message: str) -> None:
+    prepare(project, **section)
+    if "methods" in section:
+        prepare(project, **section, mixtures={})
+    done = run(name)
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1].startswith(f"error: {message}")
+    assert not Path("out").exists()
+
+
+def test_a_teacher_that_is_not_there_is_named(project: Path) -> None:
+    prepare(project)
+    Path(TEACHER).unlink()
+    done = run("logit")
+    assert done.exit_code == 2
+    assert f"error: {TEACHER}: no such file" in done.output

@@ -1,0 +1,127 @@
+"""The explain stage: five tables on the validation images, the same bytes twice, mistakes in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from deepcompress import files
+from deepcompress.data import store
+from deepcompress.data.batches import View
+from deepcompress.data.sources import shapes
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+from stages import explain
+
+ARGUMENTS = ["--plan", "plan.json", "--fit", "data/fit", "--models", "models", "--tables", "results/explain"]
+IDS = ["baseline", "teachers/vgg16", "students/independent", "students/logit-vgg16"]
+PARAMS: dict[str, Any] = {
+    "seed": 0,
+    "train": {"device": "cpu", "precision": "32-true"},
+    "data": {
+        "source": "shapes",
+        "stored_size": 32,
+        "validation_fraction": 0.5,
+        "shapes": {"train_per_class": 2, "test_per_class": 1},
+    },
+    "explain": {
+        "images": 12,
+        "batch_size": 8,
+        "temperature": 3.0,
+        "ssim_window": 7,
+        "strip_images": 2,
+        "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+    },
+}
+TABLES = ("alignment", "attention", "colour", "strip_images", "strips")
+
+
+def save(model: str, number: int, view: View, *, classes: tuple[str, ...] = shapes.CLASSES) -> None:
+    torch.manual_seed(number)
+    widths = (4,) * (13 if model.startswith("teachers") else 8)
+    spec = VGGSpec("vgg16" if len(widths) == 13 else "vgg11", True, widths, (8, 8), len(classes), 32, 0.2)
+    network = VGG(spec)
+    torch.nn.init.normal_(network.classifier[6].weight)
+    checkpoint.save(f"models/{model}.safetensors", network, view=view, classes=classes, provenance={})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Params, 20 validation images, a teacher and two students."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
+    options = shapes.Options(train_per_class=2, test_per_class=1)
+    source = shapes.load(options, stored_size=32, seed=0, workspace=tmp_path)
+    meta = store.write_fit(tmp_path / "data/fit", source, validation_fraction=0.5, seed=0)
+    for number, model in enumerate(IDS[1:]):
+        save(model, number, View(32, meta.mean, meta.std))
+    files.write_json("plan.json", {"models": IDS})
+    return tmp_path
+
+
+def run() -> Result:
+    return CliRunner().invoke(explain.main, ARGUMENTS)
+
+
+def test_the_tables_agree(project: Path) -> None:
+    done = run()
+    assert done.exit_code == 0, done.output
+    found = {name: pd.read_csv(f"results/explain/{name}.csv") for name in TABLES}
+    assert sorted(path.stem for path in Path("results/explain").iterdir()) == list(TABLES)
+    students = ["students/independent", "students/logit-vgg16"]
+    assert found["alignment"]["model"].tolist() == students
+    assert set(found["alignment"]["n"]) == {20}
+    assert found["colour"]["model"].tolist() == IDS[1:]
+    assert found["attention"][["model", "role"]].to_numpy().tolist() == [
+        [model, role] for role in ("block3", "block4") for model in students
+    ]
+    assert (found["attention"]["n"] + found["attention"]["empty"] == 12).all()
+    assert found["attention"]["object_pct"].between(5, 60).all()
+    assert len(found["strips"]) == 3 * 2
+    assert len(found["strip_images"]) == 2
+
+
+def test_the_images_shown_are_validation_images(project: Path) -> None:
+    run()
+    shown, fit = pd.read_csv("results/explain/strip_images.csv"), store.open_fit(Path("data/fit"))
+    labels = [fit.meta.classes[label] for label in np.array(fit.validation.labels)]
+    assert set(shown["class"]) <= set(labels)
+
+
+def test_a_second_run_gives_the_same_bytes(project: Path) -> None:
+    run()
+    first = [Path(f"results/explain/{name}.csv").read_bytes() for name in TABLES]
+    assert run().exit_code == 0
+    assert [Path(f"results/explain/{name}.csv").read_bytes() for name in TABLES] == first
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ssim_window": 33}, "params.yaml: explain.ssim_window must be at most 32, got 33"),
+        ({"image": 3}, "params.yaml: explain.image is unknown; allowed: images"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(project: Path, change: dict[str, Any], message: str) -> None:
+    values = {**PARAMS, "explain": {**PARAMS["explain"], **change}}
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    done = run()
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1].startswith(f"error: {message}")
+    assert not Path("results").exists()
+
+
+def test_a_student_for_other_classes_ends_in_one_line(project: Path) -> None:
+    meta = store.read_meta(Path("data/fit"))
+    save("students/logit-vgg16", 0, View(32, meta.mean, meta.std), classes=("ant", "bee"))
+    done = run()
+    assert done.exit_code == 2
+    assert "students/logit-vgg16.safetensors: made for other classes" in done.output
