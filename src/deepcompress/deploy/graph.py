@@ -7,9 +7,6 @@ Source: https://docs.pytorch.org/docs/stable/onnx_export.html.
 from __future__ import annotations
 
 import copy
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +14,7 @@ from torch import nn
 
 from deepcompress.deploy import onnx_file
 from deepcompress.deploy.contract import INPUT, OUTPUTS, Contract
+from deepcompress.deploy.quiet import quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from deepcompress.data.batches import View
 
 OPSET = 20
-NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
 EXAMPLES = 2  # images to trace with: of a single one the exporter would fix the batch
 
 
@@ -68,7 +65,7 @@ def export_float(
     """
     whole = FromPixels(copy.deepcopy(model).cpu(), view).eval()
     example = torch.zeros(EXAMPLES, 3, view.size, view.size, dtype=torch.uint8)
-    with _quiet():
+    with quiet("torch.onnx", "onnxscript", "onnx_ir"):
         program = torch.onnx.export(
             whole,
             (example,),
@@ -82,16 +79,3 @@ def export_float(
     assert program is not None
     contract = Contract(tuple(classes), view.size, stored_size or view.size)
     onnx_file.write(path, program.model_proto, contract)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside, the exporter's loggers keep to themselves what it optimizes; warnings are still told."""
-    levels = {logging.getLogger(name): logging.getLogger(name).level for name in NOISY}
-    for logger in levels:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)

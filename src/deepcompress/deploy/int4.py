@@ -14,6 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from deepcompress.deploy import contract, onnx_file
+from deepcompress.deploy.quiet import quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +33,16 @@ def quantize_int4_linear(float_file: str | Path, path: str | Path, *, group_size
     Raises:
         UserError: If `float_file` is no file that this package exported.
     """
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    from onnxruntime.quantization import matmul_nbits_quantizer
 
     source = onnx.load(float_file)
     said = contract.from_metadata(float_file, {entry.key: entry.value for entry in source.metadata_props})
     _split_gemms_(source.graph)
-    quantizer = MatMulNBitsQuantizer(source, block_size=group_size, is_symmetric=True, accuracy_level=INT8_PRODUCTS)
-    quantizer.process()
+    quantizer = matmul_nbits_quantizer.MatMulNBitsQuantizer(
+        source, block_size=group_size, is_symmetric=True, accuracy_level=INT8_PRODUCTS
+    )
+    with quiet(matmul_nbits_quantizer.__name__):
+        quantizer.process()
     onnx_file.write(path, quantizer.model.model, said)
 
 

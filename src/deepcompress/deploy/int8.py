@@ -22,7 +22,7 @@ from deepcompress.deploy import contract, onnx_file
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-BATCH = 64
+BATCH = 16
 LAYERS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]  # not the normalisation, whose input is exact already
 
 

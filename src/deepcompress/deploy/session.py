@@ -13,7 +13,7 @@ from deepcompress.errors import UserError
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-BATCH = 64
+BATCH = 32
 ERRORS_ONLY = 3
 
 
