@@ -20,7 +20,7 @@ def build(data: Tables) -> Section | None:
         return None
     caption = f"Against the same model in PyTorch, on {text.count(int(files['n'].iloc[0]), 'held-out image')}."
     table = Table(COLUMNS, tuple(_cells(row) for _, row in files.iterrows()), caption)
-    return Section("Files to deploy", (Paragraph(_finding(files), strong=True), table), order=75)
+    return Section("Files to deploy", (Paragraph(_finding(files), strong=True), table), order=80)
 
 
 def _finding(files: pd.DataFrame) -> str:
