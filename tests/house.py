@@ -28,6 +28,7 @@ FLOORS = {
     "deploy": 4,
     "report": 5,
     "plan": 5,
+    "__main__": 5,
 }
 METHODS = {room for room, floor in FLOORS.items() if floor == 4}
 

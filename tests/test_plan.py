@@ -102,3 +102,10 @@ def test_results_of_models_that_left_are_removed(tmp_path: Path) -> None:
     removed = plan.remove_strays(tmp_path, ["baseline", "pruned/new-0.25"])
     assert removed == [tmp_path / "pruned/old-0.5.safetensors"]
     assert (tmp_path / "pruned/new-0.25.csv").exists()
+
+
+def test_what_was_exported_is_no_stray(tmp_path: Path) -> None:
+    for name in ("deploy/model.onnx", "deploy/classes.json", "pruned/deploy.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert plan.remove_strays(tmp_path, ["baseline"]) == [tmp_path / "pruned/deploy.safetensors"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from deepcompress import params
 from deepcompress.data.settings import Data
+from deepcompress.deploy.settings import Deploy
 from deepcompress.distillation.network import Teachers
 from deepcompress.distillation.settings import Distill, require_teachers
 from deepcompress.errors import UserError
@@ -32,7 +33,10 @@ SECTIONS: dict[str, type[Section]] = {
     "distill": Distill,
     "explain": Explain,
     "evaluate": Evaluate,
+    "deploy": Deploy,
 }
+
+EXPORTS = "deploy"
 
 
 def check(path: str | Path = params.PARAMS_FILE) -> None:
@@ -111,12 +115,14 @@ def _quantized_pairs(cells: list[str]) -> list[tuple[str, str]]:
 
 
 def remove_strays(folder: Path, ids: Iterable[str]) -> list[Path]:
-    """Delete the files of `folder` that belong to no id (their path without suffix); returns what went."""
+    """Delete the files of `folder` that belong to no id (their path without suffix); returns what went.
+
+    What lies in EXPORTS stays: `export` writes that folder whole, and its files are not named by ids.
+    """
     wanted = set(ids)
+    inside = [(file, file.relative_to(folder)) for file in sorted(folder.rglob("*")) if file.is_file()]
     strays = [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.relative_to(folder).with_suffix("").as_posix() not in wanted
+        file for file, name in inside if name.parts[0] != EXPORTS and name.with_suffix("").as_posix() not in wanted
     ]
     for file in strays:
         file.unlink()

@@ -94,7 +94,29 @@ def write(folder: Path, models: dict[str, tuple[int, float]] = EVERY_FAMILY, cla
             file = folder / "history" / f"{model}.csv"
             file.parent.mkdir(parents=True, exist_ok=True)
             history(right / 10).to_csv(file, index=False)
-    return paths if models is BASELINE else replace(paths, extra=tuple(pruning_tables(folder / "results")))
+    return (
+        paths
+        if models is BASELINE
+        else replace(paths, extra=(*pruning_tables(folder / "results"), parity_table(folder / "results")))
+    )
+
+
+def parity_table(folder: Path) -> Path:
+    """What the export stage writes; returns its folder."""
+    rows = [
+        {"file": file, "model": model, "kind": kind, "n": IMAGES, "agreement_pct": agreement,
+         "largest_difference": difference, "top1_pct": 86.0, "model_top1_pct": 86.2, "size_bytes": size}
+        for file, model, kind, agreement, difference, size in (
+            ("model_float.onnx", "quantized/qat-int4", "float32", 100.0, 1.2e-5, 9_800_000),
+            ("model.onnx", "quantized/qat-int4", "int8", 99.4, 0.31, 2_500_000),
+            ("shipped.onnx", "shipped/quantized", "float32", 100.0, 9e-6, 6_000_000),
+            ("shipped_int8.onnx", "shipped/quantized", "int8", 98.7, 0.52, 1_600_000),
+        )
+    ]  # fmt: skip
+    path = folder / "deploy" / "parity.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path.parent
 
 
 def pruning_tables(folder: Path) -> list[Path]:

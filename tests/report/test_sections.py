@@ -14,6 +14,7 @@ from deepcompress.report.blocks import NUMBER, Section, Table
 from deepcompress.report.sections import (
     baseline,
     classes,
+    deploy,
     overview,
     provenance,
     pruned,
@@ -35,6 +36,7 @@ FAMILIES = {
     "pruned_weights",
     "pruned_storage",
     "shipped",
+    "deploy",
 }
 
 
@@ -196,3 +198,15 @@ def test_numbers_are_set_flush_right(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["vgg11", "32 px", "agrees", "1f2e3d4c", "shapes, 24 classes"])
 def test_words_are_not(cell: str) -> None:
     assert not NUMBER.fullmatch(cell)
+
+
+def test_the_files_to_deploy_are_said_in_one_sentence_and_a_row_each(data: Tables) -> None:
+    section = deploy.build(data)
+    (table,) = tables_of(section)
+    assert section is not None
+    assert section.blocks[0].text == (  # type: ignore[union-attr]
+        "model.onnx (quantized/qat-int4, int8) takes 2.38 MiB and gets 86.0 % right; of all files, shipped_int8.onnx "
+        "strays furthest from its model: 98.7 % of the answers are the same."
+    )
+    assert table.rows[1] == ("model.onnx", "quantized/qat-int4", "int8", "2.38", "99.40", "0.31", "86.0")
+    assert table.caption.endswith("on 1,000 held-out images.")

@@ -1,0 +1,121 @@
+"""All files of models/deploy: the recommended model and the shipped one as ONNX, their classes and a model card.
+
+The recommended model becomes `model.onnx`, in int8 if its own weights are integers, and `model_float.onnx`; the
+shipped one becomes `shipped.onnx` and `shipped_int8.onnx`. The folder appears whole, and only if every file answers
+as its model does.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepcompress import files
+from deepcompress.data.batches import Batches
+from deepcompress.data.heldout import HeldOut, open_heldout
+from deepcompress.data.sampling import sampled
+from deepcompress.data.store import open_fit
+from deepcompress.data.writing import whole
+from deepcompress.deploy import card, graph, int8, parity
+from deepcompress.deploy.pixels import channels_first
+from deepcompress.errors import UserError
+from deepcompress.measure import accuracy
+from deepcompress.models import checkpoint
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from deepcompress.data.store import Arrays
+    from deepcompress.deploy.settings import Deploy
+    from deepcompress.models.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+SHIPPED = "shipped/quantized"
+FLOAT, INT8 = "float32", "int8"
+INTEGERS = ("packed", "packed_sparse")  # encodings of 2 to 8 bits per weight
+BATCH = 256
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where everything lies that an export reads."""
+
+    recommendation: Path
+    models: Path
+    fit: Path
+    heldout: Path
+    evaluation: Path
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all files share: the images to compare on, those to calibrate on, and the limits."""
+
+    heldout: HeldOut
+    calibration: Arrays
+    settings: Deploy
+
+
+def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Row]:
+    """Write the folder, whole or not at all.
+
+    Returns:
+        A row per ONNX file: how closely it follows its model, what it gets right and its bytes.
+
+    Raises:
+        UserError: If an input is missing or damaged, or a file answers other than its model more often than
+            `settings` allow.
+    """
+    chosen = card.recommendation(inputs.recommendation)
+    loaded = checkpoint.load(inputs.models / f"{chosen.model}.safetensors")
+    measured = card.measured(inputs.evaluation, chosen.model)
+    calibration = sampled(open_fit(inputs.fit).train, settings.calibration_samples, seed)
+    scene = Scene(open_heldout(inputs.heldout), calibration, settings)
+    with whole(folder) as (new,):
+        rows = _pair(new, ("model_float.onnx", "model.onnx"), chosen.model, loaded, scene, integers=_integers(loaded))
+        shipped = checkpoint.load(inputs.models / f"{SHIPPED}.safetensors")
+        rows += _pair(new, ("shipped.onnx", "shipped_int8.onnx"), SHIPPED, shipped, scene, integers=True)
+        files.write_json(new / "classes.json", list(loaded.classes))
+        written = card.card(chosen, loaded.description, measured, scene.heldout.meta, rows)
+        files.write_json(new / "model_card.json", written)
+        files.write_text(new / "model_card.md", card.markdown(written))
+    return rows
+
+
+def _pair(
+    folder: Path, names: tuple[str, str], model: str, loaded: Checkpoint, scene: Scene, *, integers: bool
+) -> list[Row]:
+    """Two files of one model: in float32, and in int8 or, if its weights are no integers, the same file again."""
+    if tuple(loaded.classes) != tuple(scene.heldout.meta.classes):
+        raise UserError(f"{model} was made for other classes than the held-out images have; run its stage again")
+    float_file, other = (folder / name for name in names)
+    stored, side = scene.heldout.meta.image_size, loaded.view.size
+    graph.export_float(loaded.model, float_file, view=loaded.view, classes=loaded.classes, stored_size=stored)
+    if integers:
+        pixels = channels_first(scene.calibration.images, side)
+        int8.quantize_int8(float_file, other, images=pixels, reduce_range=scene.settings.reduce_range)
+    else:
+        shutil.copyfile(float_file, other)
+    batches = Batches(scene.heldout.arrays, loaded.view, batch_size=BATCH)
+    logits = accuracy.logits(loaded.model, batches)[0]
+    kinds = (FLOAT, INT8 if integers else FLOAT)
+    return [_row(folder / name, kind, model, logits, scene) for name, kind in zip(names, kinds, strict=True)]
+
+
+def _row(path: Path, kind: str, model: str, logits: Float[Tensor, "images classes"], scene: Scene) -> Row:
+    found = parity.parity(path, logits, scene.heldout.arrays)
+    log.info("%s: answers as %s on %.2f %% of %d images", path.name, model, found.agreement_pct, found.n)
+    integer, settings = kind == INT8, scene.settings
+    least = settings.int8_agreement_pct if integer else settings.float_agreement_pct
+    key = f"deploy.{'int8' if integer else 'float'}_agreement_pct"
+    parity.require(found, least, name=path.name, key=key)
+    return {"file": path.name, "model": model, "kind": kind, **found.row(), "size_bytes": path.stat().st_size}
+
+
+def _integers(loaded: Checkpoint) -> bool:
+    return any(encoding in INTEGERS for encoding in loaded.description["encodings"].values())

@@ -1,0 +1,36 @@
+"""Stage `export`: the recommended model and the shipped one as ONNX files, each held to the answers of its model."""
+
+import logging
+from pathlib import Path
+
+import click
+
+from deepcompress import files, params, runtime
+from deepcompress.deploy.settings import Deploy
+from deepcompress.errors import one_line_errors
+
+
+@click.command()
+@click.option("--recommendation", type=Path, required=True, help="JSON: the id of the recommended model, and why")
+@click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")
+@click.option("--fit", type=Path, required=True, help="folder whose training images int8 is calibrated on")
+@click.option("--heldout", type=Path, required=True, help="folder of the images that files and models must agree on")
+@click.option("--evaluation", type=Path, required=True, help="table of the measured models, for the model card")
+@click.option("--folder", type=Path, required=True, help="folder to write: ONNX files, classes and model card")
+@click.option("--parity", "parity_file", type=Path, required=True, help="table to write: a row per ONNX file")
+@one_line_errors
+def main(folder: Path, parity_file: Path, **inputs: Path) -> None:
+    """Write the folder that is handed over, and how closely its files follow their models."""
+    import pandas as pd
+
+    from deepcompress.deploy import export
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    seed = params.seed()
+    runtime.make_deterministic(seed)
+    rows = export.export(export.Inputs(**inputs), folder, params.section(Deploy, "deploy"), seed)
+    files.write_csv(parity_file, pd.DataFrame(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Parity counts equal answers, measures the furthest logit, and stops a file that strays too far."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deepcompress.deploy.parity import Parity, parity, require
+from deepcompress.errors import UserError
+from tests.deploy.conftest import Exported
+
+
+def test_a_faithful_file_agrees_everywhere(exported: Exported) -> None:
+    found = parity(exported.float_file, exported.logits, exported.images)
+    assert (found.n, found.agreement_pct) == (80, 100.0)
+    assert len(exported.logits.argmax(1).unique()) > 1
+    assert found.largest_difference < 1e-3
+    assert found.top1_pct == found.model_top1_pct
+
+
+def test_numbers_are_those_of_the_answers(exported: Exported) -> None:
+    other = exported.logits.clone()
+    other[:20] = -other[:20]
+    found = parity(exported.float_file, other, exported.images)
+    assert found.agreement_pct == 75.0  # the highest logit of an image is not its lowest
+    assert found.largest_difference == pytest.approx(2 * exported.logits[:20].abs().max().item(), rel=1e-4)
+    labels = torch.from_numpy(exported.images.labels)
+    assert found.top1_pct == pytest.approx(100 * (exported.logits.argmax(1) == labels).double().mean().item())
+    assert found.model_top1_pct == pytest.approx(100 * (other.argmax(1) == labels).double().mean().item())
+
+
+def test_a_file_that_strays_is_refused_with_its_numbers() -> None:
+    found = Parity(n=1000, agreement_pct=97.9, largest_difference=0.8, top1_pct=90.0, model_top1_pct=91.0)
+    require(found, 97.9, name="a.onnx", key="deploy.int8_agreement_pct")
+    message = r"a\.onnx answers as its model on 97\.90 % of 1000 held-out images .*deploy\.int8_agreement_pct is 98"
+    with pytest.raises(UserError, match=message):
+        require(found, 98.0, name="a.onnx", key="deploy.int8_agreement_pct")
+
+
+def test_answers_that_are_no_numbers_are_refused() -> None:
+    found = Parity(n=10, agreement_pct=100.0, largest_difference=float("nan"), top1_pct=0.0, model_top1_pct=0.0)
+    with pytest.raises(UserError, match="largest difference of a logit nan"):
+        require(found, 0.0, name="a.onnx", key="deploy.float_agreement_pct")

@@ -1,0 +1,180 @@
+"""The export stage: one folder of files that answer as their models, or one clear line and no folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from deepcompress import files, runtime
+from deepcompress.data.heldout import open_heldout
+from deepcompress.data.store import Part, Source, write_fit, write_heldout
+from deepcompress.deploy.pixels import channels_first
+from deepcompress.deploy.session import Classifier
+from deepcompress.models import checkpoint
+from deepcompress.models.encodings import packed
+from deepcompress.models.vgg import prunable_layers
+from stages import export
+from tests.data.inputs import CLASSES
+from tests.deploy.conftest import VIEW, coloured, network
+
+DEPLOY: dict[str, Any] = {
+    "max_drop_points": 1.0,
+    "max_size_mib": None,
+    "max_macs_million": None,
+    "max_latency_ms": None,
+    "float_agreement_pct": 99.9,
+    "int8_agreement_pct": 60.0,
+    "calibration_samples": 24,
+    "reduce_range": True,
+}
+NAMES = ["classes.json", "model.onnx", "model_card.json", "model_card.md", "model_float.onnx", "shipped.onnx",
+         "shipped_int8.onnx"]  # fmt: skip
+
+
+def write_params(**deploy: Any) -> None:
+    Path("params.yaml").write_text(yaml.safe_dump({"seed": 1, "deploy": DEPLOY | deploy}))
+
+
+def recommend(model: str) -> None:
+    files.write_json("results/recommendation.json", {"model": model, "reason": "It is the smallest."})
+
+
+def part(number: int, count: int) -> Part:
+    images = coloured(number, count, 32)
+    return Part(np.arange(count, dtype=np.int64) % len(CLASSES), lambda index: images[index])
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of three classes, a float model, one of packed integers, and what was measured of both."""
+    folder = tmp_path_factory.mktemp("export")
+    images = Source(CLASSES, part(1, 60), part(2, 45), {"source": "memory", "checksum": "sha256:0"})
+    meta = write_fit(folder / "data/fit", images, validation_fraction=0.2, seed=0)
+    write_heldout(folder / "data/heldout", images, meta=meta)
+    model = network()
+    origin = checkpoint.provenance("finetune", seed=1, params={"epochs": 3})
+    kept = {"view": VIEW, "classes": CLASSES, "provenance": origin}
+    checkpoint.save(folder / "models/baseline.safetensors", model, **kept)
+    encodings = {}
+    for name, layer in prunable_layers(model).items():
+        parts = packed.encode(layer.weight.detach())
+        layer.weight.data = packed.decode(parts, layer.weight.shape, torch.float32)
+        encodings[f"{name}.weight"] = checkpoint.Encoded("packed", parts)
+    checkpoint.save(folder / "models/shipped/quantized.safetensors", model, encodings=encodings, **kept)
+    rows = [
+        {"model": name, "top1_pct": 40.0, "top1_pct_low": 27.0, "top1_pct_high": 54.5, "n": 45, "mcnemar_p": None}
+        for name in ("baseline", "shipped/quantized")
+    ]
+    files.write_csv(folder / "metrics/evaluation.csv", pd.DataFrame(rows))
+    return folder
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+    for name in ("data", "models", "metrics"):
+        shutil.copytree(prepared / name, tmp_path / name)
+    write_params()
+    recommend("baseline")
+    return tmp_path
+
+
+def run(out: str = "models/deploy") -> Result:
+    arguments = ["--recommendation", "results/recommendation.json", "--models", "models", "--fit", "data/fit"]
+    arguments += ["--heldout", "data/heldout", "--evaluation", "metrics/evaluation.csv", "--folder", out]
+    return CliRunner().invoke(export.main, [*arguments, "--parity", f"{out}-tables/parity.csv"])
+
+
+def refused(message: str) -> None:
+    done = run()
+    assert done.exit_code == 2, done.output
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.output
+    assert not list(Path("models").glob("*deploy*"))
+
+
+def test_a_float_model_is_handed_over_in_float_and_again_with_the_same_bytes(project: Path) -> None:
+    done = run()
+    assert done.exit_code == 0, done.output
+    folder = Path("models/deploy")
+    assert sorted(path.name for path in folder.iterdir()) == NAMES
+    assert (folder / "model.onnx").read_bytes() == (folder / "model_float.onnx").read_bytes()
+    table = pd.read_csv("models/deploy-tables/parity.csv", index_col="file")
+    assert table["kind"].to_dict() == {
+        "model_float.onnx": "float32", "model.onnx": "float32", "shipped.onnx": "float32", "shipped_int8.onnx": "int8",
+    }  # fmt: skip
+    assert table["model"].tolist() == ["baseline", "baseline", "shipped/quantized", "shipped/quantized"]
+    assert (table["n"] == 45).all()
+    assert (table["agreement_pct"][:3] == 100).all()
+    assert table.loc["model.onnx", "size_bytes"] == (folder / "model.onnx").stat().st_size
+    assert run(out="models/deploy2").exit_code == 0
+    assert all((folder / name).read_bytes() == Path("models/deploy2", name).read_bytes() for name in NAMES)
+    assert Path("models/deploy-tables/parity.csv").read_bytes() == Path("models/deploy2-tables/parity.csv").read_bytes()
+
+
+def test_a_model_of_integers_is_handed_over_in_int8_and_its_float_file_answers_as_it_does(project: Path) -> None:
+    recommend("shipped/quantized")
+    done = run()
+    assert done.exit_code == 0, done.output
+    folder, loaded = Path("models/deploy"), checkpoint.load("models/shipped/quantized.safetensors")
+    assert (folder / "model.onnx").read_bytes() == (folder / "shipped_int8.onnx").read_bytes()
+    held = channels_first(open_heldout(Path("data/heldout")).arrays.images, VIEW.size)
+    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (VIEW.mean, VIEW.std))
+    with torch.no_grad():
+        expected = loaded.model((torch.from_numpy(held) / 255 - mean) / std)
+    answers = Classifier(folder / "model_float.onnx").answers(held)
+    np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-4)
+    assert json.loads((folder / "classes.json").read_text()) == list(CLASSES)
+    card = json.loads((folder / "model_card.json").read_text())
+    assert (card["model"], card["provenance"]["params"]) == ("shipped/quantized", {"epochs": 3})
+    assert "n = 45 held-out images" in (folder / "model_card.md").read_text()
+
+
+def test_a_file_that_strays_ends_in_one_line_and_leaves_no_folder(project: Path) -> None:
+    write_params(int8_agreement_pct=100.0, calibration_samples=1)
+    arrays = np.load("data/fit/train_images.npy")
+    np.save("data/fit/train_images.npy", np.zeros_like(arrays))
+    refused("held-out images (largest difference of a logit")
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("results/recommendation.json", "results/recommendation.json: no such file"),
+        ("models/baseline.safetensors", "models/baseline.safetensors: no such file"),
+        ("models/shipped/quantized.safetensors", "models/shipped/quantized.safetensors: no such file"),
+        ("metrics/evaluation.csv", "metrics/evaluation.csv: no such file"),
+        ("data/heldout/images.npy", "data/heldout/images.npy: no such file"),
+    ],
+)
+def test_a_missing_input_ends_in_one_line(project: Path, file: str, message: str) -> None:
+    Path(file).unlink()
+    refused(message)
+
+
+def test_a_model_that_was_not_measured_ends_in_one_line(project: Path) -> None:
+    recommend("shipped/pruned")
+    shutil.copy("models/baseline.safetensors", "models/shipped/pruned.safetensors")
+    refused("metrics/evaluation.csv: has no row for shipped/pruned")
+
+
+def test_a_model_of_other_classes_ends_in_one_line(project: Path) -> None:
+    model = checkpoint.load("models/baseline.safetensors").model
+    checkpoint.save("models/baseline.safetensors", model, view=VIEW, classes=("x", "y", "z"), provenance={})
+    refused("baseline was made for other classes than the held-out images have")
+
+
+def test_a_wrong_param_ends_in_one_line(project: Path) -> None:
+    write_params(calibration_samples=0)
+    refused("deploy.calibration_samples must be")
