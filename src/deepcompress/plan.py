@@ -8,6 +8,7 @@ from typing import Any
 
 from deepcompress import params
 from deepcompress.data.settings import Data
+from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import UserError
 from deepcompress.measure.settings import Evaluate
 from deepcompress.models.spec import IMAGENET, Model
@@ -26,6 +27,7 @@ SECTIONS: dict[str, type[Section]] = {
     "prune": Prune,
     "quant": Quant,
     "evaluate": Evaluate,
+    "deploy": Deploy,
 }
 
 
