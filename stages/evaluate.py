@@ -9,8 +9,9 @@ import click
 
 from deepcompress import files, params, runtime
 from deepcompress.errors import one_line_errors
-from deepcompress.measure.evaluation import evaluate, planned_models, planned_pairs
+from deepcompress.measure.evaluation import evaluate
 from deepcompress.measure.headline import headline
+from deepcompress.measure.planned import planned_models, planned_pairs
 from deepcompress.measure.settings import Evaluate
 
 

@@ -17,6 +17,7 @@ FLOORS = {
     "preset": 0,
     "registry": 0,
     "runtime": 0,
+    "stopwatch": 0,
     "data": 1,
     "models": 1,
     "measure": 2,

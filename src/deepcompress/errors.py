@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
+from deepcompress import stopwatch
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -18,12 +20,17 @@ class UserError(Exception):
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a command so that a `UserError`, or a failing disk, prints one line and exits with code 2."""
+    """Decorate a command so that a `UserError`, or a failing disk, prints one line and exits with code 2.
+
+    What a command that ends well took is noted, see stopwatch.py.
+    """
 
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return main(*args, **kwargs)
+            done = main(*args, **kwargs)
+            stopwatch.note()
+            return done
         except UserError as error:
             _stop(str(error))
         except OSError as error:

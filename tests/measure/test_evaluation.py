@@ -13,7 +13,8 @@ import torch
 from deepcompress import files
 from deepcompress.data.heldout import open_heldout
 from deepcompress.errors import UserError
-from deepcompress.measure import evaluation
+from deepcompress.measure import evaluation, planned
+from deepcompress.measure import passes as passing
 from deepcompress.measure.settings import Evaluate
 from deepcompress.models import checkpoint
 from tests.data import inputs
@@ -27,18 +28,18 @@ Make = Callable[..., Path]
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the models that were run over the images."""
     seen: list[str] = []
-    measure = evaluation.measure
+    measure = passing.measure
 
     def counting(path: Path, *arguments: Any, **more: Any) -> Any:
         seen.append(path.stem)
         return measure(path, *arguments, **more)
 
-    monkeypatch.setattr(evaluation, "measure", counting)
+    monkeypatch.setattr(passing, "measure", counting)
     return seen
 
 
 def run(project: Path, settings: Evaluate = SETTINGS) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    models = evaluation.planned_models(project / "results/plan.json", project / "models")
+    models = planned.planned_models(project / "results/plan.json", project / "models")
     found = evaluation.evaluate(models, [], project / "data/heldout", settings, CPU)
     assert found["pairs"] == []
     return found["evaluation"], found["per_class"]
@@ -153,7 +154,7 @@ def test_a_plan_without_the_baseline_is_refused(project: Path, content: str) -> 
     path = project / "plan.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r'plan\.json: "models" must list the ids of models, baseline among them'):
-        evaluation.planned_models(path, project / "models")
+        planned.planned_models(path, project / "models")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_a_damaged_model_is_named(project: Path, plan: Make, add_model: Make) ->
 
 def test_a_pair_says_what_the_two_rows_say(project: Path, plan: Make, add_model: Make) -> None:
     two_models(plan, add_model)
-    models = evaluation.planned_models(project / "results/plan.json", project / "models")
+    models = planned.planned_models(project / "results/plan.json", project / "models")
     pair = ("pruned/structured-0.25", "baseline")
     found = evaluation.evaluate(models, [pair], project / "data/heldout", SETTINGS, CPU)
     (row,), compared = found["pairs"], found["evaluation"][1]
@@ -195,4 +196,4 @@ def test_a_pair_of_a_model_that_is_not_planned_is_refused(project: Path) -> None
     path = project / "plan.json"
     files.write_json(path, {"models": ["baseline"], "pairs": [["baseline", "pruned/none"]]})
     with pytest.raises(UserError, match="a pair names pruned/none, which is no model of the plan"):
-        evaluation.planned_pairs(path)
+        planned.planned_pairs(path)

@@ -1,0 +1,101 @@
+"""One model file over a set of images, with a pass only where file, images or code changed.
+
+A pass leaves its logits in scratch, under a name made of the model file, the image files and the measuring code:
+a second run, or one with a single new model, reads what the others left.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from deepcompress import files, registry, runtime
+from deepcompress.data.batches import Batches
+from deepcompress.errors import UserError
+from deepcompress.measure import accuracy, macs, storage
+from deepcompress.measure.rows import Answers
+from deepcompress.models import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from jaxtyping import Int
+    from torch import Tensor
+
+    from deepcompress.data.store import Arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Labelled images that models are measured on.
+
+    Attributes:
+        name: What messages call them, such as `held-out data`.
+        arrays: Pixels and labels.
+        classes: Names; labels index them.
+        digest: Of their files, as `digest` makes it.
+    """
+
+    name: str
+    arrays: Arrays
+    classes: tuple[str, ...]
+    digest: str
+
+    @property
+    def labels(self) -> Int[Tensor, " images"]:
+        """Right class of each image."""
+        return torch.from_numpy(np.array(self.arrays.labels))
+
+
+def measure(path: Path, images: Images, *, batch_size: int, device: torch.device) -> Answers:
+    """Load one model file and run it over the images, in 32-bit floats.
+
+    Raises:
+        UserError: If the file is damaged, or its classes are not those of the data.
+    """
+    loaded = checkpoint.load(path)
+    if tuple(loaded.classes) != tuple(images.classes):
+        raise UserError(f"{path}: {_other_classes(loaded.classes, images)}")
+    model = loaded.model.to(device).to(memory_format=torch.channels_last)
+    batches = Batches(images.arrays, loaded.view, batch_size=batch_size, device=device)
+    counts = macs.parameters(model)
+    return Answers(
+        logits=accuracy.logits(model, batches)[0],
+        parameters=counts["total"],
+        nonzero_weights=counts["nonzero"],
+        macs=sum(macs.layer_macs(model).values()),
+        size_bytes=storage.size_bytes(path),
+    )
+
+
+def answers(path: Path, images: Images, stage: str, *, batch_size: int, device: torch.device) -> Answers:
+    """What `measure` says, from the stage's scratch where an equal file met equal images and equal code."""
+    for name in registry.names("models.encodings"):  # part of the code that the scratch folder is named by
+        registry.find("models.encodings", name)
+    folder = runtime.scratch(stage, files.sha256(path), images.digest, batch_size, device.type, torch.__version__)
+    counts, logits = folder / "counts.json", folder / "logits.npy"
+    if not (counts.exists() and logits.exists()):
+        found = measure(path, images, batch_size=batch_size, device=device)
+        content = io.BytesIO()  # np.save to a file tells of a full disk without saying so
+        np.save(content, found.logits.numpy())
+        files.write_bytes(logits, content.getvalue())
+        files.write_json(counts, {k: v for k, v in vars(found).items() if k != "logits"})
+    return Answers(logits=torch.from_numpy(np.load(logits)), **files.read_json(counts))
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Names and checksums of files."""
+    return " ".join(f"{path.name}:{files.sha256(path)}" for path in sorted(paths) if path.is_file())
+
+
+def _other_classes(ours: tuple[str, ...], images: Images) -> str:
+    theirs, name = images.classes, images.name
+    if len(ours) != len(theirs):
+        return f"the model tells {len(ours)} classes apart, the {name} has {len(theirs)}"
+    at = next(i for i, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
+    return f"the model's class {at} is {ours[at]!r}, the {name}'s is {theirs[at]!r}"

@@ -1,0 +1,39 @@
+"""Note how long each stage of a pipeline run took, in scratch; no output of a stage may hold it.
+
+The clock starts when this module is loaded, among the first of a process, so that loading torch counts. It imports
+nothing of the package, because every command does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+STAGE_VARIABLE = "DVC_STAGE"  # DVC sets it for the command of a stage to the stage's address
+SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"  # as in runtime.scratch
+FOLDER = "seconds"
+STARTED = time.perf_counter()
+
+
+def folder() -> Path:
+    """Where the times of stages lie: <stage>.json each."""
+    return Path(os.environ.get(SCRATCH_VARIABLE, ".scratch")) / FOLDER
+
+
+def note() -> Path | None:
+    """Write what this process took so far under the name of the stage that DVC runs it for; None outside of DVC.
+
+    Returns:
+        The file: `stage`, its address such as `prune_sweep@structured-0.5`, and wall `seconds`.
+    """
+    stage = os.environ.get(STAGE_VARIABLE, "").rpartition(":")[2]
+    if not stage:
+        return None
+    path = folder() / f"{stage.replace('/', '-')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial.write_text(json.dumps({"stage": stage, "seconds": round(time.perf_counter() - STARTED, 2)}) + "\n")
+    os.replace(partial, path)
+    return path

@@ -1,0 +1,141 @@
+"""The choice on hand-worked models: the front, the limits, ties, and what is said when nothing keeps to them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from deepcompress.deploy import recommend
+from deepcompress.deploy.recommend import Candidate
+from deepcompress.deploy.settings import Deploy
+from deepcompress.errors import UserError
+
+MIB = 2**20
+# Of 200 images; a right answer is half a point.
+MODELS = [
+    Candidate("baseline", 180, 200, 8 * MIB, 10_000_000),
+    Candidate("pruned/structured-0.5", 178, 200, 4 * MIB, 5_000_000),  # exactly one point lost
+    Candidate("pruned/unstructured-0.5", 184, 200, 4 * MIB, 10_000_000),
+    Candidate("quantized/ptq-int4", 170, 200, MIB, 10_000_000),  # five points lost
+    Candidate("quantized/ptq-int8", 178, 200, 2 * MIB, 10_000_000),
+    Candidate("shipped/pruned", 177, 200, 5 * MIB, 5_000_000),  # dominated by pruned/structured-0.5
+]
+
+
+def limits(**changed: float | None) -> Deploy:
+    given = {"max_drop_points": 1.0, "max_size_mib": None, "max_macs_million": None, "max_latency_ms": None}
+    return Deploy.model_validate(given | changed)
+
+
+def chosen(candidates: list[Candidate], **changed: float | None) -> str:
+    return recommend.ranked(candidates, limits(**changed))[0].model
+
+
+def test_the_front_of_six_models_worked_out_by_hand() -> None:
+    # The baseline is beaten in accuracy and bytes at equal MACs by pruned/unstructured-0.5.
+    assert recommend.front(MODELS) == {
+        "pruned/structured-0.5",
+        "pruned/unstructured-0.5",
+        "quantized/ptq-int4",
+        "quantized/ptq-int8",
+    }
+
+
+def test_a_model_is_off_the_front_exactly_when_another_is_nowhere_worse_and_somewhere_better() -> None:
+    draw = random.Random(0)
+    made = [Candidate(f"m{i}", draw.randrange(5), 5, draw.randrange(5), draw.randrange(5)) for i in range(60)]
+    beaten = {
+        one.model
+        for one, other in itertools.permutations(made, 2)
+        if other.right >= one.right
+        and other.size_bytes <= one.size_bytes
+        and other.macs <= one.macs
+        and (other.right, other.size_bytes, other.macs) != (one.right, one.size_bytes, one.macs)
+    }
+    assert recommend.front(made) == {one.model for one in made} - beaten
+
+
+def test_equal_models_stand_on_the_front_together() -> None:
+    twins = [Candidate("a", 9, 10, 5, 5), Candidate("b", 9, 10, 5, 5), Candidate("c", 8, 10, 5, 5)]
+    assert recommend.front(twins) == {"a", "b"}
+
+
+def test_the_smallest_file_within_the_drop_wins_and_exactly_the_limit_is_within() -> None:
+    assert chosen(MODELS) == "quantized/ptq-int8"
+    assert chosen(MODELS, max_drop_points=0.99) == "pruned/unstructured-0.5"
+    assert chosen(MODELS, max_drop_points=5.0) == "quantized/ptq-int4"
+
+
+def test_each_further_limit_is_kept() -> None:
+    assert chosen(MODELS, max_macs_million=5.0) == "pruned/structured-0.5"
+    assert chosen(MODELS, max_drop_points=5.0, max_size_mib=1.0) == "quantized/ptq-int4"
+
+
+def test_a_slow_model_is_left_out_only_when_latency_is_limited() -> None:
+    slow = [Candidate(m.model, m.right, m.n, m.size_bytes, m.macs, 9.0 if "int8" in m.model else 1.0) for m in MODELS]
+    assert chosen(slow) == "quantized/ptq-int8"
+    assert chosen(slow, max_latency_ms=2.0) == "pruned/structured-0.5"
+    with pytest.raises(ValueError, match="baseline was not timed, but max_latency_ms is set"):
+        chosen(MODELS, max_latency_ms=2.0)
+
+
+def test_ties_go_to_fewer_macs_then_accuracy_then_the_id() -> None:
+    base = Candidate("baseline", 10, 10, 9, 9)
+    fewer, better = Candidate("z", 9, 10, 5, 4), Candidate("b", 10, 10, 5, 5)
+    same, worse = Candidate("a", 10, 10, 5, 5), Candidate("0", 9, 10, 5, 5)
+    order = recommend.ranked([base, worse, same, better, fewer], limits(max_drop_points=10.0))
+    assert [one.model for one in order] == ["z", "a", "b", "0", "baseline"]
+
+
+def test_the_order_of_the_models_changes_nothing() -> None:
+    said = recommend.recommendation(MODELS, limits())
+    assert all(recommend.recommendation(list(some), limits()) == said for some in itertools.permutations(MODELS))
+
+
+def test_the_reason_is_one_sentence_with_the_numbers() -> None:
+    said = recommend.recommendation(MODELS, limits())
+    assert (said["model"], said["runner_up"], said["n"]) == ("quantized/ptq-int8", "pruned/structured-0.5", 200)
+    assert said["reason"] == (
+        "quantized/ptq-int8 has the smallest file of the 4 of 6 models with at most 1 point lost: 2.00 MiB, 4.0 times "
+        "smaller than the baseline; 89.0 % top-1 on 200 validation images, 1 point below the baseline."
+    )
+    assert said["validation"] == {"top1_pct": 89.0, "baseline_top1_pct": 90.0, "drop_points": 1.0}
+
+
+def test_the_baseline_alone_recommends_itself() -> None:
+    said = recommend.recommendation(MODELS[:1], limits(max_drop_points=0.0))
+    assert (said["model"], said["runner_up"], said["times_smaller"]) == ("baseline", None, 1.0)
+
+
+def test_a_row_says_why_a_model_is_not_allowed() -> None:
+    table = {row["model"]: row for row in recommend.rows(MODELS, limits(max_size_mib=4.0))}
+    assert table["quantized/ptq-int8"]["allowed"]
+    assert table["quantized/ptq-int8"]["why_not"] == ""
+    assert table["shipped/pruned"]["why_not"] == "1.5 points lost, at most 1; 5 MiB, at most 4"
+    assert table["quantized/ptq-int4"]["on_front"]
+    low, high = (table["baseline"][f"validation_top1_pct_{side}"] for side in ("low", "high"))
+    assert (low, high) == (85.06, 93.43)  # Wilson, 180 of 200
+
+
+def test_without_any_good_model_the_worst_limit_and_the_nearest_model_are_named() -> None:
+    message = (
+        r"no model keeps to the limits under deploy; max_size_mib 0\.9 excludes most, 6 of 6; "
+        r"nearest is quantized/ptq-int8 \(2 MiB, at most 0\.9\)"
+    )
+    with pytest.raises(UserError, match=message):
+        chosen(MODELS, max_size_mib=0.9)
+
+
+def test_a_limit_of_zero_points_can_be_broken_and_named() -> None:
+    some = [MODELS[0], MODELS[1], MODELS[4]]  # the baseline, and two that lose a point
+    message = r"max_drop_points 0 excludes most, 2 of 3; nearest is quantized/ptq-int8 \(1 point lost, at most 0\)"
+    with pytest.raises(UserError, match=message):
+        chosen(some, max_drop_points=0.0, max_size_mib=2.0)
+
+
+@pytest.mark.parametrize("value", [-0.1, 101, float("nan")])
+def test_limits_are_checked(value: float) -> None:
+    with pytest.raises(ValueError, match="max_drop_points"):
+        limits(max_drop_points=value)

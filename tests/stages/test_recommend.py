@@ -1,0 +1,130 @@
+"""The recommend stage: a choice among real files, the same bytes at every run, and mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from deepcompress import files, runtime
+from deepcompress.data.batches import View
+from deepcompress.data.store import write_fit
+from deepcompress.measure import passes
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+from stages import recommend
+from tests.data import inputs
+
+ARGUMENTS = ["--plan", "results/plan.json", "--fit", "data/fit", "--models", "models"]
+ARGUMENTS += ["--table", "results/recommendation.csv", "--recommendation", "results/recommendation.json"]
+EXPORT = {"float_agreement_pct": 99.9, "int8_agreement_pct": 98.0, "calibration_samples": 8, "reduce_range": True}
+LIMITS: dict[str, Any] = {
+    "max_drop_points": 100.0,
+    "max_size_mib": None,
+    "max_macs_million": None,
+    "max_latency_ms": None,
+}
+MODELS = {"baseline": 4, "pruned/structured-0.5": 2, "masked/structured-0.5": 1, "teachers/vgg16": 1}
+
+
+def save_model(path: Path, width: int) -> None:
+    torch.manual_seed(width)
+    model = VGG(VGGSpec("vgg11", False, (width,) * 8, (5, 5), len(inputs.CLASSES), 32, 0.5))
+    view = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    checkpoint.save(path, model, view=view, classes=inputs.CLASSES, provenance={})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Params, images, and four models of which a teacher and a masked one are the smallest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+    limit(tmp_path)
+    write_fit(tmp_path / "data/fit", inputs.source(train=12, test=9), validation_fraction=0.25, seed=0)
+    files.write_json(tmp_path / "results/plan.json", {"models": list(MODELS), "pairs": []})
+    for model, width in MODELS.items():
+        save_model(tmp_path / f"models/{model}.safetensors", width)
+    return tmp_path
+
+
+def limit(project: Path, **limits: float | None) -> None:
+    values = {
+        "seed": 0,
+        "train": {"device": "cpu", "precision": "32-true"},
+        "evaluate": {"batch_size": 4, "calibration_bins": 15},
+        "deploy": EXPORT | LIMITS | limits,
+    }
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+
+
+def run() -> Result:
+    return CliRunner().invoke(recommend.main, ARGUMENTS)
+
+
+def test_the_smallest_candidate_is_recommended_and_teachers_and_masked_models_are_none(project: Path) -> None:
+    done = run()
+    assert done.exit_code == 0, done.output
+    said = json.loads((project / "results/recommendation.json").read_text())
+    table = pd.read_csv(project / "results/recommendation.csv", index_col="model")
+    assert said["model"] == "pruned/structured-0.5"
+    assert said["reason"] in done.output
+    assert said["size_bytes"] == (project / "models/pruned/structured-0.5.safetensors").stat().st_size
+    assert list(table.index) == ["baseline", "pruned/structured-0.5"]
+    assert table["latency_ms"].isna().all()
+    assert table.loc["baseline", "validation_top1_pct"] == said["validation"]["baseline_top1_pct"]
+    assert (table["n"] == said["n"]).all()
+
+
+def test_the_answers_are_those_of_a_plain_pass_over_the_validation_images(project: Path) -> None:
+    run()
+    pixels = torch.from_numpy(files_of(project, "validation_images")).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(files_of(project, "validation_labels"))
+    pixels = torch.nn.functional.interpolate(pixels, (32, 32), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        answers = checkpoint.load(project / "models/baseline.safetensors").model((pixels / 255 - 0.5) / 0.25)
+    table = pd.read_csv(project / "results/recommendation.csv", index_col="model")
+    right = 100 * (answers.argmax(1) == labels).double().mean().item()
+    assert table.loc["baseline", "validation_top1_pct"] == pytest.approx(right, abs=0.01)
+
+
+def files_of(project: Path, name: str) -> Any:
+    import numpy as np
+
+    return np.load(project / f"data/fit/{name}.npy")
+
+
+def test_a_second_run_measures_nothing_and_gives_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = [project / "results/recommendation.csv", project / "results/recommendation.json"]
+    run()
+    first = [path.read_bytes() for path in outputs]
+    monkeypatch.setattr(passes, "measure", None)
+    limit(project, max_size_mib=100.0)
+    assert run().exit_code == 0
+    limit(project)
+    assert run().exit_code == 0
+    assert [path.read_bytes() for path in outputs] == first
+
+
+def test_a_latency_limit_times_every_candidate_and_says_where(project: Path) -> None:
+    limit(project, max_latency_ms=1e6)
+    done = run()
+    assert done.exit_code == 0, done.output
+    assert (pd.read_csv(project / "results/recommendation.csv")["latency_ms"] > 0).all()
+    assert "ms for one image in PyTorch on this machine" in done.output
+
+
+def test_limits_that_nothing_keeps_to_end_in_one_line(project: Path) -> None:
+    limit(project, max_macs_million=1e-9)
+    done = run()
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: params.yaml: no model keeps to the limits under deploy; max_macs_million 1e-09 excludes most, 2 of 2"
+    )
+    assert not (project / "results/recommendation.json").exists()
