@@ -27,6 +27,7 @@ FLOORS = {
     "quantization": 4,
     "distillation": 4,
     "deploy": 4,
+    "combine": 5,
     "report": 5,
     "plan": 5,
     "__main__": 5,

@@ -35,6 +35,7 @@ PLUGINS = {
             "pruning/allocations",
             "quantization/formats",
             "distillation/losses",
+            "combine/steps",
             "report/sections",
         )
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepcompress import params
+from deepcompress.combine.settings import Combine, require_lesson
 from deepcompress.data.settings import Data
 from deepcompress.deploy.settings import Deploy
 from deepcompress.distillation.network import Teachers
@@ -31,6 +32,7 @@ SECTIONS: dict[str, type[Section]] = {
     "quant": Quant,
     "teachers": Teachers,
     "distill": Distill,
+    "combine": Combine,
     "explain": Explain,
     "evaluate": Evaluate,
     "deploy": Deploy,
@@ -52,7 +54,9 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
     params.seed(path)
     for key, schema in SECTIONS.items():
         params.section(schema, key, path)
-    require_teachers(params.section(Distill, "distill", path), params.section(Teachers, "teachers", path))
+    distill, teachers = params.section(Distill, "distill", path), params.section(Teachers, "teachers", path)
+    require_teachers(distill, teachers)
+    require_lesson(params.section(Combine, "combine", path), distill, teachers.names())
     weights = params.section(Model, "model", path).weights
     if weights not in (None, IMAGENET) and not Path(weights).is_file():
         raise UserError(f"{path}: model.weights: {weights}: no such file; it must be null, imagenet or a file's path")
@@ -78,6 +82,7 @@ def model_ids(document: dict[str, Any]) -> list[str]:
         "shipped/quantized",
         *(f"teachers/{name}" for name in document["teachers"]),
         *_distill(document).student_ids(),
+        *_combine(document).model_ids(),
     ]
 
 
@@ -98,11 +103,16 @@ def model_pairs(document: dict[str, Any]) -> list[tuple[str, str]]:
         for sparsity in sweep["sparsities"]
         if control == 0 and sparsity != 0
     ]
-    return [*pruned, *_quantized_pairs(document["quant"]["sweep"]), *_distill(document).student_pairs()]
+    quantized = _quantized_pairs(document["quant"]["sweep"])
+    return [*pruned, *quantized, *_distill(document).student_pairs(), *_combine(document).model_pairs()]
 
 
 def _distill(document: dict[str, Any]) -> Distill:
     return params.validate(Distill, document["distill"], "distill")
+
+
+def _combine(document: dict[str, Any]) -> Combine:
+    return params.validate(Combine, document["combine"], "combine")
 
 
 def _quantized_pairs(cells: list[str]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from deepcompress.distillation.settings import Distill
     from deepcompress.models.vgg import VGG
+    from deepcompress.training.history import History
     from deepcompress.training.inputs import TrainingData
     from deepcompress.training.objective import Objective
 
@@ -100,6 +101,37 @@ class Course:
         data = inputs.training_data(self.images, self.view, recipe, device=self.fabric.device, seed=seed)
         train = partial(loop.train, fabric=self.fabric, seed=seed, resume_folder=folder)
         return Training(model, folder, partial(train, model, objective(model, data), data, recipe))
+
+    def train(
+        self,
+        model: VGG,
+        objective: MakeObjective,
+        seed: int,
+        *identity: object,
+        after_step: Callable[[], None] | None = None,
+    ) -> History:
+        """Train any network in place as the student's recipe says: one that is no student from the start.
+
+        Args:
+            model: Its classes are those of the images.
+            objective: Of a method or control.
+            seed: Decides all that is random.
+            identity: All else that decides how the training ends: params, the teacher's checksum.
+            after_step: Is called after each change of the weights, as masks need it.
+
+        Raises:
+            UserError: If training diverges.
+        """
+        recipe, folder = (
+            self.how.student.recipe,
+            resume.folder("distill", model, self._fit, self.fabric.device, *identity),
+        )
+        model.to(self.fabric.device)
+        data = inputs.training_data(self.images, self.view, recipe, device=self.fabric.device, seed=seed)
+        lesson = objective(model, data)
+        return loop.train(
+            model, lesson, data, recipe, fabric=self.fabric, seed=seed, resume_folder=folder, after_step=after_step
+        )
 
     def _answers(self, digest: str) -> Path:
         """Where all students of a teacher find its answers."""

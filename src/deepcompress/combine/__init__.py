@@ -1,0 +1,1 @@
+"""Several techniques on one model, one after the other."""
