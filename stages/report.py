@@ -18,7 +18,7 @@ from deepcompress.errors import one_line_errors
 @click.option("--headline", type=Path, required=True, help="JSON: the numbers for `dvc metrics`")
 @click.option("--history", type=Path, required=True, help="folder of training histories, <id>.csv each")
 @click.option("--meta", type=Path, required=True, help="JSON: what the training images are")
-@click.option("--extra", type=Path, multiple=True, help="folder of further tables; may be given again")
+@click.option("--extra", type=Path, multiple=True, help="a further table, or a folder of them; may be given again")
 @click.option("--plots", "plots_folder", type=Path, required=True, help="folder to write: CSV and PNG")
 @click.option("--page", "page_file", type=Path, required=True, help="HTML file to write")
 @click.option("--readme", "readme_file", type=Path, help="file to update between its result markers")

@@ -32,6 +32,7 @@ TINY: dict[str, Any] = {
         "teachers": ["vgg16"],
         "colour": {"methods": ["hint"]},
     },
+    "benchmark": {"models": ["baseline", "shipped/quantized"], "warm_up": 0, "rounds": 2},
     "explain": {"images": 8, "strip_images": 2},
     "prune": {"finetune": {"epochs": 1, "batch_size": 32}, "sweep": {"sparsities": [0, 0.25]}},
 }

@@ -9,6 +9,7 @@ from typing import Any
 from deepcompress import params
 from deepcompress.combine.settings import Combine, require_lesson
 from deepcompress.data.settings import Data
+from deepcompress.deploy.benchmark_settings import Benchmark, require_planned
 from deepcompress.deploy.settings import Deploy
 from deepcompress.distillation.network import Teachers
 from deepcompress.distillation.settings import Distill, require_teachers
@@ -36,6 +37,7 @@ SECTIONS: dict[str, type[Section]] = {
     "explain": Explain,
     "evaluate": Evaluate,
     "deploy": Deploy,
+    "benchmark": Benchmark,
 }
 
 EXPORTS = "deploy"
@@ -57,6 +59,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
     distill, teachers = params.section(Distill, "distill", path), params.section(Teachers, "teachers", path)
     require_teachers(distill, teachers)
     require_lesson(params.section(Combine, "combine", path), distill, teachers.names())
+    require_planned(params.section(Benchmark, "benchmark", path), model_ids(document))
     weights = params.section(Model, "model", path).weights
     if weights not in (None, IMAGENET) and not Path(weights).is_file():
         raise UserError(f"{path}: model.weights: {weights}: no such file; it must be null, imagenet or a file's path")

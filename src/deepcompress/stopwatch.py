@@ -37,3 +37,9 @@ def note() -> Path | None:
     partial.write_text(json.dumps({"stage": stage, "seconds": round(time.perf_counter() - STARTED, 2)}) + "\n")
     os.replace(partial, path)
     return path
+
+
+def noted() -> list[dict[str, object]]:
+    """What `note` wrote so far, in the order in which the stages ended: `stage` and `seconds` each."""
+    written = sorted(folder().glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime, path.name))
+    return [json.loads(path.read_text()) for path in written]

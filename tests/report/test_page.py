@@ -82,7 +82,17 @@ def test_nothing_is_fetched_and_nothing_runs(html: str) -> None:
 def test_sections_come_in_order_and_only_where_there_is_something(small: Tables) -> None:
     names = list(page.sections(small))
     pruning = ["sensitivity", "pruned", "pruned_weights", "pruned_storage"]
-    assert names == ["overview", "baseline", *pruning, "students", "training", "classes", "deploy", "provenance"]
+    assert names == [
+        "overview",
+        "recommendation",
+        "baseline",
+        *pruning,
+        "students",
+        "training",
+        "classes",
+        "deploy",
+        "provenance",
+    ]
 
 
 def test_equal_tables_give_an_equal_page(html: str, small: Tables) -> None:

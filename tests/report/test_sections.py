@@ -20,6 +20,7 @@ from deepcompress.report.sections import (
     pruned,
     pruned_storage,
     pruned_weights,
+    recommendation,
     sensitivity,
     training,
 )
@@ -35,8 +36,11 @@ FAMILIES = {
     "sensitivity",
     "pruned_weights",
     "pruned_storage",
+    "recommendation",
     "shipped",
     "deploy",
+    "speed",
+    "times",
 }
 
 
@@ -210,3 +214,23 @@ def test_the_files_to_deploy_are_said_in_one_sentence_and_a_row_each(data: Table
     )
     assert table.rows[1] == ("model.onnx", "quantized/qat-int4", "int8", "2.38", "99.40", "0.31", "86.0")
     assert table.caption.endswith("on 1,000 held-out images.")
+
+
+def test_the_recommendation_opens_with_its_reason_and_shows_the_front_and_why_others_are_out(data: Tables) -> None:
+    section = recommendation.build(data)
+    assert section is not None
+    assert section.blocks[0].text == data.notes["recommendation"]["reason"]
+    assert section.blocks[1].text == (
+        "On the 1,000 held-out images, which it was not chosen on: 87.1 (84.9 to 89.0) %, −0.2 (−1.3 to +0.9) points "
+        "to the baseline. The runner-up is pruned/structured-0.5."
+    )
+    front, excluded = tables_of(section)
+    assert [row[0] for row in front.rows] == ["quantized/ptq-int4", "quantized/ptq-int8", "pruned/structured-0.5"]
+    assert [row[-1] for row in excluded.rows] == ["6 points lost, at most 1", "2 points lost, at most 1"]
+
+
+def test_a_recommended_model_without_held_out_numbers_is_said_to_have_none(data: Tables) -> None:
+    models = data.models[data.models["model"] != "quantized/ptq-int8"]
+    section = recommendation.build(dataclasses.replace(data, models=models))
+    assert section is not None
+    assert section.blocks[1].text.startswith("It was not measured on the held-out images.")

@@ -124,3 +124,16 @@ def test_a_bad_evaluation_table_is_one_clear_line(content: str | None, message: 
 def test_a_missing_folder_is_named(paths: Paths, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such folder"):
         tables.read(dataclasses.replace(paths, history=tmp_path / "nowhere"))
+
+
+def test_a_further_table_or_note_may_be_a_file_or_lie_in_a_folder(tmp_path: Path) -> None:
+    paths = made_up.write(tmp_path, made_up.BASELINE)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/times.csv").write_text("stage,seconds\nplan,1.5\n")
+    (tmp_path / "more/machine.json").write_text('{"cores": 2}')
+    (tmp_path / "chosen.json").write_text('{"model": "baseline"}')
+    data = tables.read(dataclasses.replace(paths, extra=(tmp_path / "more", tmp_path / "chosen.json")))
+    assert set(data.extra) == {"more/times"}
+    assert data.notes == {"more/machine": {"cores": 2}, "chosen": {"model": "baseline"}}
+    with pytest.raises(UserError, match=r"gone\.json: no such file"):
+        tables.read(dataclasses.replace(paths, extra=(tmp_path / "gone.json",)))

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SHIPPED = "shipped/quantized"
 FLOAT, INT8 = "float32", "int8"
-INTEGERS = ("packed", "packed_sparse")  # encodings of 2 to 8 bits per weight
 BATCH = 256
 Row = dict[str, Any]
 
@@ -77,7 +76,9 @@ def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Ro
     calibration = sampled(open_fit(inputs.fit).train, settings.calibration_samples, seed)
     scene = Scene(open_heldout(inputs.heldout), calibration, settings)
     with whole(folder) as (new,):
-        rows = _pair(new, ("model_float.onnx", "model.onnx"), chosen.model, loaded, scene, integers=_integers(loaded))
+        rows = _pair(
+            new, ("model_float.onnx", "model.onnx"), chosen.model, loaded, scene, integers=int8.integers(loaded)
+        )
         shipped = checkpoint.load(inputs.models / f"{SHIPPED}.safetensors")
         rows += _pair(new, ("shipped.onnx", "shipped_int8.onnx"), SHIPPED, shipped, scene, integers=True)
         files.write_json(new / "classes.json", list(loaded.classes))
@@ -115,7 +116,3 @@ def _row(path: Path, kind: str, model: str, logits: Float[Tensor, "images classe
     key = f"deploy.{'int8' if integer else 'float'}_agreement_pct"
     parity.require(found, least, name=path.name, key=key)
     return {"file": path.name, "model": model, "kind": kind, **found.row(), "size_bytes": path.stat().st_size}
-
-
-def _integers(loaded: Checkpoint) -> bool:
-    return any(encoding in INTEGERS for encoding in loaded.description["encodings"].values())

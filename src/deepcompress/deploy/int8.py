@@ -22,7 +22,10 @@ from deepcompress.deploy import contract, onnx_file
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
+    from deepcompress.models.checkpoint import Checkpoint
+
 BATCH = 16
+INTEGERS = ("packed", "packed_sparse")  # encodings of 2 to 8 bits per weight
 LAYERS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]  # not the normalisation, whose input is exact already
 
 
@@ -73,3 +76,8 @@ def quantize_int8(
             extra_options=extra,
         )
         onnx_file.write(path, onnx.load(made), said)
+
+
+def integers(loaded: Checkpoint) -> bool:
+    """Whether a model's own weights are stored as integers of 2 to 8 bits."""
+    return any(encoding in INTEGERS for encoding in loaded.description["encodings"].values())

@@ -37,7 +37,7 @@ def accuracy_size(models: pd.DataFrame, finding: str) -> Figure:
         _points(axes, rows, style.markers(models.loc[models["family"] == rows["family"].iloc[0], "variant"]))
     axes.set(xscale="log", xlabel="file size [MiB], logarithmic", ylabel=TOP1)
     axes.set_xlim(models["size_mib"].min() / 1.6, models["size_mib"].max() * 1.6)
-    _plain_log_ticks(axes)
+    plain_log_ticks(axes)
     axes.margins(y=0.1)
     figure.legend(loc="outside lower left", ncols=2, handletextpad=0.3, columnspacing=1.2)
     named = models[models["model"].isin({*front["model"], tables.BASELINE})].sort_values("top1_pct")
@@ -146,7 +146,7 @@ def _points(axes: Axes, rows: pd.DataFrame, markers: Mapping[str, str]) -> None:
     )
 
 
-def _plain_log_ticks(axes: Axes) -> None:
+def plain_log_ticks(axes: Axes) -> None:
     """0.5, 1, 2, 5, 10 in place of powers of ten, of which a narrow range shows one or none."""
     low, high = axes.get_xlim()
     digits = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)

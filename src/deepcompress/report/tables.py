@@ -62,7 +62,9 @@ class Tables:
         params: params.yaml as plain values.
         paper: The source report's own figures.
         pairs: Paired differences between a model and a reference other than the baseline; may be empty.
-        extra: Every further CSV, by folder and path without suffix: `sensitivity/structured`.
+        extra: Every further CSV, by folder and path without suffix: `sensitivity/structured`; one that is given as
+            a file, by its name.
+        notes: Every further JSON, named alike.
     """
 
     models: pd.DataFrame
@@ -74,6 +76,7 @@ class Tables:
     paper: dict[str, Any]
     pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PAIR_COLUMNS)))
     extra: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def baseline(self) -> pd.Series:
@@ -110,7 +113,8 @@ def read(paths: Paths) -> Tables:
         params=params.read(paths.params),
         paper=paper_results(),
         pairs=_pairs(paths.pairs),
-        extra={name: _csv(path) for folder in paths.extra for name, path in _below(folder).items()},
+        extra={name: _csv(path) for place in paths.extra for name, path in _below(place).items()},
+        notes={name: files.read_json(path) for place in paths.extra for name, path in _below(place, ".json").items()},
     )
 
 
@@ -168,18 +172,23 @@ def _pairs(path: Path | None) -> pd.DataFrame:
 def _history(folder: Path | None) -> pd.DataFrame:
     runs = [
         _csv(path, HISTORY_COLUMNS).assign(model=model)
-        for model, path in (_below(folder, prefix=False) if folder else {}).items()
+        for model, path in (_below(folder, named=False) if folder else {}).items()
     ]
     filled = [run for run in runs if not run.empty]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=[*HISTORY_COLUMNS, "model"])
 
 
-def _below(folder: Path, *, prefix: bool = True) -> dict[str, Path]:
-    """Every CSV under a folder, by its path without suffix; the folder's own name is in front by default."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    root = folder.parent if prefix else folder
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.csv"))}
+def _below(place: Path, suffix: str = ".csv", *, named: bool = True) -> dict[str, Path]:
+    """Every file of a kind under a folder, by its path without suffix, in front the folder's own name if `named`.
+
+    A place that is a file stands for itself, under its own name.
+    """
+    if place.is_file():
+        return {place.stem: place} if place.suffix == suffix else {}
+    if not place.is_dir():
+        raise UserError(f"{place}: no such {'file' if place.suffix else 'folder'}")
+    root = place.parent if named else place
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(place.rglob(f"*{suffix}"))}
 
 
 def _csv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:

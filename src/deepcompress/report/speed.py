@@ -1,0 +1,83 @@
+"""What the benchmark's table says of zeros, of removed channels and of int8, and its figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from deepcompress.report import style, text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PYTORCH, FLOAT, INT8 = "pytorch", "onnxruntime", "onnxruntime-int8"
+ENGINES = {PYTORCH: "PyTorch, float32", FLOAT: "ONNX Runtime, float32", INT8: "ONNX Runtime, int8"}
+MARKS = {PYTORCH: ("o", style.GREY), FLOAT: ("s", style.BLUE), INT8: ("D", style.COLOURS["quantized"])}
+ROW_INCHES = 0.3
+APART = "told apart from it by their quartiles"
+
+
+def findings(rows: pd.DataFrame) -> list[str]:
+    """A measured sentence for each thing that is said to bring speed; what was not timed is left out."""
+    said = [
+        _sentence(rows, "pruned/unstructured-", FLOAT, "Zeros alone"),
+        _sentence(rows, "pruned/structured-", FLOAT, "Removed channels"),
+        _sentence(rows, "", INT8, "int8"),
+    ]
+    return [sentence for sentence in said if sentence]
+
+
+def told_apart(rows: pd.DataFrame, row: pd.Series) -> bool:
+    """Whether the quartiles of a row and of the dense float model in the same engine lie apart."""
+    dense = _dense(rows, row)
+    return bool(row["latency_ms_p75"] < dense["latency_ms_p25"] or row["latency_ms_p25"] > dense["latency_ms_p75"])
+
+
+@style.styled
+def figure(rows: pd.DataFrame, finding: str) -> Figure:
+    """Speed against the dense float model in the same engine, a panel per batch size; bars from quartile to quartile.
+
+    Args:
+        rows: Of results/benchmark/latency.csv.
+        finding: What the numbers say, for the title.
+    """
+    models = list(dict.fromkeys(rows["model"]))
+    sizes = sorted(rows["batch_size"].unique())
+    made, grid = style.grid(finding, len(sizes), 1, height=0.9 + len(sizes) * (0.8 + ROW_INCHES * len(models)))
+    for axes, size in zip(grid, sizes, strict=True):
+        axes.axvline(1, ls="--", lw=1, color=style.MUTED, zorder=1)
+        for shift, (engine, (mark, colour)) in enumerate(MARKS.items()):
+            some = rows[(rows["batch_size"] == size) & (rows["engine"] == engine)]
+            at = [models.index(model) + 0.22 * (shift - 1) for model in some["model"]]
+            dense = [float(_dense(rows, row)["latency_ms_p50"]) for _, row in some.iterrows()]
+            low, high = (dense / some[f"latency_ms_{part}"] for part in ("p75", "p25"))
+            axes.hlines(at, low, high, color=colour, lw=2, alpha=0.6)
+            axes.plot(some["speedup"], at, mark, ms=5.5, color=colour, mec=style.INK, mew=0.5, label=ENGINES[engine])
+        axes.set(yticks=range(len(models)), yticklabels=models, xlabel=f"times as fast, {size} image(s) per call")
+        axes.invert_yaxis()
+        axes.set_xlim(left=0)
+    handles = dict(zip(*reversed(grid[0].get_legend_handles_labels()), strict=True))
+    made.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=2, handletextpad=0.3)
+    return made
+
+
+def _sentence(rows: pd.DataFrame, prefix: str, engine: str, what: str) -> str:
+    """Of the sparsest model of a kind, at every batch size."""
+    some = rows[rows["model"].str.startswith(prefix) & (rows["engine"] == engine)]
+    if some.empty:
+        return ""
+    model = str(some["model"].iloc[-1]) if prefix else str(some["model"].iloc[0])
+    of_model = some[some["model"] == model].sort_values("batch_size")
+    parts = [
+        f"{text.times(row['speedup'])} at batch {row['batch_size']}"
+        + ("" if told_apart(rows, row) else " (no difference)")
+        for _, row in of_model.iterrows()
+    ]
+    return f"{what} ({model}) in ONNX Runtime: {', '.join(parts)}."
+
+
+def _dense(rows: pd.DataFrame, row: pd.Series) -> pd.Series:
+    engine = FLOAT if row["engine"] == INT8 else row["engine"]
+    same = (rows["model"] == "baseline") & (rows["engine"] == engine) & (rows["batch_size"] == row["batch_size"])
+    return rows[same].iloc[0]

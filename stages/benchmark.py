@@ -1,0 +1,37 @@
+"""Time models on this machine, and tell how long each stage took: no other stage's result depends on it."""
+
+from pathlib import Path
+
+import click
+
+from deepcompress import files, params, runtime, stopwatch
+from deepcompress.deploy.benchmark_settings import Benchmark
+from deepcompress.deploy.settings import Deploy
+from deepcompress.errors import one_line_errors
+from deepcompress.measure.planned import planned_models
+
+
+@click.command()
+@click.option("--plan", type=Path, required=True, help="the ids of the models")
+@click.option("--fit", type=Path, required=True, help="folder of images to time with")
+@click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")
+@click.option("--folder", type=Path, required=True, help="folder to write: latency.csv, stages.csv, machine.json")
+@one_line_errors
+def main(plan: Path, fit: Path, models: Path, folder: Path) -> None:
+    """Write what each model takes in each engine, the machine, and the seconds of the stages that ran here."""
+    import pandas as pd
+
+    from deepcompress.deploy import benchmark
+
+    how, deploy, seed = params.section(Benchmark, "benchmark"), params.section(Deploy, "deploy"), params.seed()
+    runtime.make_deterministic(seed)
+    planned = planned_models(plan, models)
+    chosen = {model: planned[model] for model in how.models or planned}
+    rows = benchmark.latencies(chosen, fit, how, deploy, seed=seed)
+    files.write_csv(folder / "latency.csv", pd.DataFrame(rows))
+    files.write_json(folder / "machine.json", benchmark.machine(how))
+    files.write_csv(folder / "stages.csv", pd.DataFrame(stopwatch.noted(), columns=["stage", "seconds"]))
+
+
+if __name__ == "__main__":
+    main()

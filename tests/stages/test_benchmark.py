@@ -1,0 +1,87 @@
+"""The benchmark stage: a row per model, engine and batch size, the machine, and the stages that ran."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from deepcompress import params, plan, runtime, stopwatch
+from deepcompress.data.batches import View
+from deepcompress.data.store import write_fit
+from deepcompress.errors import UserError
+from deepcompress.models import checkpoint
+from stages import benchmark
+from tests.data import inputs
+from tests.house import ROOT
+from tests.stages.test_prune import baseline
+
+VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+    write_fit(tmp_path / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
+    origin = checkpoint.provenance("finetune", seed=1, params={})
+    for model, features in (("baseline", (4, 4, 6, 6, 8, 8, 8, 8)), ("shipped/pruned", (2, 2, 4, 4, 4, 4, 4, 4))):
+        path = Path(f"models/{model}.safetensors")
+        checkpoint.save(path, baseline(features), view=VIEW, classes=inputs.CLASSES, provenance=origin)
+    Path("plan.json").write_text(json.dumps({"models": ["baseline", "shipped/pruned"], "pairs": []}))
+    write_params()
+    return tmp_path
+
+
+def write_params(**changes: object) -> None:
+    document = params.read(ROOT / "params.yaml")
+    document["benchmark"] |= {"models": None, "batch_sizes": [1, 2], "warm_up": 0, "rounds": 3, **changes}
+    document["deploy"]["calibration_samples"] = 8
+    Path("params.yaml").write_text(yaml.safe_dump(document))
+
+
+def run() -> Result:
+    options = ["--plan", "plan.json", "--fit", "data/fit", "--models", "models", "--folder", "out"]
+    return CliRunner().invoke(benchmark.main, options)
+
+
+def test_every_model_is_timed_in_every_engine_and_the_machine_and_the_stages_are_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(stopwatch.STAGE_VARIABLE, "finetune")
+    stopwatch.note()
+    monkeypatch.delenv(stopwatch.STAGE_VARIABLE)
+    done = run()
+    assert done.exit_code == 0, done.output
+    rows = pd.read_csv("out/latency.csv")
+    timed = set(zip(rows["model"], rows["engine"], rows["batch_size"], strict=True))
+    engines = {"baseline": ("pytorch", "onnxruntime", "onnxruntime-int8"), "shipped/pruned": ("pytorch", "onnxruntime")}
+    assert timed == {(model, engine, size) for model in engines for engine in engines[model] for size in (1, 2)}
+    assert (rows["latency_ms_p25"] <= rows["latency_ms_p50"]).all()
+    assert (rows["latency_ms_p50"] <= rows["latency_ms_p75"]).all()
+    assert (rows["n"] == 3).all()
+    assert (rows[(rows["model"] == "baseline") & (rows["engine"] != "onnxruntime-int8")]["speedup"] == 1).all()
+    assert rows["paper_protocol_ms"].notna().sum() == 2
+    assert {"processor", "cores", "threads", "torch", "onnxruntime"} <= set(
+        json.loads(Path("out/machine.json").read_text())
+    )
+    assert list(pd.read_csv("out/stages.csv")["stage"]) == ["finetune"]
+
+
+def test_a_model_that_the_plan_lacks_is_refused_before_any_work(project: Path) -> None:
+    write_params(models=["baseline", "pruned/structured-0.99"])
+    with pytest.raises(UserError, match=r"benchmark\.models must be among .*; got 'pruned/structured-0\.99'"):
+        plan.check("params.yaml")
+
+
+@pytest.mark.parametrize("changes", [{"rounds": 0}, {"batch_sizes": []}, {"models": []}, {"batch_sizes": [1, 1]}])
+def test_a_wrong_number_is_one_line(project: Path, changes: dict[str, object]) -> None:
+    write_params(**changes)
+    done = run()
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: params.yaml: benchmark")
+    assert not Path("out").exists()
