@@ -31,16 +31,24 @@ def test_a_student_has_its_own_teacher_and_a_control_has_all() -> None:
     ]
 
 
-def test_only_teachers_and_students_of_the_plan_are_looked_at(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "plan.json", {"models": ["baseline", *IDS, "pruned/structured-0.25"]})
-    assert models.planned(tmp_path / "plan.json") == IDS
+def test_a_compressed_model_is_compared_with_the_baseline() -> None:
+    ids = ["baseline", "pruned/structured-0.25", "teachers/vgg16", "combined/prune_distill"]
+    assert models.pairs(ids) == [
+        Pair("pruned/structured-0.25", "baseline"),
+        Pair("combined/prune_distill", "baseline"),
+    ]
+
+
+def test_all_but_masked_models_of_the_plan_are_looked_at(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "plan.json", {"models": ["baseline", "masked/structured-0.25", *IDS]})
+    assert models.planned(tmp_path / "plan.json") == ["baseline", *IDS]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"models": ["baseline", "students/independent"]}, "has no model of teachers, so there is nothing to compare"),
-        ({"models": ["teachers/vgg16"]}, "has no model of students"),
+        ({"models": ["baseline", "students/independent"]}, "no student with a teacher and no compressed model"),
+        ({"models": ["teachers/vgg16"]}, "there is nothing to compare"),
         ({}, '"models" must list the ids of models; got None'),
     ],
 )

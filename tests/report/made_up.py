@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -97,14 +98,57 @@ def write(folder: Path, models: dict[str, tuple[int, float]] = EVERY_FAMILY, cla
     if models is BASELINE:
         return paths
     results = folder / "results"
-    extra = (*pruning_tables(results), parity_table(results), benchmark_tables(results), *deploy_tables(results))
-    return replace(paths, extra=extra)
+    one_each = (parity_table(results), benchmark_tables(results), explain_tables(results))
+    return replace(paths, extra=(*pruning_tables(results), *one_each, *deploy_tables(results)))
+
+
+def explain_tables(folder: Path) -> Path:
+    """What the explain stage writes of compressed models; returns its folder."""
+    ssim = {"pruned/unstructured-0.25": 0.9, "pruned/structured-0.25": 0.6, "quantized/ptq-int8": 0.99}
+    attention = [
+        {"model": model, "teacher": "baseline", "role": "block3", "n": 190, "empty": 10, "window_px": 7, "ssim": value,
+         "ssim_low": value - 0.02, "ssim_high": value + 0.01, "ssim_other_image": 0.2, "ssim_independent": None,
+         "ssim_gain": None, "ssim_gain_low": None, "ssim_gain_high": None, "cosine": 0.9, "rank_correlation": 0.8,
+         "inside_pct": 50.0, "teacher_inside_pct": 52.0, "object_pct": 20.0}
+        for model, value in ssim.items()
+    ]  # fmt: skip
+    colour = [
+        {"model": model, "n": 500, "top1_pct": 85.0, "top1_pct_low": 82.0, "top1_pct_high": 88.0,
+         "jittered_top1_pct": 40.0, "jittered_top1_pct_low": 36.0, "jittered_top1_pct_high": 44.0, "drop_points": 45.0,
+         "drop_points_low": 41.0, "drop_points_high": 49.0, "consistency_pct": 45.0}
+        for model in ("baseline", *ssim)
+    ]  # fmt: skip
+    grey = "uint8:" + base64.b64encode(bytes(range(16))).decode()
+    strips = [
+        {
+            "model": model,
+            "teacher": "baseline",
+            "role": "block3",
+            "image": 0,
+            "ssim": ssim.get(model),
+            "side": 4,
+            "map": grey,
+        }
+        for model in ("baseline", *ssim)
+    ]
+    images = [{"image": 0, "class": "ant", "side": 4, "pixels": "uint8:" + base64.b64encode(bytes(48)).decode()}]
+    place = folder / "explain"
+    place.mkdir(parents=True)
+    tables = {"attention": attention, "colour": colour, "strips": strips, "strip_images": images}
+    for name, rows in tables.items():
+        pd.DataFrame(rows).to_csv(place / f"{name}.csv", index=False)
+    return place
 
 
 def benchmark_tables(folder: Path) -> Path:
     """What the benchmark stage writes; returns its folder."""
-    median = {("baseline", "pytorch"): 10.0, ("baseline", "onnxruntime"): 10.0, ("baseline", "onnxruntime-int8"): 4.0,
-              ("pruned/unstructured-0.5", "onnxruntime"): 9.9, ("pruned/structured-0.5", "onnxruntime"): 5.0}  # fmt: skip
+    median = {
+        ("baseline", "pytorch"): 10.0,
+        ("baseline", "onnxruntime"): 10.0,
+        ("baseline", "onnxruntime-int8"): 4.0,
+        ("pruned/unstructured-0.5", "onnxruntime"): 9.9,
+        ("pruned/structured-0.5", "onnxruntime"): 5.0,
+    }
     rows = [
         {"model": model, "engine": engine, "batch_size": 1, "latency_ms_p50": ms, "latency_ms_p25": ms - 0.1,
          "latency_ms_p75": ms + 0.1, "n": 20, "speedup": 10 / ms, "paper_protocol_ms": None}

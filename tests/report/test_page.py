@@ -88,9 +88,12 @@ def test_sections_come_in_order_and_only_where_there_is_something(small: Tables)
         "baseline",
         *pruning,
         "students",
+        "attention",
+        "speed",
         "training",
         "classes",
         "deploy",
+        "times",
         "provenance",
     ]
 

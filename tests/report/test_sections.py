@@ -38,6 +38,7 @@ FAMILIES = {
     "pruned_storage",
     "recommendation",
     "shipped",
+    "attention",
     "deploy",
     "speed",
     "times",

@@ -22,7 +22,15 @@ from deepcompress.models.vgg import VGG
 from stages import explain
 
 ARGUMENTS = ["--plan", "plan.json", "--fit", "data/fit", "--models", "models", "--tables", "results/explain"]
-IDS = ["baseline", "teachers/vgg16", "students/independent", "students/logit-vgg16"]
+IDS = [
+    "baseline",
+    "masked/structured-0.25",
+    "pruned/structured-0.25",
+    "teachers/vgg16",
+    "students/independent",
+    "students/logit-vgg16",
+]
+LOOKED_AT = [model for model in IDS if not model.startswith("masked/")]
 PARAMS: dict[str, Any] = {
     "seed": 0,
     "train": {"device": "cpu", "precision": "32-true"},
@@ -61,7 +69,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     options = shapes.Options(train_per_class=2, test_per_class=1)
     source = shapes.load(options, stored_size=32, seed=0, workspace=tmp_path)
     meta = store.write_fit(tmp_path / "data/fit", source, validation_fraction=0.5, seed=0)
-    for number, model in enumerate(IDS[1:]):
+    for number, model in enumerate(LOOKED_AT):
         save(model, number, View(32, meta.mean, meta.std))
     files.write_json("plan.json", {"models": IDS})
     return tmp_path
@@ -77,15 +85,17 @@ def test_the_tables_agree(project: Path) -> None:
     found = {name: pd.read_csv(f"results/explain/{name}.csv") for name in TABLES}
     assert sorted(path.stem for path in Path("results/explain").iterdir()) == list(TABLES)
     students = ["students/independent", "students/logit-vgg16"]
-    assert found["alignment"]["model"].tolist() == students
+    assert found["alignment"]["model"].tolist() == ["pruned/structured-0.25", *students]
     assert set(found["alignment"]["n"]) == {20}
-    assert found["colour"]["model"].tolist() == IDS[1:]
+    assert found["colour"]["model"].tolist() == LOOKED_AT
     assert found["attention"][["model", "role"]].to_numpy().tolist() == [
-        [model, role] for role in ("block3", "block4") for model in students
+        ["pruned/structured-0.25", "block3"],
+        *([model, role] for role in ("block3", "block4") for model in students),
     ]
+    assert found["attention"]["ssim_independent"].isna().tolist() == [True, False, False, False, False]
     assert (found["attention"]["n"] + found["attention"]["empty"] == 12).all()
     assert found["attention"]["object_pct"].between(5, 60).all()
-    assert len(found["strips"]) == 3 * 2
+    assert len(found["strips"]) == (3 + 2) * 2
     assert len(found["strip_images"]) == 2
 
 

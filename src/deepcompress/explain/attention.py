@@ -1,4 +1,4 @@
-"""How closely students look where their teachers look: a row per student, teacher and layer."""
+"""How closely models look where their teachers, or the baseline, look: a row per pair and layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
     Maps = Float[np.ndarray, "images height width"]
 
-INDEPENDENT = "students/independent"
+BASELINE, INDEPENDENT = "baseline", "students/independent"
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def rows(
 
 def _row(seen: Attention, pair: Pair, window: int, masks: np.ndarray | None) -> Row:
     student, teacher = seen.maps[pair.student], seen.maps[pair.teacher]
-    alone = seen.maps.get(INDEPENDENT, np.zeros_like(teacher))
     each = similarity.ssim(student, teacher, window=window)
-    null = similarity.ssim(alone, teacher, window=window)
-    nothing = np.full_like(each, np.nan)  # an untaught student has no gain over itself
+    nothing = np.full_like(each, np.nan)  # a compressed model has no untaught twin, and that one no gain over itself
+    taught = pair.teacher != BASELINE and INDEPENDENT in seen.maps
+    null = similarity.ssim(seen.maps[INDEPENDENT], teacher, window=window) if taught else nothing
     gain = similarity.mean(nothing if pair.student == INDEPENDENT else each - null)
     found = similarity.mean(each)
     return {

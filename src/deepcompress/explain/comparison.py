@@ -1,4 +1,4 @@
-"""All comparisons of students with teachers, on the validation images: one table per question."""
+"""All comparisons of models with their teachers or the baseline, on the validation images: one table per question."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tqdm import tqdm
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
 from deepcompress.explain import alignment, attention, masks, strips
+from deepcompress.explain.models import BASELINE
 from deepcompress.measure.accuracy import logits
 from deepcompress.measure.jittered import jittered
 from deepcompress.runtime import derived_seed
@@ -79,10 +80,14 @@ def tables(models: Mapping[str, VGG], pairs: Sequence[Pair], scene: Scene) -> di
         "attention": [],
     }
     window, objects, images = scene.how.ssim_window, scene.masks(), scene.looked_at()
-    for role in attention.default_roles(scene.view.size):
-        seen = attention.look(models, images, role)
-        found["attention"] += attention.rows(seen, pairs, window=window, masks=objects)
-        if "strips" not in found:
+    for depth, role in enumerate(attention.default_roles(scene.view.size)):
+        chosen = [
+            pair for pair in pairs if depth == 0 or pair.teacher != BASELINE
+        ]  # the finer layer says enough of those
+        needed = {model for pair in chosen for model in (pair.student, pair.teacher)}
+        seen = attention.look({name: model for name, model in models.items() if name in needed}, images, role)
+        found["attention"] += attention.rows(seen, chosen, window=window, masks=objects)
+        if depth == 0:
             found["strips"] = strips.maps(seen, pairs, scene.shown, window=window)
     return found | {"strip_images": _pictures(images.arrays, scene)}
 

@@ -1,4 +1,4 @@
-"""The teachers and students of a plan, opened, and which student is compared with which teacher."""
+"""The models of a plan, opened, and whom each is compared with: a student with its teacher, others with the baseline."""
 
 from __future__ import annotations
 
@@ -16,42 +16,51 @@ if TYPE_CHECKING:
     from deepcompress.data.batches import View
     from deepcompress.models.vgg import VGG
 
-TEACHERS, STUDENTS = "teachers/", "students/"
+BASELINE = "baseline"
+TEACHERS, STUDENTS, MASKED = "teachers/", "students/", "masked/"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A student and the teacher that it is compared with; a control is compared with every teacher."""
+    """A model and what it is compared with.
+
+    Attributes:
+        student: A student, or a compressed model.
+        teacher: Its teacher, every teacher in turn for a control, or the baseline for a compressed model.
+    """
 
     student: str
     teacher: str
 
 
 def planned(plan: Path) -> list[str]:
-    """Ids of the teachers and students of a plan, in its order.
+    """Ids of the models of a plan that are looked at, in its order: all but those as pruning alone left them.
 
     Raises:
-        UserError: If the plan is missing or damaged, or has no teacher or no student.
+        UserError: If the plan is missing or damaged, or has nothing to compare.
     """
     content = files.read_json(plan)
     ids = content.get("models") if isinstance(content, dict) else None
     if not isinstance(ids, list):
         raise UserError(f'{plan}: "models" must list the ids of models; got {ids!r}')
-    found = [model for model in ids if str(model).startswith((TEACHERS, STUDENTS))]
-    for family in (TEACHERS, STUDENTS):
-        if not any(model.startswith(family) for model in found):
-            raise UserError(f"{plan}: has no model of {family[:-1]}, so there is nothing to compare")
+    found = [str(model) for model in ids if not str(model).startswith(MASKED)]
+    if not pairs(found):
+        raise UserError(
+            f"{plan}: has no student with a teacher and no compressed model, so there is nothing to compare"
+        )
     return found
 
 
 def pairs(ids: list[str]) -> list[Pair]:
-    """Each student with the teacher that its id names; one that names none with every teacher."""
+    """Each student with the teacher that its id names, or with all; each compressed model with the baseline."""
     teachers = [model.removeprefix(TEACHERS) for model in ids if model.startswith(TEACHERS)]
     found = []
     for student in ids:
         if student.startswith(STUDENTS):
             own = student.rpartition("-")[2]
             found += [Pair(student, TEACHERS + name) for name in ([own] if own in teachers else teachers)]
+        elif BASELINE in ids and student != BASELINE and not student.startswith(TEACHERS):
+            found.append(Pair(student, BASELINE))
     return found
 
 

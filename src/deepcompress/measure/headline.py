@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from deepcompress.measure.rows import Row
 
 BASELINE = "baseline"
-ROLES = {BASELINE: "baseline", "pruned": "shipped/pruned", "shipped": "shipped/quantized"}
+ROLES = {
+    BASELINE: "baseline",
+    "pruned": "shipped/pruned",
+    "shipped": "shipped/quantized",
+    "combined": "combined/prune_distill_quantize",
+}
 QUALITY = (
     "top1_pct",
     "top1_pct_low",

@@ -7,6 +7,7 @@ ink follows the page's colours, so that they are sharp and legible in both theme
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +77,8 @@ def svg(figure: Figure, name: str) -> Markup:
     drawing = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawing, count=1)
     drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    number = itertools.count()  # pixels are named by what they show, so equal pictures have one name
+    drawing = re.sub(r'(\bid="[^"]*-image\w+)"', lambda found: f'{found[1]}-{next(number)}"', drawing)
     for drawn, themed in THEME.items():
         drawing = drawing.replace(drawn, themed)
     return Markup(drawing.strip())

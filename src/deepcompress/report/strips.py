@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.report import student_figures, students, text
+from deepcompress.report import student_figures, students, tables, text
 from deepcompress.report.blocks import Block, Picture
 
 if TYPE_CHECKING:
@@ -27,8 +27,39 @@ def pictures(data: Tables) -> list[Block]:
     images, maps = students.explained(data, "strip_images"), students.explained(data, "strips")
     if images.empty or maps.empty:
         return []
-    photos = [pixels(row["pixels"], row["side"], row["side"], 3) for _, row in images.sort_values("image").iterrows()]
-    return [_strip(photos, own, str(teacher)) for teacher, own in maps.groupby("teacher", sort=False)]
+    taught = maps[maps["teacher"] != tables.BASELINE]
+    return [
+        strip(data, own, f"students_strip_{str(teacher).partition('/')[2]}", CAPTION)
+        for teacher, own in taught.groupby("teacher", sort=False)
+    ]
+
+
+def strip(data: Tables, rows: pd.DataFrame, name: str, caption: str) -> Picture:
+    """The images, and below them the maps of some models, the one that they are compared with first.
+
+    Args:
+        data: Of these, the images are read.
+        rows: Of the table `strips`, with one `teacher`.
+        name: Of the picture.
+        caption: With places for {teacher} and {role}.
+    """
+    images = students.explained(data, "strip_images").sort_values("image")
+    photos = [pixels(row["pixels"], row["side"], row["side"], 3) for _, row in images.iterrows()]
+    teacher, drawn, notes = str(rows["teacher"].iloc[0]), {}, {}
+    for model, own in rows.groupby("model", sort=False):
+        label, ordered = _name(str(model)), own.sort_values("image")
+        drawn[label] = [pixels(row["map"], row["side"], row["side"]) for _, row in ordered.iterrows()]
+        notes[label] = ["" if np.isnan(value) else f"SSIM {text.number(value, 2)}" for value in ordered["ssim"]]
+    learners = rows[rows["model"] != teacher].groupby("model")["ssim"].mean()
+    finding = f"On these {len(photos)} images {_name(str(learners.idxmax()))} looks most like {_name(teacher)}"
+    figure = student_figures.strips(photos, drawn, notes, finding)
+    return Picture(name, figure, caption.format(teacher=_name(teacher), role=rows["role"].iloc[0]))
+
+
+def _name(model: str) -> str:
+    """Without the family, where that says no more than the heading does."""
+    family, _, name = model.partition("/")
+    return name if family in ("students", "teachers") else model
 
 
 def pixels(written: str, *shape: int) -> np.ndarray:
@@ -40,16 +71,3 @@ def pixels(written: str, *shape: int) -> np.ndarray:
     if not written.startswith(PREFIX):
         raise ValueError(f"pixels must start with {PREFIX!r}, got {written[:10]!r}")
     return np.frombuffer(base64.b64decode(written.removeprefix(PREFIX)), np.uint8).reshape(shape)
-
-
-def _strip(photos: list[np.ndarray], rows: pd.DataFrame, teacher: str) -> Picture:
-    drawn, notes = {}, {}
-    for model, own in rows.groupby("model", sort=False):
-        name, ordered = str(model).partition("/")[2], own.sort_values("image")
-        drawn[name] = [pixels(row["map"], row["side"], row["side"]) for _, row in ordered.iterrows()]
-        notes[name] = ["" if np.isnan(value) else f"SSIM {text.number(value, 2)}" for value in ordered["ssim"]]
-    learners = rows[rows["model"] != teacher].groupby("model")["ssim"].mean()
-    name = teacher.partition("/")[2]
-    finding = f"On these {len(photos)} images {str(learners.idxmax()).partition('/')[2]} looks most like {name}"
-    figure = student_figures.strips(photos, drawn, notes, finding)
-    return Picture(f"students_strip_{name}", figure, CAPTION.format(teacher=name, role=rows["role"].iloc[0]))

@@ -92,6 +92,9 @@ def _colours(data: Tables) -> list[Block]:
     rows = students.explained(data, "colour")
     if rows.empty:
         return []
+    rows = rows[rows["model"].str.startswith(("students/", "teachers/"))]
+    if rows.empty:
+        return []
     rows = rows.assign(name=rows["model"].str.partition("/")[2])
     learners = rows[rows["model"].str.startswith("students/")]
     best = learners.sort_values(["jittered_top1_pct", "model"]).iloc[-1]

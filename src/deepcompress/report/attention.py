@@ -1,0 +1,88 @@
+"""Where compressed models look, and how they see other colours, beside the baseline: tables and a figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from deepcompress.report import students, style, tables, text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from deepcompress.report.tables import Tables
+
+ROW_INCHES = 0.24
+# Of each family those that are drawn: figure 6 of the source report first, then one of each kind.
+SHOWN = (
+    "pruned/unstructured-0.25", "pruned/structured-0.25", "shipped/pruned", "quantized/ptq-int8", "quantized/ptq-int4",
+    "shipped/quantized", "combined/prune_distill", "combined/distill_quantize",
+)  # fmt: skip
+
+
+def table(data: Tables) -> pd.DataFrame:
+    """A row per compressed model: SSIM to the baseline's maps, its null, and accuracy in other colours."""
+    rows, colour = students.explained(data, "attention"), students.explained(data, "colour")
+    if rows.empty or colour.empty:
+        return pd.DataFrame()
+    rows = rows[rows["teacher"] == tables.BASELINE]
+    return rows.merge(colour.drop(columns="n"), on="model").reset_index(drop=True)
+
+
+def maps(data: Tables) -> pd.DataFrame:
+    """The maps to draw: the baseline's and those of SHOWN that there are."""
+    images, rows = students.explained(data, "strip_images"), students.explained(data, "strips")
+    if images.empty or rows.empty:
+        return pd.DataFrame()
+    return rows[(rows["teacher"] == tables.BASELINE) & rows["model"].isin({tables.BASELINE, *SHOWN})]
+
+
+def finding(rows: pd.DataFrame) -> str:
+    """Which model looks most and least like the baseline, with n."""
+    ordered = rows.sort_values(["ssim", "model"])
+    least, most = ordered.iloc[0], ordered.iloc[-1]
+    return (
+        f"{most['model']} looks most like the baseline (SSIM {text.number(most['ssim'], 2)}), {least['model']} least "
+        f"({text.number(least['ssim'], 2)}; n = {int(most['n']):,})"
+    )
+
+
+def verdict(rows: pd.DataFrame) -> str:
+    """What figure 6 of the source report says of pruning, beside the measured maps of both methods."""
+    found = {name: rows[rows["model"] == f"pruned/{name}-0.25"] for name in ("unstructured", "structured")}
+    if any(one.empty for one in found.values()):
+        return "Without both models at 25 % there is no counterpart of the source report's figure 6."
+    plain, whole = (one.iloc[0] for one in found.values())
+    said = (
+        "The source report's figure 6 shows unstructured pruning keeping attention and structured pruning losing it. "
+    )
+    gap = plain["ssim"] - whole["ssim"]
+    apart = plain["ssim_low"] > whole["ssim_high"] or whole["ssim_low"] > plain["ssim_high"]
+    numbers = f"{_spell(plain)} unstructured, {_spell(whole)} structured, both at 25 % and trained on"
+    if not apart:
+        return f"{said}Here the two are not told apart: SSIM {numbers}."
+    return f"{said}Here {'the same is seen' if gap > 0 else 'the opposite is seen'}: SSIM {numbers}."
+
+
+@style.styled
+def figure(rows: pd.DataFrame, title: str) -> Figure:
+    """SSIM to the baseline with its interval, and to the baseline's map of another image, per model."""
+    made, (axes,) = style.figure(title, height=1.1 + ROW_INCHES * len(rows))
+    at = np.arange(len(rows))[::-1]
+    for place, (_, row) in zip(at, rows.iterrows(), strict=True):
+        colour = style.colour(tables.family(row["model"]))
+        axes.hlines(place, row["ssim_low"], row["ssim_high"], color=colour, lw=2)
+        axes.plot(row["ssim"], place, "o", ms=6, color=colour, mec=style.INK, mew=0.5)
+    axes.plot(rows["ssim_other_image"], at, "|", ms=8, color=style.MUTED, label="to the map of another image")
+    axes.set_yticks(at, list(rows["model"]), fontsize=8)
+    axes.set(xlabel="SSIM of Grad-CAM maps to the baseline's, 95 % intervals", ylim=(-0.7, len(rows) - 0.3))
+    axes.grid(axis="y", visible=False)
+    made.legend(loc="outside lower left")
+    return made
+
+
+def _spell(row: pd.Series) -> str:
+    low, high = (text.number(row[f"ssim_{side}"], 2) for side in ("low", "high"))
+    return f"{text.number(row['ssim'], 2)} ({low} to {high})"
