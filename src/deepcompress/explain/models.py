@@ -1,4 +1,4 @@
-"""The models of a plan, opened, and whom each is compared with: a student with its teacher, others with the baseline."""
+"""The models of a plan, opened, and what each is compared with: its teacher, or the baseline."""
 
 from __future__ import annotations
 
