@@ -89,6 +89,7 @@ def test_sections_come_in_order_and_only_where_there_is_something(small: Tables)
         *pruning,
         "students",
         "attention",
+        "cost",
         "speed",
         "training",
         "classes",

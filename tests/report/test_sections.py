@@ -39,6 +39,8 @@ FAMILIES = {
     "recommendation",
     "shipped",
     "attention",
+    "claims",
+    "cost",
     "deploy",
     "speed",
     "times",

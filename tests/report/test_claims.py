@@ -1,0 +1,71 @@
+"""The source report's claims: verdicts follow intervals, and what was not measured has none."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from deepcompress.report import claims, cost
+from deepcompress.report.sections import claims as section
+from deepcompress.report.sections import cost as cost_section
+from deepcompress.report.tables import PAIR_COLUMNS, Tables
+
+
+def pair(low: float, high: float) -> pd.DataFrame:
+    row = ("combined/prune_distill", "shipped/pruned", 1000, (low + high) / 2, low, high, 0.01, 90.0)
+    return pd.DataFrame([row], columns=list(PAIR_COLUMNS))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-3.0, -1.0, claims.HOLDS), (0.5, 2.0, claims.FAILS), (-1.0, 1.0, claims.SAME)],
+)
+def test_a_paired_claim_follows_its_interval(data: Tables, low: float, high: float, verdict: str) -> None:
+    found = claims.a_teacher_for_pruned_models(dataclasses.replace(data, pairs=pair(low, high)))
+    assert found.verdict == verdict
+    assert "combined/prune_distill against shipped/pruned" in found.evidence
+    assert "n = 1,000" in found.evidence
+
+
+def test_what_was_not_measured_has_no_verdict(alone: Tables) -> None:
+    assert {one.verdict for one in claims.tested(alone)} == {claims.MISSING}
+    assert section.build(alone) is None
+    assert cost_section.build(alone) is None
+
+
+def test_zeros_that_bring_no_speed_hold_and_channels_that_do_hold(data: Tables) -> None:
+    assert claims.zeros_are_no_faster(data).verdict == claims.HOLDS
+    assert claims.channels_are_faster(data).verdict == claims.HOLDS
+    rows = data.extra["benchmark/latency"].copy()
+    rows.loc[rows["model"] == "pruned/structured-0.5", ["latency_ms_p25", "latency_ms_p75", "speedup"]] = (9, 11, 1.0)
+    slow = dataclasses.replace(data, extra={**data.extra, "benchmark/latency": rows})
+    assert claims.channels_are_faster(slow).verdict == claims.FAILS
+
+
+def test_every_claim_names_its_section_and_is_told_once(data: Tables) -> None:
+    found = claims.tested(data)
+    assert len({one.said for one in found}) == len(found) >= 12
+    assert all(one.where[0] in "45" for one in found)
+    assert all(bool(one.evidence) == (one.verdict != claims.MISSING) for one in found)
+
+
+def test_cost_counts_images_times_macs_and_what_a_model_builds_on(data: Tables) -> None:
+    rows = cost.table(data).set_index("model")
+    base = rows.loc["baseline"]
+    epochs = data.history[data.history["model"] == "baseline"]["epoch"].max()
+    assert base["own"] == pytest.approx(epochs * 4320 * base["macs"] / 1e12)
+    pruned = rows.loc["pruned/structured-0.5"]
+    assert pruned["total"] == pytest.approx(pruned["own"] + base["own"])
+    assert rows.loc["quantized/ptq-int8", "own"] == 0
+
+
+def test_a_student_costs_its_teacher_s_training_and_answers(data: Tables) -> None:
+    student = next(m for m in data.models["model"] if m.startswith("students/") and m.endswith("-vgg16"))
+    rows = cost.table(data).set_index("model")
+    teacher = rows.loc["teachers/vgg16"]
+    epochs = data.history.groupby("model")["epoch"].max()
+    seen = epochs[student] * 4320 / 1e12
+    assert rows.loc[student, "own"] == pytest.approx(seen * (rows.loc[student, "macs"] + teacher["macs"]))
+    assert rows.loc[student, "total"] == pytest.approx(rows.loc[student, "own"] + teacher["own"])
