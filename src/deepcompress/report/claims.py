@@ -1,42 +1,22 @@
-"""What the source report claims, each beside the measured rows that test it and a verdict by stated rules.
+"""What the source report claims, each beside the measured rows that test it; see claim_rules.py for the verdicts.
 
-A comparison holds where its 95 % interval lies on the claimed side of zero, fails where it lies on the other, and is
-not told apart where it holds zero. Two models without a paired test are told apart where their intervals do not
-touch. A new claim is a function in CLAIMS.
+A new claim is a function in CLAIMS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from deepcompress.report import cost, speed, text
+from deepcompress.report import cost, text
+from deepcompress.report.claim_rules import FAILS, HOLDS, Claim, apart, disjoint, keeps, paired, timed
 from deepcompress.report.tables import BASELINE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deepcompress.report.tables import Tables
-
-HOLDS, FAILS, SAME, MISSING = "holds here", "does not hold here", "not told apart here", "not measured here"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement of the source report, tested.
-
-    Attributes:
-        where: Its section there.
-        said: What it says, in our words.
-        verdict: HOLDS, FAILS, SAME or MISSING.
-        evidence: The measured rows, with intervals and n; empty where nothing was measured.
-    """
-
-    where: str
-    said: str
-    verdict: str = MISSING
-    evidence: str = ""
 
 
 def tested(data: Tables) -> list[Claim]:
@@ -46,50 +26,50 @@ def tested(data: Tables) -> list[Claim]:
 
 def unstructured_keeps_more(data: Tables) -> Claim:
     said = "At the same sparsity, single zeros keep more accuracy than removed filters."
-    return _apart("4.3", said, data, "pruned/unstructured-0.25", "pruned/structured-0.25")
+    return apart("4.3", said, data, "pruned/unstructured-0.25", "pruned/structured-0.25")
 
 
 def training_restores(data: Tables) -> Claim:
     said = "Training on brings back accuracy that pruning cost."
-    return _apart("4.3", said, data, "pruned/structured-0.25", "masked/structured-0.25")
+    return apart("4.3", said, data, "pruned/structured-0.25", "masked/structured-0.25")
 
 
 def channels_are_faster(data: Tables) -> Claim:
-    return _speed(data, "4.3", "Removing filters makes inference faster.", "pruned/structured-0.5", faster=True)
+    return timed(data, "4.3", "Removing filters makes inference faster.", "pruned/structured-0.5", faster=True)
 
 
 def zeros_are_no_faster(data: Tables) -> Claim:
     said = "Single zeros bring little speed on ordinary hardware."
-    return _speed(data, "4.3", said, "pruned/unstructured-0.5", faster=False)
+    return timed(data, "4.3", said, "pruned/unstructured-0.5", faster=False)
 
 
 def sixteen_bits_are_free(data: Tables) -> Claim:
-    return _keeps(data, "4.4", "Sixteen bits keep the accuracy.", "quantized/ptq-fp16")
+    return keeps(data, "4.4", "Sixteen bits keep the accuracy.", "quantized/ptq-fp16")
 
 
 def eight_bits_are_free(data: Tables) -> Claim:
-    return _keeps(data, "4.4", "Eight-bit weights keep the accuracy.", "quantized/ptq-int8")
+    return keeps(data, "4.4", "Eight-bit weights keep the accuracy.", "quantized/ptq-int8")
 
 
 def four_bits_cost(data: Tables) -> Claim:
-    return _paired(
+    return paired(
         "4.8", "Four-bit weights, rounded afterwards, lose accuracy.", data, "quantized/ptq-int4", BASELINE, -1
     )
 
 
 def training_beats_rounding(data: Tables) -> Claim:
     said = "Training with rounded weights keeps more than rounding afterwards."
-    return _paired("4.7", said, data, "quantized/qat-int4", "quantized/ptq-int4", 1)
+    return paired("4.7", said, data, "quantized/qat-int4", "quantized/ptq-int4", 1)
 
 
 def rounding_improves(data: Tables) -> Claim:
     said = "Training with rounded weights ends above the float model (61.85 to 64.90 % at 4 bits)."
-    return _paired("4.4", said, data, "quantized/qat-int4", "quantized/qat-fp32", 1)
+    return paired("4.4", said, data, "quantized/qat-int4", "quantized/qat-fp32", 1)
 
 
 def students_fall_short(data: Tables) -> Claim:
     said = "Students (38 to 48 %) end below the same network trained alone (61 %)."
-    return _paired("4.5", said, data, "students/hint-vgg16", "students/independent", -1)
+    return paired("4.5", said, data, "students/hint-vgg16", "students/independent", -1)
 
 
 def hints_are_best(data: Tables) -> Claim:
@@ -99,11 +79,11 @@ def hints_are_best(data: Tables) -> Claim:
     if others.empty:
         return Claim("4.5", said)
     best = others.sort_values(["top1_pct", "model"]).iloc[-1]["model"]
-    return _apart("4.5", said, data, "students/hint-vgg16", best)
+    return apart("4.5", said, data, "students/hint-vgg16", best)
 
 
 def larger_teachers_help_crd(data: Tables) -> Claim:
-    return _apart(
+    return apart(
         "4.5", "A larger teacher makes a better CRD student.", data, "students/crd-vgg19", "students/crd-vgg16"
     )
 
@@ -115,7 +95,7 @@ def hints_hold_in_other_colours(data: Tables) -> Claim:
     if not {one, other} <= set(rows.index):
         return Claim("4.5", said)
     found = [rows.loc[[model]].iloc[0] for model in (one, other)]
-    verdict = _disjoint(*(row[["jittered_top1_pct_low", "jittered_top1_pct_high"]] for row in found))
+    verdict = disjoint(*(row[["jittered_top1_pct_low", "jittered_top1_pct_high"]] for row in found))
     spelled = [[text.number(row[f"jittered_top1_pct{end}"]) for end in ("", "_low", "_high")] for row in found]
     parts = [f"{row.name}: {top1} ({low} to {high}) %" for row, (top1, low, high) in zip(found, spelled, strict=True)]
     return Claim("4.5", said, verdict, f"{'; '.join(parts)} (n = {int(found[0]['n']):,} validation images)")
@@ -135,17 +115,17 @@ def teachers_cost_most(data: Tables) -> Claim:
 
 def pruning_and_quantizing(data: Tables) -> Claim:
     said = "Pruning and then quantizing shrinks a model greatly at little loss: the combination to recommend."
-    return _keeps(data, "4.10", said, "combined/prune_quantize")
+    return keeps(data, "4.10", said, "combined/prune_quantize")
 
 
 def distilling_and_quantizing(data: Tables) -> Claim:
     said = "A distilled and quantized student is accurate and compact."
-    return _keeps(data, "4.10", said, "combined/distill_quantize")
+    return keeps(data, "4.10", said, "combined/distill_quantize")
 
 
 def a_teacher_for_pruned_models(data: Tables) -> Claim:
     said = "Pruning and distillation together are less common; pruning may cost the student its capacity."
-    return _paired("4.10", said, data, "combined/prune_distill", "shipped/pruned", -1)
+    return paired("4.10", said, data, "combined/prune_distill", "shipped/pruned", -1)
 
 
 CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
@@ -167,69 +147,3 @@ CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
     distilling_and_quantizing,
     a_teacher_for_pruned_models,
 )
-
-
-def _row(data: Tables, model: str) -> pd.Series | None:
-    found = data.models[data.models["model"] == model]
-    return None if found.empty else found.iloc[0]
-
-
-def _paired(where: str, said: str, data: Tables, model: str, reference: str, sign: int) -> Claim:
-    """Whether a model's paired difference to another one has the claimed sign."""
-    if reference == BASELINE:
-        row = _row(data, model)
-    else:
-        found = data.pairs[(data.pairs["model"] == model) & (data.pairs["reference"] == reference)]
-        row = None if found.empty else found.iloc[0]
-    if row is None or pd.isna(row["difference_points_low"]):
-        return Claim(where, said)
-    low, high = sorted(sign * row[f"difference_points_{side}"] for side in ("low", "high"))
-    verdict = HOLDS if low > 0 else FAILS if high < 0 else SAME
-    evidence = f"{model} against {reference}: {text.difference(row)} points (n = {int(row['n']):,})"
-    return Claim(where, said, verdict, evidence)
-
-
-def _apart(where: str, said: str, data: Tables, better: str, worse: str) -> Claim:
-    """Whether one model's accuracy lies above another's, intervals apart."""
-    one, other = _row(data, better), _row(data, worse)
-    if one is None or other is None:
-        return Claim(where, said)
-    columns = ["top1_pct_low", "top1_pct_high"]
-    evidence = f"{better}: {text.accuracy(one)} %; {worse}: {text.accuracy(other)} % (n = {int(one['n']):,})"
-    return Claim(where, said, _disjoint(one[columns], other[columns]), evidence)
-
-
-def _keeps(data: Tables, where: str, said: str, model: str) -> Claim:
-    """Whether a model loses no more than is allowed, by its interval."""
-    row = _row(data, model)
-    if row is None or pd.isna(row["difference_points_low"]):
-        return Claim(where, said)
-    least = -data.max_drop_points
-    low, high = row["difference_points_low"], row["difference_points_high"]
-    verdict = HOLDS if low >= least else FAILS if high < least else SAME
-    limit = f"{text.number(data.max_drop_points)} points may go"
-    size = f"{text.times(row['times_smaller'])} smaller"
-    return Claim(
-        where, said, verdict, f"{model}: {text.difference(row)} points, {size} ({limit}, n = {int(row['n']):,})"
-    )
-
-
-def _speed(data: Tables, where: str, said: str, model: str, *, faster: bool) -> Claim:
-    """Whether a model in ONNX Runtime is told apart from the dense one, as claimed, at every batch size."""
-    rows = data.extra.get("benchmark/latency", pd.DataFrame(columns=["model", "engine"]))
-    some = rows[(rows["model"] == model) & (rows["engine"] == speed.FLOAT)]
-    if some.empty or BASELINE not in set(rows["model"]):
-        return Claim(where, said)
-    gains = [row["speedup"] > 1 and speed.told_apart(rows, row) for _, row in some.iterrows()]
-    parts = [f"{text.times(row['speedup'])} at batch {row['batch_size']}" for _, row in some.iterrows()]
-    agreed = all(gains) if faster else not any(gains)
-    mixed = any(gains) and not all(gains)
-    evidence = f"{model} in ONNX Runtime: {', '.join(parts)} (n = {int(some['n'].iloc[0])} calls each)"
-    return Claim(where, said, HOLDS if agreed else SAME if mixed else FAILS, evidence)
-
-
-def _disjoint(better: pd.Series, worse: pd.Series) -> str:
-    """HOLDS where the first interval (low, high) lies above the second."""
-    if better.iloc[0] > worse.iloc[1]:
-        return HOLDS
-    return FAILS if better.iloc[1] < worse.iloc[0] else SAME

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import claims, cost, speed, text
+from deepcompress.report import claim_rules, claims, cost, speed, text
 from deepcompress.report.blocks import Block, Paragraph, Section, Table
 from deepcompress.report.tables import BASELINE, Tables
 
@@ -53,7 +53,7 @@ def build(data: Tables) -> Section | None:
     tested = claims.tested(data)
     counts = [
         f"{sum(one.verdict == v for one in tested)} {v}"
-        for v in (claims.HOLDS, claims.FAILS, claims.SAME, claims.MISSING)
+        for v in (claim_rules.HOLDS, claim_rules.FAILS, claim_rules.SAME, claim_rules.MISSING)
     ]
     lead = f"Of {len(tested)} claims of the source report, {', '.join(counts)}."
     cells = tuple((one.where, one.said, one.verdict, one.evidence or text.MISSING) for one in tested)
