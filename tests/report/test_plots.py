@@ -20,11 +20,14 @@ def test_tables_and_figures_are_written_and_old_figures_go(alone: Tables, tmp_pa
     (tmp_path / "figures" / "of_a_family_that_left.png").write_bytes(b"")
     plots.write(tmp_path, alone, page.sections(alone).values())
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")) == [
+        "bits.csv",
         "figures/accuracy_size.png",
         "figures/baseline_training.png",
         "figures/class_accuracy.png",
         "history.csv",
         "models.csv",
+        "pruning.csv",
+        "students.csv",
     ]
     models = pd.read_csv(tmp_path / "models.csv")
     assert models.loc[0, ["series", "model", "size_mib", "top1_pct"]].tolist() == [
@@ -34,6 +37,14 @@ def test_tables_and_figures_are_written_and_old_figures_go(alone: Tables, tmp_pa
         87.3,
     ]
     assert pd.read_csv(tmp_path / "history.csv")["series"].unique().tolist() == ["baseline"]
+
+
+def test_the_pruning_curve_rises_by_sparsity_and_students_have_a_series_per_teacher(data: Tables) -> None:
+    curve = plots.pruning(data)
+    assert set(curve["series"]) == {"unstructured", "structured"}
+    assert curve["sparsity_pct"].between(0, 100).all()
+    assert curve.groupby("series")["sparsity_pct"].apply(lambda one: one.is_monotonic_increasing).all()
+    assert "vgg16" in set(plots.taught(data)["series"])
 
 
 def test_a_figure_holds_no_date_and_no_version(alone: Tables, tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from deepcompress import files
-from deepcompress.report import style
+from deepcompress.report import students, style
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import pandas as pd
 
     from deepcompress.report.blocks import Section
     from deepcompress.report.tables import Tables
@@ -20,13 +20,17 @@ MODEL_COLUMNS = (
     "series", "model", "size_mib", "top1_pct", "top1_pct_low", "top1_pct_high",
     "difference_points", "difference_points_low", "difference_points_high",
 )  # fmt: skip
+PRUNING_COLUMNS = ("series", "sparsity_pct", "top1_pct", "top1_pct_low", "top1_pct_high")
+BITS_COLUMNS = ("series", "bits", "validation_top1_pct", "output_error_relative")
+STUDENT_COLUMNS = ("series", "student", "top1_pct", "top1_pct_low", "top1_pct_high")
 HISTORY_COLUMNS = ("series", "epoch", "validation_top1_pct", "validation_loss", "train_loss", "learning_rate")
 
 
 def write(folder: Path, data: Tables, sections: Iterable[Section]) -> None:
-    """Write models.csv, history.csv and figures/<name>.png, and remove the figures of a former run."""
-    files.write_csv(folder / "models.csv", models(data))
-    files.write_csv(folder / "history.csv", history(data))
+    """Write a table per plot of dvc.yaml and figures/<name>.png, and remove the figures of a former run."""
+    for name, made in (("models", models), ("history", history), ("pruning", pruning), ("bits", bits)):
+        files.write_csv(folder / f"{name}.csv", made(data))
+    files.write_csv(folder / "students.csv", taught(data))
     pictures = {picture.name: picture for section in sections for picture in section.pictures}
     for old in (folder / "figures").glob("*.png"):
         if old.stem not in pictures:
@@ -45,3 +49,24 @@ def models(data: Tables) -> pd.DataFrame:
 def history(data: Tables) -> pd.DataFrame:
     """Every epoch of every run; the series is the model."""
     return data.history.rename(columns={"model": "series"})[list(HISTORY_COLUMNS)]
+
+
+def pruning(data: Tables) -> pd.DataFrame:
+    """Accuracy of each pruned model that was trained on, by sparsity; the series is the method."""
+    rows = data.of("pruned")
+    parts = [str(name).rpartition("-") for name in rows["name"]]
+    frame = rows.assign(series=[one[0] for one in parts], sparsity_pct=[100 * float(one[2]) for one in parts])
+    return frame.sort_values(["series", "sparsity_pct"])[list(PRUNING_COLUMNS)]
+
+
+def bits(data: Tables) -> pd.DataFrame:
+    """Validation accuracy and error of the logits by width, rounded after training; the series shares a scale."""
+    rows = data.extra.get("bits/points", pd.DataFrame(columns=["granularity", *BITS_COLUMNS[1:]]))
+    return rows.rename(columns={"granularity": "series"})[list(BITS_COLUMNS)]
+
+
+def taught(data: Tables) -> pd.DataFrame:
+    """Accuracy of each student; the series is its teacher, or `none`."""
+    rows = students.table(data)
+    frame = rows.assign(series=rows["teacher"].replace("", "none"), student=rows["name"])
+    return frame[list(STUDENT_COLUMNS)]

@@ -30,8 +30,8 @@ def table(data: Tables) -> pd.DataFrame:
     """
     rows = data.of("students").copy()
     known = teachers(data)
-    own = rows["name"].str.rpartition("-")[2]
-    rows["teacher"] = own.where(own.isin(known) & rows["name"].str.contains("-"), "")
+    parts = [str(name).rpartition("-") for name in rows["name"]]
+    rows["teacher"] = [last if first and last in known else "" for first, _, last in parts]
     rows["method"] = [
         name.removesuffix(f"-{teacher}") if teacher else name
         for name, teacher in zip(rows["name"], rows["teacher"], strict=True)
