@@ -26,7 +26,8 @@ MODELS = [
 
 def limits(**changed: float | None) -> Deploy:
     given = {"max_drop_points": 1.0, "max_size_mib": None, "max_macs_million": None, "max_latency_ms": None}
-    return Deploy.model_validate(given | changed)
+    export = {"float_agreement_pct": 99.9, "int8_agreement_pct": 98.0, "calibration_samples": 8, "reduce_range": True}
+    return Deploy.model_validate(given | export | changed)
 
 
 def chosen(candidates: list[Candidate], **changed: float | None) -> str:
