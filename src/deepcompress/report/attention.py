@@ -77,7 +77,7 @@ def figure(rows: pd.DataFrame, title: str) -> Figure:
         axes.plot(row["ssim"], place, "o", ms=6, color=colour, mec=style.INK, mew=0.5)
     axes.plot(rows["ssim_other_image"], at, "|", ms=8, color=style.MUTED, label="to the map of another image")
     axes.set_yticks(at, list(rows["model"]), fontsize=8)
-    axes.set(xlabel="SSIM of Grad-CAM maps to the baseline's, 95 % intervals", ylim=(-0.7, len(rows) - 0.3))
+    axes.set(xlabel="SSIM to the baseline's maps, 95 %", ylim=(-0.7, len(rows) - 0.3))
     axes.grid(axis="y", visible=False)
     made.legend(loc="outside lower left")
     return made

@@ -60,12 +60,12 @@ def alignment(rows: pd.DataFrame, finding: str) -> Figure:
     softened = f"temperature {rows['temperature'].iloc[0]:g}"
     above.plot(rows["kl_nats"], at, "o", ms=6, mfc=STUDENT, mec=style.INK, mew=0.6, label="temperature 1")
     above.plot(rows["kl_softened_nats"], at, "o", ms=6, mfc="none", mec=STUDENT, mew=1.4, label=softened)
-    above.set_xlabel("KL(teacher || student), mean over images [nats]; lower is closer")
+    above.set_xlabel("KL(teacher || student) [nats]; lower is closer")
     above.set_xlim(left=0)
     _dots(below, rows, "ssim", at, colour=STUDENT, label="to the teacher's map, 95 %")
     below.plot(rows["ssim_other_image"], at, "x", color=style.INK, ms=6, label="null: another image's")
     null = rows["ssim_independent"].iloc[0]
-    below.axvline(null, color=style.GREY, ls=":", lw=1.4, label="null: independent's")
+    below.axvline(null, color=style.GREY, ls=":", lw=1.4, label="independent's")
     below.set_xlabel("SSIM of Grad-CAM maps; higher is closer")
     for axes in (above, below):
         _names(axes, rows["name"], at)
