@@ -61,11 +61,15 @@ def test_cost_counts_images_times_macs_and_what_a_model_builds_on(data: Tables) 
     assert rows.loc["quantized/ptq-int8", "own"] == 0
 
 
-def test_a_student_costs_its_teacher_s_training_and_answers(data: Tables) -> None:
+@pytest.mark.parametrize(("flip", "passes"), [(False, 1), (True, None)])
+def test_a_student_costs_its_teacher_s_training_and_answers(data: Tables, flip: bool, passes: int | None) -> None:
+    recipe = {"augment": {"flip": flip, "crop_padding": 0, "jitter": None}}
+    data = dataclasses.replace(data, params={**data.params, "distill": {"student": {"recipe": recipe}}})
     student = next(m for m in data.models["model"] if m.startswith("students/") and m.endswith("-vgg16"))
     rows = cost.table(data).set_index("model")
     teacher = rows.loc["teachers/vgg16"]
-    epochs = data.history.groupby("model")["epoch"].max()
-    seen = epochs[student] * 4320 / 1e12
-    assert rows.loc[student, "own"] == pytest.approx(seen * (rows.loc[student, "macs"] + teacher["macs"]))
+    epochs = data.history.groupby("model")["epoch"].max()[student]
+    images = 4320 / 1e12
+    expected = images * (epochs * rows.loc[student, "macs"] + (passes or epochs) * teacher["macs"])
+    assert rows.loc[student, "own"] == pytest.approx(expected)
     assert rows.loc[student, "total"] == pytest.approx(rows.loc[student, "own"] + teacher["own"])

@@ -1,8 +1,8 @@
 """What models cost to make: training images seen times multiply-accumulates of the network that learned from them.
 
 The unit is the multiply-accumulate of a forward pass. A training step takes about three times that, by the same factor
-for all, and is not multiplied in. A search, a scan and a rounding without training count as nothing; teachers that
-answered every batch again count with a forward pass per image and epoch.
+for all, and is not multiplied in. A search, a scan and a rounding without training count as nothing. A teacher's
+answers count with a forward pass per image: one where images come unchanged in every epoch, else one per epoch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def table(data: Tables) -> pd.DataFrame:
     own = {model: int(epochs.get(model, 0)) * images * rows.loc[model, "macs"] / TERA for model in rows.index}
     for model, teacher in _teachers(data, list(rows.index)).items():
         if teacher in rows.index:
-            own[model] += int(epochs.get(model, 0)) * images * rows.loc[teacher, "macs"] / TERA
+            passes = 1 if _unchanged(model, data) else int(epochs.get(model, 0))
+            own[model] += passes * images * rows.loc[teacher, "macs"] / TERA
     total = {model: _total(model, own, data) for model in rows.index}
     return rows.assign(own=rows["model"].map(own), total=rows["model"].map(total)).reset_index(drop=True)
 
@@ -77,6 +78,15 @@ def _total(model: str, own: dict[str, float], data: Tables) -> float:
             below.add(one)
             waiting += foundations(one, data)
     return sum(own[one] for one in below)
+
+
+def _unchanged(model: str, data: Tables) -> bool:
+    """Whether a taught model sees every image alike in each epoch, so that its teacher answers once."""
+    steps = data.params.get("combine", {}).get("models", {}).get(model.partition("/")[2], [])
+    section = "prune" if "prune" in steps else "distill"
+    recipe = data.params.get(section, {})
+    recipe = recipe.get("finetune", {}) if section == "prune" else recipe.get("student", {}).get("recipe", {})
+    return not any((recipe.get("augment") or {}).values())
 
 
 def _teachers(data: Tables, models: list[str]) -> dict[str, str]:
