@@ -66,18 +66,21 @@ def latencies(models: Mapping[str, Path], fit: Path, how: Benchmark, deploy: Dep
     try:
         with tempfile.TemporaryDirectory() as scratch:
             calls: dict[tuple[str, str], Call] = {}
+            pixels: dict[str, UInt8[np.ndarray, "images 3 size size"]] = {}  # models may see different sizes
             for model, path in models.items():
                 loaded = checkpoint.load(path)
-                pixels = channels_first(images, loaded.view.size)
-                made = _engines(model, loaded, Path(scratch), pixels[: deploy.calibration_samples], deploy, threads)
+                pixels[model] = channels_first(images, loaded.view.size)
+                calibration = pixels[model][: deploy.calibration_samples]
+                made = _engines(model, loaded, Path(scratch), calibration, deploy, threads)
+                pixels[model] = pixels[model][: max(how.batch_sizes)].copy()
                 calls |= {(model, engine): call for engine, call in made.items()}
             tasks = {
-                (model, engine, size): _task(call, pixels[:size])
+                (model, engine, size): _task(call, pixels[model][:size])
                 for (model, engine), call in calls.items()
                 for size in how.batch_sizes
             }
             times = latency.interleaved(tasks, warm_up=how.warm_up, rounds=how.rounds, seed=seed)
-            alone = {model: _paper(calls[model, PYTORCH], pixels[:1]) for model in models}
+            alone = {model: _paper(calls[model, PYTORCH], pixels[model][:1]) for model in models}
     finally:
         torch.set_num_threads(before)
     return [_row(key, found, times, alone) for key, found in times.items()]
