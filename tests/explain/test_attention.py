@@ -47,6 +47,17 @@ def test_without_an_independent_student_that_null_is_empty(seen: Attention) -> N
     assert found["ssim_gain"] is None
 
 
+def test_beside_the_baseline_no_untaught_student_is_a_null(seen: Attention) -> None:
+    maps = {**seen.maps, "baseline": seen.maps[TEACHER]}
+    taught, compressed = attention.rows(
+        Attention("block3", maps), [Pair(STUDENT, TEACHER), Pair(STUDENT, "baseline")], window=7
+    )
+    assert compressed["ssim"] == taught["ssim"]
+    assert taught["ssim_independent"] is not None
+    assert compressed["ssim_independent"] is None
+    assert compressed["ssim_gain"] is None
+
+
 def test_empty_maps_are_counted(seen: Attention) -> None:
     maps = {**seen.maps, STUDENT: np.where(np.arange(12)[:, None, None] < 2, 0, seen.maps[STUDENT])}
     found = row(Attention("block3", maps))

@@ -39,6 +39,14 @@ def test_a_compressed_model_is_compared_with_the_baseline() -> None:
     ]
 
 
+def test_a_student_is_compared_with_its_teacher_and_the_baseline() -> None:
+    ids = ["baseline", "teachers/vgg16", "students/logit-vgg16"]
+    assert models.pairs(ids) == [
+        Pair("students/logit-vgg16", "teachers/vgg16"),
+        Pair("students/logit-vgg16", "baseline"),
+    ]
+
+
 def test_all_but_masked_models_of_the_plan_are_looked_at(tmp_path: Path) -> None:
     files.write_json(tmp_path / "plan.json", {"models": ["baseline", "masked/structured-0.25", *IDS]})
     assert models.planned(tmp_path / "plan.json") == ["baseline", *IDS]
@@ -47,7 +55,7 @@ def test_all_but_masked_models_of_the_plan_are_looked_at(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"models": ["baseline", "students/independent"]}, "no student with a teacher and no compressed model"),
+        ({"models": ["students/independent"]}, "no student with a teacher and no compressed model"),
         ({"models": ["teachers/vgg16"]}, "there is nothing to compare"),
         ({}, '"models" must list the ids of models; got None'),
     ],

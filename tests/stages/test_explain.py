@@ -85,17 +85,20 @@ def test_the_tables_agree(project: Path) -> None:
     found = {name: pd.read_csv(f"results/explain/{name}.csv") for name in TABLES}
     assert sorted(path.stem for path in Path("results/explain").iterdir()) == list(TABLES)
     students = ["students/independent", "students/logit-vgg16"]
-    assert found["alignment"]["model"].tolist() == ["pruned/structured-0.25", *students]
+    pairs = [("pruned/structured-0.25", "baseline")]
+    pairs += [(student, reference) for student in students for reference in ("teachers/vgg16", "baseline")]
+    assert [tuple(pair) for pair in found["alignment"][["model", "teacher"]].to_numpy()] == pairs
     assert set(found["alignment"]["n"]) == {20}
     assert found["colour"]["model"].tolist() == LOOKED_AT
     assert found["attention"][["model", "role"]].to_numpy().tolist() == [
-        ["pruned/structured-0.25", "block3"],
-        *([model, role] for role in ("block3", "block4") for model in students),
+        *([model, "block3"] for model, _ in pairs),
+        *([model, "block4"] for model in students),
     ]
-    assert found["attention"]["ssim_independent"].isna().tolist() == [True, False, False, False, False]
+    beside_baseline = found["attention"]["teacher"] == "baseline"
+    assert found["attention"]["ssim_independent"].isna().tolist() == beside_baseline.tolist()
     assert (found["attention"]["n"] + found["attention"]["empty"] == 12).all()
     assert found["attention"]["object_pct"].between(5, 60).all()
-    assert len(found["strips"]) == (3 + 2) * 2
+    assert len(found["strips"]) == (4 + 3) * 2
     assert len(found["strip_images"]) == 2
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def answers(pairs: Iterable[Pair], plain: Logits, jittered: Logits, *, temperature: float) -> list[Row]:
-    """A row per student and teacher.
+    """A row per model and reference; the column `teacher` names the latter, be it a teacher or the baseline.
 
     Args:
         pairs: Whom to compare.
@@ -38,18 +38,18 @@ def answers(pairs: Iterable[Pair], plain: Logits, jittered: Logits, *, temperatu
     """
     rows = []
     for pair in pairs:
-        teacher, student = plain[pair.teacher].double(), plain[pair.student].double()
+        teacher, student = plain[pair.reference].double(), plain[pair.model].double()
         rows.append(
             {
-                "model": pair.student,
-                "teacher": pair.teacher,
+                "model": pair.model,
+                "teacher": pair.reference,
                 "n": len(teacher),
                 "kl_nats": _nats(agreement.kl_divergence(teacher, student)),
                 "temperature": temperature,
                 "kl_softened_nats": _nats(agreement.kl_divergence(teacher, student, temperature)),
                 "agreement_pct": decimals(100 * agreement.top1_agreement(teacher, student)),
                 "jittered_agreement_pct": decimals(
-                    100 * agreement.top1_agreement(jittered[pair.teacher], jittered[pair.student])
+                    100 * agreement.top1_agreement(jittered[pair.reference], jittered[pair.model])
                 ),
             }
         )

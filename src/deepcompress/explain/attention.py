@@ -62,26 +62,27 @@ def rows(
         masks: The object in each image, where that is known.
 
     Returns:
-        Columns `ssim` with its 95 % interval over images, two nulls (`ssim_other_image`: to the teacher's map of
-        another image; `ssim_independent`: the untaught student's to the teacher's), `ssim_gain` over the
-        latter with its paired interval, `cosine`, `rank_correlation`, `n` images with maps, `empty` without,
-        and, with masks, the share of the maps inside (`inside_pct`, `teacher_inside_pct`) and of the image
-        that is object (`object_pct`).
+        Columns `ssim` with its 95 % interval over images, two nulls (`ssim_other_image`: to the reference's map of
+        another image; `ssim_independent`: the untaught student's to the teacher's, empty beside the baseline),
+        `ssim_gain` over the latter with its paired interval, `cosine`, `rank_correlation`, `n` images with maps,
+        `empty` without, and, with masks, the share of the maps inside (`inside_pct`, `teacher_inside_pct`) and of
+        the image that is object (`object_pct`). The column `teacher` names the reference.
     """
-    return [_row(seen, pair, window, masks) for pair in pairs]
+    teachers = {pair.reference for pair in pairs} - {BASELINE} if INDEPENDENT in seen.maps else set()
+    untaught = {name: similarity.ssim(seen.maps[INDEPENDENT], seen.maps[name], window=window) for name in teachers}
+    return [_row(seen, pair, window, masks, untaught.get(pair.reference)) for pair in pairs]
 
 
-def _row(seen: Attention, pair: Pair, window: int, masks: np.ndarray | None) -> Row:
-    student, teacher = seen.maps[pair.student], seen.maps[pair.teacher]
+def _row(seen: Attention, pair: Pair, window: int, masks: np.ndarray | None, untaught: np.ndarray | None) -> Row:
+    student, teacher = seen.maps[pair.model], seen.maps[pair.reference]
     each = similarity.ssim(student, teacher, window=window)
-    nothing = np.full_like(each, np.nan)  # a compressed model has no untaught twin, and that one no gain over itself
-    taught = pair.teacher != BASELINE and INDEPENDENT in seen.maps
-    null = similarity.ssim(seen.maps[INDEPENDENT], teacher, window=window) if taught else nothing
-    gain = similarity.mean(nothing if pair.student == INDEPENDENT else each - null)
+    nothing = np.full_like(each, np.nan)  # no untaught twin beside the baseline; the untaught one gains nothing
+    null = nothing if untaught is None else untaught
+    gain = similarity.mean(nothing if pair.model == INDEPENDENT else each - null)
     found = similarity.mean(each)
     return {
-        "model": pair.student,
-        "teacher": pair.teacher,
+        "model": pair.model,
+        "teacher": pair.reference,
         "role": seen.role,
         "n": found.n,
         "empty": len(each) - found.n,

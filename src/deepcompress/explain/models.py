@@ -25,12 +25,12 @@ class Pair:
     """A model and what it is compared with.
 
     Attributes:
-        student: A student, or a compressed model.
-        teacher: Its teacher, every teacher in turn for a control, or the baseline for a compressed model.
+        model: A student, or a compressed model.
+        reference: The baseline; for a student also its teacher, for a control every teacher in turn.
     """
 
-    student: str
-    teacher: str
+    model: str
+    reference: str
 
 
 def planned(plan: Path) -> list[str]:
@@ -52,15 +52,18 @@ def planned(plan: Path) -> list[str]:
 
 
 def pairs(ids: list[str]) -> list[Pair]:
-    """Each student with the teacher that its id names, or with all; each compressed model with the baseline."""
+    """Each student with the teacher that its id names, or with all; each model but teachers with the baseline.
+
+    Students tell how alike to the baseline a network is that does not descend from it.
+    """
     teachers = [model.removeprefix(TEACHERS) for model in ids if model.startswith(TEACHERS)]
     found = []
-    for student in ids:
-        if student.startswith(STUDENTS):
-            own = student.rpartition("-")[2]
-            found += [Pair(student, TEACHERS + name) for name in ([own] if own in teachers else teachers)]
-        elif BASELINE in ids and student != BASELINE and not student.startswith(TEACHERS):
-            found.append(Pair(student, BASELINE))
+    for model in ids:
+        if model.startswith(STUDENTS):
+            own = model.rpartition("-")[2]
+            found += [Pair(model, TEACHERS + name) for name in ([own] if own in teachers else teachers)]
+        if BASELINE in ids and model != BASELINE and not model.startswith(TEACHERS):
+            found.append(Pair(model, BASELINE))
     return found
 
 

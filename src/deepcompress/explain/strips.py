@@ -34,14 +34,15 @@ def images(pixels: UInt8[np.ndarray, "images side side 3"], labels: Sequence[str
 
 
 def maps(seen: Attention, pairs: Sequence[Pair], shown: Int[np.ndarray, " shown"], *, window: int) -> list[Row]:
-    """A row per pair and image shown: `map` of the student, `ssim` to the teacher's; before them, the teacher's own.
+    """A row per pair and image shown: `map` of the model, `ssim` to the reference's; before them, the reference's own.
 
+    The column `teacher` names the reference, be it a teacher or the baseline.
     `image` counts what is shown, as in `images`; `map` holds 0 to 255.
     """
     rows = []
-    for teacher in dict.fromkeys(pair.teacher for pair in pairs):
+    for teacher in dict.fromkeys(pair.reference for pair in pairs):
         own = seen.maps[teacher][shown]
-        for model in (teacher, *(pair.student for pair in pairs if pair.teacher == teacher)):
+        for model in (teacher, *(pair.model for pair in pairs if pair.reference == teacher)):
             drawn = seen.maps[model][shown]
             alike = similarity.ssim(drawn, own, window=window)
             rows += [

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
 
 ROW_INCHES = 0.24
-# Of each family those that are drawn: figure 6 of the source report first, then one of each kind.
+STUDENTS = "students/"
+# Of each family those that are drawn: figure 6 of the source report first, then one of each kind; see best_student.
 SHOWN = (
     "pruned/unstructured-0.25", "pruned/structured-0.25", "shipped/pruned", "quantized/ptq-int8", "quantized/ptq-int4",
     "shipped/quantized", "combined/prune_distill", "combined/distill_quantize",
@@ -23,7 +24,7 @@ SHOWN = (
 
 
 def table(data: Tables) -> pd.DataFrame:
-    """A row per compressed model: SSIM to the baseline's maps, its null, and accuracy in other colours."""
+    """A row per model but teachers: SSIM to the baseline's maps, its null, and accuracy in other colours."""
     rows, colour = students.explained(data, "attention"), students.explained(data, "colour")
     if rows.empty or colour.empty:
         return pd.DataFrame()
@@ -31,12 +32,30 @@ def table(data: Tables) -> pd.DataFrame:
     return rows.merge(colour.drop(columns="n"), on="model").reset_index(drop=True)
 
 
+def compressed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of `table`, the models that are made from the baseline or in its place: all but students."""
+    return rows[~rows["model"].str.startswith(STUDENTS)]
+
+
+def best_student(rows: pd.DataFrame) -> str | None:
+    """Of `table`, the student with the highest top-1 on validation images; None if there is none."""
+    learners = rows[rows["model"].str.startswith(STUDENTS)]
+    return None if learners.empty else str(learners.sort_values(["top1_pct", "model"])["model"].iloc[-1])
+
+
+def baseline_colours(data: Tables) -> pd.Series:
+    """The baseline's row of accuracy in other colours."""
+    rows = students.explained(data, "colour")
+    return rows[rows["model"] == tables.BASELINE].iloc[0]
+
+
 def maps(data: Tables) -> pd.DataFrame:
-    """The maps to draw: the baseline's and those of SHOWN that there are."""
+    """The maps to draw: the baseline's, those of SHOWN that there are, and the best student's."""
     images, rows = students.explained(data, "strip_images"), students.explained(data, "strips")
     if images.empty or rows.empty:
         return pd.DataFrame()
-    return rows[(rows["teacher"] == tables.BASELINE) & rows["model"].isin({tables.BASELINE, *SHOWN})]
+    wanted = {tables.BASELINE, *SHOWN, best_student(table(data))}
+    return rows[(rows["teacher"] == tables.BASELINE) & rows["model"].isin(wanted)]
 
 
 def finding(rows: pd.DataFrame) -> str:
@@ -66,9 +85,45 @@ def verdict(rows: pd.DataFrame) -> str:
     return f"{said}Here {'the same is seen' if gap > 0 else 'the opposite is seen'}: SSIM {numbers}."
 
 
+def beside_another_training(rows: pd.DataFrame) -> str:
+    """How alike to the baseline a network is that was trained apart from it, and who is closer; empty if unknown."""
+    apart = rows[rows["model"] == students.INDEPENDENT]
+    if apart.empty:
+        return ""
+    null, made = apart.iloc[0], compressed(rows)
+    closer = int((made["ssim_low"] > null["ssim_high"]).sum())
+    return (
+        f"A network trained apart from the baseline, {students.INDEPENDENT}, comes to SSIM {_spell(null)}; "
+        f"{closer} of {text.count(len(made), 'compressed model')} lie above that, intervals apart."
+    )
+
+
+def in_other_colours(rows: pd.DataFrame, baseline: pd.Series) -> str:
+    """What other colours take from the baseline and from compressed models, and whose result is another than its."""
+    ordered = compressed(rows).sort_values(["jittered_top1_pct", "model"])
+    least, most = (
+        f"{text.number(row['jittered_top1_pct'])} % ({row['model']})" for _, row in ordered.iloc[[0, -1]].iterrows()
+    )
+    low, high = baseline["jittered_top1_pct_low"], baseline["jittered_top1_pct_high"]
+    other = int(((ordered["jittered_top1_pct_low"] > high) | (ordered["jittered_top1_pct_high"] < low)).sum())
+    before, after = (text.number(baseline[column]) for column in ("top1_pct", "jittered_top1_pct"))
+    return (
+        f"In other colours the baseline's top-1 falls from {before} to {after} % (n = {int(baseline['n']):,}); "
+        f"compressed models come to between {least} and {most}, {other} of {len(ordered)} with an interval apart "
+        "from the baseline's."
+    )
+
+
 @style.styled
 def figure(rows: pd.DataFrame, title: str) -> Figure:
-    """SSIM to the baseline with its interval, and to the baseline's map of another image, per model."""
+    """SSIM to the baseline with its interval, and to the baseline's map of another image, per model but most students.
+
+    Args:
+        rows: Of `table`; of the students the best is shown, and the independent one as a dotted line.
+        title: What the numbers say.
+    """
+    apart = rows[rows["model"] == students.INDEPENDENT]
+    rows = pd.concat([compressed(rows), rows[rows["model"] == best_student(rows)]])
     made, (axes,) = style.figure(title, height=1.1 + ROW_INCHES * len(rows))
     at = np.arange(len(rows))[::-1]
     for place, (_, row) in zip(at, rows.iterrows(), strict=True):
@@ -76,10 +131,12 @@ def figure(rows: pd.DataFrame, title: str) -> Figure:
         axes.hlines(place, row["ssim_low"], row["ssim_high"], color=colour, lw=2)
         axes.plot(row["ssim"], place, "o", ms=6, color=colour, mec=style.INK, mew=0.5)
     axes.plot(rows["ssim_other_image"], at, "|", ms=8, color=style.MUTED, label="to the map of another image")
+    if not apart.empty:
+        axes.axvline(apart["ssim"].iloc[0], color=style.GREY, ls=":", lw=1.4, label=students.INDEPENDENT)
     axes.set_yticks(at, list(rows["model"]), fontsize=8)
     axes.set(xlabel="SSIM to the baseline's maps, 95 %", ylim=(-0.7, len(rows) - 0.3))
     axes.grid(axis="y", visible=False)
-    made.legend(loc="outside lower left")
+    made.legend(loc="outside lower left", ncols=2)
     return made
 
 

@@ -47,19 +47,26 @@ def strip(data: Tables, rows: pd.DataFrame, name: str, caption: str) -> Picture:
     photos = [pixels(row["pixels"], row["side"], row["side"], 3) for _, row in images.iterrows()]
     teacher, drawn, notes = str(rows["teacher"].iloc[0]), {}, {}
     for model, own in rows.groupby("model", sort=False):
-        label, ordered = _name(str(model)), own.sort_values("image")
+        label, ordered = _name(str(model), teacher), own.sort_values("image")
         drawn[label] = [pixels(row["map"], row["side"], row["side"]) for _, row in ordered.iterrows()]
-        notes[label] = ["" if np.isnan(value) else f"SSIM {text.number(value, 2)}" for value in ordered["ssim"]]
+        notes[label] = [_note(*both) for both in zip(drawn[label], ordered["ssim"], strict=True)]
     learners = rows[rows["model"] != teacher].groupby("model")["ssim"].mean()
-    finding = f"On these {len(photos)} images {_name(str(learners.idxmax()))} looks most like {_name(teacher)}"
+    most, other = (_name(model, teacher) for model in (str(learners.idxmax()), teacher))
+    finding = f"On these {len(photos)} images {most} looks most like {'the ' * (teacher == tables.BASELINE)}{other}"
     figure = student_figures.strips(photos, drawn, notes, finding)
-    return Picture(name, figure, caption.format(teacher=_name(teacher), role=rows["role"].iloc[0]))
+    return Picture(name, figure, caption.format(teacher=other, role=rows["role"].iloc[0]))
 
 
-def _name(model: str) -> str:
-    """Without the family, where that says no more than the heading does."""
-    family, _, name = model.partition("/")
-    return name if family in ("students", "teachers") else model
+def _name(model: str, reference: str) -> str:
+    """Without the family among students and teachers alone, where it says no more than the heading does."""
+    return model if reference == tables.BASELINE else model.partition("/")[2]
+
+
+def _note(seen: np.ndarray, ssim: float) -> str:
+    """What stands below a map."""
+    if not seen.any():
+        return "empty map"
+    return "" if np.isnan(ssim) else f"SSIM {text.number(ssim, 2)}"
 
 
 def pixels(written: str, *shape: int) -> np.ndarray:
