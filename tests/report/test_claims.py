@@ -7,7 +7,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from deepcompress.report import claim_rules, claims, cost
+from deepcompress.report import claim_rules, claims
 from deepcompress.report.sections import claims as section
 from deepcompress.report.sections import cost as cost_section
 from deepcompress.report.tables import PAIR_COLUMNS, Tables
@@ -49,27 +49,3 @@ def test_every_claim_names_its_section_and_is_told_once(data: Tables) -> None:
     assert len({one.said for one in found}) == len(found) >= 12
     assert all(one.where[0] in "45" for one in found)
     assert all(bool(one.evidence) == (one.verdict != claim_rules.MISSING) for one in found)
-
-
-def test_cost_counts_images_times_macs_and_what_a_model_builds_on(data: Tables) -> None:
-    rows = cost.table(data).set_index("model")
-    base = rows.loc["baseline"]
-    epochs = data.history[data.history["model"] == "baseline"]["epoch"].max()
-    assert base["own"] == pytest.approx(epochs * 4320 * base["macs"] / 1e12)
-    pruned = rows.loc["pruned/structured-0.5"]
-    assert pruned["total"] == pytest.approx(pruned["own"] + base["own"])
-    assert rows.loc["quantized/ptq-int8", "own"] == 0
-
-
-@pytest.mark.parametrize(("flip", "passes"), [(False, 1), (True, None)])
-def test_a_student_costs_its_teacher_s_training_and_answers(data: Tables, flip: bool, passes: int | None) -> None:
-    recipe = {"augment": {"flip": flip, "crop_padding": 0, "jitter": None}}
-    data = dataclasses.replace(data, params={**data.params, "distill": {"student": {"recipe": recipe}}})
-    student = next(m for m in data.models["model"] if m.startswith("students/") and m.endswith("-vgg16"))
-    rows = cost.table(data).set_index("model")
-    teacher = rows.loc["teachers/vgg16"]
-    epochs = data.history.groupby("model")["epoch"].max()[student]
-    images = 4320 / 1e12
-    expected = images * (epochs * rows.loc[student, "macs"] + (passes or epochs) * teacher["macs"])
-    assert rows.loc[student, "own"] == pytest.approx(expected)
-    assert rows.loc[student, "total"] == pytest.approx(rows.loc[student, "own"] + teacher["own"])
