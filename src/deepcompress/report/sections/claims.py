@@ -1,4 +1,4 @@
-"""The source report's claims and its qualitative tables (figure 9, sections 4.7 to 4.11), beside measured rows."""
+"""The source report's claims and its words on each technique (sections 4.1 to 5), beside measured rows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from deepcompress.report.tables import BASELINE, Tables
 
 CAPTION = (
     "A comparison holds where its 95 % interval lies on the claimed side of zero; two models without a paired test are "
-    "told apart where their intervals do not touch."
+    "told apart where their intervals do not touch. Bytes and MACs are counts: claims about them hold or fail as they "
+    "stand. A technique keeps the accuracy where its whole interval lies within what `deploy.max_drop_points` allows."
 )
 QUALITATIVE = (
-    "Counterpart of figure 9 and sections 4.7 and 4.8: where the source report has words, here are numbers of one "
+    "Counterpart of sections 4.7 to 4.10: where the source report has words, here are numbers of one "
     "representative each. Speed: ONNX Runtime at batch 1, against the dense float model. Cost: of all training that it "
     "needs, against the baseline's."
 )
