@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pandas as pd
 import pytest
 
 from deepcompress.report import claim_rules, claims, pruning_claims, quantization_claims, student_claims
+from deepcompress.report.blocks import Paragraph, Table
 from deepcompress.report.sections import claims as section
 from deepcompress.report.sections import cost as cost_section
 from deepcompress.report.tables import PAIR_COLUMNS, Tables
@@ -170,3 +172,19 @@ def test_the_best_combination_is_the_smallest_that_keeps_accuracy(
     found = claims.pruning_and_quantizing_is_best(dataclasses.replace(data, models=models))
     assert found.verdict == verdict
     assert "24.0× smaller" in found.evidence
+
+
+def test_the_section_counts_verdicts_and_shows_techniques_that_are_there(data: Tables) -> None:
+    found = section.build(data)
+    assert found is not None
+    lead, claimed, techniques = found.blocks
+    assert isinstance(lead, Paragraph)
+    assert isinstance(claimed, Table)
+    assert isinstance(techniques, Table)
+    counts = [int(number) for number in re.findall(r"(\d+) (?:claims|hold|do not|are not|were)", lead.text)]
+    assert counts[0] == sum(counts[1:]) == len(claimed.rows)
+    cells = {row[0]: dict(zip(techniques.columns, row, strict=True)) for row in techniques.rows}
+    assert "Pruning and distillation" not in cells  # made_up has no such model
+    rounded = cells["Rounding to 4 bits"]
+    assert rounded["Points (95 %)"] == "−7.5 (−8.6 to −6.4)"
+    assert (rounded["Smaller"], rounded["Cost"]) == ("7.6×", "1.0×")
