@@ -12,7 +12,7 @@ from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 from deepcompress.report.tables import Tables
 
 SUMMARY = (
-    "Counterpart of table 13. Points and p compare with the independent student on the same held-out images; KL "
+    "Counterpart of figure 13. Points and p compare with the independent student on the same held-out images; KL "
     "is KL(teacher || student) at temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. "
     "The source report states neither direction nor temperature of its KL, nor window nor null of its SSIM."
 )
