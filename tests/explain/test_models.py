@@ -47,6 +47,11 @@ def test_a_student_is_compared_with_its_teacher_and_the_baseline() -> None:
     ]
 
 
+def test_students_beside_a_baseline_need_no_teacher(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "plan.json", {"models": ["baseline", "students/independent"]})
+    assert models.pairs(models.planned(tmp_path / "plan.json")) == [Pair("students/independent", "baseline")]
+
+
 def test_all_but_masked_models_of_the_plan_are_looked_at(tmp_path: Path) -> None:
     files.write_json(tmp_path / "plan.json", {"models": ["baseline", "masked/structured-0.25", *IDS]})
     assert models.planned(tmp_path / "plan.json") == ["baseline", *IDS]
@@ -56,6 +61,7 @@ def test_all_but_masked_models_of_the_plan_are_looked_at(tmp_path: Path) -> None
     ("content", "message"),
     [
         ({"models": ["students/independent"]}, "no student with a teacher and no compressed model"),
+        ({"models": ["baseline", "masked/structured-0.25"]}, "there is nothing to compare"),
         ({"models": ["teachers/vgg16"]}, "there is nothing to compare"),
         ({}, '"models" must list the ids of models; got None'),
     ],

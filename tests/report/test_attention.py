@@ -68,6 +68,8 @@ def test_other_colours_are_told_apart_by_intervals(data: Tables) -> None:
     )
     high = rows.assign(jittered_top1_pct_low=np.where(rows["model"] == "quantized/ptq-int8", 44.5, 36.0))
     assert ", 1 of 3 with" in attention.in_other_colours(high, baseline)
+    low = rows.assign(jittered_top1_pct_high=np.where(rows["model"] == "quantized/ptq-int8", 44.0, 35.5))
+    assert ", 2 of 3 with" in attention.in_other_colours(low, baseline)
 
 
 def test_the_table_begins_with_the_baseline_and_says_what_no_aim_would_give(data: Tables) -> None:
@@ -92,6 +94,25 @@ def test_the_finding_names_both_ends(data: Tables) -> None:
     )
 
 
+def test_without_a_usable_map_the_finding_says_so(data: Tables) -> None:
+    assert "No map" in attention.finding(attention.table(data).assign(ssim=np.nan))
+
+
+def test_pruning_is_held_against_training_on_alone(data: Tables) -> None:
+    rows = attention.table(data)
+
+    def beside(low: float, high: float) -> str:
+        control = rows.iloc[:1].assign(model=attention.TRAINED_ON, ssim=(low + high) / 2, ssim_low=low, ssim_high=high)
+        return attention.beside_training_on(pd.concat([rows, control]))
+
+    assert attention.beside_training_on(rows) == ""
+    said = beside(0.87, 0.89)
+    assert "SSIM 0.88 (0.87 to 0.89); unstructured pruning at 25 % is not told apart from that" in said
+    assert "structured pruning at 25 % moves them further." in said
+    assert "unstructured pruning at 25 % is not told apart" in beside(0.9, 0.95)
+    assert beside(0.5, 0.55).count("moves them less far") == 2
+
+
 def test_the_verdict_on_figure_6_follows_the_intervals(data: Tables) -> None:
     rows = attention.table(data)
     assert "Here the same is seen: SSIM 0.90 (0.88 to 0.91) unstructured" in attention.verdict(rows)
@@ -109,6 +130,25 @@ def test_the_baseline_s_maps_come_first(data: Tables) -> None:
     assert [picture.name for picture in built.pictures] == ["attention_strip", "attention"]
 
 
-def test_without_maps_there_is_no_section(data: Tables) -> None:
-    extra = {key: rows for key, rows in data.extra.items() if key != "explain/attention"}
+def test_maps_are_drawn_in_their_own_order_whatever_the_plan_s(with_students: Tables) -> None:
+    maps = with_students.extra["explain/strips"].iloc[::-1]
+    turned = dataclasses.replace(with_students, extra=with_students.extra | {"explain/strips": maps})
+    expected = [
+        "baseline", "pruned/unstructured-0.25", "pruned/structured-0.25", "quantized/ptq-int8", "students/dkd-vgg16",
+    ]  # fmt: skip
+    drawn = attention.maps(turned)
+    assert drawn["model"].tolist() == expected
+    axes = strips.strip(turned, drawn, "strip", "{teacher} {role}").figure.axes
+    assert [one.get_ylabel() for one in axes] == ["image", *expected]
+
+
+def test_students_alone_make_no_section(with_students: Tables) -> None:
+    rows = with_students.extra["explain/attention"]
+    extra = with_students.extra | {"explain/attention": rows[rows["model"].str.startswith("students/")]}
+    assert section.build(dataclasses.replace(with_students, extra=extra)) is None
+
+
+@pytest.mark.parametrize("missing", ["attention", "colour"])
+def test_without_maps_or_colours_there_is_no_section(data: Tables, missing: str) -> None:
+    extra = {key: rows for key, rows in data.extra.items() if key != f"explain/{missing}"}
     assert section.build(dataclasses.replace(data, extra=extra)) is None

@@ -221,6 +221,24 @@ def test_a_strip_shows_each_model_under_each_image(full: Tables) -> None:
     assert [axes[i].get_ylabel() for i in (0, 2, 4, 6)] == ["image", "vgg16", "independent", "logit-vgg16"]
 
 
+def test_a_strip_of_empty_maps_says_so(full: Tables) -> None:
+    maps = full.extra["explain/strips"].assign(ssim=np.nan, map=encoded(np.zeros((SIDE, SIDE))))
+    (picture,) = strips.pictures(dataclasses.replace(full, extra=full.extra | {"explain/strips": maps}))
+    assert picture.figure.get_suptitle() == "On these 2 images no model can be compared with vgg16"
+    assert {one.get_xlabel() for one in picture.figure.axes[2:]} == {"empty map"}
+
+
+def test_students_beside_the_baseline_change_nothing_here(full: Tables) -> None:
+    """The explain stage compares them with the baseline as well, for the section on attention."""
+    extra = dict(full.extra)
+    for name in ("alignment", "attention", "strips"):
+        rows = extra[f"explain/{name}"]
+        extra[f"explain/{name}"] = pd.concat([rows, rows.assign(teacher="baseline")], ignore_index=True)
+    wider = dataclasses.replace(full, extra=extra)
+    assert [table.rows for table in named(wider, Table)] == [table.rows for table in named(full, Table)]
+    assert [picture.name for picture in named(wider, Picture)] == [picture.name for picture in named(full, Picture)]
+
+
 def test_a_strip_in_the_page_fetches_nothing(full: Tables) -> None:
     (picture,) = [p for p in named(full, Picture) if p.name == "students_strip_vgg16"]
     drawing = page.svg(picture.figure, "strip")

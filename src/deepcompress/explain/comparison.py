@@ -81,9 +81,8 @@ def tables(models: Mapping[str, VGG], pairs: Sequence[Pair], scene: Scene) -> di
     }
     window, objects, images = scene.how.ssim_window, scene.masks(), scene.looked_at()
     for depth, role in enumerate(attention.default_roles(scene.view.size)):
-        chosen = [
-            pair for pair in pairs if depth == 0 or pair.reference != BASELINE
-        ]  # the finer layer says enough of those
+        # Beside the baseline the finer layer says enough; a second one would cost as much again.
+        chosen = [pair for pair in pairs if depth == 0 or pair.reference != BASELINE]
         needed = {model for pair in chosen for model in (pair.model, pair.reference)}
         seen = attention.look({name: model for name, model in models.items() if name in needed}, images, role)
         found["attention"] += attention.rows(seen, chosen, window=window, masks=objects)

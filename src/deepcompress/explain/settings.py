@@ -9,7 +9,7 @@ from deepcompress.params import Section
 
 
 class Explain(Section):
-    """How students are compared with their teachers beyond accuracy; all of it on validation images.
+    """How models are compared with their teachers or the baseline beyond accuracy, all on validation images.
 
     Attributes:
         images: So many of them for attention maps; all if there are fewer.

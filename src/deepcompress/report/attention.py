@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
 
 ROW_INCHES = 0.24
-STUDENTS = "students/"
+STUDENTS, TRAINED_ON = "students/", "pruned/unstructured-0"
 # Of each family those that are drawn: figure 6 of the source report first, then one of each kind; see best_student.
 SHOWN = (
     "pruned/unstructured-0.25", "pruned/structured-0.25", "shipped/pruned", "quantized/ptq-int8", "quantized/ptq-int4",
@@ -54,13 +54,16 @@ def maps(data: Tables) -> pd.DataFrame:
     images, rows = students.explained(data, "strip_images"), students.explained(data, "strips")
     if images.empty or rows.empty:
         return pd.DataFrame()
-    wanted = {tables.BASELINE, *SHOWN, best_student(table(data))}
-    return rows[(rows["teacher"] == tables.BASELINE) & rows["model"].isin(wanted)]
+    order = (tables.BASELINE, *SHOWN, best_student(table(data)))
+    found = rows[(rows["teacher"] == tables.BASELINE) & rows["model"].isin(order)]
+    return found.sort_values("model", key=lambda models: models.map(order.index), kind="stable")
 
 
 def finding(rows: pd.DataFrame) -> str:
     """Which model looks most and least like the baseline, with n."""
-    ordered = rows.sort_values(["ssim", "model"])
+    ordered = rows.dropna(subset="ssim").sort_values(["ssim", "model"])
+    if ordered.empty:
+        return "No map of a compressed model can be compared with the baseline's"
     least, most = ordered.iloc[0], ordered.iloc[-1]
     return (
         f"{most['model']} looks most like the baseline (SSIM {text.number(most['ssim'], 2)}), {least['model']} least "
@@ -75,14 +78,27 @@ def verdict(rows: pd.DataFrame) -> str:
         return "Without both models at 25 % there is no counterpart of the source report's figure 6."
     plain, whole = (one.iloc[0] for one in found.values())
     said = (
-        "The source report's figure 6 shows unstructured pruning keeping attention and structured pruning losing it. "
+        "The source report's figure 6, of one image, shows unstructured pruning keeping the baseline's focus and "
+        "structured pruning shifting it. "
     )
-    gap = plain["ssim"] - whole["ssim"]
-    apart = plain["ssim_low"] > whole["ssim_high"] or whole["ssim_low"] > plain["ssim_high"]
     numbers = f"{_spell(plain)} unstructured, {_spell(whole)} structured, both at 25 % and trained on"
-    if not apart:
-        return f"{said}Here the two are not told apart: SSIM {numbers}."
-    return f"{said}Here {'the same is seen' if gap > 0 else 'the opposite is seen'}: SSIM {numbers}."
+    seen = {"above": "the same is seen", "below": "the opposite is seen", "within": "the two are not told apart"}
+    return f"{said}Here {seen[_place(plain, whole)]}: SSIM {numbers}."
+
+
+def beside_training_on(rows: pd.DataFrame) -> str:
+    """Whether pruning at 25 % moves the maps further than training on alone does; empty without that control."""
+    control = rows[rows["model"] == TRAINED_ON]
+    if control.empty:
+        return ""
+    spelled = {"above": "moves them less far", "below": "moves them further", "within": "is not told apart from that"}
+    moved = [
+        f"{name} pruning at 25 % {spelled[_place(one.iloc[0], control.iloc[0])]}"
+        for name in ("unstructured", "structured")
+        if not (one := rows[rows["model"] == f"pruned/{name}-0.25"]).empty
+    ]
+    said = f"Training on alone, without pruning, moves the maps to SSIM {_spell(control.iloc[0])}"
+    return "; ".join((said, *moved)) + "."
 
 
 def beside_another_training(rows: pd.DataFrame) -> str:
@@ -91,7 +107,7 @@ def beside_another_training(rows: pd.DataFrame) -> str:
     if apart.empty:
         return ""
     null, made = apart.iloc[0], compressed(rows)
-    closer = int((made["ssim_low"] > null["ssim_high"]).sum())
+    closer = sum(_place(row, null) == "above" for _, row in made.iterrows())
     return (
         f"A network trained apart from the baseline, {students.INDEPENDENT}, comes to SSIM {_spell(null)}; "
         f"{closer} of {text.count(len(made), 'compressed model')} lie above that, intervals apart."
@@ -138,6 +154,13 @@ def figure(rows: pd.DataFrame, title: str) -> Figure:
     axes.grid(axis="y", visible=False)
     made.legend(loc="outside lower left", ncols=2)
     return made
+
+
+def _place(row: pd.Series, other: pd.Series) -> str:
+    """Where one SSIM lies beside another: above, below, or within, where their intervals meet."""
+    if row["ssim_low"] > other["ssim_high"]:
+        return "above"
+    return "below" if row["ssim_high"] < other["ssim_low"] else "within"
 
 
 def _spell(row: pd.Series) -> str:

@@ -50,9 +50,9 @@ def strip(data: Tables, rows: pd.DataFrame, name: str, caption: str) -> Picture:
         label, ordered = _name(str(model), teacher), own.sort_values("image")
         drawn[label] = [pixels(row["map"], row["side"], row["side"]) for _, row in ordered.iterrows()]
         notes[label] = [_note(*both) for both in zip(drawn[label], ordered["ssim"], strict=True)]
-    learners = rows[rows["model"] != teacher].groupby("model")["ssim"].mean()
-    most, other = (_name(model, teacher) for model in (str(learners.idxmax()), teacher))
-    finding = f"On these {len(photos)} images {most} looks most like {'the ' * (teacher == tables.BASELINE)}{other}"
+    other, alike = _name(teacher, teacher), rows[rows["model"] != teacher].groupby("model")["ssim"].mean().dropna()
+    most = "no model can be compared with" if alike.empty else f"{_name(str(alike.idxmax()), teacher)} looks most like"
+    finding = f"On these {len(photos)} images {most} {'the ' * (teacher == tables.BASELINE)}{other}"
     figure = student_figures.strips(photos, drawn, notes, finding)
     return Picture(name, figure, caption.format(teacher=other, role=rows["role"].iloc[0]))
 

@@ -39,6 +39,7 @@ def build(data: Tables) -> Section | None:
     caption = FIGURE.format(n=f"{seen:,}", role=first["role"], window=int(first["window_px"]))
     said = (
         attention.verdict(rows),
+        attention.beside_training_on(rows),
         attention.beside_another_training(rows),
         attention.in_other_colours(rows, baseline),
     )
