@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepcompress.report import pruning_claims, quantization_claims, student_claims, text
-from deepcompress.report.claim_rules import FAILS, HOLDS, SAME, Claim, keeps, kept, paired, row_of
+from deepcompress.report.claim_rules import FAILS, HOLDS, SAME, Claim, apart, keeps, kept, paired, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +36,14 @@ def distilling_and_quantizing(data: Tables) -> Claim:
 
 
 def a_teacher_for_pruned_models(data: Tables) -> Claim:
-    said = "Pruning and distillation together are less common; pruning may cost the student its capacity."
-    return paired("4.10", said, data, "combined/prune_distill", "shipped/pruned", -1)
+    said = "Pruning and distillation are effective together (a pruned model gains from a teacher)."
+    return paired("4.10", said, data, "combined/prune_distill", "shipped/pruned", 1)
+
+
+def pruning_a_student(data: Tables) -> Claim:
+    """A pruned student is none of the default combinations; `combine.models` takes one of this name."""
+    said = "Pruning a model after it was distilled costs it more than the steps the other way round."
+    return apart("4.10", said, data, "combined/prune_distill", "combined/distill_prune")
 
 
 def pruning_and_quantizing_is_best(data: Tables) -> Claim:
@@ -64,5 +70,6 @@ CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
     pruning_and_quantizing,
     distilling_and_quantizing,
     a_teacher_for_pruned_models,
+    pruning_a_student,
     pruning_and_quantizing_is_best,
 )

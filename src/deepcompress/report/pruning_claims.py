@@ -1,4 +1,4 @@
-"""What the source report claims of pruning (its sections 4.1 to 4.3), each beside the measured rows that test it."""
+"""What the source report claims of pruning (sections 4.1 to 4.3 and 4.8), each beside the rows that test it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from deepcompress.report import text
 from deepcompress.report.claim_rules import Claim, Measure, above, apart, counted, keeps, row_of, timed
+from deepcompress.report.tables import BASELINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +90,13 @@ def accuracy_falls_beyond_half(data: Tables) -> Claim:
     return apart("4.3", said, data, "pruned/unstructured-0.5", "pruned/unstructured-0.75")
 
 
+def pruned_models_are_less_robust(data: Tables) -> Claim:
+    said = "Pruned models are less robust (tested by other colours)."
+    rows = data.extra.get("explain/colour", pd.DataFrame())
+    what = Measure("jittered_top1_pct", " %", images=" validation images")
+    return above("4.8", said, rows, (BASELINE, STRUCTURED), what)
+
+
 def _scanned(data: Tables, method: str, sparsity: float) -> pd.DataFrame:
     """A row per layer that was pruned alone, called `model`, with its 95 % interval; empty where none was."""
     rows = data.extra.get(f"sensitivity/{method}", pd.DataFrame())
@@ -110,4 +118,5 @@ CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
     zeros_are_no_faster,
     zeros_save_their_share,
     accuracy_falls_beyond_half,
+    pruned_models_are_less_robust,
 )

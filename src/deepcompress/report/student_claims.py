@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from deepcompress.measure.statistics import wilson_interval
 from deepcompress.report import cost, students, text
 from deepcompress.report.claim_rules import Claim, Measure, above, apart, counted, keeps, paired
 
@@ -26,6 +27,20 @@ def students_fall_short(data: Tables) -> Claim:
 def hints_are_best(data: Tables) -> Claim:
     """Against the best of the source report's other methods, with the same teacher."""
     return _hint_against_the_rest("Hints make the best student.", data, data.models, Measure("top1_pct", " %"))
+
+
+def hints_answer_most_alike(data: Tables) -> Claim:
+    """By equal answers, which have an interval, where the source report takes its KL divergence."""
+    said = "Hint students answer most like their teacher (so its text; by its table logit students do)."
+    rows = data.extra.get("explain/alignment", pd.DataFrame())
+    if not rows.empty:
+        rows = rows[rows["teacher"] == "teachers/vgg16"]
+        n, right = rows["n"].astype(int), (rows["agreement_pct"] * rows["n"] / 100).round().astype(int)
+        ends = [wilson_interval(*counts) for counts in zip(right, n, strict=True)]
+        low, high = ([100 * end[side] for end in ends] for side in (0, 1))
+        rows = rows.assign(agreement_pct_low=low, agreement_pct_high=high)
+    what = Measure("agreement_pct", " % answers equal", images=" validation images")
+    return _hint_against_the_rest(said, data, rows, what)
 
 
 def hints_transfer_attention_best(data: Tables) -> Claim:
@@ -77,6 +92,7 @@ def _hint_against_the_rest(said: str, data: Tables, rows: pd.DataFrame, what: Me
 CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
     students_fall_short,
     hints_are_best,
+    hints_answer_most_alike,
     hints_transfer_attention_best,
     larger_teachers_help_crd,
     hints_hold_in_other_colours,

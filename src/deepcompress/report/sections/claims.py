@@ -11,7 +11,8 @@ from deepcompress.report.tables import BASELINE, Tables
 CAPTION = (
     "A comparison holds where its 95 % interval lies on the claimed side of zero; two models without a paired test are "
     "told apart where their intervals do not touch. Bytes and MACs are counts: claims about them hold or fail as they "
-    "stand. A technique keeps the accuracy where its whole interval lies within what `deploy.max_drop_points` allows."
+    "stand. A technique keeps the accuracy where its whole interval lies within what deploy.max_drop_points allows. "
+    "Each is tested alone: of twenty without any effect, about one seems to have one."
 )
 QUALITATIVE = (
     "Counterpart of sections 4.7 to 4.10: where the source report has words, here are numbers of one representative "
@@ -53,13 +54,14 @@ def build(data: Tables) -> Section | None:
         return None
     tested = claims.tested(data)
     counts = [
-        f"{sum(one.verdict == verdict for one in tested)} {words}"
+        f"{number} {words}"
         for verdict, words in (
             (claim_rules.HOLDS, "hold here"),
             (claim_rules.FAILS, "do not"),
-            (claim_rules.SAME, "are not told apart from chance"),
-            (claim_rules.MISSING, "were not measured"),
+            (claim_rules.SAME, "not told apart from chance"),
+            (claim_rules.MISSING, "not measured"),
         )
+        if (number := sum(one.verdict == verdict for one in tested))
     ]
     lead = f"Of {len(tested)} claims of the source report, {', '.join(counts)}."
     cells = tuple((one.where, one.said, one.verdict, one.evidence or text.MISSING) for one in tested)
