@@ -6,11 +6,17 @@ ifeq ($(UV),)
 UV := .uv/bin/uv
 endif
 PYTHON ?= python3
+# Stages at a time: `make repro JOBS=2`.
+JOBS ?= 1
 
 .PHONY: repro test check clean
 
 repro: $(UV)
+ifeq ($(JOBS),1)
 	$(UV) run dvc repro
+else
+	$(UV) run python -m deepcompress.side_by_side -j $(JOBS)
+endif
 
 test: $(UV)
 	$(UV) run pytest
