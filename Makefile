@@ -9,7 +9,7 @@ PYTHON ?= python3
 # Stages at a time: `make repro JOBS=2`.
 JOBS ?= 1
 
-.PHONY: repro test check clean
+.PHONY: repro test slow check clean
 
 repro: $(UV)
 ifeq ($(JOBS),1)
@@ -20,6 +20,10 @@ endif
 
 test: $(UV)
 	$(UV) run pytest
+
+# Tests that take minutes: kills at random moments, experiments in a queue, several processes.
+slow: $(UV)
+	$(UV) run pytest -m slow
 
 check: $(UV)
 	$(UV) run ruff check .
