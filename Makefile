@@ -6,8 +6,8 @@ ifeq ($(UV),)
 UV := .uv/bin/uv
 endif
 PYTHON ?= python3
-# Stages at a time: `make repro JOBS=2`.
-JOBS ?= 1
+# Stages at a time; empty: one per GPU, or per core. `make repro JOBS=1` is a plain `dvc repro`.
+JOBS ?=
 
 .PHONY: repro test slow check clean
 
@@ -15,7 +15,7 @@ repro: $(UV)
 ifeq ($(JOBS),1)
 	$(UV) run dvc repro
 else
-	$(UV) run python -m deepcompress.side_by_side -j $(JOBS)
+	$(UV) run python -m deepcompress.side_by_side $(if $(JOBS),-j $(JOBS))
 endif
 
 test: $(UV)
