@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import UInt8
 
+    from deepcompress.data.row_file import RowFile
+
 STATISTICS_CHUNK = 256  # images
 ONE_GREY_LEVEL = 1 / 255
 
@@ -76,7 +78,7 @@ def write_array(path: Path, rows: Iterable[np.ndarray], *, shape: tuple[int, ...
 
 
 def channel_statistics(
-    images: UInt8[np.ndarray, "images height width 3"],
+    images: UInt8[np.ndarray, "images height width 3"] | RowFile,
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and population standard deviation of each channel, of values scaled to 0..1, to 6 digits.
 
