@@ -74,7 +74,7 @@ def test_statistics_of_a_hand_worked_image() -> None:
 def test_statistics_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     images = inputs.pixels(0, 7, 5, 5, 3)
     expected = channel_statistics(images)
-    monkeypatch.setattr("deepcompress.data.writing.STATISTICS_CHUNK", 2)
+    monkeypatch.setattr("deepcompress.data.writing.STATISTICS_BYTES", 2 * images[0].nbytes)
     assert channel_statistics(images) == expected
 
 

@@ -49,7 +49,7 @@ def test_it_does_not_matter_how_many_images_are_changed_at_once(
     arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = jittered(arrays, JITTER, seed=0).images
-    monkeypatch.setattr(module, "IMAGES_AT_ONCE", 4)
+    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 4 * 8 * 8)
     assert np.array_equal(jittered(arrays, JITTER, seed=0).images, whole)
 
 

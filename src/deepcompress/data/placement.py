@@ -64,16 +64,17 @@ def gathered(
         for rows, _ in batches:
             yield torch.from_numpy(placed.take(rows.numpy(), axis=0))
     else:
-        pinned = device.type == "cuda"
-        for host in ahead(lambda rows: _on_host(placed, rows, pinned=pinned), (rows.numpy() for rows, _ in batches)):
+        # Pinned for CUDA: the copy from there runs beside the computation, and torch's pool of such memory waits for
+        # it. What is to be filled is made in this thread: glibc would keep memory of its own for the other one.
+        pinned, shape = device.type == "cuda", placed.shape[1:]
+        empty = ((torch.empty((len(r), *shape), dtype=torch.uint8, pin_memory=pinned), r) for r, _ in batches)
+        for host in ahead(lambda part: _filled(placed, *part), empty):
             yield host.to(device, non_blocking=pinned)
 
 
-def _on_host(images: np.ndarray | RowFile, rows: Int[np.ndarray, " batch"], *, pinned: bool) -> Images:
-    """In pinned memory for CUDA: the copy from there runs beside the computation, and torch's pool waits for it."""
-    host = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
+def _filled(images: np.ndarray | RowFile, host: Images, rows: Rows) -> Images:
     if isinstance(images, RowFile):
-        images.read(rows, host.numpy())
+        images.read(rows.numpy(), host.numpy())
     else:
-        np.take(images, rows, axis=0, out=host.numpy(), mode="clip")  # without the copy that "raise" makes
+        np.take(images, rows.numpy(), axis=0, out=host.numpy(), mode="clip")  # without the copy that "raise" makes
     return host

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.row_file import RowFile
 
-STATISTICS_CHUNK = 256  # images
+STATISTICS_BYTES = 1 << 20  # of pixels that are counted at once; the counting takes eight times as much
 ONE_GREY_LEVEL = 1 / 255
 
 
@@ -88,8 +88,9 @@ def channel_statistics(
         (mean, std) of R, G, B; std is at least one grey level, so that a constant channel can be normalised.
     """
     counts = np.zeros((3, 256), dtype=np.int64)
-    for start in range(0, len(images), STATISTICS_CHUNK):
-        chunk = np.asarray(images[start : start + STATISTICS_CHUNK])
+    step = max(1, STATISTICS_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), step):
+        chunk = np.asarray(images[start : start + step])
         for channel in range(3):
             counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
     shares = counts / counts.sum(axis=1, keepdims=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.augment import Jitter
 
-IMAGES_AT_ONCE = 512
+PIXELS_AT_ONCE = 2**17  # each takes some 100 bytes while it changes
 
 
 def jittered(arrays: Arrays, jitter: Jitter, *, seed: int) -> Arrays:
@@ -37,15 +38,18 @@ def jittered(arrays: Arrays, jitter: Jitter, *, seed: int) -> Arrays:
         folder = runtime.scratch("jittered")
         return Arrays(spill(parts, images.shape, name=folder / "jittered images", folder=folder), arrays.labels)
     changed = np.empty(images.shape, np.uint8)
-    for start, part in zip(range(0, len(changed), IMAGES_AT_ONCE), parts, strict=True):
-        changed[start : start + IMAGES_AT_ONCE] = part
+    start = 0
+    for part in parts:
+        changed[start : start + len(part)] = part
+        start += len(part)
     return Arrays(changed, arrays.labels)
 
 
 def _parts(arrays: Arrays, jitter: Jitter, seed: int) -> Iterator[UInt8[np.ndarray, "images height width 3"]]:
     augment, count = Augment(jitter=jitter), len(arrays)
     draws = augment.draw(count, torch.Generator().manual_seed(derived_seed(seed, "jittered images")))
-    for start in range(0, count, IMAGES_AT_ONCE):
-        part = slice(start, start + IMAGES_AT_ONCE)
+    step = max(1, PIXELS_AT_ONCE // math.prod(arrays.images.shape[1:3]))
+    for start in range(0, count, step):
+        part = slice(start, start + step)
         images = torch.from_numpy(np.array(arrays.images[part]))
         yield augment.apply(images, {name: rows[part] for name, rows in draws.items()}).numpy()
