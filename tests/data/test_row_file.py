@@ -1,9 +1,8 @@
-"""An array in a file: any rows as numpy gives them, never the whole above the budget, and each fault in one line."""
+"""An array in a file: any rows as numpy gives them, never the whole above the budget, and each fault named."""
 
 from __future__ import annotations
 
 import errno
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -118,29 +117,3 @@ def test_a_failing_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OSError, match="Input/output error") as raised:
         found[0]
     assert raised.value.filename == str(tmp_path / "array.npy")
-
-
-def test_spilled_rows_come_back_and_no_file_stays(tmp_path: Path, array: np.ndarray) -> None:
-    pieces = (array[start : start + 5] for start in range(0, 12, 5))
-    found = row_file.spill(pieces, array.shape, name="features", folder=tmp_path / "new")
-    assert not list((tmp_path / "new").iterdir())
-    assert found.dtype == array.dtype
-    assert np.array_equal(found[[11, 0, 3]], array[[11, 0, 3]])
-    assert not found.fits
-
-
-def test_pieces_that_do_not_fill_the_array_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="features: 11 rows of 12"):
-        row_file.spill([ARRAY[:11]], ARRAY.shape, name="features", folder=tmp_path)
-
-
-def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large") as raised:
-            row_file.spill([ARRAY], ARRAY.shape, name=tmp_path / "features", folder=tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert raised.value.filename == str(tmp_path / "features")
-    assert not list(tmp_path.iterdir())

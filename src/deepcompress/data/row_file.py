@@ -8,7 +8,6 @@ Within its budget an array is loaded whole at the first wish, once for all that 
 from __future__ import annotations
 
 import math
-import tempfile
 import threading
 import weakref
 from functools import cached_property
@@ -19,7 +18,6 @@ import numpy as np
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from io import FileIO
     from pathlib import Path
 
@@ -155,35 +153,3 @@ class Readable:
             except OSError as error:
                 error.filename = self.name
                 raise
-
-
-def spill(pieces: Iterable[np.ndarray], shape: tuple[int, ...], *, name: Path | str, folder: Path) -> RowFile:
-    """Put an array that no memory shall hold into a nameless file, which goes with the last reader or the process.
-
-    Args:
-        pieces: Of the array along its first axis, in order, all of one type.
-        shape: Of the whole array.
-        name: What messages call the file.
-        folder: On the disk that takes it; is made if missing.
-
-    Raises:
-        OSError: If the disk refuses, such as when it is full; names the file.
-        ValueError: If the pieces do not fill the shape.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    stream: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (it is read later)
-    dtype, rows = None, 0
-    try:
-        for piece in pieces:
-            left = np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-            while left:
-                left = left[stream.write(left) :]
-            dtype, rows = piece.dtype, rows + len(piece)
-        if rows != shape[0]:
-            raise ValueError(f"{name}: {rows} rows of {shape[0]}")
-    except BaseException as error:
-        stream.close()
-        if isinstance(error, OSError):
-            error.filename = str(name)
-        raise
-    return RowFile(Readable(stream, name), shape, dtype, offset=0, budget_bytes=0)

@@ -10,7 +10,8 @@ import torch
 
 from deepcompress import runtime
 from deepcompress.data.augment import Augment
-from deepcompress.data.row_file import RowFile, spill
+from deepcompress.data.row_file import RowFile
+from deepcompress.data.spill import spill
 from deepcompress.data.store import Arrays
 from deepcompress.runtime import derived_seed
 
