@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from deepcompress.deploy.pixels import CHUNK, channels_first
-from deepcompress.deploy.session import Classifier
+from deepcompress.deploy.pixels import channels_first
+from deepcompress.deploy.session import BATCH, Classifier
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, agreement
 
@@ -59,7 +59,7 @@ def parity(path: str | Path, logits: Float[Tensor, "images classes"], images: Ar
     """
     classifier = Classifier(path)
     labels = torch.from_numpy(images.labels.copy())
-    parts = (images.images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+    parts = (images.images[start : start + BATCH] for start in range(0, len(images), BATCH))
     side = classifier.contract.image_size
     theirs = torch.from_numpy(np.concatenate([classifier.answers(channels_first(part, side)) for part in parts]))
     return Parity(

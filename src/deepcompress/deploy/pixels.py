@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.row_file import RowFile
 
-CHUNK = 1024  # images
+CHUNK = 64  # images
 
 
 def channels_first(
