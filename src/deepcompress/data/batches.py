@@ -2,6 +2,7 @@
 
 Pixels stay uint8 until the last step: gather, augment, resize with torch's vectorised uint8 kernel, then one
 multiply-add into memory that is used again. Fresh pages for each batch cost several times the arithmetic.
+Images above `data.device_budget_mib` stay in their file: a thread gathers the next batches, with the same bits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from deepcompress.data.placement import gathered, place
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from deepcompress.data.store import Arrays
 
 KEPT_BUFFERS = 4
-DEVICE_SHARE = 0.5  # of the free memory of a GPU that images may take
-UPLOAD_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Batches:
     uninterrupted one sees.
 
     Args:
-        arrays: Images and labels; memory-mapped ones are read as they are needed.
+        arrays: Images and labels; those in a file are loaded if their budget allows, else read as they are needed.
         view: Size and normalisation of the network's input.
         batch_size: Images per batch; the last batch of an epoch may be shorter.
-        device: Where batches are made. A GPU keeps all images if they fit in half of its free memory.
+        device: Where batches are made. A GPU keeps all images if they fit in half of its free memory too.
         seed: None for the stored order, as evaluation wants it.
         augment: What to change at random; needs a seed.
     """
@@ -91,7 +91,7 @@ class Batches:
         self.seed, self.augment = seed, augment
         self.device = torch.device(device)
         self.size = len(arrays.labels)
-        self._images = _place(np.asarray(arrays.images), self.device)
+        self._images = place(arrays.images, self.device)
         self._labels = torch.tensor(np.asarray(arrays.labels), device=self.device)
         std, mean = torch.tensor(view.std), torch.tensor(view.mean)
         self._scale = (1 / (255 * std)).repeat(view.size).to(self.device)
@@ -107,9 +107,9 @@ class Batches:
         order = self._order(number)
         on_device = order.to(self.device)
         draws = {name: rows.to(self.device) for name, rows in self._draws(number).items()}
-        for start in range(0, self.size, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            images = self._gather(order[part], on_device[part])
+        parts = [slice(start, start + self.batch_size) for start in range(0, self.size, self.batch_size)]
+        rows = ((order[part], on_device[part]) for part in parts)
+        for part, images in zip(parts, gathered(self._images, rows, self.device), strict=True):
             if self.augment is not None:
                 images = self.augment.apply(images, {name: rows[part] for name, rows in draws.items()})
             yield Batch(self._prepare(images), self._labels[on_device[part]], on_device[part])
@@ -123,11 +123,6 @@ class Batches:
         if self.augment is None or self.seed is None:
             return {}
         return self.augment.draw(self.size, _generator(self.seed, "augment", number))
-
-    def _gather(self, rows: Int[Tensor, " batch"], on_device: Int[Tensor, " batch"]) -> Tensor:
-        if isinstance(self._images, np.ndarray):
-            return torch.from_numpy(self._images.take(rows.numpy(), axis=0)).to(self.device)
-        return self._images.index_select(0, on_device)
 
     def _prepare(self, images: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 size size"]:
         """Resize and normalise; the result's memory is taken up again once nobody holds it."""
@@ -159,24 +154,6 @@ def _resize_float(images: UInt8[Tensor, "batch 3 height width"], size: int) -> T
 
 def _generator(seed: int, purpose: str, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, purpose, number))
-
-
-def _place(images: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
-    """The images on an accelerator if they fit; else as they are, to be gathered on the host."""
-    if device.type == "cpu":
-        return images
-    if device.type == "cuda" and images.nbytes > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
-        return images
-    return _upload(images, device)
-
-
-def _upload(images: np.ndarray, device: torch.device) -> Tensor:
-    """Copy piece by piece, so that memory-mapped images are never all in the host's memory."""
-    placed = torch.empty(images.shape, dtype=torch.uint8, device=device)
-    step = max(1, UPLOAD_BYTES // max(1, images[:1].nbytes))
-    for start in range(0, len(images), step):
-        placed[start : start + step] = torch.tensor(images[start : start + step])
-    return placed
 
 
 class _Memory:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from deepcompress.deploy.pixels import channels_first
-from deepcompress.deploy.session import Classifier
+from deepcompress.deploy.session import BATCH, Classifier
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, agreement
 
@@ -57,8 +58,10 @@ def parity(path: str | Path, logits: Float[Tensor, "images classes"], images: Ar
         UserError: If the file is missing or damaged.
     """
     classifier = Classifier(path)
-    pixels = channels_first(images.images, classifier.contract.image_size)
-    theirs, labels = torch.from_numpy(classifier.answers(pixels)), torch.from_numpy(images.labels.copy())
+    labels = torch.from_numpy(images.labels.copy())
+    parts = (images.images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    side = classifier.contract.image_size
+    theirs = torch.from_numpy(np.concatenate([classifier.answers(channels_first(part, side)) for part in parts]))
     return Parity(
         n=len(labels),
         agreement_pct=100 * agreement.top1_agreement(logits, theirs),

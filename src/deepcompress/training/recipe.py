@@ -40,7 +40,7 @@ class Recipe(Section):
         keep: The weights to keep: the last epoch's, or those of the epoch with the best validation top-1
             (of equal ones the earliest).
         feature_budget_mib: With `head`: memory that the frozen layers' output for the training images, or for
-            the validation images, may take [MiB]; above it goes to a memory-mapped file.
+            the validation images, may take [MiB]; above it goes to a file.
         augment: Random changes of the training images.
     """
 

@@ -37,7 +37,7 @@ class Data:
 
     @cached_property
     def images(self) -> Fit:
-        """Training and validation images, memory-mapped.
+        """Training and validation images, read as they are needed.
 
         Raises:
             UserError: If a file is missing or damaged.
