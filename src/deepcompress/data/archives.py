@@ -135,6 +135,8 @@ def _tar(path: Path, workspace: Path) -> Tree:
                 continue
             if not member.isreg():
                 raise UserError(f"{path}: {name} is a link or device; only files and folders are allowed")
+            if member.issparse():  # it may claim any size
+                raise UserError(f"{path}: {name} is a sparse file; only plain ones are allowed")
             _refuse_bomb(path, name, member.size, member.size)
             _add(path, members, name, member)
         _refuse_truncated(archive)
