@@ -31,6 +31,7 @@ def main(name: str, fit: Path, source: Path, model_file: Path, history: Path, **
     made = work.run(start, how.combine.steps(name), room)
     start.save_alike(model_file, made.source.model, origin, made.encodings)
     files.write_csv(history, work.History(list(made.history)).frame())
+    room.forget()
 
 
 if __name__ == "__main__":

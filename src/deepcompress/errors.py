@@ -41,6 +41,12 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
+def one_line(message: str) -> str:
+    """A message without line ends and without what would steer a terminal, such as a name from a file may hold."""
+    words = " ".join(message.split())
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in words)
+
+
 def _stop(message: str) -> NoReturn:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(EXIT_CODE)
