@@ -58,7 +58,7 @@ class Scale:
         negatives: Of CRD, per image.
     """
 
-    per_class: int = 36
+    per_class: int = 48
     stored: int = 32
     size: int = 64
     width: float = 0.25

@@ -101,7 +101,7 @@ def ours(item: Item, folder: Path) -> Made:
     with inside(folder):
         seconds = _seconds(partial(stage, ["--fit", str(FIT), *arguments], standalone_mode=False))
         if item.kind == "sensitivity":
-            return Made(seconds, [row["right"] for row in files.read_rows(rows)], {})
+            return Made(seconds, [row["right"] for row in files.read_rows(rows) if row["sparsity"] > 0], {})
         images = len(np.load(FIT / "validation_labels.npy"))
         found = [] if item.words[:1] == ("ptq",) else files.read_rows(rows)
         if item.kind == "quantize":
@@ -138,7 +138,7 @@ class Plain:
         right = pruning.sensitivity(model, data, method, self.params["sensitivity"])  # type: ignore[arg-type]
         Path("curves").mkdir(exist_ok=True)
         Path("curves", f"{method}.json").write_text(json.dumps(right), encoding="utf-8")
-        return [count for counts in right.values() for count in counts]
+        return [count for counts in right.values() for count in counts[1:]]
 
     def prune(self, sparsity: str) -> list[int]:
         data, model = self._baseline()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-    from torchvision.models.vgg import VGG
+    from benchmarks.plain.networks import VGG
 
     from benchmarks.plain.images import Data
 

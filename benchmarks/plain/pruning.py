@@ -13,7 +13,7 @@ from benchmarks.sensitivity import prune_layer_
 from deepcompress.pruning.allocation import Layer, Problem, allocate
 
 if TYPE_CHECKING:
-    from torchvision.models.vgg import VGG
+    from benchmarks.plain.networks import VGG
 
     from benchmarks.plain.images import Data
     from deepcompress.pruning.allocation import Curve

@@ -14,7 +14,7 @@ from deepcompress.models import groups
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torchvision.models.vgg import VGG
+    from benchmarks.plain.networks import VGG
 
     from benchmarks.plain.images import Data
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor, nn
-    from torchvision.models.vgg import VGG
+    from benchmarks.plain.networks import VGG
 
     from benchmarks.plain.images import Data
 
