@@ -1,4 +1,4 @@
-"""The source report's whole protocol at a small scale, through the pipeline's stages and the plain way, CPU time by stage.
+"""The source report's whole protocol, small, by the pipeline's stages and the plain way: CPU time, stage by stage.
 
 Fine-tuning of the last layer, sensitivity of every layer at six sparsities by both methods, pruning at five sparsities
 with fine-tuning, quantization to four formats after and in training, two teachers, and five students of each. Grad-CAM,
@@ -6,12 +6,14 @@ latency and the students without a teacher, which cost both ways the same, are l
 
 The ways take turns item by item, each in a process with one thread; starting Python and imports count for neither.
 The plain way (benchmarks/plain) reads the same params.yaml and starting weights, sees the same images in the same
-order and draws the same random numbers. So results are equal where they differ by rounding alone: at most one validation
-image of each accuracy (students, all of whose layers train: one in a hundred), and 1 % of each tensor of weights.
+order and draws the same random numbers; each way goes on from its own earlier models. So results are equal if
+rounding alone tells them apart: at most one validation image of each accuracy (of students, all of whose layers
+train, one in a hundred), and 1 % of the norm of each tensor of weights.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -19,7 +21,6 @@ import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,13 +29,18 @@ import click
 import numpy as np
 import torch
 
-from benchmarks import pipeline_setup, pipeline_ways
+from benchmarks import pipeline_ours, pipeline_setup
 from benchmarks.interleaved import print_line, print_machine, spread
+from benchmarks.pipeline_items import items
+from benchmarks.plain import items as plain_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from benchmarks.pipeline_ways import Item, Made
+    from benchmarks.pipeline_items import Item, Made
+
+    Ways = Mapping[str, Callable[[Item], Made]]
+    """`ours` and `plain`."""
 
 WEIGHTS_TOLERANCE = 0.01  # of a tensor's norm
 IMAGES_TOLERANCE = 1
@@ -42,7 +48,7 @@ STUDENTS_TOLERANCE = 0.01  # of the validation images
 THREADS = 1
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Pair:
     """An item, made both ways.
 
@@ -81,7 +87,7 @@ class Pair:
         return self.right_apart <= allowed and self.weights_apart <= WEIGHTS_TOLERANCE
 
 
-def run_round(ways: Mapping[str, Callable[[Item], Made]], images: int, first: int) -> list[Pair]:
+def run_round(ways: Ways, images: int, first: int) -> list[Pair]:
     """Make every item both ways, in turn: every second item the other way first.
 
     Args:
@@ -90,7 +96,7 @@ def run_round(ways: Mapping[str, Callable[[Item], Made]], images: int, first: in
         first: 0 or 1: which way begins.
     """
     pairs = []
-    for number, item in enumerate(pipeline_ways.items(), first):
+    for number, item in enumerate(items(), first):
         order = list(ways) if number % 2 == 0 else list(reversed(ways))
         made = {name: ways[name](item) for name in order}
         pairs.append(Pair(item, made["ours"], made["plain"], images))
@@ -100,17 +106,17 @@ def run_round(ways: Mapping[str, Callable[[Item], Made]], images: int, first: in
 
 
 @contextmanager
-def processes(*, channels_last: bool) -> Iterator[Callable[[Path], dict[str, Callable[[Item], Made]]]]:
+def processes(*, channels_last: bool) -> Iterator[Callable[[Path], Ways]]:
     """A process per way; gives a function from a folder to the ways that work in it.
 
     Args:
         channels_last: Whether the plain way has channels_last memory, too.
     """
     context = multiprocessing.get_context("spawn")
-    makers = {"ours": pipeline_ways.ours, "plain": partial(pipeline_ways.plain, channels_last=channels_last)}
+    makers = {"ours": pipeline_ours.make, "plain": partial(plain_items.make, channels_last=channels_last)}
     pools = {name: ProcessPoolExecutor(1, mp_context=context, initializer=_prepare) for name in makers}
 
-    def inside(folder: Path) -> dict[str, Callable[[Item], Made]]:
+    def inside(folder: Path) -> Ways:
         return {
             name: lambda item, name=name: pools[name].submit(makers[name], item, folder).result()  # type: ignore[misc]
             for name in makers
@@ -138,13 +144,16 @@ def table(rounds: list[list[Pair]]) -> list[str]:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Tiny networks and few images: seconds, for a test; its times say nothing.")
+@click.option(
+    "--per-class", default=pipeline_setup.FULL.per_class, show_default=True, help="Images of each of 20 classes."
+)
 @click.option("--repeats", default=1, show_default=True, help="Rounds of the whole protocol; one takes minutes.")
 @click.option("--channels-last", is_flag=True, help="Give the plain way channels_last memory, too.")
-def main(quick: bool, repeats: int, channels_last: bool) -> None:
+def main(quick: bool, per_class: int, repeats: int, channels_last: bool) -> None:
     """CPU seconds by stage, ours and plain, and whether both end with the same models."""
     os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the processes to come
     torch.set_num_threads(THREADS)
-    scale = pipeline_setup.QUICK if quick else pipeline_setup.FULL
+    scale = pipeline_setup.QUICK if quick else dataclasses.replace(pipeline_setup.FULL, per_class=per_class)
     print_machine(repeats)
     print(f"{scale}; channels_last memory of the plain way: {channels_last}", flush=True)
     with processes(channels_last=channels_last) as ways:
@@ -154,13 +163,13 @@ def main(quick: bool, repeats: int, channels_last: bool) -> None:
     print("\n".join(table(rounds)))
     ratios = [_sum(pairs, "plain") / _sum(pairs, "ours") for pairs in rounds]
     print_line("total, ours vs plain", spread(ratios, "x"))
-    best = {pair.item.row: 100 * pair.ours.right[-1] / pair.images for pair in rounds[0] if pair.ours.weights}
-    print_line("last top-1 of ours [%]", ", ".join(f"{row.split(',')[0]} {pct:.0f}" for row, pct in best.items()))
+    top1 = {pair.item.row: 100 * pair.ours.right[-1] / pair.images for pair in rounds[0] if pair.ours.weights}
+    print_line(
+        "top-1 of each stage's last [%]", ", ".join(f"{row.split(',')[0]} {pct:.0f}" for row, pct in top1.items())
+    )
 
 
-def _round(
-    scale: pipeline_setup.Scale, ways: Callable[[Path], dict[str, Callable[[Item], Made]]], first: int
-) -> list[Pair]:
+def _round(scale: pipeline_setup.Scale, ways: Callable[[Path], Ways], first: int) -> list[Pair]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pipeline_setup.write(folder, scale)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-    from benchmarks.plain.networks import VGG
 
     from benchmarks.plain.images import Data
+    from benchmarks.plain.networks import VGG
 
 HINTS = {"vgg11": 11, "vgg16": 17, "vgg19": 19}  # the first convolution of the fourth block, as in the report
 NAMES = {  # of what CRD trains and remembers, in the pipeline's file of starting weights
@@ -90,16 +90,14 @@ def distil_(
 
 def _distance(method: str, helper: nn.Module, options: dict[str, Any]) -> Callable[..., Tensor]:
     """(student's logits, hint maps and pooled maps, the teacher's, labels, rows, epoch) -> the loss of a method."""
-    by_name: dict[str, Callable[..., Tensor]] = {
-        "logit": lambda ours, theirs, labels, rows, epoch: losses.logit(ours[0], theirs[0], options),
-        "smoothed_logits": lambda ours, theirs, labels, rows, epoch: losses.smoothed_logits(
-            ours[0], theirs[0], options
-        ),
-        "hint": lambda ours, theirs, labels, rows, epoch: F.mse_loss(helper(ours[1]), theirs[1]),
-        "crd": lambda ours, theirs, labels, rows, epoch: helper(ours[2], theirs[2], labels, rows),
-        "dkd": lambda ours, theirs, labels, rows, epoch: losses.dkd(ours[0], theirs[0], labels, epoch, options),
-    }
-    return by_name[method]
+    if method == "hint":
+        return lambda ours, theirs, labels, rows, epoch: F.mse_loss(helper(ours[1]), theirs[1])
+    if method == "crd":
+        return lambda ours, theirs, labels, rows, epoch: helper(ours[2], theirs[2], labels, rows)
+    if method == "dkd":
+        return lambda ours, theirs, labels, rows, epoch: losses.dkd(ours[0], theirs[0], labels, epoch, options)
+    of_logits = {"logit": losses.logit, "smoothed_logits": losses.smoothed_logits}[method]
+    return lambda ours, theirs, labels, rows, epoch: of_logits(ours[0], theirs[0], options)
 
 
 def _helper(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.nn.utils import prune
 
 from benchmarks.plain.networks import layers
@@ -13,9 +12,8 @@ from benchmarks.sensitivity import prune_layer_
 from deepcompress.pruning.allocation import Layer, Problem, allocate
 
 if TYPE_CHECKING:
-    from benchmarks.plain.networks import VGG
-
     from benchmarks.plain.images import Data
+    from benchmarks.plain.networks import VGG
     from deepcompress.pruning.allocation import Curve
     from deepcompress.pruning.layers import Method
 
@@ -73,23 +71,17 @@ def prune_and_finetune_(
     return right
 
 
-def curves(
-    right: dict[str, list[int]], sizes: dict[str, int], sparsities: list[float], images: int
-) -> dict[str, Curve]:
+def curves(model: VGG, right: dict[str, list[int]], sparsities: list[float], images: int) -> dict[str, Curve]:
     """What an allocation reads, from the counts of `sensitivity`.
 
     Args:
+        model: Its layers meet a sparsity to within one weight.
         right: Per layer, at each sparsity.
-        sizes: Weights per layer.
-        sparsities: As asked for; a layer meets them to within one weight.
+        sparsities: As asked for.
         images: Validation images.
     """
-    return {
-        name: ([round(s * sizes[name]) / sizes[name] for s in sparsities], [100 * count / images for count in counts])
-        for name, counts in right.items()
-    }
-
-
-def sizes(model: torch.nn.Module) -> dict[str, int]:
-    """Weights per layer."""
-    return {name: layer.weight.numel() for name, layer in layers(model).items()}
+    found, sizes = {}, {name: layer.weight.numel() for name, layer in layers(model).items()}
+    for name, counts in right.items():
+        met = [round(sparsity * sizes[name]) / sizes[name] for sparsity in sparsities]
+        found[name] = (met, [100 * count / images for count in counts])
+    return found

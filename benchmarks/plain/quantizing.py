@@ -14,9 +14,9 @@ from deepcompress.models import groups
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from benchmarks.plain.networks import VGG
 
     from benchmarks.plain.images import Data
+    from benchmarks.plain.networks import VGG
 
 FLOATS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 SMALLEST_SCALE = 2.0**-24

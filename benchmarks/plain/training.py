@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor, nn
-    from benchmarks.plain.networks import VGG
 
     from benchmarks.plain.images import Data
+    from benchmarks.plain.networks import VGG
 
     Loss = Callable[[Tensor, Tensor, Tensor, int], Tensor]
     """(images, labels, rows, epoch from 1) -> the loss to minimise."""
