@@ -62,6 +62,7 @@ def test_a_good_section_is_read():
         ("structured.criterion", "l1", r"structured\.criterion must score a channel; l1 scores a weight"),
         ("unstructured.allocation", "best", "allocation must be one of by_sensitivity"),
         ("structured.scope", "linear", r"prune\.structured\.scope must be 'all' or 'conv'"),
+        ("structured.round_to", 0, r"prune\.structured\.round_to must be greater than or equal to 1"),
         ("structured.depth", 3, r"prune\.structured\.depth is unknown"),
     ],
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,17 +18,21 @@ import click
 
 from deepcompress import stopwatch
 from deepcompress.errors import UserError, one_line_errors
+from deepcompress.side_by_side.places import places
 from deepcompress.side_by_side.schedule import SideBySide, by_urgency
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage
 
-THREADS_VARIABLE = "OMP_NUM_THREADS"
 
-
-def reproduce(repo: Repo, targets: Iterable[str], jobs: int) -> None:
+def reproduce(repo: Repo, targets: Iterable[str], where: list[Mapping[str, str]]) -> None:
     """Bring stages and all that they depend on up to date.
+
+    Args:
+        repo: Locked.
+        targets: Stages; all of dvc.yaml if there are none.
+        where: Places for their commands.
 
     Raises:
         UserError: If a stage failed; what was finished before is recorded.
@@ -38,8 +42,7 @@ def reproduce(repo: Repo, targets: Iterable[str], jobs: int) -> None:
     graph = get_active_graph(repo.index.graph)
     order = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
     times = {str(noted["stage"]): float(str(noted["seconds"])) for noted in stopwatch.noted()}
-    threads = os.environ.get(THREADS_VARIABLE, str(max(1, (os.cpu_count() or 1) // jobs)))
-    work = SideBySide(graph, by_urgency(order, graph, times), jobs, {THREADS_VARIABLE: threads})
+    work = SideBySide(graph, by_urgency(order, graph, times), where)
     with reserved(repo, order):
         try:
             work.run()
@@ -68,10 +71,10 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 @click.command()
-@click.option("-j", "--jobs", type=click.IntRange(min=1), required=True, help="Stages at a time.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Stages at a time; default: one per GPU, or per core.")
 @click.argument("targets", nargs=-1)
 @one_line_errors
-def main(jobs: int, targets: tuple[str, ...]) -> None:
+def main(jobs: int | None, targets: tuple[str, ...]) -> None:
     """Bring TARGETS (default: every stage) up to date, several stages at a time."""
     try:
         from dvc.exceptions import DvcException
@@ -81,7 +84,7 @@ def main(jobs: int, targets: tuple[str, ...]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with Repo() as repo, lock_repo(repo), repo.scm_context(quiet=True):
-            reproduce(repo, targets, jobs)
+            reproduce(repo, targets, places(jobs, os.environ))
     except DvcException as error:
         raise UserError(str(error)) from error
 

@@ -23,25 +23,32 @@ if TYPE_CHECKING:
 UNTIMED_SECONDS = 1.0
 
 
+@dataclass(frozen=True)
+class Command:
+    """A stage's command that runs, and where."""
+
+    stage: Stage
+    process: subprocess.Popen[str]
+    place: Mapping[str, str]
+
+
 @dataclass
 class SideBySide:
-    """Stages of a pipeline, run as soon as what they depend on is done, at most `jobs` at a time.
+    """Stages of a pipeline, run as soon as what they depend on is done, one at each place.
 
     Attributes:
         graph: Each stage points to those that it depends on.
         waiting: Stages to bring up to date, the most urgent first.
-        jobs: Commands at a time.
-        environment: What their environment has besides this process's own.
+        free: Places to run a command, the next one last: what its environment has besides this process's own.
     """
 
     graph: DiGraph
     waiting: list[Stage]
-    jobs: int
-    environment: Mapping[str, str] = field(default_factory=dict)
+    free: list[Mapping[str, str]]
     done: set[Stage] = field(default_factory=set)
     changed: list[Stage] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    running: dict[Future[int], tuple[Stage, subprocess.Popen[str]]] = field(default_factory=dict)
+    running: dict[Future[int], Command] = field(default_factory=dict)
 
     def run(self) -> None:
         """Go on until all is done, or until those that run beside the first failure have ended, too.
@@ -49,19 +56,20 @@ class SideBySide:
         Raises:
             UserError: If a stage failed; names it.
         """
-        with ThreadPoolExecutor(self.jobs) as readers:
+        with ThreadPoolExecutor(len(self.free)) as readers:
             try:
                 self._start_ready(readers)
                 while self.running:
                     ended, _ = wait(self.running, return_when=FIRST_COMPLETED)
                     for future in ended:
-                        stage, _ = self.running.pop(future)
-                        self._end(stage, future.result())
+                        command = self.running.pop(future)
+                        self.free.append(command.place)
+                        self._end(command.stage, future.result())
                     self._start_ready(readers)
             finally:  # what still runs here was left by Ctrl-C
-                for _, command in self.running.values():
+                for command in self.running.values():
                     with suppress(ProcessLookupError):
-                        os.killpg(command.pid, signal.SIGTERM)
+                        os.killpg(command.process.pid, signal.SIGTERM)
         if self.failures:
             raise UserError("; ".join(self.failures))
 
@@ -76,12 +84,13 @@ class SideBySide:
                     self._end(stage, 0)
                 else:
                     click.echo(f"Running stage '{stage.addressing}':\n> {stage.cmd}")
-                    command = started(stage, {} if alone(stage) else self.environment)
-                    self.running[readers.submit(relay, stage.addressing, command)] = stage, command
+                    place = self.free.pop()
+                    process = started(stage, {} if alone(stage) else place)
+                    self.running[readers.submit(relay, stage.addressing, process)] = Command(stage, process, place)
 
     def _next(self) -> Stage | None:
-        busy = [stage for stage, _ in self.running.values()]
-        if len(busy) >= self.jobs or any(map(alone, busy)):
+        busy = [command.stage for command in self.running.values()]
+        if not self.free or any(map(alone, busy)):
             return None
         ready = (stage for stage in self.waiting if self.done.issuperset(self.graph.successors(stage)))
         return next((stage for stage in ready if not (busy and alone(stage))), None)
