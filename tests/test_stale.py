@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.side_by_side.conftest import STAGES, Pipeline, new_pipeline
+from tests.house import ROOT
+from tests.side_by_side.conftest import STAGES, Pipeline, new_pipeline, stage
 
 FINE = "The committed results of 6 stages belong to this code and these params."
 
@@ -21,6 +23,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     made.write({**STAGES, "plan": {**STAGES["plan"], "params": ["bits"]}})
     made.run("dvc", "repro", "-q")
     return made
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    return new_pipeline(tmp_path / "pipeline")
 
 
 @pytest.fixture
@@ -93,6 +100,39 @@ def test_it_works_in_a_shallow_clone(finished: Pipeline, tmp_path: Path) -> None
     git("clone", "-q", "--depth", "1", f"file://{copied}", str(tmp_path / "shallow"), folder=tmp_path)
     assert not (tmp_path / "shallow/table").exists()
     assert FINE in Pipeline(tmp_path / "shallow").run("deepcompress.stale")
+
+
+def test_code_is_stale_by_what_it_does(pipeline: Pipeline) -> None:
+    package = pipeline.folder / "src/deepcompress"
+    for name, text in {
+        "stages/prune.py": "import deepcompress.masks\n",
+        "stages/report.py": "",
+        "src/deepcompress/masks.py": "KEPT = 1\n",
+        "src/deepcompress/pruning/criteria/__init__.py": "",
+        "src/deepcompress/pruning/criteria/l1.py": "ORDER = 1\n",
+    }.items():
+        (pipeline.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (pipeline.folder / name).write_text(text)
+    lists = stage(
+        f"'{sys.executable}' '{ROOT}/stages/code.py' --folder code",
+        ["stages", "src/deepcompress"],
+        [{"code": {"cache": False}}],
+    )
+    prune = stage("cp source pruned", ["source", "code/stages/prune.txt", "code/pruning/criteria"], ["pruned"])
+    report = stage("cp source report", ["source", "code/stages/report.txt"], ["report"])
+    pipeline.write({"code": lists, "prune": prune, "report": report})
+    pipeline.run("dvc", "repro", "-q")
+    fine = "The committed results of 3 stages belong to this code and these params."
+    assert fine in pipeline.run("deepcompress.stale")
+    (package / "masks.py").write_text("# What stays.\nKEPT = 1\n")
+    assert fine in pipeline.run("deepcompress.stale")
+    (package / "masks.py").write_text("KEPT = 2\n")
+    assert stale(pipeline)[0] == "prune: its code changed: src/deepcompress/masks.py"
+    (package / "masks.py").write_text("KEPT = 1\n")
+    (package / "pruning/criteria/l2.py").write_text("ORDER = 2\n")
+    assert stale(pipeline)[0] == "prune: its code changed: src/deepcompress/pruning/criteria/l2.py"
+    pipeline.run("dvc", "repro", "-q", "code")
+    assert stale(pipeline)[0] == "prune: its code changed: code/pruning/criteria"
 
 
 def test_outside_of_a_project_it_ends_in_one_line(tmp_path: Path) -> None:

@@ -3,18 +3,20 @@
 It needs no data. `dvc repro --dry --allow-missing` answers this, too, while nothing is stale. Otherwise it stops with
 `No such file` at the first stage that would run, because that stage's inputs are not there; and it takes on trust what
 this one looks at: code that was deleted, and folders of models whose recorded hash is not that of the models recorded
-for them, as in a dvc.lock that was merged from two branches.
+for them, as in a dvc.lock that was merged from two branches. A changed comment makes nothing stale here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from deepcompress import fingerprint
 from deepcompress.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -22,25 +24,33 @@ if TYPE_CHECKING:
     from dvc.output import Output
     from dvc.stage import Stage
 
+CODE = "code"  # the stage that lists the code behind the others; the lists are made anew here instead
 FOLDER_SUFFIX = ".dir"
 
 
-def stale(stages: list[Stage]) -> dict[str, list[str]]:
+def stale(stages: list[Stage], lists: Mapping[str, str]) -> dict[str, list[str]]:
     """What is wrong with each stage whose record does not fit, by the stage's address, in the order given.
 
     Stages that come after them may change, too, once these have run.
+
+    Args:
+        stages: As DVC loaded them from dvc.yaml and dvc.lock.
+        lists: Full path of each list of code -> its text for the code as it is now.
     """
-    made = {out.fs_path: out for stage in stages for out in stage.outs}
-    found = {stage.addressing: list(reasons(stage, made)) for stage in stages}
+    outs = {out.fs_path: out for stage in stages for out in stage.outs if stage.addressing != CODE}
+    hashes = {path: str(out.hash_info.value) for path, out in outs.items() if out.hash_info}
+    hashes |= {path: hashlib.md5(text.encode()).hexdigest() for path, text in lists.items()}
+    found = {stage.addressing: list(reasons(stage, hashes, lists)) for stage in stages if stage.addressing != CODE}
     return {address: why for address, why in found.items() if why}
 
 
-def reasons(stage: Stage, made: dict[str, Output]) -> Iterator[str]:
+def reasons(stage: Stage, hashes: Mapping[str, str], lists: Mapping[str, str]) -> Iterator[str]:
     """Why the record of a stage in dvc.lock does not fit what is in the working tree and in the other records.
 
     Args:
-        stage: As DVC loaded it from dvc.yaml and dvc.lock.
-        made: The outputs of all stages by their full path.
+        stage: As DVC loaded it.
+        hashes: Full path of every file and folder that stages make -> its recorded md5, or that of a list of code.
+        lists: As for `stale`.
     """
     if not any(out.hash_info for out in stage.outs):
         yield "has not run yet"
@@ -48,10 +58,14 @@ def reasons(stage: Stage, made: dict[str, Output]) -> Iterator[str]:
     if stage.changed_stage():
         yield "its command changed"
     for dep in stage.deps:
-        brought = dep.fs_path in made or _beside(dep, made)
-        yield from _changes(dep, brought=brought)
-        if dep.hash_info and _recorded(dep, made) not in (None, dep.hash_info.value):
-            yield f"{dep} is not what the stages before it made"
+        fits = _made(dep, hashes) in (None, dep.hash_info.value)
+        if code := [path for path in lists if dep.fs.isin_or_eq(path, dep.fs_path)]:
+            if not fits:
+                yield f"its code changed: {', '.join(_changed_files(code, lists)) or dep}"
+        else:
+            yield from _changes(dep, brought=_beside(dep, hashes))
+            if dep.hash_info and not fits:
+                yield f"{dep} is not what the stages before it made"
     for out in stage.outs:
         yield from _changes(out, brought=out.use_cache)
 
@@ -68,24 +82,32 @@ def _changes(entry: Output, *, brought: bool) -> Iterator[str]:
             yield f"{path} is {state}"
 
 
-def _beside(dep: Dependency, made: dict[str, Output]) -> bool:
-    """Whether a dependency holds outputs or is held by one."""
-    return any(dep.fs.isin(path, dep.fs_path) or dep.fs.isin(dep.fs_path, path) for path in made)
+def _beside(dep: Dependency, made: Mapping[str, str]) -> bool:
+    """Whether a dependency is, holds or is held by what a stage makes."""
+    return any(dep.fs.isin_or_eq(path, dep.fs_path) or dep.fs.isin(dep.fs_path, path) for path in made)
 
 
-def _recorded(dep: Dependency, made: dict[str, Output]) -> str | None:
-    """The hash that a dependency must have by the records of the stages that make it; None if they do not tell.
+def _made(dep: Dependency, hashes: Mapping[str, str]) -> str | None:
+    """The md5 that a dependency must have by what the stages before it made; None if the records do not tell.
 
-    A folder's hash is that of the list of its files, as DVC writes it: sorted by path, in JSON.
+    A folder's is that of the list of its files, as DVC writes it: sorted by path, in JSON.
     """
-    if dep.fs_path in made:
-        return str(made[dep.fs_path].hash_info.value)
-    files = {dep.fs.relpath(path, dep.fs_path): out for path, out in made.items() if dep.fs.isin(path, dep.fs_path)}
-    hashes = {name: out.hash_info.value for name, out in files.items()}
-    if not hashes or not all(hashes.values()) or any(value.endswith(FOLDER_SUFFIX) for value in hashes.values()):
+    if dep.fs_path in hashes:
+        return hashes[dep.fs_path]
+    files = {dep.fs.relpath(path, dep.fs_path): md5 for path, md5 in hashes.items() if dep.fs.isin(path, dep.fs_path)}
+    if not files or any(md5.endswith(FOLDER_SUFFIX) for md5 in files.values()):
         return None
-    listing = [{"md5": hashes[name], "relpath": name} for name in sorted(hashes)]
+    listing = [{"md5": files[name], "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + FOLDER_SUFFIX
+
+
+def _changed_files(paths: list[str], lists: Mapping[str, str]) -> list[str]:
+    """Files of code that differ between the lists in the working tree and those of the code as it is now."""
+    changed: set[str] = set()
+    for path in paths:
+        before = Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
+        changed |= {line.split()[-1] for line in set(before.splitlines()) ^ set(lists[path].splitlines())}
+    return sorted(changed)
 
 
 @click.command()
@@ -100,8 +122,10 @@ def main() -> None:
         raise UserError("dvc is not installed; run this by `uv run`") from None
     try:
         with Repo() as repo:
-            graph = repo.index.graph
-            found = stale(plan_repro(graph))
+            stages = plan_repro(repo.index.graph)
+            folders = [Path(out.fs_path) for stage in stages if stage.addressing == CODE for out in stage.outs]
+            code = fingerprint.lists(Path(repo.root_dir)) if folders else {}
+            found = stale(stages, {str(folder / name): text for folder in folders for name, text in code.items()})
     except DvcException as error:
         raise UserError(str(error)) from error
     for address, why in found.items():
@@ -109,7 +133,7 @@ def main() -> None:
     if found:
         count = f"{len(found)} stage{'s' if len(found) > 1 else ''}"
         raise UserError(f"the results of {count} are stale; run `dvc repro` and commit what it changed")
-    click.echo(f"The committed results of {len(graph)} stages belong to this code and these params.")
+    click.echo(f"The committed results of {len(stages)} stages belong to this code and these params.")
 
 
 if __name__ == "__main__":
