@@ -31,6 +31,7 @@ FLOORS = {
     "report": 5,
     "plan": 5,
     "side_by_side": 5,
+    "stale": 5,
     "__main__": 5,
 }
 METHODS = {room for room, floor in FLOORS.items() if floor == 4}

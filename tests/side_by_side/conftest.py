@@ -93,6 +93,7 @@ def new_pipeline(folder: Path) -> Pipeline:
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=folder, check=True)
     (folder / "source").write_text("shapes\n")
+    (folder / ".gitignore").write_text("/teacher\n/baseline\n/students/\n/table\n")  # or DVC adds a file to students
     made = Pipeline(folder)
     made.write(STAGES)
     return made

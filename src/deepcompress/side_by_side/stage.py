@@ -35,7 +35,6 @@ def restored(stage: Stage) -> bool:
     except RunCacheNotFoundError:
         stage.save_deps()
         return False
-    click.echo(f"Stage '{stage.addressing}' is cached - skipping run, checking out outputs")
     return True
 
 
