@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"
+COMPILES = "compiles"  # attribute by which a Fabric tells the training loop what train.compile says
 
 
 class Train(Section):
@@ -75,6 +77,8 @@ def start(train: Train, seed: int) -> Fabric:
     chosen = device(train)
     if train.precision == "16-mixed" and chosen.type == "cpu":
         raise UserError("params.yaml: train.precision 16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed")
+    if train.compile and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))):
+        raise UserError("params.yaml: train.compile needs a C++ compiler, and this machine has none: set it to false")
     devices = device_count(train, chosen.type)
     processes.require_agreement(devices, train.num_nodes)
     processes.hand_over(devices * train.num_nodes)
@@ -84,6 +88,7 @@ def start(train: Train, seed: int) -> Fabric:
     kind, nodes = chosen.type, train.num_nodes
     fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, precision=train.precision, strategy=strategy)
     fabric.launch()
+    setattr(fabric, COMPILES, train.compile)
     if not processes.is_first():
         logging.getLogger().setLevel(logging.WARNING)
         processes.follow_()

@@ -58,8 +58,9 @@ def trainable_part(
     model.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     budget = recipe.feature_budget_mib * BYTES_PER_MIB
     stand_ins = {}
+    own = "" if processes.is_first() else f"-{processes.rank()}"  # each process maps a file of its own
     for name, batches in vars(data).items():
-        path = folder / f"{name}-{processes.rank()}.features"
+        path = folder / f"{name}{own}.features"
         stand_ins[name] = FeatureBatches(_features(model, batches, fabric, budget, path), batches)
     return head(model), TrainingData(**cast("dict[str, Batches]", stand_ins))
 

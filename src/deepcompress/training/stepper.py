@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompress.data.batches import Batch
 from deepcompress.data.share import Share
+from deepcompress.runtime import COMPILES
 from deepcompress.training import frozen
 from deepcompress.training.recipe import optimizer
 from deepcompress.training.synchronized import set_rows_
@@ -22,23 +25,48 @@ if TYPE_CHECKING:
     from deepcompress.training.recipe import Recipe
 
 
+log = logging.getLogger(__name__)
+
+
 class Together(nn.Module):
     """Model and objective as one module, so that a strategy such as DDP sees all that trains and one forward.
 
     Takes tensors, not a Batch: Fabric casts what it is given, and cannot do so inside a frozen dataclass.
+
+    Args:
+        model: What trains.
+        objective: Runs the model and compares.
+        compiles: Whether the objective gets the model as torch.compile makes it. Its weights, their names and all
+            who look into the model see it as it is. One program per size of batch: there are two at most.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective) -> None:
+    def __init__(self, model: nn.Module, objective: Objective, *, compiles: bool = False) -> None:
         super().__init__()
         self.model, self.objective, self._share = model, objective, Share.own()
         self.leaves_out = objective.leaves_out
+        # In a tuple, or the compiled module would be one of this module's own, with a second name for each weight.
+        self._runs: tuple[Any] = (torch.compile(model, dynamic=False) if compiles else model,)
 
     def forward(
         self, images: Tensor, labels: Int[Tensor, " batch"], indices: Int[Tensor, " batch"]
     ) -> Float[Tensor, ""]:
         if self._share is not None:
             set_rows_(self.model, len(labels))
-        return self.objective(self.model, Batch(images, labels, indices, self._share))
+        return self.objective(self._runs[0], Batch(images, labels, indices, self._share))
+
+
+def can_compile(model: nn.Module, objective: Objective) -> bool:
+    """Whether torch.compile may take the model: nobody hooks its layers, and no weight is rounded on the way in.
+
+    Where it may not, the model runs as it is, and the log says so.
+    """
+    reasons = {
+        "the objective reads layers inside it": objective.reads_layers,
+        "its weights are rounded in every step": any(map(is_parametrized, model.modules())),
+    }
+    for reason in (reason for reason, holds in reasons.items() if holds):
+        log.info("train.compile: the network runs as it is, because %s", reason)
+    return not any(reasons.values())
 
 
 class Stepper:
@@ -55,7 +83,7 @@ class Stepper:
         if recipe.trainable == "head":
             frozen.freeze_(model)
         self.model, self._fabric, self._head_only = model, fabric, recipe.trainable == "head"
-        together = Together(model, objective)
+        together = Together(model, objective, compiles=getattr(fabric, COMPILES) and can_compile(model, objective))
         together.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._together, self._optimizer = fabric.setup(together, optimizer(recipe, together.parameters()))
 
