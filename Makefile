@@ -6,14 +6,24 @@ ifeq ($(UV),)
 UV := .uv/bin/uv
 endif
 PYTHON ?= python3
+# Stages at a time; empty: one per GPU, or per core. `make repro JOBS=1` is a plain `dvc repro`.
+JOBS ?=
 
-.PHONY: repro test check clean
+.PHONY: repro test slow check clean
 
 repro: $(UV)
+ifeq ($(JOBS),1)
 	$(UV) run dvc repro
+else
+	$(UV) run python -m deepcompress.side_by_side $(if $(JOBS),-j $(JOBS))
+endif
 
 test: $(UV)
 	$(UV) run pytest
+
+# Tests that take minutes: kills at random moments, experiments in a queue, several processes.
+slow: $(UV)
+	$(UV) run pytest -m slow
 
 check: $(UV)
 	$(UV) run ruff check .

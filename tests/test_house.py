@@ -1,4 +1,4 @@
-"""The walls of the house: imports go down, dvc.yaml names what a stage imports, test data has one door."""
+"""The walls of the house: imports go down, a stage depends on its code, test data has one door."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deepcompress import fingerprint
 from tests import house
 
 ROOT = house.ROOT
@@ -63,28 +64,27 @@ def test_rooms_import_each_other_one_way_only() -> None:
 
 
 @pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: p.stem)
-def test_dvc_yaml_names_what_a_stage_imports(path: Path) -> None:
+def test_every_stage_depends_on_the_list_of_its_code(path: Path) -> None:
     assert stage(path), f"dvc.yaml has no stage that runs {path.name}"
     for name, body in stage(path).items():
-        listed = {dep for dep in body["deps"] if dep.endswith(".py") or dep in PLUGINS}
-        plugins = {dep for dep in listed if str(Path(dep).parent) in PLUGINS or dep in PLUGINS}
-        needed = {file.relative_to(ROOT).as_posix() for file in reach(path, plugins)}
-        needed = {file for file in needed if str(Path(file).parent) not in plugins}
-        assert needed - listed == set(), f"{name} imports what its deps leave out"
-        assert listed - plugins - needed == set(), f"{name} names code that it does not import"
+        wanted = {f"results/code/stages/{path.stem}.txt"} if name != "code" else {"src/deepcompress", "stages"}
+        assert wanted <= set(body["deps"]), name
 
 
-def reach(path: Path, plugins: set[str]) -> set[Path]:
-    """A stage's file, all that it imports, and all that the plug-ins import that it finds by name."""
-    found = {path, *house.closure(path)}
-    for plugin in plugins:
-        place = ROOT / re.sub(r"\$\{[^}]*\}", "*", plugin)
-        for file in place.parent.glob(place.name) if place.suffix else sorted(place.glob("*.py")):
-            if file.name != "__init__.py":
-                found |= (
-                    {file, *house.closure(file)} if file.parent.as_posix() == place.as_posix() else house.closure(file)
-                )
-    return found
+@pytest.mark.parametrize("room", sorted(PLUGINS))
+def test_some_stage_depends_on_the_lists_of_every_room_of_plug_ins(room: str) -> None:
+    deps = {dep for body in DVC.values() for dep in body.get("do", body)["deps"]}
+    lists = room.replace("src/deepcompress", "results/code")
+    assert any(dep == lists or dep.startswith(f"{lists}/") for dep in deps)
+
+
+def test_every_list_that_a_stage_depends_on_is_made() -> None:
+    made = {f"results/code/{path.as_posix()}" for path in fingerprint.lists(ROOT)}
+    for name, body in DVC.items():
+        for dep in body.get("do", body)["deps"]:
+            if dep.startswith("results/code/"):
+                pattern = re.compile(re.sub(r"\\\$\\\{.*?\\\}", "[^/]+", re.escape(dep)) + "(/.*)?")
+                assert any(pattern.fullmatch(path) for path in made), f"{name}: {dep}"
 
 
 def test_only_evaluate_and_export_open_the_test_data() -> None:

@@ -187,7 +187,7 @@ def test_in_16_bits_the_losses_are_computed_in_32(make, data, monkeypatch) -> No
 
 
 def test_an_unknown_loss_lists_what_there_is(student, teacher) -> None:
-    with pytest.raises(UserError, match=r"distillation.losses must be one of at, crd, dkd, hint, .*; got 'kd'"):
+    with pytest.raises(UserError, match=r"distillation.losses must be one of .*crd.*dkd.*; got 'kd'"):
         transfer.build({"kd": (1.0, None)}, Setting(student, teacher, torch.arange(4)))
 
 

@@ -14,7 +14,7 @@ from deepcompress.pruning import masks
 from deepcompress.pruning.choosing import choose
 from deepcompress.pruning.layers import GRANULARITY, in_scope, zero_share
 from deepcompress.pruning.scoring import batch_gradients
-from deepcompress.pruning.settings import Way
+from deepcompress.pruning.settings import Channels, Way
 from deepcompress.pruning.surgery import remove_channels
 
 CRITERIA = registry.names("pruning.criteria")
@@ -90,3 +90,31 @@ def test_bad_names_and_targets_are_one_line(network, make_batches):
     way = Way(criterion="l2_channel", allocation="uniform", scope="conv")
     with pytest.raises(UserError, match=r"out of reach: at most 0\.89\d* of the \d+ weights in scope"):
         chosen(model, batches, "structured", way, 0.95)
+
+
+@pytest.mark.parametrize("round_to", [2, 4])
+def test_channels_go_by_whole_steps_and_the_target_is_met_to_within_half_of_one(round_to, network, make_batches):
+    widths = (8, 8, 16, 16, 16, 16, 24, 24)
+    way = Channels(criterion="l2_channel", allocation="uniform", scope="conv", round_to=round_to)
+    choice = chosen(network(features=widths), make_batches(), "structured", way, 0.4)
+    layers, overall = choice.table[:-1], choice.table[-1]
+    assert {row["pruned_units"] % round_to for row in layers} == {0}
+    assert any(row["pruned_units"] for row in layers)
+    step = round_to * max(row["weights"] // row["units"] for row in layers)
+    assert abs(overall["pruned_weights"] - 0.4 * overall["weights"]) <= step / 2
+
+
+def test_a_width_that_is_no_multiple_goes_by_the_common_divisor(network, make_batches):
+    way = Channels(criterion="l2_channel", allocation="uniform", scope="conv", round_to=4)
+    choice = chosen(network(), make_batches(), "structured", way, 0.5)
+    rows = {row["units"]: row["pruned_units"] for row in choice.table[:-1]}
+    assert rows[6] % 2 == 0
+    assert rows[8] % 4 == 0
+
+
+def test_a_step_stays_in_every_layer(network, make_batches):
+    way = Channels(criterion="l2_channel", allocation="uniform", scope="conv", round_to=4)
+    choice = chosen(network(features=(8,) * 8), make_batches(), "structured", way, 0.5)
+    assert all(row["units"] - row["pruned_units"] == 4 for row in choice.table[:-1])
+    with pytest.raises(UserError, match=r"out of reach: at most 0\.5 of .* keeps a weight or 4 filters"):
+        chosen(network(features=(8,) * 8), make_batches(), "structured", way, 0.6)

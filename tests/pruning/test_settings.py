@@ -58,10 +58,11 @@ def test_a_good_section_is_read():
         ("sweep.sparsities", [0.25, 1.5], r"prune\.sweep\.sparsities\.1 must be less than 1"),
         ("sweep.sparsities", [0.25, 0.25], "must differ"),
         ("method", "magic", r"prune\.method must be 'unstructured' or 'structured'"),
-        ("structured.criterion", "l9", "criterion must be one of l1, l2_channel"),
+        ("structured.criterion", "l9", "criterion must be one of .*l1.*l2_channel.*; got 'l9'"),
         ("structured.criterion", "l1", r"structured\.criterion must score a channel; l1 scores a weight"),
-        ("unstructured.allocation", "best", "allocation must be one of by_sensitivity"),
+        ("unstructured.allocation", "best", "allocation must be one of .*by_sensitivity.*; got 'best'"),
         ("structured.scope", "linear", r"prune\.structured\.scope must be 'all' or 'conv'"),
+        ("structured.round_to", 0, r"prune\.structured\.round_to must be greater than or equal to 1"),
         ("structured.depth", 3, r"prune\.structured\.depth is unknown"),
     ],
 )

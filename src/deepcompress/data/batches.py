@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.augment import Augment
+    from deepcompress.data.share import Share
     from deepcompress.data.store import Arrays
 
 KEPT_BUFFERS = 4
@@ -50,14 +51,20 @@ class Batch:
     """Some images as the network takes them.
 
     Attributes:
-        images: Normalised, in channels_last memory.
-        labels: Class of each image.
-        indices: Row of each image in the arrays.
+        images: Normalised, in channels_last memory; those of this process's share alone.
+        labels: Class of each image of the whole batch.
+        indices: Row of each image of the whole batch in the arrays.
+        share: The part of the batch that `images` are; None: all of it.
     """
 
-    images: Float[Tensor, "batch 3 size size"]
+    images: Float[Tensor, "part 3 size size"]
     labels: Int[Tensor, " batch"]
     indices: Int[Tensor, " batch"]
+    share: Share | None = None
+
+    def whole(self, own: Tensor) -> Tensor:
+        """What was computed of `images`, a row each, for the whole batch; see `Share.whole`."""
+        return own if self.share is None else self.share.whole(own, len(self.labels))
 
 
 class Batches:
@@ -102,17 +109,19 @@ class Batches:
         """Batches per epoch."""
         return -(-self.size // self.batch_size)
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
-        """All images once."""
+    def epoch(self, number: int = 0, share: Share | None = None) -> Iterator[Batch]:
+        """All images once; of each batch the images of a share alone."""
         order = self._order(number)
         on_device = order.to(self.device)
         draws = {name: rows.to(self.device) for name, rows in self._draws(number).items()}
-        parts = [slice(start, start + self.batch_size) for start in range(0, self.size, self.batch_size)]
-        rows = ((order[part], on_device[part]) for part in parts)
-        for part, images in zip(parts, gathered(self._images, rows, self.device), strict=True):
+        starts = range(0, self.size, self.batch_size)
+        whole = [slice(start, min(start + self.batch_size, self.size)) for start in starts]
+        own = [share.part(rows) if share else rows for rows in whole]
+        found = gathered(self._images, ((order[part], on_device[part]) for part in own), self.device)
+        for rows, part, images in zip(whole, own, found, strict=True):
             if self.augment is not None:
-                images = self.augment.apply(images, {name: rows[part] for name, rows in draws.items()})
-            yield Batch(self._prepare(images), self._labels[on_device[part]], on_device[part])
+                images = self.augment.apply(images, {name: draw[part] for name, draw in draws.items()})
+            yield Batch(self._prepare(images), self._labels[on_device[rows]], on_device[rows], share)
 
     def _order(self, number: int) -> Int[Tensor, " images"]:
         if self.seed is None:

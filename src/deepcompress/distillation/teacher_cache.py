@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepcompress import files
+from deepcompress import files, processes
 from deepcompress.data.batches import Batches
 from deepcompress.data.file_tensor import FileTensor
 from deepcompress.data.row_file import RowFile
+from deepcompress.data.share import Share
 from deepcompress.data.spill import Spill
 from deepcompress.data.writing import write_array
-from deepcompress.distillation.loss import Answers, Tap, read, shape
+from deepcompress.distillation.loss import Answers, Tap, read, shape, whole
 from deepcompress.models.taps import tap
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ class Live(Teacher):
         with self._fabric.autocast(), tap(self._network, layers) as seen:
             if not self._logits:
                 self._run_to(layers, batch.images)
-                return Answers(None, read(seen, self._taps))
-            logits = self._network(batch.images).float()
-        return Answers(logits, read(seen, self._taps))
+                return Answers(None, whole(read(seen, self._taps), batch))
+            logits = batch.whole(self._network(batch.images).float())
+        return Answers(logits, whole(read(seen, self._taps), batch))
 
     def _run_to(self, layers: set[str], images: Tensor) -> None:
         """Run the convolutional part up to the last of the layers; all of the network for one behind it."""
@@ -159,12 +160,13 @@ def _files(
     """Of answers to all images in stored order, there already or, where any are missing, after one pass."""
     wanted: list[Tap | None] = [*([None] if logits else []), *taps]
     paths = {one: folder / f"{_stem(one)}.npy" for one in wanted}
-    if missing := [one for one in wanted if not paths[one].is_file()]:
+    if missing := processes.from_first(lambda: [one for one in wanted if not paths[one].is_file()]):
         found = _pass(network, train, [one for one in missing if one], logits=None in missing, fabric=fabric, at=folder)
-        for one in missing:
+        for one in missing if processes.is_first() else ():
             pieces = (found[one][start : start + ROWS] for start in range(0, train.size, ROWS))
             with files.atomic(paths[one]) as partial:
                 write_array(partial, pieces, shape=found[one].shape, dtype="<f4")
+        processes.wait()
     return paths
 
 
@@ -175,7 +177,9 @@ def _pass(
     start, live = time.perf_counter(), Live(network, taps, logits=logits, fabric=fabric)
     ordered = Batches(train.arrays, train.view, batch_size=train.batch_size, device=train.device)
     found: dict[Tap | None, Spill] = {one: Spill(at / _stem(one), at) for one in [*taps, *([None] if logits else [])]}
-    for batch in tqdm(ordered.epoch(), total=len(ordered), desc="teacher", unit="batch", disable=None):
+    disable = None if processes.is_first() else True
+    every = ordered.epoch(0, Share.own())
+    for batch in tqdm(every, total=len(ordered), desc="teacher", unit="batch", disable=disable):
         answers = live.answers(batch)
         given: dict[Tap | None, Tensor] = {one: answers.features[one] for one in taps}
         if logits:

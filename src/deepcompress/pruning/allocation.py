@@ -38,6 +38,7 @@ class Layer:
         units: How many weights or channels there are to choose from.
         weights_per_unit: Weights that go with one.
         dense: Whether it is to stay whole.
+        step: Units go by so many at a time; divides `units`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Layer:
     units: int
     weights_per_unit: int
     dense: bool = False
+    step: int = 1
 
     @property
     def weights(self) -> int:
@@ -52,8 +54,8 @@ class Layer:
 
     @property
     def most(self) -> int:
-        """Units that may go: one always stays, so that no layer is emptied."""
-        return 0 if self.dense else self.units - 1
+        """Units that may go: one step of them always stays, so that no layer is emptied."""
+        return 0 if self.dense else self.units - self.step
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
     """Assigned share and number of units to prune, per layer, by one allocation.
 
     Returns:
-        Shares in [0, 1], and counts whose weights meet the target to within one unit.
+        Shares in [0, 1], and counts whose weights meet the target to within one step of units.
 
     Raises:
         UserError: If the allocation is unknown or the target out of reach.
@@ -132,22 +134,23 @@ def meet(problem: Problem, family: Callable[[float], Sequence[float]], low: floa
 
 
 def counts(problem: Problem, shares: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers of units by the largest remainder, each layer within one unit of its share.
+    """Whole steps of units by the largest remainder, each layer within one step of its share.
 
-    Remainders are served from the largest down, a unit being taken where that brings the sum nearer to the
-    target: so the sum ends within half of one unit's weights of it. Single weights meet the rounded target
+    Remainders are served from the largest down, a step being taken where that brings the sum nearer to the
+    target: so the sum ends within half of one step's weights of it. Single weights meet the rounded target
     exactly.
     """
-    exact = {layer.name: shares[layer.name] * layer.units for layer in problem.layers}
-    pruned = {layer.name: min(layer.most, int(exact[layer.name] + ROUNDING)) for layer in problem.layers}
+    exact = {layer.name: shares[layer.name] * layer.units / layer.step for layer in problem.layers}
+    steps = {layer.name: min(layer.most // layer.step, int(exact[layer.name] + ROUNDING)) for layer in problem.layers}
     missing = round(problem.sparsity * problem.weights)
-    missing -= sum(pruned[layer.name] * layer.weights_per_unit for layer in problem.layers)
-    by_remainder = sorted(problem.layers, key=lambda layer: pruned[layer.name] - exact[layer.name])
+    missing -= sum(steps[layer.name] * layer.step * layer.weights_per_unit for layer in problem.layers)
+    by_remainder = sorted(problem.layers, key=lambda layer: steps[layer.name] - exact[layer.name])
     for layer in by_remainder:
-        if pruned[layer.name] < layer.most and 2 * missing >= layer.weights_per_unit:
-            pruned[layer.name] += 1
-            missing -= layer.weights_per_unit
-    return pruned
+        weights = layer.step * layer.weights_per_unit
+        if steps[layer.name] * layer.step < layer.most and 2 * missing >= weights:
+            steps[layer.name] += 1
+            missing -= weights
+    return {layer.name: steps[layer.name] * layer.step for layer in problem.layers}
 
 
 def table(problem: Problem, shares: Mapping[str, float], pruned: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -177,6 +180,11 @@ def table(problem: Problem, shares: Mapping[str, float], pruned: Mapping[str, in
     return [*rows, overall]
 
 
+def _kept(problem: Problem) -> str:
+    most = max(layer.step for layer in problem.layers)
+    return "filter" if most == 1 else f"{most} filters"
+
+
 def _require_reachable(problem: Problem) -> None:
     reach = sum(layer.most * layer.weights_per_unit for layer in problem.layers)
     if round(problem.sparsity * problem.weights) > reach:
@@ -185,5 +193,5 @@ def _require_reachable(problem: Problem) -> None:
         raise UserError(
             f"params.yaml: a prune sparsity of {problem.sparsity:g} is out of reach: at most "
             f"{int(1e6 * reach / problem.weights) / 1e6:g} of the {problem.weights} weights in scope can go, "
-            f"since every layer keeps a weight or filter{why}"
+            f"since every layer keeps a weight or {_kept(problem)}{why}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
 from deepcompress.pruning.layers import GRANULARITY, in_scope, require_names
 from deepcompress.pruning.scoring import score
+from deepcompress.pruning.settings import Channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,7 +53,7 @@ def choose(
         model: Dense.
         method: Single weights, or filters and units.
         way: Criterion, allocation, scope and layers to leave whole.
-        sparsity: Share of the weights in scope, in [0, 1), met to within one weight or one filter.
+        sparsity: Share of the weights in scope, in [0, 1), met to within one weight, or `round_to` filters.
         seed: For criteria that draw.
         curves: Of `sensitivity.curves`, for allocations that read them.
         gradients: Of `scoring.batch_gradients`, for criteria that need them.
@@ -63,7 +65,7 @@ def choose(
     require_names(way.dense, layers, f"prune.{method}.dense")
     scores = score(way.criterion, layers, GRANULARITY[method], seed=seed, gradients=gradients)
     problem = Problem(
-        layers=tuple(_layer(name, scores[name], layer.weight, name in way.dense) for name, layer in layers.items()),
+        layers=tuple(_layer(name, scores[name], layer.weight, way) for name, layer in layers.items()),
         sparsity=sparsity,
         curves=(curves or {}) if evidence(way.allocation) == "curves" else {},
         scores=scores if evidence(way.allocation) == "scores" else {},
@@ -77,6 +79,7 @@ def choose(
     return Choice(chosen, [{"method": method, "scope": way.scope, **row} for row in rows])
 
 
-def _layer(name: str, scores: Tensor, weight: Tensor, dense: bool) -> Layer:
+def _layer(name: str, scores: Tensor, weight: Tensor, way: Way) -> Layer:
     units = scores.numel()
-    return Layer(name, tuple(weight.shape), units, weight.numel() // units, dense)
+    step = math.gcd(units, way.round_to) if isinstance(way, Channels) else 1
+    return Layer(name, tuple(weight.shape), units, weight.numel() // units, name in way.dense, step)

@@ -60,6 +60,18 @@ class Way(Section):
         return self
 
 
+class Channels(Way):
+    """How filters and units are chosen.
+
+    Attributes:
+        round_to: Filters and units of a layer go by so many at a time, so that a multiple of it is left: the kernels
+            of most runtimes compute 4, 8 or 16 at once, and any other number costs as much as the next multiple. A
+            layer whose own number is no multiple goes by the greatest common divisor of both. 1: any number.
+    """
+
+    round_to: int = Field(default=1, ge=1)
+
+
 class Scoring(Section):
     """Training images for criteria that need gradients.
 
@@ -103,7 +115,7 @@ class Prune(Section):
     method: Method
     sparsity: Sparsity
     unstructured: Way
-    structured: Way
+    structured: Channels
     scoring: Scoring
     finetune: Recipe
     sweep: Sweep

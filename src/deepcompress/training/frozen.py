@@ -18,8 +18,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from deepcompress import processes
 from deepcompress.data.batches import Batch, Batches
 from deepcompress.data.file_tensor import FileTensor, spill_tensor
+from deepcompress.data.share import Share
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.training.inputs import TrainingData
 
@@ -57,7 +59,7 @@ def trainable_part(
     budget = recipe.feature_budget_mib * BYTES_PER_MIB
     stand_ins = {}
     for name, batches in vars(data).items():
-        path = folder / f"{name}.features"
+        path = folder / f"{name}-{processes.rank()}.features"
         stand_ins[name] = FeatureBatches(_features(model, batches, fabric, budget, path), batches)
     return head(model), TrainingData(**cast("dict[str, Batches]", stand_ins))
 
@@ -93,12 +95,12 @@ class FeatureBatches:
         """Batches per epoch."""
         return -(-self.size // self.batch_size)
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
-        """All images once."""
+    def epoch(self, number: int = 0, share: Share | None = None) -> Iterator[Batch]:
+        """All images once; of each batch the features of a share alone."""
         for rows in self._order(number).split(self.batch_size):
-            indices = rows.to(self.device)
-            features = self.features.index_select(0, rows.to(self.features.device)).to(self.device)
-            yield Batch(features, self._labels[indices], indices)
+            indices, own = rows.to(self.device), rows[share.part(slice(0, len(rows)))] if share else rows
+            features = self.features.index_select(0, own.to(self.features.device)).to(self.device)
+            yield Batch(features, self._labels[indices], indices, share)
 
 
 def _features(
@@ -107,7 +109,9 @@ def _features(
     """What the head of a model gets for every image, in stored order."""
     start = time.perf_counter()
     ordered = Batches(batches.arrays, batches.view, batch_size=batches.batch_size, device=batches.device)
-    epoch = tqdm(ordered.epoch(), total=len(ordered), desc="frozen layers", unit="batch", disable=None)
+    disable = None if processes.is_first() else True
+    every_batch = ordered.epoch(0, Share.own())
+    epoch = tqdm(every_batch, total=len(ordered), desc="frozen layers", unit="batch", disable=disable)
     with evaluating(model), torch.no_grad(), fabric.autocast(), _head_inputs(model) as seen:
         chunks = _chunks(model, epoch, seen)
         first = next(chunks)
@@ -128,7 +132,7 @@ def _features(
 def _chunks(model: nn.Module, epoch: Iterable[Batch], seen: list[Tensor]) -> Iterator[Tensor]:
     for batch in epoch:
         model(batch.images)
-        yield seen.pop()
+        yield batch.whole(seen.pop())
 
 
 @contextmanager

@@ -85,7 +85,11 @@ def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim
         return torch.optim.AdamW([group for group in groups if group["params"]], **common)
     if recipe.optimizer == "adam":
         return torch.optim.Adam(trained, weight_decay=recipe.weight_decay, **common)
-    return torch.optim.SGD(trained, momentum=recipe.momentum, weight_decay=recipe.weight_decay, **common)
+    made = torch.optim.SGD(trained, momentum=recipe.momentum, weight_decay=recipe.weight_decay, **common)
+    if recipe.momentum:  # fused SGD fails where some parameters get their first gradient later than others
+        for parameter in trained:
+            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return made
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

@@ -1,0 +1,1 @@
+"""`dvc repro` with several stages at a time."""

@@ -1,0 +1,115 @@
+"""The report of a pull request, from a real git repository with two branches and no data."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.house import ROOT
+from tests.side_by_side.conftest import Pipeline, new_pipeline
+
+SCRIPT = ROOT / "scripts/pr_report.sh"
+PNG = b"\x89PNG\r\n"
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src"), "GIT_CEILING_DIRECTORIES": "/"}
+    return subprocess.run([str(SCRIPT), *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    named = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+    subprocess.run(["git", *named, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Branch `main` and branch `four_bits`, which changes a parameter, a metric and a point of the plot."""
+    folder = tmp_path_factory.mktemp("origin") / "project"
+    made = new_pipeline(folder)
+    shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots", dirs_exist_ok=True)
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    plots = text[text.index("\nplots:\n") :]
+    (folder / "plots").mkdir()
+    (folder / "metrics").mkdir()
+    (folder / "dvc.yaml").write_text("metrics:\n- metrics/headline.json\nparams:\n- params.yaml\n" + plots)
+    write(made, bits=8, top1=69.45)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "Eight bits")
+    git(folder, "branch", "-M", "main")
+    git(folder, "checkout", "-qb", "four_bits")
+    write(made, bits=4, top1=64.32)
+    git(folder, "commit", "-qam", "Four bits")
+    return folder
+
+
+def write(project: Pipeline, *, bits: int, top1: float) -> None:
+    (project.folder / "params.yaml").write_text(f"quant:\n  bits: {bits}\n")
+    (project.folder / "metrics/headline.json").write_text(json.dumps({"shipped": {"top1_pct": top1}}))
+    (project.folder / "plots/models.csv").write_text(
+        "series,model,size_mib,top1_pct,top1_pct_low,top1_pct_high\n"
+        f"shipped,shipped/quantized,{bits / 8},{top1},{top1 - 1},{top1 + 1}\n"
+    )
+
+
+@pytest.fixture
+def clone(origin: Path, tmp_path: Path) -> Path:
+    """As a workflow checks it out: one commit of the branch and one of its base."""
+    folder = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{origin}", str(folder))
+    git(folder, "fetch", "-q", "--depth", "1", "origin", "main:refs/remotes/origin/main")
+    return folder
+
+
+def test_it_shows_what_a_branch_changes(clone: Path) -> None:
+    done = run(clone, "origin/main", "plot.png")
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "|" in line]
+    assert ["shipped.top1_pct", "69.45", "64.32", "-5.13"] in rows
+    assert ["quant.bits", "8", "4"] in rows
+    assert (clone / "plot.png").read_bytes().startswith(PNG)
+    assert done.stdout.startswith("## Results against `origin/main`\n")
+
+
+def test_it_says_so_when_nothing_changed(clone: Path) -> None:
+    done = run(clone, "HEAD")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("No change.") == 2
+    assert not list(clone.glob("*.png"))
+
+
+def test_it_works_from_any_folder(clone: Path) -> None:
+    done = run(clone / "plots", "origin/main", "here.png")
+    assert done.returncode == 0, done.stderr
+    assert (clone / "plots/here.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "error: nowhere is no revision here; a shallow clone needs: git fetch --depth=1 origin BRANCH"),
+        ([], "error: usage: pr_report.sh BASE [PLOT.png]"),
+    ],
+)
+def test_a_wrong_call_is_one_line(clone: Path, arguments: list[str], message: str) -> None:
+    done = run(clone, *arguments)
+    assert (done.returncode, done.stderr.strip(), done.stdout) == (2, message, "")
+
+
+def test_outside_of_git_it_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "main")
+    assert (done.returncode, done.stderr.strip()) == (2, "error: not inside a git repository")
+
+
+def test_a_plot_that_cannot_be_drawn_stops_it(clone: Path) -> None:
+    (clone / ".dvc/plots/points.json").unlink()
+    done = run(clone, "origin/main", "plot.png")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: the plot was not drawn"

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from deepcompress import fingerprint
+from deepcompress.errors import UserError
+from stages import code
+from tests import house
+
+FILES = {
+    "stages/work.py": "from deepcompress import one\n",
+    "src/deepcompress/__init__.py": "",
+    "src/deepcompress/one.py": "def f():\n    from deepcompress.room import two\n    return two\n",
+    "src/deepcompress/room/__init__.py": "",
+    "src/deepcompress/room/two.py": (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from deepcompress import shown\n"
+    ),
+    "src/deepcompress/room/plugins/__init__.py": "",
+    "src/deepcompress/room/plugins/_helper.py": "HELP = 1\n",
+    "src/deepcompress/room/plugins/mine.py": "from deepcompress.room.plugins._helper import HELP\n",
+    "src/deepcompress/shown.py": "",
+    "src/deepcompress/unused.py": "",
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def named(text: str) -> list[str]:
+    return [line.split("  ")[1] for line in text.splitlines()]
+
+
+def test_a_list_holds_what_can_be_imported_and_nothing_else(project: Path) -> None:
+    lists = fingerprint.lists(project)
+    assert {str(name): named(text) for name, text in lists.items()} == {
+        "room/plugins/mine.txt": ["src/deepcompress/room/plugins/_helper.py", "src/deepcompress/room/plugins/mine.py"],
+        "stages/work.txt": ["src/deepcompress/one.py", "src/deepcompress/room/two.py", "stages/work.py"],
+    }
+
+
+def digest(folder: Path, name: str, text: str) -> str:
+    path = folder / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    return fingerprint.digest(path)
+
+
+PLAIN = 'def f(x):\n    y = "a#b"\n    return [\n        x,\n        y,\n    ]\n'
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        PLAIN.replace("def", '"""Words.\n\nMore words, ünd so weiter."""\n\n# a comment\ndef'),
+        PLAIN.replace("    y =", '    """What it does."""\n    y ='),
+        PLAIN.replace("x,", 'x,  # ähnlich, and "quoted"'),
+        PLAIN.replace("    return", "\n\n    # why\n    return"),
+        PLAIN + "\n\n",
+    ],
+    ids=["module", "function", "behind", "between", "end"],
+)
+def test_words_for_readers_change_no_hash(same: str, tmp_path: Path) -> None:
+    assert digest(tmp_path, "same", same) == digest(tmp_path, "plain", PLAIN)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        PLAIN.replace("a#b", "a#c"),
+        PLAIN.replace("x,", "x, x,"),
+        PLAIN.replace("    return", "    if x:\n        return"),
+        PLAIN + "f(1)\n",
+        PLAIN.replace('y = "a#b"', 'y = """a\n\nb"""'),
+    ],
+    ids=["string", "value", "branch", "statement", "lines"],
+)
+def test_code_changes_the_hash(other: str, tmp_path: Path) -> None:
+    assert digest(tmp_path, "other", other) != digest(tmp_path, "plain", PLAIN)
+
+
+def test_empty_lines_inside_a_string_are_its_content(tmp_path: Path) -> None:
+    assert digest(tmp_path, "one", 'x = """a\n\nb"""\n') != digest(tmp_path, "two", 'x = """a\nb"""\n')
+    assert digest(tmp_path, "three", 'x = f"""a\n\n{1}"""\n') != digest(tmp_path, "four", 'x = f"""a\n{1}"""\n')
+
+
+def test_broken_code_is_named(project: Path) -> None:
+    (project / "src/deepcompress/one.py").write_text("def f(:\n")
+    with pytest.raises(UserError, match=r"one\.py: not Python"):
+        fingerprint.lists(project)
+
+
+def test_lists_of_files_that_are_gone_go(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    stray = project / "lists/room/plugins/gone.txt"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("")
+    done = CliRunner().invoke(code.main, ["--folder", "lists"])
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in project.glob("lists/**/*.txt")) == ["mine.txt", "work.txt"]
+
+
+@pytest.mark.parametrize("stage", ["finetune", "quantize", "report"])
+def test_what_a_stage_loads_is_in_its_list(stage: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", f"import sys, stages.{stage}; print(*sys.modules)"],
+        cwd=house.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name for name in shown.stdout.split() if name.startswith("deepcompress.")}
+    files = {house.SOURCE / Path(*name.split(".")).with_suffix(".py") for name in loaded}
+    listed = {house.ROOT / name for name in named(fingerprint.lists(house.ROOT)[Path(f"stages/{stage}.txt")])}
+    assert {file for file in files if file.is_file()} <= listed
+    assert listed

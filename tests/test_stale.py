@@ -1,0 +1,141 @@
+"""Committed results that do not belong to the committed code and params are named, in a clone without data."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.house import ROOT
+from tests.side_by_side.conftest import STAGES, Pipeline, new_pipeline, stage
+
+FINE = "The committed results of 6 stages belong to this code and these params."
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    made = new_pipeline(tmp_path_factory.mktemp("finished") / "pipeline")
+    (made.folder / "params.yaml").write_text("bits: 8\n")
+    made.write({**STAGES, "plan": {**STAGES["plan"], "params": ["bits"]}})
+    made.run("dvc", "repro", "-q")
+    return made
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    return new_pipeline(tmp_path / "pipeline")
+
+
+@pytest.fixture
+def clone(finished: Pipeline, tmp_path: Path) -> Pipeline:
+    """What git would hold: no cached output, no cache."""
+    folder = tmp_path / "clone"
+    shutil.copytree(finished.folder, folder, ignore=shutil.ignore_patterns("cache", "tmp", "students", "table"))
+    for name in ("teacher", "baseline"):
+        (folder / name).unlink()
+    return Pipeline(folder)
+
+
+def stale(pipeline: Pipeline) -> list[str]:
+    return pipeline.run("deepcompress.stale", code=2).splitlines()
+
+
+def test_results_of_a_finished_run_belong(clone: Pipeline, finished: Pipeline) -> None:
+    assert FINE in clone.run("deepcompress.stale")
+    assert FINE in finished.run("deepcompress.stale")
+
+
+def test_changed_params_and_code_are_named(clone: Pipeline) -> None:
+    (clone.folder / "params.yaml").write_text("bits: 4\n")
+    (clone.folder / "source").write_text("cifar100\n")
+    assert stale(clone) == [
+        "plan: source is modified, params.yaml: bits is modified",
+        "error: the results of 1 stage are stale; run `dvc repro` and commit what it changed",
+    ]
+
+
+def test_what_is_missing_is_named_unless_a_run_brings_it(clone: Pipeline) -> None:
+    (clone.folder / "source").unlink()
+    (clone.folder / "n.json").unlink()
+    (clone.folder / "params.yaml").write_text("{}\n")
+    assert stale(clone)[:2] == [
+        "plan: source is deleted, params.yaml: bits is deleted",
+        "evaluate: n.json is deleted",
+    ]
+
+
+def test_results_edited_by_hand_are_named(clone: Pipeline) -> None:
+    (clone.folder / "n.json").write_text('{"n": 100}')
+    assert stale(clone)[0] == "evaluate: n.json is modified"
+
+
+def test_stages_that_never_ran_or_run_otherwise_are_named(clone: Pipeline) -> None:
+    more = {"late": {"cmd": "cp table late", "deps": ["table"], "outs": ["late"]}}
+    other = {**STAGES["baseline"], "cmd": "cat plan.txt > baseline", "deps": ["plan.txt", "teacher"]}
+    clone.write({**STAGES, "baseline": other, **more})
+    assert stale(clone)[:2] == ["baseline: its command changed, teacher is new", "late: has not run yet"]
+
+
+@pytest.mark.parametrize("made", ["student@hint", "baseline"])
+def test_a_lock_file_merged_from_two_runs_is_seen_through(clone: Pipeline, made: str) -> None:
+    lock = yaml.safe_load((clone.folder / "dvc.lock").read_text())
+    lock["stages"][made]["outs"][0]["md5"] = 32 * "0"
+    (clone.folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+    what = "students" if "@" in made else made
+    assert stale(clone)[0] == f"evaluate: {what} is not what the stages before it made"
+
+
+def test_it_works_in_a_shallow_clone(finished: Pipeline, tmp_path: Path) -> None:
+    def git(*arguments: str, folder: Path) -> None:
+        named = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+        subprocess.run(["git", *named, *arguments], cwd=folder, check=True, capture_output=True)
+
+    copied = Path(shutil.copytree(finished.folder, tmp_path / "copied"))
+    git("add", "-A", folder=copied)
+    git("commit", "-qm", "Results", folder=copied)
+    git("clone", "-q", "--depth", "1", f"file://{copied}", str(tmp_path / "shallow"), folder=tmp_path)
+    assert not (tmp_path / "shallow/table").exists()
+    assert FINE in Pipeline(tmp_path / "shallow").run("deepcompress.stale")
+
+
+def test_code_is_stale_by_what_it_does(pipeline: Pipeline) -> None:
+    package = pipeline.folder / "src/deepcompress"
+    for name, text in {
+        "stages/prune.py": "import deepcompress.masks\n",
+        "stages/report.py": "",
+        "src/deepcompress/masks.py": "KEPT = 1\n",
+        "src/deepcompress/pruning/criteria/__init__.py": "",
+        "src/deepcompress/pruning/criteria/l1.py": "ORDER = 1\n",
+    }.items():
+        (pipeline.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (pipeline.folder / name).write_text(text)
+    lists = stage(
+        f"'{sys.executable}' '{ROOT}/stages/code.py' --folder code",
+        ["stages", "src/deepcompress"],
+        [{"code": {"cache": False}}],
+    )
+    prune = stage("cp source pruned", ["source", "code/stages/prune.txt", "code/pruning/criteria"], ["pruned"])
+    report = stage("cp source report", ["source", "code/stages/report.txt"], ["report"])
+    pipeline.write({"code": lists, "prune": prune, "report": report})
+    pipeline.run("dvc", "repro", "-q")
+    fine = "The committed results of 3 stages belong to this code and these params."
+    assert fine in pipeline.run("deepcompress.stale")
+    (package / "masks.py").write_text("# What stays.\nKEPT = 1\n")
+    assert fine in pipeline.run("deepcompress.stale")
+    (package / "masks.py").write_text("KEPT = 2\n")
+    assert stale(pipeline)[0] == "prune: its code changed: src/deepcompress/masks.py"
+    (package / "masks.py").write_text("KEPT = 1\n")
+    (package / "pruning/criteria/l2.py").write_text("ORDER = 2\n")
+    assert stale(pipeline)[0] == "prune: its code changed: src/deepcompress/pruning/criteria/l2.py"
+    pipeline.run("dvc", "repro", "-q", "code")
+    assert stale(pipeline)[0] == "prune: its code changed: code/pruning/criteria"
+
+
+def test_outside_of_a_project_it_ends_in_one_line(tmp_path: Path) -> None:
+    shown = Pipeline(tmp_path).run("deepcompress.stale", code=2)
+    assert shown.startswith("error: ")
+    assert shown.count("\n") == 1
