@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -107,12 +108,19 @@ def test_a_file_that_is_cut_off_while_in_use_is_named(tmp_path: Path) -> None:
         found[[0, 6]]
 
 
-def test_a_failing_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_one_call", [True, False])
+def test_a_failing_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_one_call: bool) -> None:
     class Failing:
         def seek(self, offset: int) -> None:
             raise OSError(errno.EIO, "Input/output error")
 
+        def fileno(self) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
     found = stored(tmp_path, ARRAY)
+    if not in_one_call:
+        monkeypatch.delattr(os, "preadv", raising=False)
+    assert np.array_equal(found[[7, 2]], ARRAY[[7, 2]])
     monkeypatch.setattr(found._file, "_stream", Failing())
     with pytest.raises(OSError, match="Input/output error") as raised:
         found[0]

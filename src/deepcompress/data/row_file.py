@@ -8,6 +8,7 @@ Within its budget an array is loaded whole at the first wish, once for all that 
 from __future__ import annotations
 
 import math
+import os
 import threading
 import weakref
 from functools import cached_property
@@ -100,11 +101,11 @@ class RowFile:
         into = found.reshape(-1).view(np.uint8).data
         places = np.asarray(rows if self._places is None else self._places[rows])
         starts = np.flatnonzero(np.diff(places, prepend=-2) != 1)  # of rows that follow each other in the file too
-        stops = np.append(starts[1:], len(places))
+        stops = np.append(starts, len(places))[1:]
         size = self.row_bytes
-        for run in np.argsort(places[starts], kind="stable"):
-            start, stop = int(starts[run]), int(stops[run])
-            self._file.read_into(into[start * size : stop * size], self._offset + int(places[start]) * size)
+        runs = np.argsort(places[starts], kind="stable")  # in the order in which they lie in the file
+        for start, stop, place in zip(*(each[runs].tolist() for each in (starts, stops, places[starts])), strict=True):
+            self._file.read_into(into[start * size : stop * size], self._offset + place * size)
         return found
 
     def select(self, rows: Int[np.ndarray, " rows"]) -> RowFile:
@@ -142,14 +143,20 @@ class Readable:
 
     def read_into(self, memory: memoryview, offset: int) -> None:
         """Fill the memory with the bytes from an offset on."""
-        with self._lock:
-            try:
-                self._stream.seek(offset)
-                while memory:
-                    count = self._stream.readinto(memory)
-                    if not count:
-                        raise UserError(f"{self.name}: is cut off; run the stage that wrote it again")
-                    memory = memory[count:]
-            except OSError as error:
-                error.filename = self.name
-                raise
+        try:
+            while memory:
+                count = self._read_some(memory, offset)
+                if not count:
+                    raise UserError(f"{self.name}: is cut off; run the stage that wrote it again")
+                memory, offset = memory[count:], offset + count
+        except OSError as error:
+            error.filename = self.name
+            raise
+
+    def _read_some(self, memory: memoryview, offset: int) -> int:
+        """What one read gives, at most the memory's size; in one call of the system where it has such a call."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._stream.fileno(), [memory], offset)
+        with self._lock:  # threads share the place in the file
+            self._stream.seek(offset)
+            return self._stream.readinto(memory) or 0
