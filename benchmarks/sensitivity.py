@@ -74,7 +74,7 @@ def plain_scan(
         originals = layer.weight.detach().clone(), layer.bias.detach().clone()
         for sparsity in sparsities:
             start = time.perf_counter()
-            _prune_(layer, method, sparsity)
+            prune_layer_(layer, method, sparsity)
             spent += time.perf_counter() - start
             logits, labels = accuracy.logits(model, batches)
             counts.append((name, sparsity, int(accuracy.top_k_correct(logits, labels).sum())))
@@ -85,7 +85,8 @@ def plain_scan(
     return counts
 
 
-def _prune_(layer: torch.nn.Module, method: Method, sparsity: float) -> None:
+def prune_layer_(layer: torch.nn.Module, method: Method, sparsity: float) -> None:
+    """Zero the share of a layer's weights, or of its filters and units, with the smallest norms, as torch does it."""
     if method == "unstructured":
         prune.l1_unstructured(layer, "weight", amount=round(sparsity * layer.weight.numel()))
     else:

@@ -21,7 +21,7 @@ def main(fit: Path, source: Path, points: Path, trends: Path) -> None:
     """Round the model to every width and measure it on validation images; nothing is trained."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
     quant = params.section(settings.Quant, "quant")
-    fabric, start = runtime.start(train, seed), checkpoint.load(source)
+    fabric, start = runtime.start(train.alone(), seed), checkpoint.load(source)
     rows = widths.measure(start.model.to(fabric.device), Data(fit, start.view), quant, seed=seed)
     lines = widths.trends(rows)
     files.write_tables([("points", points), ("trends", trends)], {"points": rows, "trends": lines})

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from deepcompress import files, params, runtime
+from deepcompress import files, params, processes, runtime
 from deepcompress.combine import settings, work
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
@@ -29,8 +29,10 @@ def main(name: str, fit: Path, source: Path, model_file: Path, history: Path, **
     fabric, start = runtime.start(train, seed), checkpoint.load(source)
     room = work.Room(Data(fit, start.view), how, fabric, origin, **evidence)
     made = work.run(start, how.combine.steps(name), room)
+    processes.first_only()
     start.save_alike(model_file, made.source.model, origin, made.encodings)
     files.write_csv(history, work.History(list(made.history)).frame())
+    room.forget()
 
 
 if __name__ == "__main__":

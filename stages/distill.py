@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, runtime
+from deepcompress import files, params, processes, runtime
 from deepcompress.distillation import course, repeats, settings
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
@@ -28,6 +28,7 @@ def main(method: str, teacher_file: Path | None, fit: Path, model_file: Path, **
     made = checkpoint.provenance("distill", seed=seed, params=used)
     identity = (made, files.sha256(teacher_file) if teacher_file else None)
     model, histories = repeats.train_all(how.seeds, lambda number: room.training(number, objective, *identity))
+    processes.first_only()
     checkpoint.save(model_file, model, view=room.view, classes=room.images.meta.classes, provenance=made)
     files.write_csv(tables["history"], histories[how.seeds[0]].frame())
     images = len(room.images.validation)

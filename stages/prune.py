@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from deepcompress import files, params, runtime
-from deepcompress.errors import one_line_errors
+from deepcompress import errors, files, params, processes, runtime
 from deepcompress.models import checkpoint
 from deepcompress.pruning import layers, masks, prune, sensitivity, settings
 from deepcompress.training import objective, run
@@ -20,7 +19,7 @@ from deepcompress.training import objective, run
 @click.option("--sparsity", type=click.FloatRange(0, 1, max_open=True), help="in place of prune.sparsity")
 @click.option("--model", "models", type=(str, Path), multiple=True, help="masked or trained, and the file to write")
 @click.option("--table", "tables", type=(str, Path), multiple=True, help="name of a table, and the file to write")
-@one_line_errors
+@errors.one_line_errors
 def main(fit: Path, source: Path, curves: Path, models: list[Any], tables: list[Any], **instead: Any) -> None:
     """Prune by the method's criterion and allocation, then train as `prune.finetune` says."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
@@ -31,6 +30,7 @@ def main(fit: Path, source: Path, curves: Path, models: list[Any], tables: list[
     origin = checkpoint.provenance("prune", seed=seed, params={"train": train.model_dump(), "prune": how.used()})
     loss, after = objective.CrossEntropy(how.finetune.label_smoothing), made.after_step()
     history = run.run(made.trained, loss, data, how.finetune, fabric=fabric, origin=origin, after_step=after)
+    processes.first_only()
     for state, path in models:
         start.save_alike(path, getattr(made, state), origin, masks.encodings(getattr(made, state)))
     files.write_tables(tables, {"history": history.rows(), **prune.tables(dense, made)})

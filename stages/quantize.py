@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, runtime
+from deepcompress import files, params, processes, runtime
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.quantization import run, settings
@@ -27,6 +27,7 @@ def main(fit: Path, source: Path, cell: str | None, model_file: Path, history: P
     used = {"train": train.model_dump(), "quantize": task.model_dump()}
     origin = checkpoint.provenance("quantize", seed=seed, params=used)
     made = run.quantize_(start, Data(fit, start.view), task, fabric=fabric, origin=origin)
+    processes.first_only()
     start.save_alike(model_file, start.model, origin, made.encodings)
     files.write_csv(history, made.history.frame())
     files.write_tables([("quantized", table)], {"quantized": [made.row]})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, runtime
+from deepcompress import files, params, processes, runtime
 from deepcompress.data import batches, store
 from deepcompress.distillation.network import Network
 from deepcompress.errors import one_line_errors
@@ -29,6 +29,7 @@ def main(key: str, fit: Path, model_file: Path, history: Path) -> None:
     origin = checkpoint.provenance("train_teacher", seed=seed, params=used)
     loss = objective.CrossEntropy(how.label_smoothing)
     record = run.run(model, loss, run.Data(fit, view), how, fabric=fabric, origin=origin)
+    processes.first_only()
     checkpoint.save(model_file, model, view=view, classes=images.meta.classes, provenance=origin)
     files.write_csv(history, record.frame())
 

@@ -14,6 +14,7 @@ FLOORS = {
     "files": 0,
     "fingerprint": 0,
     "params": 0,
+    "processes": 0,
     "preset": 0,
     "registry": 0,
     "runtime": 0,

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from deepcompress.errors import UserError, one_line_errors
+from deepcompress.errors import UserError, one_line, one_line_errors
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,7 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
 
     with pytest.raises(ValueError, match="a bug"):
         main()
+
+
+def test_a_message_cannot_steer_the_terminal() -> None:
+    assert one_line("a\n\tb \x1b[2Jc\u202e é") == "a b \\x1b[2Jc\\u202e é"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,23 @@ def test_a_disk_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space") as caught, files.atomic(tmp_path / "model"):
         raise OSError(errno.ENOSPC, "No space left on device", "/else/where")
     assert caught.value.filename == str(tmp_path / "model")
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write_and_what_a_running_one_writes_stays(
+    tmp_path: Path,
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    names = {
+        f".[x].csv.partial-{ended.pid}": False,
+        f".[x].csv.partial-{os.getppid()}": True,
+        ".[x].csv.partial-x": True,
+    }
+    names[f".y.csv.partial-{ended.pid}"] = True  # of another file
+    for name in names:
+        (tmp_path / name).touch()
+    files.write_text(tmp_path / "[x].csv", "1\n")
+    assert {name: (tmp_path / name).exists() for name in names} == names
 
 
 def test_a_write_makes_its_folder_and_replaces_the_file(tmp_path: Path) -> None:

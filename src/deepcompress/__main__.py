@@ -10,6 +10,7 @@ import click
 from deepcompress.errors import one_line_errors
 
 MODEL = Path("models/deploy/model.onnx")
+SHIPPED, FIT, PTE = Path("models/shipped/quantized.safetensors"), Path("data/fit"), Path("model.pte")
 
 
 @click.group()
@@ -19,16 +20,17 @@ def main() -> None:
 
 @main.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), default=MODEL, show_default=True, help="exported ONNX file")
+@click.option(
+    "--model", type=click.Path(path_type=Path), default=MODEL, show_default=True, help="exported ONNX or .pte file"
+)
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="classes to show of each image")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON list in place of lines")
 @one_line_errors
 def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> None:
     """Name the likeliest classes of IMAGES: files, or folders whose images are all taken."""
     from deepcompress.deploy import predict as predicting
-    from deepcompress.deploy.session import Classifier
 
-    answers = predicting.predict(Classifier(model), predicting.found(images), top)
+    answers = predicting.predict(predicting.opened(model), predicting.found(images), top)
     if as_json:
         rows = [
             {"file": str(one.file), "classes": [{"class": name, "probability": p} for name, p in one.classes]}
@@ -38,6 +40,29 @@ def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> N
         return
     for one in answers:
         click.echo(f"{one.file}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in one.classes))
+
+
+@main.command()
+@click.option("--model", type=click.Path(path_type=Path), default=SHIPPED, show_default=True, help="checkpoint")
+@click.option("--fit", type=click.Path(path_type=Path), default=FIT, show_default=True, help="folder of the images")
+@click.option("--out", type=click.Path(path_type=Path), default=PTE, show_default=True, help="file to write")
+@click.option("--int8", "integers", is_flag=True, help="compute in 8-bit integers in place of float32")
+@one_line_errors
+def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
+    """Write a model for phones and boards (ExecuTorch with XNNPACK), and compare it with its model."""
+    from deepcompress import params
+    from deepcompress.deploy.pte_session import require_executorch
+    from deepcompress.deploy.settings import Deploy
+
+    require_executorch()
+    from deepcompress.deploy import pte_export
+
+    settings = params.section(Deploy, "deploy")
+    found = pte_export.convert(model, fit, out, settings, integers=integers, seed=params.seed())
+    click.echo(
+        f"{out}: {found['size_bytes'] / 2**20:.2f} MiB, answers as {model} on {found['agreement_pct']:.2f} % of "
+        f"{found['n']} validation images (top-1 {found['top1_pct']:.2f} %, the model's {found['model_top1_pct']:.2f} %)"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
@@ -13,6 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 EXIT_CODE = 2
+PROCESS_VARIABLE = "DEEPCOMPRESS_PROCESS"  # set to its number in all but the first of several processes
 
 
 class UserError(Exception):
@@ -41,6 +43,14 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
+def one_line(message: str) -> str:
+    """A message without line ends and without what would steer a terminal, such as a name from a file may hold."""
+    words = " ".join(message.split())
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in words)
+
+
 def _stop(message: str) -> NoReturn:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    process = os.environ.get(PROCESS_VARIABLE)
+    speaker = f"process {process}: " if process else ""
+    print(f"error: {speaker}{one_line(message)}", file=sys.stderr)
     sys.exit(EXIT_CODE)

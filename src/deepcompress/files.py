@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -23,7 +24,8 @@ CHUNK_BYTES = 1 << 20
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; at success it takes its place, at failure it is removed.
 
-    The parent folder is made when missing. A reader sees the old file or the whole new one, never a part.
+    The parent folder is made when missing. A reader sees the old file or the whole new one, never a part. What a
+    process that was killed left behind is removed.
 
     Raises:
         OSError: If the disk refuses (full, read-only); `path` is then as it was.
@@ -36,11 +38,32 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(partial, path)
+        _remove_orphans(path)
     except OSError as error:
         error.filename = str(path)
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove the temporary files beside `path` whose process is gone; one that still writes keeps its own."""
+    for orphan in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
+        number = orphan.name.rpartition("-")[2]
+        if number.isdecimal() and not _runs(int(number)):
+            orphan.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # there, signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -18,6 +18,14 @@ from deepcompress.errors import UserError
 
 PARAMS_FILE = "params.yaml"
 HIGHEST_SEED = 2**63 - 1  # of torch's generators
+MOST_VALUES = 100_000  # of one file; ours holds some 400
+LONGEST_SHOWN = 200  # characters of a wrong value in a message
+MISSPELT = (
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)  # what PyYAML lets through, of `!!timestamp x` or 2020-13-45
 S = TypeVar("S", bound="Section")
 
 
@@ -43,7 +51,7 @@ def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
     """The whole file as plain values.
 
     Raises:
-        UserError: If the file is missing, is no YAML, or holds no mapping.
+        UserError: If the file is missing, is no YAML, holds no mapping, or aliases that expand to too many values.
     """
     try:
         document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -51,10 +59,11 @@ def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
         raise UserError(f"{path}: no such file") from None
     except RecursionError:
         raise UserError(f"{path}: not YAML that can be read (nested too deeply)") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, *MISSPELT) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(document, dict):
         raise UserError(f"{path}: must hold 'key: value' lines, got {type(document).__name__}")
+    _require_few(document, path)
     return document
 
 
@@ -76,7 +85,7 @@ def seed(path: str | Path = PARAMS_FILE) -> int:
     """The one seed of the pipeline, a whole number of at least 0."""
     found = value("seed", path)
     if type(found) is not int or not 0 <= found <= HIGHEST_SEED:
-        raise UserError(f"{path}: seed must be a whole number in 0..{HIGHEST_SEED}, got {found!r}")
+        raise UserError(f"{path}: seed must be a whole number in 0..{HIGHEST_SEED}, got {_shown(found)}")
     return found
 
 
@@ -105,6 +114,26 @@ def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FI
     return checked
 
 
+def _require_few(document: dict[str, Any], path: str | Path) -> None:
+    """Refuse aliases that repeat aliases, or themselves: written out, a few lines of them fill any memory."""
+    waiting: list[Any] = [document]
+    for _ in range(MOST_VALUES):
+        if not waiting:
+            return
+        found = waiting.pop()
+        waiting += found.values() if isinstance(found, dict) else found if isinstance(found, list | tuple) else ()
+    raise UserError(f"{path}: expands to more than {MOST_VALUES} values; an alias must not repeat itself or others")
+
+
+def _shown(got: object) -> str:
+    """A wrong value for a message, cut where it is long."""
+    try:
+        text = repr(got)
+    except ValueError:  # an integer of thousands of digits
+        return "a number that is too long to show"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
 def _as_json(block: Any, key: str, path: str | Path) -> str:
     """The block as JSON, which has neither circles nor keys other than text."""
     try:
@@ -125,8 +154,8 @@ def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -
     if kind == "value_error":
         return f"{where}: {message}"
     if " should " in message:  # such as "String should match pattern ..."
-        return f"{where} must {message.partition(' should ')[2]}, got {got!r}"
-    return f"{where} must be {message}, got {got!r}{_yaml_hint(got)}"
+        return f"{where} must {message.partition(' should ')[2]}, got {_shown(got)}"
+    return f"{where} must be {message}, got {_shown(got)}{_yaml_hint(got)}"
 
 
 def _unknown(where: str, allowed: list[str]) -> str:

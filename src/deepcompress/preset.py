@@ -42,16 +42,22 @@ def apply(text: str, overlay: dict[str, Any]) -> str:
     """Set the overlay's leaves in the text of params.yaml; comments, order and all other keys stay as they are.
 
     Raises:
-        UserError: If the overlay has a key that params.yaml lacks.
+        UserError: If the text is no YAML, or the overlay has a key that it lacks.
     """
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
     editor.indent(mapping=2, sequence=4, offset=2)
     editor.representer.add_representer(type(None), _null)
-    document = editor.load(text)
+    try:
+        document = editor.load(text)
+    except RecursionError:
+        raise UserError("params.yaml: not YAML that can be read (nested too deeply)") from None
+    except (YAMLError, *params.MISSPELT) as error:
+        raise UserError(f"params.yaml: not YAML ({' '.join(str(error).split())})") from None
     for dotted, value in leaves(overlay):
         *parents, last = dotted.split(".")
         place = document
@@ -101,6 +107,7 @@ def _spelled(value: Any) -> Any:
 def main(name: str, as_args: bool, params_file: Path) -> None:
     """Overlay the preset NAME on params.yaml."""
     overlay = load(name)
+    params.read(params_file)  # refuses what is damaged, and names the file
     changed = apply(params_file.read_text(encoding="utf-8"), overlay)
     if as_args:
         click.echo(as_arguments(overlay))

@@ -4,36 +4,67 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import inspect
 import json
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
+from deepcompress import processes
 from deepcompress.errors import UserError
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
     import torch
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import Strategy
+    from torch import nn
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"
 
 
 class Train(Section):
-    """The `train` section: where and how exactly numbers are computed."""
+    """The `train` section: where and how exactly numbers are computed.
+
+    Attributes:
+        device: Kind of device.
+        precision: Of the network while it trains; weights stay float32.
+        devices: Processes on each machine, a device each; auto: as many as there are GPUs, or 1.
+        num_nodes: Machines.
+        strategy: ddp: averaged gradients (DistributedDataParallel); auto: that, or nothing for a single process.
+        compile: Whether torch.compile makes one program of the network that trains.
+    """
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    num_nodes: int = Field(default=1, ge=1)
+    strategy: Literal["auto", "ddp"] = "auto"
+    compile: bool = False
+
+    def alone(self) -> Train:
+        """For work that nothing is trained in: one process."""
+        return self.model_copy(update={"devices": 1, "num_nodes": 1, "strategy": "auto"})
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is as it always was: provenance, and so a model's bytes, then stay as they were."""
+        optional = {name: field.default for name, field in type(self).model_fields.items() if not field.is_required()}
+        return {key: value for key, value in handler(self).items() if optional.get(key, handler) != value}
 
 
 def start(train: Train, seed: int) -> Fabric:
-    """A launched Fabric on one device, seeded, with deterministic algorithms on; facts are logged as plain lines.
+    """A launched Fabric, seeded, with deterministic algorithms on; facts are logged as plain lines.
+
+    With several devices this returns in as many processes; only the first of them logs.
 
     Raises:
-        UserError: If the device that params.yaml names is not there, or cannot compute in its precision.
+        UserError: If the devices that params.yaml names are not there, or cannot compute in its precision.
     """
     from lightning_fabric import Fabric
 
@@ -41,10 +72,56 @@ def start(train: Train, seed: int) -> Fabric:
     chosen = device(train)
     if train.precision == "16-mixed" and chosen.type == "cpu":
         raise UserError("params.yaml: train.precision 16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed")
+    devices = device_count(train, chosen.type)
+    processes.require_agreement(devices, train.num_nodes)
+    processes.hand_over(devices * train.num_nodes)
     make_deterministic(seed)
-    fabric = Fabric(accelerator=chosen.type, devices=1, precision=train.precision)
+    several = train.strategy == "ddp" or devices * train.num_nodes > 1
+    strategy = _data_parallel() if several else "auto"
+    kind, nodes = chosen.type, train.num_nodes
+    fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, precision=train.precision, strategy=strategy)
     fabric.launch()
+    if not processes.is_first():
+        logging.getLogger().setLevel(logging.WARNING)
+        processes.follow_()
     return fabric
+
+
+def device_count(train: Train, kind: str) -> int:
+    """Devices on this machine that `train` asks for.
+
+    Raises:
+        UserError: If there are fewer; a CPU takes as many processes as one likes.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)
+    if train.devices == "auto":
+        return there or 1
+    if there is not None and train.devices > there:
+        raise UserError(f"params.yaml: train.devices is {train.devices}, but this machine has {there} of kind {kind}")
+    return train.devices
+
+
+def _data_parallel() -> Strategy:
+    """DDP as our loop needs it: run the script again per device, as torchrun does; a forked CUDA would not work.
+
+    All processes compute the same buffers, so none are sent. Layers without gradient are looked for only where the
+    module that trains says by `leaves_out` that there may be some: it costs a walk over the graph in every step.
+    """
+    from lightning_fabric.strategies import DDPStrategy
+    from torch.nn.parallel import DistributedDataParallel
+
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.15
+
+    class DataParallel(DDPStrategy):
+        def setup_module(self, module: nn.Module) -> DistributedDataParallel:
+            self._ddp_kwargs |= {"find_unused_parameters": bool(getattr(module, "leaves_out", False))}
+            return super().setup_module(module)
+
+    options: dict[str, Any] = {buffers: False}
+    return DataParallel(**options)
 
 
 def device(train: Train) -> torch.device:

@@ -28,7 +28,7 @@ def test_each_order_that_can_work_passes() -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        (["prune", "shrink"], "models.one must be a list of distill, prune, quantize; got 'shrink'"),
+        (["prune", "shrink"], "models.one must be a list of .*distill.*prune.*quantize.*; got 'shrink'"),
         (["distill", "prune"], "models.one: prune must come first"),
         (["quantize", "distill"], "models.one: quantize must come last"),
         (["prune", "prune"], "each once"),

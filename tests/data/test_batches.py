@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resize as oracle_resize
 
 from deepcompress.data import batches as module
+from deepcompress.data import placement
 from deepcompress.data.augment import Augment, Jitter
 from deepcompress.data.batches import Batches, View, resize
+from deepcompress.data.row_file import RowFile
 from deepcompress.data.store import Arrays
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -107,16 +111,32 @@ def test_augmentation_belongs_to_the_image_not_to_the_batch_size(arrays):
     assert same(small.epoch(0), large.epoch(0))
 
 
-def test_memory_mapped_arrays_give_the_same_batches(arrays, tmp_path):
+@pytest.mark.parametrize("budget_bytes", [0, 10 * 8 * 8 * 3 - 1, 10 * 8 * 8 * 3])
+@pytest.mark.parametrize("chosen", [{}, {"seed": 1}, {"seed": 1, "augment": AUGMENT}])
+def test_images_in_a_file_give_the_same_bits_below_and_above_the_budget(arrays, tmp_path, budget_bytes, chosen):
     np.save(tmp_path / "images.npy", arrays.images)
-    mapped = Arrays(images=np.load(tmp_path / "images.npy", mmap_mode="r"), labels=arrays.labels)
-    assert same(make(mapped, 20, seed=1).epoch(0), make(arrays, 20, seed=1).epoch(0))
+    stored = RowFile.open(tmp_path / "images.npy", budget_bytes=budget_bytes)
+    filed = make(Arrays(images=stored, labels=arrays.labels), 20, **chosen)
+    assert isinstance(filed._images, RowFile) == (budget_bytes < arrays.images.nbytes)
+    for number in (0, 1):
+        assert same(filed.epoch(number), make(arrays, 20, **chosen).epoch(number))
+
+
+def test_an_epoch_that_is_left_early_leaves_no_thread(arrays, tmp_path):
+    np.save(tmp_path / "images.npy", arrays.images)
+    stored = RowFile.open(tmp_path / "images.npy", budget_bytes=0)
+    before = threading.active_count()
+    epoch = make(Arrays(images=stored, labels=arrays.labels), batch_size=1).epoch()
+    next(epoch)
+    assert threading.active_count() == before + 1
+    epoch.close()
+    assert threading.active_count() == before
 
 
 def test_images_kept_on_a_device_give_the_same_batches(arrays, monkeypatch):
     expected = make(arrays, 20, seed=1, augment=AUGMENT)
-    monkeypatch.setattr(module, "UPLOAD_BYTES", 500)
-    monkeypatch.setattr(module, "_place", module._upload)
+    monkeypatch.setattr(placement, "UPLOAD_BYTES", 500)
+    monkeypatch.setattr(module, "place", placement.upload)
     kept = make(arrays, 20, seed=1, augment=AUGMENT)
     assert isinstance(kept._images, torch.Tensor)
     assert same(kept.epoch(0), expected.epoch(0))

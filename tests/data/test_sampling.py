@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from deepcompress.data.row_file import RowFile
 from deepcompress.data.sampling import sampled
 from deepcompress.data.store import Arrays
 
@@ -33,3 +37,14 @@ def test_classes_that_lie_in_blocks_are_all_met() -> None:
 def test_all_images_come_back_untouched_when_no_fewer_are_asked_for() -> None:
     assert sampled(ARRAYS, 40, seed=0) is ARRAYS
     assert sampled(ARRAYS, 41, seed=0) is ARRAYS
+
+
+@pytest.mark.parametrize("budget_bytes", [0, 120])
+def test_of_images_above_the_budget_a_sample_is_not_read_yet(tmp_path: Path, budget_bytes: int) -> None:
+    np.save(tmp_path / "images.npy", ARRAYS.images)
+    stored = RowFile.open(tmp_path / "images.npy", budget_bytes=budget_bytes)
+    found = sampled(Arrays(stored, ARRAYS.labels), 12, seed=0)
+    assert isinstance(found.images, RowFile) == (budget_bytes < ARRAYS.images.nbytes)
+    expected = sampled(ARRAYS, 12, seed=0)
+    assert np.array_equal(found.images[:], expected.images)
+    assert np.array_equal(found.labels, expected.labels)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from deepcompress.data.heldout import open_heldout
+from deepcompress.data.row_file import RowFile
 from deepcompress.data.store import Part, Source, open_fit, write_fit, write_heldout
 from deepcompress.data.writing import channel_statistics, whole, write_array
 from deepcompress.errors import UserError
@@ -38,9 +39,9 @@ def test_opened_images_are_the_source_s_images(tmp_path: Path) -> None:
     assert (len(fit.train), len(fit.validation)) == (9, 3)
     assert fit.train.images.dtype == np.uint8
     assert fit.train.labels.dtype == np.int64
-    assert isinstance(fit.train.images, np.memmap)
+    assert isinstance(fit.train.images, RowFile)
     heldout = open_heldout(tmp_path / "heldout")
-    assert (heldout.arrays.images == [source.test.read(i) for i in range(6)]).all()  # type: ignore[union-attr]
+    assert (np.asarray(heldout.arrays.images) == [source.test.read(i) for i in range(6)]).all()  # type: ignore[union-attr]
     assert heldout.arrays.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert heldout.meta == fit.meta
 
@@ -73,7 +74,7 @@ def test_statistics_of_a_hand_worked_image() -> None:
 def test_statistics_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     images = inputs.pixels(0, 7, 5, 5, 3)
     expected = channel_statistics(images)
-    monkeypatch.setattr("deepcompress.data.writing.STATISTICS_CHUNK", 2)
+    monkeypatch.setattr("deepcompress.data.writing.STATISTICS_BYTES", 2 * images[0].nbytes)
     assert channel_statistics(images) == expected
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
+from deepcompress.data.row_file import RowFile
+from deepcompress.data.store import Arrays
 from deepcompress.deploy.parity import Parity, parity, require
 from deepcompress.errors import UserError
 from tests.deploy.conftest import Exported
@@ -27,6 +32,18 @@ def test_numbers_are_those_of_the_answers(exported: Exported) -> None:
     labels = torch.from_numpy(exported.images.labels)
     assert found.top1_pct == pytest.approx(100 * (exported.logits.argmax(1) == labels).double().mean().item())
     assert found.model_top1_pct == pytest.approx(100 * (other.argmax(1) == labels).double().mean().item())
+
+
+def test_images_in_a_file_are_compared_a_batch_at_a_time(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "images.npy", exported.images.images)
+    stored = RowFile.open(tmp_path / "images.npy", budget_bytes=0)
+    sizes, read = [], stored.read
+    monkeypatch.setattr(stored, "read", lambda rows: (sizes.append(len(rows)), read(rows))[1])
+    found = parity(exported.int8_file, exported.logits, Arrays(stored, exported.images.labels))
+    assert found == parity(exported.int8_file, exported.logits, exported.images)
+    assert sizes == [32, 32, 16]
 
 
 def test_a_file_that_strays_is_refused_with_its_numbers() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as oracle
 
+from deepcompress import runtime
 from deepcompress.data.augment import Jitter
+from deepcompress.data.row_file import RowFile
 from deepcompress.data.store import Arrays
 from deepcompress.measure import jittered as module
 from deepcompress.measure.jittered import jittered
@@ -49,7 +53,7 @@ def test_it_does_not_matter_how_many_images_are_changed_at_once(
     arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = jittered(arrays, JITTER, seed=0).images
-    monkeypatch.setattr(module, "IMAGES_AT_ONCE", 4)
+    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 4 * 8 * 8)
     assert np.array_equal(jittered(arrays, JITTER, seed=0).images, whole)
 
 
@@ -57,9 +61,14 @@ def test_no_ranges_change_nothing(arrays: Arrays) -> None:
     assert np.array_equal(jittered(arrays, Jitter(), seed=0).images, arrays.images)
 
 
-def test_memory_mapped_images_are_read_only_and_fine(arrays: Arrays, tmp_path) -> None:
+def test_the_copy_of_images_above_their_budget_is_in_a_file_too(
+    arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
     np.save(tmp_path / "images.npy", arrays.images)
-    mapped = Arrays(np.load(tmp_path / "images.npy", mmap_mode="r"), arrays.labels)
-    changed = jittered(mapped, JITTER, seed=0).images
-    assert np.array_equal(changed, jittered(arrays, JITTER, seed=0).images)
-    assert not isinstance(changed, np.memmap)
+    for budget_bytes in (0, arrays.images.nbytes):
+        stored = RowFile.open(tmp_path / "images.npy", budget_bytes=budget_bytes)
+        changed = jittered(Arrays(stored, arrays.labels), JITTER, seed=0).images
+        assert isinstance(changed, RowFile) == (budget_bytes == 0)
+        assert np.array_equal(changed[:], jittered(arrays, JITTER, seed=0).images)
+    assert not [path for path in (tmp_path / ".scratch").rglob("*") if path.is_file()]

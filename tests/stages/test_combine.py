@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deepcompress.data.batches import View
 from deepcompress.data.store import open_fit, write_fit
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.training import loop
 from stages import combine, distill, prune, quantize
 from tests.house import ROOT
 from tests.stages import test_prune
@@ -78,6 +80,30 @@ def loaded(path: str) -> VGG:
 
 def same(one: VGG, other: VGG) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["prune_quantize", "prune_distill_quantize"])
+def test_a_run_that_ends_in_a_later_step_does_not_repeat_the_training_before(
+    project: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_params(quant={"bits": 4, "mode": "qat", "qat": {**params.value("quant.qat"), "epochs": 1, "batch_size": 8}})
+    assert run(name).exit_code == 0
+    undisturbed = [Path(f"{name}{suffix}").read_bytes() for suffix in (".safetensors", ".csv")]
+    trained: list[int] = []
+    whole = loop.train
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        trained.append(1)
+        if len(trained) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(loop, "train", counted)
+    assert run(name).exit_code == 2
+    assert run(name).exit_code == 0
+    assert len(trained) == 3
+    assert [Path(f"{name}{suffix}").read_bytes() for suffix in (".safetensors", ".csv")] == undisturbed
+    assert not list(Path(".scratch/combine").rglob("state.pt"))
 
 
 def test_prune_and_quantize_equal_the_single_stages(project: Path) -> None:

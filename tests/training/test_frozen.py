@@ -1,4 +1,4 @@
-"""Head-only training on stored features: the weights of the plain loop, in memory and from a mapped file."""
+"""Head-only training on stored features: the weights of the plain loop, in memory and from a file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_mixed_precision_gives_the_weights_of_the_plain_loop_too(trained, recipe
     torch.testing.assert_close(ours["classifier.6.weight"], plain["classifier.6.weight"], atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("budget", "place"), [(0, "memory-mapped"), (1, "in memory")])
+@pytest.mark.parametrize(("budget", "place"), [(0, "in a file"), (1, "in memory")])
 def test_the_budget_decides_and_no_file_stays(network, data, fabric, recipe, tmp_path, caplog, budget, place):
     made = recipe(trainable="head", feature_budget_mib=budget)
     with caplog.at_level(logging.INFO):

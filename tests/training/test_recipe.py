@@ -118,3 +118,17 @@ def test_wrong_values_name_the_key(tmp_path, recipe, change, message):
 def test_the_schema_needs_no_torch():
     program = "import sys, deepcompress.training.recipe; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_moves_parameters_whose_gradients_begin_later(recipe, momentum) -> None:
+    made = recipe(optimizer="sgd", momentum=momentum, weight_decay=0.1)
+    pairs = [[torch.nn.Parameter(torch.full((3,), float(number))) for number in (1, 2)] for _ in range(2)]
+    ours = optimizer(made, pairs[0])
+    plain = torch.optim.SGD(pairs[1], lr=made.learning_rate, momentum=momentum, weight_decay=0.1, fused=False)
+    for step in range(3):
+        for early, late in pairs:
+            early.grad, late.grad = torch.full((3,), 0.5 + step), None if step == 0 else torch.full((3,), 0.25)
+        ours.step()
+        plain.step()
+    assert all(torch.allclose(one, other, atol=1e-7) for one, other in zip(*pairs, strict=True))

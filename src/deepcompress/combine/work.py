@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepcompress import registry
 from deepcompress.combine.settings import STEPS
+from deepcompress.training import finished, resume
 from deepcompress.training.history import Epoch, History
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from deepcompress.combine.settings import Sections
     from deepcompress.models.checkpoint import Checkpoint, Encoded
+    from deepcompress.models.vgg import VGG
     from deepcompress.training.run import Data
 
 
@@ -32,6 +34,7 @@ class Room:
         origin: The provenance of the result; its `seed` decides all that is random.
         curves: Table of the sensitivity stage, for the method of the section `prune`.
         teacher: File of the model that teaches.
+        kept: Scratch folders of the trainings that ended, until `forget`.
     """
 
     data: Data
@@ -40,6 +43,25 @@ class Room:
     origin: dict[str, Any]
     curves: Path
     teacher: Path
+    kept: list[Path] = field(default_factory=list)
+
+    def once(self, step: str, model: VGG, train: Callable[[], History], *parts: object) -> History:
+        """Train a model in place as a step does, unless a run that was killed in a later step had done so.
+
+        Args:
+            step: Name of the step.
+            model: As training starts from it.
+            train: Trains it.
+            parts: What decides how training ends, beside the model, the images and `origin`.
+        """
+        folder = resume.folder("combine", model, self.data.folder, step, self.origin, self.fabric.device, *parts)
+        self.kept.append(folder)
+        return finished.once(model, folder, train)
+
+    def forget(self) -> None:
+        """Remove what was kept, once all results are written."""
+        for folder in self.kept:
+            resume.clear(folder)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ member and a decompression bomb are refused before any image is read.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import os
@@ -31,8 +32,8 @@ MAX_FILE_BYTES = 256 << 20
 MAX_RATIO = 200  # unpacked / packed bytes; photographs reach 3, drawings some 50
 RATIO_FREE_BYTES = 1 << 20  # a small file may have any ratio
 BLOCK_BYTES = 512  # of a tar
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile)
-DAMAGE = (*BROKEN, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+LONGEST_REASON = 200  # characters; zipfile quotes a damaged name whole
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
 M = TypeVar("M")
 
 
@@ -72,6 +73,7 @@ def open_tree(path: Path, workspace: Path) -> Tree:
     try:
         return _zip(path) if path.name.lower().endswith(".zip") else _tar(path, workspace)
     except DAMAGE as error:
+        _raise_the_disks(error)
         raise _damaged(f"{path}", error) from error
 
 
@@ -135,6 +137,8 @@ def _tar(path: Path, workspace: Path) -> Tree:
                 continue
             if not member.isreg():
                 raise UserError(f"{path}: {name} is a link or device; only files and folders are allowed")
+            if member.issparse():  # it may claim any size
+                raise UserError(f"{path}: {name} is a sparse file; only plain ones are allowed")
             _refuse_bomb(path, name, member.size, member.size)
             _add(path, members, name, member)
         _refuse_truncated(archive)
@@ -172,10 +176,7 @@ def _tree(path: Path, members: dict[str, M], folders: list[str], read: Callable[
         try:
             return read(members[name])
         except DAMAGE as error:
-            raise _damaged(f"{path}: {name}", error) from error
-        except OSError as error:
-            if error.errno is not None:  # the disk's; what bzip2 says of damaged bytes has no number
-                raise
+            _raise_the_disks(error)
             raise _damaged(f"{path}: {name}", error) from error
 
     return Tree(tuple(sorted(members)), tuple(sorted(folders)), read_member)
@@ -211,4 +212,9 @@ def _refuse_truncated(archive: tarfile.TarFile) -> None:
 
 
 def _damaged(what: str, error: Exception) -> UserError:
-    return UserError(f"{what}: is damaged or truncated ({error or type(error).__name__})")
+    return UserError(f"{what}: is damaged or truncated ({str(error)[:LONGEST_REASON] or type(error).__name__})")
+
+
+def _raise_the_disks(error: Exception) -> None:  # what damaged bytes cause has no number, or that of a bad offset
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        raise error

@@ -2,6 +2,7 @@
 
 Pixels stay uint8 until the last step: gather, augment, resize with torch's vectorised uint8 kernel, then one
 multiply-add into memory that is used again. Fresh pages for each batch cost several times the arithmetic.
+Images above `data.device_budget_mib` stay in their file: a thread gathers the next batches, with the same bits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from deepcompress.data.placement import gathered, place
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
@@ -23,11 +25,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.augment import Augment
+    from deepcompress.data.share import Share
     from deepcompress.data.store import Arrays
 
 KEPT_BUFFERS = 4
-DEVICE_SHARE = 0.5  # of the free memory of a GPU that images may take
-UPLOAD_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,20 @@ class Batch:
     """Some images as the network takes them.
 
     Attributes:
-        images: Normalised, in channels_last memory.
-        labels: Class of each image.
-        indices: Row of each image in the arrays.
+        images: Normalised, in channels_last memory; those of this process's share alone.
+        labels: Class of each image of the whole batch.
+        indices: Row of each image of the whole batch in the arrays.
+        share: The part of the batch that `images` are; None: all of it.
     """
 
-    images: Float[Tensor, "batch 3 size size"]
+    images: Float[Tensor, "part 3 size size"]
     labels: Int[Tensor, " batch"]
     indices: Int[Tensor, " batch"]
+    share: Share | None = None
+
+    def whole(self, own: Tensor) -> Tensor:
+        """What was computed of `images`, a row each, for the whole batch; see `Share.whole`."""
+        return own if self.share is None else self.share.whole(own, len(self.labels))
 
 
 class Batches:
@@ -67,10 +74,10 @@ class Batches:
     uninterrupted one sees.
 
     Args:
-        arrays: Images and labels; memory-mapped ones are read as they are needed.
+        arrays: Images and labels; those in a file are loaded if their budget allows, else read as they are needed.
         view: Size and normalisation of the network's input.
         batch_size: Images per batch; the last batch of an epoch may be shorter.
-        device: Where batches are made. A GPU keeps all images if they fit in half of its free memory.
+        device: Where batches are made. A GPU keeps all images if they fit in half of its free memory too.
         seed: None for the stored order, as evaluation wants it.
         augment: What to change at random; needs a seed.
     """
@@ -91,7 +98,7 @@ class Batches:
         self.seed, self.augment = seed, augment
         self.device = torch.device(device)
         self.size = len(arrays.labels)
-        self._images = _place(np.asarray(arrays.images), self.device)
+        self._images = place(arrays.images, self.device)
         self._labels = torch.tensor(np.asarray(arrays.labels), device=self.device)
         std, mean = torch.tensor(view.std), torch.tensor(view.mean)
         self._scale = (1 / (255 * std)).repeat(view.size).to(self.device)
@@ -102,17 +109,19 @@ class Batches:
         """Batches per epoch."""
         return -(-self.size // self.batch_size)
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
-        """All images once."""
+    def epoch(self, number: int = 0, share: Share | None = None) -> Iterator[Batch]:
+        """All images once; of each batch the images of a share alone."""
         order = self._order(number)
         on_device = order.to(self.device)
         draws = {name: rows.to(self.device) for name, rows in self._draws(number).items()}
-        for start in range(0, self.size, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            images = self._gather(order[part], on_device[part])
+        starts = range(0, self.size, self.batch_size)
+        whole = [slice(start, min(start + self.batch_size, self.size)) for start in starts]
+        own = [share.part(rows) if share else rows for rows in whole]
+        found = gathered(self._images, ((order[part], on_device[part]) for part in own), self.device)
+        for rows, part, images in zip(whole, own, found, strict=True):
             if self.augment is not None:
-                images = self.augment.apply(images, {name: rows[part] for name, rows in draws.items()})
-            yield Batch(self._prepare(images), self._labels[on_device[part]], on_device[part])
+                images = self.augment.apply(images, {name: draw[part] for name, draw in draws.items()})
+            yield Batch(self._prepare(images), self._labels[on_device[rows]], on_device[rows], share)
 
     def _order(self, number: int) -> Int[Tensor, " images"]:
         if self.seed is None:
@@ -123,11 +132,6 @@ class Batches:
         if self.augment is None or self.seed is None:
             return {}
         return self.augment.draw(self.size, _generator(self.seed, "augment", number))
-
-    def _gather(self, rows: Int[Tensor, " batch"], on_device: Int[Tensor, " batch"]) -> Tensor:
-        if isinstance(self._images, np.ndarray):
-            return torch.from_numpy(self._images.take(rows.numpy(), axis=0)).to(self.device)
-        return self._images.index_select(0, on_device)
 
     def _prepare(self, images: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 size size"]:
         """Resize and normalise; the result's memory is taken up again once nobody holds it."""
@@ -159,24 +163,6 @@ def _resize_float(images: UInt8[Tensor, "batch 3 height width"], size: int) -> T
 
 def _generator(seed: int, purpose: str, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, purpose, number))
-
-
-def _place(images: np.ndarray, device: torch.device) -> Tensor | np.ndarray:
-    """The images on an accelerator if they fit; else as they are, to be gathered on the host."""
-    if device.type == "cpu":
-        return images
-    if device.type == "cuda" and images.nbytes > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
-        return images
-    return _upload(images, device)
-
-
-def _upload(images: np.ndarray, device: torch.device) -> Tensor:
-    """Copy piece by piece, so that memory-mapped images are never all in the host's memory."""
-    placed = torch.empty(images.shape, dtype=torch.uint8, device=device)
-    step = max(1, UPLOAD_BYTES // max(1, images[:1].nbytes))
-    for start in range(0, len(images), step):
-        placed[start : start + step] = torch.tensor(images[start : start + step])
-    return placed
 
 
 class _Memory:

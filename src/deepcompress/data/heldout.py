@@ -24,7 +24,7 @@ class HeldOut:
 
 
 def open_heldout(folder: Path) -> HeldOut:
-    """Test images, memory-mapped read-only.
+    """Test images, read as they are needed.
 
     Raises:
         UserError: If a file is missing or damaged, naming it.

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from deepcompress import registry
+from deepcompress.data.budget import DEFAULT_MIB
 from deepcompress.params import PluginSection
 
 PLUGINS = "data.sources"
@@ -26,9 +27,12 @@ class Data(PluginSection):
         source: A file in data/sources.
         stored_size: Images are stored as squares of this side, pixels.
         validation_fraction: Share of each class's training images that choices are made on.
+        device_budget_mib: What the images of one part (training, validation, held-out) may take in the memory of the
+            device that computes [MiB]; above it they stay in their file. No result depends on it; see budget.py.
     """
 
     plugins: ClassVar[str] = PLUGINS
     source: Annotated[str, AfterValidator(_known)]
     stored_size: int = Field(ge=8, le=1024)
     validation_fraction: float = Field(gt=0, lt=1)
+    device_budget_mib: int = Field(default=DEFAULT_MIB, ge=0)

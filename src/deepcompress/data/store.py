@@ -1,17 +1,20 @@
-"""Image data on disk: what a source hands over, and the uint8 arrays that stages memory-map.
+"""Image data on disk: what a source hands over, and the uint8 arrays that stages read.
 
-A source gives one image at a time and the arrays are streamed to disk, so no data set has to fit into memory.
+A source gives one image at a time and the arrays are streamed to disk, so no data set has to fit into memory;
+nor does it later: images come as a RowFile, which loads them whole only within `data.device_budget_mib`.
 Test images are opened by data/heldout.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
+from deepcompress.data.budget import device_budget_bytes
+from deepcompress.data.row_file import RowFile
 from deepcompress.data.split import require_images, stratified
 from deepcompress.data.writing import channel_statistics, whole, write_array
 from deepcompress.errors import UserError
@@ -21,6 +24,8 @@ from deepcompress.runtime import derived_seed
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Meta:
 class Arrays:
     """Images uint8 (n, height, width, 3) and their labels int64 (n,)."""
 
-    images: np.ndarray
+    images: np.ndarray | RowFile
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -118,7 +123,7 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
     with whole(folder) as (new,):
         _write_part(new, "train_", source.train, kept)
         _write_part(new, "validation_", source.train, split)
-        images = np.load(new / "train_images.npy", mmap_mode="r")
+        images = RowFile.open(new / "train_images.npy", budget_bytes=0)
         mean, std = channel_statistics(images)
         heldout = 0 if source.test is None else len(source.test)
         meta = Meta(
@@ -148,7 +153,7 @@ def write_heldout(folder: Path, source: Source, *, meta: Meta) -> None:
 
 
 def open_fit(folder: Path) -> Fit:
-    """Training and validation images, memory-mapped read-only.
+    """Training and validation images, read as they are needed.
 
     Raises:
         UserError: If a file is missing or damaged, naming it.
@@ -173,9 +178,10 @@ def read_meta(folder: Path) -> Meta:
 
 
 def open_arrays(folder: Path, meta: Meta, *, prefix: str) -> Arrays:
-    """The images (memory-mapped) and labels named with this prefix; a UserError names a damaged file."""
-    images = _open(folder / f"{prefix}images.npy", mmap_mode="r")
-    labels = _open(folder / f"{prefix}labels.npy", mmap_mode=None)
+    """The images (in their file) and labels named with this prefix; a UserError names a damaged file."""
+    budget = device_budget_bytes()
+    images = _open(folder / f"{prefix}images.npy", lambda path: RowFile.open(path, budget_bytes=budget))
+    labels = _open(folder / f"{prefix}labels.npy", lambda path: np.load(path, allow_pickle=False))
     expected = (len(labels), meta.image_size, meta.image_size, 3)
     if images.dtype != np.uint8 or images.shape != expected:
         raise UserError(
@@ -184,9 +190,9 @@ def open_arrays(folder: Path, meta: Meta, *, prefix: str) -> Arrays:
     return Arrays(images=images, labels=labels)
 
 
-def _open(path: Path, *, mmap_mode: Any) -> np.ndarray:
+def _open(path: Path, read: Callable[[Path], A]) -> A:
     try:
-        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        return read(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the download stage first") from None
     except (ValueError, EOFError) as error:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from jaxtyping import UInt8
 
-STATISTICS_CHUNK = 256  # images
+    from deepcompress.data.row_file import RowFile
+
+STATISTICS_BYTES = 1 << 20  # of pixels that are counted at once; the counting takes eight times as much
 ONE_GREY_LEVEL = 1 / 255
 
 
@@ -76,7 +78,7 @@ def write_array(path: Path, rows: Iterable[np.ndarray], *, shape: tuple[int, ...
 
 
 def channel_statistics(
-    images: UInt8[np.ndarray, "images height width 3"],
+    images: UInt8[np.ndarray, "images height width 3"] | RowFile,
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and population standard deviation of each channel, of values scaled to 0..1, to 6 digits.
 
@@ -86,8 +88,9 @@ def channel_statistics(
         (mean, std) of R, G, B; std is at least one grey level, so that a constant channel can be normalised.
     """
     counts = np.zeros((3, 256), dtype=np.int64)
-    for start in range(0, len(images), STATISTICS_CHUNK):
-        chunk = np.asarray(images[start : start + STATISTICS_CHUNK])
+    step = max(1, STATISTICS_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), step):
+        chunk = np.asarray(images[start : start + step])
         for channel in range(3):
             counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
     shares = counts / counts.sum(axis=1, keepdims=True)

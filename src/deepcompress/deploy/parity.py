@@ -5,20 +5,35 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 
+from deepcompress.deploy.contract import LOGITS
 from deepcompress.deploy.pixels import channels_first
-from deepcompress.deploy.session import Classifier
+from deepcompress.deploy.session import BATCH, Classifier
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, agreement
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    import numpy as np
+    from jaxtyping import Float, UInt8
     from torch import Tensor
 
     from deepcompress.data.store import Arrays
+    from deepcompress.deploy.contract import Contract
+
+
+class Answering(Protocol):
+    """An exported file that is open in a runtime."""
+
+    contract: Contract
+
+    def answers(
+        self, images: UInt8[np.ndarray, "images 3 size size"], output: str = LOGITS
+    ) -> Float[np.ndarray, "images classes"]:
+        """Logits, or what else `output` names, of at least one image."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +71,15 @@ def parity(path: str | Path, logits: Float[Tensor, "images classes"], images: Ar
     Raises:
         UserError: If the file is missing or damaged.
     """
-    classifier = Classifier(path)
-    pixels = channels_first(images.images, classifier.contract.image_size)
-    theirs, labels = torch.from_numpy(classifier.answers(pixels)), torch.from_numpy(images.labels.copy())
+    return compared(Classifier(path), logits, images)
+
+
+def compared(classifier: Answering, logits: Float[Tensor, "images classes"], images: Arrays) -> Parity:
+    """The same of a file that is open already, in whichever runtime."""
+    labels = torch.from_numpy(images.labels.copy())
+    parts = (images.images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    side = classifier.contract.image_size
+    theirs = torch.from_numpy(np.concatenate([classifier.answers(channels_first(part, side)) for part in parts]))
     return Parity(
         n=len(labels),
         agreement_pct=100 * agreement.top1_agreement(logits, theirs),
@@ -68,7 +89,7 @@ def parity(path: str | Path, logits: Float[Tensor, "images classes"], images: Ar
     )
 
 
-def require(found: Parity, least_pct: float, *, name: str, key: str) -> None:
+def require(found: Parity, least_pct: float, *, name: str, key: str, images: str = "held-out images") -> None:
     """Refuse a file that answers other than its model more often than allowed.
 
     Args:
@@ -76,13 +97,14 @@ def require(found: Parity, least_pct: float, *, name: str, key: str) -> None:
         least_pct: Lowest agreement allowed [%].
         name: The file's, for the message.
         key: The params key that allows so much.
+        images: What both answered, for the message.
 
     Raises:
         UserError: If it does, or if the answers are no numbers.
     """
     if found.agreement_pct < least_pct or math.isnan(found.largest_difference):
         raise UserError(
-            f"{name} answers as its model on {found.agreement_pct:.2f} % of {found.n} held-out images (largest "
+            f"{name} answers as its model on {found.agreement_pct:.2f} % of {found.n} {images} (largest "
             f"difference of a logit {found.largest_difference:.3g}), but params.yaml: {key} is {least_pct:g}"
         )
 

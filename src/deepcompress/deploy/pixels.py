@@ -12,11 +12,13 @@ from deepcompress.data.batches import resize
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-CHUNK = 1024  # images
+    from deepcompress.data.row_file import RowFile
+
+CHUNK = 64  # images
 
 
 def channels_first(
-    images: UInt8[np.ndarray, "images height width 3"], size: int
+    images: UInt8[np.ndarray, "images height width 3"] | RowFile, size: int
 ) -> UInt8[np.ndarray, "images 3 size size"]:
     """Resize on the CPU, where `Batches` keeps whole grey levels, and put the channels first."""
     result = np.empty((len(images), 3, size, size), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Name the classes of image files with an exported model: ONNX Runtime and Pillow, no torch."""
+"""Name the classes of image files with an exported model: ONNX Runtime and Pillow; torch for .pte files alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from deepcompress.deploy.contract import Contract
+    from deepcompress.deploy.parity import Answering
 
+PTE = ".pte"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
 
 
@@ -31,7 +33,20 @@ class Prediction:
     classes: tuple[tuple[str, float], ...]
 
 
-def predict(classifier: Classifier, paths: Iterable[Path], top: int) -> Iterator[Prediction]:
+def opened(path: Path) -> Answering:
+    """An exported file in the runtime of its suffix.
+
+    Raises:
+        UserError: If the file is missing or damaged, or its runtime is not installed.
+    """
+    if path.suffix != PTE:
+        return Classifier(path)
+    from deepcompress.deploy.pte_session import PteClassifier
+
+    return PteClassifier(path)
+
+
+def predict(classifier: Answering, paths: Iterable[Path], top: int) -> Iterator[Prediction]:
     """Answer for image files, a batch at a time, in the order given.
 
     Args:

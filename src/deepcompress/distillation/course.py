@@ -97,7 +97,7 @@ class Course:
         seed, recipe = runtime.derived_seed(self._seed, "student", number), self.how.student.recipe
         runtime.make_deterministic(seed)
         model = start.network(self.how.student, len(self.images.meta.classes))
-        folder = resume.folder("distill", model, self._fit, number, self.fabric.device, *identity)
+        folder = resume.folder("distill", model, self._fit, number, self.fabric.device.type, *identity)
         data = inputs.training_data(self.images, self.view, recipe, device=self.fabric.device, seed=seed)
         train = partial(loop.train, fabric=self.fabric, seed=seed, resume_folder=folder)
         return Training(model, folder, partial(train, model, objective(model, data), data, recipe))
@@ -124,7 +124,7 @@ class Course:
         """
         recipe, folder = (
             self.how.student.recipe,
-            resume.folder("distill", model, self._fit, self.fabric.device, *identity),
+            resume.folder("distill", model, self._fit, self.fabric.device.type, *identity),
         )
         model.to(self.fabric.device)
         data = inputs.training_data(self.images, self.view, recipe, device=self.fabric.device, seed=seed)
@@ -137,5 +137,5 @@ class Course:
         """Where all students of a teacher find its answers."""
         images = files.sha256(self._fit / "train_images.npy")
         size, precision = self.how.student.recipe.batch_size, self.fabric.strategy.precision.precision
-        parts = (self.view, size, precision, self.fabric.device, torch.__version__)
+        parts = (self.view, size, precision, self.fabric.device.type, torch.__version__)
         return runtime.scratch("teacher", digest, images, *parts)

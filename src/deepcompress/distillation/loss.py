@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
+    from deepcompress.data.batches import Batch
     from deepcompress.models.vgg import VGG
 
 
@@ -133,3 +134,8 @@ def pooled(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, 
 def read(seen: Mapping[str, Tensor], taps: Iterable[Tap]) -> dict[Tap, Tensor]:
     """The taps' features from the outputs of the layers, in 32-bit floats."""
     return {one: (pooled(seen[one.layer]) if one.pooled else seen[one.layer]).float() for one in taps}
+
+
+def whole(features: Mapping[Tap, Tensor], batch: Batch) -> dict[Tap, Tensor]:
+    """Features of a process's own images, for the whole batch."""
+    return {one: batch.whole(feature) for one, feature in features.items()}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deepcompress.training import resume
-from deepcompress.training.history import History
+from deepcompress.training import finished, resume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepcompress.models.vgg import VGG
+    from deepcompress.training.history import History
 
 FINISHED = "finished"  # folder below that of the training it belongs to
 
@@ -45,7 +45,7 @@ def train_all(seeds: Iterable[int], prepare: Callable[[int], Training]) -> tuple
     histories, folders = {}, []
     for seed in seeds:
         training = prepare(seed)
-        histories[seed] = _finished(training) or _run(training)
+        histories[seed] = finished.once(training.model, training.folder / FINISHED, training.run)
         first = first or training.model
         folders.append(training.folder)
     for folder in folders:
@@ -74,22 +74,6 @@ def table(histories: dict[int, History], *, keep: str, images: int) -> pd.DataFr
         n_seeds=len(values),
         n_images=images,
     )
-
-
-def _finished(training: Training) -> History | None:
-    """The history of a training that ended in an earlier run, its weights put into the model."""
-    state: dict[str, Any] | None = resume.load(training.folder / FINISHED)
-    if state is None:
-        return None
-    training.model.load_state_dict(state["weights"])
-    training.model.eval()
-    return History.from_rows(state["history"])
-
-
-def _run(training: Training) -> History:
-    history = training.run()
-    resume.save(training.folder / FINISHED, {"weights": training.model.state_dict(), "history": history.rows()})
-    return history
 
 
 def _kept_pct(history: History, keep: str) -> float:

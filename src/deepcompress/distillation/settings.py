@@ -65,7 +65,7 @@ class Distill(Section):
     Attributes:
         student: The network, its start and its training: the same for every method and control.
         seeds: One training each; the first one's model is the student, all go into its mean and deviation.
-        cache_budget_mib: Memory that a teacher's maps of all training images may take [MiB].
+        cache_budget_mib: Memory that a teacher's answers to all training images may take [MiB]; see teacher_cache.py.
         methods: Options of each loss; every one is tried with every teacher of `teachers`.
         mixtures: Several losses at once, by name; tried like methods.
         controls: Students without a teacher, by name.

@@ -2,7 +2,8 @@
 
 Logits and pooled features of all training images are stored in scratch, where every student of that teacher
 finds them; maps too while they fit a budget. Above it the teacher runs again for each batch, but only up to the
-layer that is asked for. With augmentation the teacher runs on each batch and sees what the student sees.
+layer that is asked for, and logits and pooled features are read from their files. With augmentation the teacher
+runs on each batch and sees what the student sees.
 """
 
 from __future__ import annotations
@@ -16,26 +17,32 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepcompress import files
+from deepcompress import files, processes
 from deepcompress.data.batches import Batches
+from deepcompress.data.file_tensor import FileTensor
+from deepcompress.data.row_file import RowFile
+from deepcompress.data.share import Share
+from deepcompress.data.spill import Spill
 from deepcompress.data.writing import write_array
-from deepcompress.distillation.loss import Answers, Tap, read, shape
+from deepcompress.distillation.loss import Answers, Tap, read, shape, whole
 from deepcompress.models.taps import tap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from jaxtyping import Float
     from lightning_fabric import Fabric
     from torch import Tensor
 
     from deepcompress.data.batches import Batch
     from deepcompress.models.vgg import VGG
 
+    Table = Tensor | FileTensor
+
 log = logging.getLogger(__name__)
 BYTES_PER_MIB = 2**20
 LOGITS = "logits"
+ROWS = 256  # that are copied at once
 
 
 class Teacher(ABC):
@@ -66,9 +73,9 @@ class Live(Teacher):
         with self._fabric.autocast(), tap(self._network, layers) as seen:
             if not self._logits:
                 self._run_to(layers, batch.images)
-                return Answers(None, read(seen, self._taps))
-            logits = self._network(batch.images).float()
-        return Answers(logits, read(seen, self._taps))
+                return Answers(None, whole(read(seen, self._taps), batch))
+            logits = batch.whole(self._network(batch.images).float())
+        return Answers(logits, whole(read(seen, self._taps), batch))
 
     def _run_to(self, layers: set[str], images: Tensor) -> None:
         """Run the convolutional part up to the last of the layers; all of the network for one behind it."""
@@ -86,12 +93,13 @@ class Stored(Teacher):
     """Looks answers up by the row of the image; `live` gives what is not stored.
 
     Args:
-        logits: One row per training image, on the device of the batches; None: nobody asks for them.
+        logits: One row per training image, in memory on the device of the batches or in a file; None: nobody asks
+            for them.
         features: The same, by tap.
         live: For the other taps, or None.
     """
 
-    def __init__(self, logits: Tensor | None, features: dict[Tap, Tensor], live: Teacher | None) -> None:
+    def __init__(self, logits: Table | None, features: dict[Tap, Table], live: Teacher | None) -> None:
         self._logits, self._features, self._live = logits, features, live
 
     def answers(self, batch: Batch) -> Answers:
@@ -113,13 +121,14 @@ def teacher(
         logits: Whether they are wanted.
         fabric: Gives device and precision.
         folder: Of this teacher and these images alone; other students find the answers there.
-        budget_mib: What maps of all images may take [MiB].
+        budget_mib: What answers to all images may take in memory [MiB].
     """
     if train.augment is not None:
         return Live(network, taps, logits=logits, fabric=fabric)
     stored = within(network, taps, train.size, budget_mib * BYTES_PER_MIB)
     rest = [one for one in taps if one not in stored]
-    tables = _tables(network, train, stored, logits=logits, fabric=fabric, folder=folder)
+    paths = _files(network, train, stored, logits=logits, fabric=fabric, folder=folder)
+    tables = _opened(paths, budget_mib * BYTES_PER_MIB, train.device)
     live = Live(network, rest, logits=False, fabric=fabric) if rest else None
     return Stored(tables.pop(None, None), {one: tables[one] for one in stored}, live)
 
@@ -135,37 +144,52 @@ def within(network: VGG, taps: Iterable[Tap], images: int, budget_bytes: int) ->
     return stored
 
 
-def _tables(
+def _opened(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.device) -> dict[Tap | None, Table]:
+    """Tables in memory while they fit together, maps first as `within` counted them; the others in their files."""
+    found: dict[Tap | None, Table] = {}
+    for one in sorted(paths, key=lambda one: one is None or one.pooled):
+        rows = RowFile.open(paths[one], budget_bytes=budget_bytes)
+        budget_bytes -= rows.nbytes if rows.fits else 0
+        found[one] = torch.from_numpy(rows[:]).to(device) if rows.fits else FileTensor(rows, torch.float32, device)
+    return found
+
+
+def _files(
     network: VGG, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path
-) -> dict[Tap | None, Tensor]:
-    """Answers to all images in stored order, from the folder or, where it lacks any, from one pass."""
+) -> dict[Tap | None, Path]:
+    """Of answers to all images in stored order, there already or, where any are missing, after one pass."""
     wanted: list[Tap | None] = [*([None] if logits else []), *taps]
     paths = {one: folder / f"{_stem(one)}.npy" for one in wanted}
-    if missing := [one for one in wanted if not paths[one].is_file()]:
-        found = _pass(network, train, [one for one in missing if one], logits=None in missing, fabric=fabric)
-        for one in missing:
+    if missing := processes.from_first(lambda: [one for one in wanted if not paths[one].is_file()]):
+        found = _pass(network, train, [one for one in missing if one], logits=None in missing, fabric=fabric, at=folder)
+        for one in missing if processes.is_first() else ():
+            pieces = (found[one][start : start + ROWS] for start in range(0, train.size, ROWS))
             with files.atomic(paths[one]) as partial:
-                write_array(partial, [found[one].numpy()], shape=tuple(found[one].shape), dtype="<f4")
-    return {one: torch.from_numpy(np.load(path)).to(train.device) for one, path in paths.items()}
+                write_array(partial, pieces, shape=found[one].shape, dtype="<f4")
+        processes.wait()
+    return paths
 
 
 def _pass(
-    network: VGG, train: Batches, taps: list[Tap], *, logits: bool, fabric: Fabric
-) -> dict[Tap | None, Float[Tensor, "images ..."]]:
-    """One run over the images, without shuffling; results on the CPU."""
+    network: VGG, train: Batches, taps: list[Tap], *, logits: bool, fabric: Fabric, at: Path
+) -> dict[Tap | None, RowFile]:
+    """One run over the images, without shuffling; results in nameless files on the disk of a folder."""
     start, live = time.perf_counter(), Live(network, taps, logits=logits, fabric=fabric)
     ordered = Batches(train.arrays, train.view, batch_size=train.batch_size, device=train.device)
-    found: dict[Tap | None, Tensor] = {}
-    for batch in tqdm(ordered.epoch(), total=len(ordered), desc="teacher", unit="batch", disable=None):
-        answers, rows = live.answers(batch), batch.indices.cpu()
+    found: dict[Tap | None, Spill] = {one: Spill(at / _stem(one), at) for one in [*taps, *([None] if logits else [])]}
+    disable = None if processes.is_first() else True
+    every = ordered.epoch(0, Share.own())
+    for batch in tqdm(every, total=len(ordered), desc="teacher", unit="batch", disable=disable):
+        answers = live.answers(batch)
         given: dict[Tap | None, Tensor] = {one: answers.features[one] for one in taps}
         if logits:
             given[None] = answers.said()
         for one, chunk in given.items():
-            found.setdefault(one, torch.empty(train.size, *chunk.shape[1:]))[rows] = chunk.cpu()
-    mib = sum(table.nbytes for table in found.values()) / BYTES_PER_MIB
+            found[one].add(chunk.float().cpu().numpy())
+    tables = {one: table.rows() for one, table in found.items()}
+    mib = sum(table.nbytes for table in tables.values()) / BYTES_PER_MIB
     log.info("teacher: %d images, %.1f MiB of answers, %.1f s", train.size, mib, time.perf_counter() - start)
-    return found
+    return tables
 
 
 def _stem(one: Tap | None) -> str:

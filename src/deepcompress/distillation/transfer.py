@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepcompress import registry
-from deepcompress.distillation.loss import Answers, Lesson, Loss, Setting, read
+from deepcompress.distillation.loss import Answers, Lesson, Loss, Setting, read, whole
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.models.taps import tap
 from deepcompress.training.objective import Objective
@@ -52,6 +52,8 @@ class Transfer(Objective):
             {name: loss for name, (_, loss) in losses.items()}
         )  # makes them part of the state
         self.losses = losses
+        self.leaves_out = any(loss.alone_epochs > 0 for _, loss in losses.values())
+        self.reads_layers = any(loss.student_taps for _, loss in losses.values())
         self.teacher, self.cross_entropy, self.label_smoothing = teacher, cross_entropy, label_smoothing
         self.steps, self.steps_per_epoch = 0, steps_per_epoch
 
@@ -61,10 +63,10 @@ class Transfer(Objective):
         chosen = self.chosen(epoch)
         taps = [one for _, loss in chosen for one in loss.student_taps]
         with tap(model, {one.layer for one in taps}) as seen:
-            logits = model(batch.images)
+            logits = batch.whole(model(batch.images))
         answers = self.teacher.answers(batch) if chosen else Answers(None)
         with torch.autocast(logits.device.type, enabled=False):
-            student = Answers(logits.float(), read(seen, taps))
+            student = Answers(logits.float(), whole(read(seen, taps), batch))
             lesson = Lesson(student, answers, batch.labels, batch.indices, epoch)
             terms = [weight * loss(lesson) for weight, loss in chosen]
             if all(loss.alone_epochs == 0 for _, loss in chosen):

@@ -18,22 +18,26 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from deepcompress.data.batches import Batches
+    from deepcompress.data.share import Share
 
 
-def logits(model: nn.Module, batches: Batches) -> tuple[Float[Tensor, "images classes"], Int[Tensor, " images"]]:
+def logits(
+    model: nn.Module, batches: Batches, share: Share | None = None
+) -> tuple[Float[Tensor, "images classes"], Int[Tensor, " images"]]:
     """The model's answers to every image, in one pass in evaluation mode.
 
     Args:
         model: Lies on the device of the batches. Each of its modules is put back into the mode that it had.
         batches: In any order: rows of the result lie as in the arrays.
+        share: Of several processes that all ask: each runs its own images, and all get all answers.
 
     Returns:
         Logits as float32 and labels, both on the CPU and free to take part in autograd.
     """
     answers, labels, rows = [], [], []
     with evaluating(model), torch.no_grad():
-        for batch in batches.epoch(0):
-            answers.append(model(batch.images).float())
+        for batch in batches.epoch(0, share):
+            answers.append(batch.whole(model(batch.images).float()))
             labels.append(batch.labels)
             rows.append(batch.indices)
     if not answers:

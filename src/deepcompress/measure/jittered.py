@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from deepcompress import runtime
 from deepcompress.data.augment import Augment
+from deepcompress.data.row_file import RowFile
+from deepcompress.data.spill import spill
 from deepcompress.data.store import Arrays
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import UInt8
+
     from deepcompress.data.augment import Jitter
 
-IMAGES_AT_ONCE = 512
+PIXELS_AT_ONCE = 2**17  # each takes some 100 bytes while it changes
 
 
 def jittered(arrays: Arrays, jitter: Jitter, *, seed: int) -> Arrays:
     """A copy in which each image has its own brightness, contrast, saturation and hue.
 
     Args:
-        arrays: Stored images, which stay as they are.
+        arrays: Stored images, which stay as they are. The copy of images above their budget lies in a file as well,
+            in scratch and without a name.
         jitter: Ranges, as in torchvision's ColorJitter.
         seed: Decides every factor; the same seed gives the same pixels, on any device.
     """
+    images, parts = arrays.images, _parts(arrays, jitter, seed)
+    if isinstance(images, RowFile) and not images.fits:
+        folder = runtime.scratch("jittered")
+        return Arrays(spill(parts, images.shape, name=folder / "jittered images", folder=folder), arrays.labels)
+    changed = np.empty(images.shape, np.uint8)
+    start = 0
+    for part in parts:
+        changed[start : start + len(part)] = part
+        start += len(part)
+    return Arrays(changed, arrays.labels)
+
+
+def _parts(arrays: Arrays, jitter: Jitter, seed: int) -> Iterator[UInt8[np.ndarray, "images height width 3"]]:
     augment, count = Augment(jitter=jitter), len(arrays)
     draws = augment.draw(count, torch.Generator().manual_seed(derived_seed(seed, "jittered images")))
-    changed = np.empty(arrays.images.shape, np.uint8)
-    for start in range(0, count, IMAGES_AT_ONCE):
-        part = slice(start, start + IMAGES_AT_ONCE)
+    step = max(1, PIXELS_AT_ONCE // math.prod(arrays.images.shape[1:3]))
+    for start in range(0, count, step):
+        part = slice(start, start + step)
         images = torch.from_numpy(np.array(arrays.images[part]))
-        changed[part] = augment.apply(images, {name: rows[part] for name, rows in draws.items()}).numpy()
-    return Arrays(images=changed, labels=arrays.labels)
+        yield augment.apply(images, {name: rows[part] for name, rows in draws.items()}).numpy()

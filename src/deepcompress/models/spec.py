@@ -80,7 +80,7 @@ class VGGSpec:
     dropout: float
 
     def __post_init__(self) -> None:
-        if self.arch not in BLOCKS:
+        if not isinstance(self.arch, str) or self.arch not in BLOCKS:
             raise UserError(f"arch must be one of {', '.join(BLOCKS)}, got {self.arch!r}")
         if not isinstance(self.batch_norm, bool):
             raise UserError(f"batch_norm must be true or false, got {self.batch_norm!r}")

@@ -11,14 +11,17 @@ import itertools
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from deepcompress import processes
 from deepcompress.data.batches import Batch, Batches
+from deepcompress.data.file_tensor import FileTensor, spill_tensor
+from deepcompress.data.share import Share
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.training.inputs import TrainingData
 
@@ -56,7 +59,7 @@ def trainable_part(
     budget = recipe.feature_budget_mib * BYTES_PER_MIB
     stand_ins = {}
     for name, batches in vars(data).items():
-        path = folder / f"{name}.features"
+        path = folder / f"{name}-{processes.rank()}.features"
         stand_ins[name] = FeatureBatches(_features(model, batches, fabric, budget, path), batches)
     return head(model), TrainingData(**cast("dict[str, Batches]", stand_ins))
 
@@ -77,11 +80,11 @@ class FeatureBatches:
     """Stands in for the Batches of the same images: same order, but features in place of pixels.
 
     Args:
-        features: Row i belongs to image i; on the device or, when memory-mapped, on the CPU.
+        features: Row i belongs to image i; on the device or, when in a file, for the CPU.
         source: The images.
     """
 
-    def __init__(self, features: Float[Tensor, "images features"], source: Batches) -> None:
+    def __init__(self, features: Float[Tensor, "images features"] | FileTensor, source: Batches) -> None:
         self.features = features
         self.arrays, self.view, self.augment = source.arrays, source.view, None
         self.batch_size, self.device, self.size = source.batch_size, source.device, source.size
@@ -92,29 +95,35 @@ class FeatureBatches:
         """Batches per epoch."""
         return -(-self.size // self.batch_size)
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
-        """All images once."""
+    def epoch(self, number: int = 0, share: Share | None = None) -> Iterator[Batch]:
+        """All images once; of each batch the features of a share alone."""
         for rows in self._order(number).split(self.batch_size):
-            indices = rows.to(self.device)
-            features = self.features.index_select(0, rows.to(self.features.device)).to(self.device)
-            yield Batch(features, self._labels[indices], indices)
+            indices, own = rows.to(self.device), rows[share.part(slice(0, len(rows)))] if share else rows
+            features = self.features.index_select(0, own.to(self.features.device)).to(self.device)
+            yield Batch(features, self._labels[indices], indices, share)
 
 
 def _features(
     model: nn.Module, batches: Batches, fabric: Fabric, budget_bytes: int, path: Path
-) -> Float[Tensor, "images features"]:
+) -> Float[Tensor, "images features"] | FileTensor:
     """What the head of a model gets for every image, in stored order."""
     start = time.perf_counter()
     ordered = Batches(batches.arrays, batches.view, batch_size=batches.batch_size, device=batches.device)
-    epoch = tqdm(ordered.epoch(), total=len(ordered), desc="frozen layers", unit="batch", disable=None)
+    disable = None if processes.is_first() else True
+    every_batch = ordered.epoch(0, Share.own())
+    epoch = tqdm(every_batch, total=len(ordered), desc="frozen layers", unit="batch", disable=disable)
     with evaluating(model), torch.no_grad(), fabric.autocast(), _head_inputs(model) as seen:
         chunks = _chunks(model, epoch, seen)
         first = next(chunks)
         shape = (batches.size, first.shape[1])
         in_memory = batches.size * first[0].nbytes <= budget_bytes
         every = itertools.chain([first], chunks)
-        found = _in_memory(every, first.new_empty(shape)) if in_memory else _in_file(every, path).view(shape)
-    place = "in memory" if in_memory else "memory-mapped"
+        found: Tensor | FileTensor
+        if in_memory:
+            found = _in_memory(every, first.new_empty(shape))
+        else:
+            found = spill_tensor(every, shape, first.dtype, path)
+    place = "in memory" if in_memory else "in a file"
     took, size = time.perf_counter() - start, found.nbytes / BYTES_PER_MIB
     log.info("frozen layers: %d images, %d features each, %.1f MiB %s, %.1f s", *shape, size, place, took)
     return found
@@ -123,7 +132,7 @@ def _features(
 def _chunks(model: nn.Module, epoch: Iterable[Batch], seen: list[Tensor]) -> Iterator[Tensor]:
     for batch in epoch:
         model(batch.images)
-        yield seen.pop()
+        yield batch.whole(seen.pop())
 
 
 @contextmanager
@@ -143,24 +152,3 @@ def _in_memory(chunks: Iterator[Tensor], features: Tensor) -> Tensor:
         features[start : start + len(chunk)] = chunk
         start += len(chunk)
     return features
-
-
-def _in_file(chunks: Iterator[Tensor], path: Path) -> Tensor:
-    """Write, map, and unlink: the space is free again when the mapping ends, even if the process is killed.
-
-    Plain writes come first because a mapped page that finds the disk full ends the process without a word.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    elements, kind = 0, torch.float32
-    try:
-        with path.open("wb") as stream:
-            for chunk in chunks:
-                stream.write(chunk.cpu().contiguous().view(torch.uint8).numpy().data)
-                elements, kind = elements + chunk.numel(), chunk.dtype
-        return torch.from_file(str(path), shared=True, size=elements, dtype=kind)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
-        with suppress(PermissionError):  # Windows keeps a mapped file; scratch may be deleted at any time
-            path.unlink()

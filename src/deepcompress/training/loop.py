@@ -18,6 +18,8 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from deepcompress import processes
+from deepcompress.data.share import Share
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.runtime import derived_seed
@@ -25,6 +27,7 @@ from deepcompress.training import resume
 from deepcompress.training.history import Epoch, History
 from deepcompress.training.recipe import learning_rate
 from deepcompress.training.stepper import Stepper
+from deepcompress.training.synchronized import synchronized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +81,9 @@ def train(
         run.load_(state)
         log.info("taken up after epoch %d of %d", run.epochs_done, recipe.epochs)
     done, steps = run.epochs_done * len(data.train), recipe.epochs * len(data.train)
-    bar = tqdm(total=steps, initial=done, desc="train", unit="step", disable=None)
-    with bar, nullcontext() if bar.disable else logging_redirect_tqdm():
+    bar = tqdm(total=steps, initial=done, desc="train", unit="step", disable=None if processes.is_first() else True)
+    quiet = nullcontext() if bar.disable else logging_redirect_tqdm()
+    with bar, quiet, synchronized(model, run.share):
         for number in range(run.epochs_done, recipe.epochs):
             torch.manual_seed(derived_seed(seed, "epoch", number))
             run.epoch_(number, after_step, bar)
@@ -101,6 +105,7 @@ class _Run:
     fabric: Fabric
     history: History = field(default_factory=History)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    share: Share | None = field(default_factory=Share.own)
 
     @property
     def epochs_done(self) -> int:
@@ -124,7 +129,7 @@ class _Run:
         losses, sizes, rate = [], [], 0.0
         batches, steps = self.data.train, len(self.data.train) * self.recipe.epochs
         self.stepper.set_modes_()
-        for step, batch in enumerate(batches.epoch(number), number * len(batches)):
+        for step, batch in enumerate(batches.epoch(number, self.share), number * len(batches)):
             rate = learning_rate(self.recipe, step, steps)
             losses.append(self.stepper.step_(batch, rate))
             sizes.append(len(batch.labels))
@@ -140,7 +145,7 @@ class _Run:
 
     def _measured(self, epoch: int, train_loss: float, rate: float) -> Epoch:
         with self.fabric.autocast():
-            logits, labels = accuracy.logits(self.stepper.model, self.data.validation)
+            logits, labels = accuracy.logits(self.stepper.model, self.data.validation, self.share)
         top1_pct = 100 * accuracy.top_k_correct(logits, labels).double().mean().item()
         loss = accuracy.cross_entropy(logits, labels)
         _require_finite(loss, epoch, rate)

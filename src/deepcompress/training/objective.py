@@ -21,11 +21,22 @@ class Objective(nn.Module, ABC):
     Modules that it owns (a regressor between student and teacher) are moved to the device, trained and kept
     in the state of an interrupted run along with the model, but are no part of it. A module whose parameters
     are all frozen (a teacher) is put into evaluation mode.
+
+    Attributes:
+        leaves_out: Whether in some steps it gives no gradient to parts of the model or of what it owns.
+        reads_layers: Whether it reads what layers inside the model give, by hooks.
     """
+
+    leaves_out: bool = False
+    reads_layers: bool = False
 
     @abstractmethod
     def forward(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
-        """The mean loss over the images of the batch."""
+        """The mean loss over the images of the whole batch.
+
+        Of several processes each has some of the images: what a model gives goes through `batch.whole` before
+        it is compared, and every process computes the same loss.
+        """
 
 
 class CrossEntropy(Objective):
@@ -42,4 +53,4 @@ class CrossEntropy(Objective):
         self.label_smoothing = label_smoothing
 
     def forward(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
-        return F.cross_entropy(model(batch.images), batch.labels, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(batch.whole(model(batch.images)), batch.labels, label_smoothing=self.label_smoothing)

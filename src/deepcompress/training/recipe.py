@@ -40,7 +40,7 @@ class Recipe(Section):
         keep: The weights to keep: the last epoch's, or those of the epoch with the best validation top-1
             (of equal ones the earliest).
         feature_budget_mib: With `head`: memory that the frozen layers' output for the training images, or for
-            the validation images, may take [MiB]; above it goes to a memory-mapped file.
+            the validation images, may take [MiB]; above it goes to a file.
         augment: Random changes of the training images.
     """
 
@@ -85,7 +85,11 @@ def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim
         return torch.optim.AdamW([group for group in groups if group["params"]], **common)
     if recipe.optimizer == "adam":
         return torch.optim.Adam(trained, weight_decay=recipe.weight_decay, **common)
-    return torch.optim.SGD(trained, momentum=recipe.momentum, weight_decay=recipe.weight_decay, **common)
+    made = torch.optim.SGD(trained, momentum=recipe.momentum, weight_decay=recipe.weight_decay, **common)
+    if recipe.momentum:  # fused SGD fails where some parameters get their first gradient later than others
+        for parameter in trained:
+            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return made
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

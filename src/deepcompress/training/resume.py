@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deepcompress import files, runtime
+from deepcompress import files, processes, runtime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,12 +49,14 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def save(place: Path, state: dict[str, Any]) -> None:
-    """Write the state of a training, whole or not at all.
+    """Write the state of a training, whole or not at all; of several processes the first alone does.
 
     Args:
         place: A folder of that training alone.
         state: Tensors, numbers, text, and lists and dicts of them.
     """
+    if not processes.is_first():
+        return
     content = io.BytesIO()  # torch.save to a file tells of a full disk by a RuntimeError
     torch.save(state, content)
     payload = content.getvalue()
@@ -62,7 +64,14 @@ def save(place: Path, state: dict[str, Any]) -> None:
 
 
 def load(place: Path) -> dict[str, Any] | None:
-    """The state that `save` wrote, on the CPU; None if there is none, or if it is damaged."""
+    """The state that `save` wrote, on the CPU; None if there is none, or if it is damaged.
+
+    Of several processes the first reads it, for all.
+    """
+    return processes.from_first(lambda: _read(place))
+
+
+def _read(place: Path) -> dict[str, Any] | None:
     path = place / STATE_FILE
     if not path.is_file():
         return None
@@ -76,7 +85,9 @@ def load(place: Path) -> dict[str, Any] | None:
 
 
 def clear(place: Path) -> None:
-    """Remove the state of a training that has ended, and its folder if nothing else is in it."""
+    """In the first process: remove the state of a training that has ended, and its folder if it is empty."""
+    if not processes.is_first():
+        return
     for path in (*place.glob(f".{STATE_FILE}.partial-*"), place / STATE_FILE):
         path.unlink(missing_ok=True)
     with suppress(OSError):

@@ -37,7 +37,7 @@ class Data:
 
     @cached_property
     def images(self) -> Fit:
-        """Training and validation images, memory-mapped.
+        """Training and validation images, read as they are needed.
 
         Raises:
             UserError: If a file is missing or damaged.
@@ -71,7 +71,7 @@ def run(
     """
     seed = int(origin["seed"])
     batches = inputs.training_data(data.images, data.view, recipe, device=fabric.device, seed=seed)
-    folder = resume.folder(str(origin["stage"]), model, data.folder, origin, fabric.device)
+    folder = resume.folder(str(origin["stage"]), model, data.folder, origin, fabric.device.type)
     part, seen = frozen.trainable_part(model, batches, recipe, fabric=fabric, folder=folder)
     return loop.train(
         part, objective, seen, recipe, fabric=fabric, seed=seed, resume_folder=folder, after_step=after_step

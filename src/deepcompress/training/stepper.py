@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from deepcompress.data.batches import Batch
+from deepcompress.data.share import Share
 from deepcompress.training import frozen
 from deepcompress.training.recipe import optimizer
+from deepcompress.training.synchronized import set_rows_
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -28,12 +30,15 @@ class Together(nn.Module):
 
     def __init__(self, model: nn.Module, objective: Objective) -> None:
         super().__init__()
-        self.model, self.objective = model, objective
+        self.model, self.objective, self._share = model, objective, Share.own()
+        self.leaves_out = objective.leaves_out
 
     def forward(
         self, images: Tensor, labels: Int[Tensor, " batch"], indices: Int[Tensor, " batch"]
     ) -> Float[Tensor, ""]:
-        return self.objective(self.model, Batch(images, labels, indices))
+        if self._share is not None:
+            set_rows_(self.model, len(labels))
+        return self.objective(self.model, Batch(images, labels, indices, self._share))
 
 
 class Stepper:

@@ -25,7 +25,7 @@ def cifar(folder: Path, address: str, classes: int) -> dict[str, Any]:
     return {"url": f"{address}/{archive.name}", "md5": md5(archive)}
 
 
-# A new source adds its smallest options here: what it needs lies in a folder that is served at an address.
+# The smallest options of sources whose defaults do not do; what they need lies in a folder served at an address.
 TINY: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     "cifar10": lambda folder, address: cifar(folder, address, 10),
     "cifar100": lambda folder, address: cifar(folder, address, 100),
@@ -40,7 +40,8 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     module = registry.find("data.sources", request.param)
     runs = []
     with served(tmp_path) as (address, _):
-        options = module.Options(**TINY[request.param](tmp_path, address))
+        tiny = TINY[request.param](tmp_path, address) if request.param in TINY else {}
+        options = module.Options(**tiny)
         for run in ("first", "second"):
             (tmp_path / run).mkdir()
             runs.append(module.load(options, stored_size=STORED_SIZE, seed=3, workspace=tmp_path / run))

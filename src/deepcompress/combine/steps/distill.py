@@ -7,6 +7,7 @@ teacher; all its layers learn, because what a teacher says of features reaches n
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING
 
 from deepcompress import files, runtime
@@ -32,6 +33,7 @@ def run(work: Work, room: Room) -> Work:
     runtime.make_deterministic(runtime.derived_seed(seed, "student", how.seeds[0]))
     model = work.source.model if work.done else start.network(student, len(work.source.classes))
     identity = (room.origin, files.sha256(room.teacher))
-    history = course.train(model, objective, seed, *identity, after_step=work.after_step)
+    train = partial(course.train, model, objective, seed, *identity, after_step=work.after_step)
+    history = room.once("distill", model, train, *identity)
     source = dataclasses.replace(work.source, model=model)
     return work.then(source, history, encodings=masks.encodings(model) if work.after_step else {})

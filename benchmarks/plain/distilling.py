@@ -1,0 +1,118 @@
+"""A student of a teacher that runs on every batch, as a course's loop has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from benchmarks.plain import losses
+from benchmarks.plain.training import train_
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from benchmarks.plain.images import Data
+    from benchmarks.plain.networks import VGG
+
+HINTS = {"vgg11": 11, "vgg16": 17, "vgg19": 19}  # the first convolution of the fourth block, as in the report
+NAMES = {  # of what CRD trains and remembers, in the pipeline's file of starting weights
+    "embed_student.linear.weight": "embed_student.weight",
+    "embed_student.linear.bias": "embed_student.bias",
+    "embed_teacher.linear.weight": "embed_teacher.weight",
+    "embed_teacher.linear.bias": "embed_teacher.bias",
+    "student_memory.rows": "memory_student",
+    "teacher_memory.rows": "memory_teacher",
+}
+
+
+class Observed:
+    """A network whose hint layer and last map are noted in every forward pass."""
+
+    def __init__(self, network: VGG, arch: str) -> None:
+        self.network = network
+        self.hint_channels = network.features[HINTS[arch]].out_channels
+        self.channels = [one for one in network.features if isinstance(one, nn.Conv2d)][-1].out_channels
+        self.seen: dict[str, Tensor] = {}
+        # A copy, because the ReLU behind the convolution works in place.
+        network.features[HINTS[arch]].register_forward_hook(lambda *call: self.seen.update(hint=call[-1].clone()))
+        network.features.register_forward_hook(lambda *call: self.seen.update(last=call[-1]))
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, hint maps, pooled last maps."""
+        logits = self.network(images)
+        return logits, self.seen["hint"], self.seen["last"].mean((2, 3))
+
+
+def distil_(
+    networks: tuple[Observed, Observed], data: Data, method: str, settings: dict[str, Any], start: Path, *, seed: int
+) -> list[int]:
+    """Train a student in place.
+
+    Args:
+        networks: The student and its teacher.
+        data: Images.
+        method: Of `distill.methods`.
+        settings: `distill` of params.yaml.
+        start: Starting weights of what the loss trains and remembers.
+        seed: Of the training.
+
+    Returns:
+        Validation images answered right after each epoch.
+    """
+    student, teacher = networks
+    recipe, options = settings["student"]["recipe"], settings["methods"][method]
+    helper = _helper(method, networks, data, options, start)
+    distance = _distance(method, helper, options)
+    teacher.network.requires_grad_(False).eval()
+
+    def loss(images: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> Tensor:
+        ours = student(images)
+        with torch.no_grad():
+            theirs = teacher(images)
+        loss = options["weight"] * distance(ours, theirs, labels, rows, epoch)
+        return loss + options["cross_entropy"] * F.cross_entropy(ours[0], labels)
+
+    trained = [*student.network.parameters(), *helper.parameters()]
+    groups = [  # biases are not decayed
+        {"params": [one for one in trained if one.ndim >= 2], "weight_decay": recipe["weight_decay"]},
+        {"params": [one for one in trained if one.ndim < 2], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=recipe["learning_rate"])
+    return train_(student.network, loss, adamw, data, recipe, seed=seed, mode=True)
+
+
+def _distance(method: str, helper: nn.Module, options: dict[str, Any]) -> Callable[..., Tensor]:
+    """(student's logits, hint maps and pooled maps, the teacher's, labels, rows, epoch) -> the loss of a method."""
+    if method == "hint":
+        return lambda ours, theirs, labels, rows, epoch: F.mse_loss(helper(ours[1]), theirs[1])
+    if method == "crd":
+        return lambda ours, theirs, labels, rows, epoch: helper(ours[2], theirs[2], labels, rows)
+    if method == "dkd":
+        return lambda ours, theirs, labels, rows, epoch: losses.dkd(ours[0], theirs[0], labels, epoch, options)
+    of_logits = {"logit": losses.logit, "smoothed_logits": losses.smoothed_logits}[method]
+    return lambda ours, theirs, labels, rows, epoch: of_logits(ours[0], theirs[0], options)
+
+
+def _helper(
+    method: str, networks: tuple[Observed, Observed], data: Data, options: dict[str, Any], start: Path
+) -> nn.Module:
+    """What the loss trains along with the student; an empty module where it trains nothing."""
+    student, teacher = networks
+    if method == "hint":
+        regressor = nn.Conv2d(student.hint_channels, teacher.hint_channels, kernel_size=1)
+        regressor.load_state_dict({key.removeprefix("regressor."): one for key, one in load_file(start).items()})
+        return regressor
+    if method == "crd":
+        helper = losses.CRD((student.channels, teacher.channels), torch.from_numpy(data.train.labels), options)
+        given = {NAMES[key]: one for key, one in load_file(start).items() if key in NAMES}
+        missing = helper.load_state_dict(given, strict=False).missing_keys
+        assert not missing, missing
+        return helper
+    return nn.Module()

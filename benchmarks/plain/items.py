@@ -1,0 +1,110 @@
+"""The plain way of `benchmarks.pipeline`, item by item: reads what one needs, makes it, and writes the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save_file
+
+from benchmarks.pipeline_items import FIT, Item, Made, cpu_seconds
+from benchmarks.pipeline_setup import inside
+from benchmarks.plain import distilling, pruning, quantizing, training
+from benchmarks.plain.images import Data
+from benchmarks.plain.networks import network
+from deepcompress import params
+from deepcompress.runtime import derived_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.plain.networks import VGG
+
+OUTPUTS = Path("plain")
+
+
+def make(item: Item, folder: Path, *, channels_last: bool) -> Made:
+    """Make an item.
+
+    Args:
+        item: What to make; those that it needs have been made in the same folder.
+        folder: Filled by `pipeline_setup.write`.
+        channels_last: Whether networks and images have that memory; torch's default is channels first.
+    """
+    with inside(folder):
+        OUTPUTS.mkdir(exist_ok=True)
+        way, right = _Plain(channels_last=channels_last), []
+        work: Callable[..., list[int]] = getattr(way, item.kind)
+        seconds = cpu_seconds(lambda: right.extend(work(*item.words)))
+        return Made(seconds, right, {name: tensor.numpy() for name, tensor in way.saved.items()})
+
+
+class _Plain:
+    """A method per kind of item; each gives the validation images answered right."""
+
+    def __init__(self, *, channels_last: bool) -> None:
+        self.params, self.seed = params.read(), params.seed()
+        self.saved: dict[str, Any] = {}
+        self._channels_last = channels_last
+
+    def finetune(self) -> list[int]:
+        data, section = self._data(), self.params["model"]
+        model = self._network(section, data, section["weights"])
+        right = training.finetune_head_(model, data, self.params["finetune"], seed=self.seed)
+        return self._save(model, "finetune", right)
+
+    def sensitivity(self, method: Any) -> list[int]:
+        data, model = self._baseline()
+        right = pruning.sensitivity(model, data, method, self.params["sensitivity"])
+        (OUTPUTS / f"{method}.json").write_text(json.dumps(right), encoding="utf-8")
+        return [count for counts in right.values() for count in counts[1:]]  # the first is the dense model's
+
+    def prune(self, sparsity: str) -> list[int]:
+        data, model = self._baseline()
+        right = json.loads((OUTPUTS / "unstructured.json").read_text(encoding="utf-8"))
+        curves = pruning.curves(model, right, self.params["sensitivity"]["sparsities"], len(data.validation))
+        settings = self.params["prune"]
+        right = pruning.prune_and_finetune_(model, data, curves, float(sparsity), settings, seed=self.seed)
+        return self._save(model, f"pruned-{sparsity}", right)
+
+    def quantize(self, mode: str, form: str) -> list[int]:
+        (data, model), settings = self._baseline(), self.params["quant"]
+        if mode == "ptq":
+            right = quantizing.after_training_(model, data, form, settings)
+        else:
+            right = quantizing.in_training_(model, data, form, settings, seed=self.seed)
+        return self._save(model, f"{mode}-{form}", right)
+
+    def teacher(self, name: str) -> list[int]:
+        data, section = self._data(), self.params["teachers"][name]
+        model = self._network(section, data, section["weights"])
+        right = training.finetune_head_(model, data, section["recipe"], seed=self.seed)
+        return self._save(model, name, right)
+
+    def student(self, method: str, name: str) -> list[int]:
+        data, how, section = self._data(), self.params["distill"], self.params["teachers"][name]
+        teacher = self._network(section, data, OUTPUTS / f"{name}.safetensors")
+        student = self._network(how["student"], data, how["student"]["weights"])
+        observed = (
+            distilling.Observed(student, how["student"]["arch"]),
+            distilling.Observed(teacher, section["arch"]),
+        )
+        start, seed = Path(f"start/{method}-{name}.safetensors"), derived_seed(self.seed, "student", how["seeds"][0])
+        right = distilling.distil_(observed, data, method, how, start, seed=seed)
+        return self._save(student, f"{method}-{name}", right)
+
+    def _data(self) -> Data:
+        return Data(FIT, self.params["model"]["image_size"], channels_last=self._channels_last)
+
+    def _baseline(self) -> tuple[Data, VGG]:
+        data = self._data()
+        return data, self._network(self.params["model"], data, OUTPUTS / "finetune.safetensors")
+
+    def _network(self, section: dict[str, Any], data: Data, weights: str | Path) -> VGG:
+        return network(section, data.classes, Path(weights), channels_last=self._channels_last)
+
+    def _save(self, model: VGG, name: str, right: list[int]) -> list[int]:
+        self.saved = {key: tensor.detach().contiguous() for key, tensor in model.state_dict().items()}
+        save_file(self.saved, OUTPUTS / f"{name}.safetensors")
+        return right

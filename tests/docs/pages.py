@@ -1,0 +1,60 @@
+"""What the tests of the documentation read in a page: code blocks, the files and commands that it tells of, links."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.house import ROOT
+
+DOCS = ROOT / "docs"
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+WRITTEN = re.compile(r"Write `([^`]+)`")
+INLINE = re.compile(r"`([^`\n]+)`")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A section of a page that tells how to add a plug-in.
+
+    Attributes:
+        title: Its heading.
+        files: Path that is to be written -> its content.
+        commands: In the order of the page, without `uv run`.
+    """
+
+    title: str
+    files: dict[str, str]
+    commands: tuple[str, ...]
+
+    def write(self, folder: Path) -> None:
+        """Do what the page says with its files."""
+        for name, code in self.files.items():
+            (folder / name).write_text(code, encoding="utf-8")
+
+    def beginning(self, start: str) -> list[str]:
+        """The commands that begin so."""
+        return [command for command in self.commands if command.startswith(start)]
+
+
+def recipes(page: Path) -> list[Recipe]:
+    """The sections of a page that write files."""
+    parts = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return [recipe for recipe in map(_recipe, parts) if recipe.files]
+
+
+def prose(text: str) -> str:
+    """A page without its code blocks."""
+    return FENCE.sub("", text)
+
+
+def _recipe(part: str) -> Recipe:
+    files = {}
+    for block in FENCE.finditer(part):
+        named = WRITTEN.findall(part[: block.start()])
+        if block["language"] == "python" and named:
+            files[named[-1]] = textwrap.dedent(block["body"])
+    said = [command.removeprefix("uv run ") for command in INLINE.findall(prose(part)) if command.startswith("uv run ")]
+    return Recipe(part.partition("\n")[0], files, tuple(said))

@@ -1,0 +1,94 @@
+"""The recipes for own plug-ins work as they stand: in a copy, contracts pass, values are accepted, stages run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import pipeline
+from tests.docs import pages
+from tests.house import ROOT, SOURCE
+
+RECIPES = [recipe for page in sorted(pages.DOCS.glob("extending*.md")) for recipe in pages.recipes(page)]
+ROOMS = {path.parent.relative_to(SOURCE / "deepcompress").as_posix() for path in SOURCE.glob("deepcompress/*/*/*.py")}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Project:
+    """A copy of the project with all plug-ins of all recipes."""
+    made = pipeline.copy(tmp_path_factory.mktemp("recipes") / "deepcompress")
+    for recipe in RECIPES:
+        recipe.write(made.folder)
+    return made
+
+
+def values(command: str) -> dict[str, Any]:
+    """What the flags -S of a command change, as an overlay of params.yaml."""
+    words = shlex.split(command)
+    changes: dict[str, Any] = {}
+    for flag, word in itertools.pairwise(words):
+        if flag == "-S":
+            key, _, value = word.removeprefix("+").partition("=")
+            *parts, last = key.split(".")
+            place = changes
+            for part in parts:
+                place = place.setdefault(part, {})
+            place[last] = yaml.safe_load(value)
+    return changes
+
+
+def merged(document: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A document with the changed values, new keys included."""
+    inner = {k: merged(document.get(k, {}), v) if isinstance(v, dict) and v else v for k, v in changes.items()}
+    return document | inner
+
+
+def test_every_room_of_plug_ins_has_a_recipe() -> None:
+    written = {Path(name).parent.relative_to("src/deepcompress").as_posix() for r in RECIPES for name in r.files}
+    assert written == ROOMS
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.title.partition(":")[0])
+def test_the_contract_runs_and_passes(recipe: pages.Recipe, project: pipeline.Project) -> None:
+    (command,) = recipe.beginning("pytest ")
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)],
+        cwd=project.folder,
+        env={**project.environment, "PYTHONPATH": os.pathsep.join(["src", "."])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]  # 5: no test ran
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.title.partition(":")[0])
+def test_its_values_are_accepted(recipe: pages.Recipe, project: pipeline.Project, tmp_path: Path) -> None:
+    (command,) = recipe.beginning("dvc ")
+    document = merged(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")), values(command))
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    check = f"from deepcompress import plan; plan.check({str(path)!r})"
+    environment = {**project.environment, "PYTHONPATH": "src"}
+    done = subprocess.run([sys.executable, "-c", check], cwd=project.folder, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+
+
+@pytest.mark.smoke
+def test_the_stages_run_with_all_of_them(project: pipeline.Project) -> None:
+    path = project.folder / "params.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for recipe in RECIPES:
+        document = merged(document, values(recipe.beginning("dvc ")[0]))
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    targets = {shlex.split(recipe.beginning("dvc ")[0])[-1] for recipe in RECIPES}
+    project.dvc("repro", *sorted(targets - {"report"}))
+    for model in ("quantized/qat-fp8", "combined/prune_clip_quantize", "students/logit_mse-vgg16"):
+        assert (project.folder / "models" / f"{model}.safetensors").is_file()

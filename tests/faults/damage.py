@@ -1,0 +1,127 @@
+"""How the tests spoil inputs, and what a reader may do with a spoilt one: read it, or say in one line why not."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from types import FrameType
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+
+from deepcompress.errors import UserError, one_line
+
+HANG_S = 60.0
+LONGEST_MESSAGE = 4000
+DEADLINE_MS = 20_000  # of wall time, on a busy machine too
+QUIET = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
+
+
+def fuzz(examples: int) -> Callable[[Any], Any]:
+    """Settings of one fuzz test: the same examples at every run, each with a deadline, none made smaller at length."""
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=DEADLINE_MS,
+        phases=(Phase.explicit, Phase.generate),
+        suppress_health_check=QUIET,
+    )
+
+
+def spoilt(content: bytes, *, most: int = 4, within: int | None = None) -> st.SearchStrategy[bytes]:
+    """Bytes with one to `most` faults of the kinds that disks, networks and attackers make.
+
+    Args:
+        content: What is spoilt.
+        most: Faults.
+        within: Faults begin before this offset; None: anywhere.
+    """
+    return st.integers(0, 2**32).map(lambda seed: _spoilt(content, most, within, Random(seed)))
+
+
+def _spoilt(content: bytes, most: int, within: int | None, random: Random) -> bytes:
+    bad = bytearray(content)
+    for _ in range(random.randint(1, most)):
+        place = random.randrange(max(1, min(len(bad), within or len(bad))))
+        length = random.choice((1, 1, 1, 2, 4, 8, 64, 512))
+        there = slice(place, place + length)
+        old = bytes(bad[there])
+        match random.choice(("flip", "set", "noise", "zeros", "ones", "cut", "insert", "drop", "repeat")):
+            case "flip":
+                bad[there] = bytes([old[0] ^ 1 << random.randrange(8)]) + old[1:] if old else b""
+            case "set":
+                bad[place : place + 1] = random.randbytes(1)
+            case "noise":
+                bad[there] = random.randbytes(len(old))
+            case "zeros":
+                bad[there] = bytes(len(old))
+            case "ones":
+                bad[there] = b"\xff" * len(old)
+            case "cut":
+                del bad[place:]
+            case "insert":
+                bad[place:place] = random.randbytes(length)
+            case "drop":
+                del bad[there]
+            case "repeat":
+                bad[place:place] = old
+    return bytes(bad)
+
+
+def read_or_refused(read: Callable[[], Any], *, naming: str | Path | None = None) -> str | None:
+    """Call a reader: it may succeed, or raise a `UserError` of one line; anything else fails the test.
+
+    Args:
+        read: The call.
+        naming: What the message must name, such as the file.
+
+    Returns:
+        The message; None: it was read.
+    """
+    with no_hang():
+        try:
+            read()
+        except UserError as error:
+            said = str(error)
+            assert said
+            assert one_line(said).isprintable()
+            assert len(said) <= LONGEST_MESSAGE
+            assert naming is None or str(naming) in said
+            return said
+    return None
+
+
+@contextmanager
+def no_hang(seconds: float = HANG_S) -> Iterator[None]:
+    """Fail with a traceback of where it hangs; Python's own deadline would wait for ever."""
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise AssertionError(f"hangs: no end within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def below(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content, to see that nothing was written there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+class Trap:
+    """Unpickling this would make the file `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)

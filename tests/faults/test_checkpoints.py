@@ -1,0 +1,202 @@
+"""Spoilt checkpoints and pretrained weights: read to the letter or refused in a line, whatever the encoding."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import pickle
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import torch as safetensors_torch
+
+from deepcompress import registry
+from deepcompress.data.batches import View
+from deepcompress.errors import UserError
+from deepcompress.models import checkpoint, weights
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+from tests.faults.damage import Trap, below, fuzz, read_or_refused, spoilt
+
+SPEC = VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), 3, 32, 0.5)
+ENCODED = {"classifier.0.weight": "bitmask", "classifier.3.weight": "packed", "features.0.weight": "cast",
+           "features.4.weight": "packed_sparse", "features.8.weight": "cast_sparse"}  # fmt: skip
+DTYPES = ("BOOL", "U8", "I8", "I16", "I32", "I64", "U16", "U32", "U64", "F16", "BF16", "F32", "F64", "F8_E4M3",
+          "F8_E5M2", "F4", "C64", "F99", "", 7, None)  # fmt: skip
+ODD_JSON = (
+    None, True, 0, -1, 1, 7, 10**9, 10**400, 1.5, float("nan"), float("inf"), "", "vgg11", "x" * 10_000, [], [1], {},
+    [[]], ["a", "a", "a"], [1, 2, 3], [1.0, 2.0, 3.0], [10**30, 1, 1], {"a": 1}, {"classifier.0.weight": "packed"},
+    {"features.0.weight": "_bits"}, {"features.0.weight": 3},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    torch.manual_seed(0)
+    model = VGG(SPEC)
+    encodings = {}
+    for name, encoding in ENCODED.items():
+        codec, weight = registry.find(checkpoint.ENCODINGS, encoding), model.get_parameter(name).detach()
+        weight[weight.abs() < weight.std() / 2] = 0
+        weight.copy_(codec.decode(codec.encode(weight), weight.shape, weight.dtype))
+        encodings[name] = encoding
+    path = tmp_path_factory.mktemp("good") / "model.safetensors"
+    view = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    checkpoint.save(path, model, view=view, classes=("a", "b", "c"), provenance={}, encodings=encodings)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file to spoil, in a folder where nothing else may appear."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    path = tmp_path / "work" / "model.safetensors"
+    yield path
+    assert set(below(tmp_path)) <= {"work/model.safetensors"}
+
+
+def load(path: Path, content: bytes) -> str | None:
+    path.write_bytes(content)
+    return read_or_refused(lambda: checkpoint.load(path), naming=path)
+
+
+def split(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header as JSON, and the tensors' bytes."""
+    end = 8 + struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8:end]), content[end:]
+
+
+def joined(header: Any, body: bytes) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def test_the_untouched_file_loads(content: bytes, place: Path) -> None:
+    assert load(place, content) is None
+    assert load(place, joined(*split(content))) is None
+
+
+@fuzz(80)
+@given(data=st.data())
+def test_spoilt_bytes(content: bytes, place: Path, data: st.DataObject) -> None:
+    load(place, data.draw(spoilt(content)))
+
+
+@fuzz(60)
+@given(data=st.data())
+def test_spoilt_bytes_of_the_header(content: bytes, place: Path, data: st.DataObject) -> None:
+    header, body = split(content)
+    load(place, joined(data.draw(spoilt(json.dumps(header).encode())), body))
+
+
+@fuzz(80)
+@given(data=st.data())
+def test_a_tensor_of_another_type_shape_or_place(content: bytes, place: Path, data: st.DataObject) -> None:
+    header, body = split(content)
+    name = data.draw(st.sampled_from(sorted(set(header) - {"__metadata__"})))
+    key = data.draw(st.sampled_from(("dtype", "shape", "data_offsets")))
+    shape = st.lists(st.sampled_from((0, 1, 2, 3, 4, 8, -1, 2**31, 2**63, 2**64)), max_size=5)
+    header[name][key] = data.draw(st.sampled_from(DTYPES) if key == "dtype" else shape)
+    load(place, joined(header, body))
+
+
+@fuzz(60)
+@given(data=st.data())
+def test_a_tensor_of_another_type_whose_bytes_fit(content: bytes, place: Path, data: st.DataObject) -> None:
+    tensors = safetensors_torch.load(content)
+    name = data.draw(st.sampled_from(sorted(tensors)))
+    kinds = (torch.bool, torch.uint8, torch.int8, torch.int64, torch.float16, torch.bfloat16, torch.float64,
+             torch.float8_e4m3fn, torch.complex64, torch.uint16)  # fmt: skip
+    shape = data.draw(st.lists(st.integers(0, 9), max_size=4))
+    tensors[name] = torch.ones(shape).to(data.draw(st.sampled_from(kinds)))
+    metadata = split(content)[0]["__metadata__"]
+    load(place, safetensors_torch.save(tensors, metadata=metadata))
+
+
+@fuzz(100)
+@given(data=st.data())
+def test_a_description_with_odd_values(content: bytes, place: Path, data: st.DataObject) -> None:
+    header, body = split(content)
+    block = json.loads(header["__metadata__"]["description"])
+    inside = data.draw(st.sampled_from((block, block["spec"])))
+    inside[data.draw(st.sampled_from(sorted(inside)))] = data.draw(st.sampled_from(ODD_JSON))
+    header["__metadata__"]["description"] = json.dumps(block)
+    load(place, joined(header, body))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"{" * 100_000,
+        b'{"a":' * 50_000,
+        b"\xff\xfe",
+        b"{}" + b" " * 1000,
+        b'{"__metadata__":{}}',
+    ],
+    ids=range(9),
+)
+def test_odd_headers(place: Path, header: bytes) -> None:
+    assert load(place, joined(header, b""))
+    assert load(place, struct.pack("<Q", 2**62) + header)
+
+
+def pth(state: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> bytes:
+    torch.manual_seed(0)
+    return pth(VGG(SPEC).state_dict())
+
+
+def start(path: Path, content: bytes) -> str | None:
+    path.write_bytes(content)
+    model = VGG(SPEC)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    said = read_or_refused(lambda: weights.load_pretrained_(model, path), naming=path)
+    if said:
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    return said
+
+
+@fuzz(60)
+@given(data=st.data())
+def test_spoilt_pretrained_weights(pretrained: bytes, tmp_path: Path, data: st.DataObject) -> None:
+    start(tmp_path / "vgg.pth", data.draw(spoilt(pretrained)))
+
+
+@pytest.mark.parametrize("kind", ["zip", "plain"])
+def test_code_in_pretrained_weights_is_not_run(tmp_path: Path, kind: str) -> None:
+    trap = Trap(tmp_path / "sprung")
+    assert start(tmp_path / "vgg.pth", pth({"a": trap}) if kind == "zip" else pickle.dumps(trap))
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "state", [1, [], {}, {1: torch.zeros(1)}, {"features.0.weight": 1}, {"features.0.weight": torch.zeros(())}, None]
+)
+def test_pretrained_weights_that_are_no_state_of_a_network(tmp_path: Path, state: Any) -> None:
+    assert start(tmp_path / "vgg.pth", pth(state))
+
+
+def test_a_checkpoint_with_nothing_wrong_but_a_bit_of_a_weight_is_another_model(content: bytes, place: Path) -> None:
+    """What no description can tell: a flipped mantissa bit loads. DVC's checksums are what sees it."""
+    flipped = bytearray(content)
+    flipped[-1000] ^= 1
+    with contextlib.suppress(UserError):
+        load(place, bytes(flipped))

@@ -1,0 +1,192 @@
+"""A disk that fills up in the middle of a save: the old file stays whole, nothing else stays, one line says so."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from deepcompress import files, stopwatch
+from deepcompress.data.batches import View
+from deepcompress.data.store import open_fit, write_fit
+from deepcompress.data.writing import write_array
+from deepcompress.deploy import onnx_file
+from deepcompress.deploy.contract import Contract
+from deepcompress.errors import EXIT_CODE, one_line_errors
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+from deepcompress.training import resume
+from tests.data.inputs import source
+from tests.faults.damage import below
+
+LIMITS = (0, 1, 60, 900)  # bytes of one file
+NO_MOUNT = "needs to mount a tmpfs: root, and a machine that lets it"
+
+
+def figure() -> Figure:
+    drawn = Figure()
+    drawn.subplots().plot(range(50))
+    return drawn
+
+
+def network() -> VGG:
+    torch.manual_seed(0)
+    return VGG(VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), 3, 32, 0.5))
+
+
+def graph() -> onnx.ModelProto:
+    weight = onnx.numpy_helper.from_array(np.zeros(5000, np.float32), "w")
+    info = onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [5000])
+    made = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["w"], ["y"])], "g", [], [info], [weight])
+    return onnx.helper.make_model(made)
+
+
+def save_checkpoint(path: Path) -> None:
+    view = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    checkpoint.save(path, network(), view=view, classes=("a", "b", "c"), provenance={})
+
+
+SAVES: dict[str, Callable[[Path], object]] = {
+    "model.safetensors": save_checkpoint,
+    "table.csv": lambda path: files.write_csv(path, pd.DataFrame({"x": range(2000)})),
+    "value.json": lambda path: files.write_json(path, list(range(2000))),
+    "page.html": lambda path: files.write_text(path, "x" * 9000),
+    "figure.png": lambda path: files.write_figure(path, figure()),
+    "model.onnx": lambda path: onnx_file.write(path, graph(), Contract(("a",), 32, 32)),
+    "state.pt": lambda path: resume.save(path.parent, {"weights": torch.zeros(5000)}),
+}
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond so many bytes: a write there raises EFBIG, as a full disk does ENOSPC."""
+    before, old = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, old)
+
+
+def said_by(save: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command prints that does this; it must end in one line and the exit code of a user's mistake."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        one_line_errors(save)()
+    assert end.value.code == EXIT_CODE
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("name", SAVES)
+def test_the_old_file_stays_whole(name: str, limit: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"old")
+    with largest_file(limit):
+        said = said_by(lambda: SAVES[name](path), capsys)
+    assert f"{path}: File too large" in said
+    assert below(tmp_path) == {name: b"old"}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_data_folder_stays_whole(limit: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "fit"
+    write_fit(folder, source(), validation_fraction=0.25, seed=0)
+    before = below(tmp_path)
+    with largest_file(limit):
+        said = said_by(lambda: write_fit(folder, source(), validation_fraction=0.5, seed=1), capsys)
+    assert f"{folder}: File too large" in said
+    assert below(tmp_path) == before
+    open_fit(folder)
+
+
+def test_a_stored_answer_of_a_teacher_stays_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "logits.npy"
+    path.write_bytes(b"old")
+
+    def save() -> None:
+        with files.atomic(path) as partial:
+            write_array(partial, [np.zeros((9, 99), np.float32)], shape=(9, 99), dtype="<f4")
+
+    with largest_file(500):
+        assert f"{path}: File too large" in said_by(save, capsys)
+    assert below(tmp_path) == {"logits.npy": b"old"}
+
+
+@pytest.mark.parametrize("failing", ["write", "fsync", "replace"])
+def test_a_disk_that_fails_at_any_step(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name, save in SAVES.items():
+        (tmp_path / name).write_bytes(b"old")
+        with monkeypatch.context() as patch:
+            if failing == "write":
+                patch.setattr(Path, "write_bytes", full)
+                patch.setattr(Figure, "savefig", full)
+            else:
+                patch.setattr(os, failing, full)
+            assert f"{tmp_path / name}: No space left on device" in said_by(lambda: save(tmp_path / name), capsys)  # noqa: B023
+    assert below(tmp_path) == dict.fromkeys(SAVES, b"old")
+
+
+def test_the_time_of_a_stage_leaves_no_part_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "dvc.yaml:prune")
+    monkeypatch.setenv(stopwatch.SCRATCH_VARIABLE, str(tmp_path))
+    with largest_file(10):
+        said_by(lambda: None, capsys)
+    assert below(tmp_path) == {}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    try:
+        mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip(NO_MOUNT)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_on_a_disk_that_is_full_every_save_keeps_the_old_file(
+    small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in SAVES:
+        (small_disk / name).write_bytes(b"old")
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(4096))
+    before = below(small_disk)
+    for name, save in SAVES.items():
+        assert f"{small_disk / name}: No space left on device" in said_by(lambda: save(small_disk / name), capsys)  # noqa: B023
+    assert below(small_disk) == before

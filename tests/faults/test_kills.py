@@ -1,0 +1,199 @@
+"""SIGKILL at any moment loses nothing but time: the stage runs again and ends with the bytes of an undisturbed run.
+
+Each kind of stage is killed with its whole process group twice, once at a random moment of its work and once before a
+random one of its writes; DVC with what it runs, too. `python -m pytest -m slow tests/faults` prints the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import pipeline
+from tests.house import ROOT
+
+pytestmark = pytest.mark.slow
+SEED = int(os.environ.get("FAULTS_SEED", "20"))
+DEADLINE_S = 600.0
+LEAST_KILLS = 20
+BESIDE = (".scratch", ".git", ".dvc", "src", "tests")  # folders that hold no results
+TIMED = "benchmark"
+TINIEST: dict[str, Any] = {
+    "prune.sweep.methods": ["unstructured"],
+    "prune.sweep.sparsities": [0.25],
+    "quant.sweep": ["ptq-int4", "qat-int4", "qat-fp32"],
+    "distill.controls": {"independent": {"label_smoothing": 0.0}},
+    "combine.models": {"prune_distill_quantize": ["prune", "distill", "quantize"]},
+}
+KEPT = {"teachers": {"vgg16", "vgg16_jitter"}, "distill.methods": {"hint", "logit", "crd"}}
+
+
+@dataclass
+class Lab:
+    """A small project with all its results, and the process that runs its stages."""
+
+    project: pipeline.Project
+    nursery: subprocess.Popen[str]
+    commands: dict[str, list[str]]
+    random: random.Random
+    results: dict[str, dict[str, str]] = field(default_factory=dict)  # stage -> file -> checksum
+    took: dict[str, dict[str, float]] = field(default_factory=dict)
+    kills: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.project.folder
+
+    def start(self, stage: str, kill_at: int = 0) -> int:
+        """Start a stage; returns the id of its process and its group once its work starts."""
+        told = self.folder.parent / "told.json"
+        told.unlink(missing_ok=True)
+        request = {
+            "folder": str(self.folder),
+            "command": self.commands[stage],
+            "environment": {**self.project.environment, "DVC_STAGE": f"dvc.yaml:{stage}"},
+            "told": str(told),
+            "log": str(self.folder.parent / "log.txt"),
+            "kill_at": kill_at,
+        }
+        assert self.nursery.stdin
+        print(json.dumps(request), file=self.nursery.stdin, flush=True)
+        child = int(self.answer())
+        deadline = time.monotonic() + DEADLINE_S
+        while not told.is_file() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return child
+
+    def answer(self) -> str:
+        """The next line of the process that runs the stages."""
+        assert self.nursery.stdout
+        return self.nursery.stdout.readline().strip()
+
+    def whole(self, stage: str) -> dict[str, float]:
+        """Run a stage to its end; returns its `seconds` and `writes`."""
+        self.start(stage)
+        code = int(self.answer())
+        assert code == 0, f"{stage}: {(self.folder.parent / 'log.txt').read_text()[-3000:]}"
+        return dict(json.loads((self.folder.parent / "told.json").read_text()))
+
+    def killed(self, stage: str, *, at_write: bool) -> None:
+        """Remove the results of a stage, run it anew and kill it at work; anew where it ended before, at most thrice."""
+        for _ in range(3):
+            if self._killed(stage, at_write=at_write):
+                self.kills.append(stage)
+                return
+            told = json.loads((self.folder.parent / "told.json").read_text())
+            self.took[stage] = {key: min(value, told[key]) for key, value in self.took[stage].items()}
+
+    def _killed(self, stage: str, *, at_write: bool) -> bool:
+        for name in self.results[stage]:
+            if name != "README.md":
+                (self.folder / name).unlink()
+        if at_write:
+            number = self.random.randint(1, int(self.took[stage]["writes"]))
+            self.start(stage, number)
+            moment = f"before write {number}"
+        else:
+            share = self.random.random()
+            child = self.start(stage)
+            time.sleep(share * self.took[stage]["seconds"])
+            os.killpg(child, signal.SIGKILL)
+            moment = f"at {100 * share:.0f} %"
+        code = int(self.answer())
+        print(f"{stage}: killed {moment}" if code == -signal.SIGKILL else f"{stage}: ended before it was killed")
+        return code == -signal.SIGKILL
+
+    def files(self) -> dict[str, str]:
+        """Checksum of every file of the project beside its code."""
+        found = {path.relative_to(self.folder): path for path in self.folder.rglob("*") if path.is_file()}
+        kept = {name: path for name, path in found.items() if name.parts[0] not in BESIDE}
+        return {str(name): hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(kept.items())}
+
+
+def shrunk(project: pipeline.Project) -> None:
+    """Fewer models than in the tests' pipeline, every kind still there."""
+    path = project.folder / "params.yaml"
+    document = yaml.safe_load(path.read_text())
+    for key, value in TINIEST.items():
+        *parents, last = key.split(".")
+        place = document
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    for key, names in KEPT.items():
+        place = document
+        for part in key.split("."):
+            place = place[part]
+        for name in set(place) - names:
+            del place[name]
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def planned(project: pipeline.Project) -> dict[str, list[str]]:
+    """The command line of each stage, what others need first."""
+    asked = (
+        "import json, networkx; from dvc.repo import Repo; graph = Repo().index.graph;"
+        "order = reversed(list(networkx.lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)));"
+        "print(json.dumps([[stage.addressing, stage.cmd] for stage in order]))"
+    )
+    command = [sys.executable, "-c", asked]
+    said = subprocess.run(
+        command, cwd=project.folder, env=project.environment, capture_output=True, text=True, check=True
+    )
+    words = {stage: shlex.split(command) for stage, command in json.loads(said.stdout)}
+    return {stage: command[command.index("python") + 1 :] for stage, command in words.items()}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    project = pipeline.copy(tmp_path_factory.mktemp("killed") / "deepcompress")
+    shrunk(project)
+    nursery = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/faults/nursery.py")],
+        env=project.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        made = Lab(project, nursery, planned(project), random.Random(SEED))
+        assert made.answer() == "ready"
+        before = made.files()
+        for stage in made.commands:
+            made.took[stage] = made.whole(stage)
+            after = made.files()
+            made.results[stage] = {name: digest for name, digest in after.items() if before.get(name) != digest}
+            before = after
+        yield made
+    finally:
+        nursery.kill()
+        nursery.wait()
+
+
+def test_a_killed_stage_ends_with_the_same_bytes_when_it_runs_again(lab: Lab) -> None:
+    print(f"seed {SEED}, {len(lab.commands)} stages")
+    undisturbed = lab.files()
+    for stage in lab.commands:
+        for at_write in (False, True) if stage != TIMED else ():
+            lab.killed(stage, at_write=at_write)
+            lab.whole(stage)
+            found = lab.files()
+            differing = {name for name in undisturbed | found if undisturbed.get(name) != found.get(name)}
+            assert not differing, f"{stage}, seed {SEED}"
+    kinds = {stage.partition("@")[0] for stage in lab.kills}
+    print(f"{len(lab.kills)} kills at work, of {len(kinds)} kinds of stages")
+    assert len(lab.kills) >= LEAST_KILLS

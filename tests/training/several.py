@@ -1,0 +1,149 @@
+"""Trainings that end alike on one process and on several; run as a program, it writes the weights of each.
+
+python -m tests.training.several PROCESSES FILE [NAME ...]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepcompress import processes, runtime
+from deepcompress.data.batches import View
+from deepcompress.data.store import Arrays, Fit, Meta
+from deepcompress.distillation import teacher_cache, transfer
+from deepcompress.distillation.loss import Setting
+from deepcompress.distillation.settings import LOSSES
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.quantization import fake
+from deepcompress.quantization.assign import assign
+from deepcompress.registry import find
+from deepcompress.training import frozen, loop
+from deepcompress.training.inputs import TrainingData, training_data
+from deepcompress.training.objective import CrossEntropy, Objective
+from deepcompress.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from deepcompress.training.history import History
+
+CLASSES, IMAGES = 4, 64
+VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+CRD = {"negatives": 8, "width": 16}
+JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+AUGMENT = {"flip": True, "crop_padding": 2, "jitter": JITTER}
+
+
+HINT = {"stages": 2, "guided_layer": "block4", "hint_layer": "block4"}
+CASES: dict[str, dict[str, Any]] = {  # arguments of `labels`, `quantized` or, where there are losses, `taught`
+    "even": {"batch_size": 16},
+    "augmented": {"batch_size": 16, "augment": AUGMENT},
+    "uneven_with_dropout": {"batch_size": 25, "dropout": 0.5},
+    "one_image_left": {"batch_size": 21},
+    "adamw": {"batch_size": 16, "optimizer": "adamw", "learning_rate": 1e-4},
+    "head": {"batch_size": 21, "trainable": "head", "learning_rate": 0.1},
+    "bf16": {"batch_size": 25, "learning_rate": 1e-3},
+    "bf16_in_32_bits": {"batch_size": 25, "learning_rate": 1e-3},
+    "qat": {"bits": "int4"},
+    "logit": {"losses": {"logit": (1.0, {})}},
+    "crd": {"losses": {"crd": (0.1, CRD)}},
+    "hint_in_two_stages": {"losses": {"hint": (0.5, HINT)}},
+    "pairs_of_images": {"losses": {"sp": (10.0, {"layer": "block4"}), "at": (1.0, {})}},
+    "live_teacher": {"losses": {"logit": (1.0, {}), "crd": (0.1, CRD)}, "augment": AUGMENT},
+}
+
+
+def network(number: int, arch: Any = "vgg11", dropout: float = 0.0) -> VGG:
+    torch.manual_seed(number)
+    widths = {"vgg11": (4, 4, 8, 8, 8, 8, 16, 16), "vgg13": (4, 4, 8, 8, 8, 8, 16, 16, 16, 16)}[arch]
+    made = VGG(VGGSpec(arch, True, widths, (16, 16), CLASSES, 32, dropout))
+    torch.nn.init.normal_(made.classifier[6].weight, 0, 0.2)
+    return made
+
+
+def recipe(**changes: Any) -> Recipe:
+    common: dict[str, Any] = {"trainable": "all", "epochs": 2, "batch_size": 25, "optimizer": "sgd"}
+    return Recipe(**{**common, "learning_rate": 1e-2, "weight_decay": 0.05, "schedule": "cosine", **changes})
+
+
+def data(made: Recipe) -> TrainingData:
+    random = np.random.default_rng(0)
+
+    def arrays(images: int) -> Arrays:
+        pixels = random.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
+        return Arrays(pixels, np.arange(images, dtype=np.int64) % CLASSES)
+
+    classes = tuple(map(str, range(CLASSES)))
+    fit = Fit(arrays(IMAGES), arrays(15), Meta(classes, 32, VIEW.mean, VIEW.std, {}, "random", "none"))
+    return training_data(fit, VIEW, made, device="cpu", seed=0)
+
+
+def train(fabric: Fabric, model: VGG, objective: Objective, made: Recipe, seen: TrainingData) -> History:
+    with tempfile.TemporaryDirectory() as folder:
+        part, features = frozen.trainable_part(model, seen, made, fabric=fabric, folder=Path(folder))
+        return loop.train(part, objective, features, made, fabric=fabric, seed=0)
+
+
+def labels(fabric: Fabric, *, dropout: float = 0.0, **changes: Any) -> tuple[VGG, History]:
+    model, made = network(0, dropout=dropout), recipe(**changes)
+    return model, train(fabric, model, CrossEntropy(0.1), made, data(made))
+
+
+def quantized(fabric: Fabric, bits: str) -> tuple[VGG, History]:
+    model, made = network(0), recipe()
+    options: dict[str, Any] = {"group_size": 8, "channel_bits": 8, "first_bits": None, "last_bits": None}
+    formats = assign(model, bits, float16="fp16", **options)
+    fake.attach_(model, formats, dict.fromkeys(prunable_layers(model)))
+    history = train(fabric, model, CrossEntropy(), made, data(made))
+    fake.detach_(model)
+    return model, history
+
+
+def taught(fabric: Fabric, losses: dict[str, Any], **changes: Any) -> tuple[VGG, History]:
+    """At a lower rate than the others: at theirs a last digit grows to the third within six steps."""
+    model, made = network(0), recipe(**{"learning_rate": 3e-3, **changes})
+    teacher, seen = network(1, "vgg13").requires_grad_(False).eval(), data(made)
+    options = {name: (weight, find(LOSSES, name).Options(**block)) for name, (weight, block) in losses.items()}
+    built = transfer.build(options, Setting(model, teacher, torch.from_numpy(seen.train.arrays.labels)))
+    taps = list(dict.fromkeys(tap for _, loss in built.values() for tap in loss.teacher_taps))
+    logits = any(loss.reads_logits for _, loss in built.values())
+    with tempfile.TemporaryDirectory() as own:
+        folder, images = processes.from_first(lambda: Path(own)), seen.train
+        answers = teacher_cache.teacher(
+            teacher, images, taps, logits=logits, fabric=fabric, folder=folder, budget_mib=16
+        )
+        processes.wait()
+    steps = len(seen.train)
+    lesson = transfer.Transfer(built, answers, cross_entropy=1.0, label_smoothing=0.0, steps_per_epoch=steps)
+    return model, train(fabric, model, lesson, made, seen)
+
+
+def run(fabric: Fabric, name: str) -> tuple[VGG, History]:
+    case = CASES[name]
+    way: Any = taught if "losses" in case else quantized if "bits" in case else labels
+    ended: tuple[VGG, History] = way(fabric, **case)
+    return ended
+
+
+def main(count: str, file: str, *names: str) -> None:
+    """Run cases and write their weights and histories."""
+    ends: dict[str, Any] = {}
+    for name in names or CASES:
+        precision: Any = "bf16-mixed" if name == "bf16" else "32-true"
+        fabric = runtime.start(runtime.Train(device="cpu", precision=precision, devices=int(count)), 0)
+        assert processes.count() == int(count)
+        model, history = run(fabric, name)
+        ends[name] = {"weights": model.state_dict(), "history": history.rows()}
+    processes.first_only()
+    torch.save(ends, file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
