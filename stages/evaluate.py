@@ -26,7 +26,7 @@ def main(plan: Path, heldout: Path, models: Path, tables: tuple[tuple[str, Path]
     """Measure every model of the plan on the held-out images."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings, train = params.section(Evaluate, "evaluate"), params.section(runtime.Train, "train")
-    runtime.make_deterministic(params.seed())
+    runtime.make_deterministic(params.seed(), train.threads)
     files_of, device = planned_models(plan, models), runtime.device(train)
     rows = evaluate(files_of, planned_pairs(plan), heldout, settings, device)
     files.write_tables(tables, rows)

@@ -25,7 +25,7 @@ def main(plan: Path, fit: Path, folder: Path, tables: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     how, data = params.section(Explain, "explain"), params.section(settings.Data, "data")
     train, seed, images = params.section(runtime.Train, "train"), params.seed(), store.open_fit(fit)
-    runtime.make_deterministic(seed)
+    runtime.make_deterministic(seed, train.threads)
     ids, device = models.planned(plan), runtime.device(train)
     found, view = models.load(ids, folder, classes=images.meta.classes, device=device)
     scene = comparison.Scene(images, view, how, device=device, seed=seed, data=data)

@@ -27,7 +27,7 @@ def main(plan: Path, folder: Path, models: Path, table: Path, recommendation: Pa
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     limits, train = params.section(Deploy, "deploy"), params.section(runtime.Train, "train")
     size, timed = params.section(Evaluate, "evaluate").batch_size, limits.max_latency_ms is not None
-    runtime.make_deterministic(params.seed())
+    runtime.make_deterministic(params.seed(), train.threads)
     planned, device = planned_models(plan, models), runtime.device(train)
     found = candidates.measure(planned, folder, batch_size=size, device=device, timed=timed)
     made = recommend.recommendation(found, limits)

@@ -28,7 +28,7 @@ def main(fit: Path, source: Path, method: Method, table: Path) -> None:
     seed, train = params.seed(), params.section(runtime.Train, "train")
     scan, prune = params.section(settings.Sensitivity, "sensitivity"), params.section(settings.Prune, "prune")
     images, loaded = store.open_fit(fit), checkpoint.load(source)
-    runtime.make_deterministic(seed)
+    runtime.make_deterministic(seed, train.threads)
     model = layers.require_dense(loaded.model, str(source)).to(runtime.device(train))
     rows = evidence.sensitivity(model, images, method, scan, prune, view=loaded.view, seed=seed)
     files.write_tables([("sensitivity", table)], {"sensitivity": rows})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,19 @@ def test_a_run_starts_seeded_and_deterministic() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_the_number_of_threads_is_as_params_say_whatever_the_machine_has() -> None:
+    code = (
+        "from deepcompress import runtime; import torch;"
+        "train = runtime.Train(device='cpu', precision='32-true', threads={});"
+        "runtime.start(train, 0); print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    for given, wanted in (("3", "3"), ("None", "2")):
+        command = [sys.executable, "-c", code.format(given)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        assert shown.stdout.split()[-1] == wanted
+
+
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match=r"train\.device is cuda, but this machine has .*cpu"):
         runtime.device(runtime.Train(device="cuda", precision="32-true"))

@@ -37,6 +37,8 @@ class Train(Section):
         devices: Processes on each machine, a device each; auto: as many as there are GPUs, or 1.
         num_nodes: Machines.
         strategy: ddp: averaged gradients (DistributedDataParallel); auto: that, or nothing for a single process.
+        threads: Of a stage's process on the CPU; None: as torch chooses, one per core. Sums come in another order for
+            another number, so the last bits of all results depend on it; a fixed one makes machines agree.
         compile: Whether torch.compile makes one program of the network that trains.
     """
 
@@ -45,6 +47,7 @@ class Train(Section):
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     num_nodes: int = Field(default=1, ge=1)
     strategy: Literal["auto", "ddp"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
     compile: bool = False
 
     def alone(self) -> Train:
@@ -75,7 +78,7 @@ def start(train: Train, seed: int) -> Fabric:
     devices = device_count(train, chosen.type)
     processes.require_agreement(devices, train.num_nodes)
     processes.hand_over(devices * train.num_nodes)
-    make_deterministic(seed)
+    make_deterministic(seed, train.threads)
     several = train.strategy == "ddp" or devices * train.num_nodes > 1
     strategy = _data_parallel() if several else "auto"
     kind, nodes = chosen.type, train.num_nodes
@@ -137,11 +140,13 @@ def device(train: Train) -> torch.device:
     return torch.device(train.device)
 
 
-def make_deterministic(seed: int) -> None:
-    """Seed torch and allow only algorithms that give the same bits twice."""
+def make_deterministic(seed: int, threads: int | None = None) -> None:
+    """Seed torch, allow only algorithms that give the same bits twice, and fix the number of threads if it is given."""
     import torch
 
     keep_memory_()
+    if threads is not None:
+        torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory guards against reading it uninitialised: we never do, and it costs a pass.
