@@ -113,7 +113,7 @@ def test_an_experiment_here_runs_what_depends_on_it_alone(project: pipeline.Proj
     shown = project.dvc("exp", "run", "-S", "quant.bits=4", "-S", "quant.group_size=16")
     ran = {line.split("'")[1] for line in shown.splitlines() if line.startswith("Running stage")}
     assert ran == {"plan", "quantize", "quantize_sweep@ptq-int4", "combine@prune_quantize", "evaluate"}
-    assert "shipped.size_mib" in project.dvc("metrics", "diff")
+    assert "shipped.bits_per_weight" in project.dvc("metrics", "diff")
     git(project, "checkout", "-q", ".")
     project.dvc("checkout", "-q")
 
