@@ -1,9 +1,9 @@
 """Which committed results do not belong to the committed code and params: `python -m deepcompress.stale`.
 
 It needs no data. `dvc repro --dry --allow-missing` answers this, too, while nothing is stale. Otherwise it stops with
-`No such file` at the first stage that would run, because that stage's inputs are not there; and it takes on trust what
-this one looks at: code that was deleted, and folders of models whose recorded hash is not that of the models recorded
-for them, as in a dvc.lock that was merged from two branches. A changed comment makes nothing stale here.
+`No such file` at the first stage that would run, because that stage's inputs are not there; and it takes on trust the
+recorded hashes of folders of models. Here they are held to those of the models in them: a dvc.lock that was merged from
+two branches may say otherwise. A changed comment makes nothing stale here.
 """
 
 from __future__ import annotations

@@ -81,14 +81,35 @@ def test_a_stage_that_writes_nothing_fails_like_any_other(pipeline: Pipeline) ->
     assert shown.splitlines()[-1].startswith("error: stage 'teacher': output 'teacher' does not exist")
 
 
+def test_a_killed_run_finds_what_was_finished_in_the_run_cache(pipeline: Pipeline) -> None:
+    teacher = {**STAGES["teacher"], "cmd": "cp source teacher", "deps": ["source"]}
+    late = stage("touch started; [ -e go ] || sleep 20; echo > late", ["teacher"], ["late"])
+    pipeline.write({"teacher": teacher, "late": late})
+    process = pipeline.start("deepcompress.side_by_side", "-j", "2")
+    wait_for(pipeline.folder / "started")
+    process.kill()
+    process.wait(timeout=30)
+    assert process.stdout is not None
+    process.stdout.close()  # the command outlives its parent a while
+    assert not (pipeline.folder / "dvc.lock").exists()
+    (pipeline.folder / "go").touch()
+    shown = pipeline.side_by_side()
+    assert "Stage 'teacher' is cached" in shown
+    assert set(pipeline.lock()) == {"teacher", "late"}
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_stopped_run_stops_its_commands_and_keeps_what_was_finished(pipeline: Pipeline) -> None:
     endless = stage("touch started; sleep 600; echo > late", ["plan.txt"], ["late"])
     pipeline.write({"plan": STAGES["plan"], "late": endless})
     process = pipeline.start("deepcompress.side_by_side", "-j", "2")
-    deadline = time.monotonic() + 60
-    while not (pipeline.folder / "started").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(pipeline.folder / "started")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)  # ends only when the command has closed its pipe
     assert process.returncode != 0

@@ -1,0 +1,128 @@
+"""Experiments, a queue of them side by side, and a remote: what a team does, on a pipeline as small as it gets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+
+import pytest
+import yaml
+
+from tests import pipeline
+
+pytestmark = pytest.mark.slow
+LEFT_OUT = {"bits", "explain", "recommend", "export", "benchmark", "report"}
+UP_TO_DATE = "Data and pipelines are up to date."
+
+
+def narrow(project: pipeline.Project) -> None:
+    """Leave the stages up to `evaluate`, and one of each: one sparsity, format, teacher, student and combination."""
+    path = project.folder / "dvc.yaml"
+    stages = yaml.safe_load(path.read_text())["stages"]
+    stages["sensitivity"]["matrix"]["method"] = ["structured"]
+    kept = {name: body for name, body in stages.items() if name not in LEFT_OUT}
+    path.write_text(yaml.safe_dump({"stages": kept}, sort_keys=False, width=4096))
+    path = project.folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["prune"]["sweep"] = {"methods": ["structured"], "sparsities": [0.25]}
+    params["quant"]["sweep"] = ["ptq-int4"]
+    params["teachers"] = {"vgg16": params["teachers"]["vgg16"]}
+    distill = params["distill"]
+    distill["teachers"], distill["mixtures"], distill["colour"] = ["vgg16"], {}, {"methods": [], "teachers": []}
+    distill["methods"] = {"logit": distill["methods"]["logit"]}
+    distill["controls"] = {"independent": distill["controls"]["independent"]}
+    params["combine"] |= {"method": "logit", "models": {"prune_quantize": ["prune", "quantize"]}}
+    params["benchmark"]["models"] = ["baseline"]
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def git(project: pipeline.Project, *arguments: str) -> str:
+    named = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+    done = subprocess.run(
+        ["git", *named, *arguments],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Project:
+    """A finished run, committed and pushed to a remote."""
+    folder = tmp_path_factory.mktemp("team")
+    made = pipeline.copy(folder / "ann")
+    narrow(made)
+    made.dvc("remote", "add", "-q", "-d", "store", str(folder / "store"))
+    made.dvc("repro")
+    git(made, "add", "-A")
+    git(made, "commit", "-qm", "Results")
+    made.dvc("push", "-q")
+    return made
+
+
+@pytest.fixture(scope="module")
+def widths(project: pipeline.Project) -> dict[str, float]:
+    return experiments(project)
+
+
+def experiments(project: pipeline.Project) -> dict[str, float]:
+    """Bits per weight of the shipped model, by experiment: one in a folder of its own, two queued and side by side."""
+    before = scratch(project)
+    project.dvc("exp", "run", "--temp", "-S", "quant.bits=3", "--name", "three")
+    for bits in (2, 4):
+        project.dvc("exp", "run", "--queue", "-S", f"quant.bits={bits}", "--name", f"bits{bits}")
+    project.dvc("queue", "start", "-j", "2")
+    project.dvc("queue", "logs", "bits2", "-f")  # until it has ended
+    project.dvc("queue", "logs", "bits4", "-f")
+    assert git(project, "status", "--porcelain") == "", "an experiment elsewhere leaves the working tree alone"
+    assert scratch(project) == before, "and its scratch files"
+    shown = project.dvc("exp", "show", "--csv")
+    rows = csv.DictReader(io.StringIO(shown[shown.index("Experiment,") :]))
+    return {row["Experiment"] or row["rev"]: float(row["shipped.bits_per_weight"]) for row in rows}
+
+
+def scratch(project: pipeline.Project) -> set[tuple[str, float]]:
+    """Scratch files of the working tree and when they were written."""
+    return {(str(path), path.stat().st_mtime) for path in (project.folder / ".scratch").rglob("*") if path.is_file()}
+
+
+def test_experiments_differ_in_what_they_set(widths: dict[str, float]) -> None:
+    assert widths["bits2"] < widths["three"] < widths["bits4"] < widths["workspace"]
+
+
+def test_an_applied_experiment_is_up_to_date_without_running(
+    project: pipeline.Project, widths: dict[str, float]
+) -> None:
+    project.dvc("exp", "apply", "bits4")
+    assert "Running stage" not in project.dvc("repro")
+    assert "quant.bits" in project.dvc("params", "diff")
+    git(project, "checkout", "-q", ".")
+    project.dvc("checkout", "-q")
+
+
+def test_an_experiment_becomes_a_branch(project: pipeline.Project, widths: dict[str, float]) -> None:
+    project.dvc("exp", "branch", "bits2", "two_bits")
+    assert "-  bits: 8" in git(project, "diff", "HEAD", "two_bits", "--", "params.yaml")
+
+
+def test_an_experiment_here_runs_what_depends_on_it_alone(project: pipeline.Project, widths: dict[str, float]) -> None:
+    shown = project.dvc("exp", "run", "-S", "quant.bits=4", "-S", "quant.group_size=16")
+    ran = {line.split("'")[1] for line in shown.splitlines() if line.startswith("Running stage")}
+    assert ran == {"plan", "quantize", "quantize_sweep@ptq-int4", "combine@prune_quantize", "evaluate"}
+    assert "shipped.bits_per_weight" in project.dvc("metrics", "diff")
+    git(project, "checkout", "-q", ".")
+    project.dvc("checkout", "-q")
+
+
+def test_another_clone_pulls_and_has_nothing_to_train(project: pipeline.Project) -> None:
+    bob = pipeline.Project(project.folder.parent / "bob")
+    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{project.folder}", str(bob.folder)], check=True)
+    bob.dvc("pull", "-q")
+    assert UP_TO_DATE in bob.dvc("repro")
+    assert git(bob, "status", "--porcelain") == ""
+    assert (bob.folder / "models/shipped/quantized.safetensors").is_file()
+    assert not (bob.folder / ".scratch").exists()
