@@ -31,10 +31,16 @@ def test_a_disk_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "model")
 
 
-def test_what_a_killed_process_left_goes_with_the_next_write_and_what_a_running_one_writes_stays(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_goes_with_the_next_write_and_what_a_running_one_writes_stays(
+    tmp_path: Path,
+) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    names = {f".[x].csv.partial-{ended.pid}": False, f".[x].csv.partial-{os.getppid()}": True, ".[x].csv.partial-x": True}
+    names = {
+        f".[x].csv.partial-{ended.pid}": False,
+        f".[x].csv.partial-{os.getppid()}": True,
+        ".[x].csv.partial-x": True,
+    }
     names[f".y.csv.partial-{ended.pid}"] = True  # of another file
     for name in names:
         (tmp_path / name).touch()

@@ -20,7 +20,12 @@ PARAMS_FILE = "params.yaml"
 HIGHEST_SEED = 2**63 - 1  # of torch's generators
 MOST_VALUES = 100_000  # of one file; ours holds some 400
 LONGEST_SHOWN = 200  # characters of a wrong value in a message
-MISSPELT = (ValueError, LookupError, AttributeError, TypeError)  # what PyYAML lets through, of `!!timestamp x` or 2020-13-45
+MISSPELT = (
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)  # what PyYAML lets through, of `!!timestamp x` or 2020-13-45
 S = TypeVar("S", bound="Section")
 
 

@@ -32,7 +32,7 @@ NAMES = ("../x", "/x", "a/../../x", "..\\x", "C:\\x", "\0", "", ".", "..", "a\nb
          "con", "~/x")  # fmt: skip
 ATTACKS = (
     b"cos\nsystem\n(S'touch sprung'\ntR.",
-    b"cbuiltins\neval\n(S'open(\"sprung\",\"w\")'\ntR.",
+    b'cbuiltins\neval\n(S\'open("sprung","w")\'\ntR.',
     b"cnumpy.testing\nrundocs\n.",
     b"\x80\x04\x8c\x08builtins\x8c\x04exec\x93\x8c\x14open('sprung','w')\x85R.",
     b"c_codecs\nencode\n(S'x'\nS'rot13'\ntR.",
@@ -193,10 +193,19 @@ def test_spoilt_pickles(work: Path, data: st.DataObject) -> None:
 
 
 def test_a_pickle_of_plain_values_comes_back() -> None:
-    good = {"data": pixels(0, 4, 3072), "labels": [0, 1], "names": ("a", "é"), "raw": b"\xff\0", "more": {1: None, 2: 1.5}}
+    good = {
+        "data": pixels(0, 4, 3072),
+        "labels": [0, 1],
+        "names": ("a", "é"),
+        "raw": b"\xff\0",
+        "more": {1: None, 2: 1.5},
+    }
     for protocol in range(5):
         written = pickle.dumps(good, protocol=protocol)
-        for older in (written, written.replace(b"numpy._core.multiarray", b"numpy.core.multiarray") if protocol < 4 else b""):
+        for older in (
+            written,
+            written.replace(b"numpy._core.multiarray", b"numpy.core.multiarray") if protocol < 4 else b"",
+        ):
             found = pickles.load(io.BytesIO(older or written))
             assert (found.pop("data") == good["data"]).all()
             assert found == {name: value for name, value in good.items() if name != "data"}

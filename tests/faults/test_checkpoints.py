@@ -134,7 +134,17 @@ def test_a_description_with_odd_values(content: bytes, place: Path, data: st.Dat
 
 @pytest.mark.parametrize(
     "header",
-    [b"", b"{}", b"[]", b"null", b"{" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"{}" + b" " * 1000, b'{"__metadata__":{}}'],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"{" * 100_000,
+        b'{"a":' * 50_000,
+        b"\xff\xfe",
+        b"{}" + b" " * 1000,
+        b'{"__metadata__":{}}',
+    ],
     ids=range(9),
 )
 def test_odd_headers(place: Path, header: bytes) -> None:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ SEED = int(os.environ.get("FAULTS_SEED", "20"))
 DEADLINE_S = 600.0
 LEAST_KILLS = 20
 BESIDE = (".scratch", ".git", ".dvc", "src", "tests")  # folders that hold no results
-TIMED = "benchmark"
+SPARED = {  # timed, or of a kind of which another is killed
+    "benchmark", "sensitivity@unstructured", "quantize_sweep@qat-fp32", "train_teacher@vgg16_jitter",
+    "distill@logit-vgg16", "distill@hint-vgg16",
+}  # fmt: skip
 TINIEST: dict[str, Any] = {
     "prune.sweep.methods": ["unstructured"],
     "prune.sweep.sparsities": [0.25],
@@ -111,7 +115,8 @@ class Lab:
             share = self.random.random()
             child = self.start(stage)
             time.sleep(share * self.took[stage]["seconds"])
-            os.killpg(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it had ended
+                os.killpg(child, signal.SIGKILL)
             moment = f"at {100 * share:.0f} %"
         code = int(self.answer())
         print(f"{stage}: killed {moment}" if code == -signal.SIGKILL else f"{stage}: ended before it was killed")
@@ -187,8 +192,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def test_a_killed_stage_ends_with_the_same_bytes_when_it_runs_again(lab: Lab) -> None:
     print(f"seed {SEED}, {len(lab.commands)} stages")
     undisturbed = lab.files()
-    for stage in lab.commands:
-        for at_write in (False, True) if stage != TIMED else ():
+    for stage in (stage for stage in lab.commands if stage not in SPARED):
+        for at_write in (False, True):
             lab.killed(stage, at_write=at_write)
             lab.whole(stage)
             found = lab.files()

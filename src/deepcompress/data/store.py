@@ -6,6 +6,7 @@ Test images are opened by data/heldout.py.
 
 from __future__ import annotations
 
+import tokenize
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ from deepcompress.runtime import derived_seed
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+# numpy reads a header as Python's literals.
+DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, tokenize.TokenError)
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,7 @@ def _open(path: Path, *, mmap_mode: Any) -> np.ndarray:
         return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the download stage first") from None
-    except (ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: damaged ({error}); run the download stage again") from error
 
 
