@@ -95,7 +95,7 @@ class Lab:
         return dict(json.loads((self.folder.parent / "told.json").read_text()))
 
     def killed(self, stage: str, *, at_write: bool) -> None:
-        """Remove the results of a stage, run it anew and kill it at work; anew where it ended before, at most thrice."""
+        """Remove the results of a stage, run it and kill it at work; anew where it ended before, at most thrice."""
         for _ in range(3):
             if self._killed(stage, at_write=at_write):
                 self.kills.append(stage)
