@@ -202,3 +202,27 @@ def test_a_killed_stage_ends_with_the_same_bytes_when_it_runs_again(lab: Lab) ->
     kinds = {stage.partition("@")[0] for stage in lab.kills}
     print(f"{len(lab.kills)} kills at work, of {len(kinds)} kinds of stages")
     assert len(lab.kills) >= LEAST_KILLS
+
+
+def test_dvc_killed_with_its_stage_leaves_no_lock_that_stops_the_next_run(lab: Lab) -> None:
+    undisturbed = lab.files()
+    moments = {
+        "data/.fit.partial": "download",
+        ".scratch/finetune/*/state.pt": "finetune",
+        "models/baseline.safetensors": "finetune",
+    }
+    for pattern, stage in moments.items():
+        for name in lab.results[stage]:
+            (lab.folder / name).unlink(missing_ok=True)
+        child = lab.project.start("repro", "finetune")
+        deadline = time.monotonic() + DEADLINE_S
+        while not any(lab.folder.glob(pattern)) and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(lab.random.uniform(0, 0.1))
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        print(f"dvc repro finetune: killed at {pattern}" if child.wait() == -signal.SIGKILL else "ended before")
+    lab.project.dvc("repro", "finetune")
+    found = lab.files()
+    assert {name: found.get(name) for name in undisturbed} == undisturbed
+    assert "up to date" in lab.project.dvc("repro", "finetune")
