@@ -85,7 +85,7 @@ def _redirect(log: str) -> None:
 
 
 def _counted_writes(kill_at: int, told: str) -> list[int]:
-    """Count what changes the file system, beside `told`, from now on; kill the group before the one with that number."""
+    """Count what changes the file system beside `told`; kill the group before the change with that number."""
     count = [0]
 
     def seen(event: str, arguments: tuple[Any, ...]) -> None:

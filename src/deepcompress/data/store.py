@@ -7,6 +7,7 @@ Test images are opened by data/heldout.py.
 
 from __future__ import annotations
 
+import tokenize
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     A = TypeVar("A")
+
+# numpy reads a header as Python's literals.
+DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, tokenize.TokenError)
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ def _open(path: Path, read: Callable[[Path], A]) -> A:
         return read(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the download stage first") from None
-    except (ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: damaged ({error}); run the download stage again") from error
 
 

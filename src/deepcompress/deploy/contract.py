@@ -15,6 +15,7 @@ from deepcompress.errors import UserError
 FORMAT = "deepcompress-classifier-1"
 INPUT, LOGITS, PROBABILITIES = "images", "logits", "probabilities"
 OUTPUTS = (LOGITS, PROBABILITIES)
+MAX_SIZE = 2**14  # px
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def from_metadata(path: str | Path, metadata: Mapping[str, str]) -> Contract:
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path}: no model that this pipeline exported (its metadata has no format {FORMAT})")
     try:
-        classes = tuple(map(str, json.loads(metadata["classes"])))
-        return Contract(classes, int(metadata["image_size"]), int(metadata["stored_size"]))
-    except (KeyError, ValueError, TypeError):
+        classes, sizes = json.loads(metadata["classes"]), [int(metadata[key]) for key in ("image_size", "stored_size")]
+        if not isinstance(classes, list) or not classes or not all(0 < size <= MAX_SIZE for size in sizes):
+            raise ValueError("no classes, or no sizes of images")
+        return Contract(tuple(map(str, classes)), *sizes)
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise UserError(f"{path}: damaged metadata; run the export stage again") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.deploy.contract import INPUT, LOGITS, Contract, from_metadata
+from deepcompress.deploy.contract import INPUT, LOGITS, OUTPUTS, from_metadata
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BATCH = 32
 ERRORS_ONLY = 3
+LONGEST_REASON = 500  # characters
 
 
 class Classifier:
@@ -25,7 +26,8 @@ class Classifier:
         threads: Of one operation; 0: as many as ONNX Runtime sees fit.
 
     Raises:
-        UserError: If the file is missing, damaged, or was not written by the export stage.
+        UserError: If the file is missing, damaged, or was not written by the export stage; damage in the middle of a
+            graph may show only when it answers.
     """
 
     def __init__(self, path: str | Path, threads: int = 0) -> None:
@@ -38,14 +40,32 @@ class Classifier:
         options.use_deterministic_compute = True
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            inputs = {one.name: (one.type, *one.shape[1:]) for one in self._session.get_inputs()}
+            outputs = {one.name: (one.type, *one.shape[1:]) for one in self._session.get_outputs()}
         except Exception as error:  # a class of its own for each reason, none of them public
-            raise UserError(f"{path}: no ONNX file that can be run ({error})") from None
-        self.contract: Contract = from_metadata(path, self._session.get_modelmeta().custom_metadata_map)
+            raise UserError(f"{path}: no ONNX file that can be run ({_short(error)})") from None
+        self._path, self.contract = path, from_metadata(path, metadata)
+        size, classes = self.contract.image_size, len(self.contract.classes)
+        wanted = dict.fromkeys(OUTPUTS, ("tensor(float)", classes))
+        if inputs != {INPUT: ("tensor(uint8)", 3, size, size)} or not wanted.items() <= outputs.items():
+            raise UserError(f"{path}: its input and outputs are not those that its metadata tell of")
 
     def answers(
         self, images: UInt8[np.ndarray, "images 3 size size"], output: str = LOGITS
     ) -> Float[np.ndarray, "images classes"]:
         """Logits, or what else `output` names, of at least one image; BATCH images at a time."""
         starts = range(0, len(images), BATCH)
-        parts = [self._session.run([output], {INPUT: images[start : start + BATCH]})[0] for start in starts]
-        return np.concatenate(parts)
+        try:
+            parts = [self._session.run([output], {INPUT: images[start : start + BATCH]})[0] for start in starts]
+        except Exception as error:  # as above: damaged weights or operators may show only here
+            raise UserError(f"{self._path}: cannot be run ({_short(error)})") from None
+        found = np.concatenate(parts)
+        if found.shape != (len(images), len(self.contract.classes)):
+            raise UserError(f"{self._path}: gave {found.shape} for {len(images)} images; it is damaged")
+        return found
+
+
+def _short(error: Exception) -> str:
+    """What ONNX Runtime says, without the rest of a message that quotes a damaged file."""
+    return str(error)[:LONGEST_REASON]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,11 @@ import jinja2
 from markupsafe import Markup, escape
 
 from deepcompress import registry
+from deepcompress.errors import UserError
 from deepcompress.report import style, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from matplotlib.figure import Figure
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 ROOM = "report.sections"
 TEMPLATE = "template.html.j2"
+UNFIT = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError)  # what odd cells and notes cause
+LONGEST_REASON = 200  # characters
+log = logging.getLogger(__name__)
 # A drawing's exact colours -> the page's.
 THEME = {
     style.INK: "currentColor",
@@ -40,10 +45,24 @@ THEME = {
 
 
 def sections(data: Tables) -> dict[str, Section]:
-    """The sections that have something to say, by file name, in the order of the page."""
-    built = {name: registry.find(ROOM, name).build(data) for name in registry.names(ROOM)}
+    """The sections that have something to say, by file name, in the order of the page.
+
+    Raises:
+        UserError: If a section cannot be made of the tables: one of them is damaged.
+    """
+    built = {name: _built(name, data) for name in registry.names(ROOM)}
     present = {name: section for name, section in built.items() if section is not None}
     return dict(sorted(present.items(), key=lambda item: (item[1].order, item[0])))
+
+
+def _built(name: str, data: Tables) -> Section | None:
+    build: Callable[[Tables], Section | None] = registry.find(ROOM, name).build
+    try:
+        return build(data)
+    except UNFIT as error:
+        log.debug("section %s", name, exc_info=True)
+        said = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+        raise UserError(f"the report's section {name} does not fit these tables; is one damaged? ({said})") from error
 
 
 def render(parts: Mapping[str, Section], data: Tables) -> str:

@@ -1,0 +1,246 @@
+"""Spoilt ONNX files, tables, notes and scratch files: one line or work done anew, never a traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from deepcompress.data import store
+from deepcompress.deploy import card, onnx_file, predict
+from deepcompress.deploy.contract import Contract
+from deepcompress.deploy.session import Classifier
+from deepcompress.files import read_json, read_rows
+from deepcompress.measure import planned
+from deepcompress.report import page, tables
+from deepcompress.training import resume
+from tests.data.inputs import encoded, pixels, source
+from tests.faults.damage import Trap, fuzz, read_or_refused, spoilt
+from tests.house import ROOT
+from tests.report import made_up
+
+SIDE = 4
+ODD_CELLS = ("", "nan", "inf", "-inf", "-1", "0", "1e400", "9" * 400, "x", "baseline", "'", '"', ",", "\0", "é",
+             "True",
+             "=1+1", "<script>alert(1)</script>", "2020-01-01")  # fmt: skip
+ODD_VALUES = (None, True, -1, 0, 10**400, 1.5, "", "x", [], {}, [1], {"a": 1}, [[]], ["baseline"], {"baseline": {}})
+
+
+def classifier() -> bytes:
+    weight = numpy_helper.from_array(pixels(0, 3 * SIDE * SIDE, 2).astype(np.float32), "w")
+    nodes = [
+        helper.make_node("Cast", ["images"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["f"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ]
+    given_, made = (
+        helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 3, SIDE, SIDE]),
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in ("logits", "probabilities")],
+    )
+    graph = helper.make_graph(nodes, "g", [given_], made, [weight])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(proto, Contract(("a", "b"), SIDE, SIDE).to_metadata())
+    onnx_file.strip_(proto)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+MODEL, PICTURE = classifier(), encoded(pixels(1, 9, 9, 3))
+
+
+def answer(place: Path, content: bytes) -> str | None:
+    model, picture = place / "model.onnx", place / "picture.png"
+    model.write_bytes(content)
+    picture.write_bytes(PICTURE)
+    said = read_or_refused(lambda: list(predict.predict(Classifier(model, 1), [picture], 2)), naming="model.onnx")
+    assert {path.name for path in place.iterdir()} == {"model.onnx", "picture.png"}
+    return said
+
+
+def with_metadata(**changed: str) -> bytes:
+    proto = onnx.load_from_string(MODEL)
+    props = {entry.key: entry.value for entry in proto.metadata_props} | changed
+    del proto.metadata_props[:]
+    helper.set_model_props(proto, props)
+    return bytes(proto.SerializeToString())
+
+
+def test_the_untouched_model_answers(tmp_path: Path) -> None:
+    assert answer(tmp_path, MODEL) is None
+
+
+@fuzz(100)
+@given(content=spoilt(MODEL))
+def test_spoilt_onnx_files(tmp_path: Path, content: bytes) -> None:
+    answer(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"classes": text} for text in ("", "[]", "{}", "1", '["a"]', '["a", "b", "c"]', "[" * 9999, "null", '"ab"')]
+    + [{name: text} for name in ("image_size", "stored_size") for text in ("", "x", "-1", "0", "5", "1.5", "9" * 30)],
+    ids=range(23),
+)
+def test_odd_metadata_of_an_onnx_file(tmp_path: Path, changed: dict[str, str]) -> None:
+    said = answer(tmp_path, with_metadata(**changed))
+    assert said or changed == {"stored_size": "5"}  # other sides of stored images are allowed
+
+
+def test_weights_outside_of_the_onnx_file_are_not_read(tmp_path: Path) -> None:
+    proto = onnx.load_from_string(MODEL)
+    weight = proto.graph.initializer[0]
+    outside = tmp_path / "outside"
+    outside.write_bytes(weight.raw_data)
+    onnx.external_data_helper.set_external_data(weight, location="../outside")
+    weight.ClearField("raw_data")
+    (tmp_path / "in").mkdir()
+    assert answer(tmp_path / "in", proto.SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[tables.Paths, dict[Path, str]]:
+    paths = made_up.write(tmp_path_factory.mktemp("tables"))
+    folder = paths.evaluation.parent
+    return paths, {path: path.read_text() for path in sorted(folder.rglob("*")) if path.suffix in {".csv", ".json"}}
+
+
+@pytest.fixture
+def whole(made: tuple[tables.Paths, dict[Path, str]]) -> Iterator[dict[Path, str]]:
+    """The text of each file; they are put back at the end."""
+    yield made[1]
+    put_back(made[1])
+
+
+def put_back(texts: dict[Path, str]) -> None:
+    for path, text in texts.items():
+        path.write_text(text)
+
+
+def report(paths: tables.Paths) -> str | None:
+    """What the stage report says, its drawing of the page left out."""
+    return read_or_refused(lambda: page.sections(tables.read(paths)))
+
+
+@fuzz(12)
+@given(data=st.data())
+def test_spoilt_tables(made: tuple[tables.Paths, dict[Path, str]], whole: dict[Path, str], data: st.DataObject) -> None:
+    put_back(whole)
+    path = data.draw(st.sampled_from(sorted(whole)))
+    path.write_bytes(data.draw(spoilt(whole[path].encode())))
+    report(made[0])
+
+
+@fuzz(12)
+@given(data=st.data())
+def test_odd_cells(made: tuple[tables.Paths, dict[Path, str]], whole: dict[Path, str], data: st.DataObject) -> None:
+    put_back(whole)
+    path = data.draw(st.sampled_from([path for path in sorted(whole) if path.suffix == ".csv"]))
+    rows = [line.split(",") for line in whole[path].splitlines()]
+    row = data.draw(st.integers(0, len(rows) - 1))
+    rows[row][data.draw(st.integers(0, len(rows[row]) - 1))] = data.draw(st.sampled_from(ODD_CELLS))
+    path.write_text("\n".join(map(",".join, rows)))
+    report(made[0])
+
+
+@fuzz(60)
+@given(content=spoilt(b"layer,sparsity,top1_pct\nfeatures.0,0.5,80.1\nfeatures.4,0.5,79.0\n"))
+def test_spoilt_rows(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    read_or_refused(lambda: read_rows(tmp_path / "x.csv"), naming="x.csv")
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=range(len(ODD_VALUES)))
+def test_notes_with_odd_values(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "x.json"
+    for content in (
+        value,
+        {"models": value},
+        {"models": ["baseline"], "pairs": value},
+        {"model": value, "reason": "x"},
+    ):
+        path.write_text(json.dumps(content))
+        for read in (planned.planned_models, planned.planned_pairs):
+            arguments = (path, tmp_path) if read is planned.planned_models else (path,)
+            read_or_refused(lambda read=read, arguments=arguments: read(*arguments))  # type: ignore[misc]
+        read_or_refused(lambda: card.recommendation(path), naming="x.json")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, '"\\ud800"', "\ufeff{}", "NaN", "{}{}"], ids=range(6))
+def test_odd_json(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    read_or_refused(lambda: read_json(tmp_path / "x.json"), naming="x.json")
+
+
+@fuzz(60)
+@given(data=st.data())
+def test_spoilt_image_arrays(tmp_path: Path, data: st.DataObject) -> None:
+    folder = tmp_path / "fit"
+    if not folder.exists():
+        store.write_fit(folder, source(), validation_fraction=0.25, seed=0)
+    path = folder / data.draw(st.sampled_from(("train_images.npy", "train_labels.npy", "meta.json")))
+    good = path.read_bytes()
+    path.write_bytes(data.draw(spoilt(good, within=130)))
+    try:
+        read_or_refused(lambda: store.open_fit(folder), naming=path.name.partition("_")[0])
+    finally:
+        path.write_bytes(good)
+
+
+@fuzz(60)
+@given(data=st.data())
+def test_spoilt_resume_files_count_as_none(tmp_path: Path, data: st.DataObject) -> None:
+    resume.save(tmp_path, {"weights": {"a": torch.zeros(9)}, "history": []})
+    path = tmp_path / resume.STATE_FILE
+    good = path.read_bytes()
+    content = data.draw(spoilt(good))
+    path.write_bytes(content)
+    logging.disable()
+    try:
+        assert content == good or resume.load(tmp_path) is None
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_predict_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "cut.onnx").write_bytes(MODEL[:99])
+    (tmp_path / "good.onnx").write_bytes(MODEL)
+    (tmp_path / "cut.png").write_bytes(PICTURE[:60])
+    (tmp_path / "good.png").write_bytes(PICTURE)
+    stream = io.BytesIO()
+    torch.save({"a": Trap(tmp_path / "sprung")}, stream)
+    (tmp_path / "trap.onnx").write_bytes(stream.getvalue())
+    for model, picture in (("cut", "good"), ("trap", "good"), ("good", "cut")):
+        command = [sys.executable, "-m", "deepcompress", "predict", f"{picture}.png", "--model", f"{model}.onnx"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert done.stderr.startswith("error: ")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("stage", ["plan", "download", "report"])
+def test_a_stage_says_in_one_line_what_is_wrong(stage: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("seed: !!python/object/apply:os.system ['touch sprung']\n")
+    options = {
+        "plan": ["--plan", "p", "--checked", "c"],
+        "download": ["--fit", "f", "--heldout", "h"],
+        "report": [
+            f"--{name}=none" for name in ("evaluation", "per-class", "headline", "history", "meta", "plots", "page")
+        ],
+    }
+    command = [sys.executable, str(ROOT / f"stages/{stage}.py"), *options[stage]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
