@@ -31,21 +31,15 @@ def pair(kind: str, *, right: int = 50, shift: float = 0.0, ours_s: float = 1.0)
         ("teacher", 51, 0.029, True),
         ("teacher", 52, 0.0, False),
         ("teacher", 50, 0.031, False),
-        ("student", 49, 0.0, True),
-        ("student", 48, 0.0, False),
+        ("student", 45, 0.0, True),
+        ("student", 44, 0.0, False),
+        ("student", 50, 0.031, False),
     ],
 )
-def test_results_are_equal_up_to_one_image_and_three_percent_of_the_weights(
+def test_results_are_equal_up_to_one_image_or_a_students_standard_error_and_three_percent_of_the_weights(
     kind: str, right: int, shift: float, equal: bool
 ) -> None:
     assert pair(kind, right=right, shift=shift).equal is equal
-
-
-def test_students_may_differ_by_one_image_in_a_hundred() -> None:
-    found = Made(1.0, [500], {})
-    for off, equal in ((10, True), (11, False)):
-        assert Pair(Item("s", "student"), found, Made(1.0, [500 + off], {}), 1000).equal is equal
-        assert not Pair(Item("t", "teacher"), found, Made(1.0, [500 + off], {}), 1000).equal
 
 
 def test_models_of_other_layers_are_not_equal() -> None:
