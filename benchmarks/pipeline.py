@@ -8,13 +8,16 @@ The ways take turns item by item, each in a process with one thread; starting Py
 The plain way (benchmarks/plain) reads the same params.yaml and starting weights, sees the same images in the same
 order and draws the same random numbers; each way goes on from its own earlier models. So results are equal if
 rounding alone tells them apart: at most one validation image of each accuracy (of students, all of whose layers
-train, one in a hundred), and 1 % of the norm of each tensor of weights.
+train, one standard error), and 3 % of the norm of each tensor of weights. Measured are 0 to 2 images and, of the worst
+tensor, 0.001 % to 1 %: Adam turns the sign of a gradient near zero into a whole step, and a weight on the edge of two
+values of int4 may go either way. Another seed moves the worst tensor by a third and more.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import multiprocessing
 import os
 import sys
@@ -42,9 +45,8 @@ if TYPE_CHECKING:
     Ways = Mapping[str, Callable[[Item], Made]]
     """`ours` and `plain`."""
 
-WEIGHTS_TOLERANCE = 0.01  # of a tensor's norm
+WEIGHTS_TOLERANCE = 0.03  # of a tensor's norm
 IMAGES_TOLERANCE = 1
-STUDENTS_TOLERANCE = 0.01  # of the validation images
 THREADS = 1
 
 
@@ -81,9 +83,10 @@ class Pair:
     @property
     def equal(self) -> bool:
         """Whether the results are equal as far as rounding lets them."""
-        allowed = IMAGES_TOLERANCE
+        allowed = float(IMAGES_TOLERANCE)
         if self.item.kind == "student":
-            allowed = max(allowed, int(STUDENTS_TOLERANCE * self.images))
+            shares = [count / self.images for count in self.plain.right]
+            allowed = max(allowed, *(math.sqrt(self.images * share * (1 - share)) for share in shares))
         return self.right_apart <= allowed and self.weights_apart <= WEIGHTS_TOLERANCE
 
 
