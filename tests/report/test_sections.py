@@ -237,3 +237,11 @@ def test_a_recommended_model_without_held_out_numbers_is_said_to_have_none(data:
     section = recommendation.build(dataclasses.replace(data, models=models))
     assert section is not None
     assert section.blocks[1].text.startswith("It was not measured on the held-out images.")
+
+
+def test_weights_near_zero_are_counted_apart_from_zeros() -> None:
+    bins = [(-3, -1, 1), (-1, 1, 2), (1, 3, 1)]  # variance 2, so that only the middle bin is near
+    rows = [("dense", low, high, n) for low, high, n in bins] + [("masked", *bins[0]), ("masked", -1, 1, 0)]
+    table = pd.DataFrame(rows, columns=["state", "low", "high", "count"]).assign(layer="features.0")
+    assert pruned_weights.near_zero_pct(table, "dense") == 50.0
+    assert pruned_weights.near_zero_pct(table, "masked") == 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from deepcompress.report import speed
 from deepcompress.report.blocks import Paragraph, Table
 from deepcompress.report.sections import speed as section
@@ -21,8 +23,29 @@ def test_the_section_names_the_machine_and_every_time(data: Tables) -> None:
     built = section.build(data)
     assert built is not None
     assert "a CPU, 1 of 2 threads" in next(picture.caption for picture in built.pictures)
-    (table,) = [block for block in built.blocks if isinstance(block, Table)]
+    *_, table = [block for block in built.blocks if isinstance(block, Table)]
     assert table.rows[2][:4] == ("baseline", "ONNX Runtime, int8", "4.00 (3.90 to 4.10)", "2.5×")
+
+
+def test_every_sparsity_that_was_timed_has_its_sentence(data: Tables) -> None:
+    rows = data.extra["benchmark/latency"]
+    more = rows[rows["model"] == "pruned/structured-0.5"].assign(model="pruned/structured-0.75", speedup=3.0)
+    said = [one for one in speed.findings(pd.concat([more, rows])) if one.startswith("Removed channels")]
+    assert said == [
+        "Removed channels (pruned/structured-0.5) in ONNX Runtime: 2.0× at batch 1.",
+        "Removed channels (pruned/structured-0.75) in ONNX Runtime: 3.0× at batch 1.",
+    ]
+
+
+def test_the_papers_times_stand_beside_the_least_pruned_models(data: Tables) -> None:
+    rows, theirs = data.extra["benchmark/latency"], {"baseline": 4.2, "unstructured": 4.0, "structured": 2.8}
+    assert speed.beside_the_paper(rows, theirs) == ("", ())  # nothing pruned was timed in PyTorch
+    rows = rows.assign(engine=rows["engine"].replace("onnxruntime", "pytorch")).drop_duplicates(["model", "engine"])
+    said, cells = speed.beside_the_paper(rows, theirs)
+    assert "25 % are 1.05× (unstructured), 1.50× (structured) as fast as its baseline" in said
+    assert "pruned/unstructured-0.5 is not told apart from the baseline (1.01×)" in said
+    assert "pruned/structured-0.5 is faster, told apart from it by their quartiles (2.00×)" in said
+    assert cells[2] == ("structured", "2.80", "pruned/structured-0.5", "5.00 (4.90 to 5.10)", "1.50×", "2.00×")
 
 
 def test_nothing_timed_is_nothing_said(alone: Tables) -> None:

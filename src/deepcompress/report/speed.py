@@ -9,29 +9,70 @@ import pandas as pd
 from deepcompress.report import style, text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.figure import Figure
 
 PYTORCH, FLOAT, INT8 = "pytorch", "onnxruntime", "onnxruntime-int8"
 ENGINES = {PYTORCH: "PyTorch, float32", FLOAT: "ONNX Runtime, float32", INT8: "ONNX Runtime, int8"}
 MARKS = {PYTORCH: ("o", style.GREY), FLOAT: ("s", style.BLUE), INT8: ("D", style.COLOURS["quantized"])}
 ROW_INCHES = 0.3
+BASELINE, METHODS = "baseline", ("unstructured", "structured")
 APART = "told apart from it by their quartiles"
 
 
 def findings(rows: pd.DataFrame) -> list[str]:
     """A measured sentence for each thing that is said to bring speed; what was not timed is left out."""
     said = [
-        _sentence(rows, "pruned/unstructured-", FLOAT, "Zeros alone"),
-        _sentence(rows, "pruned/structured-", FLOAT, "Removed channels"),
-        _sentence(rows, "", INT8, "int8"),
+        *_sentences(rows, "pruned/unstructured-", FLOAT, "Zeros alone"),
+        *_sentences(rows, "pruned/structured-", FLOAT, "Removed channels"),
+        *_sentences(rows, BASELINE, INT8, "int8"),
     ]
-    return [sentence for sentence in said if sentence]
+    return said
+
+
+def beside_the_paper(rows: pd.DataFrame, theirs: Mapping[str, float]) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    """Figure 8's times of one image in PyTorch beside ours: a sentence, and a row per model that both have.
+
+    The source report's models have 25 % zeros; of ours the least pruned one that was timed stands for each method.
+
+    Args:
+        rows: Of results/benchmark/latency.csv.
+        theirs: Milliseconds by `baseline` and method.
+
+    Returns:
+        Nothing of either where no pruned model was timed.
+    """
+    some = rows[(rows["engine"] == PYTORCH) & (rows["batch_size"] == 1)]
+    dense = some[some["model"] == BASELINE]
+    found = {method: some[some["model"].str.startswith(f"pruned/{method}-")] for method in METHODS}
+    ours = {method: kind.sort_values("model").iloc[0] for method, kind in found.items() if not kind.empty}
+    if dense.empty or not ours:
+        return "", ()
+    cells, said, faster = [], [], {}
+    for method, row in {BASELINE: dense.iloc[0], **ours}.items():
+        faster[method] = theirs[BASELINE] / theirs[method]
+        spelled = (f"{text.number(value, 2)}×" for value in (faster[method], row["speedup"]))
+        cells.append((method, text.number(theirs[method], 2), str(row["model"]), milliseconds(row), *spelled))
+    for row in ours.values():
+        way = "faster" if row["speedup"] > 1 else "slower"
+        verdict = f"is {way}, {APART}" if told_apart(rows, row) else "is not told apart from the baseline"
+        said.append(f"{row['model']} {verdict} ({text.number(row['speedup'], 2)}×)")
+    paper = ", ".join(f"{text.number(faster[method], 2)}× ({method})" for method in ours)
+    opening = f"In PyTorch, one image at a time, the source report's 25 % are {paper} as fast as its baseline"
+    return f"{opening}, without quartiles. Here {'; '.join(said)}.", tuple(cells)
 
 
 def told_apart(rows: pd.DataFrame, row: pd.Series) -> bool:
     """Whether the quartiles of a row and of the dense float model in the same engine lie apart."""
     dense = _dense(rows, row)
     return bool(row["latency_ms_p75"] < dense["latency_ms_p25"] or row["latency_ms_p25"] > dense["latency_ms_p75"])
+
+
+def milliseconds(row: pd.Series) -> str:
+    """A median with its quartiles, as the tables write it."""
+    middle, low, high = (text.number(row[f"latency_ms_{part}"], 2) for part in ("p50", "p25", "p75"))
+    return f"{middle} ({low} to {high})"
 
 
 @style.styled
@@ -62,19 +103,18 @@ def figure(rows: pd.DataFrame, finding: str) -> Figure:
     return made
 
 
-def _sentence(rows: pd.DataFrame, prefix: str, engine: str, what: str) -> str:
-    """Of the sparsest model of a kind, at every batch size."""
+def _sentences(rows: pd.DataFrame, prefix: str, engine: str, what: str) -> list[str]:
+    """One for each model of a kind, at every batch size, the least pruned first."""
     some = rows[rows["model"].str.startswith(prefix) & (rows["engine"] == engine)]
-    if some.empty:
-        return ""
-    model = str(some["model"].iloc[-1]) if prefix else str(some["model"].iloc[0])
-    of_model = some[some["model"] == model].sort_values("batch_size")
-    parts = [
-        f"{text.times(row['speedup'])} at batch {row['batch_size']}"
-        + ("" if told_apart(rows, row) else " (no difference)")
-        for _, row in of_model.iterrows()
-    ]
-    return f"{what} ({model}) in ONNX Runtime: {', '.join(parts)}."
+    said = []
+    for model, of_model in some.sort_values(["model", "batch_size"]).groupby("model"):
+        parts = [
+            f"{text.times(row['speedup'])} at batch {row['batch_size']}"
+            + ("" if told_apart(rows, row) else " (no difference)")
+            for _, row in of_model.iterrows()
+        ]
+        said.append(f"{what} ({model}) in ONNX Runtime: {', '.join(parts)}.")
+    return said
 
 
 def _dense(rows: pd.DataFrame, row: pd.Series) -> pd.Series:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from deepcompress.report import speed, text
-from deepcompress.report.blocks import Paragraph, Picture, Section, Table
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 from deepcompress.report.tables import BASELINE, Tables
 
 NAME = "benchmark/latency"
@@ -19,6 +19,9 @@ TABLE = (
     "image in PyTorch without warm-up. These numbers belong to the machine and change from run to run."
 )
 
+PAPER_HEADS = ("Model", "Paper: ms", "Here", "Here: ms (quartiles)", "Paper: times as fast", "Here: times as fast")
+PAPER = "Counterpart of figure 8's times, which are means of 50 runs of 25 % zeros on another machine."
+
 
 def build(data: Tables) -> Section | None:
     """Findings, figure and table; None where nothing was timed."""
@@ -28,8 +31,12 @@ def build(data: Tables) -> Section | None:
     said = speed.findings(rows)
     title = said[0] if said else "How long a call takes"
     caption = CAPTION.format(n=int(rows["n"].iloc[0]), **machine)
-    blocks = [Paragraph(sentence, strong=True) for sentence in said]
-    return Section("Speed", (*blocks, Picture("speed", speed.figure(rows, title), caption), _table(rows)), order=62)
+    blocks: list[Block] = [Paragraph(sentence, strong=True) for sentence in said]
+    blocks.append(Picture("speed", speed.figure(rows, title), caption))
+    beside, cells = speed.beside_the_paper(rows, data.paper["inference_ms"])
+    if beside:
+        blocks += [Paragraph(beside, strong=True), Table(PAPER_HEADS, cells, PAPER)]
+    return Section("Speed", (*blocks, _table(rows)), order=62)
 
 
 def _table(rows: pd.DataFrame) -> Table:
@@ -44,7 +51,7 @@ def _table(rows: pd.DataFrame) -> Table:
     cells = []
     for (model, engine), some in rows.groupby(["model", "engine"], sort=False):
         by_size = some.set_index("batch_size")
-        times = [_time(by_size.loc[size]) for size in sizes]
+        times = [speed.milliseconds(by_size.loc[size]) for size in sizes]
         speeds = [text.times(by_size.loc[size, "speedup"]) for size in sizes]
         alone = some["paper_protocol_ms"].dropna()
         cells.append(
@@ -57,8 +64,3 @@ def _table(rows: pd.DataFrame) -> Table:
             )
         )
     return Table(heads, tuple(cells), TABLE)
-
-
-def _time(row: pd.Series) -> str:
-    middle, low, high = (text.number(row[f"latency_ms_{part}"], 2) for part in ("p50", "p25", "p75"))
-    return f"{middle} ({low} to {high})"

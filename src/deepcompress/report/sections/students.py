@@ -33,7 +33,15 @@ def build(data: Tables) -> Section | None:
         return None
     rows = students.table(data)
     blocks: list[Block] = [Paragraph(students.verdict(data), strong=True), _accuracies(data, rows)]
-    blocks += [_summary(data, rows), *_alignments(data), *_colours(data), *strips.pictures(data), *_seeds(data)]
+    beside = students.beside_the_paper(data)
+    blocks += [
+        _summary(data, rows),
+        *([Paragraph(beside, strong=True)] if beside else []),
+        *_alignments(data),
+        *_colours(data),
+        *strips.pictures(data),
+        *_seeds(data),
+    ]
     blocks.append(technique.table(_against_baseline(data, rows), folded="Size and cost of every student"))
     return Section("Knowledge distillation", tuple(blocks), order=40)
 
