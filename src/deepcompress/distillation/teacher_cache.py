@@ -21,6 +21,7 @@ from deepcompress.data.batches import Batches
 from deepcompress.data.writing import write_array
 from deepcompress.distillation.loss import Answers, Tap, read, shape
 from deepcompress.models.taps import tap
+from deepcompress.models.vgg import VGG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import Batch
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
 log = logging.getLogger(__name__)
 BYTES_PER_MIB = 2**20
@@ -56,7 +57,7 @@ class Live(Teacher):
         fabric: Gives device and precision.
     """
 
-    def __init__(self, network: VGG, taps: Sequence[Tap], *, logits: bool, fabric: Fabric) -> None:
+    def __init__(self, network: Classifier, taps: Sequence[Tap], *, logits: bool, fabric: Fabric) -> None:
         network.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network, self._taps, self._logits, self._fabric = network.eval(), tuple(taps), logits, fabric
 
@@ -72,13 +73,16 @@ class Live(Teacher):
 
     def _run_to(self, layers: set[str], images: Tensor) -> None:
         """Run the convolutional part up to the last of the layers; all of the network for one behind it."""
-        names = [f"features.{name}" for name, _ in self._network.features.named_children()]
-        if not layers <= {*names, "features"}:
-            self._network(images)
+        network = self._network
+        names = (
+            [f"features.{name}" for name, _ in network.features.named_children()] if isinstance(network, VGG) else []
+        )
+        if not isinstance(network, VGG) or not layers <= {*names, "features"}:
+            network(images)
         elif "features" in layers:
-            self._network.features(images)
+            network.features(images)
         else:
-            for layer in self._network.features[: max(map(names.index, layers)) + 1]:
+            for layer in network.features[: max(map(names.index, layers)) + 1]:
                 images = layer(images)
 
 
@@ -102,7 +106,14 @@ class Stored(Teacher):
 
 
 def teacher(
-    network: VGG, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path, budget_mib: int
+    network: Classifier,
+    train: Batches,
+    taps: Sequence[Tap],
+    *,
+    logits: bool,
+    fabric: Fabric,
+    folder: Path,
+    budget_mib: int,
 ) -> Teacher:
     """The cheapest teacher that gives these answers.
 
@@ -124,7 +135,7 @@ def teacher(
     return Stored(tables.pop(None, None), {one: tables[one] for one in stored}, live)
 
 
-def within(network: VGG, taps: Iterable[Tap], images: int, budget_bytes: int) -> list[Tap]:
+def within(network: Classifier, taps: Iterable[Tap], images: int, budget_bytes: int) -> list[Tap]:
     """The taps to store: all pooled ones, and maps in the order given while they fit together."""
     stored = []
     for one in taps:
@@ -136,7 +147,7 @@ def within(network: VGG, taps: Iterable[Tap], images: int, budget_bytes: int) ->
 
 
 def _tables(
-    network: VGG, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path
+    network: Classifier, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path
 ) -> dict[Tap | None, Tensor]:
     """Answers to all images in stored order, from the folder or, where it lacks any, from one pass."""
     wanted: list[Tap | None] = [*([None] if logits else []), *taps]
@@ -150,7 +161,7 @@ def _tables(
 
 
 def _pass(
-    network: VGG, train: Batches, taps: list[Tap], *, logits: bool, fabric: Fabric
+    network: Classifier, train: Batches, taps: list[Tap], *, logits: bool, fabric: Fabric
 ) -> dict[Tap | None, Float[Tensor, "images ..."]]:
     """One run over the images, without shuffling; results on the CPU."""
     start, live = time.perf_counter(), Live(network, taps, logits=logits, fabric=fabric)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
-from deepcompress.pruning.layers import GRANULARITY, in_scope, require_names
+from deepcompress.pruning.layers import GRANULARITY, in_scope, judged, require_names, together
 from deepcompress.pruning.scoring import score
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.pruning.allocation import Curve
     from deepcompress.pruning.masks import Masks
     from deepcompress.pruning.settings import Method, Way
@@ -36,7 +36,7 @@ class Choice:
 
 
 def choose(
-    model: VGG,
+    model: Classifier,
     method: Method,
     way: Way,
     sparsity: float,
@@ -61,9 +61,15 @@ def choose(
     """
     layers = in_scope(model, method, way.scope)
     require_names(way.dense, layers, f"prune.{method}.dense")
-    scores = score(way.criterion, layers, GRANULARITY[method], seed=seed, gradients=gradients)
+    judges = judged(model, method, layers)
+    scores = score(way.criterion, judges, GRANULARITY[method], seed=seed, gradients=gradients)
+    if method == "structured":
+        scores = together(model, scores)
     problem = Problem(
-        layers=tuple(_layer(name, scores[name], layer.weight, name in way.dense) for name, layer in layers.items()),
+        layers=tuple(
+            _layer(name, scores[name], layer.weight, _weights(model, method, name), name in way.dense)
+            for name, layer in layers.items()
+        ),
         sparsity=sparsity,
         curves=(curves or {}) if evidence(way.allocation) == "curves" else {},
         scores=scores if evidence(way.allocation) == "scores" else {},
@@ -77,6 +83,11 @@ def choose(
     return Choice(chosen, [{"method": method, "scope": way.scope, **row} for row in rows])
 
 
-def _layer(name: str, scores: Tensor, weight: Tensor, dense: bool) -> Layer:
+def _layer(name: str, scores: Tensor, weight: Tensor, weights: int, dense: bool) -> Layer:
     units = scores.numel()
-    return Layer(name, tuple(weight.shape), units, weight.numel() // units, dense)
+    return Layer(name, tuple(weight.shape), units, weights // units, dense)
+
+
+def _weights(model: Classifier, method: Method, name: str) -> int:
+    """Of a layer and all that lose channels with it."""
+    return sum(layer.weight.numel() for layer in judged(model, method, [name]).values())
