@@ -69,7 +69,8 @@ def groups(spec: Spec) -> dict[str, Group]:
 
     model = _outline(spec)
     image = torch.zeros(1, 3, spec.image_size, spec.image_size, device="meta")
-    graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=image)
+    with torch.enable_grad():  # the graph is that of autograd
+        graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=image)
     names = {module: name for name, module in model.named_modules()}
     layers = prunable_layers(model)
     last = next(reversed(layers))
