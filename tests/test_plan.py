@@ -96,6 +96,21 @@ def test_a_student_of_a_teacher_that_is_not_there_is_refused(tmp_path: Path) -> 
         plan.check(changed(tmp_path, "distill.teachers", ["vgg13"]))
 
 
+RESNET = {"arch": "resnet18", "batch_norm": None, "width": None, "hidden": None, "dropout": None}
+
+
+def test_a_loss_that_names_a_layer_which_the_student_does_not_have_is_refused(tmp_path: Path) -> None:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    distill = document["distill"] | {"student": document["distill"]["student"] | RESNET}
+    plan.check(changed(tmp_path, "distill", distill))
+    distill["methods"]["hint"]["guided_layer"] = "block4.conv1"
+    named = (
+        r"distill.methods.hint with the student resnet18 and the teacher vgg16 \(vgg16\): layer 'block4.conv1' does not"
+    )
+    with pytest.raises(UserError, match=named):
+        plan.check(changed(tmp_path, "distill", distill))
+
+
 def test_results_of_models_that_left_are_removed(tmp_path: Path) -> None:
     for name in ("baseline.safetensors", "pruned/old-0.5.safetensors", "pruned/new-0.25.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

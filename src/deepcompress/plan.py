@@ -12,6 +12,7 @@ from deepcompress.data.settings import Data
 from deepcompress.deploy.benchmark_settings import Benchmark, require_planned
 from deepcompress.deploy.settings import Deploy
 from deepcompress.distillation.network import Teachers
+from deepcompress.distillation.possible import require_layers
 from deepcompress.distillation.settings import Distill, require_teachers
 from deepcompress.errors import UserError
 from deepcompress.explain.settings import Explain
@@ -58,6 +59,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
         params.section(schema, key, path)
     distill, teachers = params.section(Distill, "distill", path), params.section(Teachers, "teachers", path)
     require_teachers(distill, teachers)
+    require_layers(distill, teachers)
     require_lesson(params.section(Combine, "combine", path), distill, teachers.names())
     require_planned(params.section(Benchmark, "benchmark", path), model_ids(document))
     weights = params.section(Model, "model", path).weights

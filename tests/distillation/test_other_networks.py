@@ -52,7 +52,5 @@ def test_a_step_moves_the_student(name: str, student: str, teacher: str) -> None
 
 def test_a_layer_that_the_student_does_not_have_is_refused() -> None:
     module = registry.find(LOSSES, "hint")
-    with pytest.raises(
-        UserError, match=r"layer 'block4.relu1' does not exist in a resnet18; there are block2"
-    ):
+    with pytest.raises(UserError, match=r"layer 'block4.relu1' does not exist in a resnet18; there are block2"):
         module.build(module.Options(), Setting(network("resnet18"), make_network("vgg16"), torch.arange(8)))
