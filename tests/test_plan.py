@@ -111,6 +111,16 @@ def test_a_loss_that_names_a_layer_which_the_student_does_not_have_is_refused(tm
         plan.check(changed(tmp_path, "distill", distill))
 
 
+def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path) -> None:
+    path = changed(tmp_path, "model", DOCUMENT["model"] | RESNET | {"arch": "squeezenet1_0"})
+    plan.check(path)
+    document = yaml.safe_load(path.read_text())
+    document["prune"]["finetune"]["trainable"] = "head"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(UserError, match=r"prune.finetune.trainable: head is the last linear layer, and squeeze"):
+        plan.check(path)
+
+
 def test_results_of_models_that_left_are_removed(tmp_path: Path) -> None:
     for name in ("baseline.safetensors", "pruned/old-0.5.safetensors", "pruned/new-0.25.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
