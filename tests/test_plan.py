@@ -44,7 +44,8 @@ def test_every_section_of_the_file_has_a_schema() -> None:
         ("finetune.augment.crop_padding", -1),
         ("data.source", "nope"),
         ("data.validation_fraction", 1.5),
-        ("model.arch", "resnet50"),
+        ("model.arch", "resnet19"),
+        ("model", {**DOCUMENT["model"], "arch": "resnet50"}),
         ("model.image_size", 16),
         ("model.weights", "imagenet"),
         ("model.weights", "nowhere.pth"),
@@ -93,6 +94,31 @@ def test_a_student_is_compared_with_the_independent_one_and_its_teacher() -> Non
 def test_a_student_of_a_teacher_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"distill.teachers must be among .*vgg16.*; got 'vgg13'"):
         plan.check(changed(tmp_path, "distill.teachers", ["vgg13"]))
+
+
+RESNET = {"arch": "resnet18", "batch_norm": None, "width": None, "hidden": None, "dropout": None}
+
+
+def test_a_loss_that_names_a_layer_which_the_student_does_not_have_is_refused(tmp_path: Path) -> None:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    distill = document["distill"] | {"student": document["distill"]["student"] | RESNET}
+    plan.check(changed(tmp_path, "distill", distill))
+    distill["methods"]["hint"]["guided_layer"] = "block4.conv1"
+    named = (
+        r"distill.methods.hint with the student resnet18 and the teacher vgg16 \(vgg16\): layer 'block4.conv1' does not"
+    )
+    with pytest.raises(UserError, match=named):
+        plan.check(changed(tmp_path, "distill", distill))
+
+
+def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path) -> None:
+    path = changed(tmp_path, "model", DOCUMENT["model"] | RESNET | {"arch": "squeezenet1_0"})
+    plan.check(path)
+    document = yaml.safe_load(path.read_text())
+    document["prune"]["finetune"]["trainable"] = "head"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(UserError, match=r"prune.finetune.trainable: head is the last linear layer, and squeeze"):
+        plan.check(path)
 
 
 def test_results_of_models_that_left_are_removed(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from deepcompress.data.settings import Data
 from deepcompress.deploy.benchmark_settings import Benchmark, require_planned
 from deepcompress.deploy.settings import Deploy
 from deepcompress.distillation.network import Teachers
+from deepcompress.distillation.possible import require_layers
 from deepcompress.distillation.settings import Distill, require_teachers
 from deepcompress.errors import UserError
 from deepcompress.explain.settings import Explain
@@ -21,7 +22,7 @@ from deepcompress.params import Section
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization.settings import CONTROL, Quant
 from deepcompress.runtime import Train
-from deepcompress.training.recipe import Recipe
+from deepcompress.training.recipe import Recipe, require_head
 
 SECTIONS: dict[str, type[Section]] = {
     "train": Train,
@@ -58,11 +59,23 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
         params.section(schema, key, path)
     distill, teachers = params.section(Distill, "distill", path), params.section(Teachers, "teachers", path)
     require_teachers(distill, teachers)
+    require_layers(distill, teachers)
     require_lesson(params.section(Combine, "combine", path), distill, teachers.names())
     require_planned(params.section(Benchmark, "benchmark", path), model_ids(document))
+    _require_heads(document, distill, teachers)
     weights = params.section(Model, "model", path).weights
     if weights not in (None, IMAGENET) and not Path(weights).is_file():
         raise UserError(f"{path}: model.weights: {weights}: no such file; it must be null, imagenet or a file's path")
+
+
+def _require_heads(document: dict[str, Any], distill: Distill, teachers: Teachers) -> None:
+    """Every training of every network; see `require_head`."""
+    sections = {"finetune": document["finetune"]} | {"prune.finetune": document["prune"]["finetune"]}
+    for key, block in (sections | {"quant.qat": document["quant"]["qat"]}).items():
+        require_head(key, document["model"]["arch"], params.validate(Recipe, block, key))
+    require_head("distill.student.recipe", distill.student.arch, distill.student.recipe)
+    for name, block in (teachers.model_extra or {}).items():
+        require_head(f"teachers.{name}.recipe", block["arch"], params.validate(Recipe, block["recipe"], name))
 
 
 def model_ids(document: dict[str, Any]) -> list[str]:

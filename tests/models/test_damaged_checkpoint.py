@@ -106,7 +106,7 @@ def test_a_wrong_tensor_is_named(good: Path, change: Callable[[Tensors, Block], 
     ("key", "value", "named"),
     [
         ("format_version", 2, "description.format_version must be 1, got 2"),
-        ("family", "resnet", "description.family must be 'vgg', got 'resnet'"),
+        ("family", "resnet", "description.family must be 'vgg' or 'torchvision', got 'resnet'"),
         ("classes", ["a", "b"], "2 class names for 3 classes"),
         ("classes", "abc", "description.classes"),
         ("image_size", 64, "images of 64 px for a model of 32 px"),

@@ -12,7 +12,9 @@ import pytest
 
 from deepcompress import params
 from deepcompress.errors import UserError
+from deepcompress.models import spec
 from deepcompress.models.spec import BLOCKS, Model, VGGSpec
+from deepcompress.models.torchvision_spec import TorchvisionSpec
 
 SECTION = """
 model: {arch: vgg11, batch_norm: true, width: 0.25, hidden: 4096, dropout: 0.5, image_size: 32, weights: null}
@@ -26,24 +28,24 @@ def section(folder: Path, text: str = SECTION) -> Model:
 
 
 def test_width_multiplies_convolutions_and_hidden_layers(tmp_path: Path) -> None:
-    spec = VGGSpec.from_model_section(section(tmp_path), classes=20)
-    assert spec.features == (16, 32, 64, 64, 128, 128, 128, 128)
-    assert spec.hidden == (1024, 1024)
-    assert (spec.classes, spec.image_size, spec.dropout, spec.batch_norm) == (20, 32, 0.5, True)
+    made = VGGSpec.from_model_section(section(tmp_path), classes=20)
+    assert made.features == (16, 32, 64, 64, 128, 128, 128, 128)
+    assert made.hidden == (1024, 1024)
+    assert (made.classes, made.image_size, made.dropout, made.batch_norm) == (20, 32, 0.5, True)
 
 
 def test_a_tiny_width_leaves_one_channel(tmp_path: Path) -> None:
-    spec = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("0.25", "1.0e-4")), classes=2)
-    assert spec.features == (1,) * 8
-    assert spec.hidden == (1, 1)
+    made = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("0.25", "1.0e-4")), classes=2)
+    assert made.features == (1,) * 8
+    assert made.hidden == (1, 1)
 
 
 @pytest.mark.parametrize(("arch", "convolutions"), [("vgg11", 8), ("vgg13", 10), ("vgg16", 13), ("vgg19", 16)])
 def test_an_architecture_counts_its_layers(tmp_path: Path, arch: str, convolutions: int) -> None:
-    spec = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("vgg11", arch)), classes=2)
-    assert len(spec.features) == convolutions  # the name counts these and three linear layers
-    assert tuple(map(len, spec.blocks)) == tuple(map(len, BLOCKS[arch]))
-    assert sum(spec.blocks, ()) == spec.features
+    made = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("vgg11", arch)), classes=2)
+    assert len(made.features) == convolutions  # the name counts these and three linear layers
+    assert tuple(map(len, made.blocks)) == tuple(map(len, BLOCKS[arch]))
+    assert sum(made.blocks, ()) == made.features
 
 
 @pytest.mark.parametrize(("image_size", "grid"), [(32, 1), (63, 1), (64, 2), (224, 7)])
@@ -92,7 +94,10 @@ def test_what_is_no_spec_is_refused(values: Any) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("vgg11", "resnet18", "model.arch must be"),
+        ("vgg11", "resnet19", "model.arch: no step knows a network 'resnet19'; did you mean resnet18"),
+        ("vgg11", "vit_b_16", "model.arch: no step knows a network 'vit_b_16'; "),
+        ("vgg11", "resnet18", r"model: batch_norm \(True\), width \(0.25\), hidden .* must be null for resnet18"),
+        ("width: 0.25", "width: null", "model: width must have a value for vgg11, got null"),
         ("image_size: 32", "image_size: 31", "model.image_size must be greater than or equal to 32, got 31"),
         ("width: 0.25", "width: 0", "model.width must be greater than 0"),
         ("width: 0.25", "width: .nan", "model.width must be"),
@@ -106,6 +111,17 @@ def test_what_is_no_spec_is_refused(values: Any) -> None:
 def test_a_bad_model_section_is_refused_by_key(tmp_path: Path, old: str, new: str, named: str) -> None:
     with pytest.raises(UserError, match=named):
         section(tmp_path, SECTION.replace(old, new))
+
+
+RESNET = SECTION.replace("vgg11", "resnet18").replace("true", "null").replace("0.25", "null").replace("4096", "null")
+
+
+def test_another_network_has_no_keys_of_a_vgg(tmp_path: Path) -> None:
+    asked = spec.asked(section(tmp_path, RESNET.replace("0.5", "null")), classes=20)
+    assert asked == TorchvisionSpec("resnet18", 20, 32)
+    assert spec.family(asked) == "torchvision"
+    with pytest.raises(UserError, match=r"model: dropout \(0.5\) must be null for resnet18"):
+        section(tmp_path, RESNET)
 
 
 def test_specs_and_descriptions_load_without_torch() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from deepcompress.combine.settings import Sections
     from deepcompress.models.checkpoint import Checkpoint, Encoded
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.training.run import Data
 
 
@@ -45,7 +45,7 @@ class Room:
     teacher: Path
     kept: list[Path] = field(default_factory=list)
 
-    def once(self, step: str, model: VGG, train: Callable[[], History], *parts: object) -> History:
+    def once(self, step: str, model: Classifier, train: Callable[[], History], *parts: object) -> History:
         """Train a model in place as a step does, unless a run that was killed in a later step had done so.
 
         Args:

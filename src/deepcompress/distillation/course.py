@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from deepcompress.distillation.settings import Distill
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.training.history import History
     from deepcompress.training.inputs import TrainingData
     from deepcompress.training.objective import Objective
 
-    MakeObjective = Callable[[VGG, TrainingData], Objective]
+    MakeObjective = Callable[[Classifier, TrainingData], Objective]
 
 
 class Course:
@@ -66,7 +66,7 @@ class Course:
         recipe, digest = self.how.student.recipe, files.sha256(teacher_file)
         labels = torch.from_numpy(self.images.train.labels)
 
-        def objective(model: VGG, data: TrainingData) -> Objective:
+        def objective(model: Classifier, data: TrainingData) -> Objective:
             losses = transfer.build(weighted, Setting(model, network, labels))
             return transfer.Transfer(
                 losses,
@@ -104,7 +104,7 @@ class Course:
 
     def train(
         self,
-        model: VGG,
+        model: Classifier,
         objective: MakeObjective,
         seed: int,
         *identity: object,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import Batch
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
 
 class LossOptions(Section):
@@ -92,8 +92,8 @@ class Setting:
         labels: Class of every training image, by row.
     """
 
-    student: VGG
-    teacher: VGG
+    student: Classifier
+    teacher: Classifier
     labels: Int[Tensor, " images"]
 
 
@@ -117,7 +117,7 @@ class Loss(nn.Module, ABC):
         """The mean over the images of the batch; no gradient reaches the teacher."""
 
 
-def shape(model: VGG, name: str) -> tuple[int, ...]:
+def shape(model: Classifier, name: str) -> tuple[int, ...]:
     """Shape of what a layer gives for one image: (channels, height, width)."""
     size = model.spec.image_size
     image = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)

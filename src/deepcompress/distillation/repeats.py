@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.training.history import History
 
 FINISHED = "finished"  # folder below that of the training it belongs to
@@ -30,18 +30,18 @@ class Training:
         run: Trains the model in place.
     """
 
-    model: VGG
+    model: Classifier
     folder: Path
     run: Callable[[], History]
 
 
-def train_all(seeds: Iterable[int], prepare: Callable[[int], Training]) -> tuple[VGG, dict[int, History]]:
+def train_all(seeds: Iterable[int], prepare: Callable[[int], Training]) -> tuple[Classifier, dict[int, History]]:
     """Train one model per seed, in turn; a run that was killed does not repeat the trainings that had ended.
 
     Returns:
         The model of the first seed, and the history of each.
     """
-    first: VGG | None = None
+    first: Classifier | None = None
     histories, folders = {}, []
     for seed in seeds:
         training = prepare(seed)

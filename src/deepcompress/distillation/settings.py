@@ -133,17 +133,17 @@ class Distill(Section):
 
     def student_ids(self) -> list[str]:
         """Ids of all students, in the order in which tables show them."""
-        return [f"students/{name}" for name in (*self.controls, *(f"{m}-{t}" for m, t in self._taught()))]
+        return [f"students/{name}" for name in (*self.controls, *(f"{m}-{t}" for m, t in self.taught()))]
 
     def student_pairs(self) -> list[tuple[str, str]]:
         """(id, id of its reference): every student and the independent one, every taught student and its teacher."""
         alone = INDEPENDENT.removeprefix("students/") in self.controls
         others = [student for student in self.student_ids() if alone and student != INDEPENDENT]
-        own = [(f"students/{method}-{teacher}", f"teachers/{teacher}") for method, teacher in self._taught()]
+        own = [(f"students/{method}-{teacher}", f"teachers/{teacher}") for method, teacher in self.taught()]
         return [*((student, INDEPENDENT) for student in others), *own]
 
-    def _taught(self) -> list[tuple[str, str]]:
-        """(method or mixture, teacher)."""
+    def taught(self) -> list[tuple[str, str]]:
+        """(method or mixture, teacher): every student that has a teacher."""
         taught = [(method, teacher) for teacher in self.teachers for method in (*self.methods, *self.mixtures)]
         return taught + [(method, teacher) for teacher in self.colour.teachers for method in self.colour.methods]
 

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deepcompress.data.batches import View
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
 
-def load(path: Path, *, classes: tuple[str, ...], view: View) -> VGG:
+def load(path: Path, *, classes: tuple[str, ...], view: View) -> Classifier:
     """The teacher of a file, on the CPU.
 
     Args:

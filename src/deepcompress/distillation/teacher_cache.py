@@ -26,6 +26,7 @@ from deepcompress.data.spill import Spill
 from deepcompress.data.writing import write_array
 from deepcompress.distillation.loss import Answers, Tap, read, shape, whole
 from deepcompress.models.taps import tap
+from deepcompress.models.vgg import VGG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import Batch
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
     Table = Tensor | FileTensor
 
@@ -63,7 +64,7 @@ class Live(Teacher):
         fabric: Gives device and precision.
     """
 
-    def __init__(self, network: VGG, taps: Sequence[Tap], *, logits: bool, fabric: Fabric) -> None:
+    def __init__(self, network: Classifier, taps: Sequence[Tap], *, logits: bool, fabric: Fabric) -> None:
         network.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network, self._taps, self._logits, self._fabric = network.eval(), tuple(taps), logits, fabric
 
@@ -79,13 +80,16 @@ class Live(Teacher):
 
     def _run_to(self, layers: set[str], images: Tensor) -> None:
         """Run the convolutional part up to the last of the layers; all of the network for one behind it."""
-        names = [f"features.{name}" for name, _ in self._network.features.named_children()]
-        if not layers <= {*names, "features"}:
-            self._network(images)
+        network = self._network
+        names = (
+            [f"features.{name}" for name, _ in network.features.named_children()] if isinstance(network, VGG) else []
+        )
+        if not isinstance(network, VGG) or not layers <= {*names, "features"}:
+            network(images)
         elif "features" in layers:
-            self._network.features(images)
+            network.features(images)
         else:
-            for layer in self._network.features[: max(map(names.index, layers)) + 1]:
+            for layer in network.features[: max(map(names.index, layers)) + 1]:
                 images = layer(images)
 
 
@@ -110,7 +114,14 @@ class Stored(Teacher):
 
 
 def teacher(
-    network: VGG, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path, budget_mib: int
+    network: Classifier,
+    train: Batches,
+    taps: Sequence[Tap],
+    *,
+    logits: bool,
+    fabric: Fabric,
+    folder: Path,
+    budget_mib: int,
 ) -> Teacher:
     """The cheapest teacher that gives these answers.
 
@@ -133,7 +144,7 @@ def teacher(
     return Stored(tables.pop(None, None), {one: tables[one] for one in stored}, live)
 
 
-def within(network: VGG, taps: Iterable[Tap], images: int, budget_bytes: int) -> list[Tap]:
+def within(network: Classifier, taps: Iterable[Tap], images: int, budget_bytes: int) -> list[Tap]:
     """The taps to store: all pooled ones, and maps in the order given while they fit together."""
     stored = []
     for one in taps:
@@ -155,7 +166,7 @@ def _opened(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.devi
 
 
 def _files(
-    network: VGG, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path
+    network: Classifier, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path
 ) -> dict[Tap | None, Path]:
     """Of answers to all images in stored order, there already or, where any are missing, after one pass."""
     wanted: list[Tap | None] = [*([None] if logits else []), *taps]
@@ -171,7 +182,7 @@ def _files(
 
 
 def _pass(
-    network: VGG, train: Batches, taps: list[Tap], *, logits: bool, fabric: Fabric, at: Path
+    network: Classifier, train: Batches, taps: list[Tap], *, logits: bool, fabric: Fabric, at: Path
 ) -> dict[Tap | None, RowFile]:
     """One run over the images, without shuffling; results in nameless files on the disk of a folder."""
     start, live = time.perf_counter(), Live(network, taps, logits=logits, fabric=fabric)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import Batches
     from deepcompress.explain.models import Pair
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
     Row = dict[str, Any]
     Maps = Float[np.ndarray, "images height width"]
@@ -40,7 +40,7 @@ class Attention:
     maps: Mapping[str, Maps]
 
 
-def look(models: Mapping[str, VGG], batches: Batches, role: str) -> Attention:
+def look(models: Mapping[str, Classifier], batches: Batches, role: str) -> Attention:
     """The maps of every model for the same images."""
     bar = tqdm(models.items(), desc=f"maps of {role}", unit="model", disable=None)
     return Attention(role, {name: gradcam.maps(model, batches, role) for name, model in bar})

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from deepcompress.data.store import Fit
     from deepcompress.explain.models import Pair
     from deepcompress.explain.settings import Explain
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
     Row = dict[str, Any]
 
@@ -70,7 +70,7 @@ class Scene:
         return Batches(arrays, self.view, batch_size=self.how.batch_size, device=self.device)
 
 
-def tables(models: Mapping[str, VGG], pairs: Sequence[Pair], scene: Scene) -> dict[str, list[Row]]:
+def tables(models: Mapping[str, Classifier], pairs: Sequence[Pair], scene: Scene) -> dict[str, list[Row]]:
     """Rows by table name: alignment, colour, attention, strips and strip_images."""
     plain, other = (_answers(models, batches) for batches in (scene.validation(), scene.recoloured()))
     labels = torch.from_numpy(np.array(scene.fit.validation.labels))
@@ -91,7 +91,7 @@ def tables(models: Mapping[str, VGG], pairs: Sequence[Pair], scene: Scene) -> di
     return found | {"strip_images": _pictures(images.arrays, scene)}
 
 
-def _answers(models: Mapping[str, VGG], batches: Batches) -> dict[str, torch.Tensor]:
+def _answers(models: Mapping[str, Classifier], batches: Batches) -> dict[str, torch.Tensor]:
     bar = tqdm(models.items(), desc="answers", unit="model", disable=None)
     return {name: logits(model, batches)[0] for name, model in bar}
 

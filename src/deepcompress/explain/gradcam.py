@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import Batches
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
 
-def maps(model: VGG, batches: Batches, role: str) -> Float[np.ndarray, "images height width"]:
+def maps(model: Classifier, batches: Batches, role: str) -> Float[np.ndarray, "images height width"]:
     """Where in each image a network sees the image's own class.
 
     Channels of a layer, weighted by the mean gradient of the class's logit, are summed, cut off below 0, brought
@@ -59,7 +59,7 @@ def maps(model: VGG, batches: Batches, role: str) -> Float[np.ndarray, "images h
 
 
 @contextmanager
-def _all_gradients(model: VGG) -> Iterator[None]:
+def _all_gradients(model: Classifier) -> Iterator[None]:
     """Every parameter takes part in autograd inside; after, each is as it was, without a gradient."""
     before = [parameter.requires_grad for parameter in model.parameters()]
     model.requires_grad_(True)

@@ -14,7 +14,7 @@ from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
     from deepcompress.data.batches import View
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
 BASELINE = "baseline"
 TEACHERS, STUDENTS, MASKED = "teachers/", "students/", "masked/"
@@ -69,7 +69,7 @@ def pairs(ids: list[str]) -> list[Pair]:
 
 def load(
     ids: list[str], folder: Path, *, classes: tuple[str, ...], device: torch.device
-) -> tuple[dict[str, VGG], View]:
+) -> tuple[dict[str, Classifier], View]:
     """The models in evaluation mode on a device, and the view that they share.
 
     Raises:

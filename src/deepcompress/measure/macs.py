@@ -14,10 +14,10 @@ from deepcompress.models.vgg import prunable_layers
 if TYPE_CHECKING:
     from torch import nn
 
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
 
-def layer_macs(model: VGG) -> dict[str, int]:
+def layer_macs(model: Classifier) -> dict[str, int]:
     """Multiply-accumulates of each convolution and linear layer for one image of the model's own size.
 
     Each output value costs as many as one output channel has weights; biases, batch norms and activations are

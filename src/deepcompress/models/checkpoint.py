@@ -20,11 +20,14 @@ from safetensors import torch as safetensors_torch
 from deepcompress import files, registry
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
+from deepcompress.models.build import build
 from deepcompress.models.description import FORMAT_VERSION, Description, from_metadata
-from deepcompress.models.vgg import VGG
+from deepcompress.models.spec import family
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from deepcompress.models.classifier import Classifier
 
 ENCODINGS = "models.encodings"
 PART_SEPARATOR = "::"
@@ -50,7 +53,7 @@ class Checkpoint:
         description: The whole description as plain JSON values.
     """
 
-    model: VGG
+    model: Classifier
     view: View
     classes: tuple[str, ...]
     provenance: dict[str, Any]
@@ -59,7 +62,7 @@ class Checkpoint:
     def save_alike(
         self,
         path: str | Path,
-        model: VGG,
+        model: Classifier,
         provenance: dict[str, Any],
         encodings: Mapping[str, str | Encoded] | None = None,
     ) -> None:
@@ -75,7 +78,7 @@ def provenance(stage: str, *, seed: int, params: dict[str, Any]) -> dict[str, An
 
 def save(
     path: str | Path,
-    model: VGG,
+    model: Classifier,
     *,
     view: View,
     classes: tuple[str, ...],
@@ -134,12 +137,12 @@ def load(path: str | Path) -> Checkpoint:
 
 
 def _described(
-    model: VGG, view: View, classes: tuple[str, ...], encodings: dict[str, str], provenance: dict[str, Any]
+    model: Classifier, view: View, classes: tuple[str, ...], encodings: dict[str, str], provenance: dict[str, Any]
 ) -> Description:
     description = Description.model_validate(
         {
             "format_version": FORMAT_VERSION,
-            "family": "vgg",
+            "family": family(model.spec),
             "spec": model.spec.to_dict(),
             "classes": classes,
             "image_size": view.size,
@@ -150,7 +153,7 @@ def _described(
         }
     )
     try:
-        description.vgg_spec()
+        description.network_spec()
     except UserError as error:
         raise ValueError(f"a checkpoint's parts disagree: {error}") from None
     return description
@@ -173,9 +176,9 @@ def _decoded(name: str, encoded: Encoded, like: Tensor) -> Tensor:
         raise ValueError(f"tensor {name}: {error}") from None
 
 
-def _model(description: Description, tensors: dict[str, Tensor]) -> VGG:
+def _model(description: Description, tensors: dict[str, Tensor]) -> Classifier:
     with torch.device("meta"):
-        model = VGG(description.vgg_spec())
+        model = build(description.network_spec())
     expected = model.state_dict()
     for name in description.encodings:
         if name not in expected:

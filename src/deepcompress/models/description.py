@@ -12,10 +12,12 @@ from pydantic import Field
 
 from deepcompress import params
 from deepcompress.errors import UserError
-from deepcompress.models.spec import VGGSpec
+from deepcompress.models.spec import FAMILIES
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from deepcompress.models.spec import Spec
 
 METADATA_KEY = "description"
 FORMAT_VERSION: Literal[1] = 1
@@ -28,7 +30,7 @@ class Description(params.Section):
     """What the header says about the tensors; see `checkpoint.save` for the fields."""
 
     format_version: Literal[1]
-    family: Literal["vgg"]
+    family: Literal["vgg", "torchvision"]
     spec: dict[str, Any]
     classes: tuple[str, ...]
     image_size: int
@@ -45,13 +47,13 @@ class Description(params.Section):
         """The header's metadata; keys are sorted, so that equal descriptions give equal bytes."""
         return {METADATA_KEY: json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)}
 
-    def vgg_spec(self) -> VGGSpec:
+    def network_spec(self) -> Spec:
         """The network, checked against the class names and the image size.
 
         Raises:
             UserError: If they disagree, or the spec itself is refused.
         """
-        spec = VGGSpec.from_dict(self.spec)
+        spec = FAMILIES[self.family].from_dict(self.spec)
         if len(self.classes) != spec.classes:
             raise UserError(f"{len(self.classes)} class names for {spec.classes} classes")
         if self.image_size != spec.image_size:

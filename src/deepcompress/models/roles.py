@@ -1,7 +1,8 @@
 """Name a layer by its part in the network, so that VGGs of other depth or with batch norm have the same names.
 
 `features.11` is the first convolution of block 4 in a plain VGG-11, a ReLU in a plain VGG-19 and a batch norm
-in a VGG-16 with batch norm; `block4.conv1` is the same in all. A block ends at its max-pooling.
+in a VGG-16 with batch norm; `block4.conv1` is the same in all. A block ends at its max-pooling. Torchvision's
+networks have blocks of the same sizes, but no names for the layers in them: see blocks.py.
 """
 
 from __future__ import annotations
@@ -10,26 +11,35 @@ import itertools
 from typing import TYPE_CHECKING
 
 from deepcompress.errors import UserError
+from deepcompress.models.torchvision_spec import TorchvisionSpec
 
 if TYPE_CHECKING:
-    from deepcompress.models.spec import VGGSpec
+    from deepcompress.models.spec import Spec, VGGSpec
+
+FEATURES = "features"
 
 
-def layer(spec: VGGSpec, role: str) -> str:
+def layer(spec: Spec, role: str) -> str:
     """The name of a layer, as in `named_modules`.
 
     Args:
         spec: Of the network.
         role: `block4.conv1`, `block4.norm1` or `block4.relu1`, counted from 1, or `block4.pool`; `block4` is
-            its last ReLU. A name such as `features.11` is its own answer, if there is such a layer.
+            its last ReLU, or the last layer of that size in a network of torchvision. `features` is the last layer
+            before the classifier. A name such as `features.11` is its own answer, if there is such a layer.
 
     Raises:
         UserError: If there is no such layer; lists what there is.
     """
-    names = roles(spec)
+    if isinstance(spec, TorchvisionSpec):
+        from deepcompress.models import blocks  # which needs torch
+
+        names, layers = blocks.roles(spec), set(blocks.layers(spec))
+    else:
+        names, layers = roles(spec), {*roles(spec).values(), FEATURES}
     if role in names:
         return names[role]
-    if role in names.values():
+    if role in layers:
         return role
     there = ", ".join(f"{name} ({layer})" for name, layer in names.items())
     raise UserError(f"layer {role!r} does not exist in a {spec.arch}; there are {there}")

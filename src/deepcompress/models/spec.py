@@ -1,6 +1,7 @@
-"""Say which VGG is meant: the `model` section of params.yaml, and the exact widths that a checkpoint records.
+"""Say which network is meant: the `model` section of params.yaml, and the exact widths of a VGG in a checkpoint.
 
-Free of torch, so that planning and reporting can read it. A pruned network is a VGGSpec of smaller widths.
+Free of torch, so that planning and reporting can read it. A pruned network is a VGGSpec of smaller widths; other
+networks are torchvision's, see torchvision_spec.py.
 Source: Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556, table 1 (columns A, B, D and E).
 """
 
@@ -8,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from deepcompress.errors import UserError
+from deepcompress.models import torchvision_spec
+from deepcompress.models.torchvision_spec import TorchvisionSpec
 from deepcompress.params import Section
 
 BLOCKS: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -35,20 +38,47 @@ MAX_IMAGE_SIZE = 4096
 class Model(Section):
     """The `model` section.
 
-    `width` multiplies every width: those of the convolutions and `hidden`, the two hidden linear layers'.
+    `width` multiplies every width of a VGG: those of the convolutions and `hidden`, the two hidden linear layers'.
+    These two, `batch_norm` and `dropout` are null for any other network, which comes as torchvision makes it.
     """
 
-    arch: Literal["vgg11", "vgg13", "vgg16", "vgg19"]
-    batch_norm: bool
-    width: float = Field(gt=0, le=4)
-    hidden: int = Field(ge=1, le=65536)
-    dropout: float = Field(ge=0, lt=1)
+    arch: str
+    batch_norm: bool | None = Field(...)
+    width: float | None = Field(gt=0, le=4)
+    hidden: int | None = Field(ge=1, le=65536)
+    dropout: float | None = Field(ge=0, lt=1)
     image_size: int = Field(ge=SHRINK, le=1024)
     weights: str | None = Field(default=None, min_length=1)
 
+    @field_validator("arch")
+    @classmethod
+    def _known(cls, arch: str) -> str:
+        known = (*BLOCKS, *torchvision_spec.NAMES)
+        if arch not in known:
+            raise ValueError(f"no step knows a network {arch!r}; {torchvision_spec.near(arch, known)}")
+        return arch
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> Model:
+        own = {key: getattr(self, key) for key in ("batch_norm", "width", "hidden", "dropout")}
+        if self.arch in BLOCKS:
+            missing = [key for key, value in own.items() if value is None]
+            if missing:
+                raise ValueError(f"{missing[0]} must have a value for {self.arch}, got null")
+            return self
+        given = [f"{key} ({value})" for key, value in own.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} must be null for {self.arch}, which comes as torchvision makes it; "
+                "only a VGG has these keys"
+            )
+        return self
+
     @model_validator(mode="after")
     def _as_the_weights(self) -> Model:
-        if self.weights == IMAGENET and (self.width, self.hidden, self.image_size) != (1, 4096, 224):
+        if self.arch not in BLOCKS or self.weights != IMAGENET:
+            return self
+        if (self.width, self.hidden, self.image_size) != (1, 4096, 224):
             got = f"{self.width:g}, {self.hidden} and {self.image_size}"
             raise ValueError(f"weights: imagenet needs width 1, hidden 4096 and image_size 224, got {got}")
         return self
@@ -104,15 +134,19 @@ class VGGSpec:
 
     @classmethod
     def from_model_section(cls, model: Model, classes: int) -> VGGSpec:
-        """The network that the `model` section of params.yaml asks for, unpruned."""
+        """The VGG that the `model` section of params.yaml asks for, unpruned."""
+        width, hidden, dropout = model.width, model.hidden, model.dropout
+        assert width is not None
+        assert hidden is not None
+        assert dropout is not None
         return cls(
             arch=model.arch,
-            batch_norm=model.batch_norm,
-            features=tuple(_scaled(model.width, width) for block in BLOCKS[model.arch] for width in block),
-            hidden=(_scaled(model.width, model.hidden),) * 2,
+            batch_norm=bool(model.batch_norm),
+            features=tuple(_scaled(width, full) for block in BLOCKS[model.arch] for full in block),
+            hidden=(_scaled(width, hidden),) * 2,
             classes=classes,
             image_size=model.image_size,
-            dropout=float(model.dropout),
+            dropout=float(dropout),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,6 +168,23 @@ class VGGSpec:
             raise UserError(f"spec must have the keys {', '.join(fields)}; got {', '.join(map(str, values))}")
         arguments: dict[str, Any] = {name: _tupled(value) for name, value in values.items()}
         return cls(**arguments)
+
+
+Spec = VGGSpec | TorchvisionSpec
+FAMILIES: dict[str, type[VGGSpec] | type[TorchvisionSpec]] = {"vgg": VGGSpec, "torchvision": TorchvisionSpec}
+"""Kind of network -> the spec of it, as a checkpoint's description names them."""
+
+
+def asked(model: Model, classes: int) -> Spec:
+    """The network that the `model` section of params.yaml asks for, unpruned."""
+    if model.arch in BLOCKS:
+        return VGGSpec.from_model_section(model, classes)
+    return TorchvisionSpec(model.arch, classes, model.image_size)
+
+
+def family(spec: Spec) -> str:
+    """A key of FAMILIES."""
+    return next(name for name, kind in FAMILIES.items() if type(spec) is kind)
 
 
 def _tupled(value: Any) -> Any:

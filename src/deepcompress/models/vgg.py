@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
+from deepcompress.models.classifier import Classifier
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 SMALL_MAP = 4  # px; measured, see SmallMapConv2d
 
 
-class VGG(nn.Module):
+class VGG(Classifier):
     """Five blocks of 3x3 convolutions, then three linear layers.
 
     The map is flattened channel by channel: with g = spec.grid, channel c feeds the columns c*g*g up to
@@ -41,6 +43,8 @@ class VGG(nn.Module):
     Args:
         spec: The widths and sizes; weights are drawn from torch's global generator.
     """
+
+    spec: VGGSpec
 
     def __init__(self, spec: VGGSpec) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,14 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 
 from deepcompress.errors import UserError
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import prunable_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.spec import Spec
 
 ADDRESS = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {
@@ -33,15 +37,15 @@ IMAGENET_FILES = {
 
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError)  # what torch.load raises on broken files
 
-HEAD = "classifier.6."
+OLD_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)")  # as in torchvision's DenseNet files
 BATCH_COUNTS = ".num_batches_tracked"
 
 
-def load_pretrained_(model: VGG, weights: str | Path) -> None:
+def load_pretrained_(model: Classifier, weights: str | Path) -> None:
     """Overwrite the model's weights in place; a head for another number of classes stays as it was drawn.
 
     Args:
-        model: At `width: 1` and 224 px for the ImageNet weights.
+        model: A VGG at `width: 1` and 224 px for the ImageNet weights; others of any image size.
         weights: `imagenet` (downloaded once, to torch.hub's folder), or a .pth or .safetensors file with
             torchvision's layer names.
 
@@ -49,30 +53,38 @@ def load_pretrained_(model: VGG, weights: str | Path) -> None:
         UserError: If the file cannot be had or read, or a tensor is missing, unknown, of another shape or not
             finite; the model is then unchanged.
     """
-    path = _imagenet(model.spec.arch, model.spec.batch_norm) if weights == "imagenet" else Path(weights)
-    given = _read(path)
-    expected = model.state_dict()
-    if _other_classes(given, expected):
-        given = {name: tensor for name, tensor in given.items() if not name.startswith(HEAD)}
-        expected = {name: tensor for name, tensor in expected.items() if not name.startswith(HEAD)}
+    path = _imagenet(_address(model.spec)) if weights == "imagenet" else Path(weights)
+    given = {OLD_DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in _read(path).items()}
+    expected, head = model.state_dict(), f"{[*prunable_layers(model)][-1]}."
+    if _other_classes(given, expected, head):
+        given = {name: tensor for name, tensor in given.items() if not name.startswith(head)}
+        expected = {name: tensor for name, tensor in expected.items() if not name.startswith(head)}
     _check(path, given, expected)
     with torch.no_grad():
         for name, tensor in given.items():
             expected[name].copy_(tensor)
 
 
-def _imagenet(arch: str, batch_norm: bool) -> Path:
-    name = IMAGENET_FILES[arch, batch_norm]
+def _address(spec: Spec) -> str:
+    if isinstance(spec, VGGSpec):
+        return ADDRESS + IMAGENET_FILES[spec.arch, spec.batch_norm]
+    from torchvision.models import get_model_weights
+
+    return str(get_model_weights(spec.arch)["IMAGENET1K_V1"].url)
+
+
+def _imagenet(address: str) -> Path:
+    name = address.rpartition("/")[2]
     path = Path(torch.hub.get_dir(), "checkpoints", name)
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     digits = name.removesuffix(".pth").rsplit("-", 1)[-1]
     try:
-        torch.hub.download_url_to_file(ADDRESS + name, str(path), hash_prefix=digits, progress=False)
+        torch.hub.download_url_to_file(address, str(path), hash_prefix=digits, progress=False)
     except (OSError, RuntimeError) as error:  # RuntimeError: a wrong checksum
         raise UserError(
-            f"{ADDRESS + name}: download failed ({error}); fetch it elsewhere and put it at {path}, "
+            f"{address}: download failed ({error}); fetch it elsewhere and put it at {path}, "
             "or set model.weights to its path or to null"
         ) from None
     return path
@@ -97,9 +109,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _other_classes(given: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+def _other_classes(given: dict[str, Tensor], expected: dict[str, Tensor], head: str) -> bool:
     """Whether both heads are whole, fit the same hidden layer, and differ in the number of classes."""
-    heads = [(state.get(HEAD + "weight"), state.get(HEAD + "bias")) for state in (given, expected)]
+    heads = [(state.get(head + "weight"), state.get(head + "bias")) for state in (given, expected)]
     if any(weight is None or bias is None or weight.shape[:1] != bias.shape for weight, bias in heads):
         return False
     ours, theirs = (weight.shape for weight, _ in heads if weight is not None)
@@ -118,7 +130,7 @@ def _check(path: Path, given: dict[str, Tensor], expected: dict[str, Tensor]) ->
             wanted, got = tuple(expected[name].shape), tuple(tensor.shape)
             raise UserError(
                 f"{path}: tensor {name} must be {wanted}, got {got}; "
-                "model.width, hidden and image_size must be those of the weights"
+                "model.arch, width, hidden and image_size must be those of the weights"
             )
         if not torch.isfinite(tensor).all():
             raise UserError(f"{path}: tensor {name} holds NaN or infinity")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
-from deepcompress.pruning.layers import GRANULARITY, in_scope, require_names
+from deepcompress.pruning.layers import GRANULARITY, in_scope, judged, require_names, together
 from deepcompress.pruning.scoring import score
 from deepcompress.pruning.settings import Channels
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.pruning.allocation import Curve
     from deepcompress.pruning.masks import Masks
     from deepcompress.pruning.settings import Method, Way
@@ -38,7 +38,7 @@ class Choice:
 
 
 def choose(
-    model: VGG,
+    model: Classifier,
     method: Method,
     way: Way,
     sparsity: float,
@@ -63,9 +63,15 @@ def choose(
     """
     layers = in_scope(model, method, way.scope)
     require_names(way.dense, layers, f"prune.{method}.dense")
-    scores = score(way.criterion, layers, GRANULARITY[method], seed=seed, gradients=gradients)
+    judges = judged(model, method, layers)
+    scores = score(way.criterion, judges, GRANULARITY[method], seed=seed, gradients=gradients)
+    if method == "structured":
+        scores = together(model, scores)
     problem = Problem(
-        layers=tuple(_layer(name, scores[name], layer.weight, way) for name, layer in layers.items()),
+        layers=tuple(
+            _layer(name, scores[name], layer.weight, _weights(model, method, name), way)
+            for name, layer in layers.items()
+        ),
         sparsity=sparsity,
         curves=(curves or {}) if evidence(way.allocation) == "curves" else {},
         scores=scores if evidence(way.allocation) == "scores" else {},
@@ -79,7 +85,12 @@ def choose(
     return Choice(chosen, [{"method": method, "scope": way.scope, **row} for row in rows])
 
 
-def _layer(name: str, scores: Tensor, weight: Tensor, way: Way) -> Layer:
+def _layer(name: str, scores: Tensor, weight: Tensor, weights: int, way: Way) -> Layer:
     units = scores.numel()
     step = math.gcd(units, way.round_to) if isinstance(way, Channels) else 1
-    return Layer(name, tuple(weight.shape), units, weight.numel() // units, name in way.dense, step)
+    return Layer(name, tuple(weight.shape), units, weights // units, name in way.dense, step)
+
+
+def _weights(model: Classifier, method: Method, name: str) -> int:
+    """Of a layer and all that lose channels with it."""
+    return sum(layer.weight.numel() for layer in judged(model, method, [name]).values())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deepcompress import registry
 from deepcompress.data.batches import Batches
 from deepcompress.data.sampling import sampled
-from deepcompress.pruning.layers import GRANULARITY, in_scope
+from deepcompress.pruning.layers import GRANULARITY, in_scope, judged, together
 from deepcompress.pruning.scoring import batch_gradients, score
 from deepcompress.pruning.sensitivity import scan
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays, Fit
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.pruning.scoring import Layers
     from deepcompress.pruning.settings import Method, Prune, Scoring, Sensitivity
 
 
 def sensitivity(
-    model: VGG, images: Fit, method: Method, settings: Sensitivity, prune: Prune, *, view: View, seed: int
+    model: Classifier, images: Fit, method: Method, settings: Sensitivity, prune: Prune, *, view: View, seed: int
 ) -> list[dict[str, Any]]:
     """Scan every layer that a method can prune, on validation images.
 
@@ -43,15 +43,18 @@ def sensitivity(
         Rows of `sensitivity.scan`, each with `method` and `criterion`.
     """
     layers, criterion = in_scope(model, method, "all"), prune.way(method).criterion
-    taken = gradients(criterion, model, layers, images, prune.scoring, view=view, seed=seed)
-    scores = score(criterion, layers, GRANULARITY[method], seed=seed, gradients=taken)
+    judges = judged(model, method, layers)
+    taken = gradients(criterion, model, judges, images, prune.scoring, view=view, seed=seed)
+    scores = score(criterion, judges, GRANULARITY[method], seed=seed, gradients=taken)
+    if method == "structured":
+        scores = together(model, scores)
     batches = _batches(sampled(images.validation, settings.samples, seed), view, settings.batch_size, _device(model))
     rows = scan(model, batches, scores, settings.sparsities, granularity=GRANULARITY[method])
     return [{"method": method, "criterion": criterion, **row} for row in rows]
 
 
 def gradients(
-    criterion: str, model: VGG, layers: Layers, images: Fit, scoring: Scoring, *, view: View, seed: int
+    criterion: str, model: Classifier, layers: Layers, images: Fit, scoring: Scoring, *, view: View, seed: int
 ) -> Iterator[Mapping[str, Tensor]] | None:
     """Gradients of some training images, for a criterion that needs them; None for any other."""
     if not registry.find("pruning.criteria", criterion).NEEDS_GRADIENTS:
@@ -64,5 +67,5 @@ def _batches(arrays: Arrays, view: View, batch_size: int, device: torch.device) 
     return Batches(arrays, view, batch_size=batch_size, device=device)
 
 
-def _device(model: VGG) -> torch.device:
+def _device(model: Classifier) -> torch.device:
     return next(model.parameters()).device

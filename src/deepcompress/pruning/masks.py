@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deepcompress.models.vgg import prunable_layers
+from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.pruning import coupling
 from deepcompress.pruning.layers import batch_norms
 from deepcompress.pruning.ranking import kept
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float
     from torch import Tensor, nn
+
+    from deepcompress.models.classifier import Classifier
 
     Masks = dict[str, Bool[Tensor, "..."]]
 
@@ -36,7 +39,7 @@ def unstructured(scores: Mapping[str, Float[Tensor, "outputs ..."]], pruned: Map
     return {f"{name}.weight": kept(scores[name], count) for name, count in pruned.items() if count}
 
 
-def structured(model: nn.Module, scores: Mapping[str, Float[Tensor, " outputs"]], pruned: Mapping[str, int]) -> Masks:
+def structured(model: Classifier, scores: Mapping[str, Float[Tensor, " outputs"]], pruned: Mapping[str, int]) -> Masks:
     """Masks of whole output channels: weights, bias, and scale and shift of the batch norm behind.
 
     Args:
@@ -44,6 +47,8 @@ def structured(model: nn.Module, scores: Mapping[str, Float[Tensor, " outputs"]]
         scores: Per layer, one for each output channel; higher = keep.
         pruned: Output channels to prune per layer.
     """
+    if not isinstance(model, VGG):
+        return coupling.masks(model.spec, {name: kept(scores[name], count) for name, count in pruned.items() if count})
     norms, layers, masks = batch_norms(model), prunable_layers(model), {}
     for name, count in pruned.items():
         if not count:

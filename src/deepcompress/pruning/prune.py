@@ -10,7 +10,7 @@ from deepcompress.measure import macs, storage, weights
 from deepcompress.pruning import masks
 from deepcompress.pruning.choosing import choose
 from deepcompress.pruning.evidence import gradients
-from deepcompress.pruning.layers import in_scope
+from deepcompress.pruning.layers import in_scope, judged
 from deepcompress.pruning.surgery import remove_channels
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Fit
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.pruning.allocation import Curve
     from deepcompress.pruning.masks import Masks
     from deepcompress.pruning.settings import Prune
@@ -37,8 +37,8 @@ class Pruned:
         table: Assigned and achieved sparsity per layer; see `choosing.Choice`.
     """
 
-    masked: VGG
-    trained: VGG
+    masked: Classifier
+    trained: Classifier
     held: Masks
     table: list[Row]
 
@@ -48,7 +48,7 @@ class Pruned:
 
 
 def prune(
-    dense: VGG,
+    dense: Classifier,
     images: Fit,
     settings: Prune,
     *,
@@ -70,7 +70,7 @@ def prune(
         UserError: If the sparsity is out of reach or a layer unknown.
     """
     method, way = settings.method, settings.way(settings.method)
-    layers = in_scope(dense, method, way.scope)
+    layers = judged(dense, method, in_scope(dense, method, way.scope))
     taken = gradients(way.criterion, dense, layers, images, settings.scoring, view=view, seed=seed)
     choice = choose(dense, method, way, settings.sparsity, seed=seed, curves=curves, gradients=taken)
     masked = copy.deepcopy(dense)
@@ -81,7 +81,7 @@ def prune(
     return Pruned(masked, copy.deepcopy(masked), choice.masks, choice.table)
 
 
-def tables(dense: VGG, pruned: Pruned) -> dict[str, list[Row]]:
+def tables(dense: Classifier, pruned: Pruned) -> dict[str, list[Row]]:
     """What there is to tell when training has ended, by name of table.
 
     Args:
@@ -99,7 +99,7 @@ def tables(dense: VGG, pruned: Pruned) -> dict[str, list[Row]]:
     return {"allocation": pruned.table, "weights": histograms, "storage": sizes}
 
 
-def _size(model: VGG) -> Row:
+def _size(model: Classifier) -> Row:
     counts = macs.parameters(model)
     return {
         "parameters": counts["total"],

@@ -1,8 +1,8 @@
 """How much each layer minds being pruned alone, at every sparsity, from a single pass over the data.
 
 Per batch the dense input of every layer is kept, and for each pruned layer only what lies behind it runs
-again; the plain way is a full pass over the data per layer and sparsity. The model's weights are never
-written to. Source of the scan: Li et al., ICLR 2017, https://arxiv.org/abs/1608.08710, section 3.2.
+again (in a chain; see trials.py); the plain way is a full pass over the data per layer and sparsity. The model's
+weights are never written to. Source of the scan: Li et al., ICLR 2017, https://arxiv.org/abs/1608.08710, section 3.2.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating, top_k_correct
-from deepcompress.pruning import suffix, variants
+from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.ranking import levels
+from deepcompress.pruning.trials import trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import Batches
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.pruning.allocation import Curve
     from deepcompress.pruning.scoring import Granularity
 
 
 def scan(
-    model: VGG,
+    model: Classifier,
     batches: Batches,
     scores: Mapping[str, Float[Tensor, "outputs ..."]],
     sparsities: Sequence[float],
@@ -57,27 +58,19 @@ def scan(
     Raises:
         UserError: If a layer does not exist.
     """
-    chain = suffix.links(model)
-    places = {link.name: place for place, link in enumerate(chain)}
+    layers = prunable_layers(model)
     for name in scores:
-        if name not in places:
-            raise UserError(f"sensitivity: there is no layer {name!r}; the layers are {', '.join(places)}")
+        if name not in layers:
+            raise UserError(f"sensitivity: there is no layer {name!r}; the layers are {', '.join(layers)}")
     plans = [_Plan.of(name, scores[name], sparsities) for name in scores]
-    dense = _Tally(1)
+    dense, tried = _Tally(1), trial(model, granularity)
     work = tqdm(total=len(batches) * len(plans), desc="sensitivity", unit="layer", disable=None)
     with evaluating(model), torch.no_grad(), work:
         for batch in batches.epoch(0):
-            inputs, answers = suffix.inputs(chain, batch.images)
-            dense.add_(answers, batch.labels)
+            dense.add_(tried.dense(batch.images), batch.labels)
             for plan in plans:
-                place = places[plan.name]
-                if plan.counts and granularity == "weight":
-                    answers = variants.without_weights(chain[place:], inputs[place], plan.survived, len(plan.counts))
-                elif plan.counts:
-                    answers = variants.without_channels(
-                        chain[place + 1 :], inputs[place + 1], plan.survived, len(plan.counts)
-                    )
                 if plan.counts:
+                    answers = tried.pruned(plan.name, plan.survived, len(plan.counts))
                     plan.tally.add_(answers, batch.labels)
                 work.update()
     return [row for plan in plans for row in plan.rows(sparsities, dense)]

@@ -1,5 +1,7 @@
 """Take pruned channels out: the same class of network, with fewer filters and units, and the same answers.
 
+How in a VGG, which is a chain, stands here; where layers are tied to each other, in coupling.py.
+
 Source of the idea that a channel's filter goes with the next layer's inputs: Li et al., ICLR 2017,
 https://arxiv.org/abs/1608.08710, figure 1.
 """
@@ -11,7 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from deepcompress.models.build import build
+from deepcompress.models.spec import TorchvisionSpec
 from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.pruning import coupling
 from deepcompress.pruning.layers import batch_norms, require_names
 
 if TYPE_CHECKING:
@@ -20,8 +25,11 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int
     from torch import Tensor
 
+    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.spec import Spec
 
-def remove_channels(model: VGG, kept: Mapping[str, Bool[Tensor, " outputs"]]) -> VGG:
+
+def remove_channels(model: Classifier, kept: Mapping[str, Bool[Tensor, " outputs"]]) -> Classifier:
     """A smaller network whose answers equal those of `model` with the dropped channels masked.
 
     The map is flattened channel by channel: with g = spec.grid, channel c feeds columns c*g*g .. (c+1)*g*g -
@@ -29,7 +37,8 @@ def remove_channels(model: VGG, kept: Mapping[str, Bool[Tensor, " outputs"]]) ->
 
     Args:
         model: Stays as it is.
-        kept: Per layer, which output channels stay, at least one; a layer that is not named keeps all.
+        kept: Per layer, which output channels stay, at least one; a layer that is not named keeps all. Of layers that
+            are tied to each other the first one's count.
 
     Returns:
         On the same device and in the same mode, with copies of the surviving weights.
@@ -45,12 +54,22 @@ def remove_channels(model: VGG, kept: Mapping[str, Bool[Tensor, " outputs"]]) ->
     *hidden, last = rows
     if len(rows[last]) != len(layers[last].weight):
         raise ValueError(f"{last}: its outputs are the classes and cannot be removed")
-    widths = [len(rows[name]) for name in hidden]
-    convolutions = len(model.spec.features)
-    spec = dataclasses.replace(model.spec, features=tuple(widths[:convolutions]), hidden=tuple(widths[convolutions:]))
+    spec: Spec
+    if isinstance(model, VGG):
+        widths = [len(rows[name]) for name in hidden]
+        convolutions = len(model.spec.features)
+        spec = dataclasses.replace(
+            model.spec, features=tuple(widths[:convolutions]), hidden=tuple(widths[convolutions:])
+        )
+        state = _surviving(model, rows)
+    else:
+        assert isinstance(model.spec, TorchvisionSpec)
+        chosen = {name: flags for name, flags in kept.items() if name in coupling.groups(model.spec)}
+        state, sizes = coupling.remove(model.state_dict(), model.spec, chosen)
+        spec = dataclasses.replace(model.spec, widths=tuple(sizes.items()))
     with torch.device("meta"):  # no time and no random numbers for weights that are replaced
-        smaller = VGG(spec)
-    smaller.load_state_dict(_surviving(model, rows), assign=True)
+        smaller = build(spec)
+    smaller.load_state_dict(state, assign=True)
     for parameter, original in zip(smaller.parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
     return smaller.train(model.training)

@@ -11,6 +11,7 @@ from torch import nn
 
 from deepcompress.data.batches import Batches
 from deepcompress.data.sampling import sampled
+from deepcompress.models.vgg import VGG
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,20 +47,28 @@ def batches(
 
 
 @torch.no_grad()
-def walk(model: VGG, batches: Batches, rounded: Callable[[str, Seen], Tensor], *, inputs: int, seed: int) -> None:
+def walk(
+    model: Classifier, batches: Batches, rounded: Callable[[str, Seen | None], Tensor], *, inputs: int, seed: int
+) -> None:
     """Go through a model layer by layer, with each layer rounded as soon as its inputs are known.
 
-    The outputs of one layer are kept for all images, twice: at 224 px and full width 26 MB an image at most.
+    The outputs of one layer are kept for all images, twice: at 224 px and full width 26 MB an image at most. A network
+    that is no chain is run again for every layer: see graph_walk.py.
 
     Args:
         model: In evaluation mode, on the device of the batches; not changed.
         batches: In the stored order.
-        rounded: Takes a layer's name and inputs, and gives its rounded weight.
+        rounded: Takes a layer's name and inputs, and gives its rounded weight; None for the inputs of a convolution in
+            groups, whose outputs see different ones.
         inputs: Vectors per layer; a linear layer has no more than images.
         seed: Draws the places of a map that a convolution's vectors come from.
     """
     generator = torch.Generator().manual_seed(derived_seed(seed, "calibration places"))
     true = [batch.images for batch in batches.epoch(0)]
+    if not isinstance(model, VGG):
+        from deepcompress.quantization import graph_walk
+
+        return graph_walk.walk(model, true, rounded, inputs=inputs, generator=generator)
     other = true
     for name, step in steps(model):
         if isinstance(step, (nn.Conv2d, nn.Linear)):

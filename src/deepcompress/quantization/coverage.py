@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deepcompress.models.checkpoint import Encoded
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.quantization.format import Format
 
 FLOAT_BITS = 32
 
 
-def coverage(model: VGG, formats: Mapping[str, Format], encodings: Mapping[str, Encoded]) -> dict[str, float]:
+def coverage(model: Classifier, formats: Mapping[str, Format], encodings: Mapping[str, Encoded]) -> dict[str, float]:
     """Columns of the table of a quantized model.
 
     Args:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from deepcompress.data.batches import Batches
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.quantization.calibration import Seen
     from deepcompress.quantization.format import Format, Scales, Shrink
 
@@ -67,7 +67,7 @@ def by_weight_error(model: nn.Module, formats: Mapping[str, Format]) -> dict[str
 
 
 def by_output_error(
-    model: VGG, formats: Mapping[str, Format], batches: Batches, *, inputs: int, seed: int
+    model: Classifier, formats: Mapping[str, Format], batches: Batches, *, inputs: int, seed: int
 ) -> dict[str, Shrink]:
     """The shrinking of each scale that changes each layer's output least, the layers below being rounded too.
 
@@ -87,10 +87,10 @@ def by_output_error(
     weights = _weights(model, formats)
     found: dict[str, Shrink] = {}
 
-    def settle(name: str, seen: Seen) -> Tensor:
+    def settle(name: str, seen: Seen | None) -> Tensor:
         weight, form = weights[name], formats[name]
         found[name], count = None, form.groups(weight)
-        if count:
+        if count and seen is not None:  # without inputs nothing is clipped
             rows = groups.rows(weight)
             left = MADE_GOOD * (rows @ (seen.rounded - seen.true).T)
             split, cut = groups.split(rows, count), groups.split(seen.rounded, count)

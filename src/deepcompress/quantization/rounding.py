@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import Batches
     from deepcompress.models.checkpoint import Encoded
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.quantization.format import Format, Shrink
 
 
@@ -43,7 +43,7 @@ class Rounded:
 
 
 def round_and_measure_(
-    model: VGG,
+    model: Classifier,
     formats: Mapping[str, Format],
     shrinks: Mapping[str, Shrink],
     validation: Batches,

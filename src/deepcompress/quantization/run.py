@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from deepcompress.models.checkpoint import Checkpoint, Encoded
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.quantization.format import Format, Shrink
     from deepcompress.quantization.settings import Calibration, Task
     from deepcompress.training.run import Data
@@ -91,7 +91,7 @@ def quantize_(source: Checkpoint, data: Data, task: Task, *, fabric: Fabric, ori
 
 
 def search(
-    model: VGG,
+    model: Classifier,
     formats: Mapping[str, Format],
     data: Data,
     clipping: str,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from deepcompress.models.vgg import VGG
+    from deepcompress.models.classifier import Classifier
     from deepcompress.quantization.settings import Quant
     from deepcompress.training.run import Data
 
@@ -34,7 +34,7 @@ COSTS = ("output_error_relative", "loss_increase", "accuracy_drop_points")
 Z = 1.96  # of a 95 % interval
 
 
-def measure(model: VGG, data: Data, quant: Quant, *, seed: int) -> list[Row]:
+def measure(model: Classifier, data: Data, quant: Quant, *, seed: int) -> list[Row]:
     """A row per width and granularity: one scale per output channel, and per group where there are groups.
 
     Args:

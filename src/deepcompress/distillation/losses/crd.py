@@ -8,13 +8,13 @@ from pydantic import Field
 
 from deepcompress.distillation.contrast import Embedding, Memory, Negatives
 from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting, Tap, shape
+from deepcompress.models import roles
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
 ZERO_FOR_EQUAL_NETWORKS = False  # above zero always: no image is told from 4096 others without doubt
-FEATURES = "features"
 
 
 class Options(LossOptions):
@@ -46,10 +46,14 @@ class CRD(Loss):
     reads_logits = False
 
     def __init__(
-        self, embeddings: tuple[Embedding, Embedding], memories: tuple[Memory, Memory], negatives: Negatives
+        self,
+        layers: tuple[str, str],
+        embeddings: tuple[Embedding, Embedding],
+        memories: tuple[Memory, Memory],
+        negatives: Negatives,
     ) -> None:
         super().__init__()
-        self.student_taps = self.teacher_taps = (Tap(FEATURES, pooled=True),)
+        self.student_taps, self.teacher_taps = (Tap(layers[0], pooled=True),), (Tap(layers[1], pooled=True),)
         self.embed_student, self.embed_teacher = embeddings
         self.student_memory, self.teacher_memory = memories
         self.negatives = negatives
@@ -67,10 +71,12 @@ class CRD(Loss):
 
 def build(options: Options, setting: Setting) -> Loss:
     """The loss as params.yaml wants it."""
-    channels = [shape(network, FEATURES)[0] for network in (setting.student, setting.teacher)]
+    networks = (setting.student, setting.teacher)
+    ours, theirs = (roles.layer(network.spec, roles.FEATURES) for network in networks)
+    channels = [shape(network, layer)[0] for network, layer in zip(networks, (ours, theirs), strict=True)]
     memories = [
         Memory(len(setting.labels), width=options.width, momentum=options.momentum, temperature=options.temperature)
         for _ in channels
     ]
     one, other = (Embedding(inputs, options.width) for inputs in channels)
-    return CRD((one, other), (memories[0], memories[1]), Negatives(setting.labels, options.negatives))
+    return CRD((ours, theirs), (one, other), (memories[0], memories[1]), Negatives(setting.labels, options.negatives))

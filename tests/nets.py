@@ -1,0 +1,37 @@
+"""Small networks of torchvision, few classes and images, that the steps are tried on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from deepcompress.data.batches import Batches, View
+from deepcompress.data.store import Arrays
+from deepcompress.models.build import build
+from deepcompress.models.classifier import Classifier
+from deepcompress.models.torchvision_spec import TorchvisionSpec
+
+CLASSES = ("one", "two", "three", "four")
+SIDE = 32
+VIEW = View(SIDE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def network(arch: str, *, seed: int = 0) -> Classifier:
+    """A network in evaluation mode whose biases, batch norms and statistics all matter."""
+    torch.manual_seed(seed)
+    model = build(TorchvisionSpec(arch, len(CLASSES), SIDE)).eval()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith(("bias", "running_mean")):
+                tensor.normal_(0, 0.1)
+            elif tensor.dim() == 1:
+                tensor.uniform_(0.8, 1.2)
+    return model
+
+
+def batches(images: int = 6, batch_size: int = 3, *, seed: int | None = None) -> Batches:
+    """Noise with labels."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8)
+    arrays = Arrays(images=pixels, labels=np.arange(images) % len(CLASSES))
+    return Batches(arrays, VIEW, batch_size=batch_size, seed=seed)

@@ -1,0 +1,75 @@
+"""What docs/models.md says of families of networks: every step of compression, tried on one network of each."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deepcompress.deploy import graph
+from deepcompress.deploy.parity import parity
+from deepcompress.explain import gradcam
+from deepcompress.measure import accuracy
+from deepcompress.models import checkpoint, roles
+from deepcompress.pruning import masks
+from deepcompress.pruning.choosing import choose
+from deepcompress.pruning.layers import zero_share
+from deepcompress.pruning.settings import Way
+from deepcompress.pruning.surgery import remove_channels
+from deepcompress.quantization import fake, pack, ptq
+from deepcompress.quantization.assign import assign
+from tests.nets import CLASSES, SIDE, VIEW, batches, network
+
+pytestmark = pytest.mark.slow
+ARCHS = ("squeezenet1_0", "mobilenet_v3_small", "resnet50", "efficientnet_b0", "densenet121", "mnasnet0_5")
+
+
+@pytest.fixture(scope="module", params=ARCHS)
+def model(request: pytest.FixtureRequest):
+    return network(request.param)
+
+
+def test_pruning_of_weights(model) -> None:
+    pruned = copy.deepcopy(model)
+    way = Way(criterion="l1", allocation="uniform", scope="all")
+    masks.apply_(pruned, choose(model, "unstructured", way, 0.5, seed=0).masks)
+    assert zero_share(pruned) == pytest.approx(0.5, abs=1e-3)
+
+
+@torch.no_grad()
+def test_pruning_of_channels(model) -> None:
+    way, images = Way(criterion="l2_channel", allocation="uniform", scope="conv"), torch.randn(2, 3, SIDE, SIDE)
+    chosen, masked = choose(model, "structured", way, 0.4, seed=0).masks, copy.deepcopy(model)
+    masks.apply_(masked, chosen)
+    answers = masked(images)
+    smaller = remove_channels(masked, masks.kept_channels(masked, chosen))
+    torch.testing.assert_close(smaller(images), answers, rtol=1e-4, atol=1e-4 * float(answers.abs().max()))
+
+
+def test_rounding_after_and_in_training(model, tmp_path: Path) -> None:
+    rounded = copy.deepcopy(model)
+    formats = assign(rounded, "int4", group_size=32)
+    fake.attach_(rounded, formats, dict.fromkeys(formats))
+    batch = next(batches(batch_size=6).epoch(0))
+    F.cross_entropy(rounded.train()(batch.images), batch.labels).backward()
+    fake.detach_(rounded)
+    shrinks = ptq.by_output_error(rounded.eval(), formats, batches(), inputs=32, seed=0)
+    encodings = pack.encodings(rounded, formats, ptq.round_(rounded, formats, shrinks))
+    path = tmp_path / "int4.safetensors"
+    checkpoint.save(path, rounded, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
+    loaded = checkpoint.load(path).model.state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in rounded.state_dict().items())
+
+
+def test_an_onnx_file(model, tmp_path: Path) -> None:
+    graph.export_float(model, tmp_path / "m.onnx", view=VIEW, classes=CLASSES)
+    data = batches()
+    assert parity(tmp_path / "m.onnx", accuracy.logits(model, data)[0], data.arrays).agreement_pct == 100
+
+
+def test_maps_of_attention_at_a_block(model) -> None:
+    assert gradcam.maps(model, batches(), "block4").shape == (6, SIDE, SIDE)
+    assert roles.layer(model.spec, "features")
