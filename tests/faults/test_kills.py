@@ -186,7 +186,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
     finally:
         nursery.kill()
-        nursery.wait()
+        nursery.communicate()  # closes its pipes
 
 
 def test_a_killed_stage_ends_with_the_same_bytes_when_it_runs_again(lab: Lab) -> None:
