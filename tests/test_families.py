@@ -24,7 +24,7 @@ from deepcompress.quantization.assign import assign
 from tests.nets import CLASSES, SIDE, VIEW, batches, network
 
 pytestmark = pytest.mark.slow
-ARCHS = ("squeezenet1_0", "mobilenet_v3_small", "resnet50", "efficientnet_b0", "densenet121", "mnasnet0_5")
+ARCHS = ("squeezenet1_0", "mobilenet_v3_small", "resnet50", "efficientnet_b0", "densenet121")
 
 
 @pytest.fixture(scope="module", params=ARCHS)

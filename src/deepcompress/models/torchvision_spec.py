@@ -3,7 +3,7 @@
 Free of torch, so that planning can read it; a test holds the names equal to what torchvision has. Left out are
 networks that some step cannot run: transformers and ConvNeXt (no maps of convolutions and batch norms), GoogLeNet and
 Inception (several answers in training), AlexNet (needs 63 px), RegNet (cannot be built without memory), ShuffleNet
-(Torch-Pruning cannot follow its shuffled channels).
+(Torch-Pruning cannot follow its shuffled channels) and MNASNet (takes no state dict without its version).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         *(f"efficientnet_v2_{size}" for size in "sml"),
     ),
     "densenet": ("densenet121", "densenet161", "densenet169", "densenet201"),
-    "mnasnet": ("mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3"),
     "squeezenet": ("squeezenet1_0", "squeezenet1_1"),
 }
 """Names of torchvision.models by family."""
