@@ -143,7 +143,7 @@ def test_a_mistake_in_distill_is_one_clear_line(write, key: str, value: Any, mes
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("teachers.vgg16.arch", "resnet", "teachers.vgg16.arch must be 'vgg11', 'vgg13', 'vgg16' or 'vgg19'"),
+        ("teachers.vgg16.arch", "resnet", "teachers.vgg16.arch: no step knows a network 'resnet'"),
         ("teachers.vgg16.heads", 1, "teachers.vgg16.heads is unknown; allowed: arch, batch_norm"),
         ("teachers.vgg16.recipe.epoch", 1, "teachers.vgg16.recipe.epoch is unknown; allowed: trainable, epochs"),
         ("teachers.VGG", NETWORK, "'VGG' is no name"),
