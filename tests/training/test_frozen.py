@@ -98,7 +98,7 @@ def test_a_file_that_the_disk_refuses_is_named_and_leaves_nothing(network, data,
             frozen.trainable_part(model, batches, made, fabric=fabric, folder=tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert raised.value.filename == str(tmp_path / "train-0.features")
+    assert raised.value.filename == str(tmp_path / "train.features")
     assert not list(tmp_path.iterdir())
 
 

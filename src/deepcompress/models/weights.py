@@ -104,7 +104,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (*DAMAGED, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: damaged, or holds more than tensors ({reason})") from None
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
+    ):
         raise UserError(f"{path}: must hold a mapping of layer names to tensors")
     return state
 
