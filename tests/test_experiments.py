@@ -12,7 +12,7 @@ import yaml
 from tests import pipeline
 
 pytestmark = pytest.mark.slow
-LEFT_OUT = {"bits", "explain", "recommend", "export", "benchmark", "report"}
+LEFT_OUT = {"bits", "recommend", "export", "benchmark", "report"}
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
@@ -112,7 +112,7 @@ def test_an_experiment_becomes_a_branch(project: pipeline.Project, widths: dict[
 def test_an_experiment_here_runs_what_depends_on_it_alone(project: pipeline.Project, widths: dict[str, float]) -> None:
     shown = project.dvc("exp", "run", "-S", "quant.bits=4", "-S", "quant.group_size=16")
     ran = {line.split("'")[1] for line in shown.splitlines() if line.startswith("Running stage")}
-    assert ran == {"plan", "quantize", "quantize_sweep@ptq-int4", "combine@prune_quantize", "evaluate"}
+    assert ran == {"plan", "quantize", "quantize_sweep@ptq-int4", "combine@prune_quantize", "explain", "evaluate"}
     assert "shipped.bits_per_weight" in project.dvc("metrics", "diff")
     git(project, "checkout", "-q", ".")
     project.dvc("checkout", "-q")
