@@ -134,3 +134,15 @@ def test_a_plugin_block_is_checked_by_the_plugin(tmp_path: Path) -> None:
     document["data"]["shapes"] = {}  # type: ignore[index]
     with pytest.raises(UserError, match=r"data\.shapez is unknown; .*did you mean shapes\?"):
         params.section(Data, "data", write(tmp_path, document))
+
+
+def test_a_file_is_parsed_once_and_nobody_shares_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"seed: 0\nlist: [1, 2]  # {tmp_path}\n")
+    parsed = []
+    monkeypatch.setattr(params.yaml, "safe_load", lambda text: parsed.append(text) or yaml.load(text, yaml.SafeLoader))
+    params.read(path)["list"].append(3)
+    assert params.read(path) == {"seed": 0, "list": [1, 2]}
+    assert len(parsed) == 1
+    path.write_text("seed: 1\n")
+    assert params.read(path) == {"seed": 1}

@@ -5,7 +5,9 @@ Each section's schema lives beside the code that uses it, so that a new key make
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import json
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -54,7 +56,7 @@ def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
         UserError: If the file is missing, is no YAML, holds no mapping, or aliases that expand to too many values.
     """
     try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        document = copy.deepcopy(_parsed(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except RecursionError:
@@ -112,6 +114,12 @@ def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FI
                 raise UserError(f"{path}: {_unknown(f'{key}.{name}', allowed)}")
             validate(registry.find(checked.plugins, name).Options, options, f"{key}.{name}", path)
     return checked
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(text: str) -> Any:
+    """The same for the same text, so that a stage that reads ten sections parses once; nobody may change it."""
+    return yaml.safe_load(text)
 
 
 def _require_few(document: dict[str, Any], path: str | Path) -> None:

@@ -136,3 +136,54 @@ def test_small_maps_go_through_their_own_convolution_with_equal_results() -> Non
     torch.testing.assert_close(layer(maps), plain(maps), rtol=1e-5, atol=1e-6)
     wide = VGG(dataclasses.replace(spec, image_size=224))
     assert not any(isinstance(layer, SmallMapConv2d) for layer in wide.modules())
+
+
+def passed(features: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+    """What layers give, and the gradients of their input and weights."""
+    inputs = images.clone().requires_grad_()
+    features.zero_grad()
+    maps = features(inputs)
+    maps.square().sum().backward()
+    return [maps.detach(), inputs.grad, *(weight.grad.clone() for weight in features.parameters())]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_pooling_before_the_relu_changes_no_bit(batch_norm: bool, memory_format: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    spec = VGGSpec("vgg11", batch_norm, (4, 5, 6, 6, 7, 7, 8, 8), (8, 8), 3, image_size=32, dropout=0.0)
+    features = VGG(spec).train().features.to(memory_format=memory_format)
+    images = torch.randn(4, 3, 32, 32)
+    images[:, :, ::2] = 0  # equal neighbours, so that pooling has to choose between equals
+    in_turn = nn.Sequential(*features)
+    for ours, plain in zip(passed(features, images), passed(in_turn, images), strict=True):
+        assert torch.equal(ours, plain)
+
+
+def test_a_hook_sees_a_relu_and_a_pooling_in_their_order(tiny: VGG) -> None:
+    kinds = {name: type(layer) for name, layer in tiny.features.named_children()}
+    pools = [name for name, kind in kinds.items() if kind is nn.MaxPool2d]
+    images = torch.randn(2, 3, 32, 32)
+    for pool in pools:
+        for name in (pool, str(int(pool) - 1)):
+            sides = []
+            handle = tiny.features[int(name)].register_forward_hook(
+                lambda layer, inputs, output, sides=sides: sides.append((inputs[0].shape[-1], output.shape[-1]))
+            )
+            expected = tiny.eval()(images)
+            handle.remove()
+            (seen,) = sides
+            assert seen[1] == seen[0] // 2 if name == pool else seen[0] == seen[1] == 2 * side_behind(tiny, pool)
+            assert torch.equal(tiny(images), expected)
+
+
+def side_behind(model: VGG, pool: str) -> int:
+    pools = [name for name, layer in model.features.named_children() if isinstance(layer, nn.MaxPool2d)]
+    return model.spec.image_size // 2 ** (pools.index(pool) + 1)
+
+
+def test_an_exported_graph_has_each_relu_behind_its_convolution(tiny: VGG) -> None:
+    exported = torch.export.export(tiny.eval(), (torch.randn(2, 3, 32, 32),))
+    called = [str(node.target).split(".")[1] for node in exported.graph.nodes if node.op == "call_function"]
+    before = {called[at - 1] for at, name in enumerate(called) if name.startswith("max_pool2d")}
+    assert before == {"relu"}

@@ -48,6 +48,22 @@ def test_zeros_stay_zero_through_training(optimizer, method, network, make_batch
     assert not torch.equal(before, model.features[0].weight)
 
 
+def test_what_is_frozen_is_left_alone(network):
+    model = network()
+    found = {
+        name: torch.zeros_like(model.get_parameter(name), dtype=torch.bool)
+        for name in ("features.0.weight", "classifier.6.weight")
+    }
+    hold = masks.hold(model, found)
+    model.features.requires_grad_(False)
+    frozen = model.features[0].weight.clone()
+    hold()
+    assert torch.equal(model.features[0].weight, frozen)
+    assert not model.classifier[6].weight.any()
+    masks.apply_(model, found)
+    assert not model.features[0].weight.any()
+
+
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_masked_filter_gives_an_exactly_empty_map(batch_norm, network, make_batches):
     model = network(batch_norm=batch_norm)

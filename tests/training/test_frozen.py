@@ -7,6 +7,8 @@ import resource
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from deepcompress import runtime
 from deepcompress.training import frozen, loop
@@ -78,6 +80,22 @@ def test_features_come_in_the_order_of_the_images(network, data, fabric, recipe,
                 assert torch.equal(ours.indices, expected.indices)
                 assert torch.equal(ours.labels, expected.labels)
                 assert torch.equal(ours.images, part.features[expected.indices])
+
+
+def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(network, data, fabric, recipe, tmp_path):
+    class Doubled(nn.Module):
+        made = 0
+
+        def forward(self, weight):
+            self.made += 1
+            return 2 * weight
+
+    model, doubled = network(), Doubled()
+    register_parametrization(model.features[0], "weight", doubled)
+    made = recipe(trainable="head", batch_size=24)
+    before = doubled.made
+    frozen.trainable_part(model, data(made), made, fabric=fabric, folder=tmp_path)
+    assert doubled.made == before + 2  # training and validation images
 
 
 @pytest.mark.parametrize("change", [{"trainable": "all"}, {"trainable": "head", "augment": {"flip": True}}])

@@ -64,23 +64,27 @@ def structured(model: Classifier, scores: Mapping[str, Float[Tensor, " outputs"]
 
 def apply_(model: nn.Module, masks: Masks) -> None:
     """Set what the masks drop to zero (to +0.0, even where it was not finite)."""
-    hold(model, masks)()
+    with torch.no_grad():
+        for name, mask in masks.items():
+            parameter = model.get_parameter(name)
+            parameter.masked_fill_(mask.logical_not().to(parameter.device), 0.0)
 
 
 def hold(model: nn.Module, masks: Masks) -> Callable[[], None]:
     """A function to call after every optimizer step: it sets what the masks drop to zero again.
 
     Gradients, momentum and weight decay act on each parameter alone, so what they do to a dropped one never
-    reaches another, and the next forward pass sees zeros.
+    reaches another, and the next forward pass sees zeros. What is frozen by then stays as it is.
     """
-    dropped = {name: mask.logical_not() for name, mask in masks.items()}
     parameters = {name: model.get_parameter(name) for name in masks}
+    dropped = {name: mask.logical_not() for name, mask in masks.items()}
 
     @torch.no_grad()
     def zero() -> None:
         for name, parameter in parameters.items():
-            dropped[name] = dropped[name].to(parameter.device)
-            parameter.masked_fill_(dropped[name], 0.0)
+            if parameter.requires_grad:
+                dropped[name] = dropped[name].to(parameter.device)
+                parameter.masked_fill_(dropped[name], 0.0)
 
     return zero
 

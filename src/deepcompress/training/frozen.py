@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import cached
 from tqdm import tqdm
 
 from deepcompress import processes
@@ -113,7 +114,7 @@ def _features(
     disable = None if processes.is_first() else True
     every_batch = ordered.epoch(0, Share.own())
     epoch = tqdm(every_batch, total=len(ordered), desc="frozen layers", unit="batch", disable=disable)
-    with evaluating(model), torch.no_grad(), fabric.autocast(), _head_inputs(model) as seen:
+    with evaluating(model), torch.no_grad(), fabric.autocast(), cached(), _head_inputs(model) as seen:
         chunks = _chunks(model, epoch, seen)
         first = next(chunks)
         shape = (batches.size, first.shape[1])
