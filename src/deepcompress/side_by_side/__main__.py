@@ -18,6 +18,7 @@ import click
 
 from deepcompress import stopwatch
 from deepcompress.errors import UserError, one_line_errors
+from deepcompress.side_by_side.parsing import each_text_once
 from deepcompress.side_by_side.places import places
 from deepcompress.side_by_side.schedule import SideBySide, by_urgency
 
@@ -83,7 +84,7 @@ def main(jobs: int | None, targets: tuple[str, ...]) -> None:
         raise UserError("dvc is not installed; run this by `uv run`") from None
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with Repo() as repo, lock_repo(repo), repo.scm_context(quiet=True):
+        with each_text_once(), Repo() as repo, lock_repo(repo), repo.scm_context(quiet=True):
             reproduce(repo, targets, places(jobs, os.environ))
     except DvcException as error:
         raise UserError(str(error)) from error
