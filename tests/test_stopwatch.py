@@ -13,6 +13,8 @@ from deepcompress import runtime, stopwatch
 from deepcompress.errors import UserError, one_line_errors
 from tests.faults.damage import fuzz, spoilt
 
+NO_SECONDS = (b"NaN", b"-1", b"1e999", b'"3"', b"null", b"true")
+
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -73,7 +75,7 @@ def noted(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 @pytest.mark.parametrize(
     "content",
     [b"", b'{"stage": "prune", "sec', b"\xff\xfe", b"[" * 10**5, b"[]", b"3", b"null", b"{}", b'{"stage": "prune"}']
-    + [b'{"stage": "prune", "seconds": %s}' % seconds for seconds in (b"NaN", b"-1", b"1e999", b'"3"', b"null", b"true")]
+    + [b'{"stage": "prune", "seconds": %s}' % seconds for seconds in NO_SECONDS]
     + [b'{"stage": 3, "seconds": 3}'],
     ids=range(16),
 )
