@@ -111,6 +111,12 @@ def test_a_loss_that_names_a_layer_which_the_student_does_not_have_is_refused(tm
         plan.check(changed(tmp_path, "distill", distill))
 
 
+@pytest.mark.parametrize("key", ["teachers.vgg16", "teachers.vgg16_jitter", "distill.student"])
+def test_networks_that_see_images_at_different_sizes_are_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UserError, match=rf"{key}\.image_size must be that of the model, 32, got 64"):
+        plan.check(changed(tmp_path, f"{key}.image_size", 64))
+
+
 def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path) -> None:
     path = changed(tmp_path, "model", DOCUMENT["model"] | RESNET | {"arch": "squeezenet1_0"})
     plan.check(path)

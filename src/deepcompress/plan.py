@@ -63,6 +63,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
     require_lesson(params.section(Combine, "combine", path), distill, teachers.names())
     require_planned(params.section(Benchmark, "benchmark", path), model_ids(document))
     _require_heads(document, distill, teachers)
+    _require_one_size(document)
     weights = params.section(Model, "model", path).weights
     if weights not in (None, IMAGENET) and not Path(weights).is_file():
         raise UserError(f"{path}: model.weights: {weights}: no such file; it must be null, imagenet or a file's path")
@@ -76,6 +77,18 @@ def _require_heads(document: dict[str, Any], distill: Distill, teachers: Teacher
     require_head("distill.student.recipe", distill.student.arch, distill.student.recipe)
     for name, block in (teachers.model_extra or {}).items():
         require_head(f"teachers.{name}.recipe", block["arch"], params.validate(Recipe, block["recipe"], name))
+
+
+def _require_one_size(document: dict[str, Any]) -> None:
+    """Teachers, students and what becomes of the baseline are compared on the same pixels."""
+    size = document["model"]["image_size"]
+    blocks = {f"teachers.{name}": block for name, block in document["teachers"].items()}
+    for key, block in {**blocks, "distill.student": document["distill"]["student"]}.items():
+        if block["image_size"] != size:
+            raise UserError(
+                f"params.yaml: {key}.image_size must be that of the model, {size}, got {block['image_size']}; all "
+                "models are compared on the same pixels"
+            )
 
 
 def model_ids(document: dict[str, Any]) -> list[str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tests.house import ROOT
 
@@ -43,6 +48,27 @@ def recipes(page: Path) -> list[Recipe]:
     """The sections of a page that write files."""
     parts = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     return [recipe for recipe in map(_recipe, parts) if recipe.files]
+
+
+def values(command: str) -> dict[str, Any]:
+    """What the flags -S of a command change, as an overlay of params.yaml."""
+    words = shlex.split(command)
+    changes: dict[str, Any] = {}
+    for flag, word in itertools.pairwise(words):
+        if flag == "-S":
+            key, _, value = word.removeprefix("+").partition("=")
+            *parts, last = key.split(".")
+            place = changes
+            for part in parts:
+                place = place.setdefault(part, {})
+            place[last] = yaml.safe_load(value)
+    return changes
+
+
+def merged(document: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A document with the changed values, new keys included."""
+    inner = {k: merged(document.get(k, {}), v) if isinstance(v, dict) and v else v for k, v in changes.items()}
+    return document | inner
 
 
 def prose(text: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -28,27 +26,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Project:
     for recipe in RECIPES:
         recipe.write(made.folder)
     return made
-
-
-def values(command: str) -> dict[str, Any]:
-    """What the flags -S of a command change, as an overlay of params.yaml."""
-    words = shlex.split(command)
-    changes: dict[str, Any] = {}
-    for flag, word in itertools.pairwise(words):
-        if flag == "-S":
-            key, _, value = word.removeprefix("+").partition("=")
-            *parts, last = key.split(".")
-            place = changes
-            for part in parts:
-                place = place.setdefault(part, {})
-            place[last] = yaml.safe_load(value)
-    return changes
-
-
-def merged(document: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A document with the changed values, new keys included."""
-    inner = {k: merged(document.get(k, {}), v) if isinstance(v, dict) and v else v for k, v in changes.items()}
-    return document | inner
 
 
 def test_every_room_of_plug_ins_has_a_recipe() -> None:
@@ -73,7 +50,9 @@ def test_their_values_are_accepted(project: pipeline.Project, tmp_path: Path) ->
     written = []
     for number, recipe in enumerate(RECIPES):
         (command,) = recipe.beginning("dvc ")
-        document = merged(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")), values(command))
+        document = pages.merged(
+            yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")), pages.values(command)
+        )
         written.append(str(tmp_path / f"{number}.yaml"))
         Path(written[-1]).write_text(yaml.safe_dump(document), encoding="utf-8")
     check = f"from deepcompress import plan\nfor path in {written!r}: plan.check(path)"
@@ -87,7 +66,7 @@ def test_the_stages_run_with_all_of_them(project: pipeline.Project) -> None:
     path = project.folder / "params.yaml"
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     for recipe in RECIPES:
-        document = merged(document, values(recipe.beginning("dvc ")[0]))
+        document = pages.merged(document, pages.values(recipe.beginning("dvc ")[0]))
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     targets = {shlex.split(recipe.beginning("dvc ")[0])[-1] for recipe in RECIPES}
     project.dvc("repro", *sorted(targets - {"report"}))
