@@ -67,10 +67,10 @@ def run(
         after_step: Is called after each change of the weights.
 
     Raises:
-        UserError: If training diverges.
+        UserError: If training diverges, or batches are too small for the model.
     """
     seed = int(origin["seed"])
-    batches = inputs.training_data(data.images, data.view, recipe, device=fabric.device, seed=seed)
+    batches = inputs.training_data(data.images, data.view, recipe, device=fabric.device, seed=seed, model=model)
     folder = resume.folder(str(origin["stage"]), model, data.folder, origin, fabric.device.type)
     part, seen = frozen.trainable_part(model, batches, recipe, fabric=fabric, folder=folder)
     return loop.train(
