@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from benchmarks.plain.networks import VGG
 
-OUTPUTS = Path("plain")
-
 
 def make(item: Item, folder: Path, *, channels_last: bool) -> Made:
     """Make an item.
@@ -33,8 +31,8 @@ def make(item: Item, folder: Path, *, channels_last: bool) -> Made:
         channels_last: Whether networks and images have that memory; torch's default is channels first.
     """
     with inside(folder):
-        OUTPUTS.mkdir(exist_ok=True)
         way, right = _Plain(channels_last=channels_last), []
+        way.outputs.mkdir(exist_ok=True)
         work: Callable[..., list[int]] = getattr(way, item.kind)
         seconds = cpu_seconds(lambda: right.extend(work(*item.words)))
         return Made(seconds, right, {name: tensor.numpy() for name, tensor in way.saved.items()})
@@ -47,6 +45,7 @@ class _Plain:
         self.params, self.seed = params.read(), params.seed()
         self.saved: dict[str, Any] = {}
         self._channels_last = channels_last
+        self.outputs = Path("plain-channels_last" if channels_last else "plain")
 
     def finetune(self) -> list[int]:
         data, section = self._data(), self.params["model"]
@@ -57,12 +56,12 @@ class _Plain:
     def sensitivity(self, method: Any) -> list[int]:
         data, model = self._baseline()
         right = pruning.sensitivity(model, data, method, self.params["sensitivity"])
-        (OUTPUTS / f"{method}.json").write_text(json.dumps(right), encoding="utf-8")
+        (self.outputs / f"{method}.json").write_text(json.dumps(right), encoding="utf-8")
         return [count for counts in right.values() for count in counts[1:]]  # the first is the dense model's
 
     def prune(self, sparsity: str) -> list[int]:
         data, model = self._baseline()
-        right = json.loads((OUTPUTS / "unstructured.json").read_text(encoding="utf-8"))
+        right = json.loads((self.outputs / "unstructured.json").read_text(encoding="utf-8"))
         curves = pruning.curves(model, right, self.params["sensitivity"]["sparsities"], len(data.validation))
         settings = self.params["prune"]
         right = pruning.prune_and_finetune_(model, data, curves, float(sparsity), settings, seed=self.seed)
@@ -84,7 +83,7 @@ class _Plain:
 
     def student(self, method: str, name: str) -> list[int]:
         data, how, section = self._data(), self.params["distill"], self.params["teachers"][name]
-        teacher = self._network(section, data, OUTPUTS / f"{name}.safetensors")
+        teacher = self._network(section, data, self.outputs / f"{name}.safetensors")
         student = self._network(how["student"], data, how["student"]["weights"])
         observed = (
             distilling.Observed(student, how["student"]["arch"]),
@@ -99,12 +98,12 @@ class _Plain:
 
     def _baseline(self) -> tuple[Data, VGG]:
         data = self._data()
-        return data, self._network(self.params["model"], data, OUTPUTS / "finetune.safetensors")
+        return data, self._network(self.params["model"], data, self.outputs / "finetune.safetensors")
 
     def _network(self, section: dict[str, Any], data: Data, weights: str | Path) -> VGG:
         return network(section, data.classes, Path(weights), channels_last=self._channels_last)
 
     def _save(self, model: VGG, name: str, right: list[int]) -> list[int]:
         self.saved = {key: tensor.detach().contiguous() for key, tensor in model.state_dict().items()}
-        save_file(self.saved, OUTPUTS / f"{name}.safetensors")
+        save_file(self.saved, self.outputs / f"{name}.safetensors")
         return right

@@ -12,6 +12,8 @@ from benchmarks.sensitivity import prune_layer_
 from deepcompress.pruning.allocation import Layer, Problem, allocate
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from benchmarks.plain.images import Data
     from benchmarks.plain.networks import VGG
     from deepcompress.pruning.allocation import Curve
@@ -32,6 +34,7 @@ def sensitivity(model: VGG, data: Data, method: Method, settings: dict[str, Any]
     for name, layer in tried[:-1] if method == "structured" else tried:
         before = {key: tensor.clone() for key, tensor in layer.state_dict().items()}
         found[name] = [dense]
+        contiguous_(layer)
         for sparsity in settings["sparsities"][1:]:
             prune_layer_(layer, method, sparsity)
             found[name].append(data.right(model, settings["batch_size"]))
@@ -62,6 +65,7 @@ def prune_and_finetune_(
     head = model.classifier[-1]
     for name, layer in found.items():
         if counts[name]:
+            contiguous_(layer)
             prune.l1_unstructured(layer, "weight", amount=counts[name])
             if layer is not head:  # frozen, so that its zeros need no mask
                 prune.remove(layer, "weight")
@@ -85,3 +89,8 @@ def curves(model: VGG, right: dict[str, list[int]], sparsities: list[float], ima
         met = [round(sparsity * sizes[name]) / sizes[name] for sparsity in sparsities]
         found[name] = (met, [100 * count / images for count in counts])
     return found
+
+
+def contiguous_(layer: nn.Conv2d | nn.Linear) -> None:
+    """Undo channels_last memory of a weight: torch.nn.utils.prune cannot take it."""
+    layer.weight.data = layer.weight.data.contiguous()

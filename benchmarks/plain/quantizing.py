@@ -69,7 +69,7 @@ def rounded(weight: Tensor, form: str, settings: dict[str, Any]) -> Tensor:
         return weight.to(FLOATS[form]).float()
     bits = int(form.removeprefix("int"))
     group_size = settings["group_size"] if bits < settings["channel_bits"] else None
-    rows = groups.rows(weight)
+    rows = groups.rows(weight.contiguous())
     split = groups.split(rows, groups.count(rows.shape[1], group_size))
     lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     scale = torch.maximum(split.amin(2) / lowest, split.amax(2) / highest).clamp(min=SMALLEST_SCALE).half().float()
