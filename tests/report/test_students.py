@@ -268,7 +268,7 @@ def test_the_papers_orders_are_seen_where_intervals_lie_apart(full: Tables) -> N
         models.loc[models["model"] == f"students/{method}-vgg16", ["top1_pct_low", "top1_pct_high"]] = low, high
     known = {f"students/{method}-vgg16" for method in ("hint", "logit", "dkd", "crd")}
     models = models[~models["family"].eq("students") | models["model"].isin(known)]
-    said = students.beside_the_paper(dataclasses.replace(full, models=models))
-    assert "orders 6 pairs of students" in said  # hint, logit, dkd, crd, the best first
-    assert "here 2 are in its order, 3 in the reverse, and 1 are not told apart" in said
-    assert students.beside_the_paper(dataclasses.replace(full, models=models[models["family"] != "students"])) == ""
+    found = students.orders(dataclasses.replace(full, models=models))  # hint, logit, dkd, crd, the best first
+    assert found == {"seen": 2, "reversed": 3, "open": 1}
+    nobody = dataclasses.replace(full, models=models[models["family"] != "students"])
+    assert set(students.orders(nobody).values()) == {0}
