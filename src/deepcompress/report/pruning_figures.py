@@ -35,8 +35,8 @@ def weight_histograms(rows: pd.DataFrame, finding: str, *, family: str) -> Figur
     figure, grid = style.grid(finding, down, ACROSS, height=0.7 + 1.05 * down)
     for axes, layer in zip(grid, layers, strict=False):
         of_layer = rows[rows["layer"] == layer]
-        low, high = of_layer["low"].to_numpy(float), of_layer["high"].to_numpy(float)
-        axes.bar(low, of_layer["count"], width=high - low, align="edge", color=style.colour(family))
+        edges = [*of_layer["low"], of_layer["high"].iloc[-1]]
+        axes.stairs(of_layer["count"], edges, fill=True, color=style.colour(family))  # one shape, not one per bin
         zeros = of_layer["zeros"].iloc[0] / of_layer["weights"].iloc[0]
         axes.set_title(f"{layer}\n{100 * zeros:.0f} % zeros", fontsize=8, loc="left")
         axes.set_yticks([])
