@@ -105,7 +105,7 @@ def figure(rows: pd.DataFrame, finding: str) -> Figure:
             at = [models.index(model) + 0.22 * (shift - 1) for model in some["model"]]
             dense = [float(_dense(rows, row)["latency_ms_p50"]) for _, row in some.iterrows()]
             low, high = (dense / some[f"latency_ms_{part}"] for part in ("p75", "p25"))
-            axes.hlines(at, low, high, color=colour, lw=2, alpha=0.6)
+            axes.hlines(at, low, high, color=colour, lw=2)
             axes.plot(some["speedup"], at, mark, ms=5.5, color=colour, mec=style.INK, mew=0.5, label=ENGINES[engine])
         axes.set(yticks=range(len(models)), yticklabels=models, xlabel=f"times as fast, {size} image(s) per call")
         axes.invert_yaxis()
