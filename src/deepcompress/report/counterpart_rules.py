@@ -63,9 +63,9 @@ def of_claim(one: Counterpart, claim: Claim, opening: str = "", ending: str = ""
     return measured(one, f"{opening}{claim.evidence}{ending}", WORDS[claim.verdict])
 
 
-def paragraph(one: Counterpart) -> tuple[Paragraph, ...]:
+def paragraph(one: Counterpart, *, strong: bool = False) -> tuple[Paragraph, ...]:
     """Its sentence as a block; nothing where nothing was measured."""
-    return (Paragraph(one.sentence, strong=True),) if one.here else ()
+    return (Paragraph(one.sentence, strong),) if one.here else ()
 
 
 def counted(seen: int, of: int, what: str) -> str:

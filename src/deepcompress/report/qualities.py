@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 MIB = 2**20
 HEADS = ("Aspect", "Paper: structured", "Here, at 25 %", "Paper: unstructured", "Here, at 25 %", "Verdict")
 CAPTION = (
-    "Figure 9 of the source report: its words, and what was measured. Verdicts on hardware and accuracy are those of "
-    "the claims of section 4.3; counts of bytes and parameters have no interval."
+    "Counterpart of Figure 9 of the source report: its words, and what was measured. Verdicts on hardware and "
+    "accuracy are those of the claims of section 4.3; counts of bytes and parameters have no interval."
 )
 
 

@@ -91,8 +91,8 @@ def formats_table(data: Tables, rows: pd.DataFrame) -> Table:
         qat, ptq = f"{FAMILY}/qat-{form}", f"{FAMILY}/ptq-{form}"
         cells.append((form, *accuracies, compared(data, qat, ptq), compared(data, qat, TWIN)))
     caption = (
-        f"Figure 11 of the source report; its baseline is at {text.number(theirs['baseline'])} %. Points: paired "
-        "bootstrap, 95 % interval; p: McNemar's test. The paper has no float twin: "
+        f"Counterpart of Figure 11 of the source report; its baseline is at {text.number(theirs['baseline'])} %. "
+        "Points: paired bootstrap, 95 % interval; p: McNemar's test. The paper has no float twin: "
         f"{theirs['note']}."
     )
     return Table((*heads, "QAT to float twin, points"), tuple(cells), caption)

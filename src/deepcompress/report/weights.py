@@ -45,7 +45,8 @@ def furthest_from_zero(rows: pd.DataFrame) -> tuple[str, float]:
     found = {}
     for layer, dense in rows[rows["state"] == "dense"].groupby("layer", sort=False):
         mean, deviation = _moments(dense)
-        found[str(layer)] = abs(mean) / deviation
+        if deviation > 0:
+            found[str(layer)] = abs(mean) / deviation
     layer = max(found, key=lambda name: found[name])
     return layer, found[layer]
 

@@ -9,7 +9,8 @@ from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 from deepcompress.report.tables import Tables
 
 STRIP = (
-    "Figure 6 of the source report, and the same for the other families: where each model sees the right class "
+    "Counterpart of Figure 6 of the source report, and the same for the other families: where each model sees "
+    "the right class "
     "({role}), on the same validation images; below each map its SSIM to the {teacher}'s, undefined where a map is "
     "empty."
 )

@@ -24,7 +24,7 @@ CAPTION = (
 def build(data: Tables) -> Section | None:
     """A row per figure and table; None where nothing has a counterpart."""
     found = counterparts.found(data)
-    verdicts = [one.verdict for one in found]
+    verdicts = [one.verdict.partition(":")[0] for one in found]
     if set(verdicts) == {MISSING}:
         return None
     counts = {words: verdicts.count(word) for word, words in PLURAL.items()}

@@ -10,8 +10,8 @@ from deepcompress.report.counterpart_rules import paragraph
 from deepcompress.report.tables import Tables
 
 CAPTION = (
-    "Figure 10 of the source report. Unstructured: share of all weights; structured: share of the convolutions' "
-    "filters' weights, unless prune.*.scope says otherwise. Bars and band: 95 % Wilson intervals."
+    "Counterpart of Figure 10 of the source report. Unstructured: share of all weights; structured: share of the "
+    "convolutions' filters' weights, unless prune.*.scope says otherwise. Bars and band: 95 % Wilson intervals."
 )
 CURVE_HEADS = (
     "Unstructured",
@@ -79,8 +79,8 @@ def _accuracies(data: Tables) -> list[Block]:
     """Counterpart of the report's figure 7."""
     rows = [cells for method in pruning.METHODS if (cells := _accuracy(data, method))]
     caption = (
-        "Figure 7 of the source report. Control: the baseline trained on as long without pruning; p: McNemar's test "
-        "against the baseline."
+        "Counterpart of Figure 7 of the source report. Control: the baseline trained on as long without pruning; "
+        "p: McNemar's test against the baseline."
     )
     if not rows:
         return []

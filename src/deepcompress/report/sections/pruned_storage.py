@@ -80,7 +80,7 @@ def _accounting(found: dict[str, pd.DataFrame], data: Tables) -> Table:
         shown += [row["nonzero_mib"], row["zero_mib"], row["total_mib"]]
         cells.append((name, *(text.number(value, 2) for value in shown)))
     caption = (
-        "Figure 8 (storage) of the source report, MiB of weights held dense: 4 bytes for a zero as for any weight, so "
-        "nothing is saved. Its times stand under Speed."
+        "Counterpart of Figure 8 (storage) of the source report, MiB of weights held dense: 4 bytes for a zero "
+        "as for any weight, so nothing is saved. Its times stand under Speed."
     )
     return Table(PAPER_HEADS, tuple(cells), caption)

@@ -7,7 +7,7 @@ from deepcompress.report.blocks import Picture, Section
 from deepcompress.report.counterpart_rules import paragraph
 from deepcompress.report.tables import Tables
 
-CAPTION = "Figure {} of the source report."
+CAPTION = "Counterpart of Figure {} of the source report."
 
 
 def build(data: Tables) -> Section | None:

@@ -17,7 +17,7 @@ from deepcompress.report.blocks import Block, Paragraph, Picture, Section
 from deepcompress.report.counterpart_rules import paragraph
 from deepcompress.report.tables import Tables
 
-FORMATS = "Figure 11 of the source report. Bars and bands: 95 % Wilson intervals."
+FORMATS = "Counterpart of Figure 11 of the source report. Bars and bands: 95 % Wilson intervals."
 BITS = "Rounded after training, every layer alike, on validation images. Bars: 95 % Wilson intervals."
 
 

@@ -33,11 +33,11 @@ def _curves(data: Tables, rows: pd.DataFrame, method: str) -> list[Block]:
     n, beside = int(rows["n"].iloc[0]), FIGURES[method](data)
     title = f"{method.capitalize()}: {most} is the most sensitive layer, {least} the least"
     caption = (
-        f"{beside.number} of the source report. One layer pruned at a time by {rows['criterion'].iloc[0]}, "
-        f"nothing trained on; {n:,} validation images; bars: one standard error."
+        f"Counterpart of {beside.number} of the source report. One layer pruned at a time by "
+        f"{rows['criterion'].iloc[0]}, nothing trained on; {n:,} validation images; bars: one standard error."
     )
     picture = Picture(f"sensitivity_{method}", pruning_figures.sensitivity_curves(rows, title), caption)
-    return [*paragraph(beside), picture]
+    return [*paragraph(beside, strong=True), picture]
 
 
 def _allocation(data: Tables, method: str) -> list[Block]:
@@ -58,7 +58,7 @@ def _allocation(data: Tables, method: str) -> list[Block]:
     ]
     scope = {"all": "all convolutions and linear layers", "conv": "the convolutions alone"}[str(rows["scope"].iloc[0])]
     beside = TABLES[method](data)
-    caption = f"{beside.number} of the source report. Sparsities are shares of the weights of {scope}."
+    caption = f"Counterpart of {beside.number} of the source report. Sparsities are shares of the weights of {scope}."
     heads = ("Layer", "Weights", "Here: assigned", "Here: achieved", "Paper: assigned and achieved")
     return [*paragraph(beside), Table(heads, tuple(cells), caption, folded=f"Sparsity per layer, {method} 25 %")]
 

@@ -14,18 +14,22 @@ from deepcompress.report.counterpart_rules import paragraph
 from deepcompress.report.tables import Tables
 
 SUMMARY = (
-    "Figure 13 of the source report. Points and p compare with the independent student on the same held-out images; KL "
+    "Counterpart of Figure 13 of the source report. Points and p compare with the independent student on the "
+    "same held-out images; KL "
     "is KL(teacher || student) at temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. "
     "The source report states neither direction nor temperature of its KL, nor window nor null of its SSIM."
 )
-ACCURACY = "Figure 12 (left) of the source report. Bars: 95 % Wilson intervals; dotted: the independent student."
+ACCURACY = (
+    "Counterpart of Figure 12 (left) of the source report. Bars: 95 % Wilson intervals; dotted: the independent "
+    "student."
+)
 ALIGNMENT = (
-    "Figure 12 (middle) of the source report: students of {teacher} and the controls, on {n} validation images; maps "
-    "of {maps}, SSIM with a uniform window of {window} px and data range 1."
+    "Counterpart of Figure 12 (middle) of the source report: students of {teacher} and the controls, on {n} "
+    "validation images; maps of {maps}, SSIM with a uniform window of {window} px and data range 1."
 )
 COLOUR = (
-    "Figure 12 (right) of the source report: validation images as they are and in random colours, the same for all "
-    "models. Bars: 95 % Wilson intervals."
+    "Counterpart of Figure 12 (right) of the source report: validation images as they are and in random colours, "
+    "the same for all models. Bars: 95 % Wilson intervals."
 )
 
 
