@@ -25,11 +25,12 @@ def main(fit: Path, model_file: Path, history: Path) -> None:
     view = batches.View(shape.image_size, images.meta.mean, images.meta.std)
     used = {"train": train, "model": shape, "finetune": how}
     origin = checkpoint.provenance("finetune", seed=seed, params={k: v.model_dump() for k, v in used.items()})
-    loss = objective.CrossEntropy(how.label_smoothing)
-    record = run.run(model, loss, run.Data(fit, view), how, fabric=fabric, origin=origin)
+    loss, data = objective.CrossEntropy(how.label_smoothing), run.Data(fit, view)
+    record = run.run(model, loss, data, how, fabric=fabric, origin=origin)
     processes.first_only()
     checkpoint.save(model_file, model, view=view, classes=images.meta.classes, provenance=origin)
     files.write_csv(history, record.frame())
+    data.forget()
 
 
 if __name__ == "__main__":

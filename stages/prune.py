@@ -22,18 +22,18 @@ from deepcompress.training import objective, run
 @errors.one_line_errors
 def main(fit: Path, source: Path, curves: Path, models: list[Any], tables: list[Any], **instead: Any) -> None:
     """Prune by the method's criterion and allocation, then train as `prune.finetune` says."""
-    seed, train = params.seed(), params.section(runtime.Train, "train")
-    how = params.section(settings.Prune, "prune").instead(**instead)
-    fabric, start, measured = runtime.start(train, seed), checkpoint.load(source), files.read_rows(curves)
+    seed, train, measured = params.seed(), params.section(runtime.Train, "train"), files.read_rows(curves)
+    how, start = params.section(settings.Prune, "prune").instead(**instead), checkpoint.load(source)
+    fabric, loss = runtime.start(train, seed), objective.CrossEntropy(how.finetune.label_smoothing)
     dense, data = layers.require_dense(start.model, str(source)).to(fabric.device), run.Data(fit, start.view)
     made = prune.prune(dense, data.images, how, view=data.view, seed=seed, curves=sensitivity.curves(measured))
     origin = checkpoint.provenance("prune", seed=seed, params={"train": train.model_dump(), "prune": how.used()})
-    loss, after = objective.CrossEntropy(how.finetune.label_smoothing), made.after_step()
-    history = run.run(made.trained, loss, data, how.finetune, fabric=fabric, origin=origin, after_step=after)
+    record = run.run(made.trained, loss, data, how.finetune, fabric=fabric, origin=origin, after_step=made.after_step())
     processes.first_only()
     for state, path in models:
         start.save_alike(path, getattr(made, state), origin, masks.encodings(getattr(made, state)))
-    files.write_tables(tables, {"history": history.rows(), **prune.tables(dense, made)})
+    files.write_tables(tables, {"history": record.rows(), **prune.tables(dense, made)})
+    data.forget()
 
 
 if __name__ == "__main__":

@@ -26,11 +26,13 @@ def main(fit: Path, source: Path, cell: str | None, model_file: Path, history: P
     fabric, start = runtime.start(train, seed), checkpoint.load(source)
     used = {"train": train.model_dump(), "quantize": task.model_dump()}
     origin = checkpoint.provenance("quantize", seed=seed, params=used)
-    made = run.quantize_(start, Data(fit, start.view), task, fabric=fabric, origin=origin)
+    data = Data(fit, start.view)
+    made = run.quantize_(start, data, task, fabric=fabric, origin=origin)
     processes.first_only()
     start.save_alike(model_file, start.model, origin, made.encodings)
     files.write_csv(history, made.history.frame())
     files.write_tables([("quantized", table)], {"quantized": [made.row]})
+    data.forget()
 
 
 if __name__ == "__main__":

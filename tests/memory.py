@@ -78,7 +78,9 @@ def write() -> list[bytes]:
 def train() -> list[bytes]:
     model, fabric = network(), runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
     origin = {"stage": "finetune", "seed": 0}
-    record = run.run(model, CrossEntropy(), run.Data(Path("fit"), VIEW), RECIPE, fabric=fabric, origin=origin)
+    data = run.Data(Path("fit"), VIEW)
+    record = run.run(model, CrossEntropy(), data, RECIPE, fabric=fabric, origin=origin)
+    data.forget()
     checkpoint.save(MODEL, model, view=VIEW, classes=CLASSES, provenance={})
     return [json.dumps(record.rows()).encode(), MODEL.read_bytes()]
 
@@ -87,7 +89,9 @@ def train_head() -> list[bytes]:
     model, fabric = network(), runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
     recipe = RECIPE.model_copy(update={"trainable": "head", "augment": Augment(), "feature_budget_mib": 0})
     origin = {"stage": "finetune", "seed": 0}
-    run.run(model, CrossEntropy(), run.Data(Path("fit"), VIEW), recipe, fabric=fabric, origin=origin)
+    data = run.Data(Path("fit"), VIEW)
+    run.run(model, CrossEntropy(), data, recipe, fabric=fabric, origin=origin)
+    data.forget()
     return [tensor.numpy().tobytes() for tensor in model.state_dict().values()]
 
 

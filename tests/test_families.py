@@ -24,7 +24,16 @@ from deepcompress.quantization.assign import assign
 from tests.nets import CLASSES, SIDE, VIEW, batches, network
 
 pytestmark = pytest.mark.slow
-ARCHS = ("squeezenet1_0", "mobilenet_v3_small", "resnet50", "efficientnet_b0", "densenet121")
+ARCHS = (
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "densenet121",
+    "squeezenet1_0",
+)
 
 
 @pytest.fixture(scope="module", params=ARCHS)

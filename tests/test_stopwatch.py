@@ -7,9 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
 from deepcompress import runtime, stopwatch
 from deepcompress.errors import UserError, one_line_errors
+from tests.faults.damage import fuzz, spoilt
+
+NO_SECONDS = (b"NaN", b"-1", b"1e999", b'"3"', b"null", b"true")
 
 
 @pytest.fixture
@@ -54,3 +58,36 @@ def test_a_failed_stage_notes_nothing(scratch: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit):
         fails()
     assert not list(scratch.iterdir())
+
+
+@pytest.fixture
+def noted(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """The notes of three stages, by stage."""
+    found = {}
+    for stage in ("download", "prune", "report"):
+        monkeypatch.setenv("DVC_STAGE", stage)
+        path = stopwatch.note()
+        assert path
+        found[stage] = path
+    return found
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"stage": "prune", "sec', b"\xff\xfe", b"[" * 10**5, b"[]", b"3", b"null", b"{}", b'{"stage": "prune"}']
+    + [b'{"stage": "prune", "seconds": %s}' % seconds for seconds in NO_SECONDS]
+    + [b'{"stage": 3, "seconds": 3}'],
+    ids=range(16),
+)
+def test_a_damaged_note_counts_as_absent(noted: dict[str, Path], content: bytes) -> None:
+    noted["prune"].write_bytes(content)
+    assert [entry["stage"] for entry in stopwatch.noted()] == ["download", "report"]
+
+
+@fuzz(200)
+@given(content=spoilt(b'{"stage": "prune_sweep@structured-0.5", "seconds": 12.34}\n'))
+def test_a_spoilt_note_hurts_nobody(noted: dict[str, Path], content: bytes) -> None:
+    noted["prune"].write_bytes(content)
+    for entry in stopwatch.noted():
+        assert isinstance(entry["stage"], str)
+        assert float(str(entry["seconds"])) >= 0

@@ -7,9 +7,11 @@ nothing of the package, because every command does.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 STAGE_VARIABLE = "DVC_STAGE"  # DVC sets it for the command of a stage to the stage's address
 SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"  # as in runtime.scratch
@@ -43,6 +45,19 @@ def note() -> Path | None:
 
 
 def noted() -> list[dict[str, object]]:
-    """What `note` wrote so far, in the order in which the stages ended: `stage` and `seconds` each."""
+    """What `note` wrote so far, in the order in which the stages ended: `stage` and `seconds` each.
+
+    A damaged file counts as absent.
+    """
     written = sorted(folder().glob("[!.]*.json"), key=lambda path: (path.stat().st_mtime, path.name))
-    return [json.loads(path.read_text()) for path in written]
+    return [found for path in written if (found := _read(path)) is not None]
+
+
+def _read(path: Path) -> dict[str, object] | None:
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        stage, seconds = found["stage"], found["seconds"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return None
+    whole = type(stage) is str and type(seconds) in (int, float) and 0 <= seconds < math.inf
+    return {"stage": stage, "seconds": seconds} if whole else None

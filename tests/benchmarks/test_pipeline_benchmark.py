@@ -33,13 +33,13 @@ def trio(
 @pytest.mark.parametrize(
     ("ours", "twin", "equal"),
     [
-        ({"right": 51, "shift": 0.0009}, {}, True),  # what may differ always
+        ({"right": 51, "shift": 0.029}, {}, True),  # what may differ always
         ({"right": 52}, {}, False),
-        ({"shift": 0.0011}, {}, False),
+        ({"shift": 0.031}, {}, False),
         ({"right": 46}, {"far": 2}, True),  # twice as far as rounding takes the plain way
         ({"right": 45}, {"far": 2}, False),
-        ({"shift": 0.019}, {"turn": 0.01}, True),
-        ({"shift": 0.021}, {"turn": 0.01}, False),
+        ({"shift": 0.059}, {"turn": 0.03}, True),
+        ({"shift": 0.061}, {"turn": 0.03}, False),
         ({"right": 54}, {"turn": 0.5}, False),  # far weights excuse no accuracy
     ],
 )
@@ -81,7 +81,7 @@ def test_another_seed_gives_no_equal_model(tmp_path: Path) -> None:
         text = file.read_text(encoding="utf-8")
         file.write_text(re.sub(r"(?m)^seed: \d+", f"seed: {seed}", text), encoding="utf-8")
         found.append(plain_items.make(item, tmp_path, channels_last=False))
-    rounding = Distance(images=1, weights=1e-3)
+    rounding = Distance()
     assert Distance.between(found[1], found[0]).within(rounding)
     assert not Distance.between(found[2], found[0]).within(rounding)
 

@@ -93,6 +93,19 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage) -> None:
         RowFile.open(tmp_path / "array.npy", budget_bytes=0)
 
 
+def test_a_file_is_whole_with_all_its_rows_and_nothing_more(tmp_path: Path) -> None:
+    path = tmp_path / "array.npy"
+    assert not RowFile.is_whole(path, rows=12, dtype="|u1")
+    stored(tmp_path, ARRAY)
+    assert RowFile.is_whole(path, rows=12, dtype="|u1")
+    assert not RowFile.is_whole(path, rows=11, dtype="|u1")
+    assert not RowFile.is_whole(path, rows=12, dtype="<f4")
+    content = path.read_bytes()
+    for other in (content[:-1], content + b"0", b"PK\x03\x04" + content[4:], b""):
+        path.write_bytes(other)
+        assert not RowFile.is_whole(path, rows=12, dtype="|u1")
+
+
 def test_rows_that_do_not_lie_one_after_the_other_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "turned.npy", np.asfortranarray(ARRAY))
     with pytest.raises(ValueError, match="one after the other"):

@@ -17,6 +17,17 @@ from tests.distillation.conftest import VIEW
 MAPS, POOLED = Tap("features.17"), Tap("features", pooled=True)
 EARLY = Tap("features.3")
 
+WAYS = {  # to damage a .npy file
+    "empty": lambda content: b"",
+    "no header": lambda content: content[:9],
+    "cut off": lambda content: content[:-1],
+    "longer": lambda content: content + bytes(4),
+    "another type": lambda content: content.replace(b"<f4", b"<i4", 1),
+    "fewer rows": lambda content: content.replace(b"(24, ", b"(23, ", 1),
+    "no file of numpy": lambda content: b"PK\x03\x04" + content[4:],
+    "zeros": lambda content: bytes(len(content)),
+}
+
 
 @pytest.fixture
 def train(arrays) -> Batches:
@@ -66,6 +77,23 @@ def test_the_teacher_runs_once_per_image_and_not_again_for_the_next_student(make
         [first.answers(batch) for batch in train.epoch(number)]
     make(POOLED)
     assert runs.counts["classifier.6"] == 3 + 1
+
+
+@pytest.mark.parametrize("damage", [*WAYS])
+@pytest.mark.parametrize("name", ["logits", "features-pooled", "features.17-maps"])
+def test_damaged_answers_are_computed_again_and_no_others(make, teacher, train, tmp_path, caplog, damage, name) -> None:
+    first = [make(MAPS, POOLED).answers(batch) for batch in train.epoch(0)]
+    paths = {path.stem: path for path in tmp_path.iterdir()}
+    before = {stem: path.read_bytes() for stem, path in paths.items()}
+    times = {stem: path.stat().st_mtime_ns for stem, path in paths.items()}
+    paths[name].write_bytes(WAYS[damage](before[name]))
+    again = [make(MAPS, POOLED).answers(batch) for batch in train.epoch(0)]
+    assert f"{paths[name]} is damaged: the teacher answers again" in caplog.text
+    assert {stem for stem, path in paths.items() if path.stat().st_mtime_ns != times[stem]} == {name}
+    for one, other in zip(first, again, strict=True):
+        torch.testing.assert_close(one.said(), other.said())
+        for tap in (MAPS, POOLED):
+            torch.testing.assert_close(one.features[tap], other.features[tap])
 
 
 def test_another_student_s_layer_is_added_to_what_is_there(make, teacher, tmp_path) -> None:

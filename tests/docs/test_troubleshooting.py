@@ -25,9 +25,14 @@ def quoted(page: str, *, dvc: bool) -> list[str]:
 
 
 def said(path: Path) -> list[str]:
-    """Every text in a Python file, with `…` for what is filled in."""
+    """Every text that a Python file may print, with `…` for what is filled in: no docstring, and no part of a text."""
     texts = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    within = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    within |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
+        if id(node) in within:
+            continue
         if isinstance(node, ast.JoinedStr):
             parts = (part.value if isinstance(part, ast.Constant) else ANYTHING for part in node.values)
             texts.append("".join(map(str, parts)))
@@ -63,6 +68,12 @@ def test_every_quoted_message_of_dvc_exists() -> None:
     messages = set(quoted(PAGE, dvc=True)) - FROM_THE_SYSTEM
     assert messages
     assert [message for message in sorted(messages) if not any(message in text for text in texts)] == []
+
+
+def test_a_message_that_only_a_docstring_tells_of_is_not_said(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text('"""a bomb"""\ndef tell(name):\n    """is a bomb"""\n    return f"{name} is no bomb, {name}"\n')
+    assert said(path) == ["… is no bomb, …"]
 
 
 def test_a_message_that_nobody_says_is_found(ours: list[str]) -> None:

@@ -124,15 +124,15 @@ def test_a_pruned_network_is_the_same_class(tiny_spec: VGGSpec) -> None:
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
 
-def test_small_maps_go_through_their_own_convolution_with_equal_results() -> None:
-    spec = VGGSpec("vgg11", True, (8,) * 8, (8, 8), 3, 32, 0.5)
+def test_wide_layers_on_small_maps_have_their_own_convolution_with_equal_results() -> None:
+    spec = VGGSpec("vgg11", True, (224, 224, 8, 224, 224, 224, 224, 8), (8, 8), 3, 32, 0.5)
     torch.manual_seed(0)
     model = VGG(spec).eval().to(memory_format=torch.channels_last)
     small = [name for name, layer in model.named_modules() if isinstance(layer, SmallMapConv2d)]
-    assert small == ["features.15", "features.18", "features.22", "features.25"]
-    layer, plain = model.features[22], nn.Conv2d(8, 8, 3, padding=1)
+    assert small == ["features.15", "features.18", "features.22"]
+    layer, plain = model.features[22], nn.Conv2d(224, 224, 3, padding=1)
     plain.load_state_dict(layer.state_dict())
-    maps = torch.randn(4, 8, 2, 2).to(memory_format=torch.channels_last)
+    maps = torch.randn(4, 224, 2, 2).to(memory_format=torch.channels_last)
     torch.testing.assert_close(layer(maps), plain(maps), rtol=1e-5, atol=1e-6)
     wide = VGG(dataclasses.replace(spec, image_size=224))
     assert not any(isinstance(layer, SmallMapConv2d) for layer in wide.modules())

@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from deepcompress.measure import training_cost
+from deepcompress.measure.lineage import Lineage
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.report.tables import PAIR_COLUMNS, Paths
 
 IMAGES = 1000
+TRAINING_IMAGES = 4320
 BASELINE_BYTES = 9_800_000
 # Model id -> (right answers of 1000, times smaller than the baseline).
 BASELINE = {"baseline": (873, 1.0)}
@@ -62,10 +65,12 @@ PARAMS = {
         "weight_decay": 0.05,
     },
 }
+EPOCHS = 12  # of every training
+UNTRAINED = ("quantized/ptq", "masked/")
 META = {
     "classes": CLASSES,
     "image_size": 32,
-    "counts": {"train": 4320, "validation": 480},
+    "counts": {"train": TRAINING_IMAGES, "validation": 480},
     "source": "shapes",
     "checksum": "1f2e3d4c",
 }
@@ -91,7 +96,7 @@ def write(folder: Path, models: dict[str, tuple[int, float]] = EVERY_FAMILY, cla
     (folder / "meta.json").write_text(json.dumps(META))
     pairs(models).to_csv(paths.pairs, index=False)
     for model, (right, _) in models.items():
-        if not model.startswith(("quantized/ptq", "masked/")):
+        if not model.startswith(UNTRAINED):
             file = folder / "history" / f"{model}.csv"
             file.parent.mkdir(parents=True, exist_ok=True)
             history(right / 10).to_csv(file, index=False)
@@ -282,7 +287,9 @@ def evaluation(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
                 "macs": int(9.7e6 / min(smaller, 4)), "size_bytes": int(BASELINE_BYTES / smaller),
             }
         )  # fmt: skip
-    return pd.DataFrame(rows)
+    trained = [model for model in models if not model.startswith(UNTRAINED)]
+    lineage, epochs = Lineage(tuple(models), PARAMS), dict.fromkeys(trained, EPOCHS)
+    return pd.DataFrame(training_cost.joined(rows, training_cost.Trainings(lineage, TRAINING_IMAGES, epochs)))
 
 
 def per_class(models: dict[str, tuple[int, float]], classes: list[str]) -> pd.DataFrame:
@@ -296,7 +303,7 @@ def per_class(models: dict[str, tuple[int, float]], classes: list[str]) -> pd.Da
     return pd.DataFrame(rows, columns=["model", "class", "n", "top1_pct"])
 
 
-def history(end_pct: float, epochs: int = 12) -> pd.DataFrame:
+def history(end_pct: float, epochs: int = EPOCHS) -> pd.DataFrame:
     """Twelve epochs that rise to an accuracy."""
     epoch = np.arange(1, epochs + 1)
     rise = 1 - np.exp(-epoch / 3)

@@ -235,6 +235,19 @@ def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, name: str,
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(("batch_size", "code"), [(47, 0), (1, 2)])
+def test_a_student_that_cannot_learn_from_one_image_gets_more_or_names_the_key(
+    project: Path, batch_size: int, code: int
+) -> None:
+    own = dict.fromkeys(("batch_norm", "width", "hidden", "dropout"))
+    recipe = {**DISTILL["student"]["recipe"], "batch_size": batch_size, "epochs": 1}
+    prepare(project, student={**DISTILL["student"], **own, "arch": "mobilenet_v3_small", "recipe": recipe})
+    done = run("logit")
+    assert done.exit_code == code, done.output
+    if code:
+        assert "set batch_size in this stage's section of params.yaml to 2 or more" in done.output.splitlines()[-1]
+
+
 def test_a_teacher_that_is_not_there_is_named(project: Path) -> None:
     prepare(project)
     Path(TEACHER).unlink()

@@ -30,6 +30,7 @@ ARGUMENTS = [
     "data/heldout",
     "--models",
     "models",
+    *("--history", "results/history"),
     *("--table", "evaluation", "metrics/evaluation.csv"),
     *("--table", "per_class", "metrics/per_class.csv"),
     *("--table", "pairs", "metrics/pairs.csv"),
@@ -40,7 +41,9 @@ PARAMS: dict[str, Any] = {
     "seed": 0,
     "train": {"device": "cpu", "precision": "32-true"},
     "evaluate": {"batch_size": 4, "calibration_bins": 15},
+    "finetune": {"trainable": "all", "epochs": 3, "augment": {"flip": True}},
 }
+HISTORY = "epoch,train_loss,learning_rate,validation_top1_pct,validation_loss\n"
 OUTPUTS = ("evaluation.csv", "per_class.csv", "pairs.csv", "headline.json")
 
 
@@ -62,6 +65,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_heldout(tmp_path / "data/heldout", source, meta=meta)
     models = ["baseline", "pruned/structured-0.25"]
     files.write_json(tmp_path / "results/plan.json", {"models": models, "pairs": [models[::-1]]})
+    for model, rows in zip(models, ("1,2.0,0.1,50.0,2.0\n2,1.9,0.1,51.0,1.9\n3,1.8,0.1,52.0,1.8\n", ""), strict=True):
+        files.write_text(tmp_path / f"results/history/{model}.csv", HISTORY + rows)
     save_model(tmp_path / "models/baseline.safetensors", 0)
     save_model(tmp_path / "models/pruned/structured-0.25.safetensors", 1)
     return tmp_path
@@ -97,6 +102,20 @@ def test_the_files_agree(project: Path) -> None:
     assert pair["difference_points"] == table.loc["pruned/structured-0.25", "difference_points"]
     assert headline["baseline"]["top1_pct"] == table.loc["baseline", "top1_pct"]
     assert per_class.groupby("model")["n"].sum().to_dict() == dict.fromkeys(table.index, 9)
+
+
+def test_every_model_says_what_it_cost_to_make(project: Path) -> None:
+    run()
+    rows = pd.read_csv(project / "metrics/evaluation.csv", index_col="model")
+    seen, training = 9, rows.loc["baseline", "training_tera_macs"]  # of 12 images 3 are for validation
+    assert training * 1e12 == pytest.approx(3 * seen * rows.loc["baseline", "macs"], rel=1e-12)
+    assert list(rows["training_tera_macs"]) == [training, 0]
+    assert list(rows["training_tera_macs_total"]) == [training, training]
+
+
+def test_a_missing_history_ends_in_one_line(project: Path) -> None:
+    (project / "results/history/baseline.csv").unlink()
+    refused(project, "error: results/history/baseline.csv: no such file")
 
 
 def test_every_run_gives_the_same_bytes_with_and_without_scratch(

@@ -26,6 +26,7 @@ from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from stages import finetune
 from tests.data.inputs import CLASSES, source
+from tests.training import after
 
 STAGE = Path(finetune.__file__)
 ARGUMENTS = [
@@ -81,6 +82,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(**finetune_section: Any) -> Result:
     prepare(Path(), **finetune_section)
     return CliRunner().invoke(finetune.main, ARGUMENTS)
+
+
+def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run().exit_code == 0
+    straight = outputs(project)
+    trained = after.fill_the_disk_once(monkeypatch)
+    assert [run().exit_code for _ in range(2)] == [2, 0]
+    assert len(trained) == 1
+    assert outputs(project) == straight
+    assert not list(project.glob(".scratch/finetune/*"))
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

@@ -20,6 +20,7 @@ from deepcompress.models.vgg import VGG
 from stages import prune, sensitivity
 from tests.data import inputs
 from tests.pruning.test_settings import PRUNE
+from tests.training import after
 
 PARAMS: dict[str, Any] = {
     "seed": 1,
@@ -91,6 +92,17 @@ def test_the_files_fit_together(method: str, project: Path) -> None:
     assert (trained.model.spec == masked.model.spec) == (method == "unstructured")
     assert pd.read_csv("out/history.csv")["epoch"].tolist() == [1]
     assert trained.provenance["params"]["prune"]["sparsity"] == 0.4
+    assert not list(project.glob(".scratch/prune/*"))
+
+
+def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert scan().exit_code == 0
+    assert run("structured", "straight").exit_code == 0
+    trained = after.fill_the_disk_once(monkeypatch)
+    assert [run("structured", "out").exit_code for _ in range(2)] == [2, 0]
+    assert len(trained) == 1
+    written = [path.name for path in Path("straight").iterdir()]
+    assert all(Path("out", name).read_bytes() == Path("straight", name).read_bytes() for name in written)
     assert not list(project.glob(".scratch/prune/*"))
 
 

@@ -21,6 +21,7 @@ from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
 from stages import quantize
 from tests.data.inputs import CLASSES, source
+from tests.training import after
 
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 QUANT: dict[str, Any] = {
@@ -109,6 +110,16 @@ def test_zeros_of_the_source_stay_zero(cell: str, project: Path) -> None:
     after = prunable_layers(checkpoint.load("out/model.safetensors").model)
     assert all((after[name].weight[layer.weight == 0] == 0).all() for name, layer in before.items())
     assert not all(torch.equal(after[name].weight, layer.weight) for name, layer in before.items())
+
+
+def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--cell", "qat-int4", out="straight").exit_code == 0
+    trained = after.fill_the_disk_once(monkeypatch)
+    assert [run("--cell", "qat-int4").exit_code for _ in range(2)] == [2, 0]
+    assert len(trained) == 1
+    names = ("model.safetensors", "history.csv", "table.csv")
+    assert all(Path(f"out/{name}").read_bytes() == Path(f"straight/{name}").read_bytes() for name in names)
+    assert not list(project.glob(".scratch/*/*"))
 
 
 def test_bits_alone_decide_what_is_shipped(project: Path) -> None:

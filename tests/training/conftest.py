@@ -80,9 +80,9 @@ def network() -> Callable[[], VGG]:
 
 
 @pytest.fixture
-def data(fit: Fit) -> Callable[[Recipe], TrainingData]:
+def data(fit: Fit) -> Callable[..., TrainingData]:
     """The batches that a recipe asks for."""
-    return lambda recipe: training_data(fit, VIEW, recipe, device="cpu", seed=0)
+    return lambda recipe, **more: training_data(fit, VIEW, recipe, device="cpu", seed=0, **more)
 
 
 @pytest.fixture

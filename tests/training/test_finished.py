@@ -33,3 +33,17 @@ def test_the_second_run_gets_weights_layout_frozen_layers_and_history(tmp_path: 
     assert not second.training
     resume.clear(tmp_path)
     assert not tmp_path.exists()
+
+
+def test_a_damaged_end_is_trained_again(tmp_path: Path) -> None:
+    calls = []
+
+    def train() -> History:
+        calls.append(1)
+        return History([Epoch(1, 2.0, 0.1, 50.0, 1.5)])
+
+    finished.once(VGG(SPEC), tmp_path, train)
+    path = tmp_path / resume.STATE_FILE
+    path.write_bytes(path.read_bytes()[:-40])
+    assert finished.once(VGG(SPEC), tmp_path, train).rows() == finished.once(VGG(SPEC), tmp_path, train).rows()
+    assert calls == [1, 1]

@@ -27,13 +27,36 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_ends_as_the_loop_alone_does_and_leaves_no_scratch(folder, network, recipe, fabric):
-    made, model, plain = recipe(epochs=2, batch_size=8), network(), network()
-    history = run.run(model, CrossEntropy(), run.Data(folder, VIEW), made, fabric=fabric, origin=ORIGIN)
+    made, model, plain, images = recipe(epochs=2, batch_size=8), network(), network(), run.Data(folder, VIEW)
+    history = run.run(model, CrossEntropy(), images, made, fabric=fabric, origin=ORIGIN)
+    images.forget()
     data = training_data(open_fit(folder), VIEW, made, device="cpu", seed=5)
     expected = loop.train(plain, CrossEntropy(), data, made, fabric=fabric, seed=5)
     assert history.epochs == expected.epochs
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
     assert not list(folder.parent.glob("scratch/prune/*"))
+
+
+@pytest.mark.parametrize("trainable", ["all", "head"])
+def test_a_training_that_ended_is_taken_over_until_it_is_forgotten(
+    folder, network, recipe, fabric, monkeypatch, trainable
+):
+    trained, whole = [], loop.train
+    monkeypatch.setattr(loop, "train", lambda *a, **options: trained.append(1) or whole(*a, **options))
+
+    def once(data):
+        model = network()
+        made = recipe(epochs=2, batch_size=8, trainable=trainable)
+        return model, run.run(model, CrossEntropy(), data, made, fabric=fabric, origin=ORIGIN)
+
+    (one, history), (other, again) = once(run.Data(folder, VIEW)), once(data := run.Data(folder, VIEW))
+    assert len(trained) == 1
+    assert history.rows() == again.rows()
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert [p.requires_grad for p in one.parameters()] == [p.requires_grad for p in other.parameters()]
+    data.forget()
+    once(data)
+    assert len(trained) == 2
 
 
 def test_the_head_alone_changes_when_the_recipe_says_so(folder, network, recipe, fabric):

@@ -60,6 +60,7 @@ class Room:
 
     def forget(self) -> None:
         """Remove what was kept, once all results are written."""
+        self.data.forget()
         for folder in self.kept:
             resume.clear(folder)
 

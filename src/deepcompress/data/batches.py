@@ -7,6 +7,7 @@ Images above `data.device_budget_mib` stay in their file: a thread gathers the n
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -80,6 +81,7 @@ class Batches:
         device: Where batches are made. A GPU keeps all images if they fit in half of its free memory too.
         seed: None for the stored order, as evaluation wants it.
         augment: What to change at random; needs a seed.
+        least: Images in a last batch; where it would have fewer, they are part of the batch before.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Batches:
         device: torch.device | str = "cpu",
         seed: int | None = None,
         augment: Augment | None = None,
+        least: int = 1,
     ) -> None:
         if augment is not None and seed is None:
             raise ValueError("augment needs a seed")
@@ -98,24 +101,24 @@ class Batches:
         self.seed, self.augment = seed, augment
         self.device = torch.device(device)
         self.size = len(arrays.labels)
+        self._starts = range(0, self.size - least + 1, batch_size) or range(min(1, self.size))
         self._images = place(arrays.images, self.device)
         self._labels = torch.tensor(np.asarray(arrays.labels), device=self.device)
         std, mean = torch.tensor(view.std), torch.tensor(view.mean)
         self._scale = (1 / (255 * std)).repeat(view.size).to(self.device)
         self._shift = (-mean / std).repeat(view.size).to(self.device)
-        self._memory = _Memory((min(batch_size, self.size), view.size, view.size * 3), self.device)
+        self._memory = _Memory((min(batch_size + least - 1, self.size), view.size, view.size * 3), self.device)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-self.size // self.batch_size)
+        return len(self._starts)
 
     def epoch(self, number: int = 0, share: Share | None = None) -> Iterator[Batch]:
         """All images once; of each batch the images of a share alone."""
         order = self._order(number)
         on_device = order.to(self.device)
         draws = {name: rows.to(self.device) for name, rows in self._draws(number).items()}
-        starts = range(0, self.size, self.batch_size)
-        whole = [slice(start, min(start + self.batch_size, self.size)) for start in starts]
+        whole = [slice(*ends) for ends in itertools.pairwise((*self._starts, self.size))]
         own = [share.part(rows) if share else rows for rows in whole]
         found = gathered(self._images, ((order[part], on_device[part]) for part in own), self.device)
         for rows, part, images in zip(whole, own, found, strict=True):

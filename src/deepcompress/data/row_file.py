@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import tokenize
 import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jaxtyping import Int
+
+# What numpy says of a damaged file: it reads a header as Python's literals.
+DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, tokenize.TokenError)
 
 
 class RowFile:
@@ -50,13 +54,23 @@ class RowFile:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no .npy file of plain numbers in C order, or is cut off.
+            DAMAGED: If it is no .npy file of plain numbers in C order, or is cut off.
         """
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks the header and the file's length
+        mapped = np.lib.format.open_memmap(path, mode="r")  # checks the header and that the file is long enough
         if not mapped.flags.c_contiguous:
             raise ValueError("its rows do not lie one after the other")
         shape, dtype, offset = mapped.shape, mapped.dtype, int(mapped.offset)
         return cls(Readable(path.open("rb", buffering=0), path), shape, dtype, offset=offset, budget_bytes=budget_bytes)
+
+    @classmethod
+    def is_whole(cls, path: Path, *, rows: int, dtype: str) -> bool:
+        """Whether a file is there, and is a .npy file of so many rows of a type and of nothing behind them."""
+        try:
+            found = cls.open(path, budget_bytes=0)
+        except (FileNotFoundError, *DAMAGED):
+            return False
+        size = found._offset + found.nbytes
+        return (len(found), found.dtype, size) == (rows, np.dtype(dtype), path.stat().st_size)
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -7,7 +7,6 @@ Test images are opened by data/heldout.py.
 
 from __future__ import annotations
 
-import tokenize
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deepcompress.data.budget import device_budget_bytes
-from deepcompress.data.row_file import RowFile
+from deepcompress.data.row_file import DAMAGED, RowFile
 from deepcompress.data.split import require_images, stratified
 from deepcompress.data.writing import channel_statistics, whole, write_array
 from deepcompress.errors import UserError
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     A = TypeVar("A")
-
-# numpy reads a header as Python's literals.
-DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, tokenize.TokenError)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class Course:
         runtime.make_deterministic(seed)
         model = start.network(self.how.student, len(self.images.meta.classes))
         folder = resume.folder("distill", model, self._fit, number, self.fabric.device.type, *identity)
-        data = inputs.training_data(self.images, self.view, recipe, device=self.fabric.device, seed=seed)
+        data = self._data(model, seed)
         train = partial(loop.train, fabric=self.fabric, seed=seed, resume_folder=folder)
         return Training(model, folder, partial(train, model, objective(model, data), data, recipe))
 
@@ -127,11 +127,15 @@ class Course:
             resume.folder("distill", model, self._fit, self.fabric.device.type, *identity),
         )
         model.to(self.fabric.device)
-        data = inputs.training_data(self.images, self.view, recipe, device=self.fabric.device, seed=seed)
+        data = self._data(model, seed)
         lesson = objective(model, data)
         return loop.train(
             model, lesson, data, recipe, fabric=self.fabric, seed=seed, resume_folder=folder, after_step=after_step
         )
+
+    def _data(self, model: Classifier, seed: int) -> TrainingData:
+        recipe, device = self.how.student.recipe, self.fabric.device
+        return inputs.training_data(self.images, self.view, recipe, device=device, seed=seed, model=model)
 
     def _answers(self, digest: str) -> Path:
         """Where all students of a teacher find its answers."""

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 BYTES_PER_MIB = 2**20
 LOGITS = "logits"
+DTYPE = "<f4"
 ROWS = 256  # that are copied at once
 
 
@@ -168,17 +169,24 @@ def _opened(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.devi
 def _files(
     network: Classifier, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path
 ) -> dict[Tap | None, Path]:
-    """Of answers to all images in stored order, there already or, where any are missing, after one pass."""
+    """Of answers to all images in stored order, there already or, where any are missing or damaged, after one pass."""
     wanted: list[Tap | None] = [*([None] if logits else []), *taps]
     paths = {one: folder / f"{_stem(one)}.npy" for one in wanted}
-    if missing := processes.from_first(lambda: [one for one in wanted if not paths[one].is_file()]):
+    if missing := processes.from_first(lambda: [one for one in wanted if not _is_kept(paths[one], train)]):
         found = _pass(network, train, [one for one in missing if one], logits=None in missing, fabric=fabric, at=folder)
         for one in missing if processes.is_first() else ():
             pieces = (found[one][start : start + ROWS] for start in range(0, train.size, ROWS))
             with files.atomic(paths[one]) as partial:
-                write_array(partial, pieces, shape=found[one].shape, dtype="<f4")
+                write_array(partial, pieces, shape=found[one].shape, dtype=DTYPE)
         processes.wait()
     return paths
+
+
+def _is_kept(path: Path, train: Batches) -> bool:
+    whole = RowFile.is_whole(path, rows=train.size, dtype=DTYPE)
+    if not whole and path.exists():
+        log.warning("%s is damaged: the teacher answers again", path)
+    return whole
 
 
 def _pass(

@@ -1,14 +1,18 @@
 """One model file over a set of images, with a pass only where file, images or code changed.
 
 A pass leaves its logits in scratch, under a name made of the model file, the image files and the measuring code:
-a second run, or one with a single new model, reads what the others left.
+a second run, or one with a single new model, reads what the others left. A checksum tells what is damaged; that
+counts as absent.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.store import Arrays
+
+log = logging.getLogger(__name__)
+LOGITS_FILE, COUNTS_FILE = "logits.npy", "counts.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +85,40 @@ def answers(path: Path, images: Images, stage: str, *, batch_size: int, device: 
     for name in registry.names("models.encodings"):  # part of the code that the scratch folder is named by
         registry.find("models.encodings", name)
     folder = runtime.scratch(stage, files.sha256(path), images.digest, batch_size, device.type, torch.__version__)
-    counts, logits = folder / "counts.json", folder / "logits.npy"
-    if not (counts.exists() and logits.exists()):
+    found = _kept(folder)
+    if found is None:
         found = measure(path, images, batch_size=batch_size, device=device)
-        content = io.BytesIO()  # np.save to a file tells of a full disk without saying so
-        np.save(content, found.logits.numpy())
-        files.write_bytes(logits, content.getvalue())
-        files.write_json(counts, {k: v for k, v in vars(found).items() if k != "logits"})
-    return Answers(logits=torch.from_numpy(np.load(logits)), **files.read_json(counts))
+        _keep(folder, found)
+    return found
+
+
+def _keep(folder: Path, found: Answers) -> None:
+    content = io.BytesIO()  # np.save to a file tells of a full disk without saying so
+    np.save(content, found.logits.numpy())
+    logits, counts = content.getvalue(), {k: v for k, v in vars(found).items() if k != "logits"}
+    files.write_bytes(folder / LOGITS_FILE, logits)
+    files.write_json(folder / COUNTS_FILE, {"counts": counts, "sha256": _checksum(logits, counts)})
+
+
+def _kept(folder: Path) -> Answers | None:
+    """What `_keep` wrote; None if it is not there, or not whole."""
+    paths = folder / LOGITS_FILE, folder / COUNTS_FILE
+    if not all(path.is_file() for path in paths):
+        return None
+    logits = paths[0].read_bytes()
+    try:
+        found = files.read_json(paths[1])
+        counts, checksum = found["counts"], found["sha256"]
+    except (UserError, LookupError, TypeError):
+        counts = checksum = None
+    if checksum != _checksum(logits, counts):
+        log.warning("%s is damaged: the model answers again", folder)
+        return None
+    return Answers(logits=torch.from_numpy(np.load(io.BytesIO(logits))), **counts)
+
+
+def _checksum(logits: bytes, counts: Any) -> str:
+    return hashlib.sha256(logits + json.dumps(counts).encode()).hexdigest()
 
 
 def digest(paths: Iterable[Path]) -> str:

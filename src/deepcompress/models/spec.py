@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from deepcompress.errors import UserError
 from deepcompress.models import torchvision_spec
+from deepcompress.models.checks import LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE, MAX_WIDTH, fields_of, require_whole
 from deepcompress.models.torchvision_spec import TorchvisionSpec
 from deepcompress.params import Section
 
@@ -30,10 +31,6 @@ IMAGENET = "imagenet"
 SHRINK = 32
 """Five poolings halve the side of the image five times."""
 
-MAX_WIDTH = 1_000_000
-MAX_IMAGE_SIZE = 4096
-"""Bounds that keep a damaged description from asking for more elements than an int64 counts."""
-
 
 class Model(Section):
     """The `model` section.
@@ -47,7 +44,7 @@ class Model(Section):
     width: float | None = Field(gt=0, le=4)
     hidden: int | None = Field(ge=1, le=65536)
     dropout: float | None = Field(ge=0, lt=1)
-    image_size: int = Field(ge=SHRINK, le=1024)
+    image_size: int = Field(ge=LEAST_IMAGE_SIZE, le=1024)
     weights: str | None = Field(default=None, min_length=1)
 
     @field_validator("arch")
@@ -116,8 +113,8 @@ class VGGSpec:
             raise UserError(f"batch_norm must be true or false, got {self.batch_norm!r}")
         _check_widths("features", self.features, sum(map(len, BLOCKS[self.arch])))
         _check_widths("hidden", self.hidden, 2)
-        _check_whole("classes", self.classes, 1, MAX_WIDTH)
-        _check_whole("image_size", self.image_size, SHRINK, MAX_IMAGE_SIZE)
+        require_whole("classes", self.classes, 1, MAX_WIDTH)
+        require_whole("image_size", self.image_size, LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE)
         if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
             raise UserError(f"dropout must be a number in [0, 1), got {self.dropout!r}")
 
@@ -161,12 +158,7 @@ class VGGSpec:
         Raises:
             UserError: If `values` is no mapping, lacks a field, has one too many, or holds a bad value.
         """
-        fields = [field.name for field in dataclasses.fields(cls)]
-        if not isinstance(values, dict):
-            raise UserError(f"spec must be a mapping, got {type(values).__name__}")
-        if set(values) != set(fields):
-            raise UserError(f"spec must have the keys {', '.join(fields)}; got {', '.join(map(str, values))}")
-        arguments: dict[str, Any] = {name: _tupled(value) for name, value in values.items()}
+        arguments: dict[str, Any] = {name: _tupled(value) for name, value in fields_of(cls, values).items()}
         return cls(**arguments)
 
 
@@ -199,9 +191,4 @@ def _check_widths(name: str, widths: Any, count: int) -> None:
     if not isinstance(widths, tuple) or len(widths) != count:
         raise UserError(f"{name} must be {count} widths, got {widths!r}")
     for width in widths:
-        _check_whole(name, width, 1, MAX_WIDTH)
-
-
-def _check_whole(name: str, value: Any, lowest: int, highest: int) -> None:
-    if type(value) is not int or not lowest <= value <= highest:
-        raise UserError(f"{name} must be a whole number in {lowest}..{highest}, got {value!r}")
+        require_whole(name, width, 1, MAX_WIDTH)

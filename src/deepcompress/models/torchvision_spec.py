@@ -13,6 +13,7 @@ import difflib
 from typing import Any
 
 from deepcompress.errors import UserError
+from deepcompress.models.checks import LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE, MAX_WIDTH, fields_of, require_whole
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "resnet": ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
@@ -29,8 +30,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 """Names of torchvision.models by family."""
 
 NAMES: tuple[str, ...] = tuple(name for names in FAMILIES.values() for name in names)
-MAX_WIDTH = 1_000_000
-LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE = 32, 4096
 SIZES = (1, 2, 3)
 """How many numbers a layer has: features; outputs and inputs; outputs, inputs and groups."""
 
@@ -58,13 +57,13 @@ class TorchvisionSpec:
     def __post_init__(self) -> None:
         if self.arch not in NAMES:
             raise UserError(f"arch must be one of {', '.join(NAMES)}, got {self.arch!r}")
-        _check_whole("classes", self.classes, 1, MAX_WIDTH)
-        _check_whole("image_size", self.image_size, LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE)
+        require_whole("classes", self.classes, 1, MAX_WIDTH)
+        require_whole("image_size", self.image_size, LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE)
         for name, sizes in self.widths:
             if len(sizes) not in SIZES:
                 raise UserError(f"widths of {name} must be 1 to 3 whole numbers, got {sizes!r}")
             for size in sizes:
-                _check_whole(f"widths of {name}", size, 1, MAX_WIDTH)
+                require_whole(f"widths of {name}", size, 1, MAX_WIDTH)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, one per field."""
@@ -78,12 +77,7 @@ class TorchvisionSpec:
         Raises:
             UserError: If `values` is no mapping, lacks a field, has one too many, or holds a bad value.
         """
-        fields = [field.name for field in dataclasses.fields(cls)]
-        if not isinstance(values, dict):
-            raise UserError(f"spec must be a mapping, got {type(values).__name__}")
-        if set(values) != set(fields):
-            raise UserError(f"spec must have the keys {', '.join(fields)}; got {', '.join(map(str, values))}")
-        widths = values["widths"]
+        widths = fields_of(cls, values)["widths"]
         if not isinstance(widths, dict) or not all(isinstance(sizes, list) for sizes in widths.values()):
             raise UserError(f"widths must be lists of whole numbers by layer, got {widths!r}")
         return cls(**(values | {"widths": tuple((name, tuple(sizes)) for name, sizes in widths.items())}))
@@ -95,8 +89,3 @@ def near(arch: str, known: tuple[str, ...]) -> str:
     if close:
         return f"did you mean {', '.join(close)}?"
     return f"there are {', '.join(known)}"
-
-
-def _check_whole(name: str, value: Any, lowest: int, highest: int) -> None:
-    if type(value) is not int or not lowest <= value <= highest:
-        raise UserError(f"{name} must be a whole number in {lowest}..{highest}, got {value!r}")

@@ -23,7 +23,8 @@ BYTES_PER_MIB = 2**20
 EVALUATION_COLUMNS = ("model", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
 OPTIONAL_COLUMNS = (
     "top5_pct", "cross_entropy_loss", "calibration_error_pct", "difference_points", "difference_points_low",
-    "difference_points_high", "mcnemar_p", "parameters", "nonzero_weights", "macs",
+    "difference_points_high", "mcnemar_p", "parameters", "nonzero_weights", "macs", "training_tera_macs",
+    "training_tera_macs_total",
 )  # fmt: skip
 PAIR_COLUMNS = (
     "model", "reference", "n", "difference_points", "difference_points_low", "difference_points_high", "mcnemar_p",

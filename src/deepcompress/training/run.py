@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.data.store import open_fit
-from deepcompress.training import frozen, inputs, loop, resume
+from deepcompress.training import finished, frozen, inputs, loop, resume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from deepcompress.training.objective import Objective
     from deepcompress.training.recipe import Recipe
 
+FINISHED = "finished"  # folder below that of the training it belongs to
+
 
 @dataclass(frozen=True)
 class Data:
@@ -30,10 +32,12 @@ class Data:
     Attributes:
         folder: Where the images lie; an interrupted run is taken up only on the same files.
         view: How they become the model's input.
+        kept: Scratch folders of the trainings on it that ended, until `forget`.
     """
 
     folder: Path
     view: View
+    kept: list[Path] = field(default_factory=list, compare=False)
 
     @cached_property
     def images(self) -> Fit:
@@ -43,6 +47,12 @@ class Data:
             UserError: If a file is missing or damaged.
         """
         return open_fit(self.folder)
+
+    def forget(self) -> None:
+        """Remove what is kept of the trainings that ended, once all results are written."""
+        for folder in self.kept:
+            resume.clear(folder / FINISHED)
+            resume.clear(folder)
 
 
 def run(
@@ -57,6 +67,8 @@ def run(
 ) -> History:
     """Train a model in place as its recipe says; see `loop.train` for what becomes of it.
 
+    What kills the stage between the end of the training and `data.forget()` does not repeat the training.
+
     Args:
         model: As training starts from it.
         objective: What to minimise.
@@ -67,12 +79,17 @@ def run(
         after_step: Is called after each change of the weights.
 
     Raises:
-        UserError: If training diverges.
+        UserError: If training diverges, or batches are too small for the model.
     """
     seed = int(origin["seed"])
-    batches = inputs.training_data(data.images, data.view, recipe, device=fabric.device, seed=seed)
     folder = resume.folder(str(origin["stage"]), model, data.folder, origin, fabric.device.type)
-    part, seen = frozen.trainable_part(model, batches, recipe, fabric=fabric, folder=folder)
-    return loop.train(
-        part, objective, seen, recipe, fabric=fabric, seed=seed, resume_folder=folder, after_step=after_step
-    )
+    data.kept.append(folder)
+
+    def train() -> History:
+        batches = inputs.training_data(data.images, data.view, recipe, device=fabric.device, seed=seed, model=model)
+        part, seen = frozen.trainable_part(model, batches, recipe, fabric=fabric, folder=folder)
+        return loop.train(
+            part, objective, seen, recipe, fabric=fabric, seed=seed, resume_folder=folder, after_step=after_step
+        )
+
+    return finished.once(model, folder / FINISHED, train)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import TYPE_CHECKING
 
 from deepcompress import files
@@ -30,7 +29,8 @@ def run(work: Work, room: Room) -> Work:
     after, history = made.after_step(), History()
     if work.next != TAUGHT:
         loss, recipe = CrossEntropy(how.finetune.label_smoothing), how.finetune
-        run = partial(training.run, fabric=room.fabric, origin=room.origin, after_step=after)
-        history = room.once("prune", made.trained, partial(run, made.trained, loss, room.data, recipe))
+        history = training.run(
+            made.trained, loss, room.data, recipe, fabric=room.fabric, origin=room.origin, after_step=after
+        )
     source = dataclasses.replace(work.source, model=made.trained)
     return work.then(source, history, after_step=after, encodings=masks.encodings(made.trained))

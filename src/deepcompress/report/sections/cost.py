@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepcompress.report import cost, tables, text
+from deepcompress.report import cost, stage_times, tables, text
 from deepcompress.report.blocks import Paragraph, Picture, Section, Table
 from deepcompress.report.tables import BASELINE, Tables
 
@@ -16,20 +16,25 @@ CAPTION = (
     "forward pass, with all that the model builds on (baseline, teacher, the teacher's answers). Frozen layers that "
     "see unchanged images run once. Bars: 95 % Wilson intervals."
 )
+MODELS = (
+    "Seconds: of the stage that made the model, when it last ran, and with the stages that it builds on (a pruned "
+    "model's sensitivity scan among them, not the data's). Other stages may have run at the same time."
+)
 HEADS = ("Model", "Own cost, 10¹² MACs", "With all below it", "Times the baseline's", "Top-1 % (95 %)")
+TIME_HEADS = ("Own stage, s", "All its stages, s")
 BUDGETS = (1.0, 1.25, 1.5, 2.0, 4.0)  # in trainings of the baseline
 BUDGET_HEADS = ("Budget", "Models within", "Most accurate of them, %", "Smallest that loses at most {limit} points")
 
 
 def build(data: Tables) -> Section | None:
-    """One finding, accuracy against cost, what a budget buys, and a row per model; None where no history was read."""
+    """One finding, accuracy against cost, what a budget buys, and a row per model; None where no cost is known."""
     rows = cost.table(data)
-    if rows.empty or len(rows) < 2 or rows.loc[rows["model"] == BASELINE, "total"].iloc[0] == 0:
+    if len(rows) < 2:
         return None
     spans = [_span(family, *span) for family, span in cost.spans(rows).items()]
     finding = f"Cost in trainings of the baseline: {', '.join(spans)}"
     picture = Picture("cost", cost.figure(rows, finding), CAPTION)
-    blocks = (Paragraph(f"{finding}.", strong=True), picture, _budgets(rows, data.max_drop_points), _all(rows))
+    blocks = (Paragraph(f"{finding}.", strong=True), picture, _budgets(rows, data.max_drop_points), _all(rows, data))
     return Section("What models cost to make", blocks, order=60)
 
 
@@ -59,16 +64,20 @@ def _budgets(rows: pd.DataFrame, max_drop_points: float) -> Table:
     return Table(heads, tuple(cells), caption)
 
 
-def _all(rows: pd.DataFrame) -> Table:
+def _all(rows: pd.DataFrame, data: Tables) -> Table:
+    """Every model's cost; beside it its seconds, where stages ran here."""
     base = rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
+    seconds = stage_times.of_models(data)
     cells = tuple(
         (
             str(row["model"]),
             text.number(row["own"], 3),
             text.number(row["total"], 3),
             text.times(row["total"] / base),
+            *(text.number(time) for time in seconds.get(row["model"], ())),
             text.accuracy(row),
         )
         for _, row in rows.sort_values(["total", "model"]).iterrows()
     )
-    return Table(HEADS, cells, folded="Cost of every model")
+    heads = (*HEADS[:-1], *(TIME_HEADS if seconds else ()), HEADS[-1])
+    return Table(heads, cells, MODELS if seconds else "", folded="Cost of every model")

@@ -1,0 +1,92 @@
+"""The table of networks says what the code does: names, blocks, heads, channels that can go, and what is tried."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from torch import nn
+
+from deepcompress.errors import UserError
+from deepcompress.models import blocks
+from deepcompress.models.torchvision_spec import FAMILIES, NAMES, TorchvisionSpec
+from deepcompress.models.vgg import prunable_layers
+from deepcompress.pruning import coupling
+from deepcompress.training.recipe import require_head
+from tests import test_families, test_torchvision_pipeline
+from tests.docs import pages
+
+PAGE = (pages.DOCS / "models.md").read_text(encoding="utf-8")
+HEAD: Any = SimpleNamespace(trainable="head")
+SLOW_GRAPHS = ("densenet161", "densenet169", "densenet201")  # seconds each
+FEW = {name for names in FAMILIES.values() for name in (names[0], names[-1]) if name not in SLOW_GRAPHS}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the page says of a family."""
+
+    family: str
+    names: tuple[str, ...]
+    blocks: str
+    trainable: str
+    channels: str
+    tried: tuple[str, ...]
+
+
+def rows(page: str) -> list[Row]:
+    found = []
+    for line in re.findall(r"^\| (.+) \|$", page, flags=re.MULTILINE)[2:]:
+        family, names, there, trainable, channels, tried = line.split(" | ")
+        quoted = (tuple(pages.INLINE.findall(cell)) for cell in (names, tried))
+        found.append(Row(family, next(quoted), there, trainable, channels, next(quoted)))
+    return found
+
+
+ROWS = rows(PAGE)
+SAID = {name: row for row in ROWS for name in row.names}
+EVERY = [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in NAMES]
+
+
+def test_every_network_is_in_one_row_with_its_whole_family() -> None:
+    assert sorted(name for row in ROWS for name in row.names) == sorted(NAMES)
+    for names in FAMILIES.values():
+        assert len({SAID[name].family for name in names}) == 1
+
+
+def test_what_is_tried_is_what_the_slow_tests_run() -> None:
+    assert [name for row in ROWS for name in row.tried] == list(test_families.ARCHS)
+    assert all(set(row.tried) <= set(row.names) and row.tried for row in ROWS)
+    assert f"`{test_torchvision_pipeline.RESNET['arch']}` also runs the whole pipeline" in PAGE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_head_that_is_refused_is_not_in_the_table(name: str) -> None:
+    try:
+        require_head("finetune", name, HEAD)
+        allowed = "all, head"
+    except UserError:
+        allowed = "all"
+    assert SAID[name].trainable == allowed
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_network_has_the_blocks_of_its_row(name: str) -> None:
+    there = [role for role in blocks.roles(TorchvisionSpec(name, 4, 64)) if role != blocks.FEATURES]
+    first, last = map(int, SAID[name].blocks.split(" to "))
+    assert there == [f"block{number}" for number in range(first, last + 1)]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_channels_go_from_the_layers_that_the_row_says(name: str) -> None:
+    spec = TorchvisionSpec(name, 4, 64)
+    layers = prunable_layers(coupling._outline(spec))
+    shrunk = {member for group in coupling.groups(spec).values() for member in group.members}
+    *before, last = layers
+    assert last not in shrunk
+    assert SAID[name].channels == ("all layers" if shrunk == {*before} else "some layers")
+    assert shrunk
+    assert isinstance(layers[last], nn.Linear) == ("head" in SAID[name].trainable)
