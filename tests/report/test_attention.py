@@ -138,8 +138,8 @@ def test_maps_are_drawn_in_their_own_order_whatever_the_plan_s(with_students: Ta
     ]  # fmt: skip
     drawn = attention.maps(turned)
     assert drawn["model"].tolist() == expected
-    axes = strips.strip(turned, drawn, "strip", "{teacher} {role}").figure.axes
-    assert [one.get_ylabel() for one in axes] == ["image", *expected]
+    (axes,) = strips.strip(turned, drawn, "strip", "{teacher} {role}").figure.axes
+    assert [one.get_text() for one in axes.get_yticklabels()] == ["image", *expected]
 
 
 def test_students_alone_make_no_section(with_students: Tables) -> None:

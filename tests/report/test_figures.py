@@ -6,11 +6,12 @@ import io
 from collections.abc import Callable
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from deepcompress.report import figures, labels, pruning, pruning_figures, style
+from deepcompress.report import figures, labels, pruning, pruning_figures, student_figures, style
 from deepcompress.report.tables import Tables
 
 DRAWINGS: dict[str, Callable[[Tables], Figure]] = {
@@ -125,7 +126,7 @@ def test_a_histogram_per_layer_tells_its_share_of_zeros(data: Tables) -> None:
     shown = [axes for axes in figure.axes if axes.get_visible()]
     titles = [axes.get_title(loc="left") for axes in shown]
     assert titles == [f"{layer}\n25 % zeros" for layer in ("features.0", "features.4", "classifier.0", "classifier.6")]
-    assert all(len(axes.patches) == 10 for axes in shown)
+    assert all(len(axes.patches[0].get_data().values) == 10 for axes in shown)
     assert figure.get_supxlabel() == "weight"
     assert png(figure)
 
@@ -142,3 +143,36 @@ def test_both_states_of_both_methods_are_told_apart(data: Tables) -> None:
         "structured, as pruned",
         "structured, trained on",
     ]
+
+
+def test_a_figure_is_laid_out_once_as_it_would_be_on_writing(data: Tables) -> None:
+    laid_out = []
+
+    @style.styled
+    def draw() -> Figure:
+        figure, (axes,) = style.figure("A finding")
+        axes.set(xlabel="label", ylabel="label")
+        laid_out.append(axes.get_position().bounds)
+        return figure
+
+    frozen = draw()
+    assert frozen.get_layout_engine() is None
+    with style.context():
+        fresh, (axes,) = style.figure("A finding")
+        axes.set(xlabel="label", ylabel="label")
+        fresh.draw_without_rendering()
+    assert frozen.axes[0].get_position().bounds == axes.get_position().bounds != laid_out[0]
+
+
+def test_names_beside_a_strip_stay_within_the_figure() -> None:
+    grey = np.full((4, 4, 3), 128)
+    maps = {name: [grey[:, :, 0]] * 3 for name in ("baseline", "a/rather-long-name-of-a-model")}
+    notes = {name: ["SSIM 0.50"] * 3 for name in maps}
+    figure = student_figures.strips([grey] * 3, maps, notes, "The finding")
+    (axes,) = figure.axes
+    boxes = [label.get_window_extent() for label in (*axes.get_yticklabels(), *axes.texts, *figure.texts)]
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1 for box in boxes)
+    assert len({round(box.width / box.height, 3) for box in (one.get_window_extent() for one in axes.images)}) == 1
+    assert axes.images[0].get_window_extent().width == pytest.approx(
+        axes.images[0].get_window_extent().height, rel=1e-6
+    )

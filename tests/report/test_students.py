@@ -215,17 +215,20 @@ def test_every_quantity_has_its_unit(full: Tables) -> None:
 
 def test_a_strip_shows_each_model_under_each_image(full: Tables) -> None:
     (picture,) = [p for p in named(full, Picture) if p.name == "students_strip_vgg16"]
-    axes = picture.figure.axes
-    assert len(axes) == (1 + 3) * 2
-    assert [one.get_xlabel() for one in axes[4:]] == ["SSIM 0.10", "SSIM 0.20"] * 2
-    assert [axes[i].get_ylabel() for i in (0, 2, 4, 6)] == ["image", "vgg16", "independent", "logit-vgg16"]
+    (axes,) = picture.figure.axes
+    assert len(axes.images) == (1 + 2 * 3) * 2
+    assert [one.get_text() for one in axes.texts] == ["", "", *["SSIM 0.10", "SSIM 0.20"] * 2]
+    assert [one.get_text() for one in axes.get_yticklabels()] == ["image", "vgg16", "independent", "logit-vgg16"]
+    for name, at in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True):  # each name beside its own row
+        rows = [one.get_extent()[2:] for one in axes.images]
+        assert sum(low < at < high for low, high in rows) == (2 if name.get_text() == "image" else 4)
 
 
 def test_a_strip_of_empty_maps_says_so(full: Tables) -> None:
     maps = full.extra["explain/strips"].assign(ssim=np.nan, map=encoded(np.zeros((SIDE, SIDE))))
     (picture,) = strips.pictures(dataclasses.replace(full, extra=full.extra | {"explain/strips": maps}))
     assert picture.figure.get_suptitle() == "On these 2 images no model can be compared with vgg16"
-    assert {one.get_xlabel() for one in picture.figure.axes[2:]} == {"empty map"}
+    assert {one.get_text() for one in picture.figure.axes[0].texts} == {"empty map"}
 
 
 def test_students_beside_the_baseline_change_nothing_here(full: Tables) -> None:
@@ -268,7 +271,7 @@ def test_the_papers_orders_are_seen_where_intervals_lie_apart(full: Tables) -> N
         models.loc[models["model"] == f"students/{method}-vgg16", ["top1_pct_low", "top1_pct_high"]] = low, high
     known = {f"students/{method}-vgg16" for method in ("hint", "logit", "dkd", "crd")}
     models = models[~models["family"].eq("students") | models["model"].isin(known)]
-    said = students.beside_the_paper(dataclasses.replace(full, models=models))
-    assert "orders 6 pairs of students" in said  # hint, logit, dkd, crd, the best first
-    assert "here 2 are in its order, 3 in the reverse, and 1 are not told apart" in said
-    assert students.beside_the_paper(dataclasses.replace(full, models=models[models["family"] != "students"])) == ""
+    found = students.orders(dataclasses.replace(full, models=models))  # hint, logit, dkd, crd, the best first
+    assert found == {"seen": 2, "reversed": 3, "open": 1}
+    nobody = dataclasses.replace(full, models=models[models["family"] != "students"])
+    assert set(students.orders(nobody).values()) == {0}

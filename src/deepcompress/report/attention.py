@@ -75,10 +75,10 @@ def verdict(rows: pd.DataFrame) -> str:
     """What figure 6 of the source report says of pruning, beside the measured maps of both methods."""
     found = {name: rows[rows["model"] == f"pruned/{name}-0.25"] for name in ("unstructured", "structured")}
     if any(one.empty for one in found.values()):
-        return "Without both models at 25 % there is no counterpart of the source report's figure 6."
+        return "Without both models at 25 % there is no counterpart of figure 6 of the source report."
     plain, whole = (one.iloc[0] for one in found.values())
     said = (
-        "The source report's figure 6, of one image, shows unstructured pruning keeping the baseline's focus and "
+        "Figure 6 of the source report, of one image, shows unstructured pruning keeping the baseline's focus and "
         "structured pruning shifting it. "
     )
     numbers = f"{_spell(plain)} unstructured, {_spell(whole)} structured, both at 25 % and trained on"

@@ -33,12 +33,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Written cells under written headings; folded away behind the words of `folded` when these are given."""
+    """Written cells under written headings; folded away behind the words of `folded` when these are given.
+
+    With `links`, the first cell of each row leads to a section of the page, by its file name.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
     folded: str = ""
+    links: tuple[str, ...] = ()
 
     @property
     def numeric(self) -> tuple[bool, ...]:

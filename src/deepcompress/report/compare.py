@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from deepcompress.report import text
 from deepcompress.report.blocks import Table
+from deepcompress.report.counterpart_rules import AGREES, MISSING, counted
+from deepcompress.report.tables import BASELINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
 
 CIFAR100_CLASSES = 100
+UNTESTED = "not tested"
 ONLY_IN_CIFAR100 = {"aquarium_fish", "sweet_pepper", "pickup_truck"}
 
 
@@ -58,8 +61,21 @@ def outcome(paper_points: float, row: pd.Series) -> str:
     """`agrees` when the paper's difference lies within our interval, else which way we contradict it."""
     low, high = row["difference_points_low"], row["difference_points_high"]
     if math.isnan(low) or math.isnan(high):
-        return "not tested"
-    return "agrees" if low <= paper_points <= high else "here better" if paper_points < low else "here worse"
+        return UNTESTED
+    return AGREES if low <= paper_points <= high else "here better" if paper_points < low else "here worse"
+
+
+def agreement(rows: pd.DataFrame, paper: Mapping[str, float]) -> str:
+    """The verdict in a few words: of how many of the models that both have the differences agree.
+
+    Args:
+        rows: Models of one family.
+        paper: Model id -> the paper's top-1, percent; under `baseline`, that of their baseline.
+    """
+    both = rows[rows["model"].isin(paper)]
+    found = [outcome(paper[row["model"]] - paper[BASELINE], row) for _, row in both.iterrows()]
+    tested = [word for word in found if word != UNTESTED]
+    return counted(tested.count(AGREES), len(tested), "models") if tested else MISSING
 
 
 def verdict(rows: pd.DataFrame, paper: Mapping[str, float], paper_baseline: float, data: Tables) -> str:
@@ -70,7 +86,7 @@ def verdict(rows: pd.DataFrame, paper: Mapping[str, float], paper_baseline: floa
     tested = [(paper[row["model"]] - paper_baseline, row) for _, row in both.iterrows()]
     theirs, row = max(tested, key=lambda pair: abs(pair[0] - pair[1]["difference_points"]))
     gap = f"{text.signed(theirs)} points in the paper, {text.signed(row['difference_points'])} here"
-    agreeing = sum(outcome(points, row) == "agrees" for points, row in tested)
+    agreeing = sum(outcome(points, row) == AGREES for points, row in tested)
     opening = {
         len(tested): "Agrees with the paper, within our intervals",
         0: "Contradicts the paper in each model that both have",

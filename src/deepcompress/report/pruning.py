@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 METHODS = ("unstructured", "structured")
 PAPER_SPARSITY = 0.25
+OVERALL = "Overall"
 
 
 def curve(data: Tables, family: str, method: str) -> pd.DataFrame:
@@ -67,3 +68,11 @@ def most_sensitive(rows: pd.DataFrame) -> tuple[str, str]:
     """
     mean = rows.groupby("layer", sort=False)["top1_pct"].mean()
     return str(mean.idxmin()), str(mean.idxmax())
+
+
+def paper_names(layers: list[str]) -> dict[str, str]:
+    """Our layers -> the paper's, which has no batch norm: the n-th convolution is the n-th convolution."""
+    theirs = [f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)] + [f"classifier.{i}" for i in (0, 3, 6)]
+    ours = [layer for layer in layers if layer != OVERALL]
+    fits = len(ours) in (8, len(theirs))
+    return dict(zip(ours, theirs, strict=False)) if fits else {}

@@ -25,7 +25,7 @@ SCANNED = Measure("top1_pct", " %", images=" validation images")
 def convolutions_bear_more(data: Tables) -> Claim:
     """On the mean over layers; its error is at most the mean of theirs, since all saw the same images."""
     said = "Zeroing nine tenths of one layer's weights harms fully connected layers more than convolutions."
-    rows = _scanned(data, "unstructured", HEAVY)
+    rows = scanned(data, "unstructured", HEAVY)
     names = ("convolutions", "fully connected layers")
     if rows.empty:
         return Claim("4.1", said)
@@ -40,7 +40,7 @@ def a_quarter_is_free(data: Tables) -> Claim:
 
 def first_layers_are_sensitive(data: Tables) -> Claim:
     said = "Losing half of its filters harms the first convolution more than the last."
-    rows = _scanned(data, "structured", HALF)
+    rows = scanned(data, "structured", HALF)
     rows = rows[rows["model"].str.startswith("features")] if not rows.empty else rows
     if len(rows) <= 1:
         return Claim("4.2", said)
@@ -97,7 +97,7 @@ def pruned_models_are_less_robust(data: Tables) -> Claim:
     return above("4.8", said, rows, (BASELINE, STRUCTURED), what)
 
 
-def _scanned(data: Tables, method: str, sparsity: float) -> pd.DataFrame:
+def scanned(data: Tables, method: str, sparsity: float) -> pd.DataFrame:
     """A row per layer that was pruned alone, called `model`, with its 95 % interval; empty where none was."""
     rows = data.extra.get(f"sensitivity/{method}", pd.DataFrame())
     rows = rows[rows["sparsity"] == sparsity] if not rows.empty else rows

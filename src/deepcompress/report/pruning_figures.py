@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
+from matplotlib import colors
 
-from deepcompress.report import style
+from deepcompress.report import contrast, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +36,8 @@ def weight_histograms(rows: pd.DataFrame, finding: str, *, family: str) -> Figur
     figure, grid = style.grid(finding, down, ACROSS, height=0.7 + 1.05 * down)
     for axes, layer in zip(grid, layers, strict=False):
         of_layer = rows[rows["layer"] == layer]
-        low, high = of_layer["low"].to_numpy(float), of_layer["high"].to_numpy(float)
-        axes.bar(low, of_layer["count"], width=high - low, align="edge", color=style.colour(family))
+        edges = [*of_layer["low"], of_layer["high"].iloc[-1]]
+        axes.stairs(of_layer["count"], edges, fill=True, color=style.colour(family))  # one shape, not one per bin
         zeros = of_layer["zeros"].iloc[0] / of_layer["weights"].iloc[0]
         axes.set_title(f"{layer}\n{100 * zeros:.0f} % zeros", fontsize=8, loc="left")
         axes.set_yticks([])
@@ -59,14 +60,14 @@ def sensitivity_curves(rows: pd.DataFrame, finding: str) -> Figure:
     """
     layers = list(dict.fromkeys(rows["layer"]))
     figure, (axes,) = style.figure(finding, height=3.6 + 0.17 * math.ceil(len(layers) / 3))
-    shades = matplotlib.colormaps["plasma"](np.linspace(0.2, 0.78, len(layers)))  # legible on light and dark
+    shades = matplotlib.colormaps["plasma"](np.linspace(0.1, 0.85, len(layers)))
     for place, layer in enumerate(layers):
         of_layer = rows[rows["layer"] == layer]
         axes.errorbar(
             of_layer["sparsity"],
             of_layer["top1_pct"],
             yerr=of_layer["top1_se_pct"],
-            color=shades[place],
+            color=contrast.legible(colors.to_hex(shades[place])),
             ls="--" if layer.startswith("classifier") else "-",
             marker=style.MARKERS[place % len(style.MARKERS)],
             ms=4.5,

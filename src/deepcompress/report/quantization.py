@@ -91,9 +91,9 @@ def formats_table(data: Tables, rows: pd.DataFrame) -> Table:
         qat, ptq = f"{FAMILY}/qat-{form}", f"{FAMILY}/ptq-{form}"
         cells.append((form, *accuracies, compared(data, qat, ptq), compared(data, qat, TWIN)))
     caption = (
-        f"Counterpart of figure 11; the paper's baseline is at {text.number(theirs['baseline'])} %. Points: paired "
-        "bootstrap, 95 % interval; p: McNemar's test. The paper has no float twin: "
-        f"{theirs['note'][0].lower()}{theirs['note'][1:]}."
+        f"Counterpart of Figure 11 of the source report; its baseline is at {text.number(theirs['baseline'])} %. "
+        "Points: paired bootstrap, 95 % interval; p: McNemar's test. The paper has no float twin: "
+        f"{theirs['note']}."
     )
     return Table((*heads, "QAT to float twin, points"), tuple(cells), caption)
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 LOOKS = {"ptq": ("o", style.CARD, "PTQ"), "qat": ("s", style.COLOURS["quantized"], "QAT")}
 BESIDE = {"ptq": -0.13, "qat": 0.13}  # of a format's place
-SCALES = {"channel": ("o", style.BLUE, "one scale per channel"), "group": ("s", "#e69f00", "scales per group")}
+SCALES = {
+    "channel": ("o", style.BLUE, "one scale per channel"),
+    "group": ("s", style.COLOURS["quantized"], "scales per group"),
+}
 
 
 @style.styled

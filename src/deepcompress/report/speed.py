@@ -31,8 +31,26 @@ def findings(rows: pd.DataFrame) -> list[str]:
     return said
 
 
-def beside_the_paper(rows: pd.DataFrame, theirs: Mapping[str, float]) -> tuple[str, tuple[tuple[str, ...], ...]]:
-    """Figure 8's times of one image in PyTorch beside ours: a sentence, and a row per model that both have.
+def least_pruned(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """One image's times in PyTorch: the baseline's, and those of the least pruned model of each method.
+
+    Args:
+        rows: Of results/benchmark/latency.csv.
+
+    Returns:
+        By `baseline` and method; nothing where no pruned model was timed.
+    """
+    if rows.empty:
+        return {}
+    some = rows[(rows["engine"] == PYTORCH) & (rows["batch_size"] == 1)]
+    dense = some[some["model"] == BASELINE]
+    found = {method: some[some["model"].str.startswith(f"pruned/{method}-")] for method in METHODS}
+    ours = {method: kind.sort_values("model").iloc[0] for method, kind in found.items() if not kind.empty}
+    return {BASELINE: dense.iloc[0], **ours} if len(dense) and ours else {}
+
+
+def beside_the_paper(rows: pd.DataFrame, theirs: Mapping[str, float]) -> tuple[str, str, tuple[tuple[str, ...], ...]]:
+    """Figure 8's times of one image in PyTorch beside ours: its words, ours, and a row per model that both have.
 
     The source report's models have 25 % zeros; of ours the least pruned one that was timed stands for each method.
 
@@ -41,26 +59,20 @@ def beside_the_paper(rows: pd.DataFrame, theirs: Mapping[str, float]) -> tuple[s
         theirs: Milliseconds by `baseline` and method.
 
     Returns:
-        Nothing of either where no pruned model was timed.
+        Nothing of ours where no pruned model was timed.
     """
-    some = rows[(rows["engine"] == PYTORCH) & (rows["batch_size"] == 1)]
-    dense = some[some["model"] == BASELINE]
-    found = {method: some[some["model"].str.startswith(f"pruned/{method}-")] for method in METHODS}
-    ours = {method: kind.sort_values("model").iloc[0] for method, kind in found.items() if not kind.empty}
-    if dense.empty or not ours:
-        return "", ()
-    cells, said, faster = [], [], {}
-    for method, row in {BASELINE: dense.iloc[0], **ours}.items():
-        faster[method] = theirs[BASELINE] / theirs[method]
+    timed = least_pruned(rows)
+    cells, said, faster = [], [], {method: theirs[BASELINE] / theirs[method] for method in (BASELINE, *METHODS)}
+    for method, row in timed.items():
         spelled = (f"{text.number(value, 2)}×" for value in (faster[method], row["speedup"]))
         cells.append((method, text.number(theirs[method], 2), str(row["model"]), milliseconds(row), *spelled))
-    for row in ours.values():
+    for row in list(timed.values())[1:]:
         way = "faster" if row["speedup"] > 1 else "slower"
         verdict = f"is {way}, {APART}" if told_apart(rows, row) else "is not told apart from the baseline"
         said.append(f"{row['model']} {verdict} ({text.number(row['speedup'], 2)}×)")
-    paper = ", ".join(f"{text.number(faster[method], 2)}× ({method})" for method in ours)
-    opening = f"In PyTorch, one image at a time, the source report's 25 % are {paper} as fast as its baseline"
-    return f"{opening}, without quartiles. Here {'; '.join(said)}.", tuple(cells)
+    paper = ", ".join(f"{text.number(faster[method], 2)}× ({method})" for method in METHODS)
+    opening = f"25 % zeros are {paper} as fast as the baseline, without quartiles, one image at a time in PyTorch"
+    return opening, "; ".join(said), tuple(cells)
 
 
 def told_apart(rows: pd.DataFrame, row: pd.Series) -> bool:
@@ -93,7 +105,7 @@ def figure(rows: pd.DataFrame, finding: str) -> Figure:
             at = [models.index(model) + 0.22 * (shift - 1) for model in some["model"]]
             dense = [float(_dense(rows, row)["latency_ms_p50"]) for _, row in some.iterrows()]
             low, high = (dense / some[f"latency_ms_{part}"] for part in ("p75", "p25"))
-            axes.hlines(at, low, high, color=colour, lw=2, alpha=0.6)
+            axes.hlines(at, low, high, color=colour, lw=2)
             axes.plot(some["speedup"], at, mark, ms=5.5, color=colour, mec=style.INK, mew=0.5, label=ENGINES[engine])
         axes.set(yticks=range(len(models)), yticklabels=models, xlabel=f"times as fast, {size} image(s) per call")
         axes.invert_yaxis()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 PREFIX = "uint8:"
 CAPTION = (
-    "Counterpart of figure 14: where {teacher} and its students see the right class ({role}), on the same "
-    "validation images; below each map its SSIM to the teacher's."
+    "Counterpart of Figure 14 of the source report: where {teacher} and its students see the right class "
+    "({role}), on the same validation images; below each map its SSIM to the teacher's."
 )
 
 

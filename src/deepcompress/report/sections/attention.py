@@ -9,8 +9,10 @@ from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 from deepcompress.report.tables import Tables
 
 STRIP = (
-    "Counterpart of figure 6, and the same for the other families: where each model sees the right class ({role}), on "
-    "the same validation images; below each map its SSIM to the {teacher}'s, undefined where a map is empty."
+    "Counterpart of Figure 6 of the source report, and the same for the other families: where each model sees "
+    "the right class "
+    "({role}), on the same validation images; below each map its SSIM to the {teacher}'s, undefined where a map is "
+    "empty."
 )
 FIGURE = (
     "Up to {n} validation images, maps of {role}; uniform window of {window} px, data range 1. The source report takes "

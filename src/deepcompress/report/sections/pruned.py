@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import pruning, pruning_figures, technique, text
+from deepcompress.report import paper, pruning, pruning_counterparts, pruning_figures, technique, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
-from deepcompress.report.tables import BASELINE, Tables
+from deepcompress.report.counterpart_rules import paragraph
+from deepcompress.report.tables import Tables
 
 CAPTION = (
-    "Counterpart of figure 10. Unstructured: share of all weights; structured: share of the convolutions' "
-    "filters' weights, unless prune.*.scope says otherwise. Bars and band: 95 % Wilson intervals."
+    "Counterpart of Figure 10 of the source report. Unstructured: share of all weights; structured: share of the "
+    "convolutions' filters' weights, unless prune.*.scope says otherwise. Bars and band: 95 % Wilson intervals."
 )
+CURVE_HEADS = (
+    "Unstructured",
+    "Paper: top-1 %",
+    "Here: as pruned, top-1 % (95 %)",
+    "Here: trained on, top-1 % (95 %)",
+    "Points to baseline (95 %)",
+)
+CURVE = "Its curve prints no numbers: those at 0 and 25 % are figure 7's."
 HEADS = (
     "Method at 25 %",
     "Paper: top-1 %",
@@ -28,15 +37,7 @@ HEADS = (
 
 def build(data: Tables) -> Section | None:
     """Cost in accuracy of each method and sparsity; the source report measured both methods at 25 %."""
-    theirs = data.paper["pruned"]
-    paper = {
-        BASELINE: data.paper["baseline"]["top1_pct"],
-        **{
-            f"pruned/{method}-{theirs['overall_sparsity']}": theirs[method]["top1_pct"]
-            for method in ("unstructured", "structured")
-        },
-    }
-    found = technique.section(data, "pruned", "Pruning", order=10, paper=paper)
+    found = technique.section(data, "pruned", "Pruning", order=10, paper=paper.pruned(data))
     if found is None:
         return None
     lead, *rest = found.blocks
@@ -53,17 +54,38 @@ def _curves(data: Tables) -> list[Block]:
     if not drawn:
         return []
     figure = pruning_figures.sparsity_accuracy(drawn, data.baseline, pruning.finding(data))
-    return [Picture("pruning_curve", figure, CAPTION)]
+    return [Picture("pruning_curve", figure, CAPTION), *paragraph(pruning_counterparts.figure_10(data)), _curve(data)]
+
+
+def _curve(data: Tables) -> Table:
+    """The points of figure 10, its curve's where another figure prints them."""
+    theirs = {0.0: data.paper["baseline"]["top1_pct"]}
+    theirs[data.paper["pruned"]["overall_sparsity"]] = data.paper["pruned"]["unstructured"]["top1_pct"]
+    cells = []
+    for sparsity in data.paper["curve_sparsities"]:
+        masked, trained = (pruning.at(data, family, "unstructured", sparsity) for family in ("masked", "pruned"))
+        cells.append(
+            (
+                f"{100 * sparsity:.0f} %",
+                text.number(theirs.get(sparsity, float("nan"))),
+                *(text.MISSING if row is None else text.accuracy(row) for row in (masked, trained)),
+                text.MISSING if trained is None else text.difference(trained),
+            )
+        )
+    return Table(CURVE_HEADS, tuple(cells), CURVE, folded="Figure 10 of the source report, point by point")
 
 
 def _accuracies(data: Tables) -> list[Block]:
     """Counterpart of the report's figure 7."""
     rows = [cells for method in pruning.METHODS if (cells := _accuracy(data, method))]
     caption = (
-        "Counterpart of figure 7. Control: the baseline trained on as long without pruning; p: McNemar's test "
-        "against the baseline."
+        "Counterpart of Figure 7 of the source report. Control: the baseline trained on as long without pruning; "
+        "p: McNemar's test against the baseline."
     )
-    return [Table(HEADS, tuple(rows), caption), Paragraph(_control(data))] if rows else []
+    if not rows:
+        return []
+    beside = paragraph(pruning_counterparts.figure_7(data))
+    return [Table(HEADS, tuple(rows), caption), *beside, Paragraph(_control(data))]
 
 
 def _accuracy(data: Tables, method: str) -> tuple[str, ...] | None:

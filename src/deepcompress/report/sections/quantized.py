@@ -4,40 +4,46 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import compare, quantization, quantization_figures, technique, text
+from deepcompress.report import (
+    compare,
+    paper,
+    quantization,
+    quantization_figures,
+    student_counterparts,
+    technique,
+    text,
+)
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section
-from deepcompress.report.tables import BASELINE, Tables
+from deepcompress.report.counterpart_rules import paragraph
+from deepcompress.report.tables import Tables
 
-FORMATS = "Counterpart of figure 11. Bars and bands: 95 % Wilson intervals."
+FORMATS = "Counterpart of Figure 11 of the source report. Bars and bands: 95 % Wilson intervals."
 BITS = "Rounded after training, every layer alike, on validation images. Bars: 95 % Wilson intervals."
 
 
 def build(data: Tables) -> Section | None:
     """Accuracy of each mode and format, costs against bits, fp16 beside bf16, and the paper beside ours."""
-    theirs = data.paper["quantized"]
-    paper = {BASELINE: theirs["baseline"]} | {
-        f"quantized/{mode}-{form}": top1 for mode in quantization.MODES for form, top1 in theirs[mode].items()
-    }
-    found = technique.section(data, quantization.FAMILY, "Quantization", order=20, paper=paper)
+    found = technique.section(data, quantization.FAMILY, "Quantization", order=20, paper=paper.quantized(data))
     if found is None:
         return None
     lead, *rest = found.blocks
     rows = quantization.by_format(data)
     return Section(
-        found.title, (lead, *_formats(data, rows, paper), *_bits(data), *_floats(data, rows), *rest, *_coverage(data)),
+        found.title, (lead, *_formats(data, rows), *_bits(data), *_floats(data, rows), *rest, *_coverage(data)),
         found.order,
     )  # fmt: skip
 
 
-def _formats(data: Tables, rows: pd.DataFrame, paper: dict[str, float]) -> list[Block]:
+def _formats(data: Tables, rows: pd.DataFrame) -> list[Block]:
     twins, others = rows[rows["model"] == quantization.TWIN], rows[rows["model"] != quantization.TWIN]
     if others.empty:
         return []
     twin = None if twins.empty else twins.iloc[0]
-    drawn = paper if compare.is_cifar100(data) else {}
+    drawn = paper.quantized(data) if compare.is_cifar100(data) else {}
     figure = quantization_figures.formats(others, data.baseline, twin, drawn, quantization.finding(others))
     return [
         Picture("quantization_formats", figure, FORMATS),
+        *paragraph(student_counterparts.figure_11(data)),
         quantization.formats_table(data, others),
         Paragraph(quantization.verdict(data, rows), strong=True),
     ]

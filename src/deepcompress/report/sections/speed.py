@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import speed, text
+from deepcompress.report import pruning_counterparts, speed, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
+from deepcompress.report.counterpart_rules import paragraph
 from deepcompress.report.tables import BASELINE, Tables
 
 NAME = "benchmark/latency"
@@ -20,7 +21,10 @@ TABLE = (
 )
 
 PAPER_HEADS = ("Model", "Paper: ms", "Here", "Here: ms (quartiles)", "Paper: times as fast", "Here: times as fast")
-PAPER = "Counterpart of figure 8's times, which are means of 50 runs of 25 % zeros on another machine."
+PAPER = (
+    "Counterpart of Figure 8 (time) of the source report: its times are means of 50 runs of 25 % zeros on another "
+    "machine."
+)
 
 
 def build(data: Tables) -> Section | None:
@@ -33,9 +37,9 @@ def build(data: Tables) -> Section | None:
     caption = CAPTION.format(n=int(rows["n"].iloc[0]), **machine)
     blocks: list[Block] = [Paragraph(sentence, strong=True) for sentence in said]
     blocks.append(Picture("speed", speed.figure(rows, title), caption))
-    beside, cells = speed.beside_the_paper(rows, data.paper["inference_ms"])
-    if beside:
-        blocks += [Paragraph(beside, strong=True), Table(PAPER_HEADS, cells, PAPER)]
+    *_, cells = speed.beside_the_paper(rows, data.paper["inference_ms"])
+    if cells:
+        blocks += [*paragraph(pruning_counterparts.figure_8_time(data)), Table(PAPER_HEADS, cells, PAPER)]
     return Section("Speed", (*blocks, _table(rows)), order=62)
 
 

@@ -7,23 +7,29 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from deepcompress.report import compare, strips, student_figures, students, technique, text
+from deepcompress.report import compare, paper, strips, student_figures, students, technique, text
+from deepcompress.report import student_counterparts as counterparts
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
+from deepcompress.report.counterpart_rules import paragraph
 from deepcompress.report.tables import Tables
 
 SUMMARY = (
-    "Counterpart of figure 13. Points and p compare with the independent student on the same held-out images; KL "
+    "Counterpart of Figure 13 of the source report. Points and p compare with the independent student on the "
+    "same held-out images; KL "
     "is KL(teacher || student) at temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. "
     "The source report states neither direction nor temperature of its KL, nor window nor null of its SSIM."
 )
-ACCURACY = "Counterpart of figure 12, left. Bars: 95 % Wilson intervals; dotted: the independent student."
+ACCURACY = (
+    "Counterpart of Figure 12 (left) of the source report. Bars: 95 % Wilson intervals; dotted: the independent "
+    "student."
+)
 ALIGNMENT = (
-    "Counterpart of figure 12, middle: students of {teacher} and the controls, on {n} validation images; maps of "
-    "{maps}, SSIM with a uniform window of {window} px and data range 1."
+    "Counterpart of Figure 12 (middle) of the source report: students of {teacher} and the controls, on {n} "
+    "validation images; maps of {maps}, SSIM with a uniform window of {window} px and data range 1."
 )
 COLOUR = (
-    "Counterpart of figure 12, right: validation images as they are and in random colours, the same for all "
-    "models. Bars: 95 % Wilson intervals."
+    "Counterpart of Figure 12 (right) of the source report: validation images as they are and in random colours, "
+    "the same for all models. Bars: 95 % Wilson intervals."
 )
 
 
@@ -33,12 +39,15 @@ def build(data: Tables) -> Section | None:
         return None
     rows = students.table(data)
     blocks: list[Block] = [Paragraph(students.verdict(data), strong=True), _accuracies(data, rows)]
-    beside = students.beside_the_paper(data)
     blocks += [
+        *paragraph(counterparts.figure_12_accuracy(data)),
         _summary(data, rows),
-        *([Paragraph(beside, strong=True)] if beside else []),
+        *paragraph(counterparts.figure_13(data)),
+        *paragraph(counterparts.figure_12_alignment(data)),
         *_alignments(data),
+        *paragraph(counterparts.figure_12_colour(data)),
         *_colours(data),
+        *paragraph(counterparts.figure_14(data)),
         *strips.pictures(data),
         *_seeds(data),
     ]
@@ -48,8 +57,8 @@ def build(data: Tables) -> Section | None:
 
 def _accuracies(data: Tables, rows: pd.DataFrame) -> Picture:
     shown = pd.concat([data.of("teachers"), rows])
-    paper = _paper_top1(data) if compare.is_cifar100(data) else {}
-    return Picture("students_accuracy", student_figures.accuracies(shown, paper, students.finding(data)), ACCURACY)
+    theirs = paper.taught(data) if compare.is_cifar100(data) else {}
+    return Picture("students_accuracy", student_figures.accuracies(shown, theirs, students.finding(data)), ACCURACY)
 
 
 def _summary(data: Tables, rows: pd.DataFrame) -> Table:
@@ -164,13 +173,7 @@ def _paper(data: Tables) -> dict[str, dict[str, float]]:
     one = {f"students/{m}-vgg16": m for m in theirs["vgg16"]}
     named = {"kl": "kl_to_teacher", "ssim": "cam_ssim"}
     found = {short: {k: theirs[key][m] for k, m in one.items() if m in theirs[key]} for short, key in named.items()}
-    return {**found, "top1": _paper_top1(data)}
-
-
-def _paper_top1(data: Tables) -> dict[str, float]:
-    theirs = data.paper["students"]
-    taught = {f"students/{m}-{t}": top1 for t in ("vgg16", "vgg19") for m, top1 in theirs[t].items()}
-    return taught | {f"teachers/{t}": data.paper["teachers"][t] for t in ("vgg16", "vgg19")}
+    return {**found, "top1": paper.taught(data)}
 
 
 def _gain(row: pd.Series) -> str:
