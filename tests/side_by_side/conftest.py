@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -74,6 +75,10 @@ class Pipeline:
     def lock(self) -> dict[str, Any]:
         """The stages of dvc.lock."""
         return dict(yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"])
+
+    def read_json(self, name: str) -> Any:
+        """What a file of the project holds."""
+        return json.loads((self.folder / name).read_text())
 
     def kept(self) -> set[str]:
         """All that lies in DVC's cache, the records of the run cache with it."""

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from deepcompress.errors import UserError
+from deepcompress.side_by_side.places import THREADS_VARIABLE
 from deepcompress.side_by_side.stage import alone, record, relay, restored, started, up_to_date
+from deepcompress.side_by_side.warm import Forked, Warm
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -28,7 +30,7 @@ class Command:
     """A stage's command that runs, and where."""
 
     stage: Stage
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Forked
     place: Mapping[str, str]
 
 
@@ -49,6 +51,10 @@ class SideBySide:
     changed: list[Stage] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     running: dict[Future[int], Command] = field(default_factory=dict)
+    warm: Warm = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.warm = Warm({THREADS_VARIABLE: self.free[0][THREADS_VARIABLE]})
 
     def run(self) -> None:
         """Go on until all is done, or until those that run beside the first failure have ended, too.
@@ -85,7 +91,7 @@ class SideBySide:
                 else:
                     click.echo(f"Running stage '{stage.addressing}':\n> {stage.cmd}")
                     place = self.free.pop()
-                    process = started(stage, {} if alone(stage) else place)
+                    process = started(stage, {}) if alone(stage) else started(stage, place, self.warm)
                     self.running[readers.submit(relay, stage.addressing, process)] = Command(stage, process, place)
 
     def _next(self) -> Stage | None:

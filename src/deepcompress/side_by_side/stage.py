@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepcompress.side_by_side.warm import Forked, Script, Warm
+
 if TYPE_CHECKING:
     from dvc.stage import Stage
 
@@ -38,17 +40,28 @@ def restored(stage: Stage) -> bool:
     return True
 
 
-def started(stage: Stage, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """The stage's command, running in a process group of its own as DVC would run it; its output goes to a pipe."""
+def started(stage: Stage, environment: Mapping[str, str], warm: Warm | None = None) -> subprocess.Popen[str] | Forked:
+    """The stage's command, running in a process group of its own as DVC would run it; its output goes to a pipe.
+
+    Args:
+        stage: Its command is run.
+        environment: What the command's has besides this process's own.
+        warm: Runs Python scripts; the first of them heats it. None: a process of its own even for those.
+    """
     from dvc.stage.run import prepare_kwargs
 
     command = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
     arguments: dict[str, Any] = {**prepare_kwargs(stage, dict(environment)), "shell": True, "start_new_session": True}
+    script = Script.of(command, arguments["env"], arguments["cwd"]) if warm else None
+    if warm and script and warm.is_up:
+        return warm.run(script)
+    if warm and script:
+        warm.heat()
     pipe, merged = subprocess.PIPE, subprocess.STDOUT
     return subprocess.Popen(command, stdout=pipe, stderr=merged, text=True, errors="replace", **arguments)
 
 
-def relay(name: str, command: subprocess.Popen[str]) -> int:
+def relay(name: str, command: subprocess.Popen[str] | Forked) -> int:
     """Print the command's lines with the stage's name before each, until it ends; returns its exit code."""
     assert command.stdout is not None
     for line in command.stdout:
