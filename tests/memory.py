@@ -134,10 +134,9 @@ def main(file: Path) -> None:
     warm_up()
     found: dict[str, Any] = {}
     for name, consumer in CONSUMERS.items():
-        start, libraries = reset_peak(), libraries_mib()
+        start = reset_peak()
         came_out = hashlib.sha256(b"".join(consumer())).hexdigest()
-        back = max(0.0, libraries_mib() - libraries)  # what the system had taken from libraries, and gave back
-        found[name] = {"peak_mib": status_mib("VmHWM") - start - back, "checksum": came_out}
+        found[name] = {"peak_mib": status_mib("VmHWM") - start, "checksum": came_out}
     file.write_text(json.dumps(found))
 
 
@@ -147,18 +146,6 @@ def reset_peak() -> float:
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return status_mib("VmRSS")
-
-
-def libraries_mib() -> float:
-    """What is resident of mapped files that lie elsewhere than in this folder [MiB]."""
-    here, total, counts = f"{Path.cwd()}/", 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        words = line.split()
-        if not words[0].endswith(":"):  # the head of a mapping: addresses, rights, ..., and its file
-            counts = len(words) > 5 and words[5].startswith("/") and not words[5].startswith(here)
-        elif counts and words[0] == "Rss:":
-            total += int(words[1])
-    return total / 1024
 
 
 def status_mib(key: str) -> float:
