@@ -51,7 +51,8 @@ class Pipeline:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start python on a module."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # `python` is this one
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": path}
         return subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.folder,
