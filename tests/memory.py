@@ -35,7 +35,7 @@ from deepcompress.training.objective import CrossEntropy
 from deepcompress.training.recipe import Recipe
 
 SIDE, CLASSES = 128, ("ant", "bee")
-PART_MIB = 32
+PART_MIB = 96
 IMAGES = PART_MIB * 2**20 // (SIDE * SIDE * 3)  # in each of the three parts
 BATCH = 16
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -17,9 +17,7 @@ from tests.house import ROOT
 
 BUDGET_MIB = memory.PART_MIB // 4
 ALLOWANCE_MIB = 20  # batches on their way, model, optimizer, what torch and Python keep
-LIMIT_MIB = BUDGET_MIB + ALLOWANCE_MIB
 AMPLE_MIB = 16 * memory.PART_MIB
-RUNS = 4  # at most
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
 
@@ -39,30 +37,15 @@ def start(folder: Path, mib: int) -> subprocess.Popen[str]:
     )
 
 
-def measured(folder: Path) -> dict[int, Any]:
-    """What the consumers came to with either budget, both at the same time."""
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    """By budget, then by consumer, from two processes at the same time."""
+    folder = tmp_path_factory.mktemp("memory")
     running = {mib: start(folder / str(mib), mib) for mib in (BUDGET_MIB, AMPLE_MIB)}
     for process in running.values():
         printed = process.communicate(timeout=500)[0]
         assert process.returncode == 0, printed
     return {mib: json.loads((folder / str(mib) / "found.json").read_text()) for mib in running}
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
-    """By budget, then by consumer; of several runs the smallest peak.
-
-    How two threads' allocations fall together leaves gaps in the heap, now and then as many as the data is large. A
-    consumer that holds the data has it in every run.
-    """
-    folder = tmp_path_factory.mktemp("memory")
-    runs = [measured(folder / "0")]
-    while len(runs) < RUNS and any(one["peak_mib"] >= LIMIT_MIB for one in runs[-1][BUDGET_MIB].values()):
-        runs.append(measured(folder / str(len(runs))))
-    for consumer, one in runs[0][BUDGET_MIB].items():
-        one["peak_mib"] = min(run[BUDGET_MIB][consumer]["peak_mib"] for run in runs)
-    return runs[0]
 
 
 @pytest.mark.parametrize("consumer", memory.CONSUMERS)
@@ -72,7 +55,7 @@ def test_data_of_four_times_the_budget_gives_the_same_result(found: dict[int, An
 
 @pytest.mark.parametrize("consumer", memory.CONSUMERS)
 def test_the_peak_stays_within_budget_and_allowance(found: dict[int, Any], consumer: str) -> None:
-    assert found[BUDGET_MIB][consumer]["peak_mib"] < LIMIT_MIB
+    assert found[BUDGET_MIB][consumer]["peak_mib"] < BUDGET_MIB + ALLOWANCE_MIB
 
 
 @pytest.mark.parametrize("consumer", ["train", "train_head", "evaluate"])

@@ -33,7 +33,7 @@ MAX_RATIO = 200  # unpacked / packed bytes; photographs reach 3, drawings some 5
 RATIO_FREE_BYTES = 1 << 20  # a small file may have any ratio
 BLOCK_BYTES = 512  # of a tar
 LONGEST_REASON = 200  # characters; zipfile quotes a damaged name whole
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
 M = TypeVar("M")
 
 

@@ -6,6 +6,7 @@ from the file, while the device works on those before.
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 DEVICE_SHARE = 0.5  # of the free memory of a GPU that images may take
 UPLOAD_BYTES = 2**26
+DEPTH = 2  # batches that are gathered ahead
+HELD = DEPTH + 2  # buffers they take in turn: two more for the batch at work and for the one before it
 
 
 def place(images: np.ndarray | RowFile, device: torch.device) -> Tensor | np.ndarray | RowFile:
@@ -64,12 +67,28 @@ def gathered(
         for rows, _ in batches:
             yield torch.from_numpy(placed.take(rows.numpy(), axis=0))
     else:
-        # Pinned for CUDA: the copy from there runs beside the computation, and torch's pool of such memory waits for
-        # it. What is to be filled is made in this thread: glibc would keep memory of its own for the other one.
-        pinned, shape = device.type == "cuda", placed.shape[1:]
-        empty = ((torch.empty((len(r), *shape), dtype=torch.uint8, pin_memory=pinned), r) for r, _ in batches)
-        for host in ahead(lambda part: _filled(placed, *part), empty):
+        # Pinned for CUDA: the copy from there runs beside the computation.
+        pinned = device.type == "cuda"
+        parts = _with_memory((rows for rows, _ in batches), placed.shape[1:], pinned=pinned)
+        for host in ahead(lambda part: _filled(placed, *part), parts, DEPTH):
             yield host.to(device, non_blocking=pinned)
+
+
+def _with_memory(batches: Iterable[Rows], shape: tuple[int, ...], *, pinned: bool) -> Iterator[tuple[Images, Rows]]:
+    """Memory for the images of each batch, with its rows.
+
+    A batch of HELD before has its memory again: were it made anew for each, what two threads allocate and free beside
+    each other would leave gaps in the heap, as many as the data is large. Pinned memory is torch's pool's, which
+    waits until it has been copied.
+    """
+    buffers: list[Images] = [torch.empty((0, *shape), dtype=torch.uint8)] * HELD
+    for turn, rows in zip(cycle(range(HELD)), batches, strict=False):
+        if pinned:
+            yield torch.empty((len(rows), *shape), dtype=torch.uint8, pin_memory=True), rows
+            continue
+        if len(buffers[turn]) < len(rows):
+            buffers[turn] = torch.empty((len(rows), *shape), dtype=torch.uint8)
+        yield buffers[turn][: len(rows)], rows
 
 
 def _filled(images: np.ndarray | RowFile, host: Images, rows: Rows) -> Images:
