@@ -15,6 +15,7 @@ import yaml
 from deepcompress import preset
 from tests.house import ROOT
 
+DEADLINE_S = 1200.0  # of a command
 TINY: dict[str, Any] = {
     "data": {"shapes": {"train_per_class": 8, "test_per_class": 4}},
     "model": {"width": 0.0625, "hidden": 256},
@@ -62,6 +63,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            timeout=DEADLINE_S,
         )
         assert done.returncode == code, done.stdout[-4000:]
         return done.stdout

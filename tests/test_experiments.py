@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -14,6 +18,9 @@ from tests import pipeline
 pytestmark = pytest.mark.slow
 LEFT_OUT = {"bits", "recommend", "export", "benchmark", "report"}
 UP_TO_DATE = "Data and pipelines are up to date."
+DEADLINE_S = 900.0
+PATIENCE_S = 60.0  # without a worker, before one is asked for again
+ENDED = {"Success", "Failed"}
 
 
 def narrow(project: pipeline.Project) -> None:
@@ -51,7 +58,7 @@ def git(project: pipeline.Project, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pipeline.Project]:
     """A finished run, committed and pushed to a remote."""
     folder = tmp_path_factory.mktemp("team")
     made = pipeline.copy(folder / "ann")
@@ -61,7 +68,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Project:
     git(made, "add", "-A")
     git(made, "commit", "-qm", "Results")
     made.dvc("push", "-q")
-    return made
+    yield made
+    for process in psutil.process_iter(["cwd"]):  # workers of the queue that have not ended
+        if process.info["cwd"] and Path(process.info["cwd"]).is_relative_to(folder):
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +85,37 @@ def experiments(project: pipeline.Project) -> dict[str, float]:
     project.dvc("exp", "run", "--temp", "-S", "quant.bits=3", "--name", "three")
     for bits in (2, 4):
         project.dvc("exp", "run", "--queue", "-S", f"quant.bits={bits}", "--name", f"bits{bits}")
-    project.dvc("queue", "start", "-j", "2")
-    project.dvc("queue", "logs", "bits2", "-f")  # until it has ended
-    project.dvc("queue", "logs", "bits4", "-f")
+    run_queue(project)
     assert git(project, "status", "--porcelain") == "", "an experiment elsewhere leaves the working tree alone"
     assert scratch(project) == before, "and its scratch files"
     shown = project.dvc("exp", "show", "--csv")
     rows = csv.DictReader(io.StringIO(shown[shown.index("Experiment,") :]))
     return {row["Experiment"] or row["rev"]: float(row["shipped.bits_per_weight"]) for row in rows}
+
+
+def run_queue(project: pipeline.Project) -> None:
+    """Run what is queued, two at a time, until all of it has ended, whether or not the workers have.
+
+    DVC's workers hear of their end, and now and then of their tasks, by files that two of them can miss.
+    """
+    begun = asked = time.monotonic()
+    project.start("queue", "start", "-j", "2").wait(DEADLINE_S)
+    while not ENDED.issuperset((found := queue(project)).values()):
+        now = time.monotonic()
+        assert now - begun < DEADLINE_S, project.dvc("queue", "status")
+        if "Running" in found.values():
+            asked = now
+        elif now - asked > PATIENCE_S:
+            asked = now
+            project.start("queue", "start", "-j", "2").wait(DEADLINE_S)
+    failed = [name for name, status in found.items() if status != "Success"]
+    assert not failed, [project.dvc("queue", "logs", name)[-3000:] for name in failed]
+
+
+def queue(project: pipeline.Project) -> dict[str, str]:
+    """What has become of each queued experiment, by its name; columns are task, name, time and status."""
+    rows = (line.split() for line in project.dvc("queue", "status").splitlines())
+    return {row[1]: row[-1] for row in rows if len(row) >= 4 and row[0] not in {"Task", "Worker"}}
 
 
 def scratch(project: pipeline.Project) -> set[tuple[str, float]]:
