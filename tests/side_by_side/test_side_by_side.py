@@ -75,6 +75,14 @@ def test_a_failure_ends_in_one_line_and_what_was_finished_stays(pipeline: Pipeli
     assert set(pipeline.lock()) == {"plan", "teacher", "baseline", "student@hint", "student@crd", "evaluate"}
 
 
+def test_it_keeps_going_where_it_is_asked_to(pipeline: Pipeline) -> None:
+    pipeline.write({**STAGES, "teacher": stage("exit 3", ["plan.txt"], ["teacher"])})
+    shown = pipeline.side_by_side("--keep-going", "-j", "1", code=2)
+    assert shown.splitlines()[-1] == "error: stage 'teacher' failed with exit code 3; it says why above"
+    assert set(pipeline.lock()) == {"plan", "baseline"}
+    assert "student" not in shown, "what depends on it does not run"
+
+
 def test_a_stage_that_writes_nothing_fails_like_any_other(pipeline: Pipeline) -> None:
     pipeline.write({"teacher": stage("true", ["source"], ["teacher"])})
     shown = pipeline.side_by_side(code=2)

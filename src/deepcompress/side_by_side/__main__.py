@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 
-def reproduce(repo: Repo, targets: Iterable[str], where: list[Mapping[str, str]]) -> None:
+def reproduce(repo: Repo, targets: Iterable[str], where: list[Mapping[str, str]], *, keep_going: bool = False) -> None:
     """Bring stages and all that they depend on up to date.
 
     Args:
         repo: Locked.
         targets: Stages; all of dvc.yaml if there are none.
         where: Places for their commands.
+        keep_going: After a failure, whether all runs that does not depend on what failed.
 
     Raises:
         UserError: If a stage failed; what was finished before is recorded.
@@ -43,7 +44,7 @@ def reproduce(repo: Repo, targets: Iterable[str], where: list[Mapping[str, str]]
     graph = get_active_graph(repo.index.graph)
     order = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
     times = {str(noted["stage"]): float(str(noted["seconds"])) for noted in stopwatch.noted()}
-    work = SideBySide(graph, by_urgency(order, graph, times), where)
+    work = SideBySide(graph, by_urgency(order, graph, times), where, keep_going)
     with reserved(repo, order):
         try:
             work.run()
@@ -73,9 +74,10 @@ def _interrupt(*_: object) -> NoReturn:
 
 @click.command()
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Stages at a time; default: one per GPU, or per core.")
+@click.option("-k", "--keep-going", is_flag=True, help="After a failure, run all that does not depend on what failed.")
 @click.argument("targets", nargs=-1)
 @one_line_errors
-def main(jobs: int | None, targets: tuple[str, ...]) -> None:
+def main(jobs: int | None, keep_going: bool, targets: tuple[str, ...]) -> None:
     """Bring TARGETS (default: every stage) up to date, several stages at a time."""
     try:
         from dvc.exceptions import DvcException
@@ -85,7 +87,7 @@ def main(jobs: int | None, targets: tuple[str, ...]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with each_text_once(), Repo() as repo, lock_repo(repo), repo.scm_context(quiet=True):
-            reproduce(repo, targets, places(jobs, os.environ))
+            reproduce(repo, targets, places(jobs, os.environ), keep_going=keep_going)
     except DvcException as error:
         raise UserError(str(error)) from error
 

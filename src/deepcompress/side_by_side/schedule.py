@@ -42,11 +42,13 @@ class SideBySide:
         graph: Each stage points to those that it depends on.
         waiting: Stages to bring up to date, the most urgent first.
         free: Places to run a command, the next one last: what its environment has besides this process's own.
+        keeps_going: Whether after a failure all stages run that do not depend on what failed.
     """
 
     graph: DiGraph
     waiting: list[Stage]
     free: list[Mapping[str, str]]
+    keeps_going: bool = False
     done: set[Stage] = field(default_factory=set)
     changed: list[Stage] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -57,7 +59,7 @@ class SideBySide:
         self.warm = Warm({THREADS_VARIABLE: self.free[0][THREADS_VARIABLE]})
 
     def run(self) -> None:
-        """Go on until all is done, or until those that run beside the first failure have ended, too.
+        """Go on until all is done, or until nothing more can start and what runs has ended.
 
         Raises:
             UserError: If a stage failed; names it.
@@ -80,8 +82,8 @@ class SideBySide:
             raise UserError("; ".join(self.failures))
 
     def _start_ready(self, readers: ThreadPoolExecutor) -> None:
-        """Start commands until none is ready, all places are taken or a stage has failed."""
-        while not self.failures and (stage := self._next()):
+        """Start commands until none is ready, all places are taken or a failure stops the run."""
+        while (self.keeps_going or not self.failures) and (stage := self._next()):
             self.waiting.remove(stage)
             with self._noting_failure(stage):
                 if up_to_date(stage):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 
 from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
 ZERO_FOR_EQUAL_NETWORKS = True
@@ -55,21 +54,24 @@ def parts(
     teacher: Float[Tensor, "batch classes"], student: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
     """TCKD and NCKD of each image [nats] from logits that were divided by the temperature."""
-    taught, learnt = _two_way(teacher, labels), _two_way(student, labels)
+    right = labels[:, None] == torch.arange(student.shape[1], device=labels.device)
+    taught, learnt = _two_way(teacher, right), _two_way(student, right)
     target = (taught.exp() * (taught - learnt)).sum(1)
-    taught, learnt = (_without(logits, labels).log_softmax(1) for logits in (teacher, student))
-    return target, (taught.exp() * (taught - learnt)).sum(1)
+    taught, learnt = (_others(logits, right).log_softmax(1) for logits in (teacher, student))
+    return target, (taught.exp() * (taught - learnt).masked_fill(right, 0)).sum(1)
 
 
-def _two_way(logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch 2"]:
+def _two_way(logits: Float[Tensor, "batch classes"], right: Bool[Tensor, "batch classes"]) -> Float[Tensor, "batch 2"]:
     """Logarithms of the probabilities of the right class and of all others together."""
-    right, rest = logits.gather(1, labels[:, None]), _without(logits, labels).logsumexp(1, keepdim=True)
-    return torch.cat([right, rest], 1).log_softmax(1)
+    one, rest = (logits * right).sum(1, keepdim=True), _others(logits, right).logsumexp(1, keepdim=True)
+    return torch.cat([one, rest], 1).log_softmax(1)
 
 
-def _without(logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch others"]:
-    kept = ~F.one_hot(labels, logits.shape[1]).bool()
-    return logits[kept].view(len(logits), -1)
+def _others(
+    logits: Float[Tensor, "batch classes"], right: Bool[Tensor, "batch classes"]
+) -> Float[Tensor, "batch classes"]:
+    """The right class made impossible. To pick the others out instead makes a GPU wait, to learn how many they are."""
+    return logits.masked_fill(right, -torch.inf)
 
 
 def build(options: Options, setting: Setting) -> Loss:
