@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 
 import pytest
 
 from deepcompress.deploy import recommend
-from deepcompress.deploy.recommend import Candidate
+from deepcompress.deploy.candidate import Candidate
 from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import UserError
 
@@ -102,7 +103,18 @@ def test_the_reason_is_one_sentence_with_the_numbers() -> None:
         "quantized/ptq-int8 has the smallest file of the 4 of 6 models with at most 1 point lost: 2.00 MiB, 4.0 times "
         "smaller than the baseline; 89.0 % top-1 on 200 validation images, 1 point below the baseline."
     )
-    assert said["validation"] == {"top1_pct": 89.0, "baseline_top1_pct": 90.0, "drop_points": 1.0}
+    assert said["validation"] == {
+        "top1_pct": 89.0, "baseline_top1_pct": 90.0, "drop_points": 1.0,
+        "drop_points_low": None, "drop_points_high": None,
+    }  # fmt: skip
+
+
+def test_the_reason_has_the_interval_where_it_is_known() -> None:
+    models = [MODELS[0], dataclasses.replace(MODELS[4], drop_interval=(-0.5, 2.54))]
+    said = recommend.recommendation(models, limits())
+    assert said["reason"].endswith("1 point below the baseline (95 % interval −2.5 to +0.5).")
+    assert (said["validation"]["drop_points_low"], said["validation"]["drop_points_high"]) == (-0.5, 2.54)
+    assert [row["drop_points_high"] for row in recommend.rows(models, limits())] == [None, 2.54]
 
 
 def test_the_baseline_alone_recommends_itself() -> None:

@@ -230,6 +230,7 @@ def test_the_recommendation_opens_with_its_reason_and_shows_the_front_and_why_ot
     )
     front, excluded = tables_of(section)
     assert [row[0] for row in front.rows] == ["quantized/ptq-int4", "quantized/ptq-int8", "pruned/structured-0.5"]
+    assert [row[2] for row in front.rows] == ["6.0 (+5.0 to +7.0)", "0.0 (−1.0 to +1.0)", "1.0 (0.0 to +2.0)"]
     assert [row[-1] for row in excluded.rows] == ["6 points lost, at most 1", "2 points lost, at most 1"]
 
 

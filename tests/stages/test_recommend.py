@@ -80,6 +80,10 @@ def test_the_smallest_candidate_is_recommended_and_teachers_and_masked_models_ar
     assert table["latency_ms"].isna().all()
     assert table.loc["baseline", "validation_top1_pct"] == said["validation"]["baseline_top1_pct"]
     assert (table["n"] == said["n"]).all()
+    ends = table[["drop_points_low", "drop_points_high"]]
+    assert ends.loc["baseline"].isna().all()
+    low, high = ends.loc["pruned/structured-0.5"]
+    assert low <= said["validation"]["drop_points"] <= high
 
 
 def test_the_answers_are_those_of_a_plain_pass_over_the_validation_images(project: Path) -> None:

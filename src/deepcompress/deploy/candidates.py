@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepcompress.data import store
-from deepcompress.deploy.recommend import Candidate
+from deepcompress.deploy.candidate import BASELINE, Candidate
 from deepcompress.measure import accuracy, latency, passes
+from deepcompress.measure.statistics import paired_bootstrap
 from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import numpy as np
 
 log = logging.getLogger(__name__)
 STAGE = "recommend"
@@ -40,15 +43,23 @@ def measure(
     files = [folder / "meta.json", *folder.glob("validation_*")]
     images = passes.Images("validation data", fit.validation, fit.meta.classes, passes.digest(files))
     allowed = {model: path for model, path in models.items() if not model.startswith(NEVER)}
-    found = []
-    for model, path in allowed.items():
+    found: list[Candidate] = []
+    baseline: np.ndarray | None = None  # comes first
+    for model, path in sorted(allowed.items(), key=lambda item: item[0] != BASELINE):
         answers = passes.answers(path, images, STAGE, batch_size=batch_size, device=device)
-        right = int(accuracy.top_k_correct(answers.logits, images.labels, 1).sum())
+        right = accuracy.top_k_correct(answers.logits, images.labels, 1).numpy()
+        lost = None if baseline is None else _rounded(paired_bootstrap(baseline, right))
+        baseline = right if baseline is None else baseline
         time = _latency_ms(path) if timed else None
-        one = Candidate(model, right, len(images.labels), answers.size_bytes, answers.macs, time)
+        one = Candidate(model, int(right.sum()), len(right), answers.size_bytes, answers.macs, time, lost)
         log.info("%s: %.2f %% top-1 of %d validation images", model, one.top1_pct, one.n)
         found.append(one)
     return found
+
+
+def _rounded(interval: tuple[float, float]) -> tuple[float, float]:
+    low, high = (round(end, 2) + 0.0 for end in interval)
+    return low, high
 
 
 def _latency_ms(path: Path) -> float:

@@ -6,66 +6,24 @@ afterwards how good the choice was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deepcompress.deploy.candidate import BASELINE
 from deepcompress.errors import UserError
 from deepcompress.measure.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deepcompress.deploy.candidate import Candidate
     from deepcompress.deploy.settings import Deploy
 
-BASELINE = "baseline"
-MILLION = 1e6
-BYTES_PER_MIB = 2**20
 UNITS = {
     "max_drop_points": "points",
     "max_size_mib": "MiB",
     "max_macs_million": "million MACs",
     "max_latency_ms": "ms for one image",
 }
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model and its worth.
-
-    Attributes:
-        model: Its id.
-        right: Right answers on n validation images.
-        n: Validation images.
-        size_bytes: Of the file.
-        macs: Multiply-accumulates for one image.
-        latency_ms: Median time for one image, where it was measured.
-    """
-
-    model: str
-    right: int
-    n: int
-    size_bytes: int
-    macs: int
-    latency_ms: float | None = None
-
-    @property
-    def top1_pct(self) -> float:
-        """Right answers on validation images [%]."""
-        return 100 * self.right / self.n
-
-    @property
-    def size_mib(self) -> float:
-        """Size of the file [MiB]."""
-        return self.size_bytes / BYTES_PER_MIB
-
-    @property
-    def macs_million(self) -> float:
-        """Multiply-accumulates for one image [millions]."""
-        return self.macs / MILLION
-
-    def drop_points(self, baseline: Candidate) -> float:
-        """What it loses to the baseline on the same images [percent points]; negative when it wins."""
-        return 100 * (baseline.right - self.right) / self.n
 
 
 def front(candidates: Sequence[Candidate]) -> set[str]:
@@ -135,6 +93,7 @@ def recommendation(candidates: Sequence[Candidate], limits: Deploy) -> dict[str,
             "top1_pct": round(chosen.top1_pct, 2),
             "baseline_top1_pct": round(baseline.top1_pct, 2),
             "drop_points": round(chosen.drop_points(baseline), 2) + 0.0,
+            **_ends(chosen),
         },
         "size_bytes": chosen.size_bytes,
         "times_smaller": round(baseline.size_bytes / chosen.size_bytes, 2),
@@ -157,6 +116,7 @@ def rows(candidates: Sequence[Candidate], limits: Deploy) -> list[dict[str, Any]
                 "validation_top1_pct_high": round(100 * high, 2),
                 "n": one.n,
                 "drop_points": round(one.drop_points(baseline), 2) + 0.0,
+                **_ends(one),
                 "size_mib": round(one.size_mib, 4),
                 "macs_million": round(one.macs_million, 4),
                 "latency_ms": None if one.latency_ms is None else round(one.latency_ms, 3),
@@ -172,15 +132,22 @@ def _baseline(candidates: Sequence[Candidate]) -> Candidate:
     return next(one for one in candidates if one.model == BASELINE)
 
 
+def _ends(one: Candidate) -> dict[str, float | None]:
+    low, high = one.drop_interval or (None, None)
+    return {"drop_points_low": low, "drop_points_high": high}
+
+
 def _reason(chosen: Candidate, allowed: int, compared: int, baseline: Candidate, limits: Deploy) -> str:
     kept = [f"at most {_amount(name, limit)}" for name in UNITS if (limit := getattr(limits, name)) is not None]
     loses = round(chosen.drop_points(baseline), 2)
     change = f"{_points(abs(loses))} {'below' if loses > 0 else 'above'}" if loses else "the same as"
+    low, high = chosen.drop_interval or (0.0, 0.0)
+    ends = f" (95 % interval {0 - high:+.1f} to {0 - low:+.1f})".replace("-", "−") if chosen.drop_interval else ""
     time = "" if chosen.latency_ms is None else f", {chosen.latency_ms:.3g} ms for one image in PyTorch on this machine"
     return (
         f"{chosen.model} has the smallest file of the {allowed} of {compared} models with {', '.join(kept)}: "
         f"{chosen.size_mib:.2f} MiB, {baseline.size_bytes / chosen.size_bytes:.1f} times smaller than the baseline; "
-        f"{chosen.top1_pct:.1f} % top-1 on {chosen.n:,} validation images, {change} the baseline{time}."
+        f"{chosen.top1_pct:.1f} % top-1 on {chosen.n:,} validation images, {change} the baseline{ends}{time}."
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from deepcompress.report import recommendation_figures, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from deepcompress.report.tables import Tables
 
 NAME = "recommendation"
@@ -17,7 +17,7 @@ CAPTION = (
     "Filled: no other model is at least as good in accuracy, bytes and MACs and better in one. Dashed: the lowest "
     "accuracy that is allowed. Bars: 95 % Wilson intervals."
 )
-HEADS = ("Model", "Validation top-1 % (95 %)", "Points lost", "MiB", "Million MACs", "Allowed")
+HEADS = ("Model", "Validation top-1 % (95 %)", "Points lost (95 %)", "MiB", "Million MACs", "Allowed")
 
 
 def build(data: Tables) -> Section | None:
@@ -56,7 +56,7 @@ def _table(rows: pd.DataFrame, *, caption: str = "", folded: str = "") -> Table:
             str(row["model"]),
             f"{text.number(row['validation_top1_pct'])} ({text.number(row['validation_top1_pct_low'])} to "
             f"{text.number(row['validation_top1_pct_high'])})",
-            text.number(row["drop_points"]),
+            _lost(row),
             text.number(row["size_mib"], 2),
             text.number(row["macs_million"], 2),
             "yes" if row["allowed"] else str(row["why_not"]),
@@ -64,3 +64,10 @@ def _table(rows: pd.DataFrame, *, caption: str = "", folded: str = "") -> Table:
         for _, row in rows.iterrows()
     ]
     return Table(HEADS, tuple(cells), caption, folded)
+
+
+def _lost(row: pd.Series) -> str:
+    points = text.number(row["drop_points"])
+    if pd.isna(row["drop_points_low"]):
+        return points
+    return f"{points} ({text.signed(row['drop_points_low'])} to {text.signed(row['drop_points_high'])})"
