@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from deepcompress.errors import UserError
@@ -30,6 +32,23 @@ def test_table_is_short_and_holds_nothing_larger_than_the_baseline(data: Tables)
     assert rows[0].startswith("| `baseline`")
     assert not any("teachers/" in row for row in rows)
     assert any("combined/prune_quantize" in row for row in rows)
+
+
+def test_table_holds_the_model_of_the_sentence_and_no_teacher_however_many_are_more_accurate(data: Tables) -> None:
+    named = data.candidates.iloc[[1]].assign(
+        model="quantized/last", family="quantized", top1_pct=data.baseline["top1_pct"] - 0.5, difference_points=-0.5,
+        size_bytes=1, size_mib=1e-6, times_smaller=1e6, macs=10**9,
+    )  # fmt: skip
+    better = [
+        named.assign(model=f"{family}/{i}", family=family, top1_pct=99.0 + i / 10, size_bytes=2 + i, macs=10**8)
+        for family in ("pruned", "teachers")
+        for i in range(readme.MOST_ROWS)
+    ]
+    table = readme.render(dataclasses.replace(data, models=pd.concat([data.models, named, *better])))
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert len(rows) == readme.MOST_ROWS
+    assert rows[-1].startswith("| `quantized/last`")
+    assert "teachers/" not in "".join(rows)
 
 
 def test_only_what_lies_between_the_markers_changes() -> None:

@@ -61,10 +61,16 @@ def _sentence(data: Tables) -> str:
 
 
 def _short(data: Tables) -> pd.DataFrame:
-    """The baseline and, from the Pareto front, models smaller than it: the most accurate ones."""
+    """The baseline and, from the Pareto front, models smaller than it: the most accurate ones and the sentence's."""
     front = tables.pareto(data.candidates)
-    smaller = front[front["times_smaller"] > 1].sort_values("top1_pct", ascending=False)
-    return pd.concat([data.candidates[data.candidates["model"] == tables.BASELINE], smaller.head(MOST_ROWS - 1)])
+    front = front[(front["times_smaller"] > 1) & (front["family"] != "teachers")]
+    best = front.sort_values("top1_pct", ascending=False)
+    named = tables.smallest_within(front, data.max_drop_points)
+    if named is not None:
+        first = best["model"] == named["model"]
+        best = pd.concat([best[first], best[~first]])
+    shown = best.head(MOST_ROWS - 1).sort_values("top1_pct", ascending=False)
+    return pd.concat([data.candidates[data.candidates["model"] == tables.BASELINE], shown])
 
 
 def _table(rows: pd.DataFrame) -> str:
