@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -49,3 +50,9 @@ def test_a_difference_carries_its_interval() -> None:
 
 def test_the_baseline_has_no_difference_to_itself() -> None:
     assert text.difference(row(model="baseline", difference_points=0.0)) == "–"
+
+
+@pytest.mark.parametrize("value", [-0.05, 0.25, 0.35, 1.45])
+def test_a_number_reads_the_same_whoever_made_it(value: float) -> None:
+    assert text.signed(np.float64(value)) == text.signed(value)
+    assert text.number(np.float64(value)) == text.number(value)

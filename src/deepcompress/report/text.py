@@ -65,4 +65,4 @@ def count(n: int, noun: str) -> str:
 
 
 def _no_negative_zero(value: float, digits: int) -> float:
-    return round(value, digits) + 0.0
+    return round(float(value), digits) + 0.0  # NumPy's floats round halves to even, Python's by their exact value
