@@ -9,7 +9,7 @@ from torch import nn
 from deepcompress.data.store import Arrays
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization import calibration
+from deepcompress.quantization import calibration, layer_inputs
 from tests.quantization.conftest import VIEW
 
 
@@ -30,8 +30,8 @@ def test_vectors_times_weights_are_the_layer_s_outputs(layer: nn.Conv2d | nn.Lin
     value = torch.randn((2, 3, 7, 6) if isinstance(layer, nn.Conv2d) else (5, 6))
     outputs = layer(value).movedim(1, -1).flatten(0, -2)
     everywhere = torch.arange(len(outputs))
-    assert sorted(calibration.places(layer, value, 10**6, torch.Generator()).tolist()) == everywhere.tolist()
-    ours = calibration.vectors(layer, value, everywhere) @ layer.weight.flatten(1).T + layer.bias
+    assert sorted(layer_inputs.places(layer, value, 10**6, torch.Generator()).tolist()) == everywhere.tolist()
+    ours = layer_inputs.vectors(layer, value, everywhere) @ layer.weight.flatten(1).T + layer.bias
     torch.testing.assert_close(ours, outputs)
 
 
@@ -39,7 +39,7 @@ def test_every_layer_is_met_with_its_true_and_its_rounded_inputs(network, make_b
     model, batches = network(), make_batches()
     layers, met = prunable_layers(model), {}
 
-    def halve(name: str, seen: calibration.Seen) -> torch.Tensor:
+    def halve(name: str, seen: layer_inputs.Seen) -> torch.Tensor:
         met[name] = seen
         return layers[name].weight / 2
 
@@ -68,7 +68,7 @@ def test_the_same_seed_draws_the_same(network, make_batches) -> None:
     def seen_with(seed: int) -> list[torch.Tensor]:
         met: list[torch.Tensor] = []
 
-        def keep(name: str, seen: calibration.Seen) -> torch.Tensor:
+        def keep(name: str, seen: layer_inputs.Seen) -> torch.Tensor:
             met.append(seen.true)
             return model.get_parameter(f"{name}.weight")
 

@@ -12,7 +12,7 @@ from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization import calibration, fake, pack, ptq
+from deepcompress.quantization import calibration, fake, layer_inputs, pack, ptq
 from deepcompress.quantization.assign import assign
 from tests.nets import CLASSES, VIEW, batches, network
 
@@ -24,7 +24,7 @@ def test_every_layer_is_met_with_its_true_and_its_rounded_inputs() -> None:
     model, data = network("mobilenet_v2"), batches(images=4, batch_size=2)
     layers, met = prunable_layers(model), {}
 
-    def shrunk(name: str, seen: calibration.Seen | None) -> torch.Tensor:
+    def shrunk(name: str, seen: layer_inputs.Seen | None) -> torch.Tensor:
         met[name] = seen
         return layers[name].weight * 0.9
 

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from deepcompress.data.batches import Batches
 from deepcompress.data.sampling import sampled
 from deepcompress.models.vgg import VGG
+from deepcompress.quantization import graph_walk
+from deepcompress.quantization.layer_inputs import Seen, places, vectors
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from jaxtyping import Float
     from torch import Tensor
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays
     from deepcompress.models.classifier import Classifier
-
-
-@dataclasses.dataclass(frozen=True)
-class Seen:
-    """Some input vectors of one layer, in the order of its weights, on the CPU.
-
-    Attributes:
-        true: What the layer gets in the model as it is.
-        rounded: What it gets at the same places when the layers below are rounded.
-    """
-
-    true: Float[Tensor, "inputs size"]
-    rounded: Float[Tensor, "inputs size"]
 
 
 def batches(
@@ -66,8 +52,6 @@ def walk(
     generator = torch.Generator().manual_seed(derived_seed(seed, "calibration places"))
     true = [batch.images for batch in batches.epoch(0)]
     if not isinstance(model, VGG):
-        from deepcompress.quantization import graph_walk
-
         return graph_walk.walk(model, true, rounded, inputs=inputs, generator=generator)
     other = true
     for name, step in steps(model):
@@ -89,40 +73,6 @@ def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     yield "", lambda maps: torch.flatten(model.avgpool(maps), 1)
     for name, module in model.classifier.named_children():
         yield f"classifier.{name}", module
-
-
-def places(
-    layer: nn.Conv2d | nn.Linear, value: Float[Tensor, "batch ..."], wanted: int, generator: torch.Generator
-) -> Tensor:
-    """Draw some of the vectors that a layer multiplies its weights with, without replacement: their numbers."""
-    outputs = 1
-    if isinstance(layer, nn.Conv2d):
-        outputs = _patches(layer, value)[0, 0, ..., 0, 0].numel()
-    return torch.randperm(len(value) * outputs, generator=generator)[:wanted]
-
-
-def vectors(
-    layer: nn.Conv2d | nn.Linear, value: Float[Tensor, "batch ..."], drawn: Tensor
-) -> Float[Tensor, "drawn size"]:
-    """The vectors at some places of a layer's input, in the order of its weights.
-
-    Args:
-        layer: A convolution without groups or dilation, or a linear layer.
-        value: Its input.
-        drawn: Numbers of `places`.
-    """
-    drawn = drawn.to(value.device)
-    if isinstance(layer, nn.Linear):
-        return value[drawn]
-    patches = _patches(layer, value)
-    rows, columns = patches.shape[2:4]
-    return patches[drawn // (rows * columns), :, drawn // columns % rows, drawn % columns].flatten(1)
-
-
-def _patches(layer: nn.Conv2d, value: Tensor) -> Float[Tensor, "batch channels rows columns high wide"]:
-    (down, right), (high, wide) = cast("tuple[int, int]", layer.padding), layer.kernel_size
-    padded = F.pad(value, (right, right, down, down))
-    return padded.unfold(2, high, layer.stride[0]).unfold(3, wide, layer.stride[1])
 
 
 def _seen(

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization.calibration import Seen, places, vectors
+from deepcompress.quantization.layer_inputs import Seen, places, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import Batches
     from deepcompress.models.classifier import Classifier
-    from deepcompress.quantization.calibration import Seen
     from deepcompress.quantization.format import Format, Scales, Shrink
+    from deepcompress.quantization.layer_inputs import Seen
 
 MADE_GOOD = 0.5
 """The share of the error from the layers below that a layer tries to make good. All of it fits the calibration
