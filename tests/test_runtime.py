@@ -30,6 +30,11 @@ def test_a_run_starts_seeded_and_deterministic() -> None:
     assert torch.are_deterministic_algorithms_enabled()
 
 
+def test_a_stage_s_log_has_no_advice_of_a_library_on_our_settings(caplog: pytest.LogCaptureFixture) -> None:
+    runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
+    assert "lightning" not in {record.name.partition("_")[0] for record in caplog.records}
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_the_number_of_threads_is_as_params_say_whatever_the_machine_has() -> None:
     code = (

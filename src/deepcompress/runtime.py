@@ -74,6 +74,7 @@ def start(train: Train, seed: int) -> Fabric:
     from lightning_fabric import Fabric
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its advice is on settings that are ours to make
     chosen = device(train)
     if train.precision == "16-mixed" and chosen.type == "cpu":
         raise UserError("params.yaml: train.precision 16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed")
