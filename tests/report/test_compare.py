@@ -19,10 +19,13 @@ PAPER = {"quantized/ptq-int8": 61.83, "quantized/qat-int8": 64.59}
         (-1.0, 1.0, "agrees"),
         (0.5, 1.0, "here better"),
         (-2.0, -0.5, "here worse"),
+        (-0.04, -0.04, "agrees"),
+        (0.06, 0.06, "here better"),
+        (-0.06, -0.06, "here worse"),
         (None, None, "not tested"),
     ],
 )
-def test_outcome_follows_the_interval(low: float | None, high: float | None, expected: str) -> None:
+def test_outcome_follows_the_interval_as_it_is_shown(low: float | None, high: float | None, expected: str) -> None:
     row = pd.Series({"difference_points_low": low, "difference_points_high": high}, dtype=float)
     assert compare.outcome(0.0, row) == expected
 

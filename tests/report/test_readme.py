@@ -51,6 +51,15 @@ def test_table_holds_the_model_of_the_sentence_and_no_teacher_however_many_are_m
     assert "teachers/" not in "".join(rows)
 
 
+def test_a_teacher_smaller_than_all_is_no_model_to_hand_over(data: Tables) -> None:
+    small = data.candidates.iloc[[1]].assign(
+        model="teachers/small", family="teachers", top1_pct=data.baseline["top1_pct"], difference_points=0.0,
+        size_bytes=1, size_mib=1e-6, times_smaller=1e6,
+    )  # fmt: skip
+    with_it = dataclasses.replace(data, models=pd.concat([data.models, small], ignore_index=True))
+    assert readme.render(with_it) == readme.render(data)
+
+
 def test_only_what_lies_between_the_markers_changes() -> None:
     replaced = readme.replace_block(DOCUMENT, "new\n")
     assert replaced == f"# Title\n\n{readme.BEGIN}\nnew\n{readme.END}\n\nThe rest.\n"

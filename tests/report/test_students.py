@@ -140,6 +140,21 @@ def test_the_verdict_counts_by_interval_and_names_the_best(full: Tables) -> None
     assert f"{best} is best: " in said
 
 
+def test_one_student_is_spoken_of_as_one(full: Tables) -> None:
+    few = {"baseline", "teachers/vgg16", students.INDEPENDENT}
+    few |= {f"students/{method}-vgg16" for method in ("hint", "logit", "crd")}
+    chosen = full.models["model"].isin(few)
+    pairs = full.pairs.copy()
+    for model, low, high in (("logit", -1.0, 1.0), ("crd", -3.0, -1.0), ("hint", 1.0, 3.0)):
+        these = (pairs["model"] == f"students/{model}-vgg16") & (pairs["reference"] == students.INDEPENDENT)
+        pairs.loc[these, ["difference_points_low", "difference_points_high"]] = [low, high]
+    data = dataclasses.replace(full, models=full.models[chosen], pairs=pairs)
+    assert students.verdict(data).startswith(
+        "1 of 3 students with a teacher comes out above the independent one, 1 is not told apart from it, "
+        "1 comes out below it; "
+    )
+
+
 def test_gains_are_those_over_the_independent_student_not_over_the_baseline(full: Tables) -> None:
     row = students.table(full).set_index("name").loc["crd-vgg16"]
     assert row["difference_points"] == pytest.approx(0.4)
@@ -147,14 +162,19 @@ def test_gains_are_those_over_the_independent_student_not_over_the_baseline(full
 
 
 def test_the_summary_has_the_paper_s_numbers_beside_ours(full: Tables) -> None:
-    summary = named(full, Table)[0]
-    rows = {row[0]: dict(zip(summary.columns, row, strict=True)) for row in summary.rows}
+    gains, likeness = named(full, Table)[:2]
+    assert "SSIM" not in gains.columns
+    assert "p" not in likeness.columns
+    rows = {
+        row[0]: dict(zip(gains.columns, row, strict=True)) | dict(zip(likeness.columns, other, strict=True))
+        for row, other in zip(gains.rows, likeness.rows, strict=True)
+    }
     hint = rows["hint-vgg16"]
     assert (hint["Paper: top-1 %"], hint["Paper: KL"], hint["Paper: SSIM"]) == ("48.0", "0.483", "0.295")
     assert hint["SSIM over independent (95 %)"] == "+0.200 (+0.100 to +0.300)"
     assert rows["crd-vgg19"]["Paper: top-1 %"] == "47.6"
     assert rows["independent"]["Paper: top-1 %"] == "–"
-    assert len(summary.rows) == 11
+    assert len(gains.rows) == 11
 
 
 def test_colours_stand_beside_the_paper_s_students_of_its_jittered_teacher(full: Tables) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CIFAR100_CLASSES = 100
 UNTESTED = "not tested"
+CLOSE = 0.05  # points: what a displayed tenth cannot tell apart
 ONLY_IN_CIFAR100 = {"aquarium_fish", "sweet_pepper", "pickup_truck"}
 
 
@@ -58,11 +59,17 @@ def side_by_side(rows: pd.DataFrame, paper: Mapping[str, float], paper_baseline:
 
 
 def outcome(paper_points: float, row: pd.Series) -> str:
-    """`agrees` when the paper's difference lies within our interval, else which way we contradict it."""
+    """`agrees` when the paper's difference lies within our interval, as it is shown, else which way we contradict it.
+
+    Equal answers on every image make an interval without width; it holds nobody's value but its own. So do
+    differences that are shown as equal agree.
+    """
     low, high = row["difference_points_low"], row["difference_points_high"]
     if math.isnan(low) or math.isnan(high):
         return UNTESTED
-    return AGREES if low <= paper_points <= high else "here better" if paper_points < low else "here worse"
+    if low - CLOSE <= paper_points <= high + CLOSE:
+        return AGREES
+    return "here better" if paper_points < low else "here worse"
 
 
 def agreement(rows: pd.DataFrame, paper: Mapping[str, float]) -> str:

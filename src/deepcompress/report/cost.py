@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from deepcompress.report import style, tables
+from deepcompress.report import figures, style, tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BASELINE = tables.BASELINE
 OWN, TOTAL = "training_tera_macs", "training_tera_macs_total"  # as measure/training_cost.py counts them
-NOT_COMPRESSED = (BASELINE, "teachers")
+NOT_COMPRESSED = (BASELINE, tables.TEACHERS)
 ALONE = "students alone"
 ROUNDING = 1e-9  # of numbers read from text
 
@@ -63,6 +63,7 @@ def figure(rows: pd.DataFrame, finding: str) -> Figure:
         axes.vlines(some["total"], some["top1_pct_low"], some["top1_pct_high"], color=colour, alpha=0.3)
         axes.plot(some["total"], some["top1_pct"], "o", ms=6, color=colour, mec=style.INK, mew=0.5, label=str(family))
     axes.set(xscale="log", xlabel="cost to make, with all it builds on [10¹² MACs], logarithmic")
+    figures.plain_log_ticks(axes)
     axes.set_ylabel("top-1 on held-out images [%]")
     made.legend(loc="outside lower left", ncols=3, handletextpad=0.3)
     return made

@@ -149,7 +149,8 @@ def _points(axes: Axes, rows: pd.DataFrame, markers: Mapping[str, str]) -> None:
 def plain_log_ticks(axes: Axes) -> None:
     """0.5, 1, 2, 5, 10 in place of powers of ten, of which a narrow range shows one or none."""
     low, high = axes.get_xlim()
-    digits = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    wide, middle, narrow = (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    digits = wide if high > 20 * low else middle if high > 5 * low else narrow
     steps = [digit * 10.0**power for power in range(-5, 6) for digit in digits]
     axes.set_xticks([step for step in steps if low <= step <= high])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def of_all(data: Tables) -> str:
     """The smallest model that keeps the accuracy asked for, or the baseline alone, as a title."""
-    best = tables.smallest_within(data.candidates, data.max_drop_points)
+    best = tables.smallest_within(data.compressed, data.max_drop_points)
     base = data.baseline
     n = f"n = {int(base['n']):,}"
     if best is not None:

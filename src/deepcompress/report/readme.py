@@ -57,13 +57,13 @@ def _sentence(data: Tables) -> str:
     start = f"The baseline reaches {text.accuracy(base)} % top-1 in {text.number(base['size_mib'], 2)} MiB"
     if len(data.candidates) == 1:
         return f"{start}."
-    return f"{start}. {findings.of_models(data.candidates, data, name='model')}"
+    return f"{start}. {findings.of_models(data.compressed, data, name='model')}"
 
 
 def _short(data: Tables) -> pd.DataFrame:
     """The baseline and, from the Pareto front, models smaller than it: the most accurate ones and the sentence's."""
-    front = tables.pareto(data.candidates)
-    front = front[(front["times_smaller"] > 1) & (front["family"] != "teachers")]
+    front = tables.pareto(data.compressed)
+    front = front[front["times_smaller"] > 1]
     best = front.sort_values("top1_pct", ascending=False)
     named = tables.smallest_within(front, data.max_drop_points)
     if named is not None:

@@ -64,9 +64,10 @@ def verdict(data: Tables) -> str:
     if tested.empty:
         return "No student was compared with the independent one."
     best = tested.sort_values(["difference_points", "model"]).iloc[-1]
-    counts = [f"{len(above)} of {text.count(len(tested), 'student')} with a teacher come out above the independent one"]
-    counts += [f"{len(same)} are not told apart from it"] if len(same) else []
-    counts += [f"{len(below)} come out below it"] if len(below) else []
+    all_of_them = text.count(len(tested), "student")
+    counts = [f"{len(above)} of {all_of_them} with a teacher {_come(above)} out above the independent one"]
+    counts += [f"{len(same)} {'is' if len(same) == 1 else 'are'} not told apart from it"] if len(same) else []
+    counts += [f"{len(below)} {_come(below)} out below it"] if len(below) else []
     return f"{', '.join(counts)}; {best['name']} is best: {text.difference(best)} points (95 % interval)."
 
 
@@ -130,6 +131,10 @@ def seeds(data: Tables) -> pd.DataFrame:
         if key.startswith(SEEDS) and len(frame) > 1
     ]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def _come(rows: pd.DataFrame) -> str:
+    return "comes" if len(rows) == 1 else "come"
 
 
 def _share_of_teacher(data: Tables, row: pd.Series) -> str:

@@ -19,6 +19,7 @@ from deepcompress.errors import UserError
 
 BASELINE = "baseline"
 ON_THE_WAY = ("masked",)  # families of models that show what a step did, such as pruning before training on
+TEACHERS = "teachers"
 BYTES_PER_MIB = 2**20
 EVALUATION_COLUMNS = ("model", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
 OPTIONAL_COLUMNS = (
@@ -88,6 +89,11 @@ class Tables:
     def candidates(self) -> pd.DataFrame:
         """The models that somebody might use: all but those that show a step on the way."""
         return self.models[~self.models["family"].isin(ON_THE_WAY)]
+
+    @property
+    def compressed(self) -> pd.DataFrame:
+        """The candidates without teachers, which are there to be learned from, whatever their size."""
+        return self.candidates[self.candidates["family"] != TEACHERS]
 
     @property
     def max_drop_points(self) -> float:

@@ -19,7 +19,7 @@ def build(data: Tables) -> Section | None:
     classes = [str(name) for name in baseline["class"]]
     few = len(classes) <= 2 * ENDS
     shown = classes if few else classes[:ENDS] + classes[-ENDS:]
-    best = tables.smallest_within(data.candidates, data.max_drop_points)
+    best = tables.smallest_within(data.compressed, data.max_drop_points)
     known = set(rows["model"])
     models = [BASELINE] if best is None or best["model"] not in known else [BASELINE, best["model"]]
     figure = figures.class_accuracy(rows[rows["model"].isin(models)], shown, findings.of_classes(baseline))

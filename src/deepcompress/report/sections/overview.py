@@ -15,7 +15,7 @@ def build(data: Tables) -> Section:
     """The figure of all models and the table of those that matter; all of them folded away below."""
     finding = findings.of_all(data)
     compared = len(data.candidates) > 1
-    lead = findings.of_models(data.candidates, data, name="model") if compared else f"{finding}."
+    lead = findings.of_models(data.compressed, data, name="model") if compared else f"{finding}."
     front = tables.pareto(data.candidates)
     baseline = data.models[data.models["model"] == tables.BASELINE]
     short = pd.concat([baseline, front[front["model"] != tables.BASELINE][::-1]])

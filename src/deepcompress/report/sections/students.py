@@ -13,11 +13,14 @@ from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 from deepcompress.report.counterpart_rules import paragraph
 from deepcompress.report.tables import Tables
 
-SUMMARY = (
-    "Counterpart of Figure 13 of the source report. Points and p compare with the independent student on the "
-    "same held-out images; KL "
-    "is KL(teacher || student) at temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. "
-    "The source report states neither direction nor temperature of its KL, nor window nor null of its SSIM."
+GAINS = (
+    "Counterpart of Figure 13 of the source report, accuracy. Points and p compare with the independent student on the "
+    "same held-out images."
+)
+LIKENESS = (
+    "Counterpart of Figure 13 of the source report, likeness to the teacher: KL is KL(teacher || student) at "
+    "temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. The source report states neither "
+    "direction nor temperature of its KL, nor window nor null of its SSIM."
 )
 ACCURACY = (
     "Counterpart of Figure 12 (left) of the source report. Bars: 95 % Wilson intervals; dotted: the independent "
@@ -41,7 +44,7 @@ def build(data: Tables) -> Section | None:
     blocks: list[Block] = [Paragraph(students.verdict(data), strong=True), _accuracies(data, rows)]
     blocks += [
         *paragraph(counterparts.figure_12_accuracy(data)),
-        _summary(data, rows),
+        *_summary(data, rows),
         *paragraph(counterparts.figure_13(data)),
         *paragraph(counterparts.figure_12_alignment(data)),
         *_alignments(data),
@@ -61,26 +64,33 @@ def _accuracies(data: Tables, rows: pd.DataFrame) -> Picture:
     return Picture("students_accuracy", student_figures.accuracies(shown, theirs, students.finding(data)), ACCURACY)
 
 
-def _summary(data: Tables, rows: pd.DataFrame) -> Table:
-    """A row per student; columns without any value are left out."""
+def _summary(data: Tables, rows: pd.DataFrame) -> list[Table]:
+    """What students gained, and how like their teacher they are: a row each; columns without any value are left out."""
     own = _own_teacher(data)
     joined = rows if own.empty else rows.merge(own, on="model", how="left")
-    theirs = _paper(data)
-    columns = {
-        "Student": list(joined["name"]),
+    theirs, nothing = _paper(data), [None] * len(joined)
+    gains = {
         "Paper: top-1 %": [_cell(theirs["top1"].get(m)) for m in joined["model"]],
         "Top-1 % (95 %)": [text.accuracy(row) for _, row in joined.iterrows()],
         "Points to independent (95 %)": [text.difference(row) for _, row in joined.iterrows()],
         "p": [text.probability(p) for p in joined["mcnemar_p"]],
+    }
+    likeness = {
         "Paper: KL": [_cell(theirs["kl"].get(m), 3) for m in joined["model"]],
-        "KL": [_cell(v, 3) for v in joined.get("kl_nats", [None] * len(joined))],
-        "Same answer, %": [_cell(v) for v in joined.get("agreement_pct", [None] * len(joined))],
+        "KL": [_cell(v, 3) for v in joined.get("kl_nats", nothing)],
+        "Same answer, %": [_cell(v) for v in joined.get("agreement_pct", nothing)],
         "Paper: SSIM": [_cell(theirs["ssim"].get(m), 3) for m in joined["model"]],
-        "SSIM": [_cell(v, 3) for v in joined.get("ssim", [None] * len(joined))],
+        "SSIM": [_cell(v, 3) for v in joined.get("ssim", nothing)],
         "SSIM over independent (95 %)": [_gain(row) for _, row in joined.iterrows()],
     }
-    said = {head: cells for head, cells in columns.items() if set(cells) != {text.MISSING}}
-    return Table(tuple(said), tuple(zip(*said.values(), strict=True)), SUMMARY)
+    measured = GAINS, gains
+    seen = [(LIKENESS, likeness)] if "kl_nats" in joined else []
+    return [_said(list(joined["name"]), columns, caption) for caption, columns in (measured, *seen)]
+
+
+def _said(names: list[str], columns: dict[str, list[str]], caption: str) -> Table:
+    said = {"Student": names} | {head: cells for head, cells in columns.items() if set(cells) != {text.MISSING}}
+    return Table(tuple(said), tuple(zip(*said.values(), strict=True)), caption)
 
 
 def _own_teacher(data: Tables) -> pd.DataFrame:
