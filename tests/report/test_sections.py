@@ -213,8 +213,9 @@ def test_the_files_to_deploy_are_said_in_one_sentence_and_a_row_each(data: Table
     (table,) = tables_of(section)
     assert section is not None
     assert section.blocks[0].text == (  # type: ignore[union-attr]
-        "model.onnx (quantized/qat-int4, int8) takes 2.38 MiB and gets 86.0 % right; of all files, shipped_int8.onnx "
-        "strays furthest from its model: 98.7 % of the answers are the same."
+        "The smallest of the recommended model, model_int4.onnx (quantized/qat-int4, int4), takes 1.43 MiB and gets "
+        "86.0 % right; of all files, shipped_int8.onnx strays furthest from its model: 98.7 % of the answers are the "
+        "same."
     )
     assert table.rows[1] == ("model.onnx", "quantized/qat-int4", "int8", "2.38", "99.40", "0.31", "86.0")
     assert table.caption.endswith("on 1,000 held-out images.")

@@ -141,6 +141,28 @@ def test_a_model_of_integers_is_handed_over_in_int8_and_its_float_file_answers_a
     assert "n = 45 held-out images" in (folder / "model_card.md").read_text()
 
 
+def test_a_model_of_four_bits_is_handed_over_with_its_own_integers_as_well(project: Path) -> None:
+    loaded = checkpoint.load("models/baseline.safetensors")
+    encodings = {}
+    for name, layer in prunable_layers(loaded.model).items():
+        parts = packed.encode(layer.weight.detach(), 4)
+        layer.weight.data = packed.decode(parts, layer.weight.shape, torch.float32)
+        encodings[f"{name}.weight"] = checkpoint.Encoded("packed", parts)
+    loaded.save_alike("models/baseline.safetensors", loaded.model, loaded.provenance, encodings)
+    done = run()
+    assert done.exit_code == 0, done.output
+    folder, table = Path("models/deploy"), pd.read_csv("models/deploy-tables/parity.csv", index_col="file")
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*NAMES, "model_int4.onnx"])
+    assert table["kind"].to_dict() == {
+        "model_float.onnx": "float32", "model.onnx": "int8", "model_int4.onnx": "int4", "shipped.onnx": "float32",
+        "shipped_int8.onnx": "int8",
+    }  # fmt: skip
+    difference = table["largest_difference"]
+    assert difference["model_int4.onnx"] < difference["model.onnx"] / 2
+    assert "| model_int4.onnx | baseline | int4 |" in (folder / "model_card.md").read_text()
+    assert Classifier(folder / "model_int4.onnx").contract.classes == CLASSES
+
+
 def test_a_file_that_strays_ends_in_one_line_and_leaves_no_folder(project: Path) -> None:
     write_params(int8_agreement_pct=100.0, calibration_samples=1)
     arrays = np.load("data/fit/train_images.npy")

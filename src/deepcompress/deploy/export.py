@@ -1,8 +1,9 @@
 """All files of models/deploy: the recommended model and the shipped one as ONNX, their classes and a model card.
 
 The recommended model becomes `model.onnx`, in int8 if its own weights are integers, and `model_float.onnx`; the
-shipped one becomes `shipped.onnx` and `shipped_int8.onnx`. The folder appears whole, and only if every file answers
-as its model does.
+shipped one becomes `shipped.onnx` and `shipped_int8.onnx`. One whose weights are integers of 4 bits or fewer has
+a further file with these integers, `model_int4.onnx` or `shipped_int4.onnx`. The folder appears whole, and only if
+every file answers as its model does.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from deepcompress.data.heldout import HeldOut, open_heldout
 from deepcompress.data.sampling import sampled
 from deepcompress.data.store import open_fit
 from deepcompress.data.writing import whole
-from deepcompress.deploy import card, graph, int8, parity
+from deepcompress.deploy import card, graph, int4, int8, parity
 from deepcompress.deploy.pixels import channels_first
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
 
     from deepcompress.data.store import Arrays
     from deepcompress.deploy.settings import Deploy
-    from deepcompress.models.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 SHIPPED = "shipped/quantized"
-FLOAT, INT8 = "float32", "int8"
+FLOAT, INT8, INT4 = "float32", "int8", "int4"
 BATCH = 256
 Row = dict[str, Any]
 
@@ -60,6 +60,18 @@ class Scene:
     settings: Deploy
 
 
+class Source:
+    """A model by its id, as its checkpoint holds it.
+
+    Raises:
+        UserError: If the checkpoint is missing or damaged.
+    """
+
+    def __init__(self, models: Path, model: str) -> None:
+        self.model, self.path = model, models / f"{model}.safetensors"
+        self.loaded = checkpoint.load(self.path)
+
+
 def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Row]:
     """Write the folder, whole or not at all.
 
@@ -71,30 +83,28 @@ def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Ro
             `settings` allow.
     """
     chosen = card.recommendation(inputs.recommendation)
-    loaded = checkpoint.load(inputs.models / f"{chosen.model}.safetensors")
     measured = card.measured(inputs.evaluation, chosen.model)
     calibration = sampled(open_fit(inputs.fit).train, settings.calibration_samples, seed)
     scene = Scene(open_heldout(inputs.heldout), calibration, settings)
     with whole(folder) as (new,):
-        rows = _pair(
-            new, ("model_float.onnx", "model.onnx"), chosen.model, loaded, scene, integers=int8.integers(loaded)
-        )
-        shipped = checkpoint.load(inputs.models / f"{SHIPPED}.safetensors")
-        rows += _pair(new, ("shipped.onnx", "shipped_int8.onnx"), SHIPPED, shipped, scene, integers=True)
-        files.write_json(new / "classes.json", list(loaded.classes))
-        written = card.card(chosen, loaded.description, measured, scene.heldout.meta, rows)
+        source = Source(inputs.models, chosen.model)
+        names = ("model_float.onnx", "model.onnx", "model_int4.onnx")
+        rows = _files(new, names, source, scene, integers=int8.integers(source.loaded))
+        names = ("shipped.onnx", "shipped_int8.onnx", "shipped_int4.onnx")
+        rows += _files(new, names, Source(inputs.models, SHIPPED), scene, integers=True)
+        files.write_json(new / "classes.json", list(source.loaded.classes))
+        written = card.card(chosen, source.loaded.description, measured, scene.heldout.meta, rows)
         files.write_json(new / "model_card.json", written)
         files.write_text(new / "model_card.md", card.markdown(written))
     return rows
 
 
-def _pair(
-    folder: Path, names: tuple[str, str], model: str, loaded: Checkpoint, scene: Scene, *, integers: bool
-) -> list[Row]:
-    """Two files of one model: in float32, and in int8 or, if its weights are no integers, the same file again."""
+def _files(folder: Path, names: tuple[str, str, str], source: Source, scene: Scene, *, integers: bool) -> list[Row]:
+    """One model in float32, in int8 or, if its weights are no integers, the same again, and in its own int4, if any."""
+    loaded, model = source.loaded, source.model
     if tuple(loaded.classes) != tuple(scene.heldout.meta.classes):
         raise UserError(f"{model} was made for other classes than the held-out images have; run its stage again")
-    float_file, other = (folder / name for name in names)
+    float_file, other, halves = (folder / name for name in names)
     stored, side = scene.heldout.meta.image_size, loaded.view.size
     graph.export_float(loaded.model, float_file, view=loaded.view, classes=loaded.classes, stored_size=stored)
     if integers:
@@ -104,14 +114,17 @@ def _pair(
         shutil.copyfile(float_file, other)
     batches = Batches(scene.heldout.arrays, loaded.view, batch_size=BATCH)
     logits = accuracy.logits(loaded.model, batches)[0]
-    kinds = (FLOAT, INT8 if integers else FLOAT)
-    return [_row(folder / name, kind, model, logits, scene) for name, kind in zip(names, kinds, strict=True)]
+    made = {float_file: FLOAT, other: INT8 if integers else FLOAT}
+    if weights := int4.stored(source.path, loaded):
+        int4.quantize_int4(float_file, halves, weights)
+        made[halves] = INT4
+    return [_row(path, kind, model, logits, scene) for path, kind in made.items()]
 
 
 def _row(path: Path, kind: str, model: str, logits: Float[Tensor, "images classes"], scene: Scene) -> Row:
     found = parity.parity(path, logits, scene.heldout.arrays)
     log.info("%s: answers as %s on %.2f %% of %d images", path.name, model, found.agreement_pct, found.n)
-    integer, settings = kind == INT8, scene.settings
+    integer, settings = kind in {INT8, INT4}, scene.settings
     least = settings.int8_agreement_pct if integer else settings.float_agreement_pct
     key = f"deploy.{'int8' if integer else 'float'}_agreement_pct"
     parity.require(found, least, name=path.name, key=key)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deepcompress.data.batches import View
 
 OPSET = 20
+PREFIX = "model."  # of a tensor's name in the file, before its name in the model
 EXAMPLES = 2  # images to trace with: of a single one the exporter would fix the batch
 
 

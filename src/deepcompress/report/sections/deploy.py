@@ -25,9 +25,11 @@ def build(data: Tables) -> Section | None:
 
 def _finding(files: pd.DataFrame) -> str:
     worst = files.sort_values("agreement_pct", kind="stable").iloc[0]
-    main = files[files["file"] == MAIN].iloc[0]
+    handed = files.loc[files["file"] == MAIN, "model"].iloc[0]
+    main = files[files["model"] == handed].sort_values("size_bytes", kind="stable").iloc[0]
+    size = text.number(main["size_bytes"] / BYTES_PER_MIB, 2)
     return (
-        f"{main['file']} ({main['model']}, {main['kind']}) takes {text.number(main['size_bytes'] / BYTES_PER_MIB, 2)} "
+        f"The smallest of the recommended model, {main['file']} ({main['model']}, {main['kind']}), takes {size} "
         f"MiB and gets {text.number(main['top1_pct'])} % right; of all files, {worst['file']} strays furthest from its "
         f"model: {text.number(worst['agreement_pct'])} % of the answers are the same."
     )
