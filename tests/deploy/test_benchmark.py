@@ -102,9 +102,14 @@ def test_int8_files_are_made_of_the_baseline_and_of_models_with_integers(
     monkeypatch.setattr(benchmark.int8, "quantize_int8", lambda *_, **__: made.append(1))
     monkeypatch.setattr(benchmark, "Classifier", lambda *_: type("C", (), {"answers": staticmethod(len)}))
     images = np.zeros((4, 3, 32, 32), np.uint8)
-    arguments = (loaded, tmp_path, images, DEPLOY, 1)
+    arguments = (loaded, {}, tmp_path, images, DEPLOY, 1)
     assert benchmark.INT8 in benchmark._engines("baseline", *arguments)
     assert benchmark.INT8 not in benchmark._engines("pruned/structured-0.5", *arguments)
     monkeypatch.setattr(benchmark.int8, "integers", lambda _: True)
     assert benchmark.INT8 in benchmark._engines("quantized/ptq-int8", *arguments)
     assert len(made) == 2
+    monkeypatch.setattr(benchmark.int4, "quantize_int4", lambda *_: made.append(1))
+    halves = {"classifier.0.weight": benchmark.int4.Stored(np.ones((1, 1), np.int8), np.ones((1, 1)))}
+    few = benchmark._engines("quantized/ptq-int4", loaded, halves, *arguments[2:])
+    assert {benchmark.INT8, benchmark.INT4} <= set(few)
+    assert len(made) == 4

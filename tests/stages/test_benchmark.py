@@ -15,6 +15,7 @@ from deepcompress.data.batches import View
 from deepcompress.data.store import write_fit
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
+from deepcompress.models.encodings import packed
 from stages import benchmark
 from tests.data import inputs
 from tests.house import ROOT
@@ -32,7 +33,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for model, features in (("baseline", (4, 4, 6, 6, 8, 8, 8, 8)), ("shipped/pruned", (2, 2, 4, 4, 4, 4, 4, 4))):
         path = Path(f"models/{model}.safetensors")
         checkpoint.save(path, baseline(features), view=VIEW, classes=inputs.CLASSES, provenance=origin)
-    Path("plan.json").write_text(json.dumps({"models": ["baseline", "shipped/pruned"], "pairs": []}))
+    loaded = checkpoint.load("models/baseline.safetensors")
+    weight = loaded.model.state_dict()["classifier.0.weight"]
+    parts = packed.encode(weight, 4)
+    weight.copy_(packed.decode(parts, tuple(weight.shape), weight.dtype))
+    few = {"classifier.0.weight": checkpoint.Encoded("packed", parts)}
+    loaded.save_alike("models/quantized/ptq-int4.safetensors", loaded.model, origin, few)
+    models = ["baseline", "shipped/pruned", "quantized/ptq-int4"]
+    Path("plan.json").write_text(json.dumps({"models": models, "pairs": []}))
     write_params()
     return tmp_path
 
@@ -59,13 +67,15 @@ def test_every_model_is_timed_in_every_engine_and_the_machine_and_the_stages_are
     assert done.exit_code == 0, done.output
     rows = pd.read_csv("out/latency.csv")
     timed = set(zip(rows["model"], rows["engine"], rows["batch_size"], strict=True))
-    engines = {"baseline": ("pytorch", "onnxruntime", "onnxruntime-int8"), "shipped/pruned": ("pytorch", "onnxruntime")}
+    engines: dict[str, tuple[str, ...]] = {"shipped/pruned": ("pytorch", "onnxruntime")}
+    engines["baseline"] = (*engines["shipped/pruned"], "onnxruntime-int8")
+    engines["quantized/ptq-int4"] = (*engines["baseline"], "onnxruntime-int4")
     assert timed == {(model, engine, size) for model in engines for engine in engines[model] for size in (1, 2)}
     assert (rows["latency_ms_p25"] <= rows["latency_ms_p50"]).all()
     assert (rows["latency_ms_p50"] <= rows["latency_ms_p75"]).all()
     assert (rows["n"] == 3).all()
     assert (rows[(rows["model"] == "baseline") & (rows["engine"] != "onnxruntime-int8")]["speedup"] == 1).all()
-    assert rows["paper_protocol_ms"].notna().sum() == 2
+    assert rows["paper_protocol_ms"].notna().sum() == 3
     assert {"processor", "cores", "threads", "torch", "onnxruntime"} <= set(
         json.loads(Path("out/machine.json").read_text())
     )

@@ -1,7 +1,8 @@
 """How fast models run on this machine: PyTorch and ONNX Runtime, every one of them timed in turn.
 
 What is timed is what a program waits for: uint8 pixels in, logits out, normalisation included. int8 files are made
-of models whose own weights are integers, and of the baseline, so that the gain of int8 alone can be read.
+of models whose own weights are integers, and of the baseline, so that the gain of int8 alone can be read; int4 files
+of models that are stored in 4 bits or fewer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 
 from deepcompress.data.sampling import sampled
 from deepcompress.data.store import open_fit
-from deepcompress.deploy import graph, int8
+from deepcompress.deploy import graph, int4, int8
 from deepcompress.deploy.pixels import channels_first
 from deepcompress.deploy.session import Classifier
 from deepcompress.measure import latency
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     Call = Callable[[UInt8[np.ndarray, "images 3 size size"]], object]
 
 BASELINE = "baseline"
-PYTORCH, FLOAT, INT8 = "pytorch", "onnxruntime", "onnxruntime-int8"
+PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime-int8", "onnxruntime-int4"
 PAPER_RUNS = 50  # of one image, in PyTorch, no warm-up, the mean: the source report's protocol
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -71,7 +72,8 @@ def latencies(models: Mapping[str, Path], fit: Path, how: Benchmark, deploy: Dep
                 loaded = checkpoint.load(path)
                 pixels[model] = channels_first(images, loaded.view.size)
                 calibration = pixels[model][: deploy.calibration_samples]
-                made = _engines(model, loaded, Path(scratch), calibration, deploy, threads)
+                stored = int4.stored(path, loaded)
+                made = _engines(model, loaded, stored, Path(scratch), calibration, deploy, threads)
                 pixels[model] = pixels[model][: max(how.batch_sizes)].copy()
                 calls |= {(model, engine): call for engine, call in made.items()}
             tasks = {
@@ -108,6 +110,7 @@ def machine(how: Benchmark) -> Row:
 def _engines(
     model: str,
     loaded: Checkpoint,
+    stored: Mapping[str, int4.Stored],
     folder: Path,
     calibration: UInt8[np.ndarray, "images 3 size size"],
     deploy: Deploy,
@@ -115,12 +118,15 @@ def _engines(
 ) -> dict[str, Call]:
     """What each engine is called with for one model."""
     stem = model.replace("/", "-")
-    path, other = folder / f"{stem}.onnx", folder / f"{stem}-int8.onnx"
+    path, other, halves = (folder / f"{stem}{kind}.onnx" for kind in ("", "-int8", "-int4"))
     graph.export_float(loaded.model, path, view=loaded.view, classes=loaded.classes)
     calls: dict[str, Call] = {PYTORCH: _eager(loaded), FLOAT: Classifier(path, threads).answers}
     if model == BASELINE or int8.integers(loaded):
         int8.quantize_int8(path, other, images=calibration, reduce_range=deploy.reduce_range)
         calls[INT8] = Classifier(other, threads).answers
+    if stored:
+        int4.quantize_int4(path, halves, stored)
+        calls[INT4] = Classifier(halves, threads).answers
     return calls
 
 
@@ -151,7 +157,7 @@ def _row(
 ) -> Row:
     model, engine, size = key
     low, high = found.quartiles_ms
-    dense = times.get((BASELINE, FLOAT if engine == INT8 else engine, size))
+    dense = times.get((BASELINE, engine if engine == PYTORCH else FLOAT, size))
     return {
         "model": model,
         "engine": engine,

@@ -1,4 +1,4 @@
-"""What the benchmark's table says of zeros, of removed channels and of int8, and its figure."""
+"""What the benchmark's table says of zeros, of removed channels and of integers, and its figure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-PYTORCH, FLOAT, INT8 = "pytorch", "onnxruntime", "onnxruntime-int8"
-ENGINES = {PYTORCH: "PyTorch, float32", FLOAT: "ONNX Runtime, float32", INT8: "ONNX Runtime, int8"}
-MARKS = {PYTORCH: ("o", style.GREY), FLOAT: ("s", style.BLUE), INT8: ("D", style.COLOURS["quantized"])}
+PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime-int8", "onnxruntime-int4"
+ENGINES = {PYTORCH: "PyTorch, float32"} | {
+    engine: f"ONNX Runtime, {kind}" for engine, kind in ((FLOAT, "float32"), (INT8, "int8"), (INT4, "int4"))
+}
+MARKS = {
+    PYTORCH: ("o", style.GREY),
+    FLOAT: ("s", style.BLUE),
+    INT8: ("D", style.COLOURS["quantized"]),
+    INT4: ("v", style.COLOURS["combined"]),
+}
 ROW_INCHES = 0.3
 BASELINE, METHODS = "baseline", ("unstructured", "structured")
 APART = "told apart from it by their quartiles"
@@ -27,6 +34,7 @@ def findings(rows: pd.DataFrame) -> list[str]:
         *_sentences(rows, "pruned/unstructured-", FLOAT, "Zeros alone"),
         *_sentences(rows, "pruned/structured-", FLOAT, "Removed channels"),
         *_sentences(rows, BASELINE, INT8, "int8"),
+        *_sentences(rows, "quantized/", INT4, "int4"),
     ]
     return said
 
@@ -102,7 +110,7 @@ def figure(rows: pd.DataFrame, finding: str) -> Figure:
         axes.axvline(1, ls="--", lw=1, color=style.MUTED, zorder=1)
         for shift, (engine, (mark, colour)) in enumerate(MARKS.items()):
             some = rows[(rows["batch_size"] == size) & (rows["engine"] == engine)]
-            at = [models.index(model) + 0.22 * (shift - 1) for model in some["model"]]
+            at = [models.index(model) + 0.18 * (shift - 1.5) for model in some["model"]]
             dense = [float(_dense(rows, row)["latency_ms_p50"]) for _, row in some.iterrows()]
             low, high = (dense / some[f"latency_ms_{part}"] for part in ("p75", "p25"))
             axes.hlines(at, low, high, color=colour, lw=2)
@@ -130,6 +138,6 @@ def _sentences(rows: pd.DataFrame, prefix: str, engine: str, what: str) -> list[
 
 
 def _dense(rows: pd.DataFrame, row: pd.Series) -> pd.Series:
-    engine = FLOAT if row["engine"] == INT8 else row["engine"]
+    engine = PYTORCH if row["engine"] == PYTORCH else FLOAT
     same = (rows["model"] == "baseline") & (rows["engine"] == engine) & (rows["batch_size"] == row["batch_size"])
     return rows[same].iloc[0]
