@@ -89,12 +89,6 @@ def hold(model: nn.Module, masks: Masks) -> Callable[[], None]:
     return zero
 
 
-def of_zeros(model: nn.Module) -> Masks:
-    """The masks that a pruned model shows: its zeros stay where a mask of this is held."""
-    masks = {f"{name}.weight": layer.weight.detach() != 0 for name, layer in prunable_layers(model).items()}
-    return {name: mask for name, mask in masks.items() if not mask.all()}
-
-
 def encodings(model: nn.Module) -> dict[str, str]:
     """Which weights a file stores as a bitmask and survivors: those with zeros enough that it is smaller so."""
     weights = {f"{name}.weight": layer.weight.detach() for name, layer in prunable_layers(model).items()}
