@@ -19,6 +19,7 @@ from safetensors import safe_open
 
 from deepcompress.deploy import contract, onnx_file
 from deepcompress.deploy.graph import PREFIX
+from deepcompress.deploy.int8 import INTEGERS
 from deepcompress.models import groups
 from deepcompress.models.checkpoint import PART_SEPARATOR
 from deepcompress.models.encodings import packed
@@ -72,7 +73,7 @@ def stored(path: str | Path, loaded: Checkpoint) -> dict[str, Stored]:
     tensors = loaded.model.state_dict()
     with safe_open(path, framework="pt") as file:
         for name, encoding in loaded.description["encodings"].items():
-            if not encoding.startswith("packed"):
+            if encoding not in INTEGERS:
                 continue
             scales = file.get_tensor(f"{name}{PART_SEPARATOR}scales")
             codes = packed.integers(tensors[name], packed.BITS, scales).numpy()

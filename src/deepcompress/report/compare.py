@@ -61,7 +61,7 @@ def side_by_side(rows: pd.DataFrame, paper: Mapping[str, float], paper_baseline:
 def outcome(paper_points: float, row: pd.Series) -> str:
     """`agrees` when the paper's difference lies within our interval, as it is shown, else which way we contradict it.
 
-    Equal answers on every image make an interval without width; it holds nobody's value but its own. So do
+    Equal answers on every image make an interval without width; it holds nobody's value but its own. So
     differences that are shown as equal agree.
     """
     low, high = row["difference_points_low"], row["difference_points_high"]
