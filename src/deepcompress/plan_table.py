@@ -1,0 +1,189 @@
+"""The plan as a table: every model that the pipeline makes, each one step from another.
+
+`plan` writes it (results/plan.csv) from params.yaml; every other stage that looks at many models reads it and joins its
+columns, so that nobody takes an id apart. Free of torch and pandas.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from deepcompress import files
+from deepcompress.errors import UserError
+
+BASELINE = "baseline"
+SUFFIX = ".safetensors"
+FAMILIES = ("baseline", "masked", "pruned", "quantized", "shipped", "teachers", "students", "combined")
+STEPS = ("finetune", "prune", "quantize", "train_teacher", "distill")
+NUMBERS = ("sparsity",)
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A row of the plan. None stands where a column has nothing to say.
+
+    Attributes:
+        id: Path of the model under models/, without suffix.
+        family: One of FAMILIES: the part of the tables that the model is in.
+        step: One of STEPS: what its stage does.
+        method: Of that step: unstructured or structured, ptq or qat, the name of a loss or of a control.
+        sparsity: Share of the weights in scope that pruning took away, here or in a model that it builds on.
+        format: Of the weights in the file, such as `int4`; None: 32-bit floats.
+        teacher: Id of the model that it, or one that it builds on, learned from.
+        control: Id of the model that was trained as long, without what this one is about.
+        builds_on: Id of the model that its step starts from; None: from random or downloaded weights.
+        recipe: Key in params.yaml of its training; None: its step trains nothing.
+        stage: Address in dvc.yaml, such as `prune_sweep@structured-0.5`.
+    """
+
+    id: str
+    family: str
+    step: str
+    method: str | None = None
+    sparsity: float | None = None
+    format: str | None = None
+    teacher: str | None = None
+    control: str | None = None
+    builds_on: str | None = None
+    recipe: str | None = None
+    stage: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise ValueError(f"{self.id}: family must be one of {', '.join(FAMILIES)}; got {self.family!r}")
+        if self.step not in STEPS:
+            raise ValueError(f"{self.id}: step must be one of {', '.join(STEPS)}; got {self.step!r}")
+
+
+COLUMNS = tuple(field.name for field in fields(PlannedModel))
+JOINED = ("family", "step", "method", "sparsity", "format", "teacher", "control", "builds_on")  # to other tables
+
+
+class Plan:
+    """All models of a run, in the order in which tables show them; the baseline comes first."""
+
+    def __init__(self, models: Iterable[PlannedModel]) -> None:
+        """Take the rows as they are.
+
+        Raises:
+            ValueError: If the baseline is missing, an id comes twice, or a row names a model that is not there.
+        """
+        listed = list(models)
+        self._models = {model.id: model for model in listed}
+        if BASELINE not in self._models:
+            raise ValueError(f"a plan needs the model {BASELINE}")
+        if len(self._models) < len(listed):
+            raise ValueError("a plan names each model once")
+        for model in listed:
+            for column in ("teacher", "control", "builds_on"):
+                reference = getattr(model, column)
+                if reference is not None and reference not in self._models:
+                    raise ValueError(f"{model.id}: {column} {reference} is no model of the plan")
+
+    def __iter__(self) -> Iterator[PlannedModel]:
+        """The rows, in order."""
+        return iter(self._models.values())
+
+    def __getitem__(self, model: str) -> PlannedModel:
+        """The row of an id; a KeyError if there is none."""
+        return self._models[model]
+
+    def __contains__(self, model: str) -> bool:
+        """Whether an id is in the plan."""
+        return model in self._models
+
+    @property
+    def ids(self) -> list[str]:
+        """All ids, in order."""
+        return list(self._models)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(id, id of what it is compared with besides the baseline), in order.
+
+        That is its control, a student's teacher, and for a model trained in a format the one just rounded to it.
+        """
+        untrained = {(model.format, model.builds_on): model.id for model in self if model.method == "ptq"}
+        listed = []
+        for model in self:
+            trained = model.method == "qat"
+            others = [
+                model.control,
+                model.teacher if model.family == "students" else None,
+                untrained.get((model.format, model.builds_on)) if trained else None,
+            ]
+            listed += [(model.id, other) for other in others if other not in (None, BASELINE)]
+        return [(model, str(other)) for model, other in listed]
+
+    def chain(self, model: str) -> list[PlannedModel]:
+        """The rows from the one that starts anew to that of `model`: each builds on the one before."""
+        row = self[model]
+        return [*(self.chain(row.builds_on) if row.builds_on else []), row]
+
+    def below(self, model: str) -> list[str]:
+        """A model and all that it builds on at any distance, teachers included, each once."""
+        needed: dict[str, None] = {}
+        waiting = [model]
+        while waiting:
+            row = self[waiting.pop(0)]
+            if row.id not in needed:
+                needed[row.id] = None
+                waiting += [other for other in (row.builds_on, row.teacher) if other]
+        return list(needed)
+
+    def joined(self, rows: Iterable[dict[str, Any]], columns: Iterable[str] = JOINED) -> list[dict[str, Any]]:
+        """Rows with a column `model`, each with columns of the plan behind its own."""
+        names = list(columns)
+        return [{**row, **{name: getattr(self[row["model"]], name) for name in names}} for row in rows]
+
+    def paths(self, folder: str | Path) -> dict[str, Path]:
+        """The file of each model under a folder.
+
+        Raises:
+            UserError: If a model has no file, or a model's file under `folder` is not in the plan.
+        """
+        paths = {model: Path(folder) / f"{model}{SUFFIX}" for model in self.ids}
+        if missing := [path for path in paths.values() if not path.is_file()]:
+            raise UserError(f"{_first(missing)}: no such file, but the plan names it; run the stage that makes it")
+        if orphans := sorted(set(Path(folder).rglob(f"*{SUFFIX}")) - set(paths.values())):
+            raise UserError(f"{_first(orphans)}: no model of the plan; remove it, or `dvc repro plan`")
+        return paths
+
+    def write(self, path: str | Path) -> None:
+        """Write a CSV with COLUMNS; empty where a row has nothing to say."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for model in self:
+            cells = (getattr(model, name) for name in COLUMNS)
+            table.writerow(["" if cell is None else cell for cell in cells])
+        files.write_text(path, text.getvalue())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Plan:
+        """What `write` wrote.
+
+        Raises:
+            UserError: If the file is missing or damaged.
+        """
+        try:
+            with Path(path).open(encoding="utf-8", newline="") as stream:
+                return cls(_row(cells) for cells in csv.DictReader(stream, strict=True))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file") from None
+        except (ValueError, TypeError, csv.Error) as error:  # of a cell, a column, or bytes that are no UTF-8
+            raise UserError(f"{path}: damaged plan ({error}); run `dvc repro plan`") from None
+
+
+def _row(cells: dict[str, str]) -> PlannedModel:
+    said: dict[str, Any] = {name: cell or None for name, cell in cells.items()}
+    numbers = {name: float(said[name]) for name in NUMBERS if said.get(name)}
+    return PlannedModel(**said | numbers)
+
+
+def _first(paths: list[Path]) -> str:
+    return str(paths[0]) + (f" (and {len(paths) - 1} more)" if len(paths) > 1 else "")
