@@ -8,16 +8,16 @@ from deepcompress import files, params, runtime, stopwatch
 from deepcompress.deploy.benchmark_settings import Benchmark
 from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import one_line_errors
-from deepcompress.measure.planned import planned_models
+from deepcompress.plan_table import Plan
 
 
 @click.command()
-@click.option("--plan", type=Path, required=True, help="the ids of the models")
+@click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models")
 @click.option("--fit", type=Path, required=True, help="folder of images to time with")
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--folder", type=Path, required=True, help="folder to write: latency.csv, stages.csv, machine.json")
 @one_line_errors
-def main(plan: Path, fit: Path, models: Path, folder: Path) -> None:
+def main(plan_file: Path, fit: Path, models: Path, folder: Path) -> None:
     """Write what each model takes in each engine, the machine, and the seconds of the stages that ran here."""
     import pandas as pd
 
@@ -25,7 +25,7 @@ def main(plan: Path, fit: Path, models: Path, folder: Path) -> None:
 
     how, deploy, seed = params.section(Benchmark, "benchmark"), params.section(Deploy, "deploy"), params.seed()
     runtime.make_deterministic(seed)
-    planned = planned_models(plan, models)
+    planned = Plan.read(plan_file).paths(models)
     chosen = {model: planned[model] for model in how.models or planned}
     rows = benchmark.latencies(chosen, fit, how, deploy, seed=seed)
     files.write_csv(folder / "latency.csv", pd.DataFrame(rows))

@@ -8,12 +8,13 @@ import click
 
 from deepcompress import files, params, runtime
 from deepcompress.errors import one_line_errors
-from deepcompress.measure import evaluation, explained, headline, planned, training_cost
+from deepcompress.measure import evaluation, explained, headline, training_cost
 from deepcompress.measure.settings import Evaluate
+from deepcompress.plan_table import Plan
 
 
 @click.command()
-@click.option("--plan", type=Path, required=True, help="the ids of the models to measure")
+@click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models to measure")
 @click.option("--heldout", type=Path, required=True, help="folder of the held-out images")
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--history", type=Path, required=True, help="folder of a table per training, with a row per epoch")
@@ -21,18 +22,18 @@ from deepcompress.measure.settings import Evaluate
 @click.option("--table", "tables", type=(str, Path), multiple=True, help="evaluation, per_class or pairs, and its file")
 @click.option("--headline", "headline_file", type=Path, required=True, help="JSON to write, for `dvc metrics`")
 @one_line_errors
-def main(plan: Path, heldout: Path, models: Path, history: Path, seen: Path | None, **written: Any) -> None:
-    """Measure every model of the plan on the held-out images."""
+def main(plan_file: Path, heldout: Path, models: Path, history: Path, **options: Any) -> None:
+    """Measure every model."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings, train = params.section(Evaluate, "evaluate"), params.section(runtime.Train, "train")
     runtime.make_deterministic(params.seed(), train.threads)
-    files_of, device = planned.planned_models(plan, models), runtime.device(train)
-    trained = training_cost.read(history, files_of, params.read(), heldout)
-    rows = evaluation.evaluate(files_of, planned.planned_pairs(plan), heldout, settings, device)
-    rows["evaluation"] = training_cost.joined(rows["evaluation"], trained)
-    rows["evaluation"] = explained.joined(rows["evaluation"], seen) if seen else rows["evaluation"]
-    files.write_tables(written["tables"], rows)
-    files.write_json(written["headline_file"], headline.headline(rows["evaluation"]))
+    device, paths = runtime.device(train), (plan := Plan.read(plan_file)).paths(models)
+    trained = training_cost.read(history, paths, params.read(), heldout)
+    rows = evaluation.evaluate(paths, plan.pairs(), heldout, settings, device)
+    costed, seen = training_cost.joined(rows["evaluation"], trained), options["seen"]
+    rows["evaluation"] = plan.joined(explained.joined(costed, seen) if seen else costed)
+    files.write_tables(options["tables"], rows)
+    files.write_json(options["headline_file"], headline.headline(rows["evaluation"]))
 
 
 if __name__ == "__main__":

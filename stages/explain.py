@@ -10,15 +10,16 @@ from deepcompress.data import settings, store
 from deepcompress.errors import one_line_errors
 from deepcompress.explain import comparison, models
 from deepcompress.explain.settings import Explain
+from deepcompress.plan_table import Plan
 
 
 @click.command()
-@click.option("--plan", type=Path, required=True, help="the ids of the models")
+@click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models")
 @click.option("--fit", type=Path, required=True, help="folder whose validation images are looked at")
 @click.option("--models", "folder", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--tables", type=Path, required=True, help="folder to write: five tables")
 @one_line_errors
-def main(plan: Path, fit: Path, folder: Path, tables: Path) -> None:
+def main(plan_file: Path, fit: Path, folder: Path, tables: Path) -> None:
     """Write what students and teachers have in common, a CSV per question."""
     import pandas as pd
 
@@ -26,10 +27,11 @@ def main(plan: Path, fit: Path, folder: Path, tables: Path) -> None:
     how, data = params.section(Explain, "explain"), params.section(settings.Data, "data")
     train, seed, images = params.section(runtime.Train, "train"), params.seed(), store.open_fit(fit)
     runtime.make_deterministic(seed, train.threads)
-    ids, device = models.planned(plan), runtime.device(train)
+    plan, device = Plan.read(plan_file), runtime.device(train)
+    pairs, ids = models.pairs(plan), [model.id for model in plan if model.family != "masked"]
     found, view = models.load(ids, folder, classes=images.meta.classes, device=device)
     scene = comparison.Scene(images, view, how, device=device, seed=seed, data=data)
-    for name, rows in comparison.tables(found, models.pairs(ids), scene).items():
+    for name, rows in comparison.tables(found, pairs, scene).items():
         files.write_csv(tables / f"{name}.csv", pd.DataFrame(rows))
 
 

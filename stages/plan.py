@@ -16,12 +16,11 @@ from deepcompress.errors import one_line_errors
 def main(plan_file: Path, checked: Path, clean: tuple[Path, ...]) -> None:
     """Every other stage waits for this one, so a wrong key stops the run before any work starts."""
     plan.check()
-    document = params.read()
-    ids = plan.model_ids(document)
+    models = plan.table(params.read())
     for folder in clean:
-        for stray in plan.remove_strays(folder, ids):
+        for stray in plan.remove_strays(folder, models.ids):
             click.echo(f"removed {stray}: no model of the plan")
-    files.write_json(plan_file, {"models": ids, "pairs": plan.model_pairs(document)})
+    models.write(plan_file)
     files.write_text(checked, "Every section of params.yaml passed its check.\n")
 
 

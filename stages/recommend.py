@@ -11,24 +11,24 @@ from deepcompress import files, params, runtime
 from deepcompress.deploy import candidates, recommend
 from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import one_line_errors
-from deepcompress.measure.planned import planned_models
 from deepcompress.measure.settings import Evaluate
+from deepcompress.plan_table import Plan
 
 
 @click.command()
-@click.option("--plan", type=Path, required=True, help="the ids of the models to choose from")
+@click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models to choose from")
 @click.option("--fit", "folder", type=Path, required=True, help="folder whose validation images are looked at")
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--table", type=Path, required=True, help="table to write: a row per candidate")
 @click.option("--recommendation", type=Path, required=True, help="JSON to write: the model, and why")
 @one_line_errors
-def main(plan: Path, folder: Path, models: Path, table: Path, recommendation: Path) -> None:
+def main(plan_file: Path, folder: Path, models: Path, table: Path, recommendation: Path) -> None:
     """Measure every candidate on validation images and choose."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     limits, train = params.section(Deploy, "deploy"), params.section(runtime.Train, "train")
     size, timed = params.section(Evaluate, "evaluate").batch_size, limits.max_latency_ms is not None
     runtime.make_deterministic(params.seed(), train.threads)
-    planned, device = planned_models(plan, models), runtime.device(train)
+    planned, device = Plan.read(plan_file).paths(models), runtime.device(train)
     found = candidates.measure(planned, folder, batch_size=size, device=device, timed=timed)
     made = recommend.recommendation(found, limits)
     files.write_tables([("recommendation", table)], {"recommendation": recommend.rows(found, limits)})

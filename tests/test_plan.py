@@ -65,26 +65,32 @@ def test_a_wrong_value_anywhere_is_refused_by_name(tmp_path: Path, key: str, val
         plan.check(changed(tmp_path, key, value))
 
 
-def test_ids_are_unique_and_are_paths() -> None:
-    ids = plan.model_ids(DOCUMENT)
-    assert len(ids) == len(set(ids))
+def test_ids_are_paths_and_the_baseline_comes_first() -> None:
+    ids = plan.table(DOCUMENT).ids
     assert ids[0] == "baseline"
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_./") for name in ids)
 
 
+def test_every_row_names_a_stage_of_dvc_yaml_and_a_recipe_of_params_yaml() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for row in plan.table(DOCUMENT):
+        assert str(row.stage).partition("@")[0] in stages, row
+        if row.recipe:
+            assert "epochs" in params.value(row.recipe, ROOT / "params.yaml"), row
+
+
 def test_a_model_is_compared_with_the_control_that_was_trained_as_long() -> None:
-    pairs = plan.model_pairs(DOCUMENT)
-    ids = set(plan.model_ids(DOCUMENT))
+    table = plan.table(DOCUMENT)
+    pairs = table.pairs()
     assert ("pruned/structured-0.25", "pruned/structured-0") in pairs
-    assert all({model, reference} <= ids and model != reference for model, reference in pairs)
     assert ("quantized/qat-int4", "quantized/qat-fp32") in pairs
     assert ("quantized/qat-int4", "quantized/ptq-int4") in pairs
-    sweeps = {"prune": {"sweep": {"methods": ["structured"], "sparsities": [0.25]}}, "quant": {"sweep": ["ptq-int4"]}}
-    assert all(model.startswith(("students/", "combined/")) for model, _ in plan.model_pairs({**DOCUMENT, **sweeps}))
+    assert table["shipped/quantized"].builds_on == "shipped/pruned"
+    assert table["quantized/qat-fp32"].format is None
 
 
 def test_a_student_is_compared_with_the_independent_one_and_its_teacher() -> None:
-    pairs = plan.model_pairs(DOCUMENT)
+    pairs = plan.table(DOCUMENT).pairs()
     assert ("students/label_smoothing", "students/independent") in pairs
     assert ("students/crd-vgg19", "students/independent") in pairs
     assert ("students/crd-vgg19", "teachers/vgg19") in pairs

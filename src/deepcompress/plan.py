@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ from deepcompress.deploy.benchmark_settings import Benchmark, require_planned
 from deepcompress.deploy.settings import Deploy
 from deepcompress.distillation.network import Teachers
 from deepcompress.distillation.possible import require_layers
-from deepcompress.distillation.settings import Distill, require_teachers
+from deepcompress.distillation.settings import INDEPENDENT, Distill, require_teachers
 from deepcompress.errors import UserError
 from deepcompress.explain.settings import Explain
 from deepcompress.measure.settings import Evaluate
 from deepcompress.models.spec import IMAGENET, Model
 from deepcompress.params import Section
+from deepcompress.plan_table import BASELINE, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
-from deepcompress.quantization.settings import CONTROL, Quant
+from deepcompress.quantization.settings import CONTROL, Quant, split
 from deepcompress.runtime import Train
 from deepcompress.training.recipe import Recipe, require_head
 
@@ -61,7 +62,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
     require_teachers(distill, teachers)
     require_layers(distill, teachers)
     require_lesson(params.section(Combine, "combine", path), distill, teachers.names())
-    require_planned(params.section(Benchmark, "benchmark", path), model_ids(document))
+    require_planned(params.section(Benchmark, "benchmark", path), table(document).ids)
     _require_heads(document, distill, teachers)
     _require_one_size(document)
     weights = params.section(Model, "model", path).weights
@@ -91,66 +92,109 @@ def _require_one_size(document: dict[str, Any]) -> None:
             )
 
 
-def model_ids(document: dict[str, Any]) -> list[str]:
-    """Ids of all models that the pipeline makes, in the order in which tables show them.
+def table(document: dict[str, Any]) -> Plan:
+    """All models that the pipeline makes, in the order in which tables show them, and what each is made from.
 
     Args:
         document: The whole of params.yaml, already checked.
-
-    Returns:
-        Each id is the model's path under models/ without suffix.
     """
-    sweep = document["prune"]["sweep"]
-    swept = [f"{method}-{sparsity}" for method in sweep["methods"] for sparsity in sweep["sparsities"]]
-    return [
-        "baseline",
-        *(f"masked/{cell}" for cell in swept),
-        *(f"pruned/{cell}" for cell in swept),
-        *(f"quantized/{cell}" for cell in document["quant"]["sweep"]),
-        "shipped/pruned",
-        "shipped/quantized",
-        *(f"teachers/{name}" for name in document["teachers"]),
-        *_distill(document).student_ids(),
-        *_combine(document).model_ids(),
+    rows = [
+        PlannedModel(BASELINE, "baseline", "finetune", recipe="finetune", stage="finetune"),
+        *_pruned(document["prune"]["sweep"]),
+        *_quantized(params.validate(Quant, document["quant"], "quant"), document),
+        *(_teacher(name) for name in document["teachers"]),
+        *_students(params.validate(Distill, document["distill"], "distill")),
     ]
+    return Plan([*rows, *_combined(document, {row.id: row for row in rows})])
 
 
-def model_pairs(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Models and what each is compared with besides the baseline: its teacher, the control that was trained as long.
-
-    Args:
-        document: The whole of params.yaml, already checked.
-
-    Returns:
-        (id, id of its reference).
-    """
-    sweep = document["prune"]["sweep"]
-    pruned = [
-        (f"pruned/{method}-{sparsity}", f"pruned/{method}-{control}")
-        for method in sweep["methods"]
-        for control in sweep["sparsities"]
-        for sparsity in sweep["sparsities"]
-        if control == 0 and sparsity != 0
-    ]
-    quantized = _quantized_pairs(document["quant"]["sweep"])
-    return [*pruned, *quantized, *_distill(document).student_pairs(), *_combine(document).model_pairs()]
+def _pruned(sweep: dict[str, Any]) -> Iterator[PlannedModel]:
+    """Each method at each sparsity: before fine-tuning, and after it."""
+    variants = [(method, sparsity) for method in sweep["methods"] for sparsity in sweep["sparsities"]]
+    for family in ("masked", "pruned"):
+        for method, sparsity in variants:
+            name, untouched = f"{method}-{sparsity}", f"pruned/{method}-0"
+            yield PlannedModel(
+                f"{family}/{name}",
+                family,
+                "prune",
+                method=method,
+                sparsity=float(sparsity),
+                control=untouched if family == "pruned" and sparsity and 0 in sweep["sparsities"] else None,
+                builds_on=BASELINE,
+                recipe="prune.finetune" if family == "pruned" else None,
+                stage=f"prune_sweep@{name}",
+            )
 
 
-def _distill(document: dict[str, Any]) -> Distill:
-    return params.validate(Distill, document["distill"], "distill")
+def _quantized(quant: Quant, document: dict[str, Any]) -> Iterator[PlannedModel]:
+    """Each variant of the baseline, and the model of the user's own configuration: pruned, then quantized."""
+    for variant in quant.sweep:
+        trained = variant.startswith("qat-") and variant != CONTROL
+        yield _in_format(
+            f"quantized/{variant}",
+            variant,
+            builds_on=BASELINE,
+            control=f"quantized/{CONTROL}" if trained else None,
+            stage=f"quantize_sweep@{variant}",
+        )
+    method, sparsity = document["prune"]["method"], float(document["prune"]["sparsity"])
+    pruned = {"method": method, "sparsity": sparsity, "builds_on": BASELINE, "recipe": "prune.finetune"}
+    yield PlannedModel("shipped/pruned", "shipped", "prune", stage="prune", **pruned)
+    own = {"builds_on": "shipped/pruned", "sparsity": sparsity, "stage": "quantize"}
+    yield _in_format("shipped/quantized", quant.shipped, **own)
 
 
-def _combine(document: dict[str, Any]) -> Combine:
-    return params.validate(Combine, document["combine"], "combine")
+def _in_format(model: str, variant: str, **columns: Any) -> PlannedModel:
+    """A row of a model in the format of a variant such as `qat-int4`."""
+    mode, form = split(variant)
+    recipe = "quant.qat" if mode == "qat" else None
+    stored = None if form == "fp32" else form
+    return PlannedModel(model, model.partition("/")[0], "quantize", mode, format=stored, recipe=recipe, **columns)
 
 
-def _quantized_pairs(cells: list[str]) -> list[tuple[str, str]]:
-    """What was trained beside its float twin, and beside the same format without training."""
-    trained = [cell for cell in cells if cell.startswith("qat-") and cell != CONTROL]
-    untrained = {cell: cell.replace("qat-", "ptq-", 1) for cell in trained}
-    pairs = [(cell, CONTROL) for cell in trained if CONTROL in cells]
-    pairs += [(cell, twin) for cell, twin in untrained.items() if twin in cells]
-    return [(f"quantized/{one}", f"quantized/{other}") for one, other in pairs]
+def _teacher(name: str) -> PlannedModel:
+    key = f"teachers.{name}.recipe"
+    return PlannedModel(f"teachers/{name}", "teachers", "train_teacher", recipe=key, stage=f"train_teacher@{name}")
+
+
+def _students(distill: Distill) -> Iterator[PlannedModel]:
+    """The controls, and a student of each method and teacher."""
+    alone = INDEPENDENT.removeprefix("students/") in distill.controls
+    for name in distill.controls:
+        control = INDEPENDENT if alone and f"students/{name}" != INDEPENDENT else None
+        yield _student(name, name, control=control, stage=f"distill_alone@{name}")
+    control = INDEPENDENT if alone else None
+    for method, teacher in distill.taught():
+        colour = teacher in distill.colour.teachers and teacher not in distill.teachers
+        stage = "distill_colour" if colour else "distill_mixture" if method in distill.mixtures else "distill"
+        name = f"{method}-{teacher}"
+        yield _student(name, method, teacher=f"teachers/{teacher}", control=control, stage=f"{stage}@{name}")
+
+
+def _student(name: str, method: str, **columns: Any) -> PlannedModel:
+    return PlannedModel(f"students/{name}", "students", "distill", method, recipe="distill.student.recipe", **columns)
+
+
+def _combined(document: dict[str, Any], rows: dict[str, PlannedModel]) -> Iterator[PlannedModel]:
+    combine = params.validate(Combine, document["combine"], "combine")
+    controls = dict(combine.model_pairs())
+    quant = rows["shipped/quantized"]
+    for name, steps in combine.models.items():
+        recipe = "prune.finetune" if "prune" in steps else "distill.student.recipe" if "distill" in steps else None
+        yield PlannedModel(
+            f"combined/{name}",
+            "combined",
+            steps[-1],
+            quant.method if steps[-1] == "quantize" else combine.method,
+            rows["shipped/pruned"].sparsity if "prune" in steps else None,
+            quant.format if "quantize" in steps else None,
+            combine.teacher if "distill" in steps else None,
+            controls.get(f"combined/{name}"),
+            None if steps[0] == "distill" else BASELINE,
+            recipe or quant.recipe,
+            f"combine@{name}",
+        )
 
 
 def remove_strays(folder: Path, ids: Iterable[str]) -> list[Path]:

@@ -68,12 +68,12 @@ class Plan:
     """All models of a run, in the order in which tables show them; the baseline comes first."""
 
     def __init__(self, models: Iterable[PlannedModel]) -> None:
-        """Take the rows as they are.
+        """Take the rows as they are, the baseline before all others.
 
         Raises:
             ValueError: If the baseline is missing, an id comes twice, or a row names a model that is not there.
         """
-        listed = list(models)
+        listed = sorted(models, key=lambda model: model.id != BASELINE)
         self._models = {model.id: model for model in listed}
         if BASELINE not in self._models:
             raise ValueError(f"a plan needs the model {BASELINE}")

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepcompress import files
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
 from deepcompress.explain import models
 from deepcompress.explain.models import Pair
 from deepcompress.models import checkpoint
+from tests import plans
 from tests.explain.conftest import VIEW, make_network
 
 NAMES = ("ant", "bee", "cat")
@@ -24,52 +24,27 @@ def save(folder: Path, model: str, *, view: View = VIEW, classes: tuple[str, ...
 
 
 def test_a_student_has_its_own_teacher_and_a_control_has_all() -> None:
-    assert models.pairs(IDS) == [
+    assert models.pairs(plans.plan(["baseline", *IDS])) == [
         Pair("students/independent", "teachers/vgg16"),
         Pair("students/independent", "teachers/vgg16_jitter"),
+        Pair("students/independent", "baseline"),
         Pair("students/crd_logit-vgg16_jitter", "teachers/vgg16_jitter"),
+        Pair("students/crd_logit-vgg16_jitter", "baseline"),
     ]
 
 
-def test_a_compressed_model_is_compared_with_the_baseline() -> None:
-    ids = ["baseline", "pruned/structured-0.25", "teachers/vgg16", "combined/prune_distill"]
-    assert models.pairs(ids) == [
+def test_a_compressed_model_is_compared_with_the_baseline_unless_it_is_masked_only() -> None:
+    ids = ["baseline", "masked/structured-0.25", "pruned/structured-0.25", "teachers/vgg16", "combined/prune_distill"]
+    assert models.pairs(plans.plan(ids)) == [
         Pair("pruned/structured-0.25", "baseline"),
         Pair("combined/prune_distill", "baseline"),
     ]
 
 
-def test_a_student_is_compared_with_its_teacher_and_the_baseline() -> None:
-    ids = ["baseline", "teachers/vgg16", "students/logit-vgg16"]
-    assert models.pairs(ids) == [
-        Pair("students/logit-vgg16", "teachers/vgg16"),
-        Pair("students/logit-vgg16", "baseline"),
-    ]
-
-
-def test_students_beside_a_baseline_need_no_teacher(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "plan.json", {"models": ["baseline", "students/independent"]})
-    assert models.pairs(models.planned(tmp_path / "plan.json")) == [Pair("students/independent", "baseline")]
-
-
-def test_all_but_masked_models_of_the_plan_are_looked_at(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "plan.json", {"models": ["baseline", "masked/structured-0.25", *IDS]})
-    assert models.planned(tmp_path / "plan.json") == ["baseline", *IDS]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"models": ["students/independent"]}, "no student with a teacher and no compressed model"),
-        ({"models": ["baseline", "masked/structured-0.25"]}, "there is nothing to compare"),
-        ({"models": ["teachers/vgg16"]}, "there is nothing to compare"),
-        ({}, '"models" must list the ids of models; got None'),
-    ],
-)
-def test_a_plan_without_pairs_is_refused(tmp_path: Path, content: dict, message: str) -> None:
-    files.write_json(tmp_path / "plan.json", content)
-    with pytest.raises(UserError, match=message):
-        models.planned(tmp_path / "plan.json")
+@pytest.mark.parametrize("ids", [["baseline"], ["baseline", "masked/structured-0.25"], ["baseline", "teachers/vgg16"]])
+def test_a_plan_without_pairs_is_refused(ids: list[str]) -> None:
+    with pytest.raises(UserError, match="there is nothing to compare"):
+        models.pairs(plans.plan(ids))
 
 
 def test_models_come_in_evaluation_mode_with_their_common_view(tmp_path: Path) -> None:

@@ -52,8 +52,7 @@ def check(content: str | bytes) -> str | None:
         with pytest.MonkeyPatch.context() as patch:  # a section each, but parsed once
             patch.setattr(params, "read", lambda path=None: document)
             plan.check()
-        plan.model_pairs(document)
-        plan.model_ids(document)
+        plan.table(document)
 
     said = read_or_refused(read, naming="params.yaml")
     assert not Path(SPRUNG).exists()

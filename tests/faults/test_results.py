@@ -24,7 +24,7 @@ from deepcompress.deploy import card, onnx_file, predict
 from deepcompress.deploy.contract import Contract
 from deepcompress.deploy.session import Classifier
 from deepcompress.files import read_json, read_rows
-from deepcompress.measure import planned
+from deepcompress.plan_table import Plan
 from deepcompress.report import page, tables
 from deepcompress.training import resume
 from tests.data.inputs import encoded, pixels, source
@@ -165,16 +165,9 @@ def test_spoilt_rows(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("value", ODD_VALUES, ids=range(len(ODD_VALUES)))
 def test_notes_with_odd_values(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "x.json"
-    for content in (
-        value,
-        {"models": value},
-        {"models": ["baseline"], "pairs": value},
-        {"model": value, "reason": "x"},
-    ):
+    for content in (value, {"model": value, "reason": "x"}):
         path.write_text(json.dumps(content))
-        for read in (planned.planned_models, planned.planned_pairs):
-            arguments = (path, tmp_path) if read is planned.planned_models else (path,)
-            read_or_refused(lambda read=read, arguments=arguments: read(*arguments))  # type: ignore[misc]
+        read_or_refused(lambda: Plan.read(path), naming="x.json")
         read_or_refused(lambda: card.recommendation(path), naming="x.json")
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepcompress import files, runtime
+from deepcompress import runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import write_fit, write_heldout
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
+from tests import plans
 from tests.data import inputs
 
 
@@ -33,8 +34,7 @@ def plan(project: Path) -> Callable[..., Path]:
     """Write a plan of these model ids."""
 
     def write(*models: str) -> Path:
-        files.write_json(project / "results/plan.json", {"models": models})
-        return project / "results/plan.json"
+        return plans.write(project / "results/plan.csv", models)
 
     return write
 

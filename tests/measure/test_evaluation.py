@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from deepcompress import files
 from deepcompress.data.heldout import open_heldout
 from deepcompress.errors import UserError
-from deepcompress.measure import evaluation, planned
+from deepcompress.measure import evaluation
 from deepcompress.measure import passes as passing
 from deepcompress.measure.settings import Evaluate
 from deepcompress.models import checkpoint
+from deepcompress.plan_table import Plan
 from tests.data import inputs
 
 SETTINGS = Evaluate(batch_size=4, calibration_bins=15)
@@ -39,7 +39,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(project: Path, settings: Evaluate = SETTINGS) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    models = planned.planned_models(project / "results/plan.json", project / "models")
+    models = Plan.read(project / "results/plan.csv").paths(project / "models")
     found = evaluation.evaluate(models, [], project / "data/heldout", settings, CPU)
     assert found["pairs"] == []
     return found["evaluation"], found["per_class"]
@@ -164,16 +164,8 @@ def test_an_orphaned_model_is_named(project: Path, plan: Make, add_model: Make) 
     plan("baseline")
     add_model("baseline")
     add_model("students/dkd")
-    with pytest.raises(UserError, match=r"students/dkd\.safetensors: no model of .*plan\.json"):
+    with pytest.raises(UserError, match=r"students/dkd\.safetensors: no model of the plan"):
         run(project)
-
-
-@pytest.mark.parametrize("content", ['{"models": ["other"]}', '{"models": "baseline"}', "[]", "{}"])
-def test_a_plan_without_the_baseline_is_refused(project: Path, content: str) -> None:
-    path = project / "plan.json"
-    path.write_text(content)
-    with pytest.raises(UserError, match=r'plan\.json: "models" must list the ids of models, baseline among them'):
-        planned.planned_models(path, project / "models")
 
 
 @pytest.mark.parametrize(
@@ -202,17 +194,10 @@ def test_a_damaged_model_is_named(project: Path, plan: Make, add_model: Make) ->
 
 def test_a_pair_says_what_the_two_rows_say(project: Path, plan: Make, add_model: Make) -> None:
     two_models(plan, add_model)
-    models = planned.planned_models(project / "results/plan.json", project / "models")
+    models = Plan.read(project / "results/plan.csv").paths(project / "models")
     pair = ("pruned/structured-0.25", "baseline")
     found = evaluation.evaluate(models, [pair], project / "data/heldout", SETTINGS, CPU)
     (row,), compared = found["pairs"], found["evaluation"][1]
     assert (row["model"], row["reference"]) == pair
     assert all(row[name] == compared[name] for name in ("n", "difference_points", "mcnemar_p"))
     assert row["agreement_pct"] == compared["agreement_with_baseline_pct"]
-
-
-def test_a_pair_of_a_model_that_is_not_planned_is_refused(project: Path) -> None:
-    path = project / "plan.json"
-    files.write_json(path, {"models": ["baseline"], "pairs": [["baseline", "pruned/none"]]})
-    with pytest.raises(UserError, match="a pair names pruned/none, which is no model of the plan"):
-        planned.planned_pairs(path)

@@ -17,6 +17,7 @@ from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.encodings import packed
 from stages import benchmark
+from tests import plans
 from tests.data import inputs
 from tests.house import ROOT
 from tests.stages.test_prune import baseline
@@ -40,7 +41,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     few = {"classifier.0.weight": checkpoint.Encoded("packed", parts)}
     loaded.save_alike("models/quantized/ptq-int4.safetensors", loaded.model, origin, few)
     models = ["baseline", "shipped/pruned", "quantized/ptq-int4"]
-    Path("plan.json").write_text(json.dumps({"models": models, "pairs": []}))
+    plans.write(Path("plan.csv"), models)
     write_params()
     return tmp_path
 
@@ -53,7 +54,7 @@ def write_params(**changes: object) -> None:
 
 
 def run() -> Result:
-    options = ["--plan", "plan.json", "--fit", "data/fit", "--models", "models", "--folder", "out"]
+    options = ["--plan", "plan.csv", "--fit", "data/fit", "--models", "models", "--folder", "out"]
     return CliRunner().invoke(benchmark.main, options)
 
 

@@ -12,7 +12,6 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-from deepcompress import files
 from deepcompress.data import store
 from deepcompress.data.batches import View
 from deepcompress.data.sources import shapes
@@ -20,8 +19,9 @@ from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from stages import explain
+from tests import plans
 
-ARGUMENTS = ["--plan", "plan.json", "--fit", "data/fit", "--models", "models", "--tables", "results/explain"]
+ARGUMENTS = ["--plan", "plan.csv", "--fit", "data/fit", "--models", "models", "--tables", "results/explain"]
 IDS = [
     "baseline",
     "masked/structured-0.25",
@@ -71,7 +71,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     meta = store.write_fit(tmp_path / "data/fit", source, validation_fraction=0.5, seed=0)
     for number, model in enumerate(LOOKED_AT):
         save(model, number, View(32, meta.mean, meta.std))
-    files.write_json("plan.json", {"models": IDS})
+    plans.write(Path("plan.csv"), IDS)
     return tmp_path
 
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-from deepcompress import files, runtime
+from deepcompress import runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import write_fit
 from deepcompress.measure import passes
@@ -20,9 +20,10 @@ from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from stages import recommend
+from tests import plans
 from tests.data import inputs
 
-ARGUMENTS = ["--plan", "results/plan.json", "--fit", "data/fit", "--models", "models"]
+ARGUMENTS = ["--plan", "results/plan.csv", "--fit", "data/fit", "--models", "models"]
 ARGUMENTS += ["--table", "results/recommendation.csv", "--recommendation", "results/recommendation.json"]
 EXPORT = {"float_agreement_pct": 99.9, "int8_agreement_pct": 98.0, "calibration_samples": 8, "reduce_range": True}
 LIMITS: dict[str, Any] = {
@@ -48,7 +49,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
     limit(tmp_path)
     write_fit(tmp_path / "data/fit", inputs.source(train=12, test=9), validation_fraction=0.25, seed=0)
-    files.write_json(tmp_path / "results/plan.json", {"models": list(MODELS), "pairs": []})
+    plans.write(tmp_path / "results/plan.csv", MODELS)
     for model, width in MODELS.items():
         save_model(tmp_path / f"models/{model}.safetensors", width)
     return tmp_path

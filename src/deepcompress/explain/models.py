@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deepcompress import files
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
+from deepcompress.plan_table import BASELINE, Plan
 
 if TYPE_CHECKING:
     from deepcompress.data.batches import View
     from deepcompress.models.classifier import Classifier
-
-BASELINE = "baseline"
-TEACHERS, STUDENTS, MASKED = "teachers/", "students/", "masked/"
 
 
 @dataclass(frozen=True)
@@ -33,38 +30,24 @@ class Pair:
     reference: str
 
 
-def planned(plan: Path) -> list[str]:
-    """Ids of the models of a plan that are looked at, in its order: all but those as pruning alone left them.
-
-    Raises:
-        UserError: If the plan is missing or damaged, or has nothing to compare.
-    """
-    content = files.read_json(plan)
-    ids = content.get("models") if isinstance(content, dict) else None
-    if not isinstance(ids, list):
-        raise UserError(f'{plan}: "models" must list the ids of models; got {ids!r}')
-    found = [str(model) for model in ids if not str(model).startswith(MASKED)]
-    if not pairs(found):
-        raise UserError(
-            f"{plan}: has no student with a teacher and no compressed model, so there is nothing to compare"
-        )
-    return found
-
-
-def pairs(ids: list[str]) -> list[Pair]:
-    """Each student with the teacher that its id names, or with all; each model but teachers with the baseline.
+def pairs(plan: Plan) -> list[Pair]:
+    """Each student with its teacher, or a control with all; each model but teachers and masked ones with the baseline.
 
     Students tell how alike to the baseline a network is that does not descend from it.
+
+    Raises:
+        UserError: If the plan has nothing to compare.
     """
-    teachers = [model.removeprefix(TEACHERS) for model in ids if model.startswith(TEACHERS)]
-    found = []
-    for model in ids:
-        if model.startswith(STUDENTS):
-            own = model.rpartition("-")[2]
-            found += [Pair(model, TEACHERS + name) for name in ([own] if own in teachers else teachers)]
-        if BASELINE in ids and model != BASELINE and not model.startswith(TEACHERS):
-            found.append(Pair(model, BASELINE))
-    return found
+    teachers = [model.id for model in plan if model.family == "teachers"]
+    listed = []
+    for model in plan:
+        if model.family == "students":
+            listed += [Pair(model.id, teacher) for teacher in ([model.teacher] if model.teacher else teachers)]
+        if model.family not in ("baseline", "teachers", "masked"):
+            listed.append(Pair(model.id, BASELINE))
+    if not listed:
+        raise UserError("the plan has no student and no compressed model, so there is nothing to compare")
+    return listed
 
 
 def load(

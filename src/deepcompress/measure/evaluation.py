@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from deepcompress.data.heldout import open_heldout
 from deepcompress.measure import passes
-from deepcompress.measure.planned import BASELINE
 from deepcompress.measure.rows import Answers, evaluation_row, pair_row, per_class_rows
+from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
     import torch

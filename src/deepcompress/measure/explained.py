@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from deepcompress import files
 from deepcompress.errors import UserError
-from deepcompress.measure.planned import BASELINE
 from deepcompress.measure.rows import decimals, significant
+from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,44 @@
+"""Small plans for tests: rows made up from ids alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from deepcompress.plan_table import BASELINE, FAMILIES, Plan, PlannedModel
+
+STEPS = dict(
+    zip(
+        FAMILIES,
+        ("finetune", "prune", "prune", "quantize", "prune", "train_teacher", "distill", "quantize"),
+        strict=True,
+    )
+)
+
+
+def plan(ids: Iterable[str]) -> Plan:
+    """A plan of these models: `students/hint-vgg16` learned from `teachers/vgg16`, if that is there, and so on."""
+    listed = list(ids)
+    return Plan(_row(model, listed) for model in listed)
+
+
+def write(path: Path, ids: Iterable[str]) -> Path:
+    """The same as a file."""
+    plan(ids).write(path)
+    return path
+
+
+def _row(model: str, listed: list[str]) -> PlannedModel:
+    family, _, name = model.partition("/")
+    method, _, rest = name.partition("-")
+    fresh = family in ("baseline", "teachers", "students")
+    return PlannedModel(
+        model,
+        family,
+        STEPS[family],
+        method=None if family in ("baseline", "shipped", "teachers", "combined") else method,
+        sparsity=float(rest) if family in ("masked", "pruned") and rest else None,
+        format=rest if family == "quantized" and rest != "fp32" else None,
+        teacher=f"teachers/{rest}" if family == "students" and f"teachers/{rest}" in listed else None,
+        builds_on=None if fresh or BASELINE not in listed else BASELINE,
+    )
