@@ -7,13 +7,8 @@ from pathlib import Path
 
 from deepcompress.plan_table import BASELINE, FAMILIES, Plan, PlannedModel
 
-STEPS = dict(
-    zip(
-        FAMILIES,
-        ("finetune", "prune", "prune", "quantize", "prune", "train_teacher", "distill", "quantize"),
-        strict=True,
-    )
-)
+STEPS = ("finetune", "prune", "prune", "quantize", "prune", "train_teacher", "distill", "quantize")
+STEP_OF = dict(zip(FAMILIES, STEPS, strict=True))
 
 
 def plan(ids: Iterable[str]) -> Plan:
@@ -35,7 +30,7 @@ def _row(model: str, listed: list[str]) -> PlannedModel:
     return PlannedModel(
         model,
         family,
-        STEPS[family],
+        STEP_OF[family],
         method=None if family in ("baseline", "shipped", "teachers", "combined") else method,
         sparsity=float(rest) if family in ("masked", "pruned") and rest else None,
         format=rest if family == "quantized" and rest != "fp32" else None,
