@@ -133,7 +133,7 @@ def _distillation(document: dict[str, Any], counts: dict[str, int], classes: int
 def table(name: str) -> list[str]:
     """Lines of one preset: FLOPs, memory, and hours per device, by stage and in all."""
     text = Path(params.PARAMS_FILE).read_text(encoding="utf-8")
-    document = yaml.safe_load(preset.apply(text, preset.load(name)))
+    document = params.filled(yaml.safe_load(preset.lay(text, name)))
     found = list(trainings(document))
     stored = IMAGES[document["data"]["source"]] * document["data"]["stored_size"] ** 2 * 3
     lines = ["stage | trainings | PFLOP | " + " | ".join(DEVICES)]

@@ -80,8 +80,7 @@ QUICK = Scale(6, size=32, width=1 / 16, negatives=16, pretraining_per_class=6, p
 def write(folder: Path, scale: Scale) -> None:
     """Fill a folder: `params.yaml`, `data/fit`, `start/<arch>.safetensors`, `start/<method>-<teacher>.safetensors`."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for overlay in (preset.load("quick", ROOT / "presets"), preset.load("paper", ROOT / "presets"), _small(scale)):
-        text = preset.apply(text, overlay)
+    text = preset.apply(preset.lay(text, "paper", ROOT / "presets"), _small(scale))
     (folder / params.PARAMS_FILE).write_text(text, encoding="utf-8")
     with inside(folder):
         seed, data = params.seed(), params.section(Data, "data")

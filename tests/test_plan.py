@@ -19,7 +19,7 @@ def changed(folder: Path, key: str, value: object) -> Path:
     *parents, last = key.split(".")
     place = document
     for parent in parents:
-        place = place[parent]
+        place = place.setdefault(parent, {})
     place[last] = value
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(document))

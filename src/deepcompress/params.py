@@ -28,6 +28,15 @@ MISSPELT = (
     AttributeError,
     TypeError,
 )  # what PyYAML lets through, of `!!timestamp x` or 2020-13-45
+SHARED = {  # place in the file -> the section, or keys of it, that stand there where the place itself says nothing
+    "finetune": ("recipe",),
+    "prune.finetune": ("recipe",),
+    "quant.qat": ("recipe",),
+    "teachers.*.recipe": ("recipe",),
+    "distill.student.recipe": ("recipe",),
+    "teachers.*": ("model", "image_size"),
+    "distill.student": ("model", "image_size"),
+}
 S = TypeVar("S", bound="Section")
 
 
@@ -50,7 +59,16 @@ class PluginSection(Section):
 
 
 def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
-    """The whole file as plain values.
+    """The whole file as plain values, with what stands once in it written out wherever it holds.
+
+    Raises:
+        UserError: As `read_as_written` does.
+    """
+    return filled(read_as_written(path))
+
+
+def read_as_written(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
+    """The whole file as plain values, and nothing else.
 
     Raises:
         UserError: If the file is missing, is no YAML, holds no mapping, or aliases that expand to too many values.
@@ -114,6 +132,40 @@ def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FI
                 raise UserError(f"{path}: {_unknown(f'{key}.{name}', allowed)}")
             validate(registry.find(checked.plugins, name).Options, options, f"{key}.{name}", path)
     return checked
+
+
+def filled(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with what stands once in it written into every block that it is for; a block's own values win.
+
+    Changes it in place.
+    """
+    for place, (shared, *keys) in SHARED.items():
+        source = document.get(shared)
+        if not isinstance(source, dict):
+            continue
+        given = {key: source[key] for key in keys if key in source} if keys else source
+        for block in _blocks(document, place.split(".")):
+            _underlay(block, given)
+    return document
+
+
+def _blocks(document: Any, place: list[str]) -> list[dict[str, Any]]:
+    """The mappings at a dotted place, where `*` stands for every key; none where the file has something else."""
+    if not isinstance(document, dict):
+        return []
+    if not place:
+        return [document]
+    first, *rest = place
+    inner = document.values() if first == "*" else [document[first]] if first in document else []
+    return [block for value in inner for block in _blocks(value, rest)]
+
+
+def _underlay(block: dict[str, Any], shared: dict[str, Any]) -> None:
+    for key, value in shared.items():
+        if key not in block:
+            block[key] = copy.deepcopy(value)
+        elif isinstance(block[key], dict) and isinstance(value, dict):
+            _underlay(block[key], value)
 
 
 @functools.lru_cache(maxsize=4)

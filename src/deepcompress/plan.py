@@ -23,12 +23,13 @@ from deepcompress.plan_table import BASELINE, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization.settings import CONTROL, Quant, split
 from deepcompress.runtime import Train
-from deepcompress.training.recipe import Recipe, require_head
+from deepcompress.training.recipe import Recipe, SharedRecipe, require_head
 
 SECTIONS: dict[str, type[Section]] = {
     "train": Train,
     "data": Data,
     "model": Model,
+    "recipe": SharedRecipe,
     "finetune": Recipe,
     "sensitivity": Sensitivity,
     "prune": Prune,

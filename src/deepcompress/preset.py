@@ -1,9 +1,13 @@
-"""Overlay a preset on params.yaml: `python -m deepcompress.preset quick|cifar|paper`; comments and other keys stay."""
+"""Lay a preset over params.yaml: `python -m deepcompress.preset quick|cifar|paper`; comments and other keys stay.
+
+A preset names what differs from the committed params. Every key that any preset names goes back to its default first
+(`quick` holds those), so the file comes out the same whatever was laid over it before.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from deepcompress import files, params
 from deepcompress.errors import UserError, one_line_errors
 
 PRESETS = Path("presets")
+DEFAULT = "quick"
 
 
 def load(name: str, folder: Path = PRESETS) -> dict[str, Any]:
@@ -26,7 +31,7 @@ def load(name: str, folder: Path = PRESETS) -> dict[str, Any]:
     if not file.is_file():
         there = ", ".join(sorted(preset.stem for preset in folder.glob("*.yaml")))
         raise UserError(f"preset must be one of {there}; got {name!r}")
-    return params.read(file)
+    return params.read_as_written(file)
 
 
 def leaves(overlay: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -38,11 +43,28 @@ def leaves(overlay: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def apply(text: str, overlay: dict[str, Any]) -> str:
-    """Set the overlay's leaves in the text of params.yaml; comments, order and all other keys stay as they are.
+def lay(text: str, name: str, folder: Path = PRESETS) -> str:
+    """The text of params.yaml under a preset; keys that no preset names stay as they are.
 
     Raises:
-        UserError: If the text is no YAML, or the overlay has a key that it lacks.
+        UserError: As `load` and `apply` do.
+    """
+    defaults, chosen = load(DEFAULT, folder), load(name, folder)
+    kept = dict(leaves(defaults))
+    others = [key for path in sorted(folder.glob("*.yaml")) for key, _ in leaves(load(path.stem, folder))]
+    return apply(apply(text, defaults, remove=[key for key in others if key not in kept]), chosen)
+
+
+def apply(text: str, overlay: dict[str, Any], remove: Iterable[str] = ()) -> str:
+    """Set the overlay's leaves in the text of params.yaml; comments, order and all other keys stay as they are.
+
+    Args:
+        text: Of params.yaml.
+        overlay: Values to set; a key that a block does not have yet becomes its first.
+        remove: Dotted keys to take out, where they are there.
+
+    Raises:
+        UserError: If the text is no YAML, or the overlay has a section that it lacks.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -58,23 +80,52 @@ def apply(text: str, overlay: dict[str, Any]) -> str:
         raise UserError("params.yaml: not YAML that can be read (nested too deeply)") from None
     except (YAMLError, *params.MISSPELT) as error:
         raise UserError(f"params.yaml: not YAML ({' '.join(str(error).split())})") from None
+    for dotted in remove:
+        place, last = _place(document, dotted, make=False)
+        if place is not None:
+            place.pop(last, None)
+            _drop_empty(document, dotted)
     for dotted, value in leaves(overlay):
-        *parents, last = dotted.split(".")
-        place = document
-        for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place:
+        place, last = _place(document, dotted, make=True)
+        if place is None:
             raise UserError(f"preset: {dotted} is unknown in params.yaml")
-        if place[last] != value or isinstance(place[last], bool) != isinstance(value, bool):
+        if last not in place:
+            place.insert(0, last, _spelled(value))
+        elif place[last] != value or isinstance(place[last], bool) != isinstance(value, bool):
             place[last] = _spelled(value)
     stream = io.StringIO()
     editor.dump(document, stream)
     return stream.getvalue()
 
 
+def _place(document: Any, dotted: str, *, make: bool) -> tuple[Any, str]:
+    """The block that a dotted key belongs in, or None, and the key's last part; `make` adds blocks within a section."""
+    from ruamel.yaml.comments import CommentedMap
+
+    *parents, last = dotted.split(".")
+    place = document
+    for depth, parent in enumerate(parents):
+        if make and depth and isinstance(place, CommentedMap) and parent not in place:
+            place.insert(0, parent, CommentedMap())
+        place = place.get(parent) if isinstance(place, dict) else None
+    known = isinstance(place, CommentedMap) and (len(parents) > 0 or last in place)
+    return (place if known else None), last
+
+
+def _drop_empty(document: Any, dotted: str) -> None:
+    """Take out the block of a key that was removed if nothing is left in it, and so on upwards, but no section."""
+    parents = dotted.split(".")[:-1]
+    while len(parents) > 1:
+        place, last = _place(document, ".".join(parents), make=False)
+        if place is None or place.get(last):
+            return
+        place.pop(last, None)
+        parents.pop()
+
+
 def as_arguments(overlay: dict[str, Any]) -> str:
-    """The overlay as flags for `dvc exp run`."""
-    return " ".join(f"-S '{key}={_scalar(value)}'" for key, value in leaves(overlay))
+    """The overlay as flags for `dvc exp run`; `++` sets a key whether the file has it or not."""
+    return " ".join(f"-S '++{key}={_scalar(value)}'" for key, value in leaves(overlay))
 
 
 def _null(representer: Any, _: None) -> Any:
@@ -105,12 +156,11 @@ def _spelled(value: Any) -> Any:
 @click.option("--params-file", type=click.Path(path_type=Path), default=Path(params.PARAMS_FILE))
 @one_line_errors
 def main(name: str, as_args: bool, params_file: Path) -> None:
-    """Overlay the preset NAME on params.yaml."""
-    overlay = load(name)
-    params.read(params_file)  # refuses what is damaged, and names the file
-    changed = apply(params_file.read_text(encoding="utf-8"), overlay)
+    """Lay the preset NAME over params.yaml."""
+    params.read_as_written(params_file)  # refuses what is damaged, and names the file
+    changed = lay(params_file.read_text(encoding="utf-8"), name)
     if as_args:
-        click.echo(as_arguments(overlay))
+        click.echo(as_arguments(load(name)))
     else:
         files.write_text(params_file, changed)
         click.echo(f"{params_file}: preset {name} is set; `git diff {params_file}` shows what changed")

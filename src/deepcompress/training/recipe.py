@@ -25,15 +25,13 @@ FIRST_SHARE = 1 / 25  # of the highest learning rate, at the start of one_cycle
 LAST_SHARE = FIRST_SHARE / 1e4  # and at its end
 
 
-class Recipe(Section):
-    """How a model is trained.
+class SharedRecipe(Section):
+    """What all trainings share: the section `recipe`.
 
     Attributes:
         trainable: `all`, or `head`: the last linear layer alone; what is frozen stays in evaluation mode.
-        epochs: Passes over the training images.
         batch_size: Images per step.
         optimizer: Its update rule; see `optimizer`.
-        learning_rate: The highest of the schedule.
         weight_decay: See `optimizer` for what it acts on.
         schedule: How the learning rate moves from step to step; see `learning_rate`.
         momentum: Of sgd; the others ignore it.
@@ -47,10 +45,8 @@ class Recipe(Section):
     """
 
     trainable: Literal["all", "head"]
-    epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(ge=1, le=1_000_000)
     optimizer: Literal["adam", "adamw", "sgd"]
-    learning_rate: float = Field(gt=0, allow_inf_nan=False)
     weight_decay: float = Field(ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine", "one_cycle"]
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -59,6 +55,18 @@ class Recipe(Section):
     keep: Literal["last", "best_validation"] = "last"
     feature_budget_mib: int = Field(default=512, ge=0)
     augment: Augment = Augment()
+
+
+class Recipe(SharedRecipe):
+    """How one model is trained; what its block does not say, the section `recipe` says (see params.SHARED).
+
+    Attributes:
+        epochs: Passes over the training images.
+        learning_rate: The highest of the schedule.
+    """
+
+    epochs: int = Field(ge=1, le=100_000)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
 
 
 def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
