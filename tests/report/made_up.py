@@ -6,6 +6,7 @@ import base64
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,9 @@ import yaml
 from deepcompress.measure import training_cost
 from deepcompress.measure.lineage import Lineage
 from deepcompress.measure.statistics import wilson_interval
+from deepcompress.plan_table import FAMILIES
 from deepcompress.report.tables import PAIR_COLUMNS, Paths
+from tests import plans
 
 IMAGES = 1000
 TRAINING_IMAGES = 4320
@@ -293,7 +296,16 @@ def evaluation(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
         )  # fmt: skip
     trained = [model for model in models if not model.startswith(UNTRAINED)]
     lineage, epochs = Lineage(tuple(models), PARAMS), dict.fromkeys(trained, EPOCHS)
-    return pd.DataFrame(training_cost.joined(rows, training_cost.Trainings(lineage, TRAINING_IMAGES, epochs)))
+    costed = training_cost.joined(rows, training_cost.Trainings(lineage, TRAINING_IMAGES, epochs))
+    columns = pd.DataFrame(_planned(models, costed))
+    return columns.astype({"sparsity": float})
+
+
+def _planned(models: dict[str, tuple[int, float]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the columns of the plan; a family that no plan knows has none."""
+    known = [model for model in models if model.partition("/")[0] in FAMILIES]
+    plan = plans.plan(known)
+    return [row if row["model"] not in plan else plan.joined([row])[0] for row in rows]
 
 
 def per_class(models: dict[str, tuple[int, float]], classes: list[str]) -> pd.DataFrame:

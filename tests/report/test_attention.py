@@ -113,16 +113,6 @@ def test_pruning_is_held_against_training_on_alone(data: Tables) -> None:
     assert beside(0.5, 0.55).count("moves them less far") == 2
 
 
-def test_the_verdict_on_figure_6_follows_the_intervals(data: Tables) -> None:
-    rows = attention.table(data)
-    assert "Here the same is seen: SSIM 0.90 (0.88 to 0.91) unstructured" in attention.verdict(rows)
-    near = rows.assign(ssim_low=0.1, ssim_high=0.99)
-    assert "not told apart" in attention.verdict(near)
-    turned = rows.assign(ssim=1 - rows["ssim"], ssim_low=1 - rows["ssim_high"], ssim_high=1 - rows["ssim_low"])
-    assert "the opposite is seen" in attention.verdict(turned)
-    assert "no counterpart" in attention.verdict(rows[rows["model"] != "pruned/structured-0.25"])
-
-
 def test_the_baseline_s_maps_come_first(data: Tables) -> None:
     assert attention.maps(data)["model"].tolist()[0] == "baseline"
     built = section.build(data)

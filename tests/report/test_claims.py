@@ -1,222 +1,434 @@
-"""The source report's claims: verdicts follow intervals, and what was not measured has none."""
+"""The source report's claims, figures and tables: verdicts follow intervals, and what was not measured has none."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 import pandas as pd
 import pytest
 
-from deepcompress.report import claim_rules, claims, pruning_claims, quantization_claims, student_claims
+from deepcompress.report import claims, estimates, page, pruning, source_report
 from deepcompress.report.blocks import Paragraph, Table
+from deepcompress.report.estimates import (
+    AGREES,
+    CONTRADICTS,
+    IN_PART,
+    INCOMPARABLE,
+    SAME,
+    UNTESTED,
+    Estimate,
+    combined,
+    content,
+)
 from deepcompress.report.sections import claims as section
 from deepcompress.report.sections import cost as cost_section
 from deepcompress.report.tables import PAIR_COLUMNS, Tables
 
-
-def pair(low: float, high: float) -> pd.DataFrame:
-    row = ("combined/prune_distill", "shipped/pruned", 1000, (low + high) / 2, low, high, 0.01, 90.0)
-    return pd.DataFrame([row], columns=list(PAIR_COLUMNS))
+FIGURES, TABLES = 14, 2
+THREE = [(0.5, 2.0, AGREES), (-3.0, -1.0, CONTRADICTS), (-1.0, 1.0, SAME)]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(0.5, 2.0, claim_rules.HOLDS), (-3.0, -1.0, claim_rules.FAILS), (-1.0, 1.0, claim_rules.SAME)],
-)
-def test_a_paired_claim_follows_its_interval(data: Tables, low: float, high: float, verdict: str) -> None:
-    found = claims.a_teacher_for_pruned_models(dataclasses.replace(data, pairs=pair(low, high)))
-    assert found.verdict == verdict
-    assert "combined/prune_distill against shipped/pruned" in found.evidence
-    assert "n = 1,000" in found.evidence
+def with_models(data: Tables, *names: str, **columns: object) -> Tables:
+    models = data.models.copy()
+    models.loc[models["model"].isin(names), list(columns)] = list(columns.values())
+    return dataclasses.replace(data, models=models)
+
+
+def with_pairs(data: Tables, *rows: tuple[str, str, float, float]) -> Tables:
+    cells = [(one, other, 1000, (low + high) / 2, low, high, 0.01, 90.0) for one, other, low, high in rows]
+    return dataclasses.replace(data, pairs=pd.DataFrame(cells, columns=list(PAIR_COLUMNS)))
+
+
+def with_table(data: Tables, name: str, rows: pd.DataFrame) -> Tables:
+    return dataclasses.replace(data, extra={**data.extra, name: rows})
+
+
+def on_cifar100(data: Tables) -> Tables:
+    classes = sorted(source_report.ONLY_IN_CIFAR100) + [f"class_{i}" for i in range(97)]
+    return dataclasses.replace(data, per_class=pd.DataFrame({"class": classes}))
+
+
+# The rows as data.
+
+
+def test_every_row_of_the_file_names_a_rule_a_measure_and_models_that_are_there() -> None:
+    file = content()
+    used: set[str] = {technique["model"] for technique in file["techniques"].values()}
+    for row in (*file["claims"].values(), *file["figures"].values()):
+        assert row["rule"] in claims.RULES
+        for more in (row, *row.get("also", ())):
+            assert more.get("measure", estimates.TOP1) in file["measures"]
+            sides = [name for side in more.get("sides", ()) for name in (side if isinstance(side, list) else [side])]
+            used |= {side for side in sides if isinstance(side, str)}
+    assert used == set(file["models"])
+    assert len({row["statement"] for row in file["claims"].values()}) == len(file["claims"])
+
+
+def test_claims_stand_in_the_order_of_the_source_report(data: Tables) -> None:
+    found = claims.claims(data)
+    places = [[int(part) for part in one.place.split(".")] for one in found]
+    assert places == sorted(places)
+    assert len(found) >= 40
+    assert all(one.evidence for one in found if one.verdict != UNTESTED)
+
+
+def test_every_figure_and_table_is_there_in_its_order(data: Tables) -> None:
+    numbers = [re.sub(r" \(.*\)", "", one.place) for one in claims.figures(data)]
+    wanted = [f"Figure {i + 1}" for i in range(FIGURES)] + [f"Table {i + 1}" for i in range(TABLES)]
+    assert list(dict.fromkeys(numbers)) == wanted
+
+
+def test_its_numbers_in_words_are_those_in_its_table_of_numbers(data: Tables) -> None:
+    numbers = data.paper["pruned"]
+    assert f"unstructured {numbers['unstructured']['top1_pct']:.2f} %" in content()["figures"]["Figure 7"]["statement"]
+    kl = ", ".join(f"{value:.3f} ({name})" for name, value in data.paper["students"]["kl_to_teacher"].items())
+    assert kl in " ".join(content()["figures"]["Figure 12 (middle)"]["statement"].split())
 
 
 def test_what_was_not_measured_has_no_verdict(alone: Tables) -> None:
-    assert {one.verdict for one in claims.tested(alone)} == {claim_rules.MISSING}
+    assert {one.verdict for one in (*claims.claims(alone), *claims.figures(alone))} == {UNTESTED}
+    assert claims.paragraphs(alone, *content()["figures"]) == []
     assert section.build(alone) is None
     assert cost_section.build(alone) is None
 
 
-def timed_as(data: Tables, model: str, low: float, high: float) -> Tables:
-    rows = data.extra["benchmark/latency"].copy()
-    middle = (low + high) / 2
-    rows.loc[rows["model"] == model, ["latency_ms_p25", "latency_ms_p75", "speedup"]] = (low, high, 10 / middle)
-    return dataclasses.replace(data, extra={**data.extra, "benchmark/latency": rows})
+# Intervals.
+
+
+def test_a_difference_of_independent_estimates_has_newcombe_s_interval() -> None:
+    """Table II of his paper, 56 of 70 against 48 of 80, method 10 (score, no continuity correction)."""
+    sides = []
+    for right, n in ((56, 70), (48, 80)):
+        low, high = source_report.wilson_interval(right, n)
+        sides.append(Estimate("", right / n, low, high, n))
+    found = combined(sides, (1, -1))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_equal_intervals_add_up_as_squares() -> None:
+    one = Estimate("", 5.0, 3.0, 6.0)
+    found = combined((one, one), (2, -1))
+    assert found.value == 5.0
+    assert (found.low, found.high) == pytest.approx((5 - math.hypot(4, 1), 5 + math.hypot(2, 2)))
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), THREE)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_claim_follows_the_paired_interval_in_either_direction(
+    data: Tables, low: float, high: float, verdict: str, turned: bool
+) -> None:
+    pair = ("quantized/ptq-int4", "quantized/qat-int4", -high, -low) if turned else None
+    found = claims.claim(
+        with_pairs(data, pair or ("quantized/qat-int4", "quantized/ptq-int4", low, high)), "qat above ptq"
+    )
+    assert found.verdict == verdict
+    assert found.evidence.startswith("quantized/qat-int4: 86.2")
+    assert ", paired (n = 1,000)" in found.evidence
+
+
+@pytest.mark.parametrize(("at", "verdict"), [(90.0, AGREES), (75.0, SAME), (60.0, CONTRADICTS)])
+def test_models_without_a_pair_are_compared_by_both_intervals(data: Tables, at: float, verdict: str) -> None:
+    changed = with_models(data, "pruned/unstructured-0.25", top1_pct=at, top1_pct_low=at - 4, top1_pct_high=at + 4)
+    changed = with_models(changed, "pruned/structured-0.25", top1_pct=75.0, top1_pct_low=71.0, top1_pct_high=79.0)
+    found = claims.claim(changed, "granularity")
+    assert found.verdict == verdict
+    assert "paired" not in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(-1.0, 0.2, AGREES), (-1.1, -0.9, SAME), (-3.0, -1.1, CONTRADICTS)]
+)
+def test_accuracy_is_kept_where_the_whole_interval_lies_within_the_limit(
+    data: Tables, low: float, high: float, verdict: str
+) -> None:
+    columns = {"difference_points": (low + high) / 2, "difference_points_low": low, "difference_points_high": high}
+    assert claims.claim(with_models(data, "quantized/ptq-int8", **columns), "eight bits").verdict == verdict
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(-0.9, 0.9, AGREES), (0.5, 1.5, SAME), (1.2, 2.0, CONTRADICTS)])
+def test_similar_is_what_lies_within_the_limit_on_both_sides(
+    data: Tables, low: float, high: float, verdict: str
+) -> None:
+    pair = ("teachers/vgg16", "teachers/vgg19", low, high)
+    assert claims.claim(with_pairs(data, pair), "comparable teachers").verdict == verdict
+
+
+# Rules.
 
 
 @pytest.mark.parametrize(
     ("low", "high", "faster", "none"),
-    [
-        (4.9, 5.1, claim_rules.HOLDS, claim_rules.FAILS),
-        (9.0, 11.0, claim_rules.SAME, claim_rules.HOLDS),
-        (12.0, 13.0, claim_rules.FAILS, claim_rules.HOLDS),
-    ],
+    [(4.9, 5.1, AGREES, CONTRADICTS), (9.0, 11.0, SAME, AGREES), (12.0, 13.0, CONTRADICTS, AGREES)],
 )
 def test_claims_of_speed_follow_the_quartiles(data: Tables, low: float, high: float, faster: str, none: str) -> None:
-    assert pruning_claims.channels_are_faster(timed_as(data, "pruned/structured-0.5", low, high)).verdict == faster
-    assert pruning_claims.zeros_are_no_faster(timed_as(data, "pruned/unstructured-0.5", low, high)).verdict == none
+    rows = data.extra["benchmark/latency"].copy()
+    pruned = rows["model"].str.startswith("pruned/")
+    rows.loc[pruned, ["latency_ms_p25", "latency_ms_p75", "speedup"]] = (low, high, 20 / (low + high))
+    models = pd.concat([data.models, data.models.tail(1).assign(
+        model="pruned/unstructured-0.5", family="pruned", method="unstructured", sparsity=0.5)])  # fmt: skip
+    timed = with_table(dataclasses.replace(data, models=models), "benchmark/latency", rows)
+    assert claims.claim(timed, "channels").verdict == faster
+    assert claims.claim(timed, "zeros").verdict == none
 
 
 def test_int8_is_timed_in_its_own_engine_against_the_dense_float_model(data: Tables) -> None:
     rows = data.extra["benchmark/latency"]
-    mine = rows[(rows["model"] == "baseline") & (rows["engine"] == "onnxruntime-int8")]
-    rows = pd.concat([rows, mine.assign(model="quantized/ptq-int8")])
-    found = quantization_claims.eight_bits_are_faster(
-        dataclasses.replace(data, extra={**data.extra, "benchmark/latency": rows})
-    )
-    assert (found.verdict, "2.5× at batch 1" in found.evidence) == (claim_rules.HOLDS, True)
-    assert quantization_claims.eight_bits_are_faster(data).verdict == claim_rules.MISSING
-
-
-def test_every_claim_names_its_section_and_is_told_once(data: Tables) -> None:
-    found = claims.tested(data)
-    assert len({one.said for one in found}) == len(found) >= 25
-    assert all(one.where[0] in "45" for one in found)
-    assert [one.where for one in found if one.where.startswith("4.1")][-2:] == ["4.10", "4.11"]
-    assert all(bool(one.evidence) == (one.verdict != claim_rules.MISSING) for one in found)
-
-
-def row(model: str, at: float, low: float, high: float, **more: object) -> dict[str, object]:
-    return {"model": model, "top1_pct": at, "top1_pct_low": low, "top1_pct_high": high, "n": 100, **more}
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(81, 90, claim_rules.HOLDS), (79, 90, claim_rules.SAME), (60, 69, claim_rules.FAILS)],
-)
-def test_rows_are_told_apart_where_intervals_do_not_touch(low: float, high: float, verdict: str) -> None:
-    rows = pd.DataFrame([row("one", (low + high) / 2, low, high), row("other", 75, 70, 80)])
-    found = claim_rules.above("4.1", "said", rows, ("one", "other"), claim_rules.Measure("top1_pct", " %"))
-    assert found.verdict == verdict
-    assert found.evidence.endswith("; other: 75.0 (70.0 to 80.0) % (n = 100)")
-
-
-@pytest.mark.parametrize(
-    "rows", [pd.DataFrame(), pd.DataFrame([row("one", 1, 0, 2)]), pd.DataFrame({"model": ["one"]})]
-)
-def test_rows_that_are_not_there_tell_nothing(rows: pd.DataFrame) -> None:
-    found = claim_rules.above("4.1", "said", rows, ("one", "other"), claim_rules.Measure("top1_pct"))
-    assert (found.verdict, found.evidence) == (claim_rules.MISSING, "")
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(-1.0, 0.2, claim_rules.HOLDS), (-1.1, -0.9, claim_rules.SAME), (-3.0, -1.1, claim_rules.FAILS)],
-)
-def test_accuracy_is_kept_where_the_whole_interval_lies_within_the_limit(low: float, high: float, verdict: str) -> None:
-    assert claim_rules.kept(pd.Series({"difference_points_low": low, "difference_points_high": high}), 1.0) == verdict
+    int8 = rows[(rows["model"] == "baseline") & (rows["engine"] == "onnxruntime-int8")]
+    timed = with_table(data, "benchmark/latency", pd.concat([rows, int8.assign(model="quantized/ptq-int8")]))
+    found = claims.claim(timed, "integer speed")
+    assert (found.verdict, "2.5× at batch 1" in found.evidence) == (AGREES, True)
+    assert claims.claim(data, "integer speed").verdict == UNTESTED
 
 
 def test_layers_are_compared_by_kind_and_by_place(data: Tables) -> None:
     early, late = 87 - 40 * 0.9 * (1 + 2) / 2 / 4, 87 - 40 * 0.9 * (3 + 4) / 2 / 4  # as made_up writes them
-    kinds = pruning_claims.convolutions_bear_more(data)
-    assert kinds.verdict == claim_rules.HOLDS
+    kinds = claims.claim(data, "convolutions")
+    assert kinds.verdict == AGREES
     assert f"convolutions: {early:.1f} (" in kinds.evidence
     assert f"fully connected layers: {late:.1f} (" in kinds.evidence
-    first = pruning_claims.first_layers_are_sensitive(data)
+    first = claims.claim(data, "first layers")
     assert first.evidence.startswith("features.4: 77.0 (74.1 to 79.9) %; features.0: 82.0 (79.1 to 84.9) %")
-    assert first.verdict == claim_rules.SAME
+    assert first.verdict == CONTRADICTS
 
 
-def test_attention_is_compared_on_the_finest_layer(data: Tables) -> None:
-    found = pruning_claims.zeros_keep_attention(data)
-    assert found.verdict == claim_rules.HOLDS
-    assert "0.900 (0.880 to 0.910) SSIM" in found.evidence
-
-
-@pytest.mark.parametrize(("smaller", "verdict"), [(1.28, claim_rules.FAILS), (1.34, claim_rules.HOLDS)])
+@pytest.mark.parametrize(("smaller", "verdict"), [(1.28, CONTRADICTS), (1.34, AGREES)])
 def test_zeros_save_storage_by_the_bytes_of_the_file(data: Tables, smaller: float, verdict: str) -> None:
-    models = data.models.copy()
-    own = models["model"] == "pruned/unstructured-0.25"
-    models.loc[own, "size_bytes"] = int(data.baseline["size_bytes"] / smaller)
-    assert pruning_claims.zeros_save_their_share(dataclasses.replace(data, models=models)).verdict == verdict
+    changed = with_models(data, "pruned/unstructured-0.25", times_smaller=smaller)
+    assert claims.claim(changed, "storage").verdict == verdict
 
 
-def test_training_that_gains_more_at_few_bits_is_told_by_its_intervals(data: Tables) -> None:
-    assert quantization_claims.training_helps_few_bits_more(data).verdict == claim_rules.MISSING
-    gains = [
-        (f"quantized/qat-{name}", f"quantized/ptq-{name}", 1000, at, at - 0.5, at + 0.5, 0.01, 90.0)
-        for name, at in (("int4", 3.0), ("fp16", 0.1))
-    ]
-    found = quantization_claims.training_helps_few_bits_more(
-        dataclasses.replace(data, pairs=pd.DataFrame(gains, columns=list(PAIR_COLUMNS)))
-    )
-    assert found.verdict == claim_rules.HOLDS
-    assert found.evidence.startswith("gain at int4: 3.0 (2.5 to 3.5) points; gain at fp16: 0.1")
+@pytest.mark.parametrize(("half", "most", "verdict"), [(85, 60, AGREES), (73, 65, SAME), (45, 44, CONTRADICTS)])
+def test_a_sharp_drop_is_steeper_than_the_one_before(data: Tables, half: int, most: int, verdict: str) -> None:
+    rows = data.models.set_index("model").loc[["pruned/unstructured-0.0"] * 3].reset_index()
+    rows = rows.assign(sparsity=[0.0, 0.5, 0.75], model=["a", "b", "c"], top1_pct=[87.0, half, most])
+    rows = rows.assign(top1_pct_low=rows["top1_pct"] - 2, top1_pct_high=rows["top1_pct"] + 2)
+    others = data.models[data.models["family"] != "pruned"]
+    found = claims.claim(dataclasses.replace(data, models=pd.concat([others, rows])), "sharp drop")
+    assert found.verdict == verdict
+
+
+def test_gains_are_compared_by_their_paired_intervals(data: Tables) -> None:
+    assert claims.claim(data, "qat at few bits").verdict == UNTESTED
+    models = pd.concat([data.models, data.models.tail(1).assign(
+        model="quantized/qat-fp16", family="quantized", method="qat", format="fp16")])  # fmt: skip
+    gains = [(f"quantized/qat-{name}", f"quantized/ptq-{name}", at - 0.5, at + 0.5)
+             for name, at in (("int4", 3.0), ("fp16", 0.1))]  # fmt: skip
+    found = claims.claim(with_pairs(dataclasses.replace(data, models=models), *gains), "qat at few bits")
+    assert found.verdict == AGREES
+    assert found.evidence.startswith("quantized/qat-int4 over quantized/ptq-int4: 3.0 (2.5 to 3.5) points")
 
 
 def test_hints_compete_with_the_best_of_the_source_report_s_methods(data: Tables) -> None:
-    assert "students/dkd-vgg16: 86.8" in student_claims.hints_are_best(data).evidence
-    models = data.models.copy()
-    hint = models["model"] == "students/hint-vgg16"
-    models.loc[hint, ["top1_pct", "top1_pct_low", "top1_pct_high"]] = (95.0, 94.0, 96.0)
-    assert student_claims.hints_are_best(dataclasses.replace(data, models=models)).verdict == claim_rules.HOLDS
+    assert "students/dkd-vgg16: 86.8" in claims.claim(data, "best student").evidence
+    better = with_models(data, "students/hint-vgg16", top1_pct=95.0, top1_pct_low=94.0, top1_pct_high=96.0)
+    assert claims.claim(better, "best student").verdict == AGREES
 
 
 @pytest.mark.parametrize(
     ("own", "other", "verdict"),
-    [
-        (-0.5, -5.0, claim_rules.HOLDS),
-        (-5.0, -5.0, claim_rules.FAILS),
-        (-0.5, -0.5, claim_rules.FAILS),
-        (-1.0, -5.0, claim_rules.SAME),
-    ],
+    [(-0.5, -5.0, AGREES), (-5.0, -5.0, CONTRADICTS), (-0.5, -0.5, CONTRADICTS), (-1.0, -5.0, SAME)],
 )
 def test_the_best_combination_is_the_smallest_that_keeps_accuracy(
     data: Tables, own: float, other: float, verdict: str
 ) -> None:
-    models = data.models.copy()
     for model, at in (("combined/prune_quantize", own), ("combined/prune_distill_quantize", other)):
-        columns = [f"difference_points{end}" for end in ("", "_low", "_high")]
-        models.loc[models["model"] == model, columns] = (at, at - 0.4, at + 0.4)
-    found = claims.pruning_and_quantizing_is_best(dataclasses.replace(data, models=models))
+        ends = {f"difference_points{end}": at + shift for end, shift in (("", 0), ("_low", -0.4), ("_high", 0.4))}
+        data = with_models(data, model, **ends)
+    found = claims.claim(data, "best combination")
     assert found.verdict == verdict
     assert "24.0× smaller" in found.evidence
 
 
-def test_equal_answers_to_the_teacher_are_told_apart_by_their_intervals(data: Tables) -> None:
+def test_equal_answers_to_the_teacher_are_compared_by_their_intervals(data: Tables) -> None:
     answers = {"hint-vgg16": 91.4, "logit-vgg16": 70.0, "dkd-vgg16": 60.0, "independent": 99.0}
-    rows = pd.DataFrame(
-        {
-            "model": [f"students/{name}" for name in answers],
-            "teacher": "teachers/vgg16",
-            "n": 500,
-            "agreement_pct": list(answers.values()),
-        }
-    )
+    rows = pd.DataFrame({"model": [f"students/{name}" for name in answers], "teacher": "teachers/vgg16", "n": 500,
+                         "agreement_pct": list(answers.values())})  # fmt: skip
 
-    def judged(some: pd.DataFrame) -> claim_rules.Claim:
-        extra = {**data.extra, "explain/alignment": some}
-        return student_claims.hints_answer_most_alike(dataclasses.replace(data, extra=extra))
+    def judged(some: pd.DataFrame) -> claims.Comparison:
+        return claims.claim(with_table(data, "explain/alignment", some), "alignment")
 
     found = judged(rows)
-    assert found.verdict == claim_rules.HOLDS
+    assert found.verdict == AGREES
     assert found.evidence.startswith("students/hint-vgg16: 91.4 (88.6 to 93.6) % answers equal; students/logit-vgg16")
-    assert judged(rows.replace(70.0, 91.0)).verdict == claim_rules.SAME
-    assert judged(rows.replace(70.0, 98.0)).verdict == claim_rules.FAILS
-    assert judged(rows.assign(teacher="teachers/vgg19")).verdict == claim_rules.MISSING
+    assert judged(rows.replace(70.0, 91.0)).verdict == SAME
+    assert judged(rows.replace(70.0, 98.0)).verdict == CONTRADICTS
+    assert judged(rows.assign(teacher="teachers/vgg19")).verdict == UNTESTED
 
 
-@pytest.mark.parametrize(("pruned", "verdict"), [(30.0, claim_rules.HOLDS), (44.0, claim_rules.SAME)])
-def test_robustness_is_tested_in_other_colours(data: Tables, pruned: float, verdict: str) -> None:
-    columns = ("model", "n", "jittered_top1_pct", "jittered_top1_pct_low", "jittered_top1_pct_high")
-    colour = pd.DataFrame(
-        [("baseline", 500, 45.0, 41.0, 49.0), ("pruned/structured-0.25", 500, pruned, pruned - 4, pruned + 4)],
-        columns=list(columns),
+@pytest.mark.parametrize(("drop", "verdict"), [(60.0, AGREES), (44.0, SAME), (30.0, CONTRADICTS)])
+def test_robustness_is_what_colour_jitter_takes(data: Tables, drop: float, verdict: str) -> None:
+    rows = data.extra["explain/colour"].copy()
+    own = rows["model"] == "pruned/structured-0.25"
+    rows.loc[own, ["drop_points", "drop_points_low", "drop_points_high"]] = (drop, drop - 4, drop + 4)
+    assert claims.claim(with_table(data, "explain/colour", rows), "robustness").verdict == verdict
+
+
+def test_what_no_run_could_contradict_has_numbers_and_no_verdict(data: Tables) -> None:
+    found = claims.claim(data, "cheap rounding")
+    assert found.verdict == UNTESTED
+    assert "true by construction" in found.evidence
+    assert "quantized/ptq-int4: 0.00" in found.evidence
+
+
+# Figures and tables.
+
+
+def test_each_stands_in_the_section_that_the_index_leads_to(data: Tables) -> None:
+    sections = page.sections(data)
+    for one in claims.figures(data):
+        if one.verdict == UNTESTED:
+            continue
+        texts = [block.text for block in sections[one.page].blocks if isinstance(block, Paragraph)]
+        assert texts.count(one.sentence) == 1, one.place
+    assert '<th scope="row"><a href="#sensitivity">Figure 5</a></th>' in page.render(sections, data)
+    assert '<th scope="row">Figure 5</th>' in page.render({"claims": section.build(data)}, data)  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("convolutions", "linear", "verdict"), [(90.0, 20.0, AGREES), (20.0, 90.0, CONTRADICTS), (50.0, 50.0, SAME)]
+)
+def test_figure_4_follows_the_intervals(data: Tables, convolutions: float, linear: float, verdict: str) -> None:
+    rows = data.extra["sensitivity/unstructured"].copy()
+    rows["top1_pct"] = [convolutions if layer.startswith("features") else linear for layer in rows["layer"]]
+    one = claims.figure(with_table(data, "sensitivity/unstructured", rows), "Figure 4")
+    assert one.sentence.startswith("Figure 4 of the source report: fully connected layers are more sensitive")
+    assert one.sentence.endswith(f"Verdict: {verdict}.")
+
+
+def test_figure_5_puts_the_one_number_of_its_text_beside_ours(data: Tables) -> None:
+    rows = data.extra["sensitivity/structured"]
+    deep = rows[rows["sparsity"] == 0.9].assign(sparsity=0.7, top1_pct=43.0)
+    one = claims.figure(with_table(data, "sensitivity/structured", pd.concat([rows, deep])), "Figure 5")
+    assert "features.4: 43.0 (40.1 to 45.9) % with 70 % gone; features.4: 87.0" in one.evidence
+
+
+def test_figures_1_to_3_follow_the_histograms(data: Tables) -> None:
+    bins = [(-3, -1, 1), (-1, 1, 2), (1, 3, 1)]
+    rows = [("dense", *one) for one in bins] + [("masked", -3, -1, 0), ("masked", -1, 1, 2), ("masked", 1, 3, 0)]
+    table = pd.DataFrame(rows, columns=["state", "low", "high", "count"]).assign(layer="features.0")
+    gathered = with_table(data, "weights/pruned/unstructured-0.25", table)
+    assert claims.figure(gathered, "Figure 1").verdict == AGREES
+    assert "0.00 standard deviations from zero (features.0)" in claims.figure(gathered, "Figure 1").evidence
+    two = claims.figure(gathered, "Figure 2")
+    assert (two.verdict, "100.0 % of the weights" in two.evidence) == (AGREES, True)
+    moved = table.assign(low=table["low"] + 4, high=table["high"] + 4)
+    assert claims.figure(with_table(data, "weights/pruned/unstructured-0.25", moved), "Figure 1").verdict == CONTRADICTS
+    assert claims.figure(data, "Figure 3").judgement == f"{CONTRADICTS} (only the zeros concentrate)"
+
+
+def test_points_are_compared_on_cifar100_with_the_errors_of_both(data: Tables) -> None:
+    theirs = source_report.source_top1(data, "pruned")
+    assert set(theirs) == {"baseline", "pruned/unstructured-0.25", "pruned/structured-0.25"}
+    here = on_cifar100(data)
+    assert claims.figure(here, "Figure 7").verdict == CONTRADICTS
+    points = theirs["pruned/structured-0.25"] - theirs["baseline"]
+    ends = {f"difference_points{end}": points + by for end, by in (("", 1.5), ("_low", 0.5), ("_high", 2.5))}
+    found = claims.figure(with_models(here, "pruned/structured-0.25", **ends), "Figure 7")
+    assert found.verdict == IN_PART
+    assert "of 2 models, in points to each one's own baseline: agrees in 1, contradicts in 1" in found.note
+
+
+def test_an_interval_of_no_width_does_not_contradict_a_value_within_the_source_report_s_error(data: Tables) -> None:
+    equal = {"difference_points": 0.0, "difference_points_low": 0.0, "difference_points_high": 0.0}
+    here = with_models(on_cifar100(data), "quantized/ptq-bf16", **equal)
+    table = source_report.side_by_side(here, "quantized")
+    assert table is not None
+    (row,) = [cells for cells in table.rows if cells[0] == "ptq-bf16"]
+    assert row[:4] == ("ptq-bf16", "+0.1 (−1.2 to +1.5)", "0.0 (0.0 to 0.0)", AGREES)
+
+
+def test_on_other_data_points_are_not_comparable_and_the_order_is(data: Tables) -> None:
+    table = source_report.side_by_side(data, "pruned")
+    assert table is not None
+    assert {row[3] for row in table.rows} == {INCOMPARABLE}
+    found = claims.figure(data, "Figure 7")
+    assert found.verdict == SAME
+    assert found.note == (
+        "of 3 pairs of models that its n = 10,000 tells apart: no significant difference in 3; points: "
+        "not comparable data"
     )
-    extra = {**data.extra, "explain/colour": colour}
-    assert pruning_claims.pruned_models_are_less_robust(dataclasses.replace(data, extra=extra)).verdict == verdict
+    worse = {f"difference_points{end}": at for end, at in (("", -20.0), ("_low", -21.0), ("_high", -19.0))}
+    found = claims.figure(with_models(data, "pruned/structured-0.25", "pruned/unstructured-0.25", **worse), "Figure 7")
+    assert (found.verdict, "agrees in 2" in found.note) == (IN_PART, True)
+
+
+def test_figure_8_compares_shares_of_zeros_only_where_they_are_shares_of_the_same(data: Tables) -> None:
+    found = claims.figure(data, "Figure 8 (storage)")
+    assert found.evidence.startswith("25.0 % zeros (unstructured), 25.0 % zeros (structured)")
+    assert found.verdict == IN_PART
+    assert found.note.startswith("agrees: unstructured; not comparable data: structured, because convolutions")
+
+
+@pytest.mark.parametrize(("ms", "word"), [(5.0, AGREES), (10.0, SAME), (20.0, CONTRADICTS)])
+def test_figure_8_s_times_follow_the_quartiles(data: Tables, ms: float, word: str) -> None:
+    rows = data.extra["benchmark/latency"]
+    own = rows[rows["engine"] == "pytorch"].assign(
+        model="pruned/structured-0.25", latency_ms_p50=ms, latency_ms_p25=ms - 0.1, latency_ms_p75=ms + 0.1,
+        speedup=10 / ms,
+    )  # fmt: skip
+    found = claims.figure(with_table(data, "benchmark/latency", pd.concat([rows, own])), "Figure 8 (time)")
+    assert found.verdict == word
+
+
+def test_figure_9_judges_its_aspects_by_claims_and_counts(data: Tables) -> None:
+    found, table = claims.figure(data, "Figure 9"), claims.aspect_table(data)
+    assert table is not None
+    assert [row[0] for row in table.rows][-2:] == ["Accuracy", "Storage"]
+    assert table.rows[-2][2] == "keeps 99.2 % fine-tuned, 39.1 % before fine-tuning"
+    assert found.verdict == CONTRADICTS
+    assert "not tested: Hardware, Memory access, Parallelism, Implementation" in found.note
+
+
+def test_figure_13_is_its_parts_together(data: Tables) -> None:
+    found = claims.figure(data, "Figure 13")
+    assert found.verdict in (IN_PART, SAME, CONTRADICTS)
+    assert "not tested: KL, SSIM, colour jitter" in found.note
+
+
+def test_tables_1_and_2_are_judged_by_the_order_of_the_layers(data: Tables) -> None:
+    theirs = data.paper["pruned"]["structured"]["assigned"]
+    rows = pd.DataFrame({"layer": [f"features.{4 * i}" for i in range(8)], "achieved_sparsity": list(theirs.values())})
+    rows = pd.concat([rows, pd.DataFrame({"layer": [pruning.OVERALL], "achieved_sparsity": [0.25]})])
+    name = "allocation/pruned/structured-0.25"
+    assert claims.figure(with_table(data, name, rows), "Table 2").verdict == AGREES
+    turned = rows.assign(achieved_sparsity=1 - rows["achieved_sparsity"])
+    found = claims.figure(with_table(data, name, turned), "Table 2")
+    assert found.judgement == f"{CONTRADICTS} (of 28 pairs of layers that it tells apart: {CONTRADICTS} in 28)"
+    assert claims.figure(data, "Table 1").verdict == INCOMPARABLE
+
+
+def test_orders_of_students_are_seen_where_the_intervals_tell(data: Tables) -> None:
+    students = [f"students/{method}-vgg16" for method in ("crd", "dkd", "hint", "logit")]
+    wide = with_models(data, *students, top1_pct=50.0, top1_pct_low=10.0, top1_pct_high=99.0)
+    assert claims.figure(wide, "Figure 12 (left)").verdict == SAME
+    better = with_models(wide, "students/hint-vgg16", top1_pct=99.9, top1_pct_low=99.5, top1_pct_high=99.95)
+    found = claims.figure(better, "Figure 12 (left)")
+    assert (found.verdict, "agrees in 3" in found.note) == (IN_PART, True)
+    assert "students" in found.evidence
+
+
+def test_the_source_report_s_own_setting_has_no_note(data: Tables) -> None:
+    model = {"model": {"image_size": 224, "weights": "imagenet"}}
+    assert source_report.setting_note(dataclasses.replace(on_cifar100(data), params=model)) == ""
+    assert source_report.setting_note(data) == (
+        " (settings differ: data (shapes, not CIFAR-100), image size (32 px, not 224), no ImageNet pre-training)"
+    )
 
 
 def test_the_section_counts_verdicts_and_shows_techniques_that_are_there(data: Tables) -> None:
-    found = section.build(data)
-    assert found is not None
-    lead, claimed, techniques = found.blocks
-    assert isinstance(lead, Paragraph)
-    assert isinstance(claimed, Table)
+    built = section.build(data)
+    assert built is not None
+    lead, claimed, index_lead, index, techniques = built.blocks
+    for paragraph, table in ((lead, claimed), (index_lead, index)):
+        assert isinstance(paragraph, Paragraph)
+        assert isinstance(table, Table)
+        counts = [
+            int(number) for number in re.findall(r"(\d+) (?:claims|figures|agree|contra|have|are|were)", paragraph.text)
+        ]
+        assert counts[0] == sum(counts[1:]) == len(table.rows)
     assert isinstance(techniques, Table)
-    counts = [int(number) for number in re.findall(r"(\d+) (?:claims|hold|do not|not told|not measured)", lead.text)]
-    assert counts[0] == sum(counts[1:]) == len(claimed.rows)
     cells = {row[0]: dict(zip(techniques.columns, row, strict=True)) for row in techniques.rows}
     assert "Pruning and distillation" not in cells  # made_up has no such model
     rounded = cells["Rounding to 4 bits"]

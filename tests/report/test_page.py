@@ -91,7 +91,7 @@ def test_sections_come_in_order_and_only_where_there_is_something(small: Tables)
         "attention",
         "cost",
         "speed",
-        "counterparts",
+        "claims",
         "training",
         "classes",
         "deploy",

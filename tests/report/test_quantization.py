@@ -7,7 +7,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from deepcompress.report import compare, page, quantization, quantization_figures, tables
+from deepcompress.report import page, quantization, quantization_figures, source_report, tables
 from deepcompress.report.blocks import Paragraph, Picture, Section, Table
 from deepcompress.report.sections import quantized
 from deepcompress.report.tables import Tables
@@ -139,7 +139,7 @@ def test_the_paper_s_points_are_drawn_on_its_own_data_alone(everything: Tables) 
         (axes,) = next(iter(built.pictures)).figure.axes
         return sum(line.get_marker() == "D" for line in axes.lines)
 
-    names = sorted(compare.ONLY_IN_CIFAR100) + [f"class_{i}" for i in range(97)]
+    names = sorted(source_report.ONLY_IN_CIFAR100) + [f"class_{i}" for i in range(97)]
     cifar = dataclasses.replace(everything, per_class=pd.DataFrame({"class": names}))
     assert (markers(everything), markers(cifar)) == (0, 2)
 

@@ -40,7 +40,6 @@ FAMILIES = {
     "shipped",
     "attention",
     "claims",
-    "counterparts",
     "cost",
     "deploy",
     "speed",
@@ -137,7 +136,7 @@ def test_what_pruning_saves_is_told_in_measured_numbers(data: Tables) -> None:
     assert len(sizes.rows) == 5
     assert accounting.rows[0][1:4] == ("492.73", "0.00", "492.73")
     assert [row[0] for row in qualities.rows][-2:] == ["Accuracy", "Storage"]
-    assert qualities.rows[-2][2] == "keeps 99.2 % trained on, 39.1 % as pruned"
+    assert qualities.rows[-2][2] == "keeps 99.2 % fine-tuned, 39.1 % before fine-tuning"
 
 
 def test_weights_are_drawn_dense_and_after_each_method(data: Tables) -> None:

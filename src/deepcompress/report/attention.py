@@ -71,21 +71,6 @@ def finding(rows: pd.DataFrame) -> str:
     )
 
 
-def verdict(rows: pd.DataFrame) -> str:
-    """What figure 6 of the source report says of pruning, beside the measured maps of both methods."""
-    found = {name: rows[rows["model"] == f"pruned/{name}-0.25"] for name in ("unstructured", "structured")}
-    if any(one.empty for one in found.values()):
-        return "Without both models at 25 % there is no counterpart of figure 6 of the source report."
-    plain, whole = (one.iloc[0] for one in found.values())
-    said = (
-        "Figure 6 of the source report, of one image, shows unstructured pruning keeping the baseline's focus and "
-        "structured pruning shifting it. "
-    )
-    numbers = f"{_spell(plain)} unstructured, {_spell(whole)} structured, both at 25 % and trained on"
-    seen = {"above": "the same is seen", "below": "the opposite is seen", "within": "the two are not told apart"}
-    return f"{said}Here {seen[_place(plain, whole)]}: SSIM {numbers}."
-
-
 def beside_training_on(rows: pd.DataFrame) -> str:
     """Whether pruning at 25 % moves the maps further than training on alone does; empty without that control."""
     control = rows[rows["model"] == TRAINED_ON]

@@ -1,75 +1,493 @@
-"""What the source report claims, each beside the measured rows that test it; see claim_rules.py for the verdicts.
+"""The source report's claims, figures and tables beside what was measured here, each with a verdict.
 
-A new claim is a function in one of the lists CLAIMS: of pruning, quantization or students, or here of combinations.
+claims.yaml holds the rows, this file the rules that they name. The 95 % interval of a difference decides: what was
+measured agrees where all of it lies on the claimed side, contradicts where all of it lies on the other, and else there
+is no significant difference. Bytes, MACs and sparsities are counted and have no interval. Differences in points are
+compared on CIFAR-100 alone, with the error that the source report's 10,000 images have; on other data only orders are.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from deepcompress.report import pruning_claims, quantization_claims, student_claims, text
-from deepcompress.report.claim_rules import FAILS, HOLDS, SAME, Claim, apart, keeps, kept, paired, row_of
+import pandas as pd
+
+from deepcompress.report import pruning, speed, text, weights
+from deepcompress.report.blocks import Paragraph, Table
+from deepcompress.report.estimates import (
+    AGREES,
+    CONTRADICTS,
+    IN_PART,
+    INCOMPARABLE,
+    INTERVAL,
+    SAME,
+    UNTESTED,
+    Estimate,
+    Row,
+    chosen,
+    combined,
+    content,
+    difference,
+    measure_of,
+    measured,
+    paired,
+)  # fmt: skip
+from deepcompress.report.source_report import accuracies, interval, is_cifar100, outcome, source_top1
+from deepcompress.report.tables import BASELINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from deepcompress.report.tables import Tables
 
-PRUNE_QUANTIZE = "combined/prune_quantize"
+ONE_POINT = 0.01  # shares of zeros this close are equal
+OWN_COST, COST = "training_tera_macs", "training_tera_macs_total"
+MIB = 2**20
 
 
-def tested(data: Tables) -> list[Claim]:
+class Outcome(NamedTuple):
+    """What a rule found; see `Comparison`."""
+
+    verdict: str
+    evidence: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One statement of the source report beside what was measured.
+
+    Attributes:
+        place: Where it stands there: `4.3`, or `Figure 5`, with a part of it in brackets.
+        statement: What it says, in our words: its numbers, or what its text reads from a drawing.
+        shows: What a figure shows.
+        page: File name of the section of the page that holds our figure.
+        verdict: AGREES, CONTRADICTS, SAME or UNTESTED; IN_PART where several comparisons differ, or INCOMPARABLE.
+        evidence: The same as measured, with intervals and n; for UNTESTED, why, if there is more to say.
+        note: What the verdict counts, or why it is so.
+    """
+
+    place: str
+    statement: str
+    shows: str = ""
+    page: str = ""
+    verdict: str = UNTESTED
+    evidence: str = ""
+    note: str = ""
+
+    @property
+    def judgement(self) -> str:
+        """The verdict with its note."""
+        return f"{self.verdict} ({self.note})" if self.note else self.verdict
+
+    @property
+    def sentence(self) -> str:
+        """Both sides and the verdict."""
+        here = f"Here: {self.evidence}. Verdict: {self.judgement}."
+        return f"{self.place} of the source report: {self.statement}. {here}"
+
+
+def claims(data: Tables) -> list[Comparison]:
     """Every claim with its verdict, in the order of the source report."""
-    lists = (pruning_claims.CLAIMS, quantization_claims.CLAIMS, student_claims.CLAIMS, CLAIMS)
-    found = [claim(data) for claims in lists for claim in claims]
-    return sorted(found, key=lambda one: [int(part) for part in one.where.split(".")])
+    return [claim(data, name) for name in content()["claims"]]
 
 
-def pruning_and_quantizing(data: Tables) -> Claim:
-    said = "Pruning and then quantizing shrinks a model greatly at little loss."
-    return keeps(data, "4.10", said, PRUNE_QUANTIZE)
+def figures(data: Tables) -> list[Comparison]:
+    """Every figure and table, measured or not, figures first."""
+    return [figure(data, number) for number in content()["figures"]]
 
 
-def distilling_and_quantizing(data: Tables) -> Claim:
-    said = "A distilled and quantized student is accurate and compact."
-    return keeps(data, "4.10", said, "combined/distill_quantize")
+def claim(data: Tables, name: str) -> Comparison:
+    """One claim, by its key in claims.yaml."""
+    row = content()["claims"][name]
+    return _judged(Comparison(row["section"], row["statement"]), row, data)
 
 
-def a_teacher_for_pruned_models(data: Tables) -> Claim:
-    said = "Pruning and distillation are effective together (a pruned model gains from a teacher)."
-    return paired("4.10", said, data, "combined/prune_distill", "shipped/pruned", 1)
+def figure(data: Tables, number: str) -> Comparison:
+    """One figure or table, by its number."""
+    row = content()["figures"][number]
+    return _judged(Comparison(number, row["statement"], row["shows"], row["page"]), row, data)
 
 
-def pruning_a_student(data: Tables) -> Claim:
-    """A pruned student is none of the default combinations; `combine.models` takes one of this name."""
-    said = "Pruning a model after it was distilled costs it more than the steps the other way round."
-    return apart("4.10", said, data, "combined/prune_distill", "combined/distill_prune")
+def paragraphs(data: Tables, *numbers: str, strong: bool = False) -> list[Paragraph]:
+    """The sentences of some figures and tables; what was not tested is left out."""
+    found = [figure(data, number) for number in numbers]
+    return [Paragraph(comparison.sentence, strong) for comparison in found if comparison.verdict != UNTESTED]
 
 
-def pruning_and_quantizing_is_best(data: Tables) -> Claim:
-    """Holds where it keeps to the allowed loss and no smaller combination might; fails where one surely does."""
-    said = "Of all combinations, pruning and quantizing is the best balance (the smallest that keeps the accuracy)."
-    rows = data.of("combined").dropna(subset=["difference_points_low", "difference_points_high"])
-    own = row_of(rows, PRUNE_QUANTIZE)
-    if own is None or len(rows) <= 1:
-        return Claim("4.11", said)
-    verdicts = {str(row["model"]): kept(row, data.max_drop_points) for _, row in rows.iterrows()}
-    smaller = [verdicts[model] for model in rows.loc[rows["size_bytes"] < own["size_bytes"], "model"]]
-    mine = verdicts[PRUNE_QUANTIZE]
-    holds = mine == HOLDS and set(smaller) <= {FAILS}
-    verdict = HOLDS if holds else FAILS if mine == FAILS or HOLDS in smaller else SAME
-    parts = [
-        f"{row['model']}: {text.difference(row)} points, {text.times(row['times_smaller'])} smaller"
-        for _, row in rows.iterrows()
+def _judged(comparison: Comparison, row: Row, data: Tables) -> Comparison:
+    found = RULES[row["rule"]](data, row)
+    return comparison if found is None else replace(comparison, **found._asdict())
+
+
+# Rules of claims: tables and a row of claims.yaml -> an outcome; None where something was not measured.
+
+
+def higher(data: Tables, row: Row) -> Outcome | None:
+    """The first side lies above the second; of a side of several models the best counts."""
+    if (sides := _sides(data, row)) is None:
+        return None
+    measure, apart = measure_of(row), difference(data, row, *sides)
+    both = "; ".join(side.spelled(measure) for side in sides)
+    spelled = f"{apart.ends(measure.get('digits', 1), signed=True)}{', paired' if apart.paired else ''}"
+    return Outcome(_sign(apart), f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
+
+
+def keeps(data: Tables, row: Row) -> Outcome | None:
+    """The first model loses no more than `deploy.max_drop_points` against the second."""
+    if (sides := _sides(data, row)) is None:
+        return None
+    apart, (model, reference) = difference(data, row, *sides), (side.name for side in sides)
+    against, smaller = f" against {reference}", ""
+    if reference == BASELINE:
+        against, smaller = "", f", {text.times(chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
+    limit = f"{text.number(data.max_drop_points)} points may go"
+    return Outcome(_kept(apart, data), f"{model}{against}: {apart.points}{smaller} ({limit}, {_n(sides)})")
+
+
+def similar(data: Tables, row: Row) -> Outcome | None:
+    """Two models differ by no more than `deploy.max_drop_points`, whichever is better."""
+    if (sides := _sides(data, row)) is None:
+        return None
+    apart, limit = difference(data, row, *sides), data.max_drop_points
+    within, beyond = max(-apart.low, apart.high) <= limit, apart.low > limit or apart.high < -limit
+    models = " against ".join(side.name for side in sides)
+    evidence = f"{models}: {apart.points} ({text.number(limit)} either way count as similar, {_n(sides)})"
+    return Outcome(AGREES if within else CONTRADICTS if beyond else SAME, evidence)
+
+
+def steeper(data: Tables, row: Row) -> Outcome | None:
+    """Of three sparsities, accuracy falls faster between the last two than between the first two."""
+    rows = chosen(data, row["models"]).sort_values("sparsity")
+    if len(rows) < 3:
+        return None
+    parts = [measured(data, row, {"model": model})[0] for model in rows["model"]]
+    first, second = (10 * step for step in rows["sparsity"].diff().iloc[1:])  # tenths of the weights
+    apart = combined(parts, (-1 / first, 1 / first + 1 / second, -1 / second))
+    falls = [
+        (one.value - other.value) / step for one, other, step in zip(parts[:2], parts[1:], (first, second), strict=True)
     ]
-    limit = text.number(data.max_drop_points)
-    return Claim("4.11", said, verdict, f"{'; '.join(parts)} ({limit} points may go, n = {int(own['n']):,})")
+    spelled = " and then ".join(text.number(fall, 2) for fall in falls)
+    both = "; ".join(part.spelled(measure_of(row)) for part in parts)
+    return Outcome(_sign(apart), f"{both}; {spelled} points lost per tenth, difference {apart.points} ({_n(parts)})")
 
 
-CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
-    pruning_and_quantizing,
-    distilling_and_quantizing,
-    a_teacher_for_pruned_models,
-    pruning_a_student,
-    pruning_and_quantizing_is_best,
-)
+def faster(data: Tables, row: Row) -> Outcome | None:
+    """A model is faster than the dense float one at every batch size: its quartiles lie apart."""
+    return _timed(data, row, lambda gains, slower: AGREES if all(gains) else CONTRADICTS if slower else SAME)
+
+
+def no_faster(data: Tables, row: Row) -> Outcome | None:
+    """A model is faster than the dense float one at no batch size."""
+    return _timed(data, row, lambda gains, _: AGREES if not any(gains) else CONTRADICTS if all(gains) else SAME)
+
+
+def saves(data: Tables, row: Row) -> Outcome | None:
+    """The files are smaller than the baseline's by a share or more."""
+    rows = pd.concat([chosen(data, side) for side in row["sides"]])
+    saved_pct = 100 - 100 / rows["times_smaller"]
+    parts = [
+        f"{model}: {text.times(times)} smaller, by {text.number(saved, 0)} %"
+        for model, times, saved in zip(rows["model"], rows["times_smaller"], saved_pct, strict=True)
+    ]
+    verdict = AGREES if (saved_pct >= row["least_pct"]).all() else CONTRADICTS
+    return Outcome(verdict, "; ".join(parts)) if parts else None
+
+
+def costliest(data: Tables, row: Row) -> Outcome | None:
+    """The costliest model of the first family, with all that it builds on, costs more than that of any other."""
+    rows = chosen(data, {"family": row["families"]}).dropna(subset=[COST]).sort_values([COST, "model"])
+    most = rows.groupby("family").tail(1)
+    if len(most) < len(row["families"]):
+        return None
+    verdict = AGREES if most["family"].iloc[-1] == row["families"][0] else CONTRADICTS
+    return Outcome(verdict, f"costliest of each: {_costs(most, COST)}")
+
+
+def by_construction(data: Tables, row: Row) -> Outcome | None:
+    """What no run could contradict: numbers without a verdict."""
+    rows = pd.concat([chosen(data, side) for side in row["sides"]]).dropna(subset=[OWN_COST])
+    complete = len(rows) == len(row["sides"])
+    return Outcome(UNTESTED, f"{row['why']} ({_costs(rows, OWN_COST)} of its own)") if complete else None
+
+
+def smallest_that_keeps(data: Tables, row: Row) -> Outcome | None:
+    """A model keeps to the allowed loss and no smaller one of its family might."""
+    rows = chosen(data, {"family": row["family"]}).dropna(subset=INTERVAL).sort_values("model")
+    own = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"])]
+    if own.empty or len(rows) == 1:
+        return None
+    verdicts = {model: _kept(pair, data) for model in rows["model"] if (pair := paired(data, model, BASELINE))}
+    mine = verdicts[own["model"].iloc[0]]
+    smaller = {verdicts[model] for model in rows.loc[rows["size_bytes"] < own["size_bytes"].iloc[0], "model"]}
+    agrees = mine == AGREES and smaller <= {CONTRADICTS}
+    verdict = AGREES if agrees else CONTRADICTS if mine == CONTRADICTS or AGREES in smaller else SAME
+    parts = [
+        f"{other['model']}: {text.difference(other)} points, {text.times(other['times_smaller'])} smaller"
+        for _, other in rows.iterrows()
+    ]
+    limit = f"{text.number(data.max_drop_points)} points may go, n = {int(own['n'].iloc[0]):,}"
+    return Outcome(verdict, f"{'; '.join(parts)} ({limit})")
+
+
+def untested(_data: Tables, row: Row) -> Outcome:
+    """What nothing here tests, and why."""
+    return Outcome(UNTESTED, row["why"])
+
+
+def _sides(data: Tables, row: Row) -> list[Estimate] | None:
+    """The best of each side of a row; None where one of them was not measured."""
+    sides = [measured(data, row, side) for side in row["sides"]]
+    return [max(side, key=lambda estimate: (estimate.value, estimate.name)) for side in sides] if all(sides) else None
+
+
+def _sign(apart: Estimate) -> str:
+    return AGREES if apart.low > 0 else CONTRADICTS if apart.high < 0 else SAME
+
+
+def _kept(apart: Estimate, data: Tables) -> str:
+    limit = -data.max_drop_points
+    return AGREES if apart.low >= limit else CONTRADICTS if apart.high < limit else SAME
+
+
+def _n(sides: Sequence[Estimate]) -> str:
+    return f"n = {' and '.join(dict.fromkeys(f'{side.n:,}' for side in sides))}"
+
+
+def _costs(rows: pd.DataFrame, column: str) -> str:
+    listed = zip(rows["model"], rows[column], strict=True)
+    return "; ".join(f"{model}: {text.number(cost, 2)}·10¹² MACs" for model, cost in listed)
+
+
+def _timed(data: Tables, row: Row, judge: Callable[[list[bool], bool], str]) -> Outcome | None:
+    rows = data.extra.get("benchmark/latency", pd.DataFrame(columns=["model", "engine"]))
+    some = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"]) & (rows["engine"] == row["engine"])]
+    if some.empty or BASELINE not in set(rows["model"]):
+        return None
+    apart = [(call["speedup"], speed.told_apart(rows, call)) for _, call in some.iterrows()]
+    verdict = judge([told and speedup > 1 for speedup, told in apart], any(told and at < 1 for at, told in apart))
+    parts = ", ".join(f"{text.times(call['speedup'])} at batch {call['batch_size']}" for _, call in some.iterrows())
+    where, n = f"{some['model'].iloc[0]} in {speed.ENGINES[row['engine']]}", int(some["n"].iloc[0])
+    return Outcome(verdict, f"{where}: {parts} (n = {n} calls each)")
+
+
+# Rules of figures and tables.
+
+
+def same_as_claim(data: Tables, row: Row) -> Outcome | None:
+    """Judged as a claim is, with further numbers behind its evidence."""
+    compared = claim(data, row["claim"])
+    if compared.verdict == UNTESTED:
+        return None
+    further = [
+        estimate.spelled(measure_of(more)) + more.get("ending", "")
+        for more in row.get("also", ())
+        for side in more["sides"]
+        for estimate in measured(data, more, side)
+    ]
+    return Outcome(compared.verdict, "; ".join((row.get("opening", "") + compared.evidence, *further)))
+
+
+def points(data: Tables, row: Row) -> Outcome | None:
+    """The differences of a family's models to each one's own baseline; on other data their order alone."""
+    if not is_cifar100(data):
+        seen = orders(data, row)
+        return seen and seen._replace(note=f"{seen.note}; points: {INCOMPARABLE}")
+    theirs = source_top1(data, row["family"])
+    words = [outcome(data, theirs, model) for model in theirs if model != BASELINE]
+    tested = [word for word in words if word != UNTESTED]
+    return _tally(tested, accuracies(data, theirs), "models, in points to each one's own baseline")
+
+
+def orders(data: Tables, row: Row) -> Outcome | None:
+    """Each pair of models that the source report's accuracies, of 10,000 images, tell apart: is its order seen here?"""
+    theirs, words = {model: interval(top1) for model, top1 in source_top1(data, row["family"]).items()}, []
+    here = {estimate.name: estimate for estimate in measured(data, row, {"model": list(theirs)})}
+    teacher = chosen(data, {"model": list(theirs)}).set_index("model")["teacher"].astype(object).fillna("")
+    for first, second in itertools.permutations(theirs, 2):
+        if teacher[first] == teacher[second] and combined((theirs[first], theirs[second]), (1, -1)).low > 0:
+            words.append(_sign(difference(data, row, here[first], here[second])))
+    return _tally(words, accuracies(data, theirs), "pairs of models that its n = 10,000 tells apart")
+
+
+def layer_order(data: Tables, row: Row) -> Outcome | None:
+    """The sparsities of the layers by their order, pair by pair, for they are shares of other networks' weights."""
+    rows, theirs = pruning.extra(data, "allocation", row["method"]), data.paper["pruned"][row["method"]]["assigned"]
+    if rows is None:
+        return None
+    achieved = rows.set_index("layer")["achieved_sparsity"]
+    layers = achieved.drop(pruning.OVERALL)
+    ends = " to ".join(text.number(end, 2) for end in (layers.min(), layers.max()))
+    evidence = f"{ends} by layer, {achieved[pruning.OVERALL]:.6f} overall, achieved"
+    names = pruning.paper_names(list(achieved.index))
+    if not names:
+        return Outcome(INCOMPARABLE, evidence, "the layers are not those of its VGG-11")
+    both = [(theirs[names[str(layer)]], share) for layer, share in layers.items()]
+    products = [(a - c) * (b - d) for (a, b), (c, d) in itertools.combinations(both, 2) if a != c]
+    words = [AGREES if product > 0 else CONTRADICTS if product else SAME for product in products]
+    return _tally(words, evidence, "pairs of layers that it tells apart")
+
+
+def zero_bytes(data: Tables, _row: Row) -> Outcome | None:
+    """Shares of the bytes that are zeros; those of removed filters depend on how many weights convolutions hold."""
+    theirs = data.paper["storage_mib"]
+    rows = {method: state(table, "masked") for method, table in stored(data).items()}
+    if not rows:
+        return None
+    shares = {method: row["zero_mib"] / row["total_mib"] for method, row in rows.items()}
+    wanted = {method: theirs[method]["zero"] / (theirs[method]["zero"] + theirs[method]["nonzero"]) for method in rows}
+    near = {method: abs(share - wanted[method]) <= ONE_POINT for method, share in shares.items()}
+    parts = ", ".join(f"{text.number(100 * share)} % zeros ({method})" for method, share in shares.items())
+    total = text.number(next(iter(rows.values()))["total_mib"], 2)
+    words = {method: AGREES if close else INCOMPARABLE for method, close in near.items()}
+    found = _together(words, f"{parts} of {total} MiB that stay as large when held dense")
+    why = "" if all(near.values()) else ", because convolutions hold another share of all weights"
+    return found._replace(note=found.note + why)
+
+
+def one_image(data: Tables, _row: Row) -> Outcome | None:
+    """Both of its pruned models are a little faster; ours are where their quartiles lie apart from the baseline's."""
+    rows, words, parts = data.extra.get("benchmark/latency", pd.DataFrame()), {}, []
+    for method, row in speed.least_pruned(rows).items():
+        if method != BASELINE:
+            told = speed.told_apart(rows, row)
+            words[method] = SAME if not told else AGREES if row["speedup"] > 1 else CONTRADICTS
+            parts.append(f"{row['model']} is {text.number(row['speedup'], 2)}× as fast as the baseline, by medians")
+    return _together(words, "; ".join(parts)) if words else None
+
+
+def centred(data: Tables, _row: Row) -> Outcome | None:
+    """The mean of every layer's weights lies near zero."""
+    found = weights.drawn(data, "unstructured") or weights.drawn(data, "structured")
+    if found is None:
+        return None
+    layer, distance = weights.furthest_from_zero(found[0])
+    evidence = f"a layer's mean lies at most {text.number(distance, 2)} standard deviations from zero ({layer})"
+    return Outcome(AGREES if distance < weights.NEAR else CONTRADICTS, evidence)
+
+
+def concentrated(data: Tables, row: Row) -> Outcome | None:
+    """Of the weights that pruning left, more lie near zero than before."""
+    if (found := weights.drawn(data, row["method"])) is None:
+        return None
+    before, after = (weights.near_zero_pct(found[0], name) for name in ("dense", "masked"))
+    evidence = (
+        f"at {100 * found[1]:.0f} %, before fine-tuning, {text.number(after)} % of the weights that are not zero lie "
+        f"within half a standard deviation of it, {text.number(before)} % in the baseline"
+    )
+    return Outcome(AGREES, evidence) if after > before else Outcome(CONTRADICTS, evidence, "only the zeros concentrate")
+
+
+def aspects(data: Tables, _row: Row) -> Outcome | None:
+    """Figure 9's aspects, each judged by claims or by a count."""
+    words = _aspect_words(data)
+    return _together(words, "a number to each, in the table above") if words else None
+
+
+def together(data: Tables, row: Row) -> Outcome | None:
+    """Several figures as one."""
+    words = {name: figure(data, number).verdict for name, number in row["parts"].items()}
+    return None if set(words.values()) == {UNTESTED} else _together(words, "the table above, both sides in columns")
+
+
+RULES: dict[str, Callable[[Tables, Row], Outcome | None]] = {
+    rule.__name__: rule
+    for rule in (
+        higher, keeps, similar, steeper, faster, no_faster, saves, costliest, by_construction, smallest_that_keeps,
+        untested, same_as_claim, points, orders, layer_order, zero_bytes, one_image, centred, concentrated, aspects,
+        together,
+    )
+}  # fmt: skip
+
+
+def _together(words: Mapping[str, str], evidence: str) -> Outcome:
+    """One verdict of several, and the names that have each."""
+    names = {word: [name for name in words if words[name] == word] for word in dict.fromkeys(words.values())}
+    if len(names) == 1:
+        return Outcome(next(iter(names)), evidence)
+    verdict = IN_PART if {AGREES, IN_PART} & set(names) else CONTRADICTS if CONTRADICTS in names else SAME
+    return Outcome(verdict, evidence, "; ".join(f"{word}: {', '.join(named)}" for word, named in names.items()))
+
+
+def _tally(words: Sequence[str], evidence: str, what: str) -> Outcome | None:
+    """One verdict of many comparisons, and how many have each."""
+    if not words:
+        return None
+    counts = ", ".join(f"{word} in {words.count(word)}" for word in (AGREES, CONTRADICTS, SAME) if word in words)
+    one = _together({str(i): word for i, word in enumerate(words)}, evidence)
+    return one._replace(note=f"of {len(words)} {what}: {counts}")
+
+
+# Figure 9 and the storage that it and figure 8 count.
+
+
+def stored(data: Tables) -> dict[str, pd.DataFrame]:
+    """The storage tables at the source report's sparsity, by method."""
+    return {m: rows for m in pruning.METHODS if (rows := pruning.extra(data, "storage", m)) is not None}
+
+
+def state(rows: pd.DataFrame, name: str) -> pd.Series:
+    """One state of a model's storage table: dense, masked or trained."""
+    return rows[rows["state"] == name].iloc[0]
+
+
+def aspect_table(data: Tables) -> Table | None:
+    """Counterpart of figure 9; None without both methods at the source report's sparsity."""
+    if not (words := _aspect_words(data)):
+        return None
+    found = stored(data)
+    dense, loose = (state(found["unstructured"], name) for name in ("dense", "trained"))
+    before, tight = (state(found["structured"], name) for name in ("dense", "trained"))
+    values = {
+        "removed": text.short(before["parameters"] - tight["parameters"]),
+        "zeroed": text.short(dense["nonzero_weights"] - loose["nonzero_weights"]),
+        "structured_macs": text.short(tight["macs"]), "unstructured_macs": text.short(loose["macs"]),
+        "structured_macs_pct": text.percent(tight["macs"], before["macs"]),
+        "unstructured_macs_pct": text.percent(loose["macs"], dense["macs"]),
+        "structured_mib": text.number(tight["dense_bytes"] / MIB, 2),
+        "unstructured_mib": text.number(loose["dense_bytes"] / MIB, 2),
+        "structured_kept": _kept_accuracy(data, "structured"),
+        "unstructured_kept": _kept_accuracy(data, "unstructured"),
+        "structured_dense_pct": text.percent(tight["dense_bytes"], before["dense_bytes"]),
+        "bitmask_pct": text.percent(loose["bitmask_bytes"], dense["dense_bytes"]),
+        "csr_pct": text.percent(loose["csr_bytes"], dense["dense_bytes"]),
+    }  # fmt: skip
+    columns = ("aspect", "structured", "structured_here", "unstructured", "unstructured_here")
+    rows = [(*(row[name].format(**values) for name in columns), words[row["aspect"]]) for row in content()["aspects"]]
+    heads = ("Aspect", "Source report: structured", "Here, at 25 %", "Source report: unstructured", "Here, at 25 %",
+             "Verdict")  # fmt: skip
+    caption = (
+        "Counterpart of Figure 9 of the source report: its words, and what was measured. Verdicts on hardware and "
+        "accuracy are those of the claims of section 4.3; counts of bytes and parameters have no interval."
+    )
+    return Table(heads, tuple(rows), caption)
+
+
+def _aspect_words(data: Tables) -> dict[str, str]:
+    """A verdict for each aspect, the least sure one of several claims; empty without both methods."""
+    found = stored(data)
+    if len(found) < len(pruning.METHODS):
+        return {}
+    dense, loose = (state(found["unstructured"], name) for name in ("dense", "trained"))
+    before, tight = (state(found["structured"], name) for name in ("dense", "trained"))
+    counts = {
+        "channels": tight["parameters"] < before["parameters"] and loose["parameters"] == dense["parameters"],
+        "compact": tight["dense_bytes"] < before["dense_bytes"] and loose["bitmask_bytes"] < loose["dense_bytes"],
+    }
+    words = {}
+    for row in content()["aspects"]:
+        verdicts = [claim(data, name).verdict for name in row.get("claims", ())]
+        if "count" in row:
+            verdicts.append(AGREES if counts[row["count"]] else CONTRADICTS)
+        words[row["aspect"]] = next((word for word in (UNTESTED, CONTRADICTS, SAME) if word in verdicts), None) or (
+            AGREES if verdicts else UNTESTED
+        )
+    return words
+
+
+def _kept_accuracy(data: Tables, method: str) -> str:
+    states = {"fine-tuned": "pruned", "before fine-tuning": "masked"}
+    rows = {name: pruning.at(data, family, method) for name, family in states.items()}
+    parts = [f"{text.number(pruning.kept_pct(data, row))} % {name}" for name, row in rows.items() if row is not None]
+    return f"keeps {', '.join(parts)}"

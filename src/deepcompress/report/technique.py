@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepcompress.report import compare, figures, findings, text
+from deepcompress.report import figures, findings, source_report, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def section(
         picture = figures.differences(rows, points, findings.of_family(rows, data))
         blocks.append(Picture(f"{family}_differences", picture))
     blocks.append(table(rows, caption=KEY))
-    return Section(title, (*blocks, *_beside_the_paper(rows, theirs, paper, data)), order)
+    beside = source_report.side_by_side(data, family) if theirs else None
+    return Section(title, (*blocks, beside or Paragraph(NOT_THERE)), order)
 
 
 def table(rows: pd.DataFrame, *, caption: str = "", folded: str = "", full_names: bool = False) -> Table:
@@ -60,14 +61,3 @@ def table(rows: pd.DataFrame, *, caption: str = "", folded: str = "", full_names
     }
     said = {head: cells for head, cells in columns.items() if set(cells) != {text.MISSING}}
     return Table(tuple(said), tuple(zip(*said.values(), strict=True)), caption, folded)
-
-
-def _beside_the_paper(
-    rows: pd.DataFrame, theirs: Mapping[str, float], paper: Mapping[str, float] | None, data: Tables
-) -> list[Block]:
-    if not theirs or paper is None:
-        return [Paragraph(NOT_THERE)]
-    return [
-        compare.side_by_side(rows, theirs, paper["baseline"]),
-        Paragraph(compare.verdict(rows, theirs, paper["baseline"], data), strong=True),
-    ]

@@ -6,6 +6,7 @@ import pandas as pd
 
 from deepcompress.report import attention, strips, tables, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
+from deepcompress.report.claims import paragraphs
 from deepcompress.report.tables import Tables
 
 STRIP = (
@@ -40,12 +41,12 @@ def build(data: Tables) -> Section | None:
     title, seen = attention.finding(made), int((rows["n"] + rows["empty"]).max())
     caption = FIGURE.format(n=f"{seen:,}", role=first["role"], window=int(first["window_px"]))
     said = (
-        attention.verdict(rows),
         attention.beside_training_on(rows),
         attention.beside_another_training(rows),
         attention.in_other_colours(rows, baseline),
     )
     blocks: list[Block] = [Paragraph(f"{title}.", strong=True), *(Paragraph(one) for one in said if one)]
+    blocks[1:1] = paragraphs(data, "Figure 6")
     drawn = attention.maps(data)
     if not drawn.empty:
         blocks.append(strips.strip(data, drawn, "attention_strip", STRIP))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from deepcompress.report import compare, text
+from deepcompress.report import text
 from deepcompress.report.blocks import Paragraph, Section, Table
+from deepcompress.report.source_report import is_cifar100, setting_note
 from deepcompress.report.tables import Tables
 
 # Source report, section 2.1, "Model preparation and fine-tuning" and "Training configuration".
@@ -37,8 +38,8 @@ def build(data: Tables) -> Section:
 def _verdict(data: Tables) -> str:
     row, theirs = data.baseline, _paper_top1(data)
     ours = f"{text.number(row['top1_pct'])} % here, {text.number(theirs)} % in the paper"
-    note = compare.setting_note(data)
-    if not compare.is_cifar100(data):
+    note = setting_note(data)
+    if not is_cifar100(data):
         return f"{ours}: other data, so that this neither agrees with the paper nor contradicts it{note}."
     if row["top1_pct_low"] <= theirs <= row["top1_pct_high"]:
         return f"{ours}: they agree within our 95 % interval{note}."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import paper, pruning, pruning_counterparts, pruning_figures, technique, text
+from deepcompress.report import pruning, pruning_figures, technique, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
-from deepcompress.report.counterpart_rules import paragraph
+from deepcompress.report.claims import paragraphs
+from deepcompress.report.source_report import source_top1
 from deepcompress.report.tables import Tables
 
 CAPTION = (
@@ -37,7 +38,7 @@ HEADS = (
 
 def build(data: Tables) -> Section | None:
     """Cost in accuracy of each method and sparsity; the source report measured both methods at 25 %."""
-    found = technique.section(data, "pruned", "Pruning", order=10, paper=paper.pruned(data))
+    found = technique.section(data, "pruned", "Pruning", order=10, paper=source_top1(data, "pruned"))
     if found is None:
         return None
     lead, *rest = found.blocks
@@ -54,7 +55,7 @@ def _curves(data: Tables) -> list[Block]:
     if not drawn:
         return []
     figure = pruning_figures.sparsity_accuracy(drawn, data.baseline, pruning.finding(data))
-    return [Picture("pruning_curve", figure, CAPTION), *paragraph(pruning_counterparts.figure_10(data)), _curve(data)]
+    return [Picture("pruning_curve", figure, CAPTION), *paragraphs(data, "Figure 10"), _curve(data)]
 
 
 def _curve(data: Tables) -> Table:
@@ -84,7 +85,7 @@ def _accuracies(data: Tables) -> list[Block]:
     )
     if not rows:
         return []
-    beside = paragraph(pruning_counterparts.figure_7(data))
+    beside = paragraphs(data, "Figure 7", strong=True)
     return [Table(HEADS, tuple(rows), caption), *beside, Paragraph(_control(data))]
 
 

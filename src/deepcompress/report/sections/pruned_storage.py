@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepcompress.report import pruning_counterparts, qualities, text
+from deepcompress.report import text
 from deepcompress.report.blocks import Block, Paragraph, Section, Table
-from deepcompress.report.counterpart_rules import paragraph
+from deepcompress.report.claims import aspect_table, paragraphs, state, stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,17 +22,17 @@ PAPER_HEADS = ("Model", "Paper: non-zero", "Paper: zero", "Paper: total", "Here:
 
 def build(data: Tables) -> Section | None:
     """Counterparts of the report's figures 8 and 9 at 25 %; None while nothing was pruned."""
-    found = qualities.stored(data)
+    found = stored(data)
     if not found:
         return None
     blocks: list[Block] = [
         Paragraph(_lead(found), strong=True),
         _sizes(found),
-        *paragraph(pruning_counterparts.figure_8_storage(data)),
+        *paragraphs(data, "Figure 8 (storage)"),
         _accounting(found, data),
     ]
-    if (words := qualities.table(data)) is not None:
-        blocks += [words, *paragraph(pruning_counterparts.figure_9(data))]
+    if (words := aspect_table(data)) is not None:
+        blocks += [words, *paragraphs(data, "Figure 9")]
     return Section("What pruning saves", tuple(blocks), order=12)
 
 
@@ -40,26 +40,26 @@ def _lead(found: dict[str, pd.DataFrame]) -> str:
     parts = []
     if "unstructured" in found:
         dense, pruned = (
-            qualities.state(found["unstructured"], "dense"),
-            qualities.state(found["unstructured"], "trained"),
+            state(found["unstructured"], "dense"),
+            state(found["unstructured"], "trained"),
         )
         bitmask, csr = (text.percent(pruned[f"{form}_bytes"], dense["dense_bytes"]) for form in ("bitmask", "csr"))
         parts.append(
             f"At 25 % unstructured a bitmask takes {bitmask} % of the dense bytes and CSR {csr} %, no MAC saved"
         )
     if "structured" in found:
-        dense, pruned = qualities.state(found["structured"], "dense"), qualities.state(found["structured"], "trained")
+        dense, pruned = state(found["structured"], "dense"), state(found["structured"], "trained")
         size, macs = (text.percent(pruned[name], dense[name]) for name in ("dense_bytes", "macs"))
         parts.append(f"structured 25 % leaves {size} % of the bytes and {macs} % of the MACs, in a plain file")
     return "; ".join(parts) + "."
 
 
 def _sizes(found: dict[str, pd.DataFrame]) -> Table:
-    cells = [_size("baseline", qualities.state(next(iter(found.values())), "dense"))]
+    cells = [_size("baseline", state(next(iter(found.values())), "dense"))]
     for method, rows in found.items():
-        cells.append(_size(f"{method}, masked", qualities.state(rows, "masked")))
+        cells.append(_size(f"{method}, masked", state(rows, "masked")))
         after = "removed, trained on" if method == "structured" else "trained on"
-        cells.append(_size(f"{method}, {after}", qualities.state(rows, "trained")))
+        cells.append(_size(f"{method}, {after}", state(rows, "trained")))
     caption = "All tensors of the model at 25 %, without file headers; CSR with 4-byte columns and row pointers."
     return Table(HEADS, tuple(cells), caption)
 
@@ -71,8 +71,8 @@ def _size(name: str, row: pd.Series) -> tuple[str, ...]:
 
 def _accounting(found: dict[str, pd.DataFrame], data: Tables) -> Table:
     theirs = data.paper["storage_mib"]
-    rows = {"baseline": qualities.state(next(iter(found.values())), "dense")}
-    rows |= {method: qualities.state(table, "masked") for method, table in found.items()}
+    rows = {"baseline": state(next(iter(found.values())), "dense")}
+    rows |= {method: state(table, "masked") for method, table in found.items()}
     cells = []
     for name, row in rows.items():
         paper = theirs[name]

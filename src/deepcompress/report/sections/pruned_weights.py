@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deepcompress.report import pruning_counterparts, pruning_figures, weights
+from deepcompress.report import pruning_figures, weights
 from deepcompress.report.blocks import Picture, Section
-from deepcompress.report.counterpart_rules import paragraph
+from deepcompress.report.claims import paragraphs
 from deepcompress.report.tables import Tables
 
 CAPTION = "Counterpart of Figure {} of the source report."
@@ -26,6 +26,5 @@ def build(data: Tables) -> Section | None:
         pictures.append(Picture(f"weights_{method}", figure, CAPTION.format(number)))
     if not pictures:
         return None
-    beside = (pruning_counterparts.figure_1, pruning_counterparts.figure_2, pruning_counterparts.figure_3)
-    said = [block for one in beside for block in paragraph(one(data))]
+    said = paragraphs(data, "Figure 1", "Figure 2", "Figure 3")
     return Section("Weights before and after pruning", (*said, *pictures), order=11)

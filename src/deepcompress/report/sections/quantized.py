@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import (
-    compare,
-    paper,
-    quantization,
-    quantization_figures,
-    student_counterparts,
-    technique,
-    text,
-)
+from deepcompress.report import quantization, quantization_figures, technique, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section
-from deepcompress.report.counterpart_rules import paragraph
+from deepcompress.report.claims import paragraphs
+from deepcompress.report.source_report import is_cifar100, source_top1
 from deepcompress.report.tables import Tables
 
 FORMATS = "Counterpart of Figure 11 of the source report. Bars and bands: 95 % Wilson intervals."
@@ -23,7 +16,9 @@ BITS = "Rounded after training, every layer alike, on validation images. Bars: 9
 
 def build(data: Tables) -> Section | None:
     """Accuracy of each mode and format, costs against bits, fp16 beside bf16, and the paper beside ours."""
-    found = technique.section(data, quantization.FAMILY, "Quantization", order=20, paper=paper.quantized(data))
+    found = technique.section(
+        data, quantization.FAMILY, "Quantization", order=20, paper=source_top1(data, quantization.FAMILY)
+    )
     if found is None:
         return None
     lead, *rest = found.blocks
@@ -39,11 +34,11 @@ def _formats(data: Tables, rows: pd.DataFrame) -> list[Block]:
     if others.empty:
         return []
     twin = None if twins.empty else twins.iloc[0]
-    drawn = paper.quantized(data) if compare.is_cifar100(data) else {}
+    drawn = source_top1(data, quantization.FAMILY) if is_cifar100(data) else {}
     figure = quantization_figures.formats(others, data.baseline, twin, drawn, quantization.finding(others))
     return [
         Picture("quantization_formats", figure, FORMATS),
-        *paragraph(student_counterparts.figure_11(data)),
+        *paragraphs(data, "Figure 11", strong=True),
         quantization.formats_table(data, others),
         Paragraph(quantization.verdict(data, rows), strong=True),
     ]

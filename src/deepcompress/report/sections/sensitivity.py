@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepcompress.report import pruning, pruning_figures
-from deepcompress.report import pruning_counterparts as counterparts
 from deepcompress.report.blocks import Block, Picture, Section, Table
-from deepcompress.report.counterpart_rules import paragraph
+from deepcompress.report.claims import paragraphs
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from deepcompress.report.tables import Tables
 
-FIGURES = {"unstructured": counterparts.figure_4, "structured": counterparts.figure_5}
-TABLES = {"unstructured": counterparts.table_1, "structured": counterparts.table_2}
+FIGURES = {"unstructured": "Figure 4", "structured": "Figure 5"}
+TABLES = {"unstructured": "Table 1", "structured": "Table 2"}
 
 
 def build(data: Tables) -> Section | None:
@@ -30,14 +29,14 @@ def build(data: Tables) -> Section | None:
 
 def _curves(data: Tables, rows: pd.DataFrame, method: str) -> list[Block]:
     most, least = pruning.most_sensitive(rows)
-    n, beside = int(rows["n"].iloc[0]), FIGURES[method](data)
+    n = int(rows["n"].iloc[0])
     title = f"{method.capitalize()}: {most} is the most sensitive layer, {least} the least"
     caption = (
-        f"Counterpart of {beside.number} of the source report. One layer pruned at a time by "
+        f"Counterpart of {FIGURES[method]} of the source report. One layer pruned at a time by "
         f"{rows['criterion'].iloc[0]}, nothing trained on; {n:,} validation images; bars: one standard error."
     )
     picture = Picture(f"sensitivity_{method}", pruning_figures.sensitivity_curves(rows, title), caption)
-    return [*paragraph(beside, strong=True), picture]
+    return [*paragraphs(data, FIGURES[method], strong=True), picture]
 
 
 def _allocation(data: Tables, method: str) -> list[Block]:
@@ -57,10 +56,12 @@ def _allocation(data: Tables, method: str) -> list[Block]:
         for _, row in rows.iterrows()
     ]
     scope = {"all": "all convolutions and linear layers", "conv": "the convolutions alone"}[str(rows["scope"].iloc[0])]
-    beside = TABLES[method](data)
-    caption = f"Counterpart of {beside.number} of the source report. Sparsities are shares of the weights of {scope}."
+    caption = f"Counterpart of {TABLES[method]} of the source report. Sparsities are shares of the weights of {scope}."
     heads = ("Layer", "Weights", "Here: assigned", "Here: achieved", "Paper: assigned and achieved")
-    return [*paragraph(beside), Table(heads, tuple(cells), caption, folded=f"Sparsity per layer, {method} 25 %")]
+    return [
+        *paragraphs(data, TABLES[method]),
+        Table(heads, tuple(cells), caption, folded=f"Sparsity per layer, {method} 25 %"),
+    ]
 
 
 def _share(value: float) -> str:

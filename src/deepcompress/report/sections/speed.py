@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import pruning_counterparts, speed, text
+from deepcompress.report import speed, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
-from deepcompress.report.counterpart_rules import paragraph
+from deepcompress.report.claims import paragraphs
 from deepcompress.report.tables import BASELINE, Tables
 
 NAME = "benchmark/latency"
@@ -20,7 +20,9 @@ TABLE = (
     "image in PyTorch without warm-up. These numbers belong to the machine and change from run to run."
 )
 
-PAPER_HEADS = ("Model", "Paper: ms", "Here", "Here: ms (quartiles)", "Paper: times as fast", "Here: times as fast")
+PAPER_HEADS = (
+    "Model", "Source report: ms", "Here", "Here: ms (quartiles)", "Source report: times as fast", "Here: times as fast",
+)  # fmt: skip
 PAPER = (
     "Counterpart of Figure 8 (time) of the source report: its times are means of 50 runs of 25 % zeros on another "
     "machine."
@@ -39,7 +41,7 @@ def build(data: Tables) -> Section | None:
     blocks.append(Picture("speed", speed.figure(rows, title), caption))
     *_, cells = speed.beside_the_paper(rows, data.paper["inference_ms"])
     if cells:
-        blocks += [*paragraph(pruning_counterparts.figure_8_time(data)), Table(PAPER_HEADS, cells, PAPER)]
+        blocks += [*paragraphs(data, "Figure 8 (time)"), Table(PAPER_HEADS, cells, PAPER)]
     return Section("Speed", (*blocks, _table(rows)), order=62)
 
 

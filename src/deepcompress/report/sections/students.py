@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from deepcompress.report import compare, paper, strips, student_figures, students, technique, text
-from deepcompress.report import student_counterparts as counterparts
+from deepcompress.report import strips, student_figures, students, technique, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
-from deepcompress.report.counterpart_rules import paragraph
+from deepcompress.report.claims import paragraphs
+from deepcompress.report.source_report import is_cifar100, source_top1
 from deepcompress.report.tables import Tables
 
 GAINS = (
@@ -43,14 +43,13 @@ def build(data: Tables) -> Section | None:
     rows = students.table(data)
     blocks: list[Block] = [Paragraph(students.verdict(data), strong=True), _accuracies(data, rows)]
     blocks += [
-        *paragraph(counterparts.figure_12_accuracy(data)),
+        *paragraphs(data, "Figure 12 (left)"),
         *_summary(data, rows),
-        *paragraph(counterparts.figure_13(data)),
-        *paragraph(counterparts.figure_12_alignment(data)),
+        *paragraphs(data, "Figure 13", "Figure 12 (middle)"),
         *_alignments(data),
-        *paragraph(counterparts.figure_12_colour(data)),
+        *paragraphs(data, "Figure 12 (right)"),
         *_colours(data),
-        *paragraph(counterparts.figure_14(data)),
+        *paragraphs(data, "Figure 14"),
         *strips.pictures(data),
         *_seeds(data),
     ]
@@ -60,7 +59,7 @@ def build(data: Tables) -> Section | None:
 
 def _accuracies(data: Tables, rows: pd.DataFrame) -> Picture:
     shown = pd.concat([data.of("teachers"), rows])
-    theirs = paper.taught(data) if compare.is_cifar100(data) else {}
+    theirs = source_top1(data, "students") if is_cifar100(data) else {}
     return Picture("students_accuracy", student_figures.accuracies(shown, theirs, students.finding(data)), ACCURACY)
 
 
@@ -183,7 +182,7 @@ def _paper(data: Tables) -> dict[str, dict[str, float]]:
     one = {f"students/{m}-vgg16": m for m in theirs["vgg16"]}
     named = {"kl": "kl_to_teacher", "ssim": "cam_ssim"}
     found = {short: {k: theirs[key][m] for k, m in one.items() if m in theirs[key]} for short, key in named.items()}
-    return {**found, "top1": paper.taught(data)}
+    return {**found, "top1": source_top1(data, "students")}
 
 
 def _gain(row: pd.Series) -> str:

@@ -6,7 +6,8 @@ import pandas as pd
 
 from deepcompress.report import student_figures, students, technique, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
-from deepcompress.report.tables import BASELINE, Tables
+from deepcompress.report.source_report import source_top1
+from deepcompress.report.tables import Tables
 
 CAPTION = "Teacher size compared (section 2.8 of the source report). Bars: 95 % Wilson intervals."
 TWO = 2
@@ -14,9 +15,7 @@ TWO = 2
 
 def build(data: Tables) -> Section | None:
     """How much better the teachers are than the baseline, and their students side by side."""
-    teachers = {f"teachers/{name}": data.paper["teachers"][name] for name in ("vgg16", "vgg19")}
-    paper = {BASELINE: data.paper["quantized"]["baseline"], **teachers}
-    found = technique.section(data, "teachers", "Teachers", order=30, paper=paper)
+    found = technique.section(data, "teachers", "Teachers", order=30, paper=source_top1(data, "teachers"))
     if found is None:
         return None
     return Section(found.title, (*found.blocks, *_sizes(data)), found.order)
