@@ -1,6 +1,6 @@
-"""Shuffled batches of stored images: kept in memory, read from their file ahead of use, and from a memory map.
+"""Shuffled batches of stored images: kept in memory, and mapped from their file.
 
-The file is in the page cache after the first round, so this is the price of the reads, not of the disk. Without
+The file is in the page cache after the first round, so this is the price of the map, not of the disk. Without
 training nothing hides it; with `--train` a small network learns from the batches, as in a stage.
 """
 
@@ -18,15 +18,14 @@ import torch.nn.functional as F
 from benchmarks.batches import MEAN, STD, random_arrays
 from benchmarks.interleaved import interleave, print_line, print_machine, print_rates, print_speedup
 from deepcompress.data.batches import Batches, View
-from deepcompress.data.row_file import RowFile
-from deepcompress.data.store import Arrays
+from deepcompress.data.store import Arrays, map_array
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MEMORY, FILE, MAP = "in memory", "in a file", "memory-mapped"
+MEMORY, MAP = "in memory", "memory-mapped"
 WIDTHS = (16, 32, 64, 64, 128, 128, 128, 128)  # a quarter of VGG-11's
 
 
@@ -36,18 +35,14 @@ def make_ways(
     """One shuffled epoch of every kind."""
     path = folder / "images.npy"
     np.save(path, arrays.images)
-    kinds = {
-        MEMORY: arrays.images,
-        FILE: RowFile.open(path, budget_bytes=0),
-        MAP: np.load(path, mmap_mode="r"),
-    }
+    kinds = {MEMORY: arrays.images, MAP: map_array(path)}
     return {name: _epoch(Arrays(images, arrays.labels), size, batch_size, train) for name, images in kinds.items()}
 
 
 def equal(arrays: Arrays, folder: Path, size: int) -> bool:
-    """Whether an epoch from the file has the bits of one from memory."""
-    stored = Arrays(RowFile.open(folder / "images.npy", budget_bytes=0), arrays.labels)
-    epochs = (Batches(one, View(size, MEAN, STD), batch_size=64, seed=0).epoch(0) for one in (arrays, stored))
+    """Whether an epoch from the map has the bits of one from memory."""
+    mapped = Arrays(map_array(folder / "images.npy"), arrays.labels)
+    epochs = (Batches(one, View(size, MEAN, STD), batch_size=64, seed=0).epoch(0) for one in (arrays, mapped))
     return all(torch.equal(a.images, b.images) for a, b in zip(*epochs, strict=True))
 
 
@@ -66,8 +61,7 @@ def main(images: int, stored: int, size: int, batch_size: int, train: bool, repe
         ways = make_ways(arrays, Path(folder), size=size, batch_size=batch_size, train=train)
         seconds = interleave(ways, repeats)
         print_rates(seconds, amount=images, unit="images")
-        for plain in (MEMORY, MAP):
-            print_speedup(seconds, ours=FILE, plain=plain)
+        print_speedup(seconds, ours=MAP, plain=MEMORY)
         print_line("same bits", str(equal(arrays, Path(folder), size)))
 
 

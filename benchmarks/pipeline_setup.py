@@ -21,8 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepcompress import params, preset, registry, runtime
 from deepcompress.data.batches import View
-from deepcompress.data.settings import Data
-from deepcompress.data.store import open_fit, write_fit
+from deepcompress.data.store import DataConfig, open_fit, write_fit
 from deepcompress.distillation import transfer
 from deepcompress.distillation.loss import Setting
 from deepcompress.distillation.network import Network
@@ -83,7 +82,7 @@ def write(folder: Path, scale: Scale) -> None:
     text = preset.apply(preset.lay(text, "paper", ROOT / "presets"), _small(scale))
     (folder / params.PARAMS_FILE).write_text(text, encoding="utf-8")
     with inside(folder):
-        seed, data = params.seed(), params.section(Data, "data")
+        seed, data = params.seed(), params.section(DataConfig, "data")
         _draw(Path("data/fit"), data, data.options(data.source), seed)
         few = data.options(data.source).model_copy(update={"train_per_class": scale.pretraining_per_class})
         _draw(PRETRAINING, data, few, PRETRAINING_SEED)
@@ -108,7 +107,7 @@ def inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _draw(folder: Path, data: Data, options: Any, seed: int) -> None:
+def _draw(folder: Path, data: DataConfig, options: Any, seed: int) -> None:
     plugin = registry.find(data.plugins, data.source)
     source = plugin.load(options, stored_size=data.stored_size, seed=seed, workspace=folder)
     write_fit(folder, source, validation_fraction=data.validation_fraction, seed=seed)

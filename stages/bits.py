@@ -22,7 +22,8 @@ def main(fit: Path, source: Path, points: Path, trends: Path) -> None:
     seed, train = params.seed(), params.section(runtime.Train, "train")
     quant = params.section(settings.Quant, "quant")
     fabric, start = runtime.start(train.alone(), seed), checkpoint.load(source)
-    rows = widths.measure(start.model.to(fabric.device), Data(fit, start.view), quant, seed=seed)
+    data = Data(fit, start.view, params.device_budget_mib())
+    rows = widths.measure(start.model.to(fabric.device), data, quant, seed=seed)
     lines = widths.trends(rows)
     files.write_tables([("points", points), ("trends", trends)], {"points": rows, "trends": lines})
 

@@ -27,7 +27,7 @@ def main(name: str, fit: Path, source: Path, model_file: Path, history: Path, **
     used = {"train": train.model_dump(), "combine": how.used(name)}
     origin = checkpoint.provenance("combine", seed=seed, params=used)
     fabric, start = runtime.start(train, seed), checkpoint.load(source)
-    room = work.Room(Data(fit, start.view), how, fabric, origin, **evidence)
+    room = work.Room(Data(fit, start.view, params.device_budget_mib()), how, fabric, origin, **evidence)
     made = work.run(start, how.combine.steps(name), room)
     processes.first_only()
     start.save_alike(model_file, made.source.model, origin, made.encodings)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, processes, runtime
+from deepcompress import errors, files, params, processes, runtime
 from deepcompress.distillation import course, repeats, settings
-from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
 
 
@@ -17,12 +16,13 @@ from deepcompress.models import checkpoint
 @click.option("--model", "model_file", type=Path, required=True, help="file to write: the model of the first seed")
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch of the first seed")
 @click.option("--seeds", "seeds_file", type=Path, required=True, help="table to write: a row per seed")
-@one_line_errors
+@errors.one_line_errors
 def main(method: str, teacher_file: Path | None, fit: Path, model_file: Path, **tables: Path) -> None:
     """Write the student of the first seed, its history, and what every seed came to."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
     how = params.section(settings.Distill, "distill")
-    room = course.Course(how, fit=fit, fabric=runtime.start(train, seed), seed=seed)
+    fabric, budget = runtime.start(train, seed), params.device_budget_mib()
+    room = course.Course(how, fit=fit, fabric=fabric, seed=seed, budget_mib=budget)
     objective = room.taught(method, teacher_file) if teacher_file else room.alone(method)
     used = {"train": train.model_dump(), **how.used(method, taught=teacher_file is not None)}
     made = checkpoint.provenance("distill", seed=seed, params=used)

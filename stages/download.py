@@ -7,9 +7,7 @@ from pathlib import Path
 import click
 
 from deepcompress import params, registry, runtime
-from deepcompress.data.settings import Data
-from deepcompress.data.store import write_fit, write_heldout
-from deepcompress.data.writing import whole
+from deepcompress.data.store import DataConfig, atomic_folders, write_fit, write_heldout
 from deepcompress.errors import one_line_errors
 
 
@@ -19,7 +17,7 @@ from deepcompress.errors import one_line_errors
 @one_line_errors
 def main(fit: Path, heldout: Path) -> None:
     """Write both folders, whole or not at all."""
-    data = params.section(Data, "data")
+    data = params.section(DataConfig, "data")
     seed = params.seed()
     options = data.options(data.source)
     source = registry.find(data.plugins, data.source).load(
@@ -28,7 +26,7 @@ def main(fit: Path, heldout: Path) -> None:
         seed=seed,
         workspace=runtime.scratch("download", data.source, options),
     )
-    with whole(fit, heldout) as (new_fit, new_heldout):
+    with atomic_folders(fit, heldout) as (new_fit, new_heldout):
         meta = write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=seed)
         write_heldout(new_heldout, source, meta=meta)
 

@@ -29,7 +29,7 @@ def main(plan_file: Path, heldout: Path, models: Path, history: Path, **options:
     runtime.make_deterministic(params.seed(), train.threads)
     device, paths = runtime.device(train), (plan := Plan.read(plan_file)).paths(models)
     trained = training_cost.read(history, paths, params.read(), heldout)
-    rows = evaluation.evaluate(paths, plan.pairs(), heldout, settings, device)
+    rows = evaluation.evaluate(paths, plan.pairs(), heldout, settings, device, params.device_budget_mib())
     costed, seen = training_cost.joined(rows["evaluation"], trained), options["seen"]
     rows["evaluation"] = plan.joined(explained.joined(costed, seen) if seen else costed)
     files.write_tables(options["tables"], rows)

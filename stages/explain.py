@@ -5,9 +5,8 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, runtime
-from deepcompress.data import settings, store
-from deepcompress.errors import one_line_errors
+from deepcompress import errors, files, params, runtime
+from deepcompress.data import store
 from deepcompress.explain import comparison, models
 from deepcompress.explain.settings import Explain
 from deepcompress.plan_table import Plan
@@ -18,14 +17,15 @@ from deepcompress.plan_table import Plan
 @click.option("--fit", type=Path, required=True, help="folder whose validation images are looked at")
 @click.option("--models", "folder", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--tables", type=Path, required=True, help="folder to write: five tables")
-@one_line_errors
+@errors.one_line_errors
 def main(plan_file: Path, fit: Path, folder: Path, tables: Path) -> None:
     """Write what students and teachers have in common, a CSV per question."""
     import pandas as pd
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    how, data = params.section(Explain, "explain"), params.section(settings.Data, "data")
-    train, seed, images = params.section(runtime.Train, "train"), params.seed(), store.open_fit(fit)
+    how, data = params.section(Explain, "explain"), params.section(store.DataConfig, "data")
+    train, seed = params.section(runtime.Train, "train"), params.seed()
+    images = store.open_fit(fit, data.device_budget_mib)
     runtime.make_deterministic(seed, train.threads)
     plan, device = Plan.read(plan_file), runtime.device(train)
     pairs, ids = models.pairs(plan), [model.id for model in plan if model.family != "masked"]

@@ -25,7 +25,7 @@ def main(fit: Path, model_file: Path, history: Path) -> None:
     view = batches.View(shape.image_size, images.meta.mean, images.meta.std)
     used = {"train": train, "model": shape, "finetune": how}
     origin = checkpoint.provenance("finetune", seed=seed, params={k: v.model_dump() for k, v in used.items()})
-    loss, data = objective.CrossEntropy(how.label_smoothing), run.Data(fit, view)
+    loss, data = objective.CrossEntropy(how.label_smoothing), run.Data(fit, view, params.device_budget_mib())
     record = run.run(model, loss, data, how, fabric=fabric, origin=origin)
     processes.first_only()
     checkpoint.save(model_file, model, view=view, classes=images.meta.classes, provenance=origin)

@@ -26,7 +26,7 @@ def main(fit: Path, source: Path, cell: str | None, model_file: Path, history: P
     fabric, start = runtime.start(train, seed), checkpoint.load(source)
     used = {"train": train.model_dump(), "quantize": task.model_dump()}
     origin = checkpoint.provenance("quantize", seed=seed, params=used)
-    data = Data(fit, start.view)
+    data = Data(fit, start.view, params.device_budget_mib())
     made = run.quantize_(start, data, task, fabric=fabric, origin=origin)
     processes.first_only()
     start.save_alike(model_file, start.model, origin, made.encodings)

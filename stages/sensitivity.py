@@ -27,7 +27,7 @@ def main(fit: Path, source: Path, method: Method, table: Path) -> None:
     """Scan every layer that the method can prune."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
     scan, prune = params.section(settings.Sensitivity, "sensitivity"), params.section(settings.Prune, "prune")
-    images, loaded = store.open_fit(fit), checkpoint.load(source)
+    images, loaded = store.open_fit(fit, params.device_budget_mib()), checkpoint.load(source)
     runtime.make_deterministic(seed, train.threads)
     model = layers.require_dense(loaded.model, str(source)).to(runtime.device(train))
     rows = evidence.sensitivity(model, images, method, scan, prune, view=loaded.view, seed=seed)

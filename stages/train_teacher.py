@@ -27,7 +27,7 @@ def main(key: str, fit: Path, model_file: Path, history: Path) -> None:
     view = batches.View(network.image_size, images.meta.mean, images.meta.std)
     used = {"train": train.model_dump(), key: network.model_dump()}
     origin = checkpoint.provenance("train_teacher", seed=seed, params=used)
-    loss, data = objective.CrossEntropy(how.label_smoothing), run.Data(fit, view)
+    loss, data = objective.CrossEntropy(how.label_smoothing), run.Data(fit, view, params.device_budget_mib())
     record = run.run(model, loss, data, how, fabric=fabric, origin=origin)
     processes.first_only()
     checkpoint.save(model_file, model, view=view, classes=images.meta.classes, provenance=origin)

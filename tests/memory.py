@@ -1,7 +1,7 @@
-"""What each consumer of stored images adds to a process's peak memory: `python -m tests.memory FILE`, for test_memory.
+"""What each consumer of stored images adds to a process's memory: `python -m tests.memory FILE MIB`, for test_memory.
 
-Runs in a folder with params.yaml and writes, by consumer, its highest resident memory less that before it [MiB], and
-a checksum of what came out. Resident memory counts mapped pages of files too.
+Writes, by consumer, its highest anonymous memory less that before it [MiB], and a checksum of what came out.
+Resident memory would count mapped pages of the files too, which the system takes back when it needs them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import gc
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,7 @@ from deepcompress import runtime
 from deepcompress.data.augment import Augment, Jitter
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.heldout import open_heldout
-from deepcompress.data.sampling import sampled
-from deepcompress.data.store import Arrays, Fit, Part, Source, open_fit, write_fit, write_heldout
+from deepcompress.data.store import Arrays, Fit, Part, Source, open_fit, sampled, write_fit, write_heldout
 from deepcompress.measure import accuracy, passes
 from deepcompress.measure.jittered import jittered
 from deepcompress.models import checkpoint
@@ -69,44 +70,49 @@ def network() -> VGG:
     return VGG(VGGSpec("vgg11", True, (4, 8, 16, 16, 32, 32, 32, 32), (16, 16), len(CLASSES), VIEW.size, 0.0))
 
 
-def write() -> list[bytes]:
+def write(budget_mib: int) -> list[bytes]:
     meta = write_fit(Path("fit"), source(), validation_fraction=0.5, seed=0)
     write_heldout(Path("heldout"), source(), meta=meta)
     return [Path("fit/meta.json").read_bytes()]
 
 
-def train() -> list[bytes]:
+def train(budget_mib: int) -> list[bytes]:
     model, fabric = network(), runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
     origin = {"stage": "finetune", "seed": 0}
-    data = run.Data(Path("fit"), VIEW)
+    data = run.Data(Path("fit"), VIEW, budget_mib)
     record = run.run(model, CrossEntropy(), data, RECIPE, fabric=fabric, origin=origin)
     data.forget()
     checkpoint.save(MODEL, model, view=VIEW, classes=CLASSES, provenance={})
     return [json.dumps(record.rows()).encode(), MODEL.read_bytes()]
 
 
-def train_head() -> list[bytes]:
+def train_head(budget_mib: int) -> list[bytes]:
     model, fabric = network(), runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
     recipe = RECIPE.model_copy(update={"trainable": "head", "augment": Augment(), "feature_budget_mib": 0})
     origin = {"stage": "finetune", "seed": 0}
-    data = run.Data(Path("fit"), VIEW)
+    data = run.Data(Path("fit"), VIEW, budget_mib)
     run.run(model, CrossEntropy(), data, recipe, fabric=fabric, origin=origin)
     data.forget()
     return [tensor.numpy().tobytes() for tensor in model.state_dict().values()]
 
 
-def evaluate() -> list[bytes]:
-    heldout = open_heldout(Path("heldout"))
+def evaluate(budget_mib: int) -> list[bytes]:
+    heldout = open_heldout(Path("heldout"), budget_mib)
     images = passes.Images("held-out data", heldout.arrays, CLASSES, "")
     return [passes.measure(MODEL, images, batch_size=BATCH, device=torch.device("cpu")).logits.numpy().tobytes()]
 
 
-def recolour() -> list[bytes]:
-    return [answers(jittered(open_fit(Path("fit")).validation, Jitter(brightness=0.4, hue=0.1), seed=0))]
+def recolour(budget_mib: int) -> list[bytes]:
+    return [answers(jittered(open_fit(Path("fit"), budget_mib).validation, Jitter(brightness=0.4, hue=0.1), seed=0))]
 
 
-def sample() -> list[bytes]:
-    return [answers(sampled(open_fit(Path("fit")).validation, IMAGES - 1, seed=0))]
+def sample(budget_mib: int) -> list[bytes]:
+    return [answers(sampled(open_fit(Path("fit"), budget_mib).validation, IMAGES - 1, seed=0))]
+
+
+def load_whole(budget_mib: int) -> list[bytes]:
+    """What nobody does: it shows that the measurement would tell."""
+    return [np.array(open_fit(Path("fit"), budget_mib).train.images).tobytes()[:1]]
 
 
 def answers(arrays: Arrays) -> bytes:
@@ -123,36 +129,50 @@ def warm_up() -> None:
     jittered(arrays, Jitter(brightness=0.4, hue=0.1), seed=0)
 
 
-CONSUMERS: dict[str, Callable[[], list[bytes]]] = {
-    function.__name__: function for function in (write, train, train_head, evaluate, recolour, sample)
+CONSUMERS: dict[str, Callable[[int], list[bytes]]] = {
+    function.__name__: function for function in (write, train, train_head, evaluate, recolour, sample, load_whole)
 }
 
 
-def main(file: Path) -> None:
+def main(file: Path, budget_mib: int) -> None:
     """Run all consumers, one after the other."""
     torch.set_num_threads(1)
     warm_up()
-    found: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     for name, consumer in CONSUMERS.items():
-        start = reset_peak()
-        came_out = hashlib.sha256(b"".join(consumer())).hexdigest()
-        found[name] = {"peak_mib": status_mib("VmHWM") - start, "checksum": came_out}
-    file.write_text(json.dumps(found))
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        with watched() as peak_mib:
+            output = b"".join(consumer(budget_mib))
+        measured[name] = {"peak_mib": peak_mib(), "checksum": hashlib.sha256(output).hexdigest()}
+    file.write_text(json.dumps(measured))
 
 
-def reset_peak() -> float:
-    """Give back what is free, let the peak start anew, and tell the resident memory [MiB]."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return status_mib("VmRSS")
+@contextmanager
+def watched() -> Iterator[Callable[[], float]]:
+    """How far anonymous memory rose above its start at the most [MiB], as a thread saw it every few milliseconds."""
+    start = highest = anonymous_mib()
+    ended = threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not ended.wait(0.002):
+            highest = max(highest, anonymous_mib())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: highest - start
+    finally:
+        ended.set()
+        thread.join()
 
 
-def status_mib(key: str) -> float:
-    """A line of /proc/self/status."""
+def anonymous_mib() -> float:
+    """Resident memory that is no page of a file: the system cannot take it back."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1024
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

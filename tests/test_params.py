@@ -122,18 +122,32 @@ def test_the_seed_is_a_whole_number(tmp_path: Path, seed: object) -> None:
         params.seed(write(tmp_path, {"seed": seed}))
 
 
+@pytest.mark.parametrize(
+    ("document", "mib"),
+    [({"data": {"device_budget_mib": 3}}, 3), ({"data": {"source": "shapes"}}, 2048), ({"seed": 0}, 2048)],
+)
+def test_the_budget_is_what_the_file_says_or_its_default(tmp_path: Path, document: dict[str, Any], mib: int) -> None:
+    assert params.device_budget_mib(write(tmp_path, document)) == mib
+
+
+@pytest.mark.parametrize("budget", [-1, 1.5, "64", True, None])
+def test_a_budget_of_another_kind_is_refused(tmp_path: Path, budget: object) -> None:
+    with pytest.raises(UserError, match=r"data\.device_budget_mib must be a whole number of at least 0, got"):
+        params.device_budget_mib(write(tmp_path, {"data": {"device_budget_mib": budget}}))
+
+
 def test_a_plugin_block_is_checked_by_the_plugin(tmp_path: Path) -> None:
-    from deepcompress.data.settings import Data
+    from deepcompress.data.store import DataConfig
 
     document = {
         "data": {"source": "shapes", "stored_size": 32, "validation_fraction": 0.1, "shapes": {"train_per_class": -1}}
     }
     with pytest.raises(UserError, match=r"data\.shapes\.train_per_class must be greater"):
-        params.section(Data, "data", write(tmp_path, document))
+        params.section(DataConfig, "data", write(tmp_path, document))
     document["data"]["shapez"] = {}  # type: ignore[index]
     document["data"]["shapes"] = {}  # type: ignore[index]
     with pytest.raises(UserError, match=r"data\.shapez is unknown; .*did you mean shapes\?"):
-        params.section(Data, "data", write(tmp_path, document))
+        params.section(DataConfig, "data", write(tmp_path, document))
 
 
 def test_a_file_is_parsed_once_and_nobody_shares_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from deepcompress import registry
 from deepcompress.errors import UserError
 
 PARAMS_FILE = "params.yaml"
+DEVICE_BUDGET_MIB = 2048  # where params.yaml does not say
 HIGHEST_SEED = 2**63 - 1  # of torch's generators
 MOST_VALUES = 100_000  # of one file; ours holds some 400
 LONGEST_SHOWN = 200  # characters of a wrong value in a message
@@ -107,6 +108,19 @@ def seed(path: str | Path = PARAMS_FILE) -> int:
     if type(found) is not int or not 0 <= found <= HIGHEST_SEED:
         raise UserError(f"{path}: seed must be a whole number in 0..{HIGHEST_SEED}, got {_shown(found)}")
     return found
+
+
+def device_budget_mib(path: str | Path = PARAMS_FILE) -> int:
+    """`data.device_budget_mib`, the one key of a section that no result depends on: dvc.yaml names it nowhere.
+
+    Returns:
+        What the images of one part may take in a GPU's memory [MiB]; its default where the file has no such key.
+    """
+    data = read(path).get("data")
+    budget = data.get("device_budget_mib", DEVICE_BUDGET_MIB) if isinstance(data, dict) else DEVICE_BUDGET_MIB
+    if type(budget) is not int or budget < 0:
+        raise UserError(f"{path}: data.device_budget_mib must be a whole number of at least 0, got {_shown(budget)}")
+    return budget
 
 
 def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE) -> S:

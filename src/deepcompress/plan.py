@@ -8,7 +8,7 @@ from typing import Any
 
 from deepcompress import params
 from deepcompress.combine.settings import Combine, require_lesson
-from deepcompress.data.settings import Data
+from deepcompress.data.store import DataConfig
 from deepcompress.deploy.benchmark_settings import Benchmark, require_planned
 from deepcompress.deploy.settings import Deploy
 from deepcompress.distillation.network import Teachers
@@ -27,7 +27,7 @@ from deepcompress.training.recipe import Recipe, SharedRecipe, require_head
 
 SECTIONS: dict[str, type[Section]] = {
     "train": Train,
-    "data": Data,
+    "data": DataConfig,
     "model": Model,
     "recipe": SharedRecipe,
     "finetune": Recipe,

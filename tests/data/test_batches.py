@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +11,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resize as oracle_resize
 
 from deepcompress.data import batches as module
-from deepcompress.data import placement
 from deepcompress.data.augment import Augment, Jitter
-from deepcompress.data.batches import Batches, View, resize
-from deepcompress.data.row_file import RowFile
-from deepcompress.data.store import Arrays
+from deepcompress.data.batches import Batches, Shard, View, resize
+from deepcompress.data.store import Arrays, map_array
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 AUGMENT = Augment(flip=True, crop_padding=2, jitter=Jitter(brightness=0.3, hue=0.1))
@@ -111,35 +109,29 @@ def test_augmentation_belongs_to_the_image_not_to_the_batch_size(arrays):
     assert same(small.epoch(0), large.epoch(0))
 
 
-@pytest.mark.parametrize("budget_bytes", [0, 10 * 8 * 8 * 3 - 1, 10 * 8 * 8 * 3])
 @pytest.mark.parametrize("chosen", [{}, {"seed": 1}, {"seed": 1, "augment": AUGMENT}])
-def test_images_in_a_file_give_the_same_bits_below_and_above_the_budget(arrays, tmp_path, budget_bytes, chosen):
+def test_mapped_images_give_the_same_bits(arrays, tmp_path, chosen):
     np.save(tmp_path / "images.npy", arrays.images)
-    stored = RowFile.open(tmp_path / "images.npy", budget_bytes=budget_bytes)
-    filed = make(Arrays(images=stored, labels=arrays.labels), 20, **chosen)
-    assert isinstance(filed._images, RowFile) == (budget_bytes < arrays.images.nbytes)
+    mapped = make(Arrays(map_array(tmp_path / "images.npy"), arrays.labels), 20, **chosen)
     for number in (0, 1):
-        assert same(filed.epoch(number), make(arrays, 20, **chosen).epoch(number))
-
-
-def test_an_epoch_that_is_left_early_leaves_no_thread(arrays, tmp_path):
-    np.save(tmp_path / "images.npy", arrays.images)
-    stored = RowFile.open(tmp_path / "images.npy", budget_bytes=0)
-    before = threading.active_count()
-    epoch = make(Arrays(images=stored, labels=arrays.labels), batch_size=1).epoch()
-    next(epoch)
-    assert threading.active_count() == before + 1
-    epoch.close()
-    assert threading.active_count() == before
+        assert same(mapped.epoch(number), make(arrays, 20, **chosen).epoch(number))
 
 
 def test_images_kept_on_a_device_give_the_same_batches(arrays, monkeypatch):
     expected = make(arrays, 20, seed=1, augment=AUGMENT)
-    monkeypatch.setattr(placement, "UPLOAD_BYTES", 500)
-    monkeypatch.setattr(module, "place", placement.upload)
+    monkeypatch.setattr(module, "UPLOAD_BYTES", 500)
+    monkeypatch.setattr(module, "_place", lambda arrays, device: module._upload(arrays.images, device))
     kept = make(arrays, 20, seed=1, augment=AUGMENT)
     assert isinstance(kept._images, torch.Tensor)
     assert same(kept.epoch(0), expected.epoch(0))
+
+
+def test_a_device_keeps_the_images_that_fit_the_budget(arrays):
+    small, large = (Arrays(np.zeros((2, side, side, 3), np.uint8), np.zeros(2)) for side in (400, 500))
+    for images, fits in ((small, True), (large, False)):
+        placed = module._place(replace(images, budget_mib=1), torch.device("meta"))
+        assert isinstance(placed, torch.Tensor) == fits
+        assert module._place(images, torch.device("cpu")) is images.images
 
 
 def test_batches_that_are_held_do_not_change(arrays):
@@ -161,3 +153,28 @@ def test_memory_of_released_batches_is_used_again(arrays):
 def test_augment_without_a_seed_is_refused(arrays):
     with pytest.raises(ValueError, match="seed"):
         make(arrays, augment=AUGMENT)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 7, 64])
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_shards_follow_each_other_and_differ_by_one_row_at_most(rows, count):
+    shards = [Shard(rank, count) for rank in range(count)]
+    parts = [shard.part(slice(10, 10 + rows)) for shard in shards]
+    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(10, 10 + rows))
+    sizes = shards[0].sizes(rows)
+    assert sizes == [part.stop - part.start for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_one_process_has_no_shard():
+    assert Shard.own() is None
+
+
+def test_batches_of_all_shards_make_the_batches_of_one_process(arrays):
+    batches = make(arrays, seed=0, batch_size=7)
+    first, second = (batches.epoch(2, Shard(rank, 2)) for rank in (0, 1))
+    for batch, one, two in zip(batches.epoch(2), first, second, strict=True):
+        assert torch.equal(batch.images, torch.cat([one.images, two.images]))
+        for part in (one, two):
+            assert torch.equal(batch.labels, part.labels)
+            assert torch.equal(batch.indices, part.indices)

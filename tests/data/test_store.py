@@ -1,23 +1,31 @@
-"""The data folders: what is written is what is opened, whole or not at all."""
+"""The data folders: what is written is what is opened, whole or not at all; and the `data` section of params.yaml."""
 
 from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from deepcompress.data.heldout import open_heldout
-from deepcompress.data.row_file import RowFile
-from deepcompress.data.store import Part, Source, open_fit, write_fit, write_heldout
-from deepcompress.data.writing import channel_statistics, whole, write_array
+from deepcompress import params, registry, runtime
+from deepcompress.data import store
+from deepcompress.data.store import Arrays, DataConfig, Part, Source, open_fit, write_fit, write_heldout
 from deepcompress.errors import UserError
 from tests.data import inputs
+from tests.house import ROOT
+
+GOOD: dict[str, Any] = {"source": "folder", "stored_size": 32, "validation_fraction": 0.1}
+ARRAY = inputs.pixels(0, 12, 4, 3, 3)
+NUMBERED = Arrays(np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3), np.repeat(np.arange(4), 10))
 
 
 def write(folder: Path, source: Source, seed: int = 0) -> None:
@@ -25,39 +33,42 @@ def write(folder: Path, source: Source, seed: int = 0) -> None:
     write_heldout(folder / "heldout", source, meta=meta)
 
 
-def test_opened_images_are_the_source_s_images(tmp_path: Path) -> None:
-    source = inputs.source(train=12, test=6)
+@contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """The system refuses larger files; to the writer that is what a full disk is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_opened_images_are_the_source_s_images_mapped_and_read_only(tmp_path: Path) -> None:
+    source = inputs.source(train=12, test=6, size=9)
     write(tmp_path, source)
-    fit = open_fit(tmp_path / "fit")
+    fit = open_fit(tmp_path / "fit", 7)
     stored = {
         image.tobytes(): label
         for part in (fit.train, fit.validation)
         for image, label in zip(part.images, part.labels, strict=True)
     }
-    given = {source.train.read(i).tobytes(): source.train.labels[i] for i in range(12)}
-    assert stored == given
+    assert stored == {source.train.read(i).tobytes(): source.train.labels[i] for i in range(12)}
     assert (len(fit.train), len(fit.validation)) == (9, 3)
-    assert fit.train.images.dtype == np.uint8
-    assert fit.train.labels.dtype == np.int64
-    assert isinstance(fit.train.images, RowFile)
-    heldout = open_heldout(tmp_path / "heldout")
-    assert (np.asarray(heldout.arrays.images) == [source.test.read(i) for i in range(6)]).all()  # type: ignore[union-attr]
-    assert heldout.arrays.labels.tolist() == [0, 1, 2, 0, 1, 2]
-    assert heldout.meta == fit.meta
-
-
-def test_meta_tells_classes_counts_and_origin(tmp_path: Path) -> None:
-    write(tmp_path, inputs.source(train=12, test=6, size=9))
-    meta = open_fit(tmp_path / "fit").meta
-    assert meta.classes == inputs.CLASSES
-    assert meta.counts == {"train": 9, "validation": 3, "heldout": 6}
-    assert (meta.image_size, meta.source, meta.checksum) == (9, "memory", "sha256:0")
+    assert (fit.train.images.dtype, fit.train.labels.dtype) == (np.uint8, np.int64)
+    assert fit.train.budget_mib == fit.validation.budget_mib == 7
+    assert not fit.train.images.flags.owndata
+    with pytest.raises(ValueError, match="read-only"):
+        fit.train.images[0] = 0
+    assert fit.meta.classes == inputs.CLASSES
+    assert fit.meta.counts == {"train": 9, "validation": 3, "heldout": 6}
+    assert (fit.meta.image_size, fit.meta.source, fit.meta.checksum) == (9, "memory", "sha256:0")
 
 
 def test_statistics_are_those_of_the_training_images_alone(tmp_path: Path) -> None:
     write(tmp_path, inputs.source())
     fit = open_fit(tmp_path / "fit")
-    values = np.asarray(fit.train.images, dtype=np.float64) / 255
+    values = fit.train.images.astype(np.float64) / 255
     assert fit.meta.mean == tuple(np.round(values.mean(axis=(0, 1, 2)), 6))
     assert fit.meta.std == tuple(np.round(values.std(axis=(0, 1, 2)), 6))
 
@@ -66,41 +77,156 @@ def test_statistics_of_a_hand_worked_image() -> None:
     image = np.zeros((1, 1, 2, 3), dtype=np.uint8)
     image[..., 0] = [0, 255]
     image[..., 1] = [51, 51]
-    mean, std = channel_statistics(image)
+    mean, std = store.channel_statistics(image)
     assert mean == (0.5, 0.2, 0.0)
     assert std == (0.5, round(1 / 255, 6), round(1 / 255, 6)), "a constant channel varies by one grey level"
 
 
 def test_statistics_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = inputs.pixels(0, 7, 5, 5, 3)
-    expected = channel_statistics(images)
-    monkeypatch.setattr("deepcompress.data.writing.STATISTICS_BYTES", 2 * images[0].nbytes)
-    assert channel_statistics(images) == expected
+    expected = store.channel_statistics(ARRAY)
+    monkeypatch.setattr(store, "STATISTICS_BYTES", 2 * ARRAY[0].nbytes)
+    assert store.channel_statistics(ARRAY) == expected
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    contents = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         write(tmp_path / name, inputs.source(), seed)
-    contents = [
-        {str(path.relative_to(top)): path.read_bytes() for path in sorted(top.rglob("*.*"))}
-        for top in (tmp_path / "a", tmp_path / "b", tmp_path / "c")
-    ]
+        files = sorted((tmp_path / name).rglob("*.*"))
+        contents.append({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files})
     assert contents[0] == contents[1]
     assert contents[0]["fit/validation_images.npy"] != contents[2]["fit/validation_images.npy"]
     assert contents[0]["heldout/images.npy"] == contents[2]["heldout/images.npy"]
 
 
-def test_an_array_written_in_rows_is_what_numpy_saves(tmp_path: Path) -> None:
-    array = inputs.pixels(0, 5, 2, 2, 3)
-    write_array(tmp_path / "rows.npy", (array[i : i + 2] for i in (0, 2, 4)), shape=array.shape, dtype="|u1")
+def write_array(path: Path, pieces: list[np.ndarray], *, rows: int, dtype: str = "|u1") -> None:
+    with store.array_writer(path, rows=rows, dtype=dtype) as append:
+        for piece in pieces:
+            append(piece)
+
+
+@pytest.mark.parametrize("dtype", ["|u1", "<f4"])
+def test_an_array_written_in_pieces_is_what_numpy_saves(tmp_path: Path, dtype: str) -> None:
+    array = ARRAY.astype(dtype)
+    write_array(tmp_path / "rows.npy", [array[:5], array[5:10], array[10:]], rows=12, dtype=dtype)
     np.save(tmp_path / "saved.npy", array)
     assert (tmp_path / "rows.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
 
 
-@pytest.mark.parametrize("rows", [np.zeros((1, 2), np.uint8), np.zeros((2, 3), np.uint8), np.zeros((2, 2), np.int64)])
-def test_rows_that_do_not_fill_the_array_are_refused(tmp_path: Path, rows: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    "pieces",
+    [[np.zeros((1, 2), np.uint8)], [np.zeros((1, 2), np.uint8), np.zeros((1, 3), np.uint8)], [np.zeros((2, 2))]],
+)
+def test_pieces_that_do_not_fill_the_array_are_refused(tmp_path: Path, pieces: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match=r"x\.npy"):
-        write_array(tmp_path / "x.npy", [rows], shape=(2, 2), dtype="|u1")
+        write_array(tmp_path / "x.npy", pieces, rows=2)
+
+
+def test_a_file_is_whole_with_all_its_rows_and_nothing_more(tmp_path: Path) -> None:
+    path = tmp_path / "array.npy"
+    assert not store.is_whole_array(path, rows=12, dtype="|u1")
+    np.save(path, ARRAY)
+    assert store.is_whole_array(path, rows=12, dtype="|u1")
+    assert not store.is_whole_array(path, rows=11, dtype="|u1")
+    assert not store.is_whole_array(path, rows=12, dtype="<f4")
+    content = path.read_bytes()
+    for other in (content[:-1], content + b"0", b"PK\x03\x04" + content[4:], b"\x93NUMPY", b""):
+        path.write_bytes(other)
+        assert not store.is_whole_array(path, rows=12, dtype="|u1")
+
+
+@pytest.mark.parametrize("mib", [0, 1])
+def test_collected_pieces_are_in_memory_or_in_a_nameless_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mib: int
+) -> None:
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+    collected = store.collected((ARRAY[i : i + 5] for i in (0, 5, 10)), ARRAY.shape, mib, "colours")
+    assert np.array_equal(collected, ARRAY)
+    assert collected.flags.owndata == (mib == 1)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_nameless_file_must_be_filled_and_a_full_disk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "new/features"
+    with pytest.raises(ValueError, match="new/features: 396 bytes, expected 432"):
+        store.in_nameless_file([ARRAY[:11]], ARRAY.shape, path)
+    with largest_file(100), pytest.raises(OSError, match="File too large") as raised:
+        store.in_nameless_file([ARRAY], ARRAY.shape, path)
+    assert raised.value.filename == str(path)
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [20, 39])
+@pytest.mark.parametrize("mib", [0, 1])
+def test_a_sample_keeps_order_and_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, mib: int) -> None:
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(store, "SAMPLED_AT_ONCE", 5)
+    sample = store.sampled(replace(NUMBERED, budget_mib=mib), count, seed=0)
+    rows = sample.images[:, 0, 0, 0]
+    assert (len(sample), sample.budget_mib) == (count, mib)
+    assert (np.diff(rows) > 0).all()
+    assert (sample.labels == NUMBERED.labels[rows]).all()
+    assert set(sample.labels) == {0, 1, 2, 3}, "classes that lie in blocks are all met"
+
+
+def test_the_seed_decides_on_the_sample() -> None:
+    same, again, other = (store.sampled(NUMBERED, 12, seed=seed).images for seed in (0, 0, 1))
+    assert (same == again).all()
+    assert not (same == other).all()
+
+
+@pytest.mark.parametrize("count", [40, 41])
+def test_all_images_come_back_untouched_when_no_fewer_are_asked_for(count: int) -> None:
+    assert store.sampled(NUMBERED, count, seed=0) is NUMBERED
+
+
+def test_every_class_gives_the_same_fraction() -> None:
+    labels = np.repeat([0, 1, 2], [10, 20, 40])
+    kept, drawn = store.stratified(labels, 0.1, seed=0)
+    assert np.bincount(labels[drawn]).tolist() == [1, 2, 4]
+    assert np.bincount(labels[kept]).tolist() == [9, 18, 36]
+
+
+@settings(deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_both_sides_together_are_all_rows_and_hold_every_class_of_two(
+    labels: list[int], fraction: float, seed: int
+) -> None:
+    array = np.array(labels)
+    kept, drawn = store.stratified(array, fraction, seed)
+    assert sorted([*kept, *drawn]) == list(range(len(labels)))
+    assert (np.diff(kept) > 0).all()
+    assert (np.diff(drawn) > 0).all()
+    for label in set(labels):
+        assert label in array[kept]
+        assert (label in array[drawn]) == (labels.count(label) > 1)
+
+
+def test_the_seed_alone_decides_on_the_split() -> None:
+    labels = np.arange(200) % 4
+    draws = [store.stratified(labels, 0.25, seed=seed)[1].tolist() for seed in (1, 1, 2)]
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2]
+
+
+def test_a_class_with_too_few_images_is_named(tmp_path: Path) -> None:
+    message = r"^pets\.zip: class 'bee' must have at least 2 images, got 1: one for each$"
+    with pytest.raises(UserError, match=message):
+        store.require_images(np.array([0, 0, 1]), ["ant", "bee"], least=2, reason="one for each", where="pets.zip")
+    with pytest.raises(UserError, match="class 'cat' must have at least 1 images, got 0"):
+        store.require_images(np.array([0, 1]), ["ant", "bee", "cat"], least=1, reason="", where="pets.zip")
+    with pytest.raises(UserError, match="class 'cat' must have at least 2 images, got 1"):
+        write(tmp_path, inputs.source(train=5))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_without_test_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="memory has no test images"):
+        write(tmp_path, inputs.source(test=None))
 
 
 def test_a_failing_image_leaves_the_old_folder_as_it_was(tmp_path: Path) -> None:
@@ -122,7 +248,7 @@ def test_a_failing_image_leaves_the_old_folder_as_it_was(tmp_path: Path) -> None
 def test_folders_appear_together_and_leftovers_of_a_killed_run_go(tmp_path: Path) -> None:
     (tmp_path / ".a.partial").mkdir()
     (tmp_path / ".a.partial/half.npy").write_bytes(b"half")
-    with whole(tmp_path / "a", tmp_path / "b") as (a, b):
+    with store.atomic_folders(tmp_path / "a", tmp_path / "b") as (a, b):
         (a / "x").write_text("x")
         (b / "y").write_text("y")
         assert not (tmp_path / "a").exists()
@@ -132,24 +258,13 @@ def test_folders_appear_together_and_leftovers_of_a_killed_run_go(tmp_path: Path
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with whole(tmp_path / "a", tmp_path / "b") as (a, _):
+        with store.atomic_folders(tmp_path / "a", tmp_path / "b") as (a, _):
             (a / "x").write_text("x")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert list(tmp_path.iterdir()) == []
-
-
-@contextmanager
-def largest_file(size_bytes: int) -> Iterator[None]:
-    """The system refuses larger files; to the writer that is what a full disk is."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_an_error_that_names_a_file_and_leaves_nothing(tmp_path: Path) -> None:
@@ -159,32 +274,24 @@ def test_a_full_disk_is_an_error_that_names_a_file_and_leaves_nothing(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_source_without_test_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="memory has no test images"):
-        write(tmp_path, inputs.source(test=None))
-
-
-def test_a_class_with_one_training_image_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="class 'cat' must have at least 2 images, got 1"):
-        write(tmp_path, inputs.source(train=5))
-    assert list(tmp_path.iterdir()) == []
-
-
 def damage_meta(folder: Path) -> None:
     content = json.loads((folder / "meta.json").read_text())
     content.pop("classes")
     (folder / "meta.json").write_text(json.dumps(content))
 
 
-DAMAGES = {
+def cut(folder: Path) -> None:
+    path = folder / "train_images.npy"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no images": (lambda fit: (fit / "train_images.npy").unlink(), r"train_images\.npy: no such file"),
     "no meta": (lambda fit: (fit / "meta.json").unlink(), r"meta\.json: no such file"),
     "keys missing": (damage_meta, r"meta\.json: must hold classes, "),
     "no JSON": (lambda fit: (fit / "meta.json").write_text("{"), r"meta\.json: damaged"),
-    "cut off": (
-        lambda fit: (fit / "train_images.npy").write_bytes((fit / "train_images.npy").read_bytes()[:-9]),
-        r"train_images\.npy: damaged",
-    ),
+    "cut off": (cut, r"train_images\.npy: damaged"),
+    "no header": (lambda fit: (fit / "train_images.npy").write_bytes(b"\x93NUMPY"), r"train_images\.npy: damaged"),
     "empty": (lambda fit: (fit / "train_labels.npy").write_bytes(b""), r"train_labels\.npy: damaged"),
     "other images": (
         lambda fit: np.save(fit / "train_images.npy", np.zeros((1, 8, 8, 3))),
@@ -200,3 +307,58 @@ def test_a_damaged_folder_is_refused_and_the_file_named(tmp_path: Path, case: st
     damage(tmp_path / "fit")
     with pytest.raises(UserError, match=message):
         open_fit(tmp_path / "fit")
+
+
+def section(folder: Path, block: dict[str, Any]) -> DataConfig:
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump({"data": block}))
+    return params.section(DataConfig, "data", path)
+
+
+@pytest.mark.parametrize("name", registry.names("data.sources"))
+def test_every_source_may_be_named_and_has_defaults(tmp_path: Path, name: str) -> None:
+    data = section(tmp_path, {**GOOD, "source": name})
+    assert data.options(name) == registry.find("data.sources", name).Options()
+
+
+def test_a_block_belongs_to_the_source_of_its_name(tmp_path: Path) -> None:
+    options = section(tmp_path, {**GOOD, "folder": {"path": "pets.zip", "heldout_fraction": 0.5}}).options("folder")
+    assert (options.path, options.heldout_fraction) == ("pets.zip", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "imagenet"}, "data.source.*cifar10.*cifar100.*folder.*shapes.*; got 'imagenet'"),
+        ({"source": None}, "data.source must be .*got None"),
+        ({"stored_size": 7}, "data.stored_size must be .*8, got 7"),
+        ({"stored_size": 1025}, "data.stored_size must be .*1024, got 1025"),
+        ({"stored_size": 32.5}, "data.stored_size must be .*got 32.5"),
+        ({"validation_fraction": 0.0}, "data.validation_fraction must be greater than 0, got 0.0"),
+        ({"validation_fraction": 1.0}, "data.validation_fraction must be less than 1, got 1.0"),
+        ({"validation_fraction": "1e-1"}, "data.validation_fraction must be .*got '1e-1'"),
+        ({"device_budget_mib": -1}, "data.device_budget_mib must be .*0, got -1"),
+        ({"fraction": 0.1}, "data.fraction is unknown"),
+        ({"folder": {"paht": "x"}}, "data.folder.paht is unknown.*did you mean path"),
+        ({"folder": {"heldout_fraction": 0.0}}, "data.folder.heldout_fraction must be greater than 0"),
+        ({"folder": {"path": 3}}, "data.folder.path must be"),
+        ({"cifar100": {"md5": "abc"}}, "data.cifar100.md5 must .*got 'abc'"),
+        ({"cifar10": {"url": "ftp://example.org"}}, "data.cifar10.url must .*got 'ftp://example.org'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        section(tmp_path, {**GOOD, **changes})
+
+
+@pytest.mark.parametrize("key", sorted(GOOD))
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UserError, match=f"data.{key} is missing"):
+        section(tmp_path, {name: GOOD[name] for name in GOOD if name != key})
+
+
+def test_no_stage_names_the_budget_so_that_a_change_makes_nothing_stale() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    keys = {str(key) for body in stages.values() for key in body.get("do", body).get("params", [])}
+    assert "data.source" in keys
+    assert not {"data", "data.device_budget_mib"} & keys

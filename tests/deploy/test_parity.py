@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepcompress.data.row_file import RowFile
-from deepcompress.data.store import Arrays
+from deepcompress.data.store import Arrays, map_array
 from deepcompress.deploy.parity import Parity, parity, require
+from deepcompress.deploy.pixels import channels_first
 from deepcompress.errors import UserError
 from tests.deploy.conftest import Exported
 
@@ -38,12 +38,16 @@ def test_images_in_a_file_are_compared_a_batch_at_a_time(
     exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.save(tmp_path / "images.npy", exported.images.images)
-    stored = RowFile.open(tmp_path / "images.npy", budget_bytes=0)
-    sizes, read = [], stored.read
-    monkeypatch.setattr(stored, "read", lambda rows: (sizes.append(len(rows)), read(rows))[1])
-    found = parity(exported.int8_file, exported.logits, Arrays(stored, exported.images.labels))
+    mapped, sizes = map_array(tmp_path / "images.npy"), []
+
+    def resized(images: np.ndarray, size: int) -> np.ndarray:
+        sizes.append(len(images))
+        return channels_first(images, size)
+
+    monkeypatch.setattr("deepcompress.deploy.parity.channels_first", resized)
+    found = parity(exported.int8_file, exported.logits, Arrays(mapped, exported.images.labels))
     assert found == parity(exported.int8_file, exported.logits, exported.images)
-    assert sizes == [32, 32, 16]
+    assert sizes == [32, 32, 16] * 2
 
 
 def test_a_file_that_strays_is_refused_with_its_numbers() -> None:

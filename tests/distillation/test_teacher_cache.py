@@ -7,8 +7,6 @@ import torch
 
 from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches
-from deepcompress.data.file_tensor import FileTensor
-from deepcompress.data.row_file import RowFile
 from deepcompress.distillation import teacher_cache
 from deepcompress.distillation.loss import Tap
 from deepcompress.distillation.teacher_cache import Live, Stored
@@ -122,16 +120,16 @@ def test_what_fits_is_stored_and_the_rest_is_not(teacher) -> None:
 
 
 def test_answers_above_the_budget_stay_in_their_files_maps_come_first(make, train, tmp_path) -> None:
-    sizes = {}
-    for budget_mib in (64, 0):
-        made = make(MAPS, POOLED, budget_mib=budget_mib)
-        tables = {None: made._logits, **made._features}
-        sizes[budget_mib] = {one: isinstance(table, FileTensor) for one, table in tables.items()}
-    assert sizes == {64: {None: False, MAPS: False, POOLED: False}, 0: {None: True, POOLED: True}}
+    made = make(MAPS, POOLED)
+    size = made._features[MAPS].nbytes
     paths = {one: tmp_path / f"{teacher_cache._stem(one)}.npy" for one in (None, POOLED, MAPS)}
-    fits = RowFile.open(paths[MAPS], budget_bytes=0).nbytes
-    opened = teacher_cache._opened(paths, fits, torch.device("cpu"))
-    assert [one for one, table in opened.items() if isinstance(table, FileTensor)] == [None, POOLED]
+    for budget, on_device in ((0, []), (size, [MAPS]), (1 << 30, [MAPS, None, POOLED])):
+        tables = teacher_cache._opened(paths, budget, torch.device("meta"))
+        assert [one for one, table in tables.items() if table.device.type == "meta"] == on_device
+    batch = next(train.epoch())
+    above, below = (make(POOLED, budget_mib=mib).answers(batch) for mib in (0, 64))
+    assert torch.equal(above.said(), below.said())
+    assert torch.equal(above.features[POOLED], below.features[POOLED])
 
 
 def test_with_random_changes_the_teacher_sees_the_view_of_the_student(make, teacher, arrays) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from deepcompress.data import store
-from deepcompress.data.settings import Data
 from deepcompress.data.sources import shapes
+from deepcompress.data.store import DataConfig
 from deepcompress.errors import UserError
 from deepcompress.explain import masks
 
 SEED = 3
-DATA = Data(source="shapes", stored_size=16, validation_fraction=0.25, shapes={"train_per_class": 4})
+DATA = DataConfig(source="shapes", stored_size=16, validation_fraction=0.25, shapes={"train_per_class": 4})
 
 
 @pytest.fixture(scope="module")
@@ -48,5 +48,5 @@ def test_images_of_another_seed_are_refused(fit: store.Fit) -> None:
 
 
 def test_photographs_have_no_masks(fit: store.Fit) -> None:
-    other = Data(source="cifar100", stored_size=16, validation_fraction=0.25)
+    other = DataConfig(source="cifar100", stored_size=16, validation_fraction=0.25)
     assert masks.of_validation(other, fit, np.array([0]), size=16, seed=SEED) is None

@@ -1,4 +1,4 @@
-"""Spoilt archives and images: refused in a line, nothing written beside, no code run, no memory filled."""
+"""Spoilt archives and images: refused in a line, nothing written beside, no memory filled."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,31 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from deepcompress.data import images, pickles
+from deepcompress.data import images
 from deepcompress.data.archives import open_tree
-from deepcompress.data.sources import _cifar, folder
+from deepcompress.data.sources import _cifar, cifar100, folder
 from deepcompress.errors import UserError
-from tests.data.inputs import encoded, image_files, make_cifar, make_tar, make_zip, pixels
-from tests.faults.damage import Trap, below, fuzz, read_or_refused, spoilt
+from tests.data.inputs import encoded, image_files, make_tar, make_zip, pixels
+from tests.faults.damage import below, fuzz, read_or_refused, spoilt
 
 FILES = image_files(train=2, test=1)
 KINDS = ("zip", "tar", "tar.gz")
 NAMES = ("../x", "/x", "a/../../x", "..\\x", "C:\\x", "\0", "", ".", "..", "a\nb", "\u202ex", "a" * 5000,
          "a/" * 2000 + "x",
          "con", "~/x")  # fmt: skip
-ATTACKS = (
-    b"cos\nsystem\n(S'touch sprung'\ntR.",
-    b'cbuiltins\neval\n(S\'open("sprung","w")\'\ntR.',
-    b"cnumpy.testing\nrundocs\n.",
-    b"\x80\x04\x8c\x08builtins\x8c\x04exec\x93\x8c\x14open('sprung','w')\x85R.",
-    b"c_codecs\nencode\n(S'x'\nS'rot13'\ntR.",
-    b"cnumpy\nndarray\n(I1000000000\ntR.",
-    b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I1000000000000\ntS'b'\ntR.",
-    b"cnumpy\ndtype\n(S'O'\ntR.",
-    b"(" * 100_000 + b".",
-    b"\x80\x04\x95" + b"\xff" * 8,
-    b"cnumpy\nload\n(S'sprung'\ntR.",
-)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +62,9 @@ def read(path: Path, content: bytes) -> str | None:
             for number in range(len(part)):
                 part.read(number)
 
-    said = read_or_refused(everything, naming=path.name)
+    message = read_or_refused(everything, naming=path.name)
     assert set(below(path.parents[1])) == {f"work/{path.name}"}
-    return said
+    return message
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,7 +123,7 @@ def test_a_sparse_file_of_a_tar_is_refused(work: Path) -> None:
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     (work / "x.tar").write_bytes(bytes(header) + bytes(1024))
-    with pytest.raises(UserError, match=r"x\.tar: train/ant/0\.png is a sparse file"):
+    with pytest.raises(UserError, match=r"x\.tar: train/ant/0\.png is a link, device or sparse file"):
         open_tree(work / "x.tar", work)
 
 
@@ -183,77 +167,30 @@ def test_a_png_whose_text_unpacks_to_much_is_refused_or_left_aside() -> None:
     assert read_or_refused(lambda: images.decode(spoilt_file, 8, name="x.png"))
 
 
-@fuzz(60)
-@given(data=st.data())
-def test_spoilt_pickles(work: Path, data: st.DataObject) -> None:
-    good = pickle.dumps({"data": pixels(0, 4, 3072), "fine_labels": [0, 1, 2, 3], "batch_label": b"x"}, protocol=2)
-    content = data.draw(spoilt(good, within=300))
-    with suppress(_cifar.UNREADABLE):
-        pickles.load(io.BytesIO(content))
-    assert not (work / "sprung").exists()
+def test_a_zip_with_a_password_is_refused(work: Path) -> None:
+    with zipfile.ZipFile(work / "made.zip", "w") as archive:
+        archive.writestr("train/ant/0.png", b"x")
+    content = bytearray((work / "made.zip").read_bytes())
+    (work / "made.zip").unlink()
+    content[6] |= 1  # the header beside the data alone says so
+    assert read(work / "x.zip", bytes(content))
 
 
-def test_a_pickle_of_plain_values_comes_back() -> None:
-    good = {
-        "data": pixels(0, 4, 3072),
-        "labels": [0, 1],
-        "names": ("a", "é"),
-        "raw": b"\xff\0",
-        "more": {1: None, 2: 1.5},
-    }
-    for protocol in range(5):
-        written = pickle.dumps(good, protocol=protocol)
-        for older in (
-            written,
-            written.replace(b"numpy._core.multiarray", b"numpy.core.multiarray") if protocol < 4 else b"",
-        ):
-            found = pickles.load(io.BytesIO(older or written))
-            assert (found.pop("data") == good["data"]).all()
-            assert found == {name: value for name, value in good.items() if name != "data"}
-
-
-@pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
-def test_an_attack_by_pickle_is_refused(work: Path, attack: bytes) -> None:
-    with pytest.raises(_cifar.UNREADABLE):
-        pickles.load(io.BytesIO(attack))
-    assert list(work.iterdir()) == []
-
-
-def official(classes: int) -> Any:
-    """What torchvision says of the archive."""
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    return CIFAR10 if classes == 10 else CIFAR100
-
-
-def load(work: Path, change: Callable[[dict[str, Any]], dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> str | None:
-    """Load a CIFAR-100 whose files were changed, by a checksum that its maker gave."""
-    members = {"train": {"data": pixels(1, 4, 3072), "fine_labels": [0, 1, 2, 3]}}
-    members |= {"test": {"data": pixels(2, 4, 3072), "fine_labels": [0, 1, 2, 3]}}
-    members |= {"meta": {"fine_label_names": ["a", "b", "c", "d"]}}
-    changed = change(members)
-    files = {f"cifar-100-python/{n}": v if isinstance(v, bytes) else pickle.dumps(v) for n, v in changed.items()}
-    make_tar(work / "cifar-100-python.tar.gz", files)
+def load(work: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str | None:
+    """Load a CIFAR-100 some of whose files are others, by a checksum that its maker gave."""
+    batch = {"data": pixels(1, 4, 3072), "fine_labels": [0, 1, 2, 3]}
+    members = {"train": batch, "test": batch, "meta": {"fine_label_names": ["a", "b", "c", "d"]}, **changes}
+    make_tar(work / "cifar-100-python.tar.gz", {f"cifar-100-python/{n}": pickle.dumps(v) for n, v in members.items()})
     monkeypatch.setattr(_cifar, "_download", lambda *_: None)
-    options, found = _cifar.Options(), SimpleNamespace()
-
-    def everything() -> None:
-        found.source = _cifar.load_cifar(official(100), options, name="cifar100", stored_size=32, workspace=work)
-        found.source.train.read(0)
-
-    said = read_or_refused(everything)
+    message = read_or_refused(
+        lambda: cifar100.load(cifar100.Options(), stored_size=32, seed=0, workspace=work).train.read(0)
+    )
     assert [path.name for path in work.iterdir()] == ["cifar-100-python.tar.gz"]
-    return said
+    return message
 
 
-def test_an_archive_with_its_makers_own_checksum_runs_no_code(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sprung = work.parent / "sprung"
-    assert load(work, lambda members: members, monkeypatch) is None
-    for name in ("train", "test", "meta"):
-        said = load(work, lambda members, name=name: members | {name: Trap(sprung)}, monkeypatch)  # type: ignore[misc]
-        assert said
-        assert "is no cifar100 archive in the official layout (it names" in said
-    assert not sprung.exists()
+def test_a_cifar_of_few_images_is_read(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(work, monkeypatch) is None
 
 
 @pytest.mark.parametrize(
@@ -266,31 +203,4 @@ def test_an_archive_with_its_makers_own_checksum_runs_no_code(work: Path, monkey
     ids=range(12),
 )  # fmt: skip
 def test_a_batch_of_another_kind_is_refused(work: Path, monkeypatch: pytest.MonkeyPatch, batch: Any) -> None:
-    assert load(work, lambda members: members | {"train": batch}, monkeypatch)
-
-
-@fuzz(30)
-@given(data=st.data())
-def test_spoilt_cifar_archives(work: Path, cifar: bytes, data: st.DataObject) -> None:
-    path = work / "cifar-10-python.tar.gz"
-    path.write_bytes(data.draw(spoilt(cifar)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_cifar, "_download", lambda *_: None)
-        read_or_refused(
-            lambda: _cifar.load_cifar(official(10), _cifar.Options(), name="cifar10", stored_size=32, workspace=work)
-        )
-    assert [path.name for path in work.iterdir()] == ["cifar-10-python.tar.gz"]
-
-
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return make_cifar(tmp_path_factory.mktemp("cifar"), 10, per_class=1).read_bytes()
-
-
-def test_a_zip_with_a_password_is_refused(work: Path) -> None:
-    with zipfile.ZipFile(work / "made.zip", "w") as archive:
-        archive.writestr("train/ant/0.png", b"x")
-    content = bytearray((work / "made.zip").read_bytes())
-    (work / "made.zip").unlink()
-    content[6] |= 1  # the header beside the data alone says so
-    assert read(work / "x.zip", bytes(content))
+    assert "is no cifar100 archive in the official layout" in str(load(work, monkeypatch, train=batch))

@@ -20,8 +20,7 @@ from matplotlib.figure import Figure
 
 from deepcompress import files, stopwatch
 from deepcompress.data.batches import View
-from deepcompress.data.store import open_fit, write_fit
-from deepcompress.data.writing import write_array
+from deepcompress.data.store import array_writer, open_fit, write_fit
 from deepcompress.deploy import onnx_file
 from deepcompress.deploy.contract import Contract
 from deepcompress.errors import EXIT_CODE, one_line_errors
@@ -122,8 +121,8 @@ def test_a_stored_answer_of_a_teacher_stays_whole(tmp_path: Path, capsys: pytest
     path.write_bytes(b"old")
 
     def save() -> None:
-        with files.atomic(path) as partial:
-            write_array(partial, [np.zeros((9, 99), np.float32)], shape=(9, 99), dtype="<f4")
+        with files.atomic(path) as partial, array_writer(partial, rows=9, dtype="<f4") as append:
+            append(np.zeros((9, 99), np.float32))
 
     with largest_file(500):
         assert f"{path}: File too large" in said_by(save, capsys)

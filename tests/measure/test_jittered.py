@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from torchvision.transforms.v2 import functional as oracle
 
 from deepcompress import runtime
 from deepcompress.data.augment import Jitter
-from deepcompress.data.row_file import RowFile
 from deepcompress.data.store import Arrays
 from deepcompress.measure import jittered as module
 from deepcompress.measure.jittered import jittered
@@ -61,14 +61,13 @@ def test_no_ranges_change_nothing(arrays: Arrays) -> None:
     assert np.array_equal(jittered(arrays, Jitter(), seed=0).images, arrays.images)
 
 
-def test_the_copy_of_images_above_their_budget_is_in_a_file_too(
-    arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mib", [0, 1])
+def test_the_copy_of_images_above_their_budget_is_in_a_file(
+    arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mib: int
 ) -> None:
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    np.save(tmp_path / "images.npy", arrays.images)
-    for budget_bytes in (0, arrays.images.nbytes):
-        stored = RowFile.open(tmp_path / "images.npy", budget_bytes=budget_bytes)
-        changed = jittered(Arrays(stored, arrays.labels), JITTER, seed=0).images
-        assert isinstance(changed, RowFile) == (budget_bytes == 0)
-        assert np.array_equal(changed[:], jittered(arrays, JITTER, seed=0).images)
-    assert not [path for path in (tmp_path / ".scratch").rglob("*") if path.is_file()]
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+    changed = jittered(replace(arrays, budget_mib=mib), JITTER, seed=0)
+    assert changed.images.flags.owndata == (mib == 1)
+    assert changed.budget_mib == mib
+    assert np.array_equal(changed.images, jittered(arrays, JITTER, seed=0).images)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

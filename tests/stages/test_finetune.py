@@ -17,7 +17,6 @@ import yaml
 from click.testing import CliRunner, Result
 
 from deepcompress import runtime
-from deepcompress.data import placement
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import open_fit, write_fit
 from deepcompress.measure import accuracy
@@ -201,24 +200,3 @@ def test_images_that_are_not_there_are_named(project: Path) -> None:
     result = CliRunner().invoke(finetune.main, ARGUMENTS)
     assert result.exit_code == 2
     assert "data/fit/train_images.npy: no such file" in result.output
-
-
-def test_images_that_are_cut_off_while_it_trains_end_in_one_line(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(project)
-    values = yaml.safe_load(Path("params.yaml").read_text())
-    Path("params.yaml").write_text(yaml.safe_dump({**values, "data": {"device_budget_mib": 0}}))
-    filled = placement._filled
-
-    def cut(*read: Any) -> torch.Tensor:
-        os.truncate("data/fit/train_images.npy", 1000)
-        return filled(*read)
-
-    monkeypatch.setattr(placement, "_filled", cut)
-    result = CliRunner().invoke(finetune.main, ARGUMENTS)
-    assert result.exit_code == 2
-    assert result.output.splitlines()[-1] == (
-        "error: data/fit/train_images.npy: is cut off; run the stage that wrote it again"
-    )
-    assert not Path("models").exists()

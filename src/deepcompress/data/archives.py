@@ -18,13 +18,14 @@ import weakref
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 CHUNK_BYTES = 1 << 20
@@ -34,7 +35,6 @@ RATIO_FREE_BYTES = 1 << 20  # a small file may have any ratio
 BLOCK_BYTES = 512  # of a tar
 LONGEST_REASON = 200  # characters; zipfile quotes a damaged name whole
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
-M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,15 @@ class Tree:
     files: tuple[str, ...]
     folders: tuple[str, ...]
     read: Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    is_folder: bool
+    size: int
+    packed_size: int
+    read: Callable[[], bytes]
 
 
 def open_tree(path: Path, workspace: Path) -> Tree:
@@ -70,92 +79,103 @@ def open_tree(path: Path, workspace: Path) -> Tree:
         raise UserError(f"{path}: must be a folder or end in {', '.join(SUFFIXES)}")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: is an empty file")
+    is_zip = path.name.lower().endswith(".zip")
     try:
-        return _zip(path) if path.name.lower().endswith(".zip") else _tar(path, workspace)
+        return _archive(path, _zip_members(path) if is_zip else _tar_members(path, workspace))
     except DAMAGE as error:
-        _raise_the_disks(error)
         raise _damaged(f"{path}", error) from error
 
 
 def _directory(top: Path) -> Tree:
-    files: list[str] = []
-    folders: list[str] = []
-    _walk(top, (os.path.realpath(top),), files, folders)
-    prefix = len(f"{top}{os.sep}")
+    files, folders = [], []
+    for place, _, names in os.walk(top, onerror=_raise, followlinks=True):
+        here = Path(place)
+        inside = here.relative_to(top).parts
+        if any(here.samefile(above) for above in here.parents[: len(inside)]):
+            raise UserError(f"{here}: is a link to a folder that contains it")
+        folders.append("/".join(inside))
+        files += ["/".join((*inside, name)) for name in names]
 
     def read(name: str) -> bytes:
         if not (top / name).is_file():
             raise UserError(f"{top / name}: is no file that can be read")
         return (top / name).read_bytes()
 
-    def below(paths: list[str]) -> tuple[str, ...]:
-        return tuple(sorted(path[prefix:].replace(os.sep, "/") for path in paths))
-
-    return Tree(below(files), below(folders), read)
+    return Tree(tuple(sorted(files)), tuple(sorted(folders)[1:]), read)  # the first one is the top itself
 
 
-def _walk(folder: Path, above: tuple[str, ...], files: list[str], folders: list[str]) -> None:
-    for entry in sorted(folder.iterdir()):
-        if not entry.is_dir():
-            files.append(str(entry))
-            continue
-        real = os.path.realpath(entry)
-        if real in above:
-            raise UserError(f"{entry}: is a link to a folder that contains it")
-        folders.append(str(entry))
-        _walk(entry, (*above, real), files, folders)
+def _raise(error: OSError) -> None:
+    raise error
 
 
-def _zip(path: Path) -> Tree:
-    archive = zipfile.ZipFile(path)
-    members: dict[str, zipfile.ZipInfo] = {}
+def _archive(path: Path, members: Iterable[_Member]) -> Tree:
+    files: dict[str, _Member] = {}
     folders: list[str] = []
-    for member in archive.infolist():
-        name = _safe_name(path, member.filename)
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(f"{path}: {name} is a link; only files and folders are allowed")
-        if member.flag_bits & 1:
-            raise UserError(f"{path}: {name} is encrypted; only plain members are allowed")
-        if member.is_dir():
+    for member in members:
+        parts = member.name.replace("\\", "/").split("/")
+        if parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:$", parts[0]):
+            raise UserError(f"{path}: {member.name!r} escapes its folder; only relative paths without .. are allowed")
+        name = "/".join(part for part in parts if part not in ("", "."))
+        if member.is_folder:
             folders.append(name)
             continue
-        _refuse_bomb(path, name, member.file_size, member.compress_size)
-        _add(path, members, name, member)
-    return _tree(path, members, folders, archive.read)
+        size, packed = member.size, member.packed_size
+        if size > MAX_FILE_BYTES or (size > RATIO_FREE_BYTES and size > MAX_RATIO * packed):
+            raise UserError(
+                f"{path}: {name} unpacks to {size} bytes from {packed}: a decompression bomb; "
+                f"at most {MAX_FILE_BYTES} bytes and {MAX_RATIO} times its size are allowed"
+            )
+        if name in files:
+            raise UserError(f"{path}: {name} is there twice")
+        files[name] = member
+
+    def read(name: str) -> bytes:
+        try:
+            return files[name].read()
+        except DAMAGE as error:
+            raise _damaged(f"{path}: {name}", error) from error
+
+    return Tree(tuple(sorted(files)), tuple(sorted(folders)), read)
 
 
-def _tar(path: Path, workspace: Path) -> Tree:
-    file = path.open("rb") if path.suffix.lower() == ".tar" else _unpacked(path, workspace)
+def _zip_members(path: Path) -> Iterator[_Member]:
+    archive = zipfile.ZipFile(path)
+    for member in archive.infolist():
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise UserError(f"{path}: {member.filename} is a link; only files and folders are allowed")
+        if member.flag_bits & 1:
+            raise UserError(f"{path}: {member.filename} is encrypted; only plain members are allowed")
+        read = partial(archive.read, member)
+        yield _Member(member.filename, member.is_dir(), member.file_size, member.compress_size, read)
+
+
+def _tar_members(path: Path, workspace: Path) -> Iterator[_Member]:
+    file = path.open("rb") if path.suffix.lower() == ".tar" else _decompressed(path, workspace)
     try:
-        archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (it is read later)
-        members: dict[str, tarfile.TarInfo] = {}
-        folders: list[str] = []
-        for member in archive:
-            name = _safe_name(path, member.name)
-            if member.isdir():
-                folders.append(name)
-                continue
-            if not member.isreg():
-                raise UserError(f"{path}: {name} is a link or device; only files and folders are allowed")
-            if member.issparse():  # it may claim any size
-                raise UserError(f"{path}: {name} is a sparse file; only plain ones are allowed")
-            _refuse_bomb(path, name, member.size, member.size)
-            _add(path, members, name, member)
-        _refuse_truncated(archive)
+        archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (members are read later)
     except BaseException:
         file.close()
         raise
+    weakref.finalize(archive, file.close)
+    for member in archive:
+        if not (member.isdir() or member.isreg()) or member.issparse():  # a sparse file may claim any size
+            kind = "a link, device or sparse file"
+            raise UserError(f"{path}: {member.name} is {kind}; only files and folders are allowed")
+        yield _Member(member.name, member.isdir(), member.size, member.size, partial(_read, archive, member))
+    # A tar ends with blocks of zeros; tarfile takes a file cut off between two members for a whole one.
+    file.seek(archive.offset)
+    if file.read(BLOCK_BYTES) != bytes(BLOCK_BYTES):
+        raise tarfile.ReadError("cut off, or a broken header within")
 
-    def read(member: tarfile.TarInfo) -> bytes:
-        stream = archive.extractfile(member)
-        assert stream is not None  # a regular file
-        return stream.read()
 
-    weakref.finalize(read, file.close)
-    return _tree(path, members, folders, read)
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(member)
+    assert stream is not None  # a regular file
+    return stream.read()
 
 
-def _unpacked(path: Path, workspace: Path) -> IO[bytes]:
+def _decompressed(path: Path, workspace: Path) -> IO[bytes]:
+    """A .tar.gz as a .tar, which can be read at any place, and whose size has a limit."""
     limit = max(RATIO_FREE_BYTES, MAX_RATIO * path.stat().st_size)
     file = tempfile.TemporaryFile(dir=workspace)  # noqa: SIM115 (lives as long as the tree)
     try:
@@ -171,50 +191,11 @@ def _unpacked(path: Path, workspace: Path) -> IO[bytes]:
     return file
 
 
-def _tree(path: Path, members: dict[str, M], folders: list[str], read: Callable[[M], bytes]) -> Tree:
-    def read_member(name: str) -> bytes:
-        try:
-            return read(members[name])
-        except DAMAGE as error:
-            _raise_the_disks(error)
-            raise _damaged(f"{path}: {name}", error) from error
-
-    return Tree(tuple(sorted(members)), tuple(sorted(folders)), read_member)
-
-
-def _safe_name(path: Path, name: str) -> str:
-    parts = name.replace("\\", "/").split("/")
-    if parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:$", parts[0]):
-        raise UserError(f"{path}: {name!r} escapes its folder; only relative paths without .. are allowed")
-    return "/".join(part for part in parts if part not in ("", "."))
-
-
-def _add(path: Path, members: dict[str, M], name: str, member: M) -> None:
-    if name in members:
-        raise UserError(f"{path}: {name} is there twice")
-    members[name] = member
-
-
-def _refuse_bomb(path: Path, name: str, size: int, packed: int) -> None:
-    if size > MAX_FILE_BYTES or (size > RATIO_FREE_BYTES and size > MAX_RATIO * packed):
-        raise UserError(
-            f"{path}: {name} unpacks to {size} bytes from {packed}: a decompression bomb; "
-            f"at most {MAX_FILE_BYTES} bytes and {MAX_RATIO} times its size are allowed"
-        )
-
-
-def _refuse_truncated(archive: tarfile.TarFile) -> None:
-    """A tar ends with blocks of zeros; tarfile takes a file cut off between two members for a whole one."""
-    assert archive.fileobj is not None
-    archive.fileobj.seek(archive.offset)
-    if archive.fileobj.read(BLOCK_BYTES) != bytes(BLOCK_BYTES):
-        raise tarfile.ReadError("cut off, or a broken header within")
-
-
 def _damaged(what: str, error: Exception) -> UserError:
-    return UserError(f"{what}: is damaged or truncated ({str(error)[:LONGEST_REASON] or type(error).__name__})")
-
-
-def _raise_the_disks(error: Exception) -> None:  # what damaged bytes cause has no number, or that of a bad offset
-    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+    """What to tell of bytes that cannot be read; a failing disk's error is raised as it is."""
+    if isinstance(error, OSError) and error.errno not in (
+        None,
+        errno.EINVAL,
+    ):  # damaged bytes give none, or a bad offset
         raise error
+    return UserError(f"{what}: is damaged or truncated ({str(error)[:LONGEST_REASON] or type(error).__name__})")

@@ -2,7 +2,12 @@
 
 Pixels stay uint8 until the last step: gather, augment, resize with torch's vectorised uint8 kernel, then one
 multiply-add into memory that is used again. Fresh pages for each batch cost several times the arithmetic.
-Images above `data.device_budget_mib` stay in their file: a thread gathers the next batches, with the same bits.
+A GPU holds all images if they fit its budget; else, and on a CPU, each batch is gathered from host memory, which may
+be a map of their file. The bits are the same.
+
+Of several processes each computes its own shard of every batch. What a network gives is gathered, so that every
+process knows the outputs of the whole batch, and every loss, be it of pairs of images or with a memory of all, is
+written as for one process.
 """
 
 from __future__ import annotations
@@ -10,26 +15,29 @@ from __future__ import annotations
 import itertools
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch.nn import functional as F
 
-from deepcompress.data.placement import gathered, place
+from deepcompress import processes
+from deepcompress.data.store import BYTES_PER_MIB
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Float, Int, UInt8
+    from jaxtyping import Float, Int, Shaped, UInt8
     from torch import Tensor
 
     from deepcompress.data.augment import Augment
-    from deepcompress.data.share import Share
     from deepcompress.data.store import Arrays
 
 KEPT_BUFFERS = 4
+DEVICE_FRACTION = 0.5  # of the free memory of a GPU that images may take
+UPLOAD_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -48,24 +56,66 @@ class View:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One process's part of every batch.
+
+    Attributes:
+        rank: Number of the process, from 0.
+        processes: How many there are; 2 or more.
+    """
+
+    rank: int
+    processes: int
+
+    @classmethod
+    def own(cls) -> Shard | None:
+        """Of this process; None where there is but one."""
+        return cls(processes.rank(), processes.count()) if processes.count() > 1 else None
+
+    def sizes(self, rows: int) -> list[int]:
+        """Rows of each process: as even as can be, the first ones have one more; 0 where rows are too few."""
+        return [rows // self.processes + (number < rows % self.processes) for number in range(self.processes)]
+
+    def part(self, rows: slice) -> slice:
+        """Of some consecutive rows, those of this process."""
+        sizes = self.sizes(rows.stop - rows.start)
+        start = rows.start + sum(sizes[: self.rank])
+        return slice(start, start + sizes[self.rank])
+
+    def whole(self, own: Shaped[Tensor, "part ..."], rows: int) -> Shaped[Tensor, "rows ..."]:
+        """What all processes computed of their rows, in the order of the batch.
+
+        Its gradient is that of this process's rows times the number of processes: a loss of the whole batch is
+        computed by all of them alike, and the mean of their gradients, as DDP takes it, is then the gradient of
+        that loss, however uneven the parts.
+
+        Args:
+            own: A row for each row of this process.
+            rows: Of the whole batch.
+        """
+        gathered: Tensor = _Gather.apply(own, self, rows)
+        return gathered
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some images as the network takes them.
 
     Attributes:
-        images: Normalised, in channels_last memory; those of this process's share alone.
+        images: Normalised, in channels_last memory; those of this process's shard alone.
         labels: Class of each image of the whole batch.
         indices: Row of each image of the whole batch in the arrays.
-        share: The part of the batch that `images` are; None: all of it.
+        shard: The part of the batch that `images` are; None: all of it.
     """
 
     images: Float[Tensor, "part 3 size size"]
     labels: Int[Tensor, " batch"]
     indices: Int[Tensor, " batch"]
-    share: Share | None = None
+    shard: Shard | None = None
 
     def whole(self, own: Tensor) -> Tensor:
-        """What was computed of `images`, a row each, for the whole batch; see `Share.whole`."""
-        return own if self.share is None else self.share.whole(own, len(self.labels))
+        """What was computed of `images`, a row each, for the whole batch; see `Shard.whole`."""
+        return own if self.shard is None else self.shard.whole(own, len(self.labels))
 
 
 class Batches:
@@ -75,10 +125,10 @@ class Batches:
     uninterrupted one sees.
 
     Args:
-        arrays: Images and labels; those in a file are loaded if their budget allows, else read as they are needed.
+        arrays: Images and labels.
         view: Size and normalisation of the network's input.
         batch_size: Images per batch; the last batch of an epoch may be shorter.
-        device: Where batches are made. A GPU keeps all images if they fit in half of its free memory too.
+        device: Where batches are made. A GPU holds all images if they fit the arrays' budget and half of what is free.
         seed: None for the stored order, as evaluation wants it.
         augment: What to change at random; needs a seed.
         least: Images in a last batch; where it would have fewer, they are part of the batch before.
@@ -102,7 +152,7 @@ class Batches:
         self.device = torch.device(device)
         self.size = len(arrays.labels)
         self._starts = range(0, self.size - least + 1, batch_size) or range(min(1, self.size))
-        self._images = place(arrays.images, self.device)
+        self._images = _place(arrays, self.device)
         self._labels = torch.tensor(np.asarray(arrays.labels), device=self.device)
         std, mean = torch.tensor(view.std), torch.tensor(view.mean)
         self._scale = (1 / (255 * std)).repeat(view.size).to(self.device)
@@ -113,18 +163,30 @@ class Batches:
         """Batches per epoch."""
         return len(self._starts)
 
-    def epoch(self, number: int = 0, share: Share | None = None) -> Iterator[Batch]:
-        """All images once; of each batch the images of a share alone."""
+    def epoch(self, number: int = 0, shard: Shard | None = None) -> Iterator[Batch]:
+        """All images once; of each batch the images of a shard alone."""
         order = self._order(number)
         on_device = order.to(self.device)
         draws = {name: rows.to(self.device) for name, rows in self._draws(number).items()}
-        whole = [slice(*ends) for ends in itertools.pairwise((*self._starts, self.size))]
-        own = [share.part(rows) if share else rows for rows in whole]
-        found = gathered(self._images, ((order[part], on_device[part]) for part in own), self.device)
-        for rows, part, images in zip(whole, own, found, strict=True):
+        for batch in itertools.starmap(slice, itertools.pairwise((*self._starts, self.size))):
+            own = shard.part(batch) if shard else batch
+            images = self._gather(order[own], on_device[own])
             if self.augment is not None:
-                images = self.augment.apply(images, {name: draw[part] for name, draw in draws.items()})
-            yield Batch(self._prepare(images), self._labels[on_device[rows]], on_device[rows], share)
+                images = self.augment.apply(images, {name: draw[own] for name, draw in draws.items()})
+            yield Batch(self._prepare(images), self._labels[on_device[batch]], on_device[batch], shard)
+
+    def _gather(
+        self, rows: Int[Tensor, " batch"], on_device: Int[Tensor, " batch"]
+    ) -> UInt8[Tensor, "batch height width 3"]:
+        """Stored images on the device, given their rows on the host and on the device."""
+        if isinstance(self._images, torch.Tensor):
+            return self._images.index_select(0, on_device)
+        if self.device.type != "cuda":
+            return torch.from_numpy(self._images.take(rows.numpy(), axis=0)).to(self.device)
+        # Pinned: the copy from there runs beside the computation.
+        host = torch.empty((len(rows), *self._images.shape[1:]), dtype=torch.uint8, pin_memory=True)
+        np.take(self._images, rows.numpy(), axis=0, out=host.numpy(), mode="clip")  # "raise" would make a copy
+        return host.to(self.device, non_blocking=True)
 
     def _order(self, number: int) -> Int[Tensor, " images"]:
         if self.seed is None:
@@ -143,6 +205,25 @@ class Batches:
         out = self._memory.take(len(images)).copy_(pixels)
         torch.addcmul(self._shift, out, self._scale, out=out)
         return out.view(-1, size, size, 3).permute(0, 3, 1, 2)
+
+
+def _place(arrays: Arrays, device: torch.device) -> Tensor | np.ndarray:
+    """The images on a GPU if they fit; else as they are, to be gathered on the host."""
+    size = arrays.images.nbytes
+    if device.type == "cpu" or size > arrays.budget_mib * BYTES_PER_MIB:
+        return arrays.images
+    if device.type == "cuda" and size > DEVICE_FRACTION * torch.cuda.mem_get_info(device)[0]:
+        return arrays.images
+    return _upload(arrays.images, device)
+
+
+def _upload(images: np.ndarray, device: torch.device) -> Tensor:
+    """Copy piece by piece, so that mapped images are never all in the host's memory."""
+    placed = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    step = max(1, UPLOAD_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), step):
+        placed[start : start + step] = torch.tensor(images[start : start + step])
+    return placed
 
 
 def resize(images: UInt8[Tensor, "batch height width 3"], size: int) -> Tensor:
@@ -191,3 +272,20 @@ class _Memory:
         lent = self._buffers[free[0]][:batch]
         self._loans[free[0]] = weakref.ref(lent)
         return torch.from_numpy(lent)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, shard: Any, rows: Any) -> Tensor:
+        ctx.shard, ctx.rows = shard, rows
+        sizes = shard.sizes(rows)
+        padded = own.new_zeros(max(sizes), *own.shape[1:])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        return gradient[ctx.shard.part(slice(0, ctx.rows))] * ctx.shard.processes, None, None

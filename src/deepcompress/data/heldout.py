@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcompress.data.store import Arrays, Meta, open_arrays, read_meta
+from deepcompress.params import DEVICE_BUDGET_MIB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +24,15 @@ class HeldOut:
     meta: Meta
 
 
-def open_heldout(folder: Path) -> HeldOut:
-    """Test images, read as they are needed.
+def open_heldout(folder: Path, budget_mib: int = DEVICE_BUDGET_MIB) -> HeldOut:
+    """Test images, mapped.
+
+    Args:
+        folder: What `store.write_heldout` wrote.
+        budget_mib: See `store.Arrays`.
 
     Raises:
         UserError: If a file is missing or damaged, naming it.
     """
     meta = read_meta(folder)
-    return HeldOut(arrays=open_arrays(folder, meta, prefix=""), meta=meta)
+    return HeldOut(open_arrays(folder, meta, prefix="", budget_mib=budget_mib), meta)

@@ -1,31 +1,70 @@
-"""Image data on disk: what a source hands over, and the uint8 arrays that stages read.
+"""Image data on disk: what a source gives, the uint8 arrays that stages read, and the `data` section that shapes them.
 
-A source gives one image at a time and the arrays are streamed to disk, so no data set has to fit into memory;
-nor does it later: images come as a RowFile, which loads them whole only within `data.device_budget_mib`.
-Test images are opened by data/heldout.py.
+A source gives one image at a time and the arrays are streamed to disk, so no data set has to fit into memory. Nor
+does it later: arrays are memory-mapped, so that the system reads the rows that are touched and takes their pages back
+when it needs them. Test images are opened by data/heldout.py.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
+import tempfile
+import tokenize
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import AfterValidator, Field
 from tqdm import tqdm
 
-from deepcompress.data.budget import device_budget_bytes
-from deepcompress.data.row_file import DAMAGED, RowFile
-from deepcompress.data.split import require_images, stratified
-from deepcompress.data.writing import channel_statistics, whole, write_array
+from deepcompress import params, registry, runtime
 from deepcompress.errors import UserError
 from deepcompress.files import read_json, write_json
-from deepcompress.runtime import derived_seed
+from deepcompress.params import DEVICE_BUDGET_MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    A = TypeVar("A")
+    from jaxtyping import Int, UInt8
+
+PLUGINS = "data.sources"
+BYTES_PER_MIB = 2**20
+SAMPLED_AT_ONCE = 64  # images
+STATISTICS_BYTES = 1 << 20  # of pixels that are counted at once; the counting takes eight times as much
+ONE_GREY_LEVEL = 1 / 255
+# What numpy raises for a damaged file: it reads a header as Python's literals.
+DAMAGED = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, tokenize.TokenError)
+
+Triple = tuple[float, float, float]
+
+
+def _known(source: str) -> str:
+    names = registry.names(PLUGINS)
+    if source not in names:
+        raise ValueError(f"must be one of {', '.join(names)}; got {source!r}")
+    return source
+
+
+class DataConfig(params.PluginSection):
+    """The `data` section, with one block per source.
+
+    Attributes:
+        source: A file in data/sources.
+        stored_size: Images are stored as squares of this side, pixels.
+        validation_fraction: Fraction of each class's training images that choices are made on.
+        device_budget_mib: What the images of one part (training, validation, held-out) may take in the memory of a GPU
+            [MiB]; above it each batch is copied there from the mapped file. No result depends on it.
+    """
+
+    plugins: ClassVar[str] = PLUGINS
+    source: Annotated[str, AfterValidator(_known)]
+    stored_size: int = Field(ge=8, le=1024)
+    validation_fraction: float = Field(gt=0, lt=1)
+    device_budget_mib: int = Field(default=DEVICE_BUDGET_MIB, ge=0)
 
 
 @dataclass(frozen=True)
@@ -46,7 +85,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as a source hands it over.
+    """A data set as a source gives it.
 
     Attributes:
         classes: Class names; labels index them.
@@ -63,7 +102,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Meta:
-    """What meta.json says of the data; the same in data/fit and data/heldout.
+    """What meta.json tells of the data; the same in data/fit and data/heldout.
 
     Attributes:
         classes: Class names; labels index them.
@@ -77,8 +116,8 @@ class Meta:
 
     classes: tuple[str, ...]
     image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Triple
+    std: Triple
     counts: dict[str, int]
     source: str
     checksum: str
@@ -86,10 +125,17 @@ class Meta:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images uint8 (n, height, width, 3) and their labels int64 (n,)."""
+    """Labelled images.
 
-    images: np.ndarray | RowFile
+    Attributes:
+        images: uint8 (n, height, width, 3), in memory or mapped from a file.
+        labels: Class indices, int64 (n,).
+        budget_mib: What the images may take in a GPU's memory, and what copies of them may take in the host's [MiB].
+    """
+
+    images: np.ndarray
     labels: np.ndarray
+    budget_mib: int = DEVICE_BUDGET_MIB
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -110,7 +156,7 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
     Args:
         folder: Is replaced.
         source: Its train part is split, stratified by class.
-        validation_fraction: Share of the training images that becomes validation, 0..1.
+        validation_fraction: Fraction of the training images that becomes validation, 0..1.
         seed: Decides which images become validation.
 
     Raises:
@@ -119,11 +165,11 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
     labels = source.train.labels
     where = source.origin.get("address", source.origin["source"])
     require_images(labels, source.classes, least=2, reason="training needs one and validation one", where=where)
-    kept, split = stratified(labels, validation_fraction, derived_seed(seed, "validation"))
-    with whole(folder) as (new,):
+    kept, drawn = stratified(labels, validation_fraction, runtime.derived_seed(seed, "validation"))
+    with atomic_folders(folder) as (new,):
         _write_part(new, "train_", source.train, kept)
-        _write_part(new, "validation_", source.train, split)
-        images = RowFile.open(new / "train_images.npy", budget_bytes=0)
+        _write_part(new, "validation_", source.train, drawn)
+        images = map_array(new / "train_images.npy")
         mean, std = channel_statistics(images)
         heldout = 0 if source.test is None else len(source.test)
         meta = Meta(
@@ -131,7 +177,7 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
             image_size=int(images.shape[1]),
             mean=mean,
             std=std,
-            counts={"train": len(kept), "validation": len(split), "heldout": heldout},
+            counts={"train": len(kept), "validation": len(drawn), "heldout": heldout},
             source=source.origin["source"],
             checksum=source.origin["checksum"],
         )
@@ -147,50 +193,52 @@ def write_heldout(folder: Path, source: Source, *, meta: Meta) -> None:
     """
     if source.test is None or len(source.test) == 0:
         raise UserError(f"data.source: {meta.source} has no test images, but at least one is needed")
-    with whole(folder) as (new,):
+    with atomic_folders(folder) as (new,):
         _write_part(new, "", source.test, np.arange(len(source.test)))
         write_json(new / "meta.json", asdict(meta))
 
 
-def open_fit(folder: Path) -> Fit:
-    """Training and validation images, read as they are needed.
+def open_fit(folder: Path, budget_mib: int = DEVICE_BUDGET_MIB) -> Fit:
+    """Training and validation images, mapped.
+
+    Args:
+        folder: What `write_fit` wrote.
+        budget_mib: See `Arrays`.
 
     Raises:
         UserError: If a file is missing or damaged, naming it.
     """
     meta = read_meta(folder)
-    return Fit(
-        train=open_arrays(folder, meta, prefix="train_"),
-        validation=open_arrays(folder, meta, prefix="validation_"),
-        meta=meta,
+    train, validation = (
+        open_arrays(folder, meta, prefix=prefix, budget_mib=budget_mib) for prefix in ("train_", "validation_")
     )
+    return Fit(train, validation, meta)
 
 
 def read_meta(folder: Path) -> Meta:
     """meta.json of a data folder; a UserError names it where it is missing or damaged."""
     path = folder / "meta.json"
-    found: Any = read_json(path)
+    content: Any = read_json(path)
     names = [field.name for field in fields(Meta)]
-    if not isinstance(found, dict) or sorted(found) != sorted(names):
+    if not isinstance(content, dict) or sorted(content) != sorted(names):
         raise UserError(f"{path}: must hold {', '.join(names)}; run the download stage again")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
     return Meta(**values)
 
 
-def open_arrays(folder: Path, meta: Meta, *, prefix: str) -> Arrays:
-    """The images (in their file) and labels named with this prefix; a UserError names a damaged file."""
-    budget = device_budget_bytes()
-    images = _open(folder / f"{prefix}images.npy", lambda path: RowFile.open(path, budget_bytes=budget))
+def open_arrays(folder: Path, meta: Meta, *, prefix: str, budget_mib: int = DEVICE_BUDGET_MIB) -> Arrays:
+    """The images (mapped) and labels named with this prefix; a UserError names a damaged file."""
+    images = _open(folder / f"{prefix}images.npy", map_array)
     labels = _open(folder / f"{prefix}labels.npy", lambda path: np.load(path, allow_pickle=False))
     expected = (len(labels), meta.image_size, meta.image_size, 3)
     if images.dtype != np.uint8 or images.shape != expected:
         raise UserError(
             f"{folder / f'{prefix}images.npy'}: must be uint8 {expected}, got {images.dtype} {images.shape}"
         )
-    return Arrays(images=images, labels=labels)
+    return Arrays(images, labels, budget_mib)
 
 
-def _open(path: Path, read: Callable[[Path], A]) -> A:
+def _open(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
     try:
         return read(path)
     except FileNotFoundError:
@@ -199,9 +247,219 @@ def _open(path: Path, read: Callable[[Path], A]) -> A:
         raise UserError(f"{path}: damaged ({error}); run the download stage again") from error
 
 
-def _write_part(folder: Path, prefix: str, part: Part, indices: np.ndarray) -> None:
-    labels = part.labels[indices].astype("<i8")
-    size = part.read(int(indices[0])).shape[0]
-    images = (part.read(int(i))[None] for i in tqdm(indices, desc=f"{prefix}images", disable=None))
-    write_array(folder / f"{prefix}labels.npy", [labels], shape=labels.shape, dtype="<i8")
-    write_array(folder / f"{prefix}images.npy", images, shape=(len(indices), size, size, 3), dtype="|u1")
+def sampled(arrays: Arrays, count: int, seed: int) -> Arrays:
+    """`count` images drawn without replacement, in stored order; the arrays themselves if there are no more.
+
+    Stored images may lie class by class, so the first ones are no sample.
+
+    Args:
+        arrays: Images and labels.
+        count: How many; at least 1. Above the arrays' budget they lie in a nameless file in scratch.
+        seed: Same seed, same draw.
+    """
+    if count >= len(arrays):
+        return arrays
+    random = np.random.default_rng(runtime.derived_seed(seed, "sample", count))
+    rows = np.sort(random.permutation(len(arrays))[:count])
+    pieces = (arrays.images[rows[i : i + SAMPLED_AT_ONCE]] for i in range(0, count, SAMPLED_AT_ONCE))
+    shape = (count, *arrays.images.shape[1:])
+    return Arrays(collected(pieces, shape, arrays.budget_mib, "sampled"), arrays.labels[rows], arrays.budget_mib)
+
+
+def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the same fraction of every class at random.
+
+    Of n images of a class round(fraction * n) are drawn, but at least one and at most n - 1: a class of two
+    or more images is on both sides, a single image is always kept.
+
+    Args:
+        labels: Class indices, int64 (n,).
+        fraction: What to draw, 0..1.
+        seed: Same seed, same draw.
+
+    Returns:
+        (kept_indices, drawn_indices): row numbers, each ascending; together they are all rows.
+    """
+    random = np.random.default_rng(seed)
+    drawn = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        count = min(max(1, int(fraction * len(rows) + 0.5)), len(rows) - 1)
+        drawn[random.permutation(rows)[:count]] = True
+    return np.flatnonzero(~drawn), np.flatnonzero(drawn)
+
+
+def require_images(labels: np.ndarray, classes: Sequence[str], *, least: int, reason: str, where: str) -> None:
+    """Refuse a class of fewer than `least` images with a UserError that says where, which and why."""
+    counts = np.bincount(labels, minlength=len(classes))
+    for name, count in zip(classes, counts, strict=True):
+        if count < least:
+            raise UserError(f"{where}: class {name!r} must have at least {least} images, got {count}: {reason}")
+
+
+def channel_statistics(images: UInt8[np.ndarray, "images height width 3"]) -> tuple[Triple, Triple]:
+    """Mean and population standard deviation of each channel, of values scaled to 0..1, to 6 digits.
+
+    Counted, not summed: how often each of the 256 values occurs is exact, whatever the order and the chunks.
+
+    Returns:
+        (mean, std) of R, G, B; std is at least one grey level, so that a constant channel can be normalised.
+    """
+    counts = np.zeros((3, 256), dtype=np.int64)
+    step = max(1, STATISTICS_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), step):
+        chunk = images[start : start + step]
+        for channel in range(3):
+            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    values = np.arange(256) / 255
+    mean = shares @ values
+    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
+    return _rounded(mean), _rounded(np.maximum(std, ONE_GREY_LEVEL))
+
+
+def _rounded(values: np.ndarray) -> Triple:
+    red, green, blue = (round(float(value), 6) for value in values)
+    return red, green, blue
+
+
+@contextmanager
+def atomic_folders(*folders: Path) -> Iterator[tuple[Path, ...]]:
+    """Temporary folders beside the given ones that take their places together, at success only.
+
+    What a killed run left behind is removed by the next one, since the temporary names are always the same.
+    """
+    partial = tuple(folder.with_name(f".{folder.name}.partial") for folder in folders)
+    try:
+        for new in partial:
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+        yield partial
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        for new, folder in zip(partial, folders, strict=True):
+            new.rename(folder)
+    except OSError as error:
+        for new, folder in zip(partial, folders, strict=True):
+            if error.filename is None or str(error.filename).startswith(str(new)):
+                error.filename = str(folder)
+        raise
+    finally:
+        for new in partial:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def map_array(path: Path, *, copy_on_write: bool = False) -> np.ndarray:
+    """The array of a .npy file, read-only; a row comes from the disk when it is touched.
+
+    Args:
+        path: Of plain numbers.
+        copy_on_write: For torch, which shares only memory that may be written; what is written stays in memory.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        DAMAGED: If it is no .npy file of plain numbers, or is cut off.
+    """
+    return np.asarray(np.lib.format.open_memmap(path, mode="c" if copy_on_write else "r"))
+
+
+def is_whole_array(path: Path, *, rows: int, dtype: str) -> bool:
+    """Whether a file is there, and is a .npy file of so many rows of a type and of nothing behind them."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (FileNotFoundError, *DAMAGED):
+        return False
+    return (len(array), array.dtype, array.offset + array.nbytes) == (rows, np.dtype(dtype), path.stat().st_size)
+
+
+@contextmanager
+def array_writer(path: Path, *, rows: int, dtype: str) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that appends rows to a .npy file: the bytes that numpy would save, never all in memory.
+
+    By plain writes, not through a map: on a full disk a write raises an error that can be reported, while a store
+    into a mapped page kills the process.
+
+    Args:
+        path: Is replaced.
+        rows: Of the whole array; their shape is that of the first piece.
+        dtype: As numpy spells it in the file, such as "|u1".
+
+    Raises:
+        OSError: If the disk refuses.
+        ValueError: If the rows are not all of that type and of one shape, or not so many.
+    """
+    written, row_shape = 0, None
+    with path.open("wb") as file:
+
+        def append(piece: np.ndarray) -> None:
+            nonlocal written, row_shape
+            if row_shape is None:
+                row_shape = piece.shape[1:]
+                header: dict[str, Any] = {"descr": dtype, "fortran_order": False, "shape": (rows, *row_shape)}
+                np.lib.format.write_array_header_1_0(file, header)
+            if piece.dtype != np.dtype(dtype) or piece.shape[1:] != row_shape:
+                raise ValueError(f"{path.name}: rows of {piece.dtype} {piece.shape[1:]}, expected {dtype} {row_shape}")
+            file.write(np.ascontiguousarray(piece).data)
+            written += len(piece)
+
+        yield append
+        file.flush()
+        os.fsync(file.fileno())
+    if written != rows:
+        raise ValueError(f"{path.name}: {written} rows, expected {rows}")
+
+
+def collected(
+    pieces: Iterable[UInt8[np.ndarray, "some ..."]], shape: tuple[int, ...], budget_mib: int, name: str
+) -> UInt8[np.ndarray, "all ..."]:
+    """All pieces of an array of bytes along its first axis, in order: in memory within the budget [MiB], else mapped.
+
+    The nameless file lies in the scratch folder of that name.
+    """
+    if math.prod(shape) > budget_mib * BYTES_PER_MIB:
+        return in_nameless_file(pieces, shape, runtime.scratch(name) / "pixels")
+    array = np.empty(shape, np.uint8)
+    done = 0
+    for piece in pieces:
+        array[done : done + len(piece)] = piece
+        done += len(piece)
+    return array
+
+
+def in_nameless_file(
+    pieces: Iterable[UInt8[np.ndarray, "some ..."]], shape: tuple[int, ...], path: Path
+) -> UInt8[np.ndarray, "all ..."]:
+    """All pieces of an array of bytes along its first axis, in a file that no folder lists, mapped.
+
+    The file goes with its last reader or with the process, however that ends. See `array_writer` for why it is not
+    written through a map.
+
+    Args:
+        pieces: In order.
+        shape: Of the whole array.
+        path: What a message calls the file; its folder is made if missing.
+
+    Raises:
+        OSError: If the disk refuses, such as when it is full; names the path.
+        ValueError: If the pieces do not fill the shape.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            for piece in pieces:
+                file.write(np.ascontiguousarray(piece).data)
+            if file.tell() != math.prod(shape):
+                raise ValueError(f"{path}: {file.tell()} bytes, expected {math.prod(shape)}")
+            file.flush()
+            return np.asarray(np.memmap(file, np.uint8, mode="c", shape=shape))
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _write_part(folder: Path, prefix: str, part: Part, rows: Int[np.ndarray, " rows"]) -> None:
+    with array_writer(folder / f"{prefix}labels.npy", rows=len(rows), dtype="<i8") as append:
+        append(part.labels[rows].astype("<i8"))
+    with array_writer(folder / f"{prefix}images.npy", rows=len(rows), dtype="|u1") as append:
+        for row in tqdm(rows, desc=f"{prefix}images", disable=None):
+            append(part.read(int(row))[None])

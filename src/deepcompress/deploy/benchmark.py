@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from deepcompress.data.sampling import sampled
-from deepcompress.data.store import open_fit
+from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy import graph, int4, int8
 from deepcompress.deploy.pixels import channels_first
 from deepcompress.deploy.session import Classifier

@@ -25,7 +25,7 @@ NEVER = ("teachers/", "masked/")  # larger than the baseline by intent; a step o
 
 
 def measure(
-    models: Mapping[str, Path], folder: Path, *, batch_size: int, device: torch.device, timed: bool
+    models: Mapping[str, Path], folder: Path, *, batch_size: int, device: torch.device, timed: bool, budget_mib: int
 ) -> list[Candidate]:
     """Run every model that may be handed over on the validation images.
 
@@ -34,12 +34,13 @@ def measure(
         folder: Of training and validation images; only the latter are looked at.
         batch_size: Images per pass.
         device: Where models run.
+        budget_mib: See `store.Arrays`.
         timed: Also time each model on one image: in PyTorch, in 32-bit floats, on the CPU.
 
     Raises:
         UserError: If a model file is damaged, or made for other classes than the data has.
     """
-    fit = store.open_fit(folder)
+    fit = store.open_fit(folder, budget_mib)
     files = [folder / "meta.json", *folder.glob("validation_*")]
     images = passes.Images("validation data", fit.validation, fit.meta.classes, passes.digest(files))
     allowed = {model: path for model, path in models.items() if not model.startswith(NEVER)}

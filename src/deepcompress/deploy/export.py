@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any
 from deepcompress import files
 from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import HeldOut, open_heldout
-from deepcompress.data.sampling import sampled
-from deepcompress.data.store import open_fit
-from deepcompress.data.writing import whole
+from deepcompress.data.store import atomic_folders, open_fit, sampled
 from deepcompress.deploy import card, graph, int4, int8, parity
 from deepcompress.deploy.pixels import channels_first
 from deepcompress.errors import UserError
@@ -86,7 +84,7 @@ def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Ro
     measured = card.measured(inputs.evaluation, chosen.model)
     calibration = sampled(open_fit(inputs.fit).train, settings.calibration_samples, seed)
     scene = Scene(open_heldout(inputs.heldout), calibration, settings)
-    with whole(folder) as (new,):
+    with atomic_folders(folder) as (new,):
         source = Source(inputs.models, chosen.model)
         names = ("model_float.onnx", "model.onnx", "model_int4.onnx")
         rows = _files(new, names, source, scene, integers=int8.integers(source.loaded))

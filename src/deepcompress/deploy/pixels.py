@@ -12,13 +12,11 @@ from deepcompress.data.batches import resize
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-    from deepcompress.data.row_file import RowFile
-
 CHUNK = 64  # images
 
 
 def channels_first(
-    images: UInt8[np.ndarray, "images height width 3"] | RowFile, size: int
+    images: UInt8[np.ndarray, "images height width 3"], size: int
 ) -> UInt8[np.ndarray, "images 3 size size"]:
     """Resize on the CPU, where `Batches` keeps whole grey levels, and put the channels first."""
     result = np.empty((len(images), 3, size, size), dtype=np.uint8)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepcompress import files
 from deepcompress.data.batches import Batches
-from deepcompress.data.sampling import sampled
-from deepcompress.data.store import open_fit
+from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy import parity, pte
 from deepcompress.deploy.contract import Contract
 from deepcompress.deploy.pixels import channels_first

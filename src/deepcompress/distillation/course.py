@@ -13,6 +13,7 @@ from deepcompress.data.store import open_fit
 from deepcompress.distillation import teacher, teacher_cache, transfer
 from deepcompress.distillation.loss import Setting
 from deepcompress.distillation.repeats import Training
+from deepcompress.params import DEVICE_BUDGET_MIB
 from deepcompress.training import inputs, loop, resume, start
 from deepcompress.training.objective import CrossEntropy
 
@@ -39,11 +40,14 @@ class Course:
         fit: Folder of training and validation images.
         fabric: Gives device and precision.
         seed: Of the pipeline.
+        budget_mib: See `store.Arrays`.
     """
 
-    def __init__(self, how: Distill, *, fit: Path, fabric: Fabric, seed: int) -> None:
+    def __init__(
+        self, how: Distill, *, fit: Path, fabric: Fabric, seed: int, budget_mib: int = DEVICE_BUDGET_MIB
+    ) -> None:
         self.how, self.fabric, self._fit, self._seed = how, fabric, fit, seed
-        self.images = open_fit(fit)
+        self.images = open_fit(fit, budget_mib)
         self.view = View(how.student.image_size, self.images.meta.mean, self.images.meta.std)
 
     def alone(self, control: str) -> MakeObjective:

@@ -2,7 +2,7 @@
 
 Logits and pooled features of all training images are stored in scratch, where every student of that teacher
 finds them; maps too while they fit a budget. Above it the teacher runs again for each batch, but only up to the
-layer that is asked for, and logits and pooled features are read from their files. With augmentation the teacher
+layer that is asked for, and logits and pooled features stay in their files, mapped. With augmentation the teacher
 runs on each batch and sees what the student sees.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,8 @@ import torch
 from tqdm import tqdm
 
 from deepcompress import files, processes
-from deepcompress.data.batches import Batches
-from deepcompress.data.file_tensor import FileTensor
-from deepcompress.data.row_file import RowFile
-from deepcompress.data.share import Share
-from deepcompress.data.spill import Spill
-from deepcompress.data.writing import write_array
+from deepcompress.data.batches import Batches, Shard
+from deepcompress.data.store import BYTES_PER_MIB, array_writer, is_whole_array, map_array
 from deepcompress.distillation.loss import Answers, Tap, read, shape, whole
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import VGG
@@ -38,13 +35,9 @@ if TYPE_CHECKING:
     from deepcompress.data.batches import Batch
     from deepcompress.models.classifier import Classifier
 
-    Table = Tensor | FileTensor
-
 log = logging.getLogger(__name__)
-BYTES_PER_MIB = 2**20
 LOGITS = "logits"
 DTYPE = "<f4"
-ROWS = 256  # that are copied at once
 
 
 class Teacher(ABC):
@@ -98,19 +91,19 @@ class Stored(Teacher):
     """Looks answers up by the row of the image; `live` gives what is not stored.
 
     Args:
-        logits: One row per training image, in memory on the device of the batches or in a file; None: nobody asks
+        logits: One row per training image, on the device of the batches or mapped from a file; None: nobody asks
             for them.
         features: The same, by tap.
         live: For the other taps, or None.
     """
 
-    def __init__(self, logits: Table | None, features: dict[Tap, Table], live: Teacher | None) -> None:
+    def __init__(self, logits: Tensor | None, features: dict[Tap, Tensor], live: Teacher | None) -> None:
         self._logits, self._features, self._live = logits, features, live
 
     def answers(self, batch: Batch) -> Answers:
         rest = self._live.answers(batch).features if self._live else {}
-        found = {one: table.index_select(0, batch.indices) for one, table in self._features.items()}
-        logits = None if self._logits is None else self._logits.index_select(0, batch.indices)
+        found = {one: _rows(table, batch.indices) for one, table in self._features.items()}
+        logits = None if self._logits is None else _rows(self._logits, batch.indices)
         return Answers(logits, {**rest, **found})
 
 
@@ -156,14 +149,20 @@ def within(network: Classifier, taps: Iterable[Tap], images: int, budget_bytes: 
     return stored
 
 
-def _opened(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.device) -> dict[Tap | None, Table]:
-    """Tables in memory while they fit together, maps first as `within` counted them; the others in their files."""
-    found: dict[Tap | None, Table] = {}
+def _rows(table: Tensor, rows: Tensor) -> Tensor:
+    """Some rows of a table, on the device of their numbers."""
+    return table.index_select(0, rows.to(table.device)).to(rows.device)
+
+
+def _opened(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.device) -> dict[Tap | None, Tensor]:
+    """Tables on the device while they fit together, maps first as `within` counted them; the others mapped."""
+    tables: dict[Tap | None, Tensor] = {}
     for one in sorted(paths, key=lambda one: one is None or one.pooled):
-        rows = RowFile.open(paths[one], budget_bytes=budget_bytes)
-        budget_bytes -= rows.nbytes if rows.fits else 0
-        found[one] = torch.from_numpy(rows[:]).to(device) if rows.fits else FileTensor(rows, torch.float32, device)
-    return found
+        table = torch.from_numpy(map_array(paths[one], copy_on_write=True))
+        fits = table.nbytes <= budget_bytes
+        budget_bytes -= table.nbytes if fits else 0
+        tables[one] = table.to(device) if fits else table
+    return tables
 
 
 def _files(
@@ -173,42 +172,37 @@ def _files(
     wanted: list[Tap | None] = [*([None] if logits else []), *taps]
     paths = {one: folder / f"{_stem(one)}.npy" for one in wanted}
     if missing := processes.from_first(lambda: [one for one in wanted if not _is_kept(paths[one], train)]):
-        found = _pass(network, train, [one for one in missing if one], logits=None in missing, fabric=fabric, at=folder)
-        for one in missing if processes.is_first() else ():
-            pieces = (found[one][start : start + ROWS] for start in range(0, train.size, ROWS))
-            with files.atomic(paths[one]) as partial:
-                write_array(partial, pieces, shape=found[one].shape, dtype=DTYPE)
+        _write({one: paths[one] for one in missing}, network, train, fabric=fabric)
         processes.wait()
     return paths
 
 
 def _is_kept(path: Path, train: Batches) -> bool:
-    whole = RowFile.is_whole(path, rows=train.size, dtype=DTYPE)
+    whole = is_whole_array(path, rows=train.size, dtype=DTYPE)
     if not whole and path.exists():
         log.warning("%s is damaged: the teacher answers again", path)
     return whole
 
 
-def _pass(
-    network: Classifier, train: Batches, taps: list[Tap], *, logits: bool, fabric: Fabric, at: Path
-) -> dict[Tap | None, RowFile]:
-    """One run over the images, without shuffling; results in nameless files on the disk of a folder."""
-    start, live = time.perf_counter(), Live(network, taps, logits=logits, fabric=fabric)
+def _write(paths: dict[Tap | None, Path], network: Classifier, train: Batches, *, fabric: Fabric) -> None:
+    """One run over the images, without shuffling; the first process writes what all computed."""
+    start, taps = time.perf_counter(), [one for one in paths if one]
+    live = Live(network, taps, logits=None in paths, fabric=fabric)
     ordered = Batches(train.arrays, train.view, batch_size=train.batch_size, device=train.device)
-    found: dict[Tap | None, Spill] = {one: Spill(at / _stem(one), at) for one in [*taps, *([None] if logits else [])]}
     disable = None if processes.is_first() else True
-    every = ordered.epoch(0, Share.own())
-    for batch in tqdm(every, total=len(ordered), desc="teacher", unit="batch", disable=disable):
-        answers = live.answers(batch)
-        given: dict[Tap | None, Tensor] = {one: answers.features[one] for one in taps}
-        if logits:
-            given[None] = answers.said()
-        for one, chunk in given.items():
-            found[one].add(chunk.float().cpu().numpy())
-    tables = {one: table.rows() for one, table in found.items()}
-    mib = sum(table.nbytes for table in tables.values()) / BYTES_PER_MIB
+    with ExitStack() as open_files:
+        append = {}
+        for one, path in paths.items() if processes.is_first() else ():
+            partial = open_files.enter_context(files.atomic(path))
+            append[one] = open_files.enter_context(array_writer(partial, rows=train.size, dtype=DTYPE))
+        for batch in tqdm(
+            ordered.epoch(0, Shard.own()), total=len(ordered), desc="teacher", unit="batch", disable=disable
+        ):
+            answers = live.answers(batch)
+            for one, write in append.items():
+                write((answers.said() if one is None else answers.features[one]).float().cpu().numpy())
+    mib = sum(path.stat().st_size for path in paths.values()) / BYTES_PER_MIB if processes.is_first() else 0.0
     log.info("teacher: %d images, %.1f MiB of answers, %.1f s", train.size, mib, time.perf_counter() - start)
-    return tables
 
 
 def _stem(one: Tap | None) -> str:

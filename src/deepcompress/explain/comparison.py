@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
     from deepcompress.data.batches import View
-    from deepcompress.data.settings import Data
-    from deepcompress.data.store import Fit
+    from deepcompress.data.store import DataConfig, Fit
     from deepcompress.explain.models import Pair
     from deepcompress.explain.settings import Explain
     from deepcompress.models.classifier import Classifier
@@ -43,7 +42,9 @@ class Scene:
         data: The `data` section, from which objects may be drawn again.
     """
 
-    def __init__(self, fit: Fit, view: View, how: Explain, *, device: torch.device, seed: int, data: Data) -> None:
+    def __init__(
+        self, fit: Fit, view: View, how: Explain, *, device: torch.device, seed: int, data: DataConfig
+    ) -> None:
         self.fit, self.view, self.how, self.device, self.seed, self._data = fit, view, how, device, seed, data
         order = np.random.default_rng(derived_seed(seed, "explained images")).permutation(len(fit.validation))
         self.rows: Int[np.ndarray, " images"] = np.sort(order[: how.images])

@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress import registry
-from deepcompress.data.split import stratified
+from deepcompress.data.store import stratified
 from deepcompress.errors import UserError
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
-    from deepcompress.data.settings import Data
-    from deepcompress.data.store import Fit
+    from deepcompress.data.store import DataConfig, Fit
 
 
 def of_validation(
-    data: Data, fit: Fit, wanted: Int[np.ndarray, " images"], *, size: int, seed: int
+    data: DataConfig, fit: Fit, wanted: Int[np.ndarray, " images"], *, size: int, seed: int
 ) -> Bool[np.ndarray, "images size size"] | None:
     """Masks of some validation images; None where the source cannot draw them.
 

@@ -17,26 +17,25 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor, nn
 
-    from deepcompress.data.batches import Batches
-    from deepcompress.data.share import Share
+    from deepcompress.data.batches import Batches, Shard
 
 
 def logits(
-    model: nn.Module, batches: Batches, share: Share | None = None
+    model: nn.Module, batches: Batches, shard: Shard | None = None
 ) -> tuple[Float[Tensor, "images classes"], Int[Tensor, " images"]]:
     """The model's answers to every image, in one pass in evaluation mode.
 
     Args:
         model: Lies on the device of the batches. Each of its modules is put back into the mode that it had.
         batches: In any order: rows of the result lie as in the arrays.
-        share: Of several processes that all ask: each runs its own images, and all get all answers.
+        shard: Of several processes that all ask: each runs its own images, and all get all answers.
 
     Returns:
         Logits as float32 and labels, both on the CPU and free to take part in autograd.
     """
     answers, labels, rows = [], [], []
     with evaluating(model), torch.no_grad():
-        for batch in batches.epoch(0, share):
+        for batch in batches.epoch(0, shard):
             answers.append(batch.whole(model(batch.images).float()))
             labels.append(batch.labels)
             rows.append(batch.indices)
@@ -80,7 +79,7 @@ def cross_entropy(logits: Float[Tensor, "images classes"], labels: Int[Tensor, "
 def per_class_accuracy(
     right: Bool[Tensor, " images"], labels: Int[Tensor, " images"], classes: int
 ) -> Float[Tensor, " classes"]:
-    """Share of right answers among the images of each class, 0 to 1; NaN for a class without images."""
+    """Fraction of right answers among the images of each class, 0 to 1; NaN for a class without images."""
     counts = torch.bincount(labels, minlength=classes)
     return torch.bincount(labels[right], minlength=classes).double() / counts
 

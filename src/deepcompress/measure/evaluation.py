@@ -11,6 +11,7 @@ from tqdm import tqdm
 from deepcompress.data.heldout import open_heldout
 from deepcompress.measure import passes
 from deepcompress.measure.rows import Answers, evaluation_row, pair_row, per_class_rows
+from deepcompress.params import DEVICE_BUDGET_MIB
 from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def evaluate(
     heldout_folder: Path,
     settings: Evaluate,
     device: torch.device,
+    budget_mib: int = DEVICE_BUDGET_MIB,
 ) -> dict[str, list[Row]]:
     """Measure every model.
 
@@ -38,6 +40,7 @@ def evaluate(
         heldout_folder: Of the held-out images.
         settings: The `evaluate` section.
         device: Where models run.
+        budget_mib: See `store.Arrays`.
 
     Returns:
         The rows of each table: `evaluation`, `per_class` and `pairs`.
@@ -45,7 +48,7 @@ def evaluate(
     Raises:
         UserError: If a model file is damaged, or made for other classes than the data has.
     """
-    images = _heldout(heldout_folder)
+    images = _heldout(heldout_folder, budget_mib)
     labels, found = images.labels, dict[str, Answers]()
     rows: list[Row] = []
     per_class: list[Row] = []
@@ -60,6 +63,6 @@ def evaluate(
     return {"evaluation": rows, "per_class": per_class, "pairs": paired}
 
 
-def _heldout(folder: Path) -> passes.Images:
-    opened = open_heldout(folder)
+def _heldout(folder: Path, budget_mib: int) -> passes.Images:
+    opened = open_heldout(folder, budget_mib)
     return passes.Images("held-out data", opened.arrays, opened.meta.classes, passes.digest(folder.iterdir()))

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from deepcompress import runtime
 from deepcompress.data.augment import Augment
-from deepcompress.data.row_file import RowFile
-from deepcompress.data.spill import spill
-from deepcompress.data.store import Arrays
+from deepcompress.data.store import Arrays, collected
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
@@ -29,21 +26,12 @@ def jittered(arrays: Arrays, jitter: Jitter, *, seed: int) -> Arrays:
     """A copy in which each image has its own brightness, contrast, saturation and hue.
 
     Args:
-        arrays: Stored images, which stay as they are. The copy of images above their budget lies in a file as well,
-            in scratch and without a name.
+        arrays: Stored images, which stay as they are. Above their budget the copy lies in a nameless file in scratch.
         jitter: Ranges, as in torchvision's ColorJitter.
         seed: Decides every factor; the same seed gives the same pixels, on any device.
     """
-    images, parts = arrays.images, _parts(arrays, jitter, seed)
-    if isinstance(images, RowFile) and not images.fits:
-        folder = runtime.scratch("jittered")
-        return Arrays(spill(parts, images.shape, name=folder / "jittered images", folder=folder), arrays.labels)
-    changed = np.empty(images.shape, np.uint8)
-    start = 0
-    for part in parts:
-        changed[start : start + len(part)] = part
-        start += len(part)
-    return Arrays(changed, arrays.labels)
+    changed = collected(_parts(arrays, jitter, seed), arrays.images.shape, arrays.budget_mib, "jittered")
+    return Arrays(changed, arrays.labels, arrays.budget_mib)
 
 
 def _parts(arrays: Arrays, jitter: Jitter, seed: int) -> Iterator[UInt8[np.ndarray, "images height width 3"]]:

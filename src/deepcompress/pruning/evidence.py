@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deepcompress import registry
 from deepcompress.data.batches import Batches
-from deepcompress.data.sampling import sampled
+from deepcompress.data.store import sampled
 from deepcompress.pruning.layers import GRANULARITY, in_scope, judged, together
 from deepcompress.pruning.scoring import batch_gradients, score
 from deepcompress.pruning.sensitivity import scan

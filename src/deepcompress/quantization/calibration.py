@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from deepcompress.data.batches import Batches
-from deepcompress.data.sampling import sampled
+from deepcompress.data.store import sampled
 from deepcompress.models.vgg import VGG
 from deepcompress.quantization import graph_walk
 from deepcompress.quantization.layer_inputs import Seen, places, vectors

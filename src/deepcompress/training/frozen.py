@@ -20,9 +20,8 @@ from torch.nn.utils.parametrize import cached
 from tqdm import tqdm
 
 from deepcompress import processes
-from deepcompress.data.batches import Batch, Batches
-from deepcompress.data.file_tensor import FileTensor, spill_tensor
-from deepcompress.data.share import Share
+from deepcompress.data.batches import Batch, Batches, Shard
+from deepcompress.data.store import BYTES_PER_MIB, in_nameless_file
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.training.inputs import TrainingData
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from deepcompress.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
-BYTES_PER_MIB = 2**20
 
 
 def trainable_part(
@@ -57,12 +55,10 @@ def trainable_part(
     if recipe.trainable == "all" or data.train.augment is not None:
         return model, data
     model.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    budget = recipe.feature_budget_mib * BYTES_PER_MIB
-    stand_ins = {}
-    own = "" if processes.is_first() else f"-{processes.rank()}"  # each process maps a file of its own
+    budget, stand_ins = recipe.feature_budget_mib * BYTES_PER_MIB, {}
     for name, batches in vars(data).items():
-        path = folder / f"{name}{own}.features"
-        stand_ins[name] = FeatureBatches(_features(model, batches, fabric, budget, path), batches)
+        features = _features(model, batches, fabric, budget, folder / f"{name}.features")
+        stand_ins[name] = FeatureBatches(features, batches)
     return head(model), TrainingData(**cast("dict[str, Batches]", stand_ins))
 
 
@@ -82,11 +78,11 @@ class FeatureBatches:
     """Stands in for the Batches of the same images: same order, but features in place of pixels.
 
     Args:
-        features: Row i belongs to image i; on the device or, when in a file, for the CPU.
+        features: Row i belongs to image i; on the device or, when mapped from a file, on the CPU.
         source: The images.
     """
 
-    def __init__(self, features: Float[Tensor, "images features"] | FileTensor, source: Batches) -> None:
+    def __init__(self, features: Float[Tensor, "images features"], source: Batches) -> None:
         self.features = features
         self.arrays, self.view, self.augment = source.arrays, source.view, None
         self.batch_size, self.device, self.size = source.batch_size, source.device, source.size
@@ -97,22 +93,22 @@ class FeatureBatches:
         """Batches per epoch."""
         return -(-self.size // self.batch_size)
 
-    def epoch(self, number: int = 0, share: Share | None = None) -> Iterator[Batch]:
-        """All images once; of each batch the features of a share alone."""
+    def epoch(self, number: int = 0, shard: Shard | None = None) -> Iterator[Batch]:
+        """All images once; of each batch the features of a shard alone."""
         for rows in self._order(number).split(self.batch_size):
-            indices, own = rows.to(self.device), rows[share.part(slice(0, len(rows)))] if share else rows
+            indices, own = rows.to(self.device), rows[shard.part(slice(0, len(rows)))] if shard else rows
             features = self.features.index_select(0, own.to(self.features.device)).to(self.device)
-            yield Batch(features, self._labels[indices], indices, share)
+            yield Batch(features, self._labels[indices], indices, shard)
 
 
 def _features(
     model: nn.Module, batches: Batches, fabric: Fabric, budget_bytes: int, path: Path
-) -> Float[Tensor, "images features"] | FileTensor:
-    """What the head of a model gets for every image, in stored order."""
+) -> Float[Tensor, "images features"]:
+    """What the head of a model gets for every image, in stored order; above the budget mapped from a nameless file."""
     start = time.perf_counter()
     ordered = Batches(batches.arrays, batches.view, batch_size=batches.batch_size, device=batches.device)
     disable = None if processes.is_first() else True
-    every_batch = ordered.epoch(0, Share.own())
+    every_batch = ordered.epoch(0, Shard.own())
     epoch = tqdm(every_batch, total=len(ordered), desc="frozen layers", unit="batch", disable=disable)
     with evaluating(model), torch.no_grad(), fabric.autocast(), cached(), _head_inputs(model) as seen:
         chunks = _chunks(model, epoch, seen)
@@ -120,15 +116,13 @@ def _features(
         shape = (batches.size, first.shape[1])
         in_memory = batches.size * first[0].nbytes <= budget_bytes
         every = itertools.chain([first], chunks)
-        found: Tensor | FileTensor
-        if in_memory:
-            found = _in_memory(every, first.new_empty(shape))
-        else:
-            found = spill_tensor(every, shape, first.dtype, path)
+        features = (
+            _in_memory(every, first.new_empty(shape)) if in_memory else _in_a_file(every, shape, first.dtype, path)
+        )
     place = "in memory" if in_memory else "in a file"
-    took, size = time.perf_counter() - start, found.nbytes / BYTES_PER_MIB
+    took, size = time.perf_counter() - start, features.nbytes / BYTES_PER_MIB
     log.info("frozen layers: %d images, %d features each, %.1f MiB %s, %.1f s", *shape, size, place, took)
-    return found
+    return features
 
 
 def _chunks(model: nn.Module, epoch: Iterable[Batch], seen: list[Tensor]) -> Iterator[Tensor]:
@@ -154,3 +148,10 @@ def _in_memory(chunks: Iterator[Tensor], features: Tensor) -> Tensor:
         features[start : start + len(chunk)] = chunk
         start += len(chunk)
     return features
+
+
+def _in_a_file(chunks: Iterable[Tensor], shape: tuple[int, int], dtype: torch.dtype, path: Path) -> Tensor:
+    """As bytes, since numpy has no bfloat16."""
+    pieces = (chunk.cpu().contiguous().view(torch.uint8).numpy() for chunk in chunks)
+    rows = in_nameless_file(pieces, (shape[0], shape[1] * dtype.itemsize), path)
+    return torch.from_numpy(rows).view(dtype)

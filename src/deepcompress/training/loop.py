@@ -19,7 +19,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from deepcompress import processes
-from deepcompress.data.share import Share
+from deepcompress.data.batches import Shard
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.runtime import derived_seed
@@ -83,7 +83,7 @@ def train(
     done, steps = run.epochs_done * len(data.train), recipe.epochs * len(data.train)
     bar = tqdm(total=steps, initial=done, desc="train", unit="step", disable=None if processes.is_first() else True)
     quiet = nullcontext() if bar.disable else logging_redirect_tqdm()
-    with bar, quiet, synchronized(model, run.share):
+    with bar, quiet, synchronized(model, run.shard):
         for number in range(run.epochs_done, recipe.epochs):
             torch.manual_seed(derived_seed(seed, "epoch", number))
             run.epoch_(number, after_step, bar)
@@ -105,7 +105,7 @@ class _Run:
     fabric: Fabric
     history: History = field(default_factory=History)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    share: Share | None = field(default_factory=Share.own)
+    shard: Shard | None = field(default_factory=Shard.own)
 
     @property
     def epochs_done(self) -> int:
@@ -129,7 +129,7 @@ class _Run:
         losses, sizes, rate = [], [], 0.0
         batches, steps = self.data.train, len(self.data.train) * self.recipe.epochs
         self.stepper.set_modes_()
-        for step, batch in enumerate(batches.epoch(number, self.share), number * len(batches)):
+        for step, batch in enumerate(batches.epoch(number, self.shard), number * len(batches)):
             rate = learning_rate(self.recipe, step, steps)
             losses.append(self.stepper.step_(batch, rate))
             sizes.append(len(batch.labels))
@@ -145,7 +145,7 @@ class _Run:
 
     def _measured(self, epoch: int, train_loss: float, rate: float) -> Epoch:
         with self.fabric.autocast():
-            logits, labels = accuracy.logits(self.stepper.model, self.data.validation, self.share)
+            logits, labels = accuracy.logits(self.stepper.model, self.data.validation, self.shard)
         top1_pct = 100 * accuracy.top_k_correct(logits, labels).double().mean().item()
         loss = accuracy.cross_entropy(logits, labels)
         _require_finite(loss, epoch, rate)

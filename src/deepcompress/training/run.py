@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.data.store import open_fit
+from deepcompress.params import DEVICE_BUDGET_MIB
 from deepcompress.training import finished, frozen, inputs, loop, resume
 
 if TYPE_CHECKING:
@@ -32,21 +33,23 @@ class Data:
     Attributes:
         folder: Where the images lie; an interrupted run is taken up only on the same files.
         view: How they become the model's input.
+        budget_mib: See `store.Arrays`.
         kept: Scratch folders of the trainings on it that ended, until `forget`.
     """
 
     folder: Path
     view: View
+    budget_mib: int = DEVICE_BUDGET_MIB
     kept: list[Path] = field(default_factory=list, compare=False)
 
     @cached_property
     def images(self) -> Fit:
-        """Training and validation images, read as they are needed.
+        """Training and validation images, mapped.
 
         Raises:
             UserError: If a file is missing or damaged.
         """
-        return open_fit(self.folder)
+        return open_fit(self.folder, self.budget_mib)
 
     def forget(self) -> None:
         """Remove what is kept of the trainings that ended, once all results are written."""

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from deepcompress.data.batches import Batch
-from deepcompress.data.share import Share
+from deepcompress.data.batches import Batch, Shard
 from deepcompress.runtime import COMPILES
 from deepcompress.training import frozen
 from deepcompress.training.recipe import optimizer
@@ -42,7 +41,7 @@ class Together(nn.Module):
 
     def __init__(self, model: nn.Module, objective: Objective, *, compiles: bool = False) -> None:
         super().__init__()
-        self.model, self.objective, self._share = model, objective, Share.own()
+        self.model, self.objective, self._shard = model, objective, Shard.own()
         self.leaves_out = objective.leaves_out
         # In a tuple, or the compiled module would be one of this module's own, with a second name for each weight.
         self._runs: tuple[Any] = (torch.compile(model, dynamic=False) if compiles else model,)
@@ -50,9 +49,9 @@ class Together(nn.Module):
     def forward(
         self, images: Tensor, labels: Int[Tensor, " batch"], indices: Int[Tensor, " batch"]
     ) -> Float[Tensor, ""]:
-        if self._share is not None:
+        if self._shard is not None:
             set_rows_(self.model, len(labels))
-        return self.objective(self._runs[0], Batch(images, labels, indices, self._share))
+        return self.objective(self._runs[0], Batch(images, labels, indices, self._shard))
 
 
 def can_compile(model: nn.Module, objective: Objective) -> bool:

@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.data.share import Share
+    from deepcompress.data.batches import Shard
 
 PIXELS = (0, 2, 3)  # dimensions that statistics of a channel are taken over
 
 
 @contextmanager
-def synchronized(model: nn.Module, share: Share | None) -> Iterator[None]:
+def synchronized(model: nn.Module, shard: Shard | None) -> Iterator[None]:
     """Inside, a model's batch norm and dropout see the whole batch; without a share they stay as they are.
 
     The layers stay the same objects, with their names, hooks and parameters; only what they do changes.
     """
     swaps: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm2d: WholeBatchNorm2d, nn.Dropout: WholeDropout}
-    layers = [(layer, type(layer)) for layer in model.modules() if share and type(layer) in swaps]
+    layers = [(layer, type(layer)) for layer in model.modules() if shard and type(layer) in swaps]
     try:
         for layer, kind in layers:
             layer.__class__ = swaps[kind]
-            if isinstance(layer, WholeDropout) and share:
-                layer.share = share
+            if isinstance(layer, WholeDropout) and shard:
+                layer.shard = shard
         yield
     finally:
         for layer, kind in layers:
@@ -59,11 +59,11 @@ class WholeBatchNorm2d(nn.BatchNorm2d):
         with torch.no_grad():
             if values <= 1:
                 raise ValueError("batch norm needs more than one value per channel when it trains")
-            share = 0.0 if self.momentum is None else self.momentum
+            weight = 0.0 if self.momentum is None else self.momentum
             if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
-                self.running_mean.lerp_(mean, share)
-                self.running_var.lerp_(variance * (values / (values - 1)), share)
+                self.running_mean.lerp_(mean, weight)
+                self.running_var.lerp_(variance * (values / (values - 1)), weight)
         return normalised
 
 
@@ -71,11 +71,11 @@ class WholeDropout(nn.Dropout):
     """Dropout whose mask is this process's part of the mask of the whole batch.
 
     Attributes:
-        share: This process's part.
+        shard: This process's part.
         rows: Of the whole batch at hand; whoever runs the model sets it.
     """
 
-    share: Share
+    shard: Shard
     rows: int
 
     @torch.compiler.disable
@@ -83,7 +83,7 @@ class WholeDropout(nn.Dropout):
         if not self.training or self.p == 0:
             return input
         factors = F.dropout(input.new_ones(self.rows, *input.shape[1:]), self.p)
-        return input * factors[self.share.part(slice(0, self.rows))]
+        return input * factors[self.shard.part(slice(0, self.rows))]
 
 
 def set_rows_(model: nn.Module, rows: int) -> None:

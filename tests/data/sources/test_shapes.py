@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from deepcompress.data.drawing import SHAPES, TEXTURES, compose, cover, paint_backdrop, paint_object
 from deepcompress.data.sources import shapes
-from deepcompress.data.sources.shapes import CLASSES, Options, draw, load, scene
+from deepcompress.data.sources.shapes import (
+    CLASSES,
+    SHAPES,
+    TEXTURES,
+    Options,
+    compose,
+    cover,
+    draw,
+    load,
+    paint_backdrop,
+    paint_object,
+    scene,
+)
 from deepcompress.errors import UserError
 from deepcompress.params import validate
 

@@ -28,7 +28,8 @@ def run(work: Work, room: Room) -> Work:
     how, seed = room.how.distill, int(room.origin["seed"])
     recipe = room.how.prune.finetune.model_copy(update={"trainable": "all"}) if work.done else how.student.recipe
     student = how.student.model_copy(update={"recipe": recipe, "image_size": room.data.view.size})
-    course = Course(how.model_copy(update={"student": student}), fit=room.data.folder, fabric=room.fabric, seed=seed)
+    how, data = how.model_copy(update={"student": student}), room.data
+    course = Course(how, fit=data.folder, fabric=room.fabric, seed=seed, budget_mib=data.budget_mib)
     objective = course.taught(room.how.combine.method, room.teacher)
     runtime.make_deterministic(runtime.derived_seed(seed, "student", how.seeds[0]))
     model = work.source.model if work.done else start.network(student, len(work.source.classes))

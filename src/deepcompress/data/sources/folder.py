@@ -18,8 +18,7 @@ from pydantic import Field
 
 from deepcompress.data.archives import SUFFIXES, Tree, open_tree
 from deepcompress.data.images import decode
-from deepcompress.data.split import require_images, stratified
-from deepcompress.data.store import Part, Source
+from deepcompress.data.store import Part, Source, require_images, stratified
 from deepcompress.errors import UserError
 from deepcompress.files import sha256
 from deepcompress.params import Section
