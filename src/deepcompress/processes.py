@@ -2,7 +2,7 @@
 
 A training on n devices is n processes of one program, started by torchrun, by srun, or by Fabric, which runs the
 script again for each further device. All do the same work on the same seeds, each on its own part of every batch
-(data/share.py), so that all hold the same weights. The first alone writes; the others end before outputs are due.
+(data/batches.py), so that all hold the same weights. The first alone writes; the others end before outputs are due.
 
 A process that fails ends all: Fabric and torchrun end the rest, and a process whose parent is gone ends itself.
 """

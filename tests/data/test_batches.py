@@ -134,22 +134,6 @@ def test_a_device_keeps_the_images_that_fit_the_budget(arrays):
         assert module._place(images, torch.device("cpu")) is images.images
 
 
-def test_batches_that_are_held_do_not_change(arrays):
-    batches = make(arrays, batch_size=1)
-    held = [(batch.images, batch.images.clone()) for batch in batches.epoch()]
-    assert len(held) > module.KEPT_BUFFERS
-    view_only = next(batches.epoch()).images[0, 0].view(-1)  # shares memory with a batch that is gone
-    before = view_only.clone()
-    list(batches.epoch())
-    assert all(torch.equal(images, copy) for images, copy in held)
-    assert torch.equal(view_only, before)
-
-
-def test_memory_of_released_batches_is_used_again(arrays):
-    addresses = {batch.images.data_ptr() for batch in make(arrays, batch_size=1).epoch()}
-    assert len(addresses) == 2
-
-
 def test_augment_without_a_seed_is_refused(arrays):
     with pytest.raises(ValueError, match="seed"):
         make(arrays, augment=AUGMENT)

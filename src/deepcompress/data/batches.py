@@ -1,7 +1,8 @@
 """Stored uint8 images to the network's input, a whole batch at a time, without worker processes.
 
 Pixels stay uint8 until the last step: gather, augment, resize with torch's vectorised uint8 kernel, then one
-multiply-add into memory that is used again. Fresh pages for each batch cost several times the arithmetic.
+multiply-add in place. A batch's memory is that of one before (see `runtime.keep_memory_`): fresh pages cost several
+times the arithmetic.
 A GPU holds all images if they fit its budget; else, and on a CPU, each batch is gathered from host memory, which may
 be a map of their file. The bits are the same.
 
@@ -13,7 +14,6 @@ written as for one process.
 from __future__ import annotations
 
 import itertools
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from deepcompress.data.augment import Augment
     from deepcompress.data.store import Arrays
 
-KEPT_BUFFERS = 4
 DEVICE_FRACTION = 0.5  # of the free memory of a GPU that images may take
 UPLOAD_BYTES = 2**26
 
@@ -157,7 +156,6 @@ class Batches:
         std, mean = torch.tensor(view.std), torch.tensor(view.mean)
         self._scale = (1 / (255 * std)).repeat(view.size).to(self.device)
         self._shift = (-mean / std).repeat(view.size).to(self.device)
-        self._memory = _Memory((min(batch_size + least - 1, self.size), view.size, view.size * 3), self.device)
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -199,10 +197,9 @@ class Batches:
         return self.augment.draw(self.size, _generator(self.seed, "augment", number))
 
     def _prepare(self, images: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 size size"]:
-        """Resize and normalise; the result's memory is taken up again once nobody holds it."""
         size = self.view.size
         pixels = resize(images, size).reshape(len(images), size, size * 3)
-        out = self._memory.take(len(images)).copy_(pixels)
+        out = torch.empty(pixels.shape, device=self.device).copy_(pixels)
         torch.addcmul(self._shift, out, self._scale, out=out)
         return out.view(-1, size, size, 3).permute(0, 3, 1, 2)
 
@@ -247,31 +244,6 @@ def _resize_float(images: UInt8[Tensor, "batch 3 height width"], size: int) -> T
 
 def _generator(seed: int, purpose: str, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, purpose, number))
-
-
-class _Memory:
-    """Float buffers for batches on the CPU; one is lent again only when no tensor shares it any more.
-
-    A tensor made by `from_numpy` holds its array as long as its storage lives, whoever shares that storage,
-    so a weak reference to the array tells when the buffer is free. Other devices pool memory themselves.
-    """
-
-    def __init__(self, shape: tuple[int, int, int], device: torch.device) -> None:
-        self._shape, self._device = shape, device
-        self._buffers: list[np.ndarray] = []
-        self._loans: list[weakref.ref[np.ndarray]] = []
-
-    def take(self, batch: int) -> Float[Tensor, "batch height row"]:
-        free = [slot for slot, loan in enumerate(self._loans) if loan() is None]
-        if not free and (self._device.type != "cpu" or len(self._buffers) == KEPT_BUFFERS):
-            return torch.empty((batch, *self._shape[1:]), device=self._device)
-        if not free:
-            free = [len(self._buffers)]
-            self._buffers.append(torch.empty(self._shape).numpy())
-            self._loans.append(weakref.ref(self._buffers[-1]))
-        lent = self._buffers[free[0]][:batch]
-        self._loans[free[0]] = weakref.ref(lent)
-        return torch.from_numpy(lent)
 
 
 class _Gather(torch.autograd.Function):
