@@ -20,8 +20,8 @@ STAGES = {  # by kind of item: the stage, and its options; model, table and more
     "sensitivity": f"sensitivity --source {BASELINE} --method {{words[0]}} --table {{table}}",
     "prune": f"prune --source {BASELINE} --curves {CURVES} --method unstructured --sparsity {{words[0]}}"
     " --model trained {model} --table history {table}",
-    "quantize": f"quantize --source {BASELINE} --cell {{words[0]}}-{{words[1]}} --model {{model}} --history {{table}}"
-    " --table {more}",
+    "quantize": f"quantize --source {BASELINE} --variant {{words[0]}}-{{words[1]}} --model {{model}}"
+    " --history {table} --table {more}",
     "teacher": "train_teacher --key teachers.{words[0]} --model {model} --history {table}",
     "student": "distill --method {words[0]} --teacher models/{words[1]}/teacher.safetensors --model {model}"
     " --history {table} --seeds {more}",

@@ -22,8 +22,8 @@ from deepcompress.data.batches import Batches, View
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
-from deepcompress.quantization import calibration, fake, pack, ptq
-from deepcompress.quantization.assign import assign
+from deepcompress.quantization import calibration, ptq, qat
+from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training.objective import CrossEntropy
 from deepcompress.training.recipe import Recipe
 from deepcompress.training.stepper import Stepper
@@ -72,7 +72,7 @@ def steps(formats: tuple[str, ...], *, width: float, size: int, batch_size: int)
     for form in formats:
         model = network(width=width, size=size, batch_norm=True)
         chosen = assign(model, form, group_size=GROUP_SIZE)
-        fake.attach_(model, chosen, ptq.by_weight_error(model, chosen) if form == "int4" else dict.fromkeys(chosen))
+        qat.attach_(model, chosen, ptq.by_weight_error(model, chosen) if form == "int4" else dict.fromkeys(chosen))
         stepper = Stepper(model, CrossEntropy(), recipe, fabric)
         stepper.set_modes_()
         ways[form] = partial(_some_steps, stepper, batch)
@@ -84,17 +84,16 @@ def searches(model: VGG, *, samples: int) -> dict[str, float]:
     view, formats = View(model.spec.image_size, MEAN, STD), assign(model, "int4", group_size=GROUP_SIZE)
     arrays = random_arrays(samples, 32)
     batches = calibration.batches(arrays, view, samples=samples, batch_size=16, device="cpu", seed=0)
-    ptq.by_weight_error(network(width=1 / 64, size=32, batch_norm=False), formats)  # loads torchao
     found, clock = {}, time.perf_counter()
     for name, search in (
         ("search by weight error", lambda: ptq.by_weight_error(model, formats)),
         ("search by output error", lambda: ptq.by_output_error(model, formats, batches, inputs=256, seed=0)),
     ):
-        shrinks = search()
+        ratios = search()
         found[name], clock = time.perf_counter() - clock, time.perf_counter()
     rounded = copy.deepcopy(model)
     clock = time.perf_counter()
-    pack.encodings(rounded, formats, ptq.round_(rounded, formats, shrinks))
+    smallest_encodings(formats, ptq.quantize_weights_(rounded, formats, ratios))
     found["rounding and packing"] = time.perf_counter() - clock
     return found
 
@@ -105,7 +104,7 @@ def files_of(model: VGG, folder: Path) -> dict[str, Callable[[], object]]:
     for form in ("fp32", "int8", "int4", "int3"):
         formats = assign(model, form, group_size=GROUP_SIZE)
         rounded = copy.deepcopy(model)
-        encodings = pack.encodings(rounded, formats, ptq.round_(rounded, formats))
+        encodings = smallest_encodings(formats, ptq.quantize_weights_(rounded, formats))
         checkpoint.save(
             folder / f"{form}.safetensors",
             rounded,

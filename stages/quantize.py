@@ -7,29 +7,29 @@ import click
 from deepcompress import files, params, processes, runtime
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
-from deepcompress.quantization import run, settings
+from deepcompress.quantization import quantize, settings
 from deepcompress.training.run import Data
 
 
 @click.command()
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--source", type=Path, required=True, help="model to quantize")
-@click.option("--cell", help="<mode>-<format>, in place of quant.mode and quant.bits")
+@click.option("--variant", help="<mode>-<format>, in place of quant.mode and quant.bits")
 @click.option("--model", "model_file", type=Path, required=True, help="file to write")
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch, none without training")
 @click.option("--table", type=Path, required=True, help="table to write: a row of what rounding cost")
 @one_line_errors
-def main(fit: Path, source: Path, cell: str | None, model_file: Path, history: Path, table: Path) -> None:
+def main(fit: Path, source: Path, variant: str | None, model_file: Path, history: Path, table: Path) -> None:
     """Write the packed model, what each epoch came to, and a row of what rounding cost."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
-    task = settings.task(params.section(settings.Quant, "quant"), cell)
+    task = settings.task(params.section(settings.Quant, "quant"), variant)
     fabric, start = runtime.start(train, seed), checkpoint.load(source)
     used = {"train": train.model_dump(), "quantize": task.model_dump()}
-    origin = checkpoint.provenance("quantize", seed=seed, params=used)
+    provenance = checkpoint.provenance("quantize", seed=seed, params=used)
     data = Data(fit, start.view, params.device_budget_mib())
-    made = run.quantize_(start, data, task, fabric=fabric, origin=origin)
+    made = quantize.quantize_(start, data, task, fabric=fabric, provenance=provenance)
     processes.first_only()
-    start.save_alike(model_file, start.model, origin, made.encodings)
+    start.save_alike(model_file, start.model, provenance, made.encodings)
     files.write_csv(history, made.history.frame())
     files.write_tables([("quantized", table)], {"quantized": [made.row]})
     data.forget()

@@ -19,8 +19,8 @@ from deepcompress.pruning.choosing import choose
 from deepcompress.pruning.layers import zero_share
 from deepcompress.pruning.settings import Way
 from deepcompress.pruning.surgery import remove_channels
-from deepcompress.quantization import fake, pack, ptq
-from deepcompress.quantization.assign import assign
+from deepcompress.quantization import ptq, qat
+from deepcompress.quantization.quantize import assign, smallest_encodings
 from tests.nets import CLASSES, SIDE, VIEW, batches, network
 
 pytestmark = pytest.mark.slow
@@ -61,12 +61,12 @@ def test_pruning_of_channels(model) -> None:
 def test_rounding_after_and_in_training(model, tmp_path: Path) -> None:
     rounded = copy.deepcopy(model)
     formats = assign(rounded, "int4", group_size=32)
-    fake.attach_(rounded, formats, dict.fromkeys(formats))
+    qat.attach_(rounded, formats, dict.fromkeys(formats))
     batch = next(batches(batch_size=6).epoch(0))
     F.cross_entropy(rounded.train()(batch.images), batch.labels).backward()
-    fake.detach_(rounded)
-    shrinks = ptq.by_output_error(rounded.eval(), formats, batches(), inputs=32, seed=0)
-    encodings = pack.encodings(rounded, formats, ptq.round_(rounded, formats, shrinks))
+    qat.detach_(rounded)
+    ratios = ptq.by_output_error(rounded.eval(), formats, batches(), inputs=32, seed=0)
+    encodings = smallest_encodings(formats, ptq.quantize_weights_(rounded, formats, ratios))
     path = tmp_path / "int4.safetensors"
     checkpoint.save(path, rounded, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
     loaded = checkpoint.load(path).model.state_dict()

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from benchmarks.plain.networks import layers
 from benchmarks.plain.training import finetune_head_
-from deepcompress.models import groups
+from deepcompress.models import quantized_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,9 +69,9 @@ def rounded(weight: Tensor, form: str, settings: dict[str, Any]) -> Tensor:
         return weight.to(FLOATS[form]).float()
     bits = int(form.removeprefix("int"))
     group_size = settings["group_size"] if bits < settings["channel_bits"] else None
-    rows = groups.rows(weight.contiguous())
-    split = groups.split(rows, groups.count(rows.shape[1], group_size))
+    rows = weight.reshape(len(weight), -1)
+    split = quantized_weight.split(rows, quantized_weight.group_count(rows.shape[1], group_size))
     lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     scale = torch.maximum(split.amin(2) / lowest, split.amax(2) / highest).clamp(min=SMALLEST_SCALE).half().float()
     codes = (split * (1 / scale[..., None])).round().clamp(lowest, highest)
-    return groups.join(codes * scale[..., None], weight.shape)
+    return (codes * scale[..., None]).flatten(1)[:, : rows.shape[1]].reshape(weight.shape)

@@ -17,6 +17,7 @@ from deepcompress.deploy.benchmark_settings import Benchmark
 from deepcompress.deploy.settings import Deploy
 from deepcompress.measure.latency import Times
 from deepcompress.models import checkpoint
+from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from tests.data import inputs
@@ -105,11 +106,11 @@ def test_int8_files_are_made_of_the_baseline_and_of_models_with_integers(
     arguments = (loaded, {}, tmp_path, images, DEPLOY, 1)
     assert benchmark.INT8 in benchmark._engines("baseline", *arguments)
     assert benchmark.INT8 not in benchmark._engines("pruned/structured-0.5", *arguments)
-    monkeypatch.setattr(benchmark.int8, "integers", lambda _: True)
+    monkeypatch.setattr(checkpoint.Checkpoint, "integer_tensors", ["classifier.0.weight"])
     assert benchmark.INT8 in benchmark._engines("quantized/ptq-int8", *arguments)
     assert len(made) == 2
     monkeypatch.setattr(benchmark.int4, "quantize_int4", lambda *_: made.append(1))
-    halves = {"classifier.0.weight": benchmark.int4.Stored(np.ones((1, 1), np.int8), np.ones((1, 1)))}
+    halves = {"classifier.0.weight": QuantizedWeight.quantize(torch.ones(1, 1), 4)}
     few = benchmark._engines("quantized/ptq-int4", loaded, halves, *arguments[2:])
     assert {benchmark.INT8, benchmark.INT4} <= set(few)
     assert len(made) == 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 import torch
@@ -17,8 +16,10 @@ from deepcompress.deploy.session import Classifier
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
+from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization import assign, pack, ptq
+from deepcompress.quantization import ptq
+from deepcompress.quantization.quantize import assign, smallest_encodings
 from tests import nets
 from tests.data.inputs import CLASSES
 from tests.deploy.conftest import VIEW, Exported, network
@@ -34,15 +35,15 @@ class Made:
     file: Path
 
     @property
-    def weights(self) -> dict[str, int4.Stored]:
+    def weights(self) -> dict[str, QuantizedWeight]:
         return int4.stored(self.checkpoint, self.loaded)
 
 
 def make(
     folder: Path, model: torch.nn.Module, view: View, classes: tuple[str, ...], name: str, size: int | None
 ) -> Made:
-    formats = assign.assign(model, name, group_size=size)
-    encodings = pack.encodings(model, formats, ptq.round_(model, formats))
+    formats = assign(model, name, group_size=size)
+    encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats))
     path, float_file, file = (folder / name for name in ("model.safetensors", "float.onnx", "int4.onnx"))
     checkpoint.save(path, model, view=view, classes=classes, provenance={}, encodings=encodings)
     loaded = checkpoint.load(path)
@@ -71,8 +72,7 @@ def test_every_weight_takes_half_a_byte_and_is_the_checkpoint_s(grouped: Made) -
         assert len(codes.raw_data) == pytest.approx(layer.weight.numel() / 2, rel=0.05)  # a short last group is filled
         assert f"model.{name}.weight" not in tensors
         found = grouped.weights[f"{name}.weight"]
-        rows = layer.weight.detach().flatten(1).numpy()
-        np.testing.assert_array_equal(found.weight, rows)
+        assert torch.equal(found.dequantize(), layer.weight)
         assert -8 <= found.codes.min() < 0 < found.codes.max() <= 7
     assert operators(grouped.file).count("MatMulNBits") == 3
     assert not {"Gemm", "MatMul", "DequantizeLinear"} & set(operators(grouped.file))
@@ -118,7 +118,7 @@ def test_wider_integers_are_not_stored_in_4_bits(tmp_path: Path) -> None:
 def test_a_weight_that_is_no_multiple_of_the_stored_one_stays_in_float32(grouped: Made, tmp_path: Path) -> None:
     changed = dict(grouped.weights)
     first = changed["features.0.weight"]
-    changed["features.0.weight"] = int4.Stored(first.codes[::-1], first.scales)
+    changed["features.0.weight"] = QuantizedWeight(first.codes.flip(0), first.scales, first.bits)
     int4.quantize_int4(grouped.float_file, tmp_path / "part.onnx", changed)
     names = {tensor.name for tensor in onnx.load(tmp_path / "part.onnx").graph.initializer}
     assert "model.features.0.weight" in names

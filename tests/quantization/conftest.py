@@ -12,8 +12,6 @@ from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
-from deepcompress.quantization.assign import assign
-from deepcompress.quantization.format import Format
 
 CLASSES = ("ant", "bee", "cat", "dog")
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -52,9 +50,3 @@ def network() -> Callable[..., VGG]:
 @pytest.fixture(scope="session")
 def make_batches() -> Callable[..., Batches]:
     return _batches
-
-
-@pytest.fixture(scope="session")
-def formats() -> Callable[..., dict[str, Format]]:
-    """The formats of the tiny network's layers."""
-    return lambda name, **options: assign(_network(), name, **options)

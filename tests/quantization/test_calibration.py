@@ -9,7 +9,9 @@ from torch import nn
 from deepcompress.data.store import Arrays
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization import calibration, layer_inputs
+from deepcompress.quantization import calibration
+from deepcompress.quantization.calibration import CalibrationInputs
+from tests import nets
 from tests.quantization.conftest import VIEW
 
 
@@ -30,36 +32,42 @@ def test_vectors_times_weights_are_the_layer_s_outputs(layer: nn.Conv2d | nn.Lin
     value = torch.randn((2, 3, 7, 6) if isinstance(layer, nn.Conv2d) else (5, 6))
     outputs = layer(value).movedim(1, -1).flatten(0, -2)
     everywhere = torch.arange(len(outputs))
-    assert sorted(layer_inputs.places(layer, value, 10**6, torch.Generator()).tolist()) == everywhere.tolist()
-    ours = layer_inputs.vectors(layer, value, everywhere) @ layer.weight.flatten(1).T + layer.bias
+    assert sorted(calibration.places(layer, value, 10**6, torch.Generator()).tolist()) == everywhere.tolist()
+    ours = calibration.vectors(layer, value, everywhere) @ layer.weight.flatten(1).T + layer.bias
     torch.testing.assert_close(ours, outputs)
 
 
-def test_every_layer_is_met_with_its_true_and_its_rounded_inputs(network, make_batches) -> None:
-    model, batches = network(), make_batches()
+@torch.no_grad()
+@pytest.mark.parametrize("arch", ["vgg11", "mobilenet_v2"])
+def test_every_layer_is_met_with_its_float_and_its_quantized_inputs(arch: str, network, make_batches) -> None:
+    model, batches = (network(), make_batches()) if arch == "vgg11" else (nets.network(arch), nets.batches(4, 2))
+    images = torch.cat([batch.images for batch in batches.epoch(0)])
     layers, met = prunable_layers(model), {}
 
-    def halve(name: str, seen: layer_inputs.Seen) -> torch.Tensor:
+    def shrink(name: str, seen: CalibrationInputs | None) -> torch.Tensor:
         met[name] = seen
-        return layers[name].weight / 2
+        return layers[name].weight * 0.9
 
-    with torch.no_grad():
-        calibration.walk(model, batches, halve, inputs=40, seed=0)
-        assert list(met) == list(layers)
-        assert torch.equal(met["features.0"].true, met["features.0"].rounded)
-        with tap(model, layers) as true:
-            logits = model(torch.cat([batch.images for batch in batches.epoch(0)]))
-        for layer in layers.values():
-            layer.weight /= 2
-        with tap(model, ["classifier.3"]) as rounded:
-            model(torch.cat([batch.images for batch in batches.epoch(0)]))
-    last = met["classifier.6"]
-    assert {tuple(seen.true.shape) for name, seen in met.items() if name.startswith("features")} == {
-        (40, layer.weight[0].numel()) for name, layer in layers.items() if name.startswith("features")
+    calibration.walk(model, batches, shrink, inputs=40, seed=0)
+    assert set(met) == set(layers)
+    assert {name for name, seen in met.items() if seen is None} == {
+        name for name, layer in layers.items() if getattr(layer, "groups", 1) > 1
     }
-    assert torch.equal(last.true.sort(0).values, true["classifier.3"].relu().sort(0).values)
-    torch.testing.assert_close(last.rounded.sort(0).values, rounded["classifier.3"].relu().sort(0).values)
-    assert logits.shape == (24, 4)
+    before, last = ("classifier.3", "classifier.6") if arch == "vgg11" else ("features", "classifier.1")
+
+    def inputs_of_last() -> torch.Tensor:
+        with tap(model, [before]) as outputs:
+            model(images)
+        return (outputs[before].relu() if arch == "vgg11" else outputs[before].mean((2, 3))).sort(0).values
+
+    torch.testing.assert_close(met[last].float.sort(0).values, inputs_of_last())
+    for layer in layers.values():
+        layer.weight *= 0.9
+    torch.testing.assert_close(met[last].quantized.sort(0).values, inputs_of_last())
+    if arch == "vgg11":
+        assert torch.equal(met["features.0"].float, met["features.0"].quantized)
+        vectors = {name: 40 if name.startswith("features") else len(images) for name in layers}
+        assert all(met[name].float.shape == (vectors[name], layer.weight[0].numel()) for name, layer in layers.items())
 
 
 def test_the_same_seed_draws_the_same(network, make_batches) -> None:
@@ -68,8 +76,8 @@ def test_the_same_seed_draws_the_same(network, make_batches) -> None:
     def seen_with(seed: int) -> list[torch.Tensor]:
         met: list[torch.Tensor] = []
 
-        def keep(name: str, seen: layer_inputs.Seen) -> torch.Tensor:
-            met.append(seen.true)
+        def keep(name: str, seen: CalibrationInputs) -> torch.Tensor:
+            met.append(seen.float)
             return model.get_parameter(f"{name}.weight")
 
         calibration.walk(model, make_batches(), keep, inputs=16, seed=seed)

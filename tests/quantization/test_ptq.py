@@ -1,47 +1,128 @@
-"""Rounding a whole model: each search lessens what it looks at, and zeros survive."""
+"""Rounding a whole model: each search lessens what it looks at, equals trying every ratio, and zeros survive."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
+from deepcompress.models.quantized_weight import QuantizedWeight, rows, split
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq
-from deepcompress.quantization.assign import assign
+from deepcompress.quantization.formats.intn import IntN
+from deepcompress.quantization.quantize import assign
+from tests import nets
 
 
-def relative_error(ours: torch.Tensor, true: torch.Tensor) -> float:
-    return float((ours - true).norm() / true.norm())
+def weight_of(outputs: int, inputs: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(seed)) ** 3
 
 
-def test_the_search_on_outputs_answers_closer_to_the_model_than_the_others(network, make_batches) -> None:
-    batches, true = make_batches(200, 50), network()
-    formats = assign(true, "int4")
-    before, _ = accuracy.logits(true, batches)
-    shrinks = {
-        "none": None,
-        "weight_error": ptq.by_weight_error(true, formats),
-        "output_error": ptq.by_output_error(true, formats, batches, inputs=300, seed=0),
-    }
-    error = {}
-    for name, shrink in shrinks.items():
-        model = network()
-        ptq.round_(model, formats, shrink)
-        error[name] = relative_error(accuracy.logits(model, batches)[0], before)
-    assert error["output_error"] < 0.8 * min(error["none"], error["weight_error"])
+def error_of(form: IntN, weight: torch.Tensor, ratio: torch.Tensor | None) -> torch.Tensor:
+    return form.quantize(weight, ratio).dequantize() - weight
+
+
+@settings(max_examples=30, deadline=None)
+@given(bits=st.integers(2, 8), size=st.sampled_from([None, 5, 16]), seed=st.integers(0, 2**31))
+def test_the_least_weight_error_is_that_of_a_naive_loop(bits: int, size: int | None, seed: int) -> None:
+    form, weight = IntN(bits, size), weight_of(3, 37, seed)
+    count = form.groups(weight)
+
+    def squared(ratio: torch.Tensor) -> torch.Tensor:
+        return split(error_of(form, weight, ratio).square(), count).sum(2)
+
+    found = ptq.least_weight_error(split(weight, count), bits)
+    tried = torch.stack([squared(torch.full_like(found, ratio)) for ratio in ptq.trial_ratios(bits)])
+    torch.testing.assert_close(squared(found), tried.amin(0))
+
+
+@settings(max_examples=20, deadline=None)
+@given(bits=st.integers(2, 6), seed=st.integers(0, 2**31))
+def test_with_one_group_the_output_error_is_the_least_of_all_ratios(bits: int, seed: int) -> None:
+    weight, inputs = weight_of(4, 12, seed), torch.rand(20, 12, generator=torch.Generator().manual_seed(seed))
+    form, residual = IntN(bits), torch.randn(4, 20, generator=torch.Generator().manual_seed(2)) * 0.1
+
+    def squared(ratio: torch.Tensor) -> torch.Tensor:
+        return (residual + error_of(form, weight, ratio) @ inputs.T).square().sum(1, keepdim=True)
+
+    found = ptq.least_output_error(weight[:, None], bits, inputs[:, None], residual)
+    tried = torch.stack([squared(torch.full((4, 1), ratio)) for ratio in ptq.trial_ratios(bits)])
+    assert (squared(found) <= squared(torch.ones(4, 1)) * (1 + 1e-4)).all()
+    assert (squared(found) >= tried.amin(0) * (1 - 1e-4)).all()
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_trials_fall_from_no_clipping_and_further_at_fewer_bits(bits: int) -> None:
+    tried = ptq.trial_ratios(bits)
+    assert tried[0] == 1
+    assert tried == sorted(tried, reverse=True)
+    assert bits == 8 or tried[-1] < ptq.trial_ratios(bits + 1)[-1]
+
+
+def test_an_outlier_is_clipped_at_few_bits() -> None:
+    weight = torch.cat([torch.linspace(-1, 1, 400), torch.tensor([3.0])])[None]
+    assert ptq.least_weight_error(weight[:, None], 3).item() < 0.6
+    assert ptq.least_weight_error(torch.tensor([[[7.0, -7.0, 1.0, 4.0]]]), 4).item() == 1.0
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_parts_of_the_rows_give_what_all_at_once_give(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = torch.rand(10, 32, generator=torch.Generator().manual_seed(1))
+    grouped, seen, residual = split(weight_of(6, 32), count), split(inputs, count), torch.zeros(6, 10)
+
+    def both() -> tuple[torch.Tensor, torch.Tensor]:
+        return ptq.least_weight_error(grouped, 3), ptq.least_output_error(grouped, 3, seen, residual)
+
+    at_once = both()
+    monkeypatch.setattr(ptq, "WEIGHTS_AT_ONCE", 40)
+    monkeypatch.setattr(ptq, "OUTPUT_WEIGHTS_AT_ONCE", 40)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(both(), at_once, strict=True))
+
+
+def test_behind_relu_a_shift_of_the_output_is_avoided_that_the_weight_error_does_not_see() -> None:
+    weight = torch.randn(64, 1024, generator=torch.Generator().manual_seed(0))
+    inputs = torch.rand(2, 200, 1024, generator=torch.Generator().manual_seed(1))
+    form, grouped = IntN(3, 32), split(weight, 32)
+    of_weights = ptq.least_weight_error(grouped, 3)
+    of_outputs = ptq.least_output_error(grouped, 3, split(inputs[0], 32), torch.zeros(64, 200))
+    weights, outputs = (
+        float((error_of(form, weight, ratio) @ inputs[1].T).norm()) for ratio in (of_weights, of_outputs)
+    )
+    assert outputs < 0.5 * weights
+
+
+@pytest.mark.parametrize(("arch", "bits"), [("vgg11", 4), ("resnet18", 3)])
+def test_the_search_on_outputs_answers_closer_to_the_model(arch: str, bits: int, network, make_batches) -> None:
+    make: Callable = network if arch == "vgg11" else lambda: nets.network(arch)
+    batches = make_batches(200, 50) if arch == "vgg11" else nets.batches(images=16, batch_size=8)
+    model = make()
+    formats = assign(model, f"int{bits}")
+    before, _ = accuracy.logits(model, batches)
+    errors = []
+    for ratios in (
+        ptq.by_output_error(model, formats, batches, inputs=300, seed=0),
+        None,
+        ptq.by_weight_error(model, formats),
+    ):
+        rounded = make()
+        ptq.quantize_weights_(rounded, formats, ratios)
+        errors.append(float((accuracy.logits(rounded, batches)[0] - before).norm()))
+    assert errors[0] < 0.8 * min(errors[1:])
 
 
 def test_the_search_on_weights_errs_least_on_weights(network) -> None:
     errors = []
     for search in (None, ptq.by_weight_error):
-        model = network()
+        model, floats = network(), prunable_layers(network())
         formats = assign(model, "int3")
-        true = [layer.weight.detach().clone() for layer in prunable_layers(model).values()]
-        ptq.round_(model, formats, search(model, formats) if search else None)
-        after = [layer.weight.detach() for layer in prunable_layers(model).values()]
-        errors.append(sum(float((a - b).square().sum()) for a, b in zip(after, true, strict=True)))
+        ptq.quantize_weights_(model, formats, search(model, formats) if search else None)
+        pairs = zip(prunable_layers(model).values(), floats.values(), strict=True)
+        errors.append(sum(float((after.weight - before.weight).detach().square().sum()) for after, before in pairs))
     assert errors[1] < errors[0]
 
 
@@ -56,38 +137,37 @@ def test_a_search_changes_neither_the_model_nor_its_mode(network, make_batches) 
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8", "int4", "int2"])
-def test_what_is_pruned_stays_zero(name: str, network, make_batches) -> None:
-    model = network(sparsity=0.5)
-    zero = {key: tensor == 0 for key, tensor in model.state_dict().items()}
+def test_what_is_pruned_stays_zero_and_what_is_no_weight_stays(name: str, network, make_batches) -> None:
+    model, before = network(sparsity=0.5), network(sparsity=0.5).state_dict()
     formats = assign(model, name, group_size=16)
-    ptq.round_(model, formats, ptq.by_output_error(model, formats, make_batches(), inputs=50, seed=0))
-    assert all((tensor[zero[key]] == 0).all() for key, tensor in model.state_dict().items())
+    ptq.quantize_weights_(model, formats, ptq.by_output_error(model, formats, make_batches(), inputs=50, seed=0))
+    weights = {f"{layer}.weight" for layer in prunable_layers(model)}
+    for key, tensor in model.state_dict().items():
+        assert (tensor[before[key] == 0] == 0).all()
+        assert torch.equal(tensor, before[key]) == (key not in weights)
+        assert name != "int8" or torch.equal(tensor == 0, before[key] == 0)
 
 
-def test_at_8_bits_the_zeros_are_the_mask_and_no_more(network) -> None:
-    model = network(sparsity=0.5)
-    masks = {name: layer.weight.detach() != 0 for name, layer in prunable_layers(model).items()}
-    assert all(0.4 < mask.double().mean() < 0.6 for mask in masks.values())
-    ptq.round_(model, assign(model, "int8"), None)
-    for name, layer in prunable_layers(model).items():
-        assert torch.equal(layer.weight != 0, masks[name])
-
-
-def test_biases_and_batch_norms_are_left_alone(network) -> None:
-    model, before = network(), network().state_dict()
-    ptq.round_(model, assign(model, "int2"), None)
-    weights = {f"{name}.weight" for name in prunable_layers(model)}
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, before[name]) == (name not in weights)
-
-
-def test_formats_may_differ_from_layer_to_layer(network, make_batches) -> None:
+def test_what_goes_into_the_file_is_what_the_model_computes_with(network, make_batches) -> None:
     model = network()
     formats = assign(model, "int4", first_bits=16, last_bits=8)
-    shrinks = ptq.by_output_error(model, formats, make_batches(), inputs=20, seed=0)
-    scales = ptq.round_(model, formats, shrinks)
-    assert shrinks["features.0"] is scales["features.0"] is None
-    assert scales["classifier.6"].shape == (4, 1)
+    ratios = ptq.by_output_error(model, formats, make_batches(), inputs=20, seed=0)
+    quantized = ptq.quantize_weights_(model, formats, ratios)
+    assert ratios["features.0"] is None
+    assert quantized["features.0"].dtype == torch.float16
+    for name, layer in list(prunable_layers(model).items())[1:]:
+        weight = quantized[name]
+        assert isinstance(weight, QuantizedWeight)
+        assert weight.bits == formats[name].bits
+        assert torch.equal(weight.dequantize(), layer.weight)
+
+
+def test_a_depthwise_convolution_has_a_scale_per_channel() -> None:
+    model = nets.network("mobilenet_v2")
+    weight = ptq.quantize_weights_(model, assign(model, "int8"))["features.1.conv.0.0"]
+    assert isinstance(weight, QuantizedWeight)
+    assert weight.scales.shape == (32, 1)
+    assert rows(weight.codes).shape == (32, 9)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
@@ -98,7 +178,7 @@ def test_a_weight_that_is_not_finite_is_named(bad: float, network, make_batches)
     for use in (
         lambda: ptq.by_weight_error(model, formats),
         lambda: ptq.by_output_error(model, formats, make_batches(), inputs=5, seed=0),
-        lambda: ptq.round_(model, formats),
+        lambda: ptq.quantize_weights_(model, formats),
     ):
         with pytest.raises(UserError, match=r"the weight of classifier.3 holds NaN or infinity"):
             use()

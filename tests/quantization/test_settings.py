@@ -1,4 +1,4 @@
-"""The `quant` section: what it refuses and in which words, and what a cell asks for."""
+"""The `quant` section: what it refuses and in which words, and what a variant asks for."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_several_widths_are_answered_with_how_to_queue_them() -> None:
         ({"clipping": "some"}, "quant.clipping must be"),
         ({"sweep": ["ptq-int9"]}, ", int2 to int8; got 'int9'"),
         ({"sweep": ["int4"]}, "ptq-<format> or qat-<format>, got 'int4'"),
-        ({"sweep": ["ptq-fp32"]}, "the float twin is qat-fp32"),
+        ({"sweep": ["ptq-fp32"]}, "the float control is qat-fp32"),
         ({"sweep": ["ptq-int4", "ptq-int4"]}, "must differ from each other"),
         ({"sweep": ["qat-int4"]}, "qat-int4 is compared with qat-fp32, which is not there"),
         ({"sweep": []}, "quant.sweep"),
@@ -80,7 +80,7 @@ def test_a_mistake_is_named(changes: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "cell"),
+    ("changes", "variant"),
     [
         ({}, "ptq-int8"),
         ({"bits": 4, "mode": "qat"}, "qat-int4"),
@@ -88,12 +88,12 @@ def test_a_mistake_is_named(changes: dict[str, Any], message: str) -> None:
         ({"bits": 16, "float16": "fp16"}, "ptq-fp16"),
     ],
 )
-def test_the_shipped_model_follows_the_scalars(changes: dict[str, Any], cell: str) -> None:
-    assert section(**changes).shipped == cell
-    assert (task(section(**changes)).mode, task(section(**changes)).format) == split(cell)
+def test_the_shipped_model_follows_the_scalars(changes: dict[str, Any], variant: str) -> None:
+    assert section(**changes).shipped == variant
+    assert (task(section(**changes)).mode, task(section(**changes)).format) == split(variant)
 
 
-def test_a_cell_does_not_depend_on_what_the_shipped_model_is() -> None:
+def test_a_variant_does_not_depend_on_what_the_shipped_model_is() -> None:
     assert task(section(bits=4), "qat-int8") == task(section(bits=8, mode="qat"), "qat-int8")
 
 

@@ -16,6 +16,7 @@ from deepcompress.data.store import write_fit
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.encodings import packed
+from deepcompress.models.quantized_weight import QuantizedWeight
 from stages import benchmark
 from tests import plans
 from tests.data import inputs
@@ -36,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         checkpoint.save(path, baseline(features), view=VIEW, classes=inputs.CLASSES, provenance=origin)
     loaded = checkpoint.load("models/baseline.safetensors")
     weight = loaded.model.state_dict()["classifier.0.weight"]
-    parts = packed.encode(weight, 4)
+    parts = packed.encode(QuantizedWeight.quantize(weight, 4))
     weight.copy_(packed.decode(parts, tuple(weight.shape), weight.dtype))
     few = {"classifier.0.weight": checkpoint.Encoded("packed", parts)}
     loaded.save_alike("models/quantized/ptq-int4.safetensors", loaded.model, origin, few)

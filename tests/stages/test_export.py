@@ -21,6 +21,7 @@ from deepcompress.deploy.pixels import channels_first
 from deepcompress.deploy.session import Classifier
 from deepcompress.models import checkpoint
 from deepcompress.models.encodings import packed
+from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.vgg import prunable_layers
 from stages import export
 from tests.data.inputs import CLASSES
@@ -145,7 +146,7 @@ def test_a_model_of_four_bits_is_handed_over_with_its_own_integers_as_well(proje
     loaded = checkpoint.load("models/baseline.safetensors")
     encodings = {}
     for name, layer in prunable_layers(loaded.model).items():
-        parts = packed.encode(layer.weight.detach(), 4)
+        parts = packed.encode(QuantizedWeight.quantize(layer.weight.detach(), 4))
         layer.weight.data = packed.decode(parts, layer.weight.shape, torch.float32)
         encodings[f"{name}.weight"] = checkpoint.Encoded("packed", parts)
     loaded.save_alike("models/baseline.safetensors", loaded.model, loaded.provenance, encodings)

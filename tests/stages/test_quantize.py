@@ -1,4 +1,4 @@
-"""The quantize stage: packed models for every cell, the shipped one by the scalars, and mistakes in one line."""
+"""The quantize stage: packed models for every variant, the shipped one by the scalars, and mistakes in one line."""
 
 from __future__ import annotations
 
@@ -87,11 +87,13 @@ def row(out: str = "out") -> dict[str, Any]:
     return {str(key): value for key, value in found.items()}
 
 
-@pytest.mark.parametrize("cell", ["ptq-fp16", "ptq-bf16", "ptq-int8", "ptq-int3", "qat-int4", "qat-fp16", "qat-fp32"])
-def test_every_cell_gives_a_model_its_history_and_a_row(cell: str, project: Path) -> None:
-    result = run("--cell", cell)
+@pytest.mark.parametrize(
+    "variant", ["ptq-fp16", "ptq-bf16", "ptq-int8", "ptq-int3", "qat-int4", "qat-fp16", "qat-fp32"]
+)
+def test_every_variant_gives_a_model_its_history_and_a_row(variant: str, project: Path) -> None:
+    result = run("--variant", variant)
     assert result.exit_code == 0, result.output
-    mode, form = cell.split("-")
+    mode, form = variant.split("-")
     loaded, history, found = checkpoint.load("out/model.safetensors"), pd.read_csv("out/history.csv"), row()
     assert list(history.columns) == HISTORY
     assert len(history) == (mode == "qat")
@@ -103,9 +105,9 @@ def test_every_cell_gives_a_model_its_history_and_a_row(cell: str, project: Path
     assert not list(project.glob(".scratch/*/*"))
 
 
-@pytest.mark.parametrize("cell", ["ptq-int8", "qat-int4", "qat-fp32"])
-def test_zeros_of_the_source_stay_zero(cell: str, project: Path) -> None:
-    assert run("--cell", cell).exit_code == 0
+@pytest.mark.parametrize("variant", ["ptq-int8", "qat-int4", "qat-fp32"])
+def test_zeros_of_the_source_stay_zero(variant: str, project: Path) -> None:
+    assert run("--variant", variant).exit_code == 0
     before = prunable_layers(checkpoint.load("source.safetensors").model)
     after = prunable_layers(checkpoint.load("out/model.safetensors").model)
     assert all((after[name].weight[layer.weight == 0] == 0).all() for name, layer in before.items())
@@ -113,9 +115,9 @@ def test_zeros_of_the_source_stay_zero(cell: str, project: Path) -> None:
 
 
 def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("--cell", "qat-int4", out="straight").exit_code == 0
+    assert run("--variant", "qat-int4", out="straight").exit_code == 0
     trained = after.fill_the_disk_once(monkeypatch)
-    assert [run("--cell", "qat-int4").exit_code for _ in range(2)] == [2, 0]
+    assert [run("--variant", "qat-int4").exit_code for _ in range(2)] == [2, 0]
     assert len(trained) == 1
     names = ("model.safetensors", "history.csv", "table.csv")
     assert all(Path(f"out/{name}").read_bytes() == Path(f"straight/{name}").read_bytes() for name in names)
@@ -134,20 +136,20 @@ def test_bits_alone_decide_what_is_shipped(project: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(project: Path) -> None:
     for out in ("one", "other"):
-        assert run("--cell", "qat-int4", out=out).exit_code == 0
+        assert run("--variant", "qat-int4", out=out).exit_code == 0
     for name in ("model.safetensors", "history.csv", "table.csv"):
         assert Path("one", name).read_bytes() == Path("other", name).read_bytes()
 
 
-def test_a_cell_of_the_sweep_does_not_change_with_what_is_shipped(project: Path) -> None:
-    run("--cell", "ptq-int4", out="one")
+def test_a_variant_of_the_sweep_does_not_change_with_what_is_shipped(project: Path) -> None:
+    run("--variant", "ptq-int4", out="one")
     write_params(bits=3, mode="qat")
-    run("--cell", "ptq-int4", out="other")
+    run("--variant", "ptq-int4", out="other")
     assert Path("one/model.safetensors").read_bytes() == Path("other/model.safetensors").read_bytes()
 
 
 def test_the_model_says_how_it_was_made(project: Path) -> None:
-    run("--cell", "qat-int4")
+    run("--variant", "qat-int4")
     origin = checkpoint.load("out/model.safetensors").provenance
     assert (origin["stage"], origin["seed"]) == ("quantize", 1)
     assert origin["params"]["quantize"]["format"] == "int4"
@@ -157,7 +159,7 @@ def test_the_model_says_how_it_was_made(project: Path) -> None:
 def test_a_group_size_that_does_not_divide_is_said_and_done(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     write_params(group_size=10)
-    assert run("--cell", "ptq-int4").exit_code == 0
+    assert run("--variant", "ptq-int4").exit_code == 0
     (said,) = [line for line in caplog.messages if line.startswith("the last group of a row is shorter in")]
     assert "features.11 (144 inputs in 15 groups of 10)" in said
     assert "features.8 " not in said  # 72 inputs are 8 groups of 9
@@ -186,9 +188,9 @@ def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: di
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("cell", ["ptq-int9", "int4", "ptq-fp32", "qat-"])
-def test_a_cell_that_does_not_exist_ends_in_one_line(project: Path, cell: str) -> None:
-    result = run("--cell", cell)
+@pytest.mark.parametrize("variant", ["ptq-int9", "int4", "ptq-fp32", "qat-"])
+def test_a_variant_that_does_not_exist_ends_in_one_line(project: Path, variant: str) -> None:
+    result = run("--variant", variant)
     assert result.exit_code == 2
     assert len(result.output.splitlines()) == 1
 

@@ -21,8 +21,8 @@ from deepcompress.distillation.loss import Setting
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
-from deepcompress.quantization import fake
-from deepcompress.quantization.assign import assign
+from deepcompress.quantization import qat
+from deepcompress.quantization.quantize import assign
 from deepcompress.registry import find
 from deepcompress.training import frozen, loop
 from deepcompress.training.inputs import TrainingData, training_data
@@ -100,9 +100,9 @@ def quantized(fabric: Fabric, bits: str) -> tuple[VGG, History]:
     model, made = network(0), recipe()
     options: dict[str, Any] = {"group_size": 8, "channel_bits": 8, "first_bits": None, "last_bits": None}
     formats = assign(model, bits, float16="fp16", **options)
-    fake.attach_(model, formats, dict.fromkeys(prunable_layers(model)))
+    qat.attach_(model, formats, dict.fromkeys(prunable_layers(model)))
     history = train(fabric, model, CrossEntropy(), made, data(made))
-    fake.detach_(model)
+    qat.detach_(model)
     return model, history
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from deepcompress.deploy.benchmark_settings import Benchmark
     from deepcompress.deploy.settings import Deploy
     from deepcompress.models.checkpoint import Checkpoint
+    from deepcompress.models.quantized_weight import QuantizedWeight
 
     Row = dict[str, Any]
     Call = Callable[[UInt8[np.ndarray, "images 3 size size"]], object]
@@ -109,7 +110,7 @@ def machine(how: Benchmark) -> Row:
 def _engines(
     model: str,
     loaded: Checkpoint,
-    stored: Mapping[str, int4.Stored],
+    stored: Mapping[str, QuantizedWeight],
     folder: Path,
     calibration: UInt8[np.ndarray, "images 3 size size"],
     deploy: Deploy,
@@ -120,7 +121,7 @@ def _engines(
     path, other, halves = (folder / f"{stem}{kind}.onnx" for kind in ("", "-int8", "-int4"))
     graph.export_float(loaded.model, path, view=loaded.view, classes=loaded.classes)
     calls: dict[str, Call] = {PYTORCH: _eager(loaded), FLOAT: Classifier(path, threads).answers}
-    if model == BASELINE or int8.integers(loaded):
+    if model == BASELINE or loaded.integer_tensors:
         int8.quantize_int8(path, other, images=calibration, reduce_range=deploy.reduce_range)
         calls[INT8] = Classifier(other, threads).answers
     if stored:

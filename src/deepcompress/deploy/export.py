@@ -87,7 +87,7 @@ def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Ro
     with atomic_folders(folder) as (new,):
         source = Source(inputs.models, chosen.model)
         names = ("model_float.onnx", "model.onnx", "model_int4.onnx")
-        rows = _files(new, names, source, scene, integers=int8.integers(source.loaded))
+        rows = _files(new, names, source, scene, integers=bool(source.loaded.integer_tensors))
         names = ("shipped.onnx", "shipped_int8.onnx", "shipped_int4.onnx")
         rows += _files(new, names, Source(inputs.models, SHIPPED), scene, integers=True)
         files.write_json(new / "classes.json", list(source.loaded.classes))

@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from safetensors import safe_open
 
 from deepcompress.deploy import contract, onnx_file
 from deepcompress.deploy.graph import PREFIX
-from deepcompress.deploy.int8 import INTEGERS
-from deepcompress.models import groups
-from deepcompress.models.checkpoint import PART_SEPARATOR
-from deepcompress.models.encodings import packed
+from deepcompress.models import checkpoint
+from deepcompress.models.quantized_weight import group_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,58 +28,27 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int8, UInt8
 
     from deepcompress.models.checkpoint import Checkpoint
+    from deepcompress.models.quantized_weight import QuantizedWeight
 
 OPSET = 21  # the first with integers of 4 bits
-LOWEST, HIGHEST = -8, 7
+BITS, LOWEST = 4, -8
 BLOCKS = (16, 32, 64, 128, 256)  # inputs that share a scale, as MatMulNBits takes them
 INT8_PRODUCTS = 4  # the accuracy_level at which its kernels multiply integers
 CLOSE = 1e-4  # how near an exported weight must be to a multiple of the stored one, of its largest entry
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A weight as its checkpoint holds it.
-
-    Attributes:
-        codes: Integers of 4 bits.
-        scales: Of each group of inputs; see models/groups.py.
-    """
-
-    codes: Int8[np.ndarray, "outputs inputs"]
-    scales: Float[np.ndarray, "outputs groups"]
-
-    @property
-    def block(self) -> int:
-        """Inputs that share a scale; fewer in the last group of a row that they do not divide."""
-        return groups.size(self.codes.shape[1], self.scales.shape[1])
-
-    @property
-    def weight(self) -> Float[np.ndarray, "outputs inputs"]:
-        """Each integer times its scale."""
-        return self.codes * np.repeat(self.scales, self.block, axis=1)[:, : self.codes.shape[1]]
-
-
-def stored(path: str | Path, loaded: Checkpoint) -> dict[str, Stored]:
+def stored(path: str | Path, loaded: Checkpoint) -> dict[str, QuantizedWeight]:
     """Name of a weight -> its integers and scales, of each weight that is stored in integers of 4 bits or fewer.
 
     Args:
         path: The checkpoint.
         loaded: The same, as `checkpoint.load` checked it.
     """
-    found = {}
-    tensors = loaded.model.state_dict()
-    with safe_open(path, framework="pt") as file:
-        for name, encoding in loaded.description["encodings"].items():
-            if encoding not in INTEGERS:
-                continue
-            scales = file.get_tensor(f"{name}{PART_SEPARATOR}scales")
-            codes = packed.integers(tensors[name], packed.BITS, scales).numpy()
-            if codes.any() and codes.min() >= LOWEST and codes.max() <= HIGHEST:
-                found[name] = Stored(codes, scales.float().numpy())
-    return found
+    weights = checkpoint.quantized_weights(path, loaded)
+    return {name: weight for name, weight in weights.items() if weight.bits <= BITS and weight.codes.any()}
 
 
-def quantize_int4(float_file: str | Path, path: str | Path, weights: Mapping[str, Stored]) -> None:
+def quantize_int4(float_file: str | Path, path: str | Path, weights: Mapping[str, QuantizedWeight]) -> None:
     """Write a file with the same input, outputs and classes and half a byte per stored weight.
 
     A weight that the exporter changed other than by a factor per output, as the folding of a batch norm does, stays
@@ -104,7 +70,7 @@ def quantize_int4(float_file: str | Path, path: str | Path, weights: Mapping[str
     for node in graph.node:
         name = node.input[1] if node.op_type in {"Conv", "Gemm"} else ""
         known = weights.get(name.removeprefix(PREFIX))
-        exact = None if known is None or name not in floats else _scaled_as(floats[name], known)
+        exact = None if known is None or name not in floats else _exported(floats[name], known)
         nodes += [node] if exact is None else _replaced(node, name, exact, floats[name].shape, graph.initializer)
     used = {source for node in nodes for source in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
@@ -115,18 +81,37 @@ def quantize_int4(float_file: str | Path, path: str | Path, weights: Mapping[str
     onnx_file.write(path, proto, said)
 
 
-def _scaled_as(weight: Float[np.ndarray, "outputs ..."], known: Stored) -> Stored | None:
+@dataclass(frozen=True)
+class _Exported:
+    """The integers of an exported weight, with the scales that the exporter left it."""
+
+    codes: Int8[np.ndarray, "outputs inputs"]
+    scales: Float[np.ndarray, "outputs groups"]
+
+    @property
+    def block(self) -> int:
+        """Inputs that share a scale; fewer in the last group of a row that they do not divide."""
+        return group_size(self.codes.shape[1], self.scales.shape[1])
+
+    @property
+    def weight(self) -> Float[np.ndarray, "outputs inputs"]:
+        """Each integer times its scale."""
+        return self.codes * np.repeat(self.scales, self.block, axis=1)[:, : self.codes.shape[1]]
+
+
+def _exported(weight: Float[np.ndarray, "outputs ..."], known: QuantizedWeight) -> _Exported | None:
     """The stored integers with the scales that an exported weight has; None if it is no multiple of theirs."""
-    rows, own = weight.reshape(len(weight), -1), known.weight
+    stored = _Exported(known.codes.flatten(1).numpy(), known.scales.float().numpy())
+    rows, own = weight.reshape(len(weight), -1), stored.weight
     if rows.shape != own.shape:
         return None
     factors = (rows * own).sum(1, keepdims=True) / np.maximum((own * own).sum(1, keepdims=True), 1e-30)
-    exact = Stored(known.codes, (known.scales * factors).astype(np.float32))
+    exact = _Exported(stored.codes, (stored.scales * factors).astype(np.float32))
     return exact if np.abs(exact.weight - rows).max() <= CLOSE * np.abs(rows).max() else None
 
 
 def _replaced(
-    node: onnx.NodeProto, name: str, exact: Stored, shape: tuple[int, ...], tensors: list[onnx.TensorProto]
+    node: onnx.NodeProto, name: str, exact: _Exported, shape: tuple[int, ...], tensors: list[onnx.TensorProto]
 ) -> list[onnx.NodeProto]:
     """A layer's nodes with its integers in `tensors`, which grow by them."""
     if node.op_type == "Gemm" and (block := _product_block(exact)):
@@ -134,7 +119,7 @@ def _replaced(
     return [*_multiplied_out(name, exact, shape, tensors), _with_weight(node, f"{name}_float")]
 
 
-def _product_block(exact: Stored) -> int | None:
+def _product_block(exact: _Exported) -> int | None:
     """Inputs in a block of MatMulNBits, if it can hold such groups: those of a group, or a part of the only one."""
     inputs = exact.codes.shape[1]
     fitting = [size for size in BLOCKS if inputs % size == 0]
@@ -144,7 +129,7 @@ def _product_block(exact: Stored) -> int | None:
 
 
 def _product(
-    node: onnx.NodeProto, name: str, exact: Stored, block: int, tensors: list[onnx.TensorProto]
+    node: onnx.NodeProto, name: str, exact: _Exported, block: int, tensors: list[onnx.TensorProto]
 ) -> Iterator[onnx.NodeProto]:
     """Nodes of a linear layer that multiplies integers."""
     outputs, inputs = exact.codes.shape
@@ -170,7 +155,7 @@ def _product(
 
 
 def _multiplied_out(
-    name: str, exact: Stored, shape: tuple[int, ...], tensors: list[onnx.TensorProto]
+    name: str, exact: _Exported, shape: tuple[int, ...], tensors: list[onnx.TensorProto]
 ) -> Iterator[onnx.NodeProto]:
     """Nodes that give a weight in float32, from constants alone: a session computes them once, when it starts.
 

@@ -22,11 +22,7 @@ from deepcompress.deploy import contract, onnx_file
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
-
-    from deepcompress.models.checkpoint import Checkpoint
-
 BATCH = 16
-INTEGERS = ("packed", "packed_sparse")  # encodings of 2 to 8 bits per weight
 FLOAT_CONVOLUTIONS = 2  # the first ones: their errors reach all others, and they hold few weights
 LAYERS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]  # not the normalisation, whose input is exact already
 
@@ -80,8 +76,3 @@ def quantize_int8(
             extra_options=extra,
         )
         onnx_file.write(path, onnx.load(made), said)
-
-
-def integers(loaded: Checkpoint) -> bool:
-    """Whether a model's own weights are stored as integers of 2 to 8 bits."""
-    return any(encoding in INTEGERS for encoding in loaded.description["encodings"].values())

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.models.classifier import Classifier
+    from deepcompress.models.quantized_weight import QuantizedWeight
 
 ENCODINGS = "models.encodings"
 PART_SEPARATOR = "::"
@@ -58,6 +59,12 @@ class Checkpoint:
     classes: tuple[str, ...]
     provenance: dict[str, Any]
     description: dict[str, Any]
+
+    @property
+    def integer_tensors(self) -> list[str]:
+        """Names of the tensors that the file holds as integers and scales; see `quantized_weights`."""
+        stored = self.description["encodings"].items()
+        return [name for name, encoding in stored if hasattr(registry.find(ENCODINGS, encoding), "quantized")]
 
     def save_alike(
         self,
@@ -134,6 +141,24 @@ def load(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: {error}") from None
     view = View(size=description.image_size, mean=description.mean, std=description.std)
     return Checkpoint(model, view, description.classes, description.provenance, description.to_dict())
+
+
+def quantized_weights(path: str | Path, loaded: Checkpoint) -> dict[str, QuantizedWeight]:
+    """The integers and scales of a file, by tensor name.
+
+    Args:
+        path: The checkpoint.
+        loaded: The same, as `load` checked it.
+    """
+    weights, state = {}, loaded.model.state_dict()
+    with safe_open(path, framework="pt") as stored:
+        for name in loaded.integer_tensors:
+            prefix = name + PART_SEPARATOR
+            keys = [key for key in stored.keys() if key.startswith(prefix)]  # noqa: SIM118 (not a dict)
+            parts = {key.removeprefix(prefix): stored.get_tensor(key) for key in keys}
+            encoding = registry.find(ENCODINGS, loaded.description["encodings"][name])
+            weights[name] = encoding.quantized(parts, state[name].shape, state[name].dtype)
+    return weights
 
 
 def _described(

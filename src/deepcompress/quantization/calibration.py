@@ -1,27 +1,52 @@
-"""What the layers of a model see for some training images: as it is, and with the layers below rounded."""
+"""What the layers of a model see for some training images: as it is, and with the layers before them quantized.
+
+A layer's inputs are the vectors that it multiplies its weights with: the rows of a linear layer's input, the patches of
+a convolution's. Some are drawn, at the same places in both models.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+import dataclasses
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
-from deepcompress.models.vgg import VGG
-from deepcompress.quantization import graph_walk
-from deepcompress.quantization.layer_inputs import Seen, places, vectors
+from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeAlias
 
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays
     from deepcompress.models.classifier import Classifier
+
+    QuantizeLayer: TypeAlias = "Callable[[str, CalibrationInputs | None], Tensor]"
+
+Layer = nn.Conv2d | nn.Linear
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationInputs:
+    """Some input vectors of one layer, in the order of its weights, on the CPU.
+
+    Attributes:
+        float: What the layer gets in the model as it is.
+        quantized: What it gets at the same places when the layers before it are quantized.
+    """
+
+    float: Float[Tensor, "inputs size"]
+    quantized: Float[Tensor, "inputs size"]
 
 
 def batches(
@@ -33,37 +58,46 @@ def batches(
 
 
 @torch.no_grad()
-def walk(
-    model: Classifier, batches: Batches, rounded: Callable[[str, Seen | None], Tensor], *, inputs: int, seed: int
-) -> None:
-    """Go through a model layer by layer, with each layer rounded as soon as its inputs are known.
-
-    The outputs of one layer are kept for all images, twice: at 224 px and full width 26 MB an image at most. A network
-    that is no chain is run again for every layer: see graph_walk.py.
+def walk(model: Classifier, batches: Batches, quantize_layer: QuantizeLayer, *, inputs: int, seed: int) -> None:
+    """Go through a model layer by layer, with each layer quantized as soon as its inputs are known.
 
     Args:
         model: In evaluation mode, on the device of the batches; not changed.
         batches: In the stored order.
-        rounded: Takes a layer's name and inputs, and gives its rounded weight; None for the inputs of a convolution in
-            groups, whose outputs see different ones.
+        quantize_layer: Takes a layer's name and inputs, and gives its quantized weight in float32; None for the inputs
+            of a convolution in groups, whose outputs see different ones.
         inputs: Vectors per layer; a linear layer has no more than images.
         seed: Draws the places of a map that a convolution's vectors come from.
     """
     generator = torch.Generator().manual_seed(derived_seed(seed, "calibration places"))
-    true = [batch.images for batch in batches.epoch(0)]
-    if not isinstance(model, VGG):
-        return graph_walk.walk(model, true, rounded, inputs=inputs, generator=generator)
-    other = true
+    images = [batch.images for batch in batches.epoch(0)]
+    per_batch = -(-inputs // len(images))
+    if isinstance(model, VGG):
+        _walk_chain(model, images, quantize_layer, inputs, per_batch, generator)
+    else:
+        _walk_graph(model, images, quantize_layer, inputs, per_batch, generator)
+
+
+def _walk_chain(
+    model: VGG, images: list[Tensor], quantize_layer: QuantizeLayer, inputs: int, per_batch: int, generator: Any
+) -> None:
+    """The outputs of one layer are kept for all images, twice: at 224 px and full width 26 MB an image at most."""
+    floats = quantized = images
     for name, step in steps(model):
-        if isinstance(step, (nn.Conv2d, nn.Linear)):
-            weight = rounded(name, _seen(step, true, other, inputs, generator)).to(step.weight.device)
+        if isinstance(step, Layer):
+            drawn = [places(step, value, per_batch, generator) for value in floats]
+            seen = [
+                torch.cat([vectors(step, value, at) for value, at in zip(values, drawn, strict=True)])[:inputs]
+                for values in (floats, quantized)
+            ]
+            weight = quantize_layer(name, CalibrationInputs(*seen)).to(step.weight.device)
             parts = {**dict(step.named_parameters()), "weight": weight}
-            other = [torch.func.functional_call(step, parts, (value,)) for value in other]
-            true = [step(value) for value in true]
+            quantized = [torch.func.functional_call(step, parts, (value,)) for value in quantized]
+            floats = [step(value) for value in floats]
         else:
-            same = other is true
-            true = [step(value) for value in true]
-            other = true if same else [step(value) for value in other]
+            same = quantized is floats
+            floats = [step(value) for value in floats]
+            quantized = floats if same else [step(value) for value in quantized]
 
 
 def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
@@ -75,13 +109,94 @@ def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
         yield f"classifier.{name}", module
 
 
-def _seen(
-    layer: nn.Conv2d | nn.Linear, true: list[Tensor], other: list[Tensor], inputs: int, generator: torch.Generator
-) -> Seen:
-    share = -(-inputs // len(true))
-    drawn = [places(layer, value, share, generator) for value in true]
-    both = [
-        torch.cat([vectors(layer, value, at).float().cpu() for value, at in zip(stream, drawn, strict=True)])[:inputs]
-        for stream in (true, other)
-    ]
-    return Seen(*both)
+def _walk_graph(
+    model: nn.Module, images: list[Tensor], quantize_layer: QuantizeLayer, inputs: int, per_batch: int, generator: Any
+) -> None:
+    """A network with shortcuts cannot be cut into steps, so it runs again, as far as the layer, for every layer."""
+    floats = _float_inputs(model, images, per_batch, generator)
+    quantized_model = copy.deepcopy(model)
+    layers = prunable_layers(quantized_model)
+    for name, (drawn, seen) in floats.items():
+        layer, known = layers[name], None
+        if not _in_groups(layer):
+            now = [_vectors_at(quantized_model, layer, batch, at) for batch, at in zip(images, drawn, strict=True)]
+            known = CalibrationInputs(torch.cat(seen)[:inputs], torch.cat(now)[:inputs])
+        layer.weight.copy_(quantize_layer(name, known))
+
+
+def _in_groups(layer: Layer) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups > 1
+
+
+def _float_inputs(
+    model: nn.Module, images: list[Tensor], per_batch: int, generator: torch.Generator
+) -> dict[str, tuple[list[Int[Tensor, " drawn"]], list[Float[Tensor, "drawn size"]]]]:
+    """Per layer, in the order in which they run, the places that were drawn in each batch and the vectors there."""
+    seen: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
+
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(layer: Any, values: tuple[Tensor, ...]) -> None:
+            drawn, there = seen.setdefault(name, ([], []))
+            if not _in_groups(layer):
+                drawn.append(places(layer, values[0], per_batch, generator))
+                there.append(vectors(layer, values[0], drawn[-1]))
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(hook_of(name)) for name, layer in prunable_layers(model).items()]
+    try:
+        for batch in images:
+            model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+class _Reached(Exception):  # noqa: N818 (no error)
+    """Ends a forward pass whose rest nobody needs."""
+
+
+def _vectors_at(model: nn.Module, layer: Layer, images: Tensor, drawn: Tensor) -> Float[Tensor, "drawn size"]:
+    values: list[Tensor] = []
+
+    def hook(_: Any, given: tuple[Tensor, ...]) -> None:
+        values.append(given[0])
+        raise _Reached
+
+    handle = layer.register_forward_pre_hook(hook)
+    try:
+        with suppress(_Reached):
+            model(images)
+    finally:
+        handle.remove()
+    return vectors(layer, values[0], drawn)
+
+
+def places(layer: Layer, value: Float[Tensor, "batch ..."], wanted: int, generator: torch.Generator) -> Tensor:
+    """Draw some of the vectors that a layer multiplies its weights with, without replacement: their numbers."""
+    count = len(value) if isinstance(layer, nn.Linear) else _patches(layer, value)[:, 0, ..., 0, 0].numel()
+    return torch.randperm(count, generator=generator)[:wanted]
+
+
+def vectors(layer: Layer, value: Float[Tensor, "batch ..."], drawn: Tensor) -> Float[Tensor, "drawn size"]:
+    """The vectors at some places of a layer's input, in the order of its weights; float32, on the CPU.
+
+    Args:
+        layer: A convolution without groups or dilation, or a linear layer.
+        value: Its input.
+        drawn: Numbers of `places`.
+    """
+    drawn = drawn.to(value.device)
+    if isinstance(layer, nn.Linear):
+        return value[drawn].float().cpu()
+    patches = _patches(layer, value)
+    rows, columns = patches.shape[2:4]
+    at = patches[drawn // (rows * columns), :, drawn // columns % rows, drawn % columns]
+    return at.flatten(1).float().cpu()
+
+
+def _patches(layer: nn.Conv2d, value: Tensor) -> Float[Tensor, "batch channels rows columns high wide"]:
+    (down, right), (high, wide) = cast("tuple[int, int]", layer.padding), layer.kernel_size
+    padded = F.pad(value, (right, right, down, down))
+    return padded.unfold(2, high, layer.stride[0]).unfold(3, wide, layer.stride[1])

@@ -1,18 +1,27 @@
-"""What a number format is to everything else here: rounding of a weight, and how the rounded one is stored."""
+"""What a number format is to everything else here: how a weight is quantized, and how the quantized one is stored."""
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+import torch
+
+from deepcompress.models.checkpoint import Encoded
+from deepcompress.models.encodings import cast, cast_sparse
+from deepcompress.models.quantized_weight import QuantizedWeight
+
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float16
+    from typing import TypeAlias
+
+    from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.models.checkpoint import Encoded
+    ClipRatio: TypeAlias = Float[Tensor, "outputs groups"] | None
+    Quantized: TypeAlias = QuantizedWeight | Float[Tensor, "outputs ..."]
 
-    Scales = Float16[Tensor, "outputs groups"] | None
-    Shrink = Float[Tensor, "outputs groups"] | None
+NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 class Format(ABC):
@@ -38,17 +47,58 @@ class Format(ABC):
         """Scales per output; 0 for a format without scales."""
 
     @abstractmethod
-    def scales(self, weight: Float[Tensor, "outputs ..."], shrink: Shrink = None) -> Scales:
-        """The step of each group's grid: the smallest that clips nothing, times `shrink`; None without scales."""
+    def quantize(self, weight: Float[Tensor, "outputs ..."], clip_ratio: ClipRatio = None) -> Quantized:
+        """The nearest weight that the format holds: integers and scales, or numbers of the format's own type.
+
+        Args:
+            weight: What is too large becomes the largest value.
+            clip_ratio: Of each group's scale to the finest that clips nothing; None: nothing is clipped.
+        """
 
     @abstractmethod
-    def rounded(self, weight: Float[Tensor, "outputs ..."], scales: Scales) -> Float[Tensor, "outputs ..."]:
-        """The nearest value that the format holds, as float32; too large ones become the largest."""
-
-    @abstractmethod
-    def overflows(self, weight: Float[Tensor, "outputs ..."], scales: Scales) -> int:
+    def overflows(self, weight: Float[Tensor, "outputs ..."], quantized: Quantized) -> int:
         """How many weights lie beyond the largest value of the grid, more than rounding accounts for."""
 
     @abstractmethod
-    def encodings(self, weight: Float[Tensor, "outputs ..."], scales: Scales) -> list[Encoded]:
-        """All ways to store a weight that `rounded` gave, without loss; none: it is stored as it is."""
+    def encodings(self, quantized: Quantized) -> list[Encoded]:
+        """All ways to store what `quantize` gave, without loss; none: the weight is stored as it is."""
+
+
+def dequantize(quantized: Quantized) -> Float[Tensor, "outputs ..."]:
+    """A quantized weight in float32, to compute with; exact."""
+    return quantized.dequantize() if isinstance(quantized, QuantizedWeight) else quantized.float()
+
+
+@dataclasses.dataclass(frozen=True)
+class FloatFormat(Format):
+    """A floating-point type of torch, without scales; what is beyond its largest number becomes that, not infinity."""
+
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        return NAMES[self.dtype]
+
+    @property
+    def bits(self) -> int:
+        return torch.finfo(self.dtype).bits
+
+    @property
+    def smallest_normal(self) -> float:
+        return torch.finfo(self.dtype).smallest_normal
+
+    def groups(self, weight: Float[Tensor, "outputs ..."]) -> int:
+        return 0
+
+    def quantize(self, weight: Float[Tensor, "outputs ..."], clip_ratio: ClipRatio = None) -> Quantized:
+        largest = torch.finfo(self.dtype).max
+        return weight.clamp(-largest, largest).to(self.dtype)
+
+    def overflows(self, weight: Float[Tensor, "outputs ..."], quantized: Quantized) -> int:
+        return int(weight.to(self.dtype).isinf().sum())
+
+    def encodings(self, quantized: Quantized) -> list[Encoded]:
+        assert isinstance(quantized, torch.Tensor)
+        if self.dtype == torch.float32:
+            return []
+        return [Encoded("cast", cast.encode(quantized)), Encoded("cast_sparse", cast_sparse.encode(quantized))]

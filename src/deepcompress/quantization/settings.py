@@ -61,13 +61,13 @@ class Quant(Section):
         bits: Of the model we ship.
         mode: Of the model we ship: after training (`ptq`) or in training (`qat`).
         float16: What 16 bits mean.
-        group_size: Inputs that share a scale, at most; None: one scale per output channel.
-        channel_bits: Integers of so many bits or more have one scale per output channel all the same.
+        group_size: Weights per scale, at most; None: one scale per output channel.
+        channel_bits: At or above this width: per-channel scales, `group_size` ignored.
         first_bits: Of the first layer; None: like the others.
         last_bits: Of the last layer; None: like the others.
         clipping: How scales are chosen; see quantization/ptq.py.
         calibration: For `clipping: output_error`.
-        qat: Training with rounded weights, and of the float twin.
+        qat: Training with rounded weights, and of the float control.
         sweep: The models to compare, <mode>-<format> each.
     """
 
@@ -84,15 +84,15 @@ class Quant(Section):
     sweep: tuple[str, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _cells(self) -> Quant:
-        for cell in self.sweep:
+    def _variants(self) -> Quant:
+        for variant in self.sweep:
             try:
-                split(cell)
+                split(variant)
             except UserError as error:
                 raise ValueError(f"sweep: {error}") from None
         if len(set(self.sweep)) != len(self.sweep):
             raise ValueError(f"sweep: the models must differ from each other, got {', '.join(self.sweep)}")
-        trained = [cell for cell in self.sweep if split(cell)[0] == "qat"]
+        trained = [variant for variant in self.sweep if split(variant)[0] == "qat"]
         if trained and CONTROL not in trained:
             raise ValueError(f"sweep: {trained[0]} is compared with {CONTROL}, which is not there")
         return self
@@ -124,13 +124,13 @@ class Task(Section):
     qat: Recipe | None
 
 
-def task(quant: Quant, cell: str | None = None) -> Task:
-    """What a cell `<mode>-<format>` asks for; None: the model we ship.
+def task(quant: Quant, variant: str | None = None) -> Task:
+    """What a variant `<mode>-<format>` asks for; None: the model we ship.
 
     Raises:
         UserError: If there is no such mode or format.
     """
-    mode, form = split(quant.shipped if cell is None else cell)
+    mode, form = split(quant.shipped if variant is None else variant)
     return Task(
         mode=mode,
         format=form,
@@ -141,19 +141,19 @@ def task(quant: Quant, cell: str | None = None) -> Task:
     )
 
 
-def split(cell: str) -> tuple[Mode, str]:
+def split(variant: str) -> tuple[Mode, str]:
     """`qat-int4` as mode and format.
 
     Raises:
-        UserError: If it is no such cell, or there is no such format; lists what there is.
+        UserError: If it is no such variant, or there is no such format; lists what there is.
     """
-    mode, _, form = cell.partition("-")
+    mode, _, form = variant.partition("-")
     known: dict[str, Mode] = {"ptq": "ptq", "qat": "qat"}
     if mode not in known:
-        raise UserError(f"a quantized model is named ptq-<format> or qat-<format>, got {cell!r}")
+        raise UserError(f"a quantized model is named ptq-<format> or qat-<format>, got {variant!r}")
     require_format(form)
-    if cell == "ptq-fp32":
-        raise UserError(f"ptq-fp32 would be its source, unchanged; the float twin is {CONTROL}")
+    if variant == "ptq-fp32":
+        raise UserError(f"ptq-fp32 would be its source, unchanged; the float control is {CONTROL}")
     return known[mode], form
 
 

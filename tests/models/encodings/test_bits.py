@@ -42,11 +42,6 @@ def test_the_low_nibble_comes_first() -> None:
     assert stream.tolist() == [[0xF1, 0x87, 0, 0]]
 
 
-@pytest.mark.parametrize(("bits", "bytes_of_800"), [(2, 200), (3, 300), (4, 400), (5, 500), (6, 600), (7, 700)])
-def test_no_bit_is_wasted(bits: int, bytes_of_800: int) -> None:
-    assert _bits.pack(torch.zeros(800, dtype=torch.int8), bits).numel() == bytes_of_800
-
-
 @pytest.mark.parametrize(("code", "bits"), [(8, 4), (-9, 4), (2, 2)])
 def test_a_code_that_does_not_fit_is_refused(code: int, bits: int) -> None:
     with pytest.raises(ValueError, match=f"{bits} bits hold"):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepcompress.quantization import run as quantization
-from deepcompress.quantization import settings
+from deepcompress.quantization import quantize, settings
 
 if TYPE_CHECKING:
     from deepcompress.combine.work import Room, Work
@@ -19,5 +18,5 @@ def run(work: Work, room: Room) -> Work:
     """
     work.source.model.cpu()
     task = settings.task(room.how.quant)
-    made = quantization.quantize_(work.source, room.data, task, fabric=room.fabric, origin=room.origin)
+    made = quantize.quantize_(work.source, room.data, task, fabric=room.fabric, provenance=room.origin)
     return work.then(work.source, made.history, encodings=made.encodings)

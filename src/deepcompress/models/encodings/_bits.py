@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from deepcompress.models.quantized_weight import WIDTHS
+
 if TYPE_CHECKING:
     from jaxtyping import Int8, UInt8
     from torch import Tensor
 
-WIDTHS = range(2, 9)
 BLOCK = 8  # values that fill whole bytes at every width
 WORD = 64
 BLOCKS_AT_ONCE = 2**14  # so that what is shifted stays in the processor's cache

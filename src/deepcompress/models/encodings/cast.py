@@ -13,17 +13,13 @@ if TYPE_CHECKING:
 DTYPES = (torch.float16, torch.bfloat16)
 
 
-def encode(tensor: Float[Tensor, "*shape"], half: torch.dtype = torch.float16) -> dict[str, Tensor]:
-    """Cast.
-
-    Args:
-        tensor: Float32.
-        half: torch.float16 or torch.bfloat16.
+def encode(tensor: Float[Tensor, "*shape"]) -> dict[str, Tensor]:
+    """Cast to float16; a tensor of either 16-bit type stays as it is.
 
     Returns:
-        `values`: in that type and the tensor's shape.
+        `values`: in the tensor's shape.
     """
-    return {"values": tensor.to(half)}
+    return {"values": tensor if tensor.dtype in DTYPES else tensor.half()}
 
 
 def decode(parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Float[Tensor, "*shape"]:

@@ -16,14 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def encode(tensor: Float[Tensor, "*shape"], half: torch.dtype = torch.float16) -> dict[str, Tensor]:
-    """Cast, then split into `mask` and `values` as `bitmask` does.
-
-    Args:
-        tensor: Float32.
-        half: torch.float16 or torch.bfloat16.
-    """
-    return bitmask.encode(tensor.to(half))
+def encode(tensor: Float[Tensor, "*shape"]) -> dict[str, Tensor]:
+    """Cast as `cast` does, then split into `mask` and `values` as `bitmask` does."""
+    return bitmask.encode(cast.encode(tensor)["values"])
 
 
 def decode(parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Float[Tensor, "*shape"]:

@@ -1,8 +1,4 @@
-"""Store a weight as integers of 2 to 8 bits, laid end to end, and a float16 scale per group of inputs.
-
-Lossless for a weight whose entries are whole multiples of their scale, such as a quantized one: an integer of 8
-bits times a float16 has 19 significant bits at most, so float32 holds every product exactly.
-"""
+"""Store a quantized weight as its integers of 2 to 8 bits, laid end to end, and a float16 scale per group of inputs."""
 
 from __future__ import annotations
 
@@ -10,69 +6,46 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deepcompress.models import groups
 from deepcompress.models.encodings import _bits
+from deepcompress.models.quantized_weight import QuantizedWeight, group_count, group_size
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float16, Int8
+    from jaxtyping import Float
     from torch import Tensor
 
-BITS = 8
+BITS = 8  # of a weight that nobody has quantized yet
 PARTS = {"codes", "scales"}
 
 
-def encode(
-    tensor: Float[Tensor, "outputs ..."], bits: int = BITS, scales: Float16[Tensor, "outputs groups"] | None = None
-) -> dict[str, Tensor]:
-    """Divide by the scales and pack.
-
-    Args:
-        tensor: Float32.
-        bits: Of one integer, 2 to 8.
-        scales: Positive; None: the largest magnitude of a row becomes the largest integer.
+def encode(weight: QuantizedWeight | Float[Tensor, "outputs ..."]) -> dict[str, Tensor]:
+    """Pack the integers; a float32 weight is rounded to 8 bits with a scale per output first.
 
     Returns:
-        `codes`: as in `_bits`, row by row; `scales`: as given.
+        `codes`: as in `_bits`, row by row; `scales`: as they are.
     """
-    if scales is None:
-        scales = symmetric(tensor, bits)
-    return {"codes": _bits.pack(integers(tensor, bits, scales).flatten(), bits), "scales": scales}
+    weight = as_integers(weight)
+    return {"codes": _bits.pack(weight.codes.flatten(), weight.bits), "scales": weight.scales}
 
 
 def decode(parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Float[Tensor, "outputs ..."]:
-    """The inverse of encode.
+    """Each integer times its scale.
 
     Raises:
         ValueError: If the parts are not those of a float32 weight of this shape.
     """
+    return quantized(parts, shape, dtype).dequantize()
+
+
+def quantized(parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> QuantizedWeight:
+    """The inverse of encode; raises like `decode`."""
     require(parts, PARTS, shape, dtype)
-    return weight(_bits.unpack(parts["codes"], torch.Size(shape).numel()), parts["scales"], shape)
+    codes = _bits.unpack(parts["codes"], torch.Size(shape).numel())
+    return QuantizedWeight(codes.view(shape), parts["scales"], parts["codes"].shape[1])
 
 
-def symmetric(tensor: Float[Tensor, "outputs ..."], bits: int) -> Float16[Tensor, "outputs 1"]:
-    """One scale per row: its largest magnitude over the largest integer."""
-    largest = groups.rows(tensor).abs().amax(1, keepdim=True)
-    smallest = torch.finfo(torch.float16).smallest_normal
-    return (largest / (2 ** (bits - 1) - 1)).clamp(min=smallest).half()
-
-
-def integers(
-    tensor: Float[Tensor, "outputs ..."], bits: int, scales: Float16[Tensor, "outputs groups"]
-) -> Int8[Tensor, "outputs inputs"]:
-    """The nearest integer of each entry on its scale."""
-    rows = groups.rows(tensor)
-    codes = groups.split(rows, scales.shape[1]) / scales.float()[..., None]
-    lowest = -(2 ** (bits - 1))
-    return groups.join(codes.round_().clamp_(lowest, -lowest - 1).to(torch.int8), rows.shape)
-
-
-def weight(
-    codes: Int8[Tensor, " entries"], scales: Float16[Tensor, "outputs groups"], shape: tuple[int, ...]
-) -> Float[Tensor, "outputs ..."]:
-    """Each integer times its scale."""
-    made = codes.to(torch.float32).view(shape)
-    groups.scale_(groups.rows(made), scales.float())
-    return made
+def as_integers(weight: QuantizedWeight | Float[Tensor, "outputs ..."]) -> QuantizedWeight:
+    """What `encode` packs."""
+    return weight if isinstance(weight, QuantizedWeight) else QuantizedWeight.quantize(weight, BITS)
 
 
 def require(parts: dict[str, Tensor], names: set[str], shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -89,8 +62,8 @@ def require(parts: dict[str, Tensor], names: set[str], shape: tuple[int, ...], d
     scales, inputs = parts["scales"], torch.Size(shape)[1:].numel()
     if scales.dtype != torch.float16 or scales.dim() != 2 or len(scales) != shape[0]:
         raise ValueError(f"scales must be float16 ({shape[0]}, groups), got {tuple(scales.shape)} {scales.dtype}")
-    wanted = scales.shape[1]
-    if not 1 <= wanted <= inputs or groups.count(inputs, groups.size(inputs, wanted)) != wanted:
-        raise ValueError(f"{inputs} inputs are not cut into {wanted} groups, each with a scale")
+    groups = scales.shape[1]
+    if not 1 <= groups <= inputs or group_count(inputs, group_size(inputs, groups)) != groups:
+        raise ValueError(f"{inputs} inputs are not cut into {groups} groups, each with a scale")
     if not (torch.isfinite(scales) & (scales > 0)).all():
         raise ValueError("scales must be positive and finite")

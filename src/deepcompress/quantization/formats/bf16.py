@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from deepcompress.quantization.formats._cast import Cast
+from deepcompress.quantization.format import FloatFormat
 
 
-def make() -> Cast:
+def make() -> FloatFormat:
     """The format."""
-    return Cast(torch.bfloat16)
+    return FloatFormat(torch.bfloat16)

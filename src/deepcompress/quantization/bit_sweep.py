@@ -1,24 +1,36 @@
-"""A model rounded after training to every width from 2 to 8 bits, and how its costs fall with the bits."""
+"""A model rounded after training to every width from 2 to 8 bits, and how its costs fall with the bits.
+
+A grid of one bit more has half the step, so the error of weights and logits should halve with every bit. Where the
+logits move little, the loss grows with the square of their error or faster at few bits; Kumar et al. fit the same
+exponential to the loss after training. One model on one data set says nothing of how this changes with the size of the
+model or of the data, which is what a scaling law is about.
+
+Source: Kumar et al., Scaling Laws for Precision, 2024, https://arxiv.org/abs/2411.04330, section 3.1; they fit
+exp(-bits/gamma) with a factor of parameters and data, which is constant here.
+"""
 
 from __future__ import annotations
 
 import copy
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from deepcompress.data.batches import Batches
 from deepcompress.measure import accuracy, statistics
 from deepcompress.measure.rows import decimals, significant
-from deepcompress.quantization import scaling
-from deepcompress.quantization.assign import assign
-from deepcompress.quantization.rounding import round_and_measure_
-from deepcompress.quantization.run import BATCH_SIZE, search
+from deepcompress.models.quantized_weight import WIDTHS
+from deepcompress.quantization import ptq
+from deepcompress.quantization.quantize import BATCH_SIZE, assign, round_and_measure_
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from deepcompress.models.classifier import Classifier
@@ -28,10 +40,10 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
-WIDTHS = range(2, 9)
 NO_WIDTH_IS_UNGROUPED = 9
 COSTS = ("output_error_relative", "loss_increase", "accuracy_drop_points")
 Z = 1.96  # of a 95 % interval
+FEWEST_POINTS = 3  # through two points every line fits
 
 
 def measure(model: Classifier, data: Data, quant: Quant, *, seed: int) -> list[Row]:
@@ -44,7 +56,7 @@ def measure(model: Classifier, data: Data, quant: Quant, *, seed: int) -> list[R
         seed: Of the search.
 
     Returns:
-        `bits`, `granularity` (channel or group), `group_size`, the columns of `rounding.Rounded`, and three costs:
+        `bits`, `granularity` (channel or group), `group_size`, the columns of `quantize.Rounded`, and three costs:
         `output_error_relative`, `loss_increase` (cross-entropy over the unrounded model's, nats) with its 95 %
         interval, and `accuracy_drop_points` with the p of McNemar's test; `<cost>_told_apart` says whether it
         differs from zero.
@@ -56,8 +68,8 @@ def measure(model: Classifier, data: Data, quant: Quant, *, seed: int) -> list[R
     for granularity, size in (("channel", None), ("group", quant.group_size)):
         for bits in WIDTHS if granularity == "channel" or size else ():
             formats = assign(model, f"int{bits}", group_size=size, channel_bits=NO_WIDTH_IS_UNGROUPED)
-            shrinks = search(model, formats, data, quant.clipping, quant.calibration, seed=seed)
-            rounded = round_and_measure_(copy.deepcopy(model), formats, shrinks, validation, before)
+            ratios = ptq.clip_ratios(model, formats, data, quant.clipping, quant.calibration, seed=seed)
+            rounded = round_and_measure_(copy.deepcopy(model), formats, ratios, validation, before)
             named = {"bits": bits, "granularity": granularity, "group_size": size}
             rows.append(named | rounded.row | _costs(*before, rounded.logits))
             log.info("%d bits per %s: top-1 %.2f %%", bits, granularity, rows[-1]["validation_top1_pct"])
@@ -70,23 +82,72 @@ def trends(rows: list[Row]) -> list[Row]:
     Also adds to each of `rows` what its line says (`<cost>_trend`) and how far above it the cost lies, in
     doublings (`<cost>_residual`); empty for a point that the line does not rest on.
     """
-    found = []
+    lines = []
     for granularity in dict.fromkeys(row["granularity"] for row in rows):
         some = [row for row in rows if row["granularity"] == granularity]
         for cost in COSTS:
             apart = [row[f"{cost}_told_apart"] for row in some]
-            line = scaling.trend([row["bits"] for row in some], [row[cost] for row in some], apart)
-            for row in some:
-                usable = line is not None and row[f"{cost}_told_apart"]
+            line = trend([row["bits"] for row in some], [row[cost] for row in some], apart)
+            for row, usable in zip(some, apart, strict=True):
                 row[f"{cost}_trend"] = significant(line.at(row["bits"])) if line else None
-                row[f"{cost}_residual"] = (
-                    significant(line.residual(row["bits"], row[cost])) if usable and line else None
-                )
-            numbers = {"slope_per_bit": line.slope, "spread_doublings": line.spread} if line else {}
-            named = {"granularity": granularity, "cost": cost, "points": sum(map(bool, apart))}
-            empty = dict.fromkeys(("slope_per_bit", "spread_doublings"))
-            found.append(named | empty | {name: significant(value) for name, value in numbers.items()})
-    return found
+                residual = line.residual(row["bits"], row[cost]) if line and usable else None
+                row[f"{cost}_residual"] = None if residual is None else significant(residual)
+            lines.append(
+                {
+                    "granularity": granularity,
+                    "cost": cost,
+                    "points": sum(map(bool, apart)),
+                    "slope_per_bit": significant(line.slope) if line else None,
+                    "spread_doublings": significant(line.spread) if line else None,
+                }
+            )
+    return lines
+
+
+@dataclass(frozen=True)
+class Trend:
+    """cost = 2 ** (intercept + slope * bits).
+
+    Attributes:
+        intercept: Logarithm to base 2 of the cost at 0 bits.
+        slope: Per bit; -1: the cost halves with every bit.
+        spread: Root mean square of the residuals, in doublings.
+        points: Through how many the line goes.
+    """
+
+    intercept: float
+    slope: float
+    spread: float
+    points: int
+
+    def at(self, bits: float) -> float:
+        """The cost that the line says."""
+        return float(2 ** (self.intercept + self.slope * bits))
+
+    def residual(self, bits: float, cost: float) -> float:
+        """How far a cost lies above the line, in doublings: 1 is twice what the line says."""
+        return float(np.log2(cost) - self.intercept - self.slope * bits)
+
+
+def trend(bits: Sequence[float], costs: Sequence[float], told_apart: Sequence[bool]) -> Trend | None:
+    """The line of least squares through the logarithms of some costs.
+
+    Args:
+        bits: Of each point.
+        costs: Of each point; those to be used are above zero.
+        told_apart: Whether a point's cost is told apart from zero; the others say nothing of a trend.
+
+    Returns:
+        None where fewer than three points can be used.
+    """
+    used: Bool[np.ndarray, " points"] = np.array(told_apart, bool) & (np.array(costs, float) > 0)
+    if used.sum() < FEWEST_POINTS:
+        return None
+    x: Float[np.ndarray, " used"] = np.array(bits, float)[used]
+    y: Float[np.ndarray, " used"] = np.log2(np.array(costs, float)[used])
+    slope, intercept = np.polyfit(x, y, 1)
+    spread = float(np.sqrt(np.mean((y - intercept - slope * x) ** 2)))
+    return Trend(float(intercept), float(slope), spread, int(used.sum()))
 
 
 def _costs(

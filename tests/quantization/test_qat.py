@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from deepcompress import runtime
 from deepcompress.data.batches import Batches
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import VGG, prunable_layers
-from deepcompress.quantization import fake, pack, ptq
-from deepcompress.quantization.assign import assign
+from deepcompress.quantization import ptq, qat
+from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData
 from deepcompress.training.objective import CrossEntropy
 from deepcompress.training.recipe import Recipe
+from tests import nets
 from tests.quantization.conftest import CLASSES, VIEW
 
 FORMATS = ["fp32", "fp16", "bf16", "int8", "int4", "int3", "int2"]
@@ -50,15 +52,15 @@ def test_the_model_that_was_trained_is_the_model_that_is_loaded(
 ) -> None:
     model, batches = network(sparsity=0.3), make_batches()
     formats = assign(model, name, group_size=size)
-    shrinks = ptq.by_weight_error(model, formats)
-    fake.attach_(model, formats, shrinks)
+    ratios = ptq.by_weight_error(model, formats)
+    qat.attach_(model, formats, ratios)
     train(model, batches)
     images = next(iter(batches.epoch(0))).images
     with torch.no_grad():
         trained = model(images)
-    fake.detach_(model)
+    qat.detach_(model)
     model.to(memory_format=torch.contiguous_format)
-    encodings = pack.encodings(model, formats, ptq.round_(model, formats, shrinks))
+    encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats, ratios))
     path = tmp_path / "model.safetensors"
     checkpoint.save(path, model, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
     with torch.no_grad():
@@ -71,9 +73,9 @@ def test_zeros_before_are_zeros_after(name: str, optimizer: str, network, make_b
     model = network(sparsity=0.5)
     before = {key: layer.weight.detach().clone() for key, layer in prunable_layers(model).items()}
     formats = assign(model, name)
-    fake.attach_(model, formats, dict.fromkeys(formats))
+    qat.attach_(model, formats, dict.fromkeys(formats))
     train(model, make_batches(), optimizer)
-    fake.detach_(model)
+    qat.detach_(model)
     for key, layer in prunable_layers(model).items():
         assert torch.equal(layer.weight[before[key] == 0], torch.zeros(int((before[key] == 0).sum())))
         assert not torch.equal(layer.weight, before[key])
@@ -82,7 +84,7 @@ def test_zeros_before_are_zeros_after(name: str, optimizer: str, network, make_b
 def test_a_rounded_weight_hands_its_gradient_on_as_it_is(network) -> None:
     model = network()
     formats = assign(model, "int2", group_size=8)
-    fake.attach_(model, formats, {name: torch.full((len(layer.weight), formats[name].groups(layer.weight)), 0.5)
+    qat.attach_(model, formats, {name: torch.full((len(layer.weight), formats[name].groups(layer.weight)), 0.5)
                                   for name, layer in prunable_layers(model).items()})  # fmt: skip
     layer = model.classifier[0]
     seen = layer.weight
@@ -95,8 +97,8 @@ def test_a_rounded_weight_hands_its_gradient_on_as_it_is(network) -> None:
 def test_the_forward_pass_sees_the_rounded_weight(network) -> None:
     model, true = network(), network()
     formats = assign(model, "int4", group_size=16)
-    fake.attach_(model, formats, dict.fromkeys(formats))
-    ptq.round_(true, formats)
+    qat.attach_(model, formats, dict.fromkeys(formats))
+    ptq.quantize_weights_(true, formats)
     for name, layer in prunable_layers(true).items():
         assert torch.equal(prunable_layers(model)[name].weight, layer.weight)
 
@@ -104,20 +106,35 @@ def test_the_forward_pass_sees_the_rounded_weight(network) -> None:
 def test_detaching_gives_the_masters_back(network) -> None:
     model, state = network(), network().state_dict()
     formats = assign(model, "int4")
-    fake.attach_(model, formats, dict.fromkeys(formats))
+    qat.attach_(model, formats, dict.fromkeys(formats))
     assert "classifier.0.parametrizations.weight.original" in model.state_dict()
-    fake.detach_(model)
+    qat.detach_(model)
     assert list(model.state_dict()) != []
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_the_float_twin_trains_as_if_nothing_were_attached(network, make_batches, train) -> None:
-    plain, twin = network(), network()
-    formats = assign(twin, "fp32")
-    fake.attach_(twin, formats, dict.fromkeys(formats))
-    for model in (plain, twin):
+def test_the_float_control_trains_as_if_nothing_were_attached(network, make_batches, train) -> None:
+    plain, control = network(), network()
+    formats = assign(control, "fp32")
+    qat.attach_(control, formats, dict.fromkeys(formats))
+    for model in (plain, control):
         train(model, make_batches())
     assert all(
         torch.equal(ours, theirs)
-        for ours, theirs in zip(plain.state_dict().values(), twin.state_dict().values(), strict=True)
+        for ours, theirs in zip(plain.state_dict().values(), control.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
+def test_a_step_with_rounded_weights_moves_every_layer_of_other_networks(arch: str) -> None:
+    model = nets.network(arch)
+    formats = assign(model, "int4", group_size=32)
+    before = {name: layer.weight.detach().clone() for name, layer in prunable_layers(model).items()}
+    qat.attach_(model, formats, dict.fromkeys(formats))
+    batch = next(nets.batches().epoch(0))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    F.cross_entropy(model.train()(batch.images), batch.labels).backward()
+    optimizer.step()
+    qat.detach_(model)
+    assert all(not torch.equal(before[name], layer.weight) for name, layer in prunable_layers(model).items())
+    assert model.eval()(batch.images).isfinite().all()

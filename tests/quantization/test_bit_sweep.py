@@ -1,18 +1,21 @@
-"""Every width from 2 to 8 bits: a row each, costs with their doubt, and the trends they carry."""
+"""Every width from 2 to 8 bits: a row each, costs with their doubt, and trends where the points can carry them."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deepcompress import params
 from deepcompress.data.store import Fit, Meta
 from deepcompress.models.vgg import VGG
-from deepcompress.quantization import widths
+from deepcompress.quantization import bit_sweep
 from deepcompress.quantization.settings import Quant
 from deepcompress.training.run import Data
 from tests.quantization.conftest import CLASSES, VIEW, _batches, _network
@@ -35,7 +38,7 @@ def source() -> VGG:
 @pytest.fixture(scope="module")
 def rows(source: VGG) -> list[dict[str, Any]]:
     quant = params.validate(Quant, GOOD | {"clipping": "weight_error", "group_size": 16}, "quant")
-    return widths.measure(source, Images(Path(), VIEW), quant, seed=0)
+    return bit_sweep.measure(source, Images(Path(), VIEW), quant, seed=0)
 
 
 def test_every_width_is_measured_per_channel_and_per_group(rows: list[dict[str, Any]]) -> None:
@@ -62,9 +65,9 @@ def test_more_bits_err_less_and_groups_cost_bits(rows: list[dict[str, Any]]) -> 
 
 def test_trends_rest_on_points_told_apart_from_zero(rows: list[dict[str, Any]]) -> None:
     rows = [dict(row) for row in rows]
-    lines = widths.trends(rows)
+    lines = bit_sweep.trends(rows)
     assert [(line["granularity"], line["cost"]) for line in lines] == [
-        (granularity, cost) for granularity in ("channel", "group") for cost in widths.COSTS
+        (granularity, cost) for granularity in ("channel", "group") for cost in bit_sweep.COSTS
     ]
     error = lines[0]
     assert error["points"] == 7
@@ -75,19 +78,9 @@ def test_trends_rest_on_points_told_apart_from_zero(rows: list[dict[str, Any]]) 
         )
 
 
-def test_a_trend_that_nothing_carries_is_empty() -> None:
-    named = {"granularity": "channel"}
-    costs = dict.fromkeys(widths.COSTS, 0.1) | {f"{cost}_told_apart": False for cost in widths.COSTS}
-    rows = [named | costs | {"bits": bits} for bits in (2, 3, 4)]
-    lines = widths.trends(rows)
-    assert {line["points"] for line in lines} == {0}
-    assert all(line["slope_per_bit"] is None for line in lines)
-    assert all(row["loss_increase_trend"] is row["loss_increase_residual"] is None for row in rows)
-
-
 def test_without_groups_there_are_rows_per_channel_alone(source: VGG) -> None:
     quant = params.validate(Quant, GOOD | {"clipping": "none", "group_size": None}, "quant")
-    found = widths.measure(source, Images(Path(), VIEW), quant, seed=0)
+    found = bit_sweep.measure(source, Images(Path(), VIEW), quant, seed=0)
     assert {row["granularity"] for row in found} == {"channel"}
 
 
@@ -95,13 +88,61 @@ def test_costs_by_hand() -> None:
     before, labels = torch.tensor([[9.0, 0.0]] * 20), torch.zeros(20, dtype=torch.long)
     after = before.clone()
     after[:8] = torch.tensor([0.0, 9.0])
-    found = widths._costs(before, labels, after)
+    found = bit_sweep._costs(before, labels, after)
     assert found["accuracy_drop_points"] == 40.0
     assert found["accuracy_drop_p"] == pytest.approx(2 / 2**8, rel=1e-3)
     assert found["accuracy_drop_points_told_apart"]
     assert found["loss_increase"] == pytest.approx(0.4 * 9, rel=1e-3)
     assert found["loss_increase_low"] > 0
-    same = SimpleNamespace(**widths._costs(before, labels, before))
+    same = SimpleNamespace(**bit_sweep._costs(before, labels, before))
     assert not same.output_error_relative_told_apart
     assert not same.loss_increase_told_apart
     assert not same.accuracy_drop_points_told_apart
+
+
+@given(intercept=st.floats(-5, 5), slope=st.floats(-3, 3))
+def test_an_exact_exponential_is_found_and_leaves_nothing(intercept: float, slope: float) -> None:
+    bits = [2, 3, 5, 8]
+    line = bit_sweep.trend(bits, [2 ** (intercept + slope * b) for b in bits], [True] * 4)
+    assert line is not None
+    assert (line.intercept, line.slope) == pytest.approx((intercept, slope), abs=1e-6)
+    assert line.spread == pytest.approx(0, abs=1e-6)
+    assert line.at(4) == pytest.approx(2 ** (intercept + slope * 4), rel=1e-5)
+
+
+def test_a_residual_is_in_doublings() -> None:
+    line = bit_sweep.Trend(intercept=0.0, slope=-1.0, spread=0.0, points=3)
+    assert line.residual(3, 2 * line.at(3)) == 1.0
+    assert line.residual(3, line.at(3) / 4) == -2.0
+
+
+def test_points_that_are_not_told_apart_from_zero_do_not_count() -> None:
+    costs = [1.0, 0.5, 0.25, 1e-9, -1.0]
+    line = bit_sweep.trend([2, 3, 4, 5, 6], costs, [True, True, True, False, True])
+    assert line is not None
+    assert (line.points, line.slope) == (3, pytest.approx(-1))
+
+
+@pytest.mark.parametrize(
+    ("costs", "apart"),
+    [([1.0, 0.5], [True, True]), ([1.0, 0.5, 0.2], [True, True, False]), ([1.0, 0.5, 0.0], [True] * 3)],
+)
+def test_two_points_carry_no_trend(costs: list[float], apart: list[bool]) -> None:
+    assert bit_sweep.trend(range(2, 2 + len(costs)), costs, apart) is None
+    rows = [
+        {"granularity": "channel", "bits": bits, **dict.fromkeys(bit_sweep.COSTS, cost)}
+        | {f"{name}_told_apart": told for name in bit_sweep.COSTS}
+        for bits, (cost, told) in enumerate(zip(costs, apart, strict=True), 2)
+    ]
+    lines = bit_sweep.trends(rows)
+    assert {line["points"] for line in lines} == {sum(apart)}
+    assert all(line["slope_per_bit"] is None for line in lines)
+    assert all(row["loss_increase_trend"] is row["loss_increase_residual"] is None for row in rows)
+
+
+def test_the_spread_is_the_root_mean_square_of_the_residuals() -> None:
+    bits, costs = [2, 3, 4, 5], [1.0, 0.6, 0.2, 0.13]
+    line = bit_sweep.trend(bits, costs, [True] * 4)
+    assert line is not None
+    residuals = [line.residual(b, c) for b, c in zip(bits, costs, strict=True)]
+    assert line.spread == pytest.approx(math.sqrt(sum(r**2 for r in residuals) / 4))

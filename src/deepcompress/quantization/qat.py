@@ -2,8 +2,8 @@
 
 Each weight is a parametrization (torch.nn.utils.parametrize) of a float32 master: rounded on the way in, its
 gradient handed to the master as it is ("straight through"). The optimizer, the loop and the masters know
-nothing of it. A scale follows its master from step to step: the one that clips nothing times the shrinking that
-a search found before training. Clipped weights get their gradient too, so that they can come back.
+nothing of it. A scale follows its master from step to step: the one that clips nothing times the clip ratio that a
+search found before training. Clipped weights get their gradient too, so that they can come back.
 
 For fp16 and bf16 "quantization-aware" has no standard meaning, since nothing is learnt of a grid. Here it is a
 cast of float32 masters in the forward pass; activations, biases, batch norm and the optimizer stay float32.
@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization.formats.fp32 import Float32
+from deepcompress.quantization.format import dequantize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,23 +34,24 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
-    from deepcompress.quantization.format import Format, Shrink
+    from deepcompress.quantization.format import ClipRatio, Format
 
 WEIGHT = "weight"
+FLOAT_BITS = 32
 
 
-def attach_(model: nn.Module, formats: Mapping[str, Format], shrinks: Mapping[str, Shrink]) -> None:
+def attach_(model: nn.Module, formats: Mapping[str, Format], ratios: Mapping[str, ClipRatio]) -> None:
     """Let every layer see its weight rounded; what is zero now stays zero.
 
     Args:
         model: Its state dict changes: weights become `<layer>.parametrizations.weight.original`.
         formats: Of its layers; a float32 layer without zeros is left as it is.
-        shrinks: As a search found them.
+        ratios: As a search found them.
     """
     for name, layer in prunable_layers(model).items():
         kept = layer.weight.detach() != 0
-        if not (kept.all() and isinstance(formats[name], Float32)):
-            rounding = Rounding(formats[name], shrinks[name], None if kept.all() else kept)
+        if not (kept.all() and formats[name].bits == FLOAT_BITS):
+            rounding = Rounding(formats[name], ratios[name], None if kept.all() else kept)
             parametrize.register_parametrization(layer, WEIGHT, rounding, unsafe=True)
 
 
@@ -66,14 +67,14 @@ class Rounding(nn.Module):
 
     Args:
         form: The format.
-        shrink: Of each group's scale; None: nothing is clipped.
+        clip_ratio: Of each group's scale; None: nothing is clipped.
         kept: False where a weight is and stays zero; None: all may move.
     """
 
-    def __init__(self, form: Format, shrink: Shrink, kept: Bool[Tensor, "outputs ..."] | None) -> None:
+    def __init__(self, form: Format, clip_ratio: ClipRatio, kept: Bool[Tensor, "outputs ..."] | None) -> None:
         super().__init__()
         self.form = form
-        self.register_buffer("shrink", shrink)
+        self.register_buffer("clip_ratio", clip_ratio)
         self.register_buffer("kept", kept)
 
     def forward(self, weight: Float[Tensor, "outputs ..."]) -> Float[Tensor, "outputs ..."]:
@@ -84,8 +85,7 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, rounding: Any) -> Tensor:
         ctx.kept = rounding.kept
-        rounded = rounding.form.rounded(weight, rounding.form.scales(weight, rounding.shrink))
-        return rounded.view_as(rounded) if rounded is weight else rounded
+        return dequantize(rounding.form.quantize(weight, rounding.clip_ratio))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

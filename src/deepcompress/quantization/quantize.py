@@ -1,0 +1,302 @@
+"""Quantize one model: search the scales, train with rounded weights if asked, round once, and measure what it cost."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from deepcompress import registry
+from deepcompress.data.batches import Batches
+from deepcompress.errors import UserError
+from deepcompress.measure import accuracy, agreement
+from deepcompress.measure.macs import layer_macs
+from deepcompress.measure.rows import decimals, significant
+from deepcompress.models.quantized_weight import group_size
+from deepcompress.models.vgg import prunable_layers
+from deepcompress.quantization import ptq, qat
+from deepcompress.quantization.format import dequantize
+from deepcompress.quantization.settings import FLOAT_BITS, FORMATS, INTEGER, require_format
+from deepcompress.training import run
+from deepcompress.training.history import History
+from deepcompress.training.objective import CrossEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Float, Int
+    from lightning_fabric import Fabric
+    from torch import Tensor, nn
+
+    from deepcompress.models.checkpoint import Checkpoint, Encoded
+    from deepcompress.models.classifier import Classifier
+    from deepcompress.quantization.format import ClipRatio, Format, Quantized
+    from deepcompress.quantization.settings import Task
+    from deepcompress.training.run import Data
+
+    Logits = Float[Tensor, "images classes"]
+
+log = logging.getLogger(__name__)
+BATCH_SIZE = 256  # of validation images
+MASTER_BITS = 32  # of a weight that is not quantized
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What goes with a quantized model, whose weights are in the model.
+
+    Attributes:
+        encodings: For `checkpoint.save`.
+        history: A row per epoch; none where nothing was trained.
+        row: What the table says of it.
+    """
+
+    encodings: dict[str, Encoded]
+    history: History
+    row: dict[str, Any]
+
+
+def quantize_(source: Checkpoint, data: Data, task: Task, *, fabric: Fabric, provenance: dict[str, Any]) -> Outcome:
+    """Round the weights of a loaded model in place, after training with rounded ones if the task says so.
+
+    Args:
+        source: Its model is left on the CPU; what is zero in it stays zero.
+        data: Images to calibrate, train and measure on.
+        task: What to make of it.
+        fabric: Gives device and precision.
+        provenance: Of the result.
+
+    Raises:
+        UserError: If the model is made for other classes, a weight is not finite, or training diverges.
+    """
+    model, history = source.model, History()
+    if tuple(source.classes) != tuple(data.images.meta.classes):
+        raise UserError("the model to quantize was made for other classes than the images have")
+    formats = assign(
+        model,
+        task.format,
+        group_size=task.group_size,
+        channel_bits=task.channel_bits,
+        first_bits=task.first_bits,
+        last_bits=task.last_bits,
+        float16=task.float16,
+    )
+    model.to(fabric.device)
+    ratios = ptq.clip_ratios(model, formats, data, task.clipping, task.calibration, seed=int(provenance["seed"]))
+    if task.qat is not None:
+        qat.attach_(model, formats, ratios)
+        loss = CrossEntropy(task.qat.label_smoothing)
+        history = run.run(model, loss, data, task.qat, fabric=fabric, origin=provenance)
+        qat.detach_(model)
+    validation = Batches(data.images.validation, data.view, batch_size=BATCH_SIZE, device=fabric.device)
+    rounded = round_and_measure_(model, formats, ratios, validation)
+    row = rounded.row
+    log.info(
+        "%s-%s: %.2f bits per weight, top-1 %.2f %% on validation images, agrees with the unrounded model on %.2f %%",
+        *(task.mode, task.format, row["bits_per_weight"], row["validation_top1_pct"], row["agreement_pct"]),
+    )
+    return Outcome(rounded.encodings, history, _named(task, model, formats) | row)
+
+
+def assign(
+    model: nn.Module,
+    name: str,
+    *,
+    group_size: int | None = None,
+    channel_bits: int = 8,
+    first_bits: int | None = None,
+    last_bits: int | None = None,
+    float16: str = "fp16",
+) -> dict[str, Format]:
+    """A format for every convolution and linear layer, by name, in forward order.
+
+    Args:
+        model: Its biases and batch norms stay float32.
+        name: Of the format for all layers but perhaps the first and the last.
+        group_size: Weights per scale, at most; None: one scale per output channel.
+        channel_bits: At or above this width: per-channel scales, `group_size` ignored.
+        first_bits: Own width of the first layer, 2 to 8 or 16.
+        last_bits: Own width of the last layer.
+        float16: What 16 bits mean there.
+
+    Raises:
+        UserError: If there is no such format.
+    """
+    names = dict.fromkeys(prunable_layers(model), name)
+    if INTEGER.fullmatch(name):
+        for layer, bits in ((next(iter(names)), first_bits), (next(reversed(names)), last_bits)):
+            if bits is not None:
+                names[layer] = float16 if bits == FLOAT_BITS else f"int{bits}"
+    return {layer: find(own, group_size, channel_bits) for layer, own in names.items()}
+
+
+def find(name: str, group_size: int | None = None, channel_bits: int = 9) -> Format:
+    """The format of a name; `int4` is `intn` with 4 bits, every other name is a file. Arguments as in `assign`.
+
+    Raises:
+        UserError: If there is no such format.
+    """
+    require_format(name)
+    if integer := INTEGER.fullmatch(name):
+        bits = int(integer[1])
+        size = group_size if bits < channel_bits else None
+        return cast("Format", registry.find(FORMATS, "intn").make(bits, size))
+    return cast("Format", registry.find(FORMATS, name).make())
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """What rounding made of a model.
+
+    Attributes:
+        encodings: Tensors as they go into the file.
+        logits: Of the rounded model on the validation images.
+        row: Columns of a table: accuracy and loss on the `n` validation images, agreement with the model before,
+            relative error of the logits (`output_error_relative`), and those of `weight_errors` and `coverage`.
+    """
+
+    encodings: dict[str, Encoded]
+    logits: Logits
+    row: dict[str, Any]
+
+
+def round_and_measure_(
+    model: Classifier,
+    formats: Mapping[str, Format],
+    ratios: Mapping[str, ClipRatio],
+    validation: Batches,
+    before: tuple[Logits, Int[Tensor, " images"]] | None = None,
+) -> Rounded:
+    """Round in place: the last step of every way to quantize, and what that alone costs.
+
+    Args:
+        model: On the device of the batches; is left on the CPU.
+        formats: Of its layers.
+        ratios: Of their scales.
+        validation: Images to measure on.
+        before: Logits and labels, of the model as it is, if they are known.
+    """
+    float_logits, labels = before or accuracy.logits(model, validation)
+    model.cpu().to(memory_format=torch.contiguous_format)
+    floats = {name: layer.weight.detach().clone() for name, layer in prunable_layers(model).items()}
+    quantized = ptq.quantize_weights_(model, formats, ratios)
+    encodings = smallest_encodings(formats, quantized)
+    logits, _ = accuracy.logits(model.to(validation.device), validation)
+    model.cpu()
+    measured = {
+        "n": len(labels),
+        "validation_top1_pct": decimals(100 * accuracy.top_k_correct(logits, labels).double().mean().item()),
+        "validation_loss": significant(accuracy.cross_entropy(logits, labels)),
+        "agreement_pct": decimals(100 * agreement.top1_agreement(float_logits, logits)),
+        "output_error_relative": significant(output_error(float_logits, logits)),
+    }
+    numbers = {**weight_errors(floats, formats, quantized), **coverage(model, formats, encodings)}
+    written = {name: value if isinstance(value, int) else significant(value) for name, value in numbers.items()}
+    return Rounded(encodings, logits, measured | written)
+
+
+def smallest_encodings(formats: Mapping[str, Format], quantized: Mapping[str, Quantized]) -> dict[str, Encoded]:
+    """Tensor name -> the encoding of the fewest bytes, for `checkpoint.save`.
+
+    A layer whose format stores nothing shorter is not named.
+    """
+    encodings = {}
+    for name, weight in quantized.items():
+        if candidates := formats[name].encodings(weight):
+            encodings[f"{name}.weight"] = min(candidates, key=size_bytes)
+    return encodings
+
+
+def size_bytes(encoded: Encoded) -> int:
+    """Bytes of an encoded tensor's parts."""
+    return sum(part.numel() * part.element_size() for part in encoded.parts.values())
+
+
+def weight_errors(
+    floats: Mapping[str, Float[Tensor, "outputs ..."]],
+    formats: Mapping[str, Format],
+    quantized: Mapping[str, Quantized],
+) -> dict[str, float]:
+    """What rounding does to the weights of all layers together.
+
+    Args:
+        floats: Weights before rounding, per layer, on the CPU.
+        formats: Of the layers.
+        quantized: The same weights after rounding.
+
+    Returns:
+        `weight_error_relative`: length of the error over length of the weights; `weight_error_largest`: of a
+        single weight; `overflows`: weights beyond the grid, set to its end; `underflows`: weights that were not
+        zero and became it; `subnormals`: others that are below the format's whole precision.
+    """
+    squares = error_squares = largest = 0.0
+    overflows = underflows = subnormals = 0
+    for name, weight in floats.items():
+        rounded = dequantize(quantized[name])
+        error = rounded - weight
+        squares += float(weight.double().square().sum())
+        error_squares += float(error.double().square().sum())
+        largest = max(largest, float(error.abs().max()))
+        overflows += formats[name].overflows(weight, quantized[name])
+        underflows += int(((weight != 0) & (rounded == 0)).sum())
+        subnormals += int(((rounded != 0) & (rounded.abs() < formats[name].smallest_normal)).sum())
+    return {
+        "weight_error_relative": (error_squares / squares) ** 0.5 if squares else 0.0,
+        "weight_error_largest": largest,
+        "overflows": overflows,
+        "underflows": underflows,
+        "subnormals": subnormals,
+    }
+
+
+def output_error(before: Logits, after: Logits) -> float:
+    """Length of the error of all logits over the length of the logits."""
+    return float(torch.linalg.vector_norm(after - before) / torch.linalg.vector_norm(before))
+
+
+def coverage(model: Classifier, formats: Mapping[str, Format], encodings: Mapping[str, Encoded]) -> dict[str, float]:
+    """How much of a model is quantized.
+
+    Args:
+        model: With rounded weights, on any device.
+        formats: Of its layers.
+        encodings: As they lie in the file.
+
+    Returns:
+        `weights_quantized_pct` and `macs_quantized_pct`: share, in convolutions and linear layers, of those
+        below 32 bits [%]; `bits_per_weight`: stored bits of all weights, scales and masks included, over the
+        number of weights.
+    """
+    work, layers = layer_macs(model), prunable_layers(model)
+    weights = {name: layer.weight.numel() for name, layer in layers.items()}
+    short = [name for name, form in formats.items() if form.bits < MASTER_BITS]
+    stored = {
+        name: 8 * size_bytes(encodings[key]) if (key := f"{name}.weight") in encodings else MASTER_BITS * count
+        for name, count in weights.items()
+    }
+    return {
+        "bits_per_weight": sum(stored.values()) / sum(weights.values()),
+        "weights_quantized_pct": 100 * sum(weights[name] for name in short) / sum(weights.values()),
+        "macs_quantized_pct": 100 * sum(work[name] for name in short) / sum(work.values()),
+    }
+
+
+def _named(task: Task, model: nn.Module, formats: Mapping[str, Format]) -> dict[str, Any]:
+    """The columns that say what a row is about; a line in the log where groups do not divide a layer's rows."""
+    uneven, grouped = [], False
+    for name, layer in prunable_layers(model).items():
+        inputs, count = layer.weight[0].numel(), formats[name].groups(layer.weight)
+        grouped = grouped or count > 1
+        if count and inputs % group_size(inputs, count):
+            uneven.append(f"{name} ({inputs} inputs in {count} groups of {group_size(inputs, count)})")
+    if uneven:
+        log.info("the last group of a row is shorter in %s", ", ".join(uneven))
+    bits = next((form.bits for form in formats.values() if form.name == task.format), None)
+    return {
+        "mode": task.mode,
+        "format": task.format,
+        "bits": bits,
+        "group_size": task.group_size if grouped else None,
+    }

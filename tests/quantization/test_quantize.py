@@ -1,0 +1,181 @@
+"""Which layer gets which format, what the file then takes, and what rounding costs in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepcompress.errors import UserError
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.quantization import ptq
+from deepcompress.quantization.quantize import (
+    assign,
+    coverage,
+    find,
+    output_error,
+    smallest_encodings,
+    weight_errors,
+)
+from tests import nets
+from tests.quantization.conftest import CLASSES, VIEW
+
+NAMES = ["fp32", "fp16", "bf16", *(f"int{bits}" for bits in range(2, 9))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_format_has_the_name_that_it_is_found_by(name: str) -> None:
+    assert find(name).name == name
+
+
+def test_convolutions_and_linear_layers_all_get_the_format(network) -> None:
+    formats = assign(network(), "int4", group_size=16)
+    assert list(formats) == list(prunable_layers(network()))
+    assert set(formats.values()) == {find("int4", 16)}
+
+
+def test_wide_integers_have_one_scale_per_output_channel(network) -> None:
+    assert set(assign(network(), "int8", group_size=16, channel_bits=8).values()) == {find("int8")}
+    assert set(assign(network(), "int7", group_size=16, channel_bits=8).values()) == {find("int7", 16)}
+
+
+def test_the_first_and_the_last_layer_may_have_widths_of_their_own_among_integers(network) -> None:
+    formats = list(assign(network(), "int4", first_bits=8, last_bits=16, float16="bf16").values())
+    assert [form.name for form in formats] == ["int8", *["int4"] * 9, "bf16"]
+    assert {form.name for form in assign(network(), "fp16", first_bits=8).values()} == {"fp16"}
+
+
+def test_a_format_that_does_not_exist_is_refused(network) -> None:
+    with pytest.raises(UserError, match="int2 to int8; got 'int12'"):
+        assign(network(), "int12")
+
+
+def wide(sparsity: float = 0.0) -> VGG:
+    """Weights enough that a header of a few kB is nothing."""
+    torch.manual_seed(0)
+    model = VGG(VGGSpec("vgg11", True, (16, 32, 64, 64, 64, 64, 64, 64), (256, 256), len(CLASSES), 32, 0.5)).eval()
+    for layer in prunable_layers(model).values():
+        ranks = layer.weight.detach().abs().flatten().argsort()
+        layer.weight.data.view(-1)[ranks[: int(sparsity * len(ranks))]] = 0
+    return model
+
+
+def saved_bytes(model, path: Path, name: str, size: int | None) -> int:
+    """Round, save, see that equal tensors come back, and give the bytes of the tensors."""
+    formats = assign(model, name, group_size=size)
+    encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats))
+    classes = CLASSES if isinstance(model, VGG) else nets.CLASSES
+    checkpoint.save(path, model, view=VIEW, classes=classes, provenance={}, encodings=encodings)
+    loaded = checkpoint.load(path).model.state_dict()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in model.state_dict().items())
+    header = int.from_bytes(path.read_bytes()[:8], "little")
+    assert header < (8000 if isinstance(model, VGG) else 60000)
+    return path.stat().st_size - header
+
+
+def in_float32(model: torch.nn.Module) -> int:
+    """Bytes of what is no weight of a layer."""
+    weights = sum(layer.weight.numel() for layer in prunable_layers(model).values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()) - 4 * weights
+
+
+GROUPED = [(name, 32) for name in ("int2", "int4", "int7")]
+
+
+@pytest.mark.parametrize(("name", "size"), [*((name, None) for name in NAMES), *GROUPED])
+def test_the_file_takes_bits_and_scales_and_the_rest_in_float32(name: str, size: int | None, tmp_path: Path) -> None:
+    model = wide()
+    formats = assign(model, name, group_size=size)
+    layers = {key: layer.weight for key, layer in prunable_layers(model).items()}
+    weights = sum(weight.numel() for weight in layers.values())
+    scales = sum(2 * len(weight) * formats[key].groups(weight) for key, weight in layers.items())
+    expected = weights * formats["features.0"].bits / 8 + scales + in_float32(model)
+    stored = saved_bytes(model, tmp_path / "model.safetensors", name, size)
+    assert stored <= 1.001 * expected + 8
+    if formats["features.0"].bits > 3:  # below, so many weights become zero that a mask is shorter
+        assert stored >= expected
+
+
+@pytest.mark.parametrize(("name", "bits"), [("fp16", 16), ("int8", 8), ("int4", 4)])
+def test_sparsity_and_bits_combine_in_the_file(name: str, bits: int, tmp_path: Path) -> None:
+    dense, pruned = (saved_bytes(wide(s), tmp_path / "model.safetensors", name, None) for s in (0.0, 0.5))
+    layers = [layer.weight for layer in prunable_layers(wide()).values()]
+    weights, channels = sum(weight.numel() for weight in layers), sum(len(weight) for weight in layers)
+    mask_and_survivors = weights * (1 + 0.5 * bits) / 8
+    assert pruned <= 1.001 * (mask_and_survivors + 2 * channels + in_float32(wide()))
+    assert pruned < dense
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
+def test_other_networks_are_packed_and_come_back(arch: str, tmp_path: Path) -> None:
+    sizes = {
+        name: saved_bytes(nets.network(arch), tmp_path / "model.safetensors", name, 32)
+        for name in ("fp32", "int8", "int4")
+    }
+    assert sizes["int8"] < 0.35 * sizes["fp32"]
+    assert sizes["int4"] < 0.25 * sizes["fp32"]
+
+
+def test_each_layer_is_stored_the_shorter_way(network) -> None:
+    model = network()
+    model.classifier[0].weight.data[:, ::2] = 0
+    formats = assign(model, "int8")
+    encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats))
+    assert [name for name, encoded in encodings.items() if encoded.encoding == "packed_sparse"] == [
+        "classifier.0.weight"
+    ]
+
+
+def covered(model, formats) -> dict[str, float]:
+    return coverage(model, formats, smallest_encodings(formats, ptq.quantize_weights_(model, formats)))
+
+
+def test_everything_or_nothing_is_quantized(network) -> None:
+    found = covered(network(), assign(network(), "int4"))
+    assert found["weights_quantized_pct"] == found["macs_quantized_pct"] == 100
+    layers = [layer.weight for layer in prunable_layers(network()).values()]
+    extra = sum(16 * len(weight) + 4 * (-weight.numel() % 8) for weight in layers)
+    assert found["bits_per_weight"] == pytest.approx(4 + extra / sum(weight.numel() for weight in layers))
+    expected = {"bits_per_weight": 32.0, "weights_quantized_pct": 0.0, "macs_quantized_pct": 0.0}
+    assert covered(network(), assign(network(), "fp32")) == expected
+
+
+def test_a_layer_left_in_float32_counts_by_its_weights_and_by_its_work(network) -> None:
+    model = network()
+    formats = assign(model, "int8") | {"features.0": find("fp32")}
+    weights = {name: layer.weight.numel() for name, layer in prunable_layers(model).items()}
+    found = covered(model, formats)
+    assert found["weights_quantized_pct"] == pytest.approx(100 * (1 - 108 / sum(weights.values())))
+    sides = [32, 16, 8, 8, 4, 4, 2, 2, 1, 1, 1]
+    work = [count * side**2 for count, side in zip(weights.values(), sides, strict=True)]
+    assert found["macs_quantized_pct"] == pytest.approx(100 * (1 - work[0] / sum(work)))
+
+
+def errors_of(name: str, *weights: torch.Tensor, ratio: torch.Tensor | None = None) -> dict[str, float]:
+    floats = {str(number): weight for number, weight in enumerate(weights)}
+    quantized = {key: find(name).quantize(weight, ratio) for key, weight in floats.items()}
+    return weight_errors(floats, dict.fromkeys(floats, find(name)), quantized)
+
+
+def test_weights_that_overflow_underflow_and_lose_digits_are_counted() -> None:
+    weights = torch.tensor([[70000.0, 1e-9, 1e-6]]), torch.tensor([[1.0, 0.0]])
+    found = errors_of("fp16", *weights)
+    assert (found["overflows"], found["underflows"], found["subnormals"]) == (1, 1, 1)
+    assert found["weight_error_largest"] == 70000 - 65504
+    assert found["weight_error_relative"] == pytest.approx((70000 - 65504) / 70000, rel=1e-6)
+    bf16 = errors_of("bf16", *weights)
+    assert (bf16["overflows"], bf16["underflows"], bf16["subnormals"]) == (0, 0, 0)
+    assert errors_of("fp16", torch.zeros(2, 2))["weight_error_relative"] == 0.0
+
+
+def test_integers_count_what_is_clipped_and_what_becomes_zero() -> None:
+    found = errors_of("int4", torch.tensor([[7.0, 2.0, 0.2, 0.0]]), ratio=torch.tensor([[0.5]]))
+    assert (found["overflows"], found["underflows"], found["subnormals"]) == (1, 1, 0)
+    assert found["weight_error_relative"] == pytest.approx((3.5**2 + 0.2**2) ** 0.5 / (49 + 4 + 0.04) ** 0.5)
+
+
+def test_the_error_of_logits_is_relative_to_their_length() -> None:
+    assert output_error(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 3.0]])) == pytest.approx(0.2)
