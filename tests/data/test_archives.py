@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import stat
 import tarfile
@@ -30,19 +29,9 @@ def packed(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz", "tgz"])
 def test_every_kind_lists_and_reads_the_same(tmp_path: Path, kind: str) -> None:
     tree = open_tree(packed(tmp_path, kind, FILES), tmp_path)
-    assert tree.files == ("a/1.txt", "b/2.txt")
+    assert tree.files == ("a/1.txt", "b/2.txt"), "sorted"
     assert "empty" in tree.folders
     assert [tree.read(name) for name in ("b/2.txt", "a/1.txt", "b/2.txt")] == [b"two", b"one", b"two"]
-
-
-@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
-def test_the_order_of_the_members_does_not_matter(tmp_path: Path, kind: str) -> None:
-    trees = []
-    for name, order in (("x", 1), ("y", -1)):
-        (tmp_path / name).mkdir()
-        trees.append(open_tree(packed(tmp_path / name, kind, dict(list(FILES.items())[::order])), tmp_path))
-    assert trees[0].files == trees[1].files
-    assert trees[0].folders == trees[1].folders
 
 
 def test_names_with_dots_and_backslashes_are_tidied(tmp_path: Path) -> None:
@@ -153,18 +142,8 @@ def test_a_damaged_header_within_a_tar_is_refused(tmp_path: Path) -> None:
         open_tree(path, tmp_path)
 
 
-def test_a_damaged_member_of_a_zip_is_named_when_it_is_read(tmp_path: Path) -> None:
-    path = make_zip(tmp_path / "x.zip", {"a.png": bytes(range(256))})
-    content = bytearray(path.read_bytes())
-    content[60] ^= 0xFF
-    path.write_bytes(content)
-    tree = open_tree(path, tmp_path)
-    with pytest.raises(UserError, match=r"x\.zip: a\.png: is damaged"):
-        tree.read("a.png")
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_damaged_member_is_named_whatever_packed_it(tmp_path: Path, method: int) -> None:
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_named_when_it_is_read(tmp_path: Path, method: int) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("a.png", bytes(range(256)) * 8)
@@ -176,7 +155,10 @@ def test_a_damaged_member_is_named_whatever_packed_it(tmp_path: Path, method: in
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
-@pytest.mark.parametrize(("content", "message"), [(b"", "is an empty file"), (b"Dear diary", "is damaged")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is an empty file"), (b"Dear diary", "is damaged"), (gzip.compress(b"no tar" * 200), "is damaged")],
+)
 def test_what_is_no_archive_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: {message}"):
@@ -206,9 +188,3 @@ def test_a_link_to_nowhere_is_named_when_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"a\.png: is no file that can be read"):
         open_tree(tmp_path, tmp_path).read("a.png")
-
-
-def test_a_gzip_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(io.BytesIO(b"no tar" * 200).getvalue()))
-    with pytest.raises(UserError, match=r"x\.tar\.gz: is damaged or truncated"):
-        open_tree(tmp_path / "x.tar.gz", tmp_path)

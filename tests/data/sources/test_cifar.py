@@ -65,14 +65,6 @@ def test_a_mirror_with_its_own_checksum_is_downloaded_and_read(
     }
 
 
-def test_images_are_scaled_to_the_stored_size(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
-    folder, address, _ = mirror
-    archive = make_cifar(folder, 10)
-    source = load("cifar10", tmp_path / "work", stored_size=16, url=f"{address}/{archive.name}", md5=md5(archive))
-    assert source.train.read(0).shape == (16, 16, 3)
-    assert source.train.read(0).dtype == np.uint8
-
-
 def test_the_archive_is_kept_and_downloaded_once(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
     folder, address, asked = mirror
     archive = make_cifar(folder, 10)
@@ -157,6 +149,28 @@ def test_an_archive_of_another_layout_is_refused(
     with pytest.raises(UserError, match=rf"{address}/x\.tar\.gz: is no cifar100 archive in the official layout"):
         load("cifar100", tmp_path / "work", url=f"{address}/x.tar.gz", md5=md5(archive))
     assert not (tmp_path / "cifar-100-python").exists()
+
+
+GOOD = {"data": pixels(1, 4, 3072), "fine_labels": [0, 1, 2, 3]}
+OTHER_KINDS: list[Any] = [
+    1, [], {}, {"data": 1, "fine_labels": []}, {"data": GOOD["data"]}, {**GOOD, "data": pixels(0, 4, 9)},
+    {**GOOD, "data": np.ones((4, 3072))}, {**GOOD, "fine_labels": [0, 1, 2, 99]}, {**GOOD, "fine_labels": "abcd"},
+    {**GOOD, "fine_labels": [[0]] * 4}, {**GOOD, "fine_labels": [10**30] * 4}, {"data": GOOD["data"], "labels": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [GOOD, *OTHER_KINDS], ids=range(13))
+def test_a_batch_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: Any) -> None:
+    members = {"train": batch, "test": GOOD, "meta": {"fine_label_names": ["a", "b", "c", "d"]}}
+    files = {f"cifar-100-python/{name}": pickle.dumps(value) for name, value in members.items()}
+    make_tar(tmp_path / "cifar-100-python.tar.gz", files)
+    monkeypatch.setattr("deepcompress.data.sources._cifar._download", lambda *_: None)
+    if batch is GOOD:
+        assert len(load("cifar100", tmp_path).train) == 4
+        return
+    with pytest.raises(UserError, match="is no cifar100 archive in the official layout"):
+        load("cifar100", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar-100-python.tar.gz"]
 
 
 def closed_port() -> int:
