@@ -1,4 +1,4 @@
-"""The one door to the test images."""
+"""The test images."""
 
 from __future__ import annotations
 

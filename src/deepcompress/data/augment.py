@@ -14,7 +14,7 @@ from deepcompress.params import Section
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float, Int, UInt8
+    from jaxtyping import Float, UInt8
     from torch import Tensor
 
     Draws = dict[str, Tensor]
@@ -27,7 +27,7 @@ GREY = (0.2989, 0.587, 0.114)  # the luma weights of torchvision and PIL (ITU-R 
 class Jitter(Section):
     """Ranges of the colour changes, as in torchvision's `ColorJitter`; 0 turns one off.
 
-    A factor is uniform in [max(0, 1 - range), 1 + range]; the hue moves by a share of the colour circle
+    A factor is uniform in [max(0, 1 - range), 1 + range]; the hue moves by a fraction of the colour circle
     that is uniform in [-range, range].
     """
 
@@ -93,17 +93,10 @@ def _move(images: UInt8[Tensor, "batch height width 3"], draws: Draws, padding: 
     if "corner" in draws:
         rows, columns = rows + draws["corner"][:, :1], columns + draws["corner"][:, 1:]
         images = torch.nn.functional.pad(images, (0, 0, padding, padding, padding, padding))
-    pixels = _flat_index(rows, columns, images.shape[1], images.shape[2])
+    height_now, width_now = images.shape[1:3]
+    first = torch.arange(batch, device=images.device)[:, None] * (height_now * width_now)
+    pixels = ((first + rows * width_now)[:, :, None] + columns[:, None, :]).reshape(-1)
     return images.reshape(-1, 3).index_select(0, pixels).view(batch, height, width, 3)
-
-
-def _flat_index(
-    rows: Int[Tensor, "batch height"], columns: Int[Tensor, "batch width"], height: int, width: int
-) -> Int[Tensor, " pixels"]:
-    import torch
-
-    first = torch.arange(len(rows), device=rows.device)[:, None] * (height * width)
-    return ((first + rows * width)[:, :, None] + columns[:, None, :]).reshape(-1)
 
 
 def _recolour(images: UInt8[Tensor, "batch height width 3"], draws: Draws) -> Tensor:

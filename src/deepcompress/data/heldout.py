@@ -1,4 +1,4 @@
-"""The one door to the test images: only what reports a final number may import this.
+"""The test images: only `evaluate` and `export`, which report final numbers, may import this.
 
 Choices (early stopping, sensitivity, allocation) use the validation images of data/store.py, so that the test
 images tell how good the choice was.

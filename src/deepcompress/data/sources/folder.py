@@ -2,8 +2,8 @@
 
 One folder around train/ and test/ is accepted, folders within a class too; hidden files and what file
 managers leave behind are ignored. Classes are the sorted names, images are ordered by their paths. Every
-image is scaled to data.stored_size (shorter side, then centre crop). Without test/, a share of each class is
-held out.
+image is scaled to data.stored_size (shorter side, then centre crop). Without test/, a fraction of each class
+is held out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Options(Section):
 
     Attributes:
         path: A folder, .zip, .tar or .tar.gz; relative paths start at the repository.
-        heldout_fraction: Share of each class that becomes the test images where there is no test/.
+        heldout_fraction: Fraction of each class that becomes the test images where there is no test/.
     """
 
     path: str | None = None

@@ -6,7 +6,7 @@ time. Every image has a random stream of its own, keyed by (seed, split, index):
 in any order, together with its object's mask.
 
 The plane runs from -1 to 1 in both directions whatever the image's side, so a scene looks the same at every
-size. Edges are smooth: a signed distance in pixels (negative inside) becomes the covered share of a pixel.
+size. Edges are smooth: a signed distance in pixels (negative inside) becomes the covered fraction of a pixel.
 
 Source: the distance functions follow I. Quilez, https://iquilezles.org/articles/distfunctions2d/.
 """
@@ -208,7 +208,7 @@ def paint_backdrop(backdrop: Backdrop, size: int) -> Float32[np.ndarray, "size s
 
 
 def cover(look: Look, size: int) -> Float32[np.ndarray, "size size"]:
-    """Share of each pixel that the object covers, 0..1."""
+    """Fraction of each pixel that the object covers, 0..1."""
     x, y = _turned(look, size, look.angle)
     distance = SHAPES[look.shape](x / look.radius, y / look.radius) * look.radius
     return _covered(distance, 2 / size)
@@ -218,9 +218,9 @@ def paint_object(look: Look, size: int) -> Float32[np.ndarray, "size size 3"]:
     """The object's colours on the whole plane, still to be cut out with `cover`."""
     x, y = _turned(look, size, look.texture_angle)
     u, v = x / look.texture_period + look.texture_phase[0], y / look.texture_period + look.texture_phase[1]
-    share = TEXTURES[look.texture](u, v, 2 / size / look.texture_period)
+    fraction = TEXTURES[look.texture](u, v, 2 / size / look.texture_period)
     first, second = look.colours
-    return first + share[..., None] * (second - first)
+    return first + fraction[..., None] * (second - first)
 
 
 def compose(
@@ -262,16 +262,16 @@ def _covered(distance: np.ndarray, pixel: float) -> np.ndarray:
     return np.clip(0.5 - distance / pixel, 0, 1)
 
 
-def _blend_(canvas: np.ndarray, colour: np.ndarray, share: np.ndarray) -> None:
-    canvas += share[..., None] * (colour - canvas)
+def _blend_(canvas: np.ndarray, colour: np.ndarray, fraction: np.ndarray) -> None:
+    canvas += fraction[..., None] * (colour - canvas)
 
 
 def _segment(x: np.ndarray, y: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Distance to the line from ends[:2] to ends[2:]."""
     x, y = x - ends[0], y - ends[1]
     along_x, along_y = ends[2] - ends[0], ends[3] - ends[1]
-    share = np.clip((x * along_x + y * along_y) / (along_x**2 + along_y**2 + 1e-6), 0, 1)
-    return np.hypot(x - share * along_x, y - share * along_y)
+    fraction = np.clip((x * along_x + y * along_y) / (along_x**2 + along_y**2 + 1e-6), 0, 1)
+    return np.hypot(x - fraction * along_x, y - fraction * along_y)
 
 
 def _disc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -332,6 +332,6 @@ TEXTURES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
     "checks": _checks,
     "dots": _dots,
 }
-"""Share of the second colour of each texture of period one, given a pixel's side in periods."""
+"""Fraction of the second colour of each texture of period one, given a pixel's side in periods."""
 
 CLASSES = tuple(f"{shape}_{texture}" for shape in SHAPES for texture in TEXTURES)
