@@ -1,4 +1,4 @@
-"""Stage `finetune`: train the baseline, from scratch or from pretrained weights, as the recipe says."""
+"""Stages `finetune` (the baseline, from scratch or from pretrained weights) and `prune_control` (the baseline, on)."""
 
 from pathlib import Path
 
@@ -13,17 +13,19 @@ from deepcompress.training import objective, recipe, run, start
 
 @click.command()
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
+@click.option("--source", type=Path, help="model to train on; None: the network of the section `model`")
+@click.option("--recipe", "key", default="finetune", help="key of the recipe in params.yaml")
 @click.option("--model", "model_file", type=Path, required=True, help="file to write")
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch")
 @one_line_errors
-def main(fit: Path, model_file: Path, history: Path) -> None:
+def main(fit: Path, source: Path | None, key: str, model_file: Path, history: Path) -> None:
     """Write the model with the weights to keep, and what each epoch came to."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
-    shape, how = params.section(spec.Model, "model"), params.section(recipe.Recipe, "finetune")
+    shape, how = params.section(spec.Model, "model"), params.section(recipe.Recipe, key)
     images, fabric = store.open_fit(fit), runtime.start(train, seed)
-    model = start.network(shape, len(images.meta.classes))
+    model = checkpoint.load(source).model if source else start.network(shape, len(images.meta.classes))
     view = batches.View(shape.image_size, images.meta.mean, images.meta.std)
-    used = {"train": train, "model": shape, "finetune": how}
+    used = {"train": train, "model": shape, key: how}
     origin = checkpoint.provenance("finetune", seed=seed, params={k: v.model_dump() for k, v in used.items()})
     loss, data = objective.CrossEntropy(how.label_smoothing), run.Data(fit, view, params.device_budget_mib())
     record = run.run(model, loss, data, how, fabric=fabric, origin=origin)

@@ -1,7 +1,6 @@
-"""Stages `prune` (the model to ship) and `prune_sweep`: prune the baseline, train on, write what became of it."""
+"""Stages `prune` (the model to ship), `prune_sweep` and `combine_prune`: prune a model, fine-tune, write the tables."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,19 +13,22 @@ from deepcompress.training import objective, run
 @click.command()
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--source", type=Path, required=True, help="dense model to prune")
-@click.option("--curves", "csv", type=Path, required=True, help="table of the sensitivity stage")
+@click.option("--curves", type=Path, help="table of the sensitivity stage, for allocations that read it")
+@click.option("--link", help="key of a link of a chain, whose values stand in place of those of prune")
 @click.option("--method", type=click.Choice(["unstructured", "structured"]), help="in place of prune.method")
 @click.option("--sparsity", type=click.FloatRange(0, 1, max_open=True), help="in place of prune.sparsity")
-@click.option("--model", "models", type=(str, Path), multiple=True, help="masked or trained, and the file to write")
+@click.option("--model", "models", type=(str, Path), multiple=True, help="masked, start or trained, and its file")
 @click.option("--table", "tables", type=(str, Path), multiple=True, help="name of a table, and the file to write")
 @errors.one_line_errors
-def main(fit: Path, source: Path, csv: Path, models: list[Any], tables: list[Any], **instead: Any) -> None:
+def main(fit: Path, source: Path, curves: Path, link: str, models: list, tables: list, **instead: object) -> None:
     """Prune by the method's criterion and allocation, then train as `prune.finetune` says."""
-    seed, train, known = params.seed(), params.section(runtime.Train, "train"), sensitivity.curves(files.read_rows(csv))
-    how, start = params.section(settings.Prune, "prune").instead(**instead), checkpoint.load(source)
+    seed, train, start = params.seed(), params.section(runtime.Train, "train"), checkpoint.load(source)
+    how = params.section(settings.Prune, "prune", link=link).instead(**instead)
     fabric, loss = runtime.start(train, seed), objective.CrossEntropy(how.finetune.label_smoothing)
-    dense, data = layers.require_dense(start.model, str(source)), run.Data(fit, start.view, params.device_budget_mib())
-    made = prune.prune(dense.to(fabric.device), data.images, how, view=data.view, seed=seed, curves=known)
+    data = run.Data(fit, start.view, params.device_budget_mib())
+    dense = layers.require_dense(start.model, str(source)).to(fabric.device)
+    measured = sensitivity.curves(files.read_rows(curves) if curves else ())
+    made = prune.prune(dense, data.images, how, view=data.view, seed=seed, curves=measured)
     origin = checkpoint.provenance("prune", seed=seed, params={"train": train.model_dump(), "prune": how.used()})
     record = run.run(made.trained, loss, data, how.finetune, fabric=fabric, origin=origin, after_step=made.after_step())
     processes.first_only()

@@ -15,14 +15,15 @@ from deepcompress.training.run import Data
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--source", type=Path, required=True, help="model to quantize")
 @click.option("--variant", help="<mode>-<format>, in place of quant.mode and quant.bits")
+@click.option("--link", help="key of a link of a chain, whose values stand in place of those of quant")
 @click.option("--model", "model_file", type=Path, required=True, help="file to write")
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch, none without training")
 @click.option("--table", type=Path, required=True, help="table to write: a row of what rounding cost")
 @one_line_errors
-def main(fit: Path, source: Path, variant: str | None, model_file: Path, history: Path, table: Path) -> None:
+def main(fit: Path, source: Path, variant: str, link: str, model_file: Path, history: Path, table: Path) -> None:
     """Write the packed model, what each epoch came to, and a row of what rounding cost."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
-    task = settings.task(params.section(settings.Quant, "quant"), variant)
+    task = settings.task(params.section(settings.Quant, "quant", link=link), variant)
     fabric, start = runtime.start(train, seed), checkpoint.load(source)
     used = {"train": train.model_dump(), "quantize": task.model_dump()}
     provenance = checkpoint.provenance("quantize", seed=seed, params=used)

@@ -29,7 +29,6 @@ FLOORS = {
     "quantization": 4,
     "distillation": 4,
     "deploy": 4,
-    "combine": 5,
     "report": 5,
     "plan": 5,
     "side_by_side": 5,

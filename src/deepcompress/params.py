@@ -38,6 +38,7 @@ SHARED = {  # place in the file -> the section, or keys of it, that stand there 
     "teachers.*": ("model", "image_size"),
     "distill.student": ("model", "image_size"),
 }
+LINKED = ("from", "teacher")  # what a link of a chain says besides keys of its step's section
 S = TypeVar("S", bound="Section")
 
 
@@ -123,13 +124,33 @@ def device_budget_mib(path: str | Path = PARAMS_FILE) -> int:
     return budget
 
 
-def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE) -> S:
+def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE, *, link: str | None = None) -> S:
     """The block at a dotted key as an instance of its schema.
+
+    Args:
+        schema: Of the block.
+        key: Where it stands.
+        path: The file.
+        link: Key of a link of a chain, such as `combine.quantize.sparse_int4`: its values stand in place of the
+            section's; LINKED name other models and are left out.
 
     Raises:
         UserError: If a key is missing, unknown, mistyped or out of range.
     """
-    return validate(schema, value(key, path), key, path)
+    block = value(key, path)
+    if link is None:
+        return validate(schema, block, key, path)
+    changes = value(link, path)
+    if not isinstance(changes, dict) or not isinstance(block, dict):
+        raise UserError(f"{path}: {link} must be a block with the key from, got {_shown(changes)}")
+    return validate(schema, linked(block, changes), link, path)
+
+
+def linked(block: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
+    """A step's section with what a link of a chain says in its place."""
+    own = copy.deepcopy({name: change for name, change in link.items() if name not in LINKED})
+    _underlay(own, block)
+    return own
 
 
 def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FILE) -> S:

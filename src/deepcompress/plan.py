@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, model_validator
+
 from deepcompress import params
-from deepcompress.combine.settings import Combine, require_lesson
 from deepcompress.data.store import DataConfig
 from deepcompress.deploy.benchmark_settings import Benchmark, require_planned
 from deepcompress.deploy.settings import Deploy
-from deepcompress.distillation.network import Teachers
+from deepcompress.distillation.network import Teachers, require_name
 from deepcompress.distillation.possible import require_layers
 from deepcompress.distillation.settings import INDEPENDENT, Distill, require_teachers
 from deepcompress.errors import UserError
@@ -24,6 +26,34 @@ from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization.settings import CONTROL, Quant, split
 from deepcompress.runtime import Train
 from deepcompress.training.recipe import Recipe, SharedRecipe, require_head
+
+
+class Combine(Section):
+    """Links of chains: each makes the model combined/<name> from the model whose id stands under `from`.
+
+    A link also takes any key of its step's section, in place of what that section says; `distill` needs a `teacher`
+    (baseline or teachers/<name>) and a `method` (of distill.methods or distill.mixtures).
+    """
+
+    prune: dict[str, dict[str, Any]] = Field(default={})
+    distill: dict[str, dict[str, Any]] = Field(default={})
+    quantize: dict[str, dict[str, Any]] = Field(default={})
+
+    @model_validator(mode="after")
+    def _named(self) -> Combine:
+        names = [name for step in (self.prune, self.distill, self.quantize) for name in step]
+        for name in names:
+            require_name(name)
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{twice} stands in two blocks; each model needs a name of its own")
+        return self
+
+    def links(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Name -> (step, what params.yaml says of it)."""
+        steps = {"prune": self.prune, "distill": self.distill, "quantize": self.quantize}
+        return {name: (step, link) for step, links in steps.items() for name, link in links.items()}
+
 
 SECTIONS: dict[str, type[Section]] = {
     "train": Train,
@@ -44,6 +74,7 @@ SECTIONS: dict[str, type[Section]] = {
 }
 
 EXPORTS = "deploy"
+PRUNE_CONTROL = "pruned/control"  # the baseline, trained on as long as pruned models are
 
 
 def check(path: str | Path = params.PARAMS_FILE) -> None:
@@ -62,13 +93,46 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
     distill, teachers = params.section(Distill, "distill", path), params.section(Teachers, "teachers", path)
     require_teachers(distill, teachers)
     require_layers(distill, teachers)
-    require_lesson(params.section(Combine, "combine", path), distill, teachers.names())
+    _check_links(params.section(Combine, "combine", path), distill, teachers, path)
     require_planned(params.section(Benchmark, "benchmark", path), table(document).ids)
     _require_heads(document, distill, teachers)
     _require_one_size(document)
     weights = params.section(Model, "model", path).weights
     if weights not in (None, IMAGENET) and not Path(weights).is_file():
         raise UserError(f"{path}: model.weights: {weights}: no such file; it must be null, imagenet or a file's path")
+
+
+def _check_links(combine: Combine, distill: Distill, teachers: Teachers, path: str | Path) -> None:
+    """Refuse what a link says wrong of its step; `table` refuses what it says wrong of where it starts."""
+    for name, (step, link) in combine.links().items():
+        key = f"combine.{step}.{name}"
+        if not isinstance(link.get("from"), str):
+            raise UserError(f"{path}: {key}.from must be the id of a model, got {link.get('from')!r}")
+        if step == "prune":
+            prune = params.section(Prune, "prune", path, link=key)
+            if prune.way(prune.method).allocation == "by_sensitivity":
+                raise UserError(
+                    f"{path}: {key}: allocation by_sensitivity was measured on the baseline alone; say for example "
+                    f"{prune.method}: {{allocation: lamp}}"
+                )
+        elif step == "quantize":
+            params.section(Quant, "quant", path, link=key)
+        else:
+            _require_lesson(key, link, distill, teachers.names(), path)
+
+
+def _require_lesson(key: str, link: dict[str, Any], distill: Distill, teachers: list[str], path: str | Path) -> None:
+    allowed = {
+        "from": None,
+        "method": [*distill.methods, *distill.mixtures],
+        "teacher": ["baseline", *(f"teachers/{name}" for name in teachers)],
+    }
+    for name in link:
+        if name not in allowed:
+            raise UserError(f"{path}: {key}.{name} is unknown; allowed: {', '.join(allowed)}")
+    for name, known in allowed.items():
+        if known is not None and link.get(name) not in known:
+            raise UserError(f"{path}: {key}.{name} must be one of {', '.join(known)}; got {link.get(name)!r}")
 
 
 def _require_heads(document: dict[str, Any], distill: Distill, teachers: Teachers) -> None:
@@ -98,60 +162,83 @@ def table(document: dict[str, Any]) -> Plan:
 
     Args:
         document: The whole of params.yaml, already checked.
+
+    Raises:
+        UserError: If a link of a chain starts from a model that is not there.
     """
     rows = [
         PlannedModel(BASELINE, "baseline", "finetune", recipe="finetune", stage="finetune"),
-        *_pruned(document["prune"]["sweep"]),
+        *_pruned(document["prune"]),
         *_quantized(params.validate(Quant, document["quant"], "quant"), document),
         *(_teacher(name) for name in document["teachers"]),
         *_students(params.validate(Distill, document["distill"], "distill")),
     ]
-    return Plan([*rows, *_combined(document, {row.id: row for row in rows})])
+    return Plan([*rows, *_combined(document, rows)])
 
 
-def _pruned(sweep: dict[str, Any]) -> Iterator[PlannedModel]:
-    """Each method at each sparsity: before fine-tuning, and after it."""
-    variants = [(method, sparsity) for method in sweep["methods"] for sparsity in sweep["sparsities"]]
-    for family in ("masked", "pruned"):
-        for method, sparsity in variants:
-            name, untouched = f"{method}-{sparsity}", f"pruned/{method}-0"
-            yield PlannedModel(
-                f"{family}/{name}",
-                family,
-                "prune",
-                method=method,
-                sparsity=float(sparsity),
-                control=untouched if family == "pruned" and sparsity and 0 in sweep["sparsities"] else None,
-                builds_on=BASELINE,
-                recipe="prune.finetune" if family == "pruned" else None,
-                stage=f"prune_sweep@{name}",
-            )
+def _pruned(prune: dict[str, Any]) -> Iterator[PlannedModel]:
+    """Each method at each sparsity before fine-tuning and after it, and the control that was trained as long."""
+    sweep = [
+        (f"{method}-{sparsity}", method, sparsity, f"prune_sweep@{method}-{sparsity}")
+        for method in prune["sweep"]["methods"]
+        for sparsity in prune["sweep"]["sparsities"]
+    ]
+    for name, method, sparsity, stage in [*sweep, ("shipped", prune["method"], prune["sparsity"], "prune")]:
+        yield PlannedModel(
+            f"masked/{name}", "masked", "prune", method, float(sparsity), builds_on=BASELINE, stage=stage
+        )
+    yield PlannedModel(
+        PRUNE_CONTROL,
+        "pruned",
+        "finetune",
+        sparsity=0.0,
+        builds_on=BASELINE,
+        recipe="prune.finetune",
+        stage="prune_control",
+    )
+    for name, method, sparsity, stage in sweep:
+        yield _fine_tuned(f"pruned/{name}", f"masked/{name}", method, sparsity, stage)
+
+
+def _fine_tuned(model: str, masked: str, method: str, sparsity: float, stage: str) -> PlannedModel:
+    return PlannedModel(
+        model,
+        model.partition("/")[0],
+        "prune",
+        method,
+        float(sparsity),
+        control=PRUNE_CONTROL,
+        builds_on=masked,
+        recipe="prune.finetune",
+        stage=stage,
+    )
 
 
 def _quantized(quant: Quant, document: dict[str, Any]) -> Iterator[PlannedModel]:
     """Each variant of the baseline, and the model of the user's own configuration: pruned, then quantized."""
     for variant in quant.sweep:
-        trained = variant.startswith("qat-") and variant != CONTROL
-        yield _in_format(
-            f"quantized/{variant}",
-            variant,
-            builds_on=BASELINE,
-            control=f"quantized/{CONTROL}" if trained else None,
-            stage=f"quantize_sweep@{variant}",
-        )
-    method, sparsity = document["prune"]["method"], float(document["prune"]["sparsity"])
-    pruned = {"method": method, "sparsity": sparsity, "builds_on": BASELINE, "recipe": "prune.finetune"}
-    yield PlannedModel("shipped/pruned", "shipped", "prune", stage="prune", **pruned)
-    own = {"builds_on": "shipped/pruned", "sparsity": sparsity, "stage": "quantize"}
+        yield _in_format(f"quantized/{variant}", variant, builds_on=BASELINE, stage=f"quantize_sweep@{variant}")
+    method, sparsity = document["prune"]["method"], document["prune"]["sparsity"]
+    yield _fine_tuned("shipped/pruned", "masked/shipped", method, sparsity, "prune")
+    own = {"builds_on": "shipped/pruned", "sparsity": float(sparsity), "stage": "quantize"}
     yield _in_format("shipped/quantized", quant.shipped, **own)
 
 
 def _in_format(model: str, variant: str, **columns: Any) -> PlannedModel:
-    """A row of a model in the format of a variant such as `qat-int4`."""
+    """A row of a model in the format of a variant such as `qat-int4`; the control of `qat` is `qat-fp32`."""
     mode, form = split(variant)
-    recipe = "quant.qat" if mode == "qat" else None
-    stored = None if form == "fp32" else form
-    return PlannedModel(model, model.partition("/")[0], "quantize", mode, format=stored, recipe=recipe, **columns)
+    alike = mode == "qat" and variant != CONTROL and columns["builds_on"] == BASELINE
+    control = columns.pop("control", None) or (f"quantized/{CONTROL}" if alike else None)
+    return PlannedModel(
+        model,
+        model.partition("/")[0],
+        "quantize",
+        mode,
+        format=None if form == "fp32" else form,
+        control=control,
+        recipe="quant.qat" if mode == "qat" else None,
+        **columns,
+    )
 
 
 def _teacher(name: str) -> PlannedModel:
@@ -161,41 +248,79 @@ def _teacher(name: str) -> PlannedModel:
 
 def _students(distill: Distill) -> Iterator[PlannedModel]:
     """The controls, and a student of each method and teacher."""
-    alone = INDEPENDENT.removeprefix("students/") in distill.controls
+    independent = INDEPENDENT if INDEPENDENT.removeprefix("students/") in distill.controls else None
     for name in distill.controls:
-        control = INDEPENDENT if alone and f"students/{name}" != INDEPENDENT else None
+        control = independent if f"students/{name}" != INDEPENDENT else None
         yield _student(name, name, control=control, stage=f"distill_alone@{name}")
-    control = INDEPENDENT if alone else None
     for method, teacher in distill.taught():
         colour = teacher in distill.colour.teachers and teacher not in distill.teachers
         stage = "distill_colour" if colour else "distill_mixture" if method in distill.mixtures else "distill"
         name = f"{method}-{teacher}"
-        yield _student(name, method, teacher=f"teachers/{teacher}", control=control, stage=f"{stage}@{name}")
+        yield _student(name, method, teacher=f"teachers/{teacher}", control=independent, stage=f"{stage}@{name}")
+    for method in distill.baseline:
+        stage = f"distill_baseline@{method}"
+        yield _student(f"{method}-{BASELINE}", method, teacher=BASELINE, control=independent, stage=stage)
 
 
 def _student(name: str, method: str, **columns: Any) -> PlannedModel:
     return PlannedModel(f"students/{name}", "students", "distill", method, recipe="distill.student.recipe", **columns)
 
 
-def _combined(document: dict[str, Any], rows: dict[str, PlannedModel]) -> Iterator[PlannedModel]:
-    combine = params.validate(Combine, document["combine"], "combine")
-    controls = dict(combine.model_pairs())
-    quant = rows["shipped/quantized"]
-    for name, steps in combine.models.items():
-        recipe = "prune.finetune" if "prune" in steps else "distill.student.recipe" if "distill" in steps else None
-        yield PlannedModel(
-            f"combined/{name}",
-            "combined",
-            steps[-1],
-            quant.method if steps[-1] == "quantize" else combine.method,
-            rows["shipped/pruned"].sparsity if "prune" in steps else None,
-            quant.format if "quantize" in steps else None,
-            combine.teacher if "distill" in steps else None,
-            controls.get(f"combined/{name}"),
-            None if steps[0] == "distill" else BASELINE,
-            recipe or quant.recipe,
-            f"combine@{name}",
-        )
+def _combined(document: dict[str, Any], rows: list[PlannedModel]) -> list[PlannedModel]:
+    """A row per link of a chain, in the file's order; each starts from a row of the plan, or from another link."""
+    links = params.validate(Combine, document["combine"], "combine").links()
+    known, made = {row.id: row for row in rows}, dict[str, PlannedModel]()
+    while waiting := [name for name in links if name not in made]:
+        ready = [name for name in waiting if links[name][1].get("from") in known]
+        if not ready:
+            step, link = links[waiting[0]]
+            raise UserError(
+                f"params.yaml: combine.{step}.{waiting[0]}.from must be the id of a model that is made without it; "
+                f"got {link.get('from')!r}; there are {', '.join(known)}"
+            )
+        for name in ready:
+            step, link = links[name]
+            source = known[str(link["from"])]
+            if source.format is not None:
+                raise UserError(
+                    f"params.yaml: combine.{step}.{name}.from: {source.id} is quantized already ({source.format}); "
+                    "quantizing comes last"
+                )
+            made[name] = _link(name, step, link, source, document)
+            known[made[name].id] = made[name]
+    return [_controlled(made[name], known) for name in links]
+
+
+def _link(name: str, step: str, link: dict[str, Any], source: PlannedModel, document: dict[str, Any]) -> PlannedModel:
+    """The row of a link, still without its control."""
+    model = f"combined/{name}"
+    columns: dict[str, Any] = {"builds_on": source.id, "stage": f"combine_{step}@{name}"}
+    if step == "quantize":
+        quant = params.validate(Quant, params.linked(document["quant"], link), f"combine.quantize.{name}")
+        return _in_format(model, quant.shipped, sparsity=source.sparsity, teacher=source.teacher, **columns)
+    columns["recipe"] = "prune.finetune"
+    if step == "distill":
+        teacher, method = str(link["teacher"]), str(link["method"])
+        return PlannedModel(model, "combined", step, method, source.sparsity, teacher=teacher, **columns)
+    prune = params.linked(document["prune"], link)
+    return PlannedModel(
+        model, "combined", step, prune["method"], float(prune["sparsity"]), teacher=source.teacher, **columns
+    )
+
+
+def _controlled(row: PlannedModel, known: dict[str, PlannedModel]) -> PlannedModel:
+    """With its control: the model that went the same way without a teacher, if there is one."""
+    if row.builds_on is None or row.control is not None:
+        return row
+    source = row.builds_on
+    if row.step == "distill":
+        alike = [other for other in known.values() if other.builds_on == source and other.step == "prune"]
+    else:
+        untaught = _controlled(known[source], known).control
+        way = (row.step, row.method, row.format)
+        others = [other for other in known.values() if untaught is not None and other.builds_on == untaught]
+        alike = [other for other in others if (other.step, other.method, other.format) == way]
+    return dataclasses.replace(row, control=alike[0].id) if alike else row
 
 
 def remove_strays(folder: Path, ids: Iterable[str]) -> list[Path]:

@@ -13,6 +13,7 @@ from deepcompress import params, registry
 from deepcompress.distillation.network import Network, Teachers, require_name
 from deepcompress.errors import UserError
 from deepcompress.params import PluginSection, Section
+from deepcompress.training.recipe import Recipe
 
 LOSSES = "distillation.losses"
 INDEPENDENT = "students/independent"  # the control that every student is compared with
@@ -71,6 +72,7 @@ class Distill(Section):
         controls: Students without a teacher, by name.
         teachers: Names in the `teachers` section.
         colour: What is tried with teachers that saw random colours.
+        baseline: Which methods and mixtures also learn from the baseline.
     """
 
     student: Network
@@ -81,6 +83,7 @@ class Distill(Section):
     controls: dict[str, Control]
     teachers: tuple[str, ...]
     colour: Colour
+    baseline: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Distill:
@@ -90,6 +93,9 @@ class Distill(Section):
         for name in self.colour.methods:
             if name not in self.methods:
                 raise ValueError(f"colour.methods must be among {', '.join(self.methods)}; got {name!r}")
+        for name in self.baseline:
+            if name not in (*self.methods, *self.mixtures):
+                raise ValueError(f"baseline must be among {', '.join((*self.methods, *self.mixtures))}; got {name!r}")
         if both := set(self.methods) & set(self.mixtures):
             raise ValueError(f"{min(both)} is a method, so no mixture can have its name")
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
@@ -131,25 +137,24 @@ class Distill(Section):
             "losses": {loss: options.model_dump() | {"weight": weight} for loss, (weight, options) in losses.items()},
         }
 
-    def student_ids(self) -> list[str]:
-        """Ids of all students, in the order in which tables show them."""
-        return [f"students/{name}" for name in (*self.controls, *(f"{m}-{t}" for m, t in self.taught()))]
+    def for_pruned(self, recipe: Recipe, image_size: int) -> Distill:
+        """The section for a pruned model that learns on as long as one without a teacher does.
 
-    def student_pairs(self) -> list[tuple[str, str]]:
-        """(id, id of its reference): every student and the independent one, every taught student and its teacher."""
-        alone = INDEPENDENT.removeprefix("students/") in self.controls
-        others = [student for student in self.student_ids() if alone and student != INDEPENDENT]
-        own = [(f"students/{method}-{teacher}", f"teachers/{teacher}") for method, teacher in self.taught()]
-        return [*((student, INDEPENDENT) for student in others), *own]
+        All its layers learn, because what a teacher says of features reaches no frozen ones.
+        """
+        trained = {"recipe": recipe.model_copy(update={"trainable": "all"}), "image_size": image_size}
+        return self.model_copy(update={"student": self.student.model_copy(update=trained)})
 
     def taught(self) -> list[tuple[str, str]]:
-        """(method or mixture, teacher): every student that has a teacher."""
+        """(method or mixture, teacher): every student that has a teacher of the `teachers` section."""
         taught = [(method, teacher) for teacher in self.teachers for method in (*self.methods, *self.mixtures)]
         return taught + [(method, teacher) for teacher in self.colour.teachers for method in self.colour.methods]
 
 
 def require_teachers(distill: Distill, teachers: Teachers) -> None:
     """Refuse names of teachers that the `teachers` section does not have."""
+    if "baseline" in teachers.names():
+        raise UserError("params.yaml: teachers.baseline: that name is the baseline's own; choose another")
     for key, names in (("teachers", distill.teachers), ("colour.teachers", distill.colour.teachers)):
         for name in names:
             if name not in teachers.names():

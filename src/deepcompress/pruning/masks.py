@@ -89,6 +89,12 @@ def hold(model: nn.Module, masks: Masks) -> Callable[[], None]:
     return zero
 
 
+def keep_zeros(model: nn.Module) -> Callable[[], None] | None:
+    """What keeps the zeros of a sparse model where they are while it trains; None where no layer is sparse."""
+    sparse = encodings(model)
+    return hold(model, {name: model.get_parameter(name).detach() != 0 for name in sparse}) if sparse else None
+
+
 def encodings(model: nn.Module) -> dict[str, str]:
     """Which weights a file stores as a bitmask and survivors: those with zeros enough that it is smaller so."""
     weights = {f"{name}.weight": layer.weight.detach() for name, layer in prunable_layers(model).items()}

@@ -32,12 +32,14 @@ class Pruned:
 
     Attributes:
         masked: In the old shape, with zeros; as accurate as pruning alone leaves it.
-        trained: What is trained on: single weights as zeros, channels removed.
+        start: What fine-tuning starts from: single weights as zeros, channels removed.
+        trained: A copy of it, to be fine-tuned in place.
         held: Which of its parameters must stay zero.
         table: Assigned and achieved sparsity per layer; see `choosing.Choice`.
     """
 
     masked: Classifier
+    start: Classifier
     trained: Classifier
     held: Masks
     table: list[Row]
@@ -77,8 +79,8 @@ def prune(
     masks.apply_(masked, choice.masks)
     if method == "structured":
         smaller = remove_channels(masked, masks.kept_channels(masked, choice.masks))
-        return Pruned(masked, smaller, {}, choice.table)
-    return Pruned(masked, copy.deepcopy(masked), choice.masks, choice.table)
+        return Pruned(masked, smaller, copy.deepcopy(smaller), {}, choice.table)
+    return Pruned(masked, masked, copy.deepcopy(masked), choice.masks, choice.table)
 
 
 def tables(dense: Classifier, pruned: Pruned) -> dict[str, list[Row]]:

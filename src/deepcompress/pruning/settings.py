@@ -133,9 +133,8 @@ class Prune(Section):
         """How a method chooses what goes."""
         return self.structured if method == "structured" else self.unstructured
 
-    def instead(self, method: Method | None, sparsity: float | None) -> Prune:
-        """The section with another method or sparsity than that of the model we ship."""
-        given = {"method": method, "sparsity": sparsity}
+    def instead(self, **given: Any) -> Prune:
+        """The section with another method or sparsity than that of the model we ship; None: as it is."""
         return self.model_copy(update={key: value for key, value in given.items() if value is not None})
 
     def used(self) -> dict[str, Any]:

@@ -1,1 +1,0 @@
-"""Several techniques on one model, one after the other."""
