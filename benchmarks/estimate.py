@@ -25,6 +25,7 @@ from deepcompress.distillation.settings import Distill
 from deepcompress.measure.macs import layer_macs, parameters
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
+from deepcompress.plan_table import BASELINE
 from deepcompress.training.recipe import Recipe
 
 IMAGES, CLASSES = {"cifar100": 50_000, "shapes": 5_000}, {"cifar100": 100, "shapes": 20}
@@ -96,18 +97,19 @@ def trainings(document: dict[str, Any]) -> Iterator[Training]:
     yield training("finetune", base, params.validate(Recipe, document["finetune"], "finetune"), **counts)
     prune, quant = document["prune"], document["quant"]
     after = params.validate(Recipe, prune["finetune"], "prune.finetune")
-    for _ in range(1 + len(prune["sweep"]["methods"]) * len(prune["sweep"]["sparsities"])):
-        yield training("prune, prune_sweep", base, after, **counts)
+    for _ in range(2 + len(prune["sweep"]["methods"]) * len(prune["sweep"]["sparsities"])):
+        yield training("prune, prune_sweep, prune_control", base, after, **counts)
     qat = params.validate(Recipe, quant["qat"], "quant.qat")
     for _ in range((quant["mode"] == "qat") + sum(cell.startswith("qat") for cell in quant["sweep"])):
         yield training("quantize, quantize_sweep", base, qat, **counts)
     yield from _distillation(document, counts, CLASSES[source])
-    for steps in document["combine"]["models"].values():
-        student = params.validate(Distill, document["distill"], "distill").student
-        if steps[0] == "distill":
-            yield training("combine", counted(student, CLASSES[source]), student.recipe, **counts)
-        else:
-            yield training("combine", base, after.model_copy(update={"trainable": "all"}), **counts)
+    whole = after.model_copy(update={"trainable": "all"})
+    for step, recipe in (("prune", after), ("distill", whole)):
+        for _ in document["combine"][step]:
+            yield training(f"combine_{step}", base, recipe, **counts)
+    for link in document["combine"]["quantize"].values():
+        if link.get("mode", quant["mode"]) == "qat":
+            yield training("combine_quantize", base, qat, **counts)
 
 
 def _distillation(document: dict[str, Any], counts: dict[str, int], classes: int) -> Iterator[Training]:
@@ -121,8 +123,8 @@ def _distillation(document: dict[str, Any], counts: dict[str, int], classes: int
         yield training("train_teacher", network, section.recipe, **counts)
     student, recipe = counted(distill.student, classes), distill.student.recipe
     live = bool(recipe.augment.model_dump(exclude_defaults=True))
-    for name in distill.student_ids():
-        teacher = name.rpartition("-")[2]
+    taught = [teacher for _, teacher in distill.taught()]
+    for teacher in [*distill.controls, *taught, *(BASELINE for _ in distill.baseline)]:
         for _ in distill.seeds:
             extra = costs.get(teacher, 0.0) * recipe.epochs if live else 0.0
             yield training("distill", student, recipe, **counts, extra=extra)

@@ -9,6 +9,7 @@ import yaml
 
 from deepcompress import params, plan
 from deepcompress.errors import UserError
+from deepcompress.quantization.settings import Quant
 from tests.house import ROOT
 
 DOCUMENT = params.read(ROOT / "params.yaml")
@@ -82,9 +83,11 @@ def test_every_row_names_a_stage_of_dvc_yaml_and_a_recipe_of_params_yaml() -> No
 def test_a_model_is_compared_with_the_control_that_was_trained_as_long() -> None:
     table = plan.table(DOCUMENT)
     pairs = table.pairs()
-    assert ("pruned/structured-0.25", "pruned/structured-0") in pairs
+    assert ("pruned/structured-0.25", "pruned/control") in pairs
     assert ("quantized/qat-int4", "quantized/qat-fp32") in pairs
     assert ("quantized/qat-int4", "quantized/ptq-int4") in pairs
+    assert ("combined/prune_distill", "shipped/pruned") in pairs
+    assert ("combined/prune_distill_quantize", "shipped/quantized") in pairs
     assert table["shipped/quantized"].builds_on == "shipped/pruned"
     assert table["quantized/qat-fp32"].format is None
 
@@ -95,6 +98,61 @@ def test_a_student_is_compared_with_the_independent_one_and_its_teacher() -> Non
     assert ("students/crd-vgg19", "students/independent") in pairs
     assert ("students/crd-vgg19", "teachers/vgg19") in pairs
     assert not any(model == "students/independent" for model, _ in pairs)
+
+
+def with_link(tmp_path: Path, step: str, link: object, name: str = "new") -> Path:
+    links = {**DOCUMENT["combine"], step: {**DOCUMENT["combine"][step], name: link}}
+    return changed(tmp_path, "combine", links)
+
+
+def test_a_link_starts_from_any_model_and_says_what_differs(tmp_path: Path) -> None:
+    link = {"from": "pruned/unstructured-0.75", "bits": 4, "group_size": None}
+    path = with_link(tmp_path, "quantize", link)
+    plan.check(path)
+    row = plan.table(params.read(path))["combined/new"]
+    assert (row.step, row.method, row.format, row.sparsity) == ("quantize", "ptq", "int4", 0.75)
+    assert (row.builds_on, row.stage) == ("pruned/unstructured-0.75", "combine_quantize@new")
+    quant = params.section(Quant, "quant", path, link="combine.quantize.new")
+    assert (quant.bits, quant.group_size, quant.mode) == (4, None, DOCUMENT["quant"]["mode"])
+
+
+def test_links_follow_each_other_in_any_order_of_the_file(tmp_path: Path) -> None:
+    pruned = {"from": "students/hint-vgg16", "method": "unstructured", "unstructured": {"allocation": "lamp"}}
+    document = params.read(with_link(tmp_path, "prune", pruned, "student"))
+    document["combine"]["quantize"]["small"] = {"from": "combined/student", "bits": 3}
+    table = plan.table(document)
+    assert [row.id for row in table.chain("combined/small")] == [
+        "students/hint-vgg16",
+        "combined/student",
+        "combined/small",
+    ]
+    assert table["combined/small"].teacher == "teachers/vgg16"
+
+
+@pytest.mark.parametrize(
+    ("step", "link", "message"),
+    [
+        ("quantize", {}, r"combine.quantize.new.from must be the id of a model, got None"),
+        ("quantize", {"from": "pruned/none"}, r"combine.quantize.new.from must be the id of a model that is made with"),
+        ("quantize", {"from": "combined/new"}, r"combine.quantize.new.from must be the id of a model that is made wit"),
+        ("quantize", {"from": "quantized/ptq-int4"}, r"from: quantized/ptq-int4 is quantized already \(int4\)"),
+        ("quantize", {"from": "baseline", "bits": 9}, r"combine.quantize.new.bits must be one of 2..8 or 16, got 9"),
+        ("quantize", {"from": "baseline", "bit": 4}, r"combine.quantize.new.bit is unknown; .*did you mean bits"),
+        ("quantize", 4, r"combine.quantize.new must be"),
+        ("prune", {"from": "students/hint-vgg16"}, r"combine.prune.new: allocation by_sensitivity was measured on"),
+        ("distill", {"from": "masked/shipped", "teacher": "baseline"}, r"combine.distill.new.method must be one of"),
+        ("distill", {"from": "masked/shipped", "method": "hint", "teacher": "x"}, r"new.teacher must be one of base"),
+    ],
+)
+def test_a_link_that_cannot_be_is_refused(tmp_path: Path, step: str, link: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan.check(with_link(tmp_path, step, link))
+
+
+def test_two_links_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = with_link(tmp_path, "quantize", {"from": "baseline"}, "prune_distill")
+    with pytest.raises(UserError, match="combine: prune_distill stands in two blocks"):
+        plan.check(path)
 
 
 def test_a_student_of_a_teacher_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -75,15 +75,13 @@ def distill(path: Path) -> Distill:
     return params.section(Distill, "distill", path)
 
 
-def test_students_are_named_by_method_and_teacher_controls_first(write) -> None:
-    assert distill(write()).student_ids() == [
-        "students/independent",
-        "students/label_smoothing",
-        "students/logit-vgg16",
-        "students/hint-vgg16",
-        "students/crd-vgg16",
-        "students/crd_logit-vgg16",
-        "students/logit-vgg16_jitter",
+def test_every_method_and_mixture_is_tried_with_every_teacher(write) -> None:
+    assert distill(write()).taught() == [
+        ("logit", "vgg16"),
+        ("hint", "vgg16"),
+        ("crd", "vgg16"),
+        ("crd_logit", "vgg16"),
+        ("logit", "vgg16_jitter"),
     ]
 
 
@@ -145,7 +143,7 @@ def test_a_mistake_in_distill_is_one_clear_line(write, key: str, value: Any, mes
     [
         ("teachers.vgg16.arch", "resnet", "teachers.vgg16.arch: no step knows a network 'resnet'"),
         ("teachers.vgg16.heads", 1, "teachers.vgg16.heads is unknown; allowed: arch, batch_norm"),
-        ("teachers.vgg16.recipe.epoch", 1, "teachers.vgg16.recipe.epoch is unknown; allowed: trainable, epochs"),
+        ("teachers.vgg16.recipe.epoch", 1, "teachers.vgg16.recipe.epoch is unknown; allowed: trainable, batch_size"),
         ("teachers.VGG", NETWORK, "'VGG' is no name"),
     ],
 )
