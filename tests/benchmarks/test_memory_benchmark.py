@@ -1,4 +1,4 @@
-"""The benchmark of images in a file runs, and its batches are the same."""
+"""The benchmark of mapped images runs, and its batches are the same."""
 
 from __future__ import annotations
 
