@@ -38,7 +38,7 @@ if [ -n "$plot" ]; then
 fi
 
 metrics=$(table dvc metrics diff "$base" --md --no-path --precision 4)
-params=$(table dvc params diff "$base" --md --no-path)
+params=$(table dvc params diff "$base" --targets params.yaml --md --no-path)
 # Stale results are a finding of the report, not a failure of it.
 results=$(python -m deepcompress.stale 2>&1) || true
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepcompress import fingerprint
+from deepcompress import code_hash
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -12,7 +12,7 @@ SOURCE = ROOT / "src"
 FLOORS = {
     "errors": 0,
     "files": 0,
-    "fingerprint": 0,
+    "code_hash": 0,
     "params": 0,
     "processes": 0,
     "preset": 0,
@@ -50,9 +50,9 @@ def room(path: Path) -> str:
 
 def imports(path: Path) -> frozenset[Path]:
     """Files of the package that a file imports anywhere in its code; imports for annotations only do not count."""
-    return fingerprint.imports(ROOT, path)
+    return code_hash.imports(ROOT, path)
 
 
 def closure(path: Path) -> set[Path]:
     """All files of the package that running `path` can import, at any distance."""
-    return fingerprint.closure(ROOT, path)
+    return code_hash.closure(ROOT, path)

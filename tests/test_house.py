@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deepcompress import fingerprint
+from deepcompress import code_hash, stale
 from tests import house
 
 ROOT = house.ROOT
@@ -48,6 +48,12 @@ def stage(path: Path) -> dict[str, Any]:
     return {name: body for name, body in found.items() if f"stages/{path.name}" in body["cmd"]}
 
 
+def code_keys(body: dict[str, Any]) -> set[str]:
+    """Keys of results/code.json that a stage of dvc.yaml depends on."""
+    listed = [entry for entry in body.get("params", []) if isinstance(entry, dict)]
+    return {key for entry in listed for key in entry.get("results/code.json") or []}
+
+
 @pytest.mark.parametrize("path", house.modules(), ids=lambda p: p.relative_to(house.SOURCE).as_posix())
 def test_imports_go_down(path: Path) -> None:
     for imported in house.imports(path):
@@ -63,27 +69,28 @@ def test_rooms_import_each_other_one_way_only() -> None:
 
 
 @pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: p.stem)
-def test_every_stage_depends_on_the_list_of_its_code(path: Path) -> None:
+def test_every_stage_depends_on_its_code(path: Path) -> None:
     assert stage(path), f"dvc.yaml has no stage that runs {path.name}"
-    for name, body in stage(path).items():
-        wanted = {f"results/code/stages/{path.stem}.txt"} if name != "code" else {"src/deepcompress", "stages"}
-        assert wanted <= set(body["deps"]), name
+    assert all(f"stages.{path.stem}" in code_keys(body) for body in stage(path).values())
+
+
+def test_the_hashes_of_the_code_are_of_all_of_it() -> None:
+    assert DVC["code"]["deps"] == ["stages", "src/deepcompress"]
 
 
 @pytest.mark.parametrize("room", sorted(PLUGINS))
-def test_some_stage_depends_on_the_lists_of_every_room_of_plug_ins(room: str) -> None:
-    deps = {dep for body in DVC.values() for dep in body.get("do", body)["deps"]}
-    lists = room.replace("src/deepcompress", "results/code")
-    assert any(dep == lists or dep.startswith(f"{lists}/") for dep in deps)
+def test_some_stage_depends_on_every_room_of_plug_ins(room: str) -> None:
+    wanted = room.removeprefix("src/deepcompress/").replace("/", ".")
+    keys = {key for body in DVC.values() for key in code_keys(body.get("do", body))}
+    assert any(key == wanted or key.startswith(f"{wanted}.") for key in keys)
 
 
-def test_every_list_that_a_stage_depends_on_is_made() -> None:
-    made = {f"results/code/{path.as_posix()}" for path in fingerprint.lists(ROOT)}
+def test_every_code_that_a_stage_depends_on_has_a_hash() -> None:
+    made = {key for key, _ in stale.leaves(code_hash.hashes(ROOT))}
     for name, body in DVC.items():
-        for dep in body.get("do", body)["deps"]:
-            if dep.startswith("results/code/"):
-                pattern = re.compile(re.sub(r"\\\$\\\{.*?\\\}", "[^/]+", re.escape(dep)) + "(/.*)?")
-                assert any(pattern.fullmatch(path) for path in made), f"{name}: {dep}"
+        for key in code_keys(body.get("do", body)):
+            pattern = re.compile(re.sub(r"\\\$\\\{.*?\\\}", "[^.]+", re.escape(key)) + r"(\..*)?")
+            assert any(pattern.fullmatch(hashed) for hashed in made), f"{name}: {key}"
 
 
 def test_only_evaluate_and_export_open_the_test_data() -> None:

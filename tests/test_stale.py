@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.house import ROOT
 from tests.side_by_side.conftest import STAGES, Pipeline, new_pipeline, stage
 
+LOOK = "-m deepcompress.code_hash --file code.json"
 FINE = "The committed results of 6 stages belong to this code and these params."
 
 
@@ -120,26 +120,23 @@ def test_code_is_stale_by_what_it_does(pipeline: Pipeline) -> None:
     }.items():
         (pipeline.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (pipeline.folder / name).write_text(text)
-    lists = stage(
-        f"'{sys.executable}' '{ROOT}/stages/code.py' --folder code",
-        ["stages", "src/deepcompress"],
-        [{"code": {"cache": False}}],
-    )
-    prune = stage("cp source pruned", ["source", "code/stages/prune.txt", "code/pruning/criteria"], ["pruned"])
-    report = stage("cp source report", ["source", "code/stages/report.txt"], ["report"])
-    pipeline.write({"code": lists, "prune": prune, "report": report})
+    code = stage(f"'{sys.executable}' {LOOK}", ["stages", "src/deepcompress"], [{"code.json": {"cache": False}}])
+    keys = [{"code.json": ["stages.prune", "pruning.criteria"]}]
+    prune = stage("cp source pruned", ["source"], ["pruned"], params=keys)
+    report = stage("cp source report", ["source"], ["report"], params=[{"code.json": ["stages.report"]}])
+    pipeline.write({"code": code, "prune": prune, "report": report})
     pipeline.run("dvc", "repro", "-q")
     fine = "The committed results of 3 stages belong to this code and these params."
     assert fine in pipeline.run("deepcompress.stale")
     (package / "masks.py").write_text("# What stays.\nKEPT = 1\n")
     assert fine in pipeline.run("deepcompress.stale")
     (package / "masks.py").write_text("KEPT = 2\n")
-    assert stale(pipeline)[0] == "prune: its code changed: src/deepcompress/masks.py"
+    assert stale(pipeline)[0] == "prune: its code changed: stages.prune"
     (package / "masks.py").write_text("KEPT = 1\n")
     (package / "pruning/criteria/l2.py").write_text("ORDER = 2\n")
-    assert stale(pipeline)[0] == "prune: its code changed: src/deepcompress/pruning/criteria/l2.py"
+    assert stale(pipeline)[0] == "prune: its code changed: pruning.criteria.l2"
     pipeline.run("dvc", "repro", "-q", "code")
-    assert stale(pipeline)[0] == "prune: its code changed: code/pruning/criteria"
+    assert stale(pipeline)[0] == "prune: its code changed: pruning.criteria.l2"
 
 
 def test_outside_of_a_project_it_ends_in_one_line(tmp_path: Path) -> None:

@@ -34,9 +34,15 @@ def outputs(name: str) -> list[str]:
     return [next(iter(out)) if isinstance(out, dict) else out for out in listed]
 
 
+def inputs(name: str) -> list[str]:
+    """Paths that a stage reads; a file of params by name, too."""
+    params = [next(iter(entry)) for entry in STAGES[name].get("params", []) if isinstance(entry, dict)]
+    return [*STAGES[name].get("deps", []), *params]
+
+
 def feeds(one: str, other: str) -> bool:
     """Whether a path that the one writes can be, hold or lie in one that the other reads."""
-    paths = itertools.product(outputs(one), STAGES[other]["deps"])
+    paths = itertools.product(outputs(one), inputs(other))
     return any(_may_be(a, b) or _may_be(b, a) for a, b in paths)
 
 

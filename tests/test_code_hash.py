@@ -1,5 +1,8 @@
+"""The code behind a stage is hashed by what it does, and each plug-in by itself."""
+
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from deepcompress import fingerprint
+from deepcompress import code_hash
 from deepcompress.errors import UserError
-from stages import code
 from tests import house
 
 FILES = {
@@ -26,6 +28,8 @@ FILES = {
     "src/deepcompress/shown.py": "",
     "src/deepcompress/unused.py": "",
 }
+STAGE_CODE = {"stages/work.py", "src/deepcompress/one.py", "src/deepcompress/room/two.py"}
+PLUGIN_CODE = {f"src/deepcompress/room/plugins/{name}.py" for name in ("mine", "_helper")}
 
 
 @pytest.fixture
@@ -37,22 +41,32 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def named(text: str) -> list[str]:
-    return [line.split("  ")[1] for line in text.splitlines()]
-
-
-def test_a_list_holds_what_can_be_imported_and_nothing_else(project: Path) -> None:
-    lists = fingerprint.lists(project)
-    assert {str(name): named(text) for name, text in lists.items()} == {
-        "room/plugins/mine.txt": ["src/deepcompress/room/plugins/_helper.py", "src/deepcompress/room/plugins/mine.py"],
-        "stages/work.txt": ["src/deepcompress/one.py", "src/deepcompress/room/two.py", "stages/work.py"],
+def test_a_hash_follows_what_can_be_imported_and_nothing_else(project: Path) -> None:
+    assert {name: set(inner) for name, inner in code_hash.hashes(project).items()} == {
+        "room": {"plugins"},
+        "stages": {"work"},
     }
+    assert set(code_hash.hashes(project)["room"]["plugins"]) == {"mine"}
+    for name in FILES:
+        stage, plugin = changed_by(project, name)
+        assert stage == (name in STAGE_CODE), name
+        assert plugin == (name in PLUGIN_CODE), name
+
+
+def changed_by(project: Path, name: str) -> tuple[bool, bool]:
+    """Whether the hashes of the stage and of the plug-in change when a statement is added to a file."""
+    before = code_hash.hashes(project)
+    (project / name).write_text(FILES[name] + "x = 1\n")
+    code_hash.imports.cache_clear()
+    code_hash.digest.cache_clear()
+    after = code_hash.hashes(project)
+    return before["stages"] != after["stages"], before["room"] != after["room"]
 
 
 def digest(folder: Path, name: str, text: str) -> str:
     path = folder / f"{name}.py"
     path.write_text(text, encoding="utf-8")
-    return fingerprint.digest(path)
+    return code_hash.digest(path)
 
 
 PLAIN = 'def f(x):\n    y = "a#b"\n    return [\n        x,\n        y,\n    ]\n'
@@ -65,9 +79,9 @@ PLAIN = 'def f(x):\n    y = "a#b"\n    return [\n        x,\n        y,\n    ]\n
         PLAIN.replace("    y =", '    """What it does."""\n    y ='),
         PLAIN.replace("x,", 'x,  # ähnlich, and "quoted"'),
         PLAIN.replace("    return", "\n\n    # why\n    return"),
-        PLAIN + "\n\n",
+        PLAIN.replace("[\n        x,\n        y,\n    ]", "[x, y]"),
     ],
-    ids=["module", "function", "behind", "between", "end"],
+    ids=["module", "function", "behind", "between", "layout"],
 )
 def test_words_for_readers_change_no_hash(same: str, tmp_path: Path) -> None:
     assert digest(tmp_path, "same", same) == digest(tmp_path, "plain", PLAIN)
@@ -96,21 +110,18 @@ def test_empty_lines_inside_a_string_are_its_content(tmp_path: Path) -> None:
 def test_broken_code_is_named(project: Path) -> None:
     (project / "src/deepcompress/one.py").write_text("def f(:\n")
     with pytest.raises(UserError, match=r"one\.py: not Python"):
-        fingerprint.lists(project)
+        code_hash.hashes(project)
 
 
-def test_lists_of_files_that_are_gone_go(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_holds_the_hashes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    stray = project / "lists/room/plugins/gone.txt"
-    stray.parent.mkdir(parents=True)
-    stray.write_text("")
-    done = CliRunner().invoke(code.main, ["--folder", "lists"])
+    done = CliRunner().invoke(code_hash.main, ["--file", "results/code.json"])
     assert done.exit_code == 0, done.output
-    assert sorted(path.name for path in project.glob("lists/**/*.txt")) == ["mine.txt", "work.txt"]
+    assert json.loads(Path("results/code.json").read_text()) == code_hash.hashes(project)
 
 
 @pytest.mark.parametrize("stage", ["finetune", "quantize", "report"])
-def test_what_a_stage_loads_is_in_its_list(stage: str) -> None:
+def test_what_a_stage_loads_counts_as_its_code(stage: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-c", f"import sys, stages.{stage}; print(*sys.modules)"],
         cwd=house.ROOT,
@@ -120,6 +131,6 @@ def test_what_a_stage_loads_is_in_its_list(stage: str) -> None:
     )
     loaded = {name for name in shown.stdout.split() if name.startswith("deepcompress.")}
     files = {house.SOURCE / Path(*name.split(".")).with_suffix(".py") for name in loaded}
-    listed = {house.ROOT / name for name in named(fingerprint.lists(house.ROOT)[Path(f"stages/{stage}.txt")])}
-    assert {file for file in files if file.is_file()} <= listed
-    assert listed
+    counted = house.closure(house.ROOT / f"stages/{stage}.py")
+    assert counted
+    assert {file for file in files if file.is_file()} <= counted

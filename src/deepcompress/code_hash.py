@@ -1,0 +1,138 @@
+"""A hash of the code behind each stage and each plug-in, so that exactly those stages run again whose code changed.
+
+The code of a stage is its file and all files of the package that it can import. Plug-ins, which are found by name, have
+hashes of their own: a plug-in is a file in a package within a package, such as pruning/criteria/taylor.py. Comments,
+docstrings and the layout of lines do not count. All hashes lie in one JSON file, and dvc.yaml names the keys of it that
+a stage depends on under `params`: `stages.prune`, `pruning.criteria` (a room of plug-ins),
+`distillation.losses.${item.method}`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepcompress import files
+from deepcompress.errors import UserError, one_line_errors
+
+PACKAGE = "deepcompress"
+DIGITS = 16  # of a SHA-256; enough against chance, and short enough to read in a review
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+Hashes = dict[str, Any]
+"""Nested by folder: {"stages": {"prune": "0f1e..."}, "pruning": {"criteria": {"taylor": "2d3c..."}}}."""
+
+
+def hashes(root: Path) -> Hashes:
+    """The hash of every stage and of every plug-in.
+
+    Args:
+        root: The project's folder: src/ and stages/ lie in it.
+
+    Raises:
+        UserError: If a file of the code is not Python.
+    """
+    package = root / "src" / PACKAGE
+    entries: dict[tuple[str, ...], Path] = {("stages", path.stem): path for path in (root / "stages").glob("[!_]*.py")}
+    for room in package.glob("*/*/__init__.py"):
+        keys = room.parent.relative_to(package).parts
+        entries |= {(*keys, path.stem): path for path in room.parent.glob("[!_]*.py")}
+    found: Hashes = {}
+    for keys, path in sorted(entries.items()):
+        inner = found
+        for key in keys[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[keys[-1]] = _hash(root, path)
+    return found
+
+
+def closure(root: Path, path: Path) -> set[Path]:
+    """All files of the package that running `path` can import, at any distance."""
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        for file in imports(root, waiting.pop()):
+            if file not in seen:
+                seen.add(file)
+                waiting.append(file)
+    return seen
+
+
+@cache
+def imports(root: Path, path: Path) -> frozenset[Path]:
+    """Files of the package that a file imports anywhere in its code; imports for annotations only do not count."""
+    found = {_file(root, name) for node in _running(_parsed(path)) for name in _names(node)}
+    return frozenset(file for file in found if file and file != path)
+
+
+@cache
+def digest(path: Path) -> str:
+    """SHA-256 of what a Python file does."""
+    tree = _parsed(path)
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return hashlib.sha256(_canonical(tree).encode()).hexdigest()
+
+
+def _hash(root: Path, entry: Path) -> str:
+    code = sorted((file.relative_to(root).as_posix(), digest(file)) for file in {entry} | closure(root, entry))
+    return hashlib.sha256(repr(code).encode()).hexdigest()[:DIGITS]
+
+
+def _canonical(node: object) -> str:
+    """A syntax tree as text, the same by every Python; `ast.dump` shows empty fields, and each version adds some."""
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
+        return f"{type(node).__name__}({', '.join(f'{name}={_canonical(value)}' for name, value in fields)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_canonical, node))}]"
+    return ascii(node)
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: not Python: {error}") from error
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _running(child)
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _file(root: Path, name: str) -> Path | None:
+    if name.split(".")[0] != PACKAGE:
+        return None
+    path = (root / "src" / Path(*name.split("."))).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+@click.command()
+@click.option("--file", "path", type=click.Path(path_type=Path), required=True)
+@one_line_errors
+def main(path: Path) -> None:
+    """Write the hashes of the code in the working folder."""
+    files.write_json(path, hashes(Path()))
+
+
+if __name__ == "__main__":
+    main()
