@@ -28,11 +28,11 @@ def main(fit: Path, source: Path, variant: str, link: str, model_file: Path, his
     used = {"train": train.model_dump(), "quantize": task.model_dump()}
     provenance = checkpoint.provenance("quantize", seed=seed, params=used)
     data = Data(fit, start.view, params.device_budget_mib())
-    made = quantize.quantize_(start, data, task, fabric=fabric, provenance=provenance)
+    rounded, epochs = quantize.quantize_(start, data, task, fabric=fabric, provenance=provenance)
     processes.first_only()
-    start.save_alike(model_file, start.model, provenance, made.encodings)
-    files.write_csv(history, made.history.frame())
-    files.write_tables([("quantized", table)], {"quantized": [made.row]})
+    start.save_alike(model_file, start.model, provenance, rounded.encodings)
+    files.write_csv(history, epochs.frame())
+    files.write_tables([("quantized", table)], {"quantized": [rounded.row]})
     data.forget()
 
 

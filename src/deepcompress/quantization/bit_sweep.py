@@ -106,19 +106,11 @@ def trends(rows: list[Row]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Trend:
-    """cost = 2 ** (intercept + slope * bits).
-
-    Attributes:
-        intercept: Logarithm to base 2 of the cost at 0 bits.
-        slope: Per bit; -1: the cost halves with every bit.
-        spread: Root mean square of the residuals, in doublings.
-        points: Through how many the line goes.
-    """
+    """cost = 2 ** (intercept + slope * bits); `spread`: root mean square of the residuals, in doublings."""
 
     intercept: float
     slope: float
     spread: float
-    points: int
 
     def at(self, bits: float) -> float:
         """The cost that the line says."""
@@ -147,7 +139,7 @@ def trend(bits: Sequence[float], costs: Sequence[float], told_apart: Sequence[bo
     y: Float[np.ndarray, " used"] = np.log2(np.array(costs, float)[used])
     slope, intercept = np.polyfit(x, y, 1)
     spread = float(np.sqrt(np.mean((y - intercept - slope * x) ** 2)))
-    return Trend(float(intercept), float(slope), spread, int(used.sum()))
+    return Trend(float(intercept), float(slope), spread)
 
 
 def _costs(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -143,13 +143,11 @@ def _float_inputs(
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(hook_of(name)) for name, layer in prunable_layers(model).items()]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in prunable_layers(model).items():
+            hooks.enter_context(layer.register_forward_pre_hook(hook_of(name)))
         for batch in images:
             model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
     return seen
 
 
@@ -164,12 +162,8 @@ def _vectors_at(model: nn.Module, layer: Layer, images: Tensor, drawn: Tensor) -
         values.append(given[0])
         raise _Reached
 
-    handle = layer.register_forward_pre_hook(hook)
-    try:
-        with suppress(_Reached):
-            model(images)
-    finally:
-        handle.remove()
+    with layer.register_forward_pre_hook(hook), suppress(_Reached):
+        model(images)
     return vectors(layer, values[0], drawn)
 
 

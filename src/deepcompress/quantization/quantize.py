@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -43,22 +43,25 @@ BATCH_SIZE = 256  # of validation images
 MASTER_BITS = 32  # of a weight that is not quantized
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What goes with a quantized model, whose weights are in the model.
+@dataclasses.dataclass(frozen=True)
+class Rounded:
+    """What rounding made of a model, whose weights are in the model.
 
     Attributes:
-        encodings: For `checkpoint.save`.
-        history: A row per epoch; none where nothing was trained.
-        row: What the table says of it.
+        encodings: Tensors as they go into the file, for `checkpoint.save`.
+        logits: Of the rounded model on the validation images.
+        row: Columns of a table: accuracy and loss on the `n` validation images, agreement with the model before,
+            relative error of the logits (`output_error_relative`), and those of `weight_errors` and `coverage`.
     """
 
     encodings: dict[str, Encoded]
-    history: History
+    logits: Logits
     row: dict[str, Any]
 
 
-def quantize_(source: Checkpoint, data: Data, task: Task, *, fabric: Fabric, provenance: dict[str, Any]) -> Outcome:
+def quantize_(
+    source: Checkpoint, data: Data, task: Task, *, fabric: Fabric, provenance: dict[str, Any]
+) -> tuple[Rounded, History]:
     """Round the weights of a loaded model in place, after training with rounded ones if the task says so.
 
     Args:
@@ -68,21 +71,17 @@ def quantize_(source: Checkpoint, data: Data, task: Task, *, fabric: Fabric, pro
         fabric: Gives device and precision.
         provenance: Of the result.
 
+    Returns:
+        What rounding made, whose row also says what it is about, and a row per epoch; none where nothing was trained.
+
     Raises:
         UserError: If the model is made for other classes, a weight is not finite, or training diverges.
     """
     model, history = source.model, History()
     if tuple(source.classes) != tuple(data.images.meta.classes):
         raise UserError("the model to quantize was made for other classes than the images have")
-    formats = assign(
-        model,
-        task.format,
-        group_size=task.group_size,
-        channel_bits=task.channel_bits,
-        first_bits=task.first_bits,
-        last_bits=task.last_bits,
-        float16=task.float16,
-    )
+    layout = task.model_dump(include={"group_size", "channel_bits", "first_bits", "last_bits", "float16"})
+    formats = assign(model, task.format, **layout)
     model.to(fabric.device)
     ratios = ptq.clip_ratios(model, formats, data, task.clipping, task.calibration, seed=int(provenance["seed"]))
     if task.qat is not None:
@@ -97,7 +96,7 @@ def quantize_(source: Checkpoint, data: Data, task: Task, *, fabric: Fabric, pro
         "%s-%s: %.2f bits per weight, top-1 %.2f %% on validation images, agrees with the unrounded model on %.2f %%",
         *(task.mode, task.format, row["bits_per_weight"], row["validation_top1_pct"], row["agreement_pct"]),
     )
-    return Outcome(rounded.encodings, history, _named(task, model, formats) | row)
+    return dataclasses.replace(rounded, row=_named(task, model, formats) | row), history
 
 
 def assign(
@@ -144,22 +143,6 @@ def find(name: str, group_size: int | None = None, channel_bits: int = 9) -> For
         size = group_size if bits < channel_bits else None
         return cast("Format", registry.find(FORMATS, "intn").make(bits, size))
     return cast("Format", registry.find(FORMATS, name).make())
-
-
-@dataclass(frozen=True)
-class Rounded:
-    """What rounding made of a model.
-
-    Attributes:
-        encodings: Tensors as they go into the file.
-        logits: Of the rounded model on the validation images.
-        row: Columns of a table: accuracy and loss on the `n` validation images, agreement with the model before,
-            relative error of the logits (`output_error_relative`), and those of `weight_errors` and `coverage`.
-    """
-
-    encodings: dict[str, Encoded]
-    logits: Logits
-    row: dict[str, Any]
 
 
 def round_and_measure_(

@@ -54,18 +54,32 @@ class Calibration(Section):
     batch_size: int = Field(ge=1)
 
 
-class Quant(Section):
-    """The `quant` section.
+class Rounding(Section):
+    """What the sweep and the model that we ship share.
 
     Attributes:
-        bits: Of the model we ship.
-        mode: Of the model we ship: after training (`ptq`) or in training (`qat`).
         float16: What 16 bits mean.
         group_size: Weights per scale, at most; None: one scale per output channel.
         channel_bits: At or above this width: per-channel scales, `group_size` ignored.
         first_bits: Of the first layer; None: like the others.
         last_bits: Of the last layer; None: like the others.
         clipping: How scales are chosen; see quantization/ptq.py.
+    """
+
+    float16: Literal["fp16", "bf16"]
+    group_size: int | None = Field(ge=2)
+    channel_bits: int = Field(ge=2, le=9)
+    first_bits: Bits | None = None
+    last_bits: Bits | None = None
+    clipping: Clipping
+
+
+class Quant(Rounding):
+    """The `quant` section.
+
+    Attributes:
+        bits: Of the model we ship.
+        mode: Of the model we ship: after training (`ptq`) or in training (`qat`).
         calibration: For `clipping: output_error`.
         qat: Training with rounded weights, and of the float control.
         sweep: The models to compare, <mode>-<format> each.
@@ -73,12 +87,6 @@ class Quant(Section):
 
     bits: Bits
     mode: Mode
-    float16: Literal["fp16", "bf16"]
-    group_size: int | None = Field(ge=2)
-    channel_bits: int = Field(ge=2, le=9)
-    first_bits: Bits | None = None
-    last_bits: Bits | None = None
-    clipping: Clipping
     calibration: Calibration
     qat: Recipe
     sweep: tuple[str, ...] = Field(min_length=1)
@@ -103,23 +111,18 @@ class Quant(Section):
         return f"{self.mode}-{self.float16 if self.bits == FLOAT_BITS else f'int{self.bits}'}"
 
 
-class Task(Section):
+class Task(Rounding):
     """All that decides what one quantized model becomes, and nothing else: it is kept with the model.
 
     Attributes:
-        mode: As in `Quant`, and so are those not named here.
+        mode: `ptq` or `qat`.
         format: Of all layers but perhaps the first and the last.
+        calibration: None where no images are looked at.
         qat: None where nothing is trained.
     """
 
     mode: Mode
     format: str
-    float16: str
-    group_size: int | None
-    channel_bits: int
-    first_bits: int | None
-    last_bits: int | None
-    clipping: Clipping
     calibration: Calibration | None
     qat: Recipe | None
 
@@ -132,10 +135,9 @@ def task(quant: Quant, variant: str | None = None) -> Task:
     """
     mode, form = split(quant.shipped if variant is None else variant)
     return Task(
+        **{name: getattr(quant, name) for name in Rounding.model_fields},
         mode=mode,
         format=form,
-        **{name: getattr(quant, name) for name in ("float16", "group_size", "channel_bits", "clipping")},
-        **{name: getattr(quant, name) for name in ("first_bits", "last_bits")},
         calibration=quant.calibration if quant.clipping == "output_error" else None,
         qat=quant.qat if mode == "qat" else None,
     )
