@@ -41,26 +41,17 @@ def rows(source: VGG) -> list[dict[str, Any]]:
     return bit_sweep.measure(source, Images(Path(), VIEW), quant, seed=0)
 
 
-def test_every_width_is_measured_per_channel_and_per_group(rows: list[dict[str, Any]]) -> None:
+def test_every_width_is_measured_per_channel_and_per_group(source: VGG, rows: list[dict[str, Any]]) -> None:
     assert [(row["granularity"], row["bits"]) for row in rows] == [
         (granularity, bits) for granularity in ("channel", "group") for bits in range(2, 9)
     ]
     assert {row["n"] for row in rows} == {60}
-
-
-def test_the_model_stays_as_it_is(source: VGG, rows: list[dict[str, Any]]) -> None:
-    assert all(
-        torch.equal(ours, theirs)
-        for ours, theirs in zip(source.state_dict().values(), _network().state_dict().values(), strict=True)
-    )
-    assert rows
-
-
-def test_more_bits_err_less_and_groups_cost_bits(rows: list[dict[str, Any]]) -> None:
     errors = [row["output_error_relative"] for row in rows[:7]]
     assert errors == sorted(errors, reverse=True)
-    assert all(channel["bits_per_weight"] < group["bits_per_weight"]
-               for channel, group in zip(rows[:7], rows[7:], strict=True))  # fmt: skip
+    bits_per_weight = [row["bits_per_weight"] for row in rows]
+    assert all(channel < group for channel, group in zip(bits_per_weight[:7], bits_per_weight[7:], strict=True))
+    state = _network().state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in source.state_dict().items())
 
 
 def test_trends_rest_on_points_told_apart_from_zero(rows: list[dict[str, Any]]) -> None:
@@ -110,12 +101,6 @@ def test_an_exact_exponential_is_found_and_leaves_nothing(intercept: float, slop
     assert line.at(4) == pytest.approx(2 ** (intercept + slope * 4), rel=1e-5)
 
 
-def test_a_residual_is_in_doublings() -> None:
-    line = bit_sweep.Trend(intercept=0.0, slope=-1.0, spread=0.0)
-    assert line.residual(3, 2 * line.at(3)) == 1.0
-    assert line.residual(3, line.at(3) / 4) == -2.0
-
-
 def test_points_that_are_not_told_apart_from_zero_do_not_count() -> None:
     costs = [1.0, 0.5, 0.25, 1e-9, -1.0]
     line = bit_sweep.trend([2, 3, 4, 5, 6], costs, [True, True, True, False, True])
@@ -140,7 +125,9 @@ def test_two_points_carry_no_trend(costs: list[float], apart: list[bool]) -> Non
     assert all(row["loss_increase_trend"] is row["loss_increase_residual"] is None for row in rows)
 
 
-def test_the_spread_is_the_root_mean_square_of_the_residuals() -> None:
+def test_residuals_are_in_doublings_and_the_spread_is_their_root_mean_square() -> None:
+    line = bit_sweep.Trend(intercept=0.0, slope=-1.0, spread=0.0)
+    assert [line.residual(3, 2 * line.at(3)), line.residual(3, line.at(3) / 4)] == [1.0, -2.0]
     bits, costs = [2, 3, 4, 5], [1.0, 0.6, 0.2, 0.13]
     line = bit_sweep.trend(bits, costs, [True] * 4)
     assert line is not None

@@ -87,10 +87,10 @@ def row(out: str = "out") -> dict[str, Any]:
     return {str(key): value for key, value in found.items()}
 
 
-@pytest.mark.parametrize(
-    "variant", ["ptq-fp16", "ptq-bf16", "ptq-int8", "ptq-int3", "qat-int4", "qat-fp16", "qat-fp32"]
-)
-def test_every_variant_gives_a_model_its_history_and_a_row(variant: str, project: Path) -> None:
+@pytest.mark.parametrize("variant", ["ptq-bf16", "ptq-int8", "ptq-int3", "qat-int4", "qat-fp16", "qat-fp32"])
+def test_every_variant_gives_a_model_with_the_zeros_of_its_source_its_history_and_a_row(
+    variant: str, project: Path
+) -> None:
     result = run("--variant", variant)
     assert result.exit_code == 0, result.output
     mode, form = variant.split("-")
@@ -102,16 +102,10 @@ def test_every_variant_gives_a_model_its_history_and_a_row(variant: str, project
     right = accuracy.top_k_correct(*answers).double().mean().item()
     assert found["validation_top1_pct"] == pytest.approx(100 * right, abs=0.01)
     assert found["weights_quantized_pct"] == (0 if form == "fp32" else 100)
+    before, rounded = (prunable_layers(m) for m in (checkpoint.load("source.safetensors").model, loaded.model))
+    assert all((rounded[name].weight[layer.weight == 0] == 0).all() for name, layer in before.items())
+    assert not any(torch.equal(rounded[name].weight, layer.weight) for name, layer in before.items())
     assert not list(project.glob(".scratch/*/*"))
-
-
-@pytest.mark.parametrize("variant", ["ptq-int8", "qat-int4", "qat-fp32"])
-def test_zeros_of_the_source_stay_zero(variant: str, project: Path) -> None:
-    assert run("--variant", variant).exit_code == 0
-    before = prunable_layers(checkpoint.load("source.safetensors").model)
-    after = prunable_layers(checkpoint.load("out/model.safetensors").model)
-    assert all((after[name].weight[layer.weight == 0] == 0).all() for name, layer in before.items())
-    assert not all(torch.equal(after[name].weight, layer.weight) for name, layer in before.items())
 
 
 def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +115,9 @@ def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkey
     assert len(trained) == 1
     names = ("model.safetensors", "history.csv", "table.csv")
     assert all(Path(f"out/{name}").read_bytes() == Path(f"straight/{name}").read_bytes() for name in names)
+    made = checkpoint.load("out/model.safetensors").provenance
+    assert (made["stage"], made["seed"], made["params"]["quantize"]["format"]) == ("quantize", 1, "int4")
+    assert made["params"]["quantize"]["qat"]["learning_rate"] == 1e-3
     assert not list(project.glob(".scratch/*/*"))
 
 
@@ -134,26 +131,11 @@ def test_bits_alone_decide_what_is_shipped(project: Path) -> None:
     assert sizes[1] < sizes[0] < sizes[2]
 
 
-def test_the_same_run_gives_the_same_bytes(project: Path) -> None:
-    for out in ("one", "other"):
-        assert run("--variant", "qat-int4", out=out).exit_code == 0
-    for name in ("model.safetensors", "history.csv", "table.csv"):
-        assert Path("one", name).read_bytes() == Path("other", name).read_bytes()
-
-
 def test_a_variant_of_the_sweep_does_not_change_with_what_is_shipped(project: Path) -> None:
     run("--variant", "ptq-int4", out="one")
     write_params(bits=3, mode="qat")
     run("--variant", "ptq-int4", out="other")
     assert Path("one/model.safetensors").read_bytes() == Path("other/model.safetensors").read_bytes()
-
-
-def test_the_model_says_how_it_was_made(project: Path) -> None:
-    run("--variant", "qat-int4")
-    origin = checkpoint.load("out/model.safetensors").provenance
-    assert (origin["stage"], origin["seed"]) == ("quantize", 1)
-    assert origin["params"]["quantize"]["format"] == "int4"
-    assert origin["params"]["quantize"]["qat"]["learning_rate"] == 1e-3
 
 
 def test_a_group_size_that_does_not_divide_is_said_and_done(project: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,9 +150,7 @@ def test_a_group_size_that_does_not_divide_is_said_and_done(project: Path, caplo
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bits": 1}, "params.yaml: quant.bits must be one of 2..8 or 16, got 1"),
         ({"bits": 9}, "params.yaml: quant.bits must be one of 2..8 or 16, got 9"),
-        ({"bits": "four"}, "params.yaml: quant.bits must be one of 2..8 or 16, got 'four'"),
         ({"bits": [4, 8]}, "params.yaml: quant.bits must be one number (to try several: dvc exp run --queue"),
         ({"sweep": ["ptq-int1"]}, "params.yaml: quant: sweep: a format must be one of"),
         (
@@ -188,26 +168,20 @@ def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: di
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("variant", ["ptq-int9", "int4", "ptq-fp32", "qat-"])
-def test_a_variant_that_does_not_exist_ends_in_one_line(project: Path, variant: str) -> None:
-    result = run("--variant", variant)
-    assert result.exit_code == 2
-    assert len(result.output.splitlines()) == 1
+def test_a_variant_that_does_not_exist_ends_in_one_line(project: Path) -> None:
+    result = run("--variant", "ptq-int9")
+    assert (result.exit_code, len(result.output.splitlines())) == (2, 1)
 
 
-def test_a_source_of_other_classes_ends_in_one_line(project: Path) -> None:
-    model = checkpoint.load("source.safetensors").model
-    names = tuple(f"other {name}" for name in CLASSES)
-    checkpoint.save("source.safetensors", model, view=VIEW, classes=names, provenance={})
-    result = run()
-    assert result.exit_code == 2
-    assert "made for other classes than the images have" in result.output
-
-
-def test_a_weight_that_is_not_finite_ends_in_one_line(project: Path) -> None:
-    content = bytearray(Path("source.safetensors").read_bytes())
-    content[-4:] = b"\x00\x00\xc0\x7f"
-    Path("source.safetensors").write_bytes(bytes(content))
+def test_a_source_of_other_classes_or_with_infinite_weights_ends_in_one_line(project: Path) -> None:
+    model, path = checkpoint.load("source.safetensors").model, Path("source.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[:-4] + b"\x00\x00\xc0\x7f")
     result = run()
     assert result.exit_code == 2
     assert "holds NaN or infinity" in result.output
+    names = tuple(f"other {name}" for name in CLASSES)
+    checkpoint.save(path, model, view=VIEW, classes=names, provenance={})
+    result = run()
+    assert result.exit_code == 2
+    assert "made for other classes than the images have" in result.output
