@@ -1,4 +1,4 @@
-"""One thread per worker, set before torch is imported: tests run side by side, and none depends on the number of cores."""
+"""One thread per worker, set before torch is imported: tests run side by side, none depends on the number of cores."""
 
 import os
 

@@ -42,6 +42,7 @@ def test_every_encoding_gives_back_the_quantized_weight_in_any_layout(form: Form
 
 
 def test_the_dense_encoding_takes_the_format_s_bits(form: Format) -> None:
+    assert find(form.name).bits == form.bits
     weight = weight_of((16, 64))
     stored = form.encodings(form.quantize(weight))
     if form.bits == 32:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
@@ -26,11 +25,6 @@ from tests.quantization.conftest import CLASSES, VIEW
 NAMES = ["fp32", "fp16", "bf16", *(f"int{bits}" for bits in range(2, 9))]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_format_has_the_name_that_it_is_found_by(name: str) -> None:
-    assert find(name).name == name
-
-
 def test_convolutions_and_linear_layers_all_get_the_format(network) -> None:
     formats = assign(network(), "int4", group_size=16)
     assert list(formats) == list(prunable_layers(network()))
@@ -46,11 +40,6 @@ def test_the_first_and_the_last_layer_may_have_widths_of_their_own_among_integer
     formats = list(assign(network(), "int4", first_bits=8, last_bits=16, float16="bf16").values())
     assert [form.name for form in formats] == ["int8", *["int4"] * 9, "bf16"]
     assert {form.name for form in assign(network(), "fp16", first_bits=8).values()} == {"fp16"}
-
-
-def test_a_format_that_does_not_exist_is_refused(network) -> None:
-    with pytest.raises(UserError, match="int2 to int8; got 'int12'"):
-        assign(network(), "int12")
 
 
 def wide(sparsity: float = 0.0) -> VGG:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -107,15 +105,3 @@ def test_a_task_keeps_only_what_it_uses() -> None:
 def test_a_format_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="int2 to int8"):
         require_format(name)
-
-
-def test_the_section_is_checked_without_torch() -> None:
-    code = f"""
-import sys
-from deepcompress import params
-from deepcompress.quantization.settings import Quant
-params.validate(Quant, {GOOD!r}, "quant")
-print("torch" in sys.modules, "torchao" in sys.modules)
-"""
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.split() == ["False", "False"]

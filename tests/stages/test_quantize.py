@@ -21,28 +21,14 @@ from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
 from stages import quantize
 from tests.data.inputs import CLASSES, source
+from tests.quantization.test_settings import GOOD
 from tests.training import after
 
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-QUANT: dict[str, Any] = {
-    "bits": 8,
-    "mode": "ptq",
+QUANT: dict[str, Any] = GOOD | {
     "float16": "fp16",
-    "group_size": 32,
-    "channel_bits": 8,
-    "first_bits": None,
-    "last_bits": None,
-    "clipping": "output_error",
     "calibration": {"samples": 16, "inputs": 16, "batch_size": 8},
-    "qat": {
-        "trainable": "all",
-        "epochs": 1,
-        "batch_size": 16,
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
-        "weight_decay": 0.05,
-        "schedule": "cosine",
-    },
+    "qat": GOOD["qat"] | {"batch_size": 16, "learning_rate": 1e-3},
     "sweep": ["ptq-int8", "qat-int4", "qat-fp32"],
 }
 HISTORY = ["epoch", "train_loss", "learning_rate", "validation_top1_pct", "validation_loss"]
