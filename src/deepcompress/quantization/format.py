@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     ClipRatio: TypeAlias = Float[Tensor, "outputs groups"] | None
     Quantized: TypeAlias = QuantizedWeight | Float[Tensor, "outputs ..."]
 
+FLOAT_BITS = 32  # of a weight that is not quantized
 NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 

@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization.format import dequantize
+from deepcompress.quantization.format import FLOAT_BITS, dequantize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from deepcompress.quantization.format import ClipRatio, Format
 
 WEIGHT = "weight"
-FLOAT_BITS = 32
 
 
 def attach_(model: nn.Module, formats: Mapping[str, Format], ratios: Mapping[str, ClipRatio]) -> None:
@@ -51,8 +50,8 @@ def attach_(model: nn.Module, formats: Mapping[str, Format], ratios: Mapping[str
     for name, layer in prunable_layers(model).items():
         kept = layer.weight.detach() != 0
         if not (kept.all() and formats[name].bits == FLOAT_BITS):
-            rounding = Rounding(formats[name], ratios[name], None if kept.all() else kept)
-            parametrize.register_parametrization(layer, WEIGHT, rounding, unsafe=True)
+            fake = FakeQuantize(formats[name], ratios[name], None if kept.all() else kept)
+            parametrize.register_parametrization(layer, WEIGHT, fake, unsafe=True)
 
 
 def detach_(model: nn.Module) -> None:
@@ -62,7 +61,7 @@ def detach_(model: nn.Module) -> None:
             parametrize.remove_parametrizations(layer, WEIGHT, leave_parametrized=False)
 
 
-class Rounding(nn.Module):
+class FakeQuantize(nn.Module):
     """A weight as its format holds it, with the gradient of the weight as it is.
 
     Args:
@@ -83,9 +82,9 @@ class Rounding(nn.Module):
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, rounding: Any) -> Tensor:
-        ctx.kept = rounding.kept
-        return dequantize(rounding.form.quantize(weight, rounding.clip_ratio))
+    def forward(ctx: Any, weight: Tensor, fake: Any) -> Tensor:
+        ctx.kept = fake.kept
+        return dequantize(fake.form.quantize(weight, fake.clip_ratio))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

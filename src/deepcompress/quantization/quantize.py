@@ -17,8 +17,8 @@ from deepcompress.measure.rows import decimals, significant
 from deepcompress.models.quantized_weight import group_size
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq, qat
-from deepcompress.quantization.format import dequantize
-from deepcompress.quantization.settings import FLOAT_BITS, FORMATS, INTEGER, require_format
+from deepcompress.quantization.format import FLOAT_BITS, dequantize
+from deepcompress.quantization.settings import FORMATS, HALF_BITS, INTEGER, require_format
 from deepcompress.training import run
 from deepcompress.training.history import History
 from deepcompress.training.objective import CrossEntropy
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 BATCH_SIZE = 256  # of validation images
-MASTER_BITS = 32  # of a weight that is not quantized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +126,7 @@ def assign(
     if INTEGER.fullmatch(name):
         for layer, bits in ((next(iter(names)), first_bits), (next(reversed(names)), last_bits)):
             if bits is not None:
-                names[layer] = float16 if bits == FLOAT_BITS else f"int{bits}"
+                names[layer] = float16 if bits == HALF_BITS else f"int{bits}"
     return {layer: find(own, group_size, channel_bits) for layer, own in names.items()}
 
 
@@ -254,9 +253,9 @@ def coverage(model: Classifier, formats: Mapping[str, Format], encodings: Mappin
     """
     work, layers = layer_macs(model), prunable_layers(model)
     weights = {name: layer.weight.numel() for name, layer in layers.items()}
-    short = [name for name, form in formats.items() if form.bits < MASTER_BITS]
+    short = [name for name, form in formats.items() if form.bits < FLOAT_BITS]
     stored = {
-        name: 8 * size_bytes(encodings[key]) if (key := f"{name}.weight") in encodings else MASTER_BITS * count
+        name: 8 * size_bytes(encodings[key]) if (key := f"{name}.weight") in encodings else FLOAT_BITS * count
         for name, count in weights.items()
     }
     return {

@@ -14,11 +14,10 @@ from deepcompress.params import Section
 from deepcompress.training.recipe import Recipe
 
 WIDTHS = (*range(2, 9), 16)
-FLOAT_BITS = 16
+HALF_BITS = 16
 FORMATS = "quantization.formats"
 INTEGER = re.compile(r"int([2-8])")
 CONTROL = "qat-fp32"
-KEY = "params.yaml: quant"
 
 Clipping = Literal["none", "weight_error", "output_error"]
 Mode = Literal["ptq", "qat"]
@@ -54,7 +53,7 @@ class Calibration(Section):
     batch_size: int = Field(ge=1)
 
 
-class Rounding(Section):
+class QuantOptions(Section):
     """What the sweep and the model that we ship share.
 
     Attributes:
@@ -74,7 +73,7 @@ class Rounding(Section):
     clipping: Clipping
 
 
-class Quant(Rounding):
+class Quant(QuantOptions):
     """The `quant` section.
 
     Attributes:
@@ -108,10 +107,10 @@ class Quant(Rounding):
     @property
     def shipped(self) -> str:
         """Mode and format of the model we ship, such as `ptq-int8`."""
-        return f"{self.mode}-{self.float16 if self.bits == FLOAT_BITS else f'int{self.bits}'}"
+        return f"{self.mode}-{self.float16 if self.bits == HALF_BITS else f'int{self.bits}'}"
 
 
-class Task(Rounding):
+class Task(QuantOptions):
     """All that decides what one quantized model becomes, and nothing else: it is kept with the model.
 
     Attributes:
@@ -135,7 +134,7 @@ def task(quant: Quant, variant: str | None = None) -> Task:
     """
     mode, form = split(quant.shipped if variant is None else variant)
     return Task(
-        **{name: getattr(quant, name) for name in Rounding.model_fields},
+        **{name: getattr(quant, name) for name in QuantOptions.model_fields},
         mode=mode,
         format=form,
         calibration=quant.calibration if quant.clipping == "output_error" else None,
