@@ -23,13 +23,14 @@ from deepcompress.training import objective, run
 def main(fit: Path, source: Path, curves: Path, link: str, models: list, tables: list, **instead: object) -> None:
     """Prune by the method's criterion and allocation, then train as `prune.finetune` says."""
     seed, train, start = params.seed(), params.section(runtime.Train, "train"), checkpoint.load(source)
-    how = params.section(settings.Prune, "prune", link=link).instead(**instead)
+    how = params.section(settings.Prune, "prune", link=link).override(**instead)
     fabric, loss = runtime.start(train, seed), objective.CrossEntropy(how.finetune.label_smoothing)
     data = run.Data(fit, start.view, params.device_budget_mib())
     dense = layers.require_dense(start.model, str(source)).to(fabric.device)
     measured = sensitivity.curves(files.read_rows(curves) if curves else ())
     made = prune.prune(dense, data.images, how, view=data.view, seed=seed, curves=measured)
-    origin = checkpoint.provenance("prune", seed=seed, params={"train": train.model_dump(), "prune": how.used()})
+    used = {"train": train.model_dump(), "prune": how.provenance_params()}
+    origin = checkpoint.provenance("prune", seed=seed, params=used)
     record = run.run(made.trained, loss, data, how.finetune, fabric=fabric, origin=origin, after_step=made.after_step())
     processes.first_only()
     for state, path in models:

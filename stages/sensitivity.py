@@ -11,7 +11,7 @@ from deepcompress import files, params, runtime
 from deepcompress.data import store
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
-from deepcompress.pruning import evidence, layers, settings
+from deepcompress.pruning import layers, sensitivity, settings
 
 if TYPE_CHECKING:
     from deepcompress.pruning.settings import Method
@@ -30,7 +30,7 @@ def main(fit: Path, source: Path, method: Method, table: Path) -> None:
     images, loaded = store.open_fit(fit, params.device_budget_mib()), checkpoint.load(source)
     runtime.make_deterministic(seed, train.threads)
     model = layers.require_dense(loaded.model, str(source)).to(runtime.device(train))
-    rows = evidence.sensitivity(model, images, method, scan, prune, view=loaded.view, seed=seed)
+    rows = sensitivity.sensitivity(model, images, method, scan, prune, view=loaded.view, seed=seed)
     files.write_tables([("sensitivity", table)], {"sensitivity": rows})
 
 

@@ -15,10 +15,10 @@ from deepcompress.explain import gradcam
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint, roles
 from deepcompress.pruning import masks
-from deepcompress.pruning.choosing import choose
 from deepcompress.pruning.layers import zero_share
-from deepcompress.pruning.settings import Way
-from deepcompress.pruning.surgery import remove_channels
+from deepcompress.pruning.masks import remove_channels
+from deepcompress.pruning.prune import choose
+from deepcompress.pruning.settings import MethodConfig
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from tests.nets import CLASSES, SIDE, VIEW, batches, network
@@ -43,14 +43,17 @@ def model(request: pytest.FixtureRequest):
 
 def test_pruning_of_weights(model) -> None:
     pruned = copy.deepcopy(model)
-    way = Way(criterion="l1", allocation="uniform", scope="all")
+    way = MethodConfig(criterion="l1", allocation="uniform", scope="all")
     masks.apply_(pruned, choose(model, "unstructured", way, 0.5, seed=0).masks)
     assert zero_share(pruned) == pytest.approx(0.5, abs=1e-3)
 
 
 @torch.no_grad()
 def test_pruning_of_channels(model) -> None:
-    way, images = Way(criterion="l2_channel", allocation="uniform", scope="conv"), torch.randn(2, 3, SIDE, SIDE)
+    way, images = (
+        MethodConfig(criterion="l2_channel", allocation="uniform", scope="conv"),
+        torch.randn(2, 3, SIDE, SIDE),
+    )
     chosen, masked = choose(model, "structured", way, 0.4, seed=0).masks, copy.deepcopy(model)
     masks.apply_(masked, chosen)
     answers = masked(images)

@@ -110,7 +110,7 @@ def _check_links(combine: Combine, distill: Distill, teachers: Teachers, path: s
             raise UserError(f"{path}: {key}.from must be the id of a model, got {link.get('from')!r}")
         if step == "prune":
             prune = params.section(Prune, "prune", path, link=key)
-            if prune.way(prune.method).allocation == "by_sensitivity":
+            if prune.method_config(prune.method).allocation == "by_sensitivity":
                 raise UserError(
                     f"{path}: {key}: allocation by_sensitivity was measured on the baseline alone; say for example "
                     f"{prune.method}: {{allocation: lamp}}"

@@ -14,7 +14,7 @@ from deepcompress.errors import UserError
 from deepcompress.models import blocks
 from deepcompress.models.torchvision_spec import FAMILIES, NAMES, TorchvisionSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning import coupling
+from deepcompress.pruning.layers import _outline, groups
 from deepcompress.training.recipe import require_head
 from tests import test_families, test_torchvision_pipeline
 from tests.docs import pages
@@ -83,8 +83,8 @@ def test_a_network_has_the_blocks_of_its_row(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_channels_go_from_the_layers_that_the_row_says(name: str) -> None:
     spec = TorchvisionSpec(name, 4, 64)
-    layers = prunable_layers(coupling._outline(spec))
-    shrunk = {member for group in coupling.groups(spec).values() for member in group.members}
+    layers = prunable_layers(_outline(spec))
+    shrunk = {member for group in groups(spec).values() for member in group.members}
     *before, last = layers
     assert last not in shrunk
     assert SAID[name].channels == ("all layers" if shrunk == {*before} else "some layers")

@@ -11,11 +11,11 @@ from deepcompress import registry
 from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import masks
-from deepcompress.pruning.choosing import choose
 from deepcompress.pruning.layers import GRANULARITY, in_scope, zero_share
+from deepcompress.pruning.masks import remove_channels
+from deepcompress.pruning.prune import choose
 from deepcompress.pruning.scoring import batch_gradients
-from deepcompress.pruning.settings import Channels, Way
-from deepcompress.pruning.surgery import remove_channels
+from deepcompress.pruning.settings import Channels, MethodConfig
 
 CRITERIA = registry.names("pruning.criteria")
 CASES = [
@@ -39,7 +39,7 @@ def chosen(model, batches, method, way, sparsity):
 @pytest.mark.parametrize(("method", "criterion", "allocation"), CASES)
 def test_every_combination_meets_the_target(method, criterion, allocation, scope, network, make_batches):
     model = network()
-    way = Way(criterion=criterion, allocation=allocation, scope=scope)
+    way = MethodConfig(criterion=criterion, allocation=allocation, scope=scope)
     choice = chosen(model, make_batches(images=4), method, way, 0.3)
     layers = in_scope(model, method, scope)
     total = sum(layer.weight.numel() for layer in layers.values())
@@ -56,7 +56,7 @@ def test_every_combination_meets_the_target(method, criterion, allocation, scope
 
 def test_choosing_changes_nothing_and_channels_then_come_out(network, make_batches):
     model, batches = network(), make_batches()
-    way = Way(criterion="l2_channel", allocation="uniform", scope="all")
+    way = MethodConfig(criterion="l2_channel", allocation="uniform", scope="all")
     choice = chosen(model, batches, "structured", way, 0.5)
     assert zero_share(model) == 0
     smaller = remove_channels(model, masks.kept_channels(model, choice.masks))
@@ -67,7 +67,7 @@ def test_choosing_changes_nothing_and_channels_then_come_out(network, make_batch
 
 
 def test_sparsity_zero_masks_nothing(network, make_batches):
-    way = Way(criterion="l1", allocation="by_sensitivity", scope="all")
+    way = MethodConfig(criterion="l1", allocation="by_sensitivity", scope="all")
     choice = chosen(network(), make_batches(), "unstructured", way, 0.0)
     assert choice.masks == {}
     assert choice.table[-1]["achieved_sparsity"] == 0
@@ -75,7 +75,7 @@ def test_sparsity_zero_masks_nothing(network, make_batches):
 
 def test_dense_layers_stay_whole_and_count_in_the_denominator(network, make_batches):
     model = network()
-    way = Way(criterion="l1", allocation="uniform", scope="all", dense=("features.0", "classifier.6"))
+    way = MethodConfig(criterion="l1", allocation="uniform", scope="all", dense=("features.0", "classifier.6"))
     choice = chosen(model, make_batches(), "unstructured", way, 0.5)
     assert not {"features.0.weight", "classifier.6.weight"} & set(choice.masks)
     assert choice.table[-1]["weights"] == sum(layer.weight.numel() for layer in prunable_layers(model).values())
@@ -84,10 +84,10 @@ def test_dense_layers_stay_whole_and_count_in_the_denominator(network, make_batc
 
 def test_bad_names_and_targets_are_one_line(network, make_batches):
     model, batches = network(), make_batches()
-    way = Way(criterion="l1", allocation="uniform", scope="conv", dense=("classifier.6",))
+    way = MethodConfig(criterion="l1", allocation="uniform", scope="conv", dense=("classifier.6",))
     with pytest.raises(UserError, match=r"prune\.unstructured\.dense names 'classifier\.6'; the layers are features"):
         chosen(model, batches, "unstructured", way, 0.5)
-    way = Way(criterion="l2_channel", allocation="uniform", scope="conv")
+    way = MethodConfig(criterion="l2_channel", allocation="uniform", scope="conv")
     with pytest.raises(UserError, match=r"out of reach: at most 0\.89\d* of the \d+ weights in scope"):
         chosen(model, batches, "structured", way, 0.95)
 

@@ -13,17 +13,17 @@ from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from deepcompress.models.torchvision_spec import TorchvisionSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning import coupling, masks
-from deepcompress.pruning.choosing import choose
-from deepcompress.pruning.layers import in_scope, judged, require_dense, together, zero_share
+from deepcompress.pruning import layers, masks
+from deepcompress.pruning.layers import group_scores, in_scope, require_dense, scored_layers, zero_share
+from deepcompress.pruning.masks import remove_channels
+from deepcompress.pruning.prune import choose
 from deepcompress.pruning.scoring import score
 from deepcompress.pruning.sensitivity import scan
-from deepcompress.pruning.settings import Way
-from deepcompress.pruning.surgery import remove_channels
+from deepcompress.pruning.settings import MethodConfig
 from tests.nets import CLASSES, SIDE, VIEW, batches, network
 
-STRUCTURED = Way(criterion="l2_channel", allocation="uniform", scope="conv")
-UNSTRUCTURED = Way(criterion="l1", allocation="uniform", scope="all")
+STRUCTURED = MethodConfig(criterion="l2_channel", allocation="uniform", scope="conv")
+UNSTRUCTURED = MethodConfig(criterion="l1", allocation="uniform", scope="all")
 
 
 def pruned(model, sparsity: float):
@@ -34,7 +34,7 @@ def pruned(model, sparsity: float):
 
 
 def test_the_layers_of_a_stage_of_a_resnet_lose_the_same_channels() -> None:
-    found = coupling.groups(TorchvisionSpec("resnet18", 4, SIDE))
+    found = layers.groups(TorchvisionSpec("resnet18", 4, SIDE))
     assert found["conv1"].members == ("conv1", "layer1.0.conv2", "layer1.1.conv2")
     assert found["layer1.0.conv1"].members == ("layer1.0.conv1",)
     assert "fc" not in {member for group in found.values() for member in group.members}
@@ -88,8 +88,8 @@ def test_zeros_stay_zeros_in_training(arch: str) -> None:
 def test_the_scan_equals_the_plain_loop(method, granularity) -> None:
     model, data = network("mobilenet_v2"), batches(images=4, batch_size=3)
     layers = dict([*in_scope(model, method, "all").items()][:4])
-    scores = score("random", judged(model, method, layers), granularity)
-    scores = together(model, scores) if method == "structured" else scores
+    scores = score("random", scored_layers(model, method, layers), granularity)
+    scores = group_scores(model, scores) if method == "structured" else scores
     rows = scan(model, data, {name: scores[name] for name in layers}, (0.0, 0.3, 0.6), granularity=granularity)
     assert len(rows) == 12
     for row in rows:
@@ -104,8 +104,7 @@ def test_the_scan_equals_the_plain_loop(method, granularity) -> None:
 
 
 def test_tied_layers_are_judged_together() -> None:
-    spec = TorchvisionSpec("resnet18", 4, SIDE)
     ours = {name: torch.arange(1.0, 65.0) for name in ("conv1", "layer1.0.conv2", "layer1.0.conv1")}
-    found = coupling.together(spec, ours | {"layer1.1.conv2": 100 * torch.arange(64.0, 0, -1)})
+    found = group_scores(network("resnet18"), ours | {"layer1.1.conv2": 100 * torch.arange(64.0, 0, -1)})
     assert torch.equal(found["layer1.0.conv1"], ours["layer1.0.conv1"])
     torch.testing.assert_close(found["conv1"][0], torch.tensor((1 + 1 + 64) / 32.5 / 3))

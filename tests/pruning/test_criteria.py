@@ -11,7 +11,7 @@ import torch
 from deepcompress import registry
 from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.scoring import Subject, batch_gradients, score
+from deepcompress.pruning.scoring import LayerView, batch_gradients, score
 
 CASES = [
     (name, granularity)
@@ -60,7 +60,7 @@ def test_criteria_need_no_torch_to_say_what_they_score(name):
 
 
 def subject(weight, granularity, **more):
-    return Subject("layer", torch.tensor(weight), granularity, **more)
+    return LayerView("layer", torch.tensor(weight), granularity, **more)
 
 
 def test_l1_is_the_absolute_value():

@@ -13,7 +13,7 @@ from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
 from deepcompress.measure import accuracy, macs
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning import evidence, prune, sensitivity
+from deepcompress.pruning import prune, sensitivity
 from deepcompress.pruning.layers import zero_share
 from deepcompress.pruning.settings import Prune, Sensitivity
 from tests.pruning.test_settings import PRUNE
@@ -40,7 +40,7 @@ def settings(method: str, sparsity: float = 0.4, **ways: str) -> Prune:
 
 
 def made(model, how: Prune) -> prune.Pruned:
-    rows = evidence.sensitivity(model, FIT, how.method, SCAN, how, view=VIEW, seed=0)
+    rows = sensitivity.sensitivity(model, FIT, how.method, SCAN, how, view=VIEW, seed=0)
     return prune.prune(model, FIT, how, view=VIEW, seed=0, curves=sensitivity.curves(rows))
 
 
@@ -87,15 +87,15 @@ def test_gradients_are_taken_only_for_a_criterion_that_needs_them(network):
     model = network()
     layers = prunable_layers(model)
     scoring = settings("structured").scoring
-    assert evidence.gradients("l1", model, layers, FIT, scoring, view=VIEW, seed=0) is None
-    found = list(evidence.gradients("taylor", model, layers, FIT, scoring, view=VIEW, seed=0))
+    assert sensitivity.gradients("l1", model, layers, FIT, scoring, view=VIEW, seed=0) is None
+    found = list(sensitivity.gradients("taylor", model, layers, FIT, scoring, view=VIEW, seed=0))
     assert len(found) == 2  # 8 samples in batches of 4
     assert made(model, settings("structured", criterion="taylor")).table
 
 
 def test_a_scan_reads_as_many_images_as_it_is_told(network):
     how = settings("structured")
-    rows = evidence.sensitivity(network(), FIT, "structured", SCAN, how, view=VIEW, seed=0)
+    rows = sensitivity.sensitivity(network(), FIT, "structured", SCAN, how, view=VIEW, seed=0)
     assert {row["n"] for row in rows} == {10}
     assert {(row["method"], row["criterion"]) for row in rows} == {("structured", "l2_channel")}
     assert "classifier.6" not in {row["layer"] for row in rows}
@@ -117,9 +117,9 @@ def test_tables_tell_of_all_three_states(network):
         assert sum(row["count"] for row in rows) + rows[0]["zeros"] == rows[0]["weights"]
 
 
-def test_a_cell_of_the_sweep_overrides_the_shipped_model_and_says_what_it_used():
+def test_a_variant_of_the_sweep_overrides_the_shipped_model_and_says_what_it_used():
     how = settings("structured", 0.5)
-    cell = how.instead("unstructured", 0.0)
+    cell = how.override(method="unstructured", sparsity=0.0)
     assert (cell.method, cell.sparsity) == ("unstructured", 0.0)
-    assert how.instead(None, None) == how
-    assert set(cell.used()) == {"method", "sparsity", "unstructured", "scoring", "finetune"}
+    assert how.override(method=None, sparsity=None) == how
+    assert set(cell.provenance_params()) == {"method", "sparsity", "unstructured", "scoring", "finetune"}

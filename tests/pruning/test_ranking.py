@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepcompress.pruning.ranking import kept, levels
+from deepcompress.pruning.scoring import kept, levels
 
 
 def sorted_out(values, count):

@@ -10,7 +10,7 @@ import torch
 
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
-from deepcompress.pruning import masks, suffix
+from deepcompress.pruning import chain, masks
 from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.scoring import score
 from deepcompress.pruning.sensitivity import curves, scan
@@ -45,7 +45,7 @@ def scanned(model, batches, method, sparsities=SPARSITIES):
 @pytest.mark.parametrize("image_size", [32, 64])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, network, make_batches, monkeypatch):
-    monkeypatch.setattr(suffix, "CHUNK_BYTES", 2 * 4 * image_size**2 * 4)  # so that images pass two by two
+    monkeypatch.setattr(chain, "CHUNK_BYTES", 2 * 4 * image_size**2 * 4)  # so that images pass two by two
     model, batches = network(batch_norm=batch_norm, image_size=image_size), make_batches(image_size)
     rows, scores = scanned(model, batches, method)
     plain = plain_loop(model, batches, scores, method)
@@ -110,10 +110,10 @@ def test_an_unknown_layer_is_named(network, make_batches):
 def test_the_chain_gives_the_models_answers(network, make_batches):
     for model in (network(), network(batch_norm=False, image_size=64)):
         images = next(make_batches(model.spec.image_size).epoch(0)).images
-        chain = suffix.links(model)
+        links = chain.links(model)
         with torch.no_grad():
-            inputs, answers = suffix.inputs(chain, images)
+            inputs, answers = chain.inputs(links, images)
             kept = [value.clone() for value in inputs]
-            assert (suffix.run(chain, images) - model(images)).abs().max() < 1e-6
-            assert (suffix.run(chain[4:], inputs[4]) - answers).abs().max() < 1e-6
+            assert (chain.run(links, images) - model(images)).abs().max() < 1e-6
+            assert (chain.run(links[4:], inputs[4]) - answers).abs().max() < 1e-6
         assert all(torch.equal(a, b) for a, b in zip(kept, inputs, strict=True))

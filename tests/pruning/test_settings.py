@@ -44,7 +44,7 @@ def changed(key, value):
 
 def test_a_good_section_is_read():
     found = params.validate(Prune, PRUNE, "prune")
-    assert found.way("structured").criterion == "l2_channel"
+    assert found.method_config("structured").criterion == "l2_channel"
     assert found.sweep.sparsities == (0, 0.25)
     assert params.validate(Sensitivity, {"samples": 5, "batch_size": 2}, "sensitivity").sparsities[-1] == 0.9
 

@@ -9,7 +9,7 @@ from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import masks
 from deepcompress.pruning.layers import in_scope
-from deepcompress.pruning.surgery import remove_channels
+from deepcompress.pruning.masks import remove_channels
 
 
 def masked_and_removed(model, scope="all"):

@@ -1,28 +1,34 @@
-"""Masks that say which parameters survive, and that hold them there while a model trains on.
+"""Masks that say which parameters survive, that hold them there while a model trains on, and that take channels out.
 
 A mask is a dict: parameter name -> bool tensor that broadcasts to the parameter, True where it survives. A
 filter goes whole: with its weights its bias and its batch norm's scale and shift become zero (`ln_structured`
-of torch leaves those), so that its map is exactly zero and the channel can be removed.
+of torch leaves those), so that its map is exactly zero and the channel can be removed: the same class of network, with
+fewer filters and units, and the same answers.
+Source of the idea that a channel's filter goes with the next layer's inputs: Li et al., ICLR 2017,
+https://arxiv.org/abs/1608.08710, figure 1.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import torch
 
+from deepcompress.models.build import build
+from deepcompress.models.spec import TorchvisionSpec
 from deepcompress.models.vgg import VGG, prunable_layers
-from deepcompress.pruning import coupling
-from deepcompress.pruning.layers import batch_norms
-from deepcompress.pruning.ranking import kept
+from deepcompress.pruning.layers import batch_norms, group_masks, groups, require_names, shrunk_state
+from deepcompress.pruning.scoring import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor, nn
 
     from deepcompress.models.classifier import Classifier
+    from deepcompress.models.spec import Spec
 
     Masks = dict[str, Bool[Tensor, "..."]]
 
@@ -48,7 +54,7 @@ def structured(model: Classifier, scores: Mapping[str, Float[Tensor, " outputs"]
         pruned: Output channels to prune per layer.
     """
     if not isinstance(model, VGG):
-        return coupling.masks(model.spec, {name: kept(scores[name], count) for name, count in pruned.items() if count})
+        return group_masks(model.spec, {name: kept(scores[name], count) for name, count in pruned.items() if count})
     norms, layers, masks = batch_norms(model), prunable_layers(model), {}
     for name, count in pruned.items():
         if not count:
@@ -109,3 +115,82 @@ def kept_channels(model: nn.Module, masks: Masks) -> dict[str, Bool[Tensor, " ou
         if weight is not None:
             found[name] = weight.expand_as(layer.weight).flatten(1).any(dim=1)
     return found
+
+
+def remove_channels(model: Classifier, kept: Mapping[str, Bool[Tensor, " outputs"]]) -> Classifier:
+    """A smaller network whose answers equal those of `model` with the dropped channels masked.
+
+    The map is flattened channel by channel: with g = spec.grid, channel c feeds columns c*g*g .. (c+1)*g*g -
+    1 of the first linear layer, which go with it.
+
+    Args:
+        model: Stays as it is.
+        kept: Per layer, which output channels stay, at least one; a layer that is not named keeps all. Of layers that
+            are tied to each other the first one's count.
+
+    Returns:
+        On the same device and in the same mode, with copies of the surviving weights.
+
+    Raises:
+        UserError: If a layer is unknown.
+        ValueError: If a layer would be emptied, or the last layer, whose outputs are the classes, would
+            shrink.
+    """
+    layers = prunable_layers(model)
+    require_names(kept, layers, "prune")
+    rows = {name: _rows(name, len(layer.weight), kept.get(name), layer.weight.device) for name, layer in layers.items()}
+    *hidden, last = rows
+    if len(rows[last]) != len(layers[last].weight):
+        raise ValueError(f"{last}: its outputs are the classes and cannot be removed")
+    spec: Spec
+    if isinstance(model, VGG):
+        widths = [len(rows[name]) for name in hidden]
+        convolutions = len(model.spec.features)
+        spec = dataclasses.replace(
+            model.spec, features=tuple(widths[:convolutions]), hidden=tuple(widths[convolutions:])
+        )
+        state = _surviving(model, rows)
+    else:
+        assert isinstance(model.spec, TorchvisionSpec)
+        chosen = {name: flags for name, flags in kept.items() if name in groups(model.spec)}
+        state, sizes = shrunk_state(model.state_dict(), model.spec, chosen)
+        spec = dataclasses.replace(model.spec, widths=tuple(sizes.items()))
+    with torch.device("meta"):  # no time and no random numbers for weights that are replaced
+        smaller = build(spec)
+    smaller.load_state_dict(state, assign=True)
+    for parameter, original in zip(smaller.parameters(), model.parameters(), strict=True):
+        parameter.requires_grad_(original.requires_grad)
+    return smaller.train(model.training)
+
+
+def _rows(name: str, outputs: int, kept: Tensor | None, device: torch.device) -> Int[Tensor, " kept"]:
+    if kept is None:
+        return torch.arange(outputs, device=device)
+    if len(kept) != outputs or not kept.any():
+        raise ValueError(f"{name}: needs {outputs} flags with at least one channel kept, got {int(kept.sum())} kept")
+    return kept.nonzero()[:, 0].to(device)
+
+
+def _surviving(model: VGG, rows: Mapping[str, Int[Tensor, " kept"]]) -> dict[str, Tensor]:
+    """The state dict of the smaller network: rows of each layer, columns by the rows of the layer before."""
+    state, norms = dict(model.state_dict()), batch_norms(model)
+    columns, before = None, 3
+    for name, layer in prunable_layers(model).items():
+        weight = state[f"{name}.weight"]
+        if columns is not None:
+            per_channel = weight.shape[1] // before
+            weight = weight.index_select(1, _columns(columns, per_channel))
+        columns, before = rows[name], len(layer.weight)
+        state[f"{name}.weight"] = weight.index_select(0, columns)
+        vectors = [f"{name}.bias"]
+        if name in norms:
+            counter = f"{norms[name]}.num_batches_tracked"
+            state[counter] = state[counter].clone()
+            vectors += [f"{norms[name]}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        state.update({key: state[key].index_select(0, columns) for key in vectors})
+    return state
+
+
+def _columns(channels: Int[Tensor, " kept"], per_channel: int) -> Int[Tensor, " columns"]:
+    offsets = torch.arange(per_channel, device=channels.device)
+    return (channels[:, None] * per_channel + offsets).flatten()

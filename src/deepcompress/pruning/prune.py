@@ -1,27 +1,35 @@
-"""A dense model, pruned: as zeros in its old shape, and as what is then trained on."""
+"""Criterion + allocation + masks: which parameters go to meet a sparsity, and the model that is left.
+
+Once as zeros in its old shape, and as what fine-tuning starts from.
+"""
 
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.measure import macs, storage, weights
 from deepcompress.pruning import masks
-from deepcompress.pruning.choosing import choose
-from deepcompress.pruning.evidence import gradients
-from deepcompress.pruning.layers import in_scope, judged
-from deepcompress.pruning.surgery import remove_channels
+from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
+from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, require_names, scored_layers
+from deepcompress.pruning.masks import remove_channels
+from deepcompress.pruning.scoring import score
+from deepcompress.pruning.sensitivity import gradients
+from deepcompress.pruning.settings import Channels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from torch import Tensor
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Fit
     from deepcompress.models.classifier import Classifier
     from deepcompress.pruning.allocation import Curve
     from deepcompress.pruning.masks import Masks
-    from deepcompress.pruning.settings import Prune
+    from deepcompress.pruning.settings import Method, MethodConfig, Prune
 
     Row = dict[str, Any]
 
@@ -71,8 +79,8 @@ def prune(
     Raises:
         UserError: If the sparsity is out of reach or a layer unknown.
     """
-    method, way = settings.method, settings.way(settings.method)
-    layers = judged(dense, method, in_scope(dense, method, way.scope))
+    method, way = settings.method, settings.method_config(settings.method)
+    layers = scored_layers(dense, method, in_scope(dense, method, way.scope))
     taken = gradients(way.criterion, dense, layers, images, settings.scoring, view=view, seed=seed)
     choice = choose(dense, method, way, settings.sparsity, seed=seed, curves=curves, gradients=taken)
     masked = copy.deepcopy(dense)
@@ -111,3 +119,76 @@ def _size(model: Classifier) -> Row:
         **storage.weights_mib(model),
         **storage.payload_bytes(model),
     }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What goes.
+
+    Attributes:
+        masks: Parameter name -> True where it survives; parameters that stay whole are not named.
+        table: A row per layer in scope and one for all: its weights, assigned and achieved sparsity, what is
+            pruned, and `scope`, the layers whose weights are the denominator.
+    """
+
+    masks: Masks
+    table: list[dict[str, Any]]
+
+
+def choose(
+    model: Classifier,
+    method: Method,
+    way: MethodConfig,
+    sparsity: float,
+    *,
+    seed: int,
+    curves: Mapping[str, Curve] | None = None,
+    gradients: Iterable[Mapping[str, Tensor]] | None = None,
+) -> Choice:
+    """Decide what goes; the model is not changed.
+
+    Args:
+        model: Dense.
+        method: Single weights, or filters and units.
+        way: Criterion, allocation, scope and layers to leave whole.
+        sparsity: Share of the weights in scope, in [0, 1), met to within one weight, or `round_to` filters.
+        seed: For criteria that draw.
+        curves: Of `sensitivity.curves`, for allocations that read them.
+        gradients: Of `scoring.batch_gradients`, for criteria that need them.
+
+    Raises:
+        UserError: If a layer is unknown, a weight not finite, or the sparsity out of reach.
+    """
+    layers = in_scope(model, method, way.scope)
+    require_names(way.dense, layers, f"prune.{method}.dense")
+    judges = scored_layers(model, method, layers)
+    scores = score(way.criterion, judges, GRANULARITY[method], seed=seed, gradients=gradients)
+    if method == "structured":
+        scores = group_scores(model, scores)
+    problem = Problem(
+        layers=tuple(
+            _layer(name, scores[name], layer.weight, _weights(model, method, name), way)
+            for name, layer in layers.items()
+        ),
+        sparsity=sparsity,
+        curves=(curves or {}) if evidence(way.allocation) == "curves" else {},
+        scores=scores if evidence(way.allocation) == "scores" else {},
+    )
+    shares, pruned = allocate(way.allocation, problem)
+    if method == "structured":
+        chosen = masks.structured(model, scores, pruned)
+    else:
+        chosen = masks.unstructured(scores, pruned)
+    rows = table(problem, shares, pruned)
+    return Choice(chosen, [{"method": method, "scope": way.scope, **row} for row in rows])
+
+
+def _layer(name: str, scores: Tensor, weight: Tensor, weights: int, way: MethodConfig) -> Layer:
+    units = scores.numel()
+    step = math.gcd(units, way.round_to) if isinstance(way, Channels) else 1
+    return Layer(name, tuple(weight.shape), units, weights // units, name in way.dense, step)
+
+
+def _weights(model: Classifier, method: Method, name: str) -> int:
+    """Of a layer and all that lose channels with it."""
+    return sum(layer.weight.numel() for layer in scored_layers(model, method, [name]).values())

@@ -1,7 +1,7 @@
 """How much each layer minds being pruned alone, at every sparsity, from a single pass over the data.
 
 Per batch the dense input of every layer is kept, and for each pruned layer only what lies behind it runs
-again (in a chain; see trials.py); the plain way is a full pass over the data per layer and sparsity. The model's
+again (in a chain; see chain.py); the plain way is a full pass over the data per layer and sparsity. The model's
 weights are never written to. Source of the scan: Li et al., ICLR 2017, https://arxiv.org/abs/1608.08710, section 3.2.
 """
 
@@ -15,22 +15,75 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from deepcompress import registry
+from deepcompress.data.batches import Batches
+from deepcompress.data.store import sampled
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating, top_k_correct
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.ranking import levels
-from deepcompress.pruning.trials import trial
+from deepcompress.pruning.chain import pruned_forward
+from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, scored_layers
+from deepcompress.pruning.scoring import batch_gradients, levels, score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from jaxtyping import Float, Int, UInt8
     from torch import Tensor
 
-    from deepcompress.data.batches import Batches
+    from deepcompress.data.batches import View
+    from deepcompress.data.store import Arrays, Fit
     from deepcompress.models.classifier import Classifier
     from deepcompress.pruning.allocation import Curve
-    from deepcompress.pruning.scoring import Granularity
+    from deepcompress.pruning.scoring import Granularity, Layers
+    from deepcompress.pruning.settings import Method, Prune, Scoring, Sensitivity
+
+
+def sensitivity(
+    model: Classifier, images: Fit, method: Method, settings: Sensitivity, prune: Prune, *, view: View, seed: int
+) -> list[dict[str, Any]]:
+    """Scan every layer that a method can prune, on validation images.
+
+    Args:
+        model: Dense, on the device that runs it.
+        images: To measure on, and to take gradients on where the criterion needs them.
+        method: Single weights, or filters and units.
+        settings: Which sparsities, on how many images.
+        prune: Names the method's criterion.
+        view: How images become the model's input.
+        seed: Draws the images.
+
+    Returns:
+        Rows of `sensitivity.scan`, each with `method` and `criterion`.
+    """
+    layers, criterion = in_scope(model, method, "all"), prune.method_config(method).criterion
+    judges = scored_layers(model, method, layers)
+    taken = gradients(criterion, model, judges, images, prune.scoring, view=view, seed=seed)
+    scores = score(criterion, judges, GRANULARITY[method], seed=seed, gradients=taken)
+    if method == "structured":
+        scores = group_scores(model, scores)
+    batches = _batches(sampled(images.validation, settings.samples, seed), view, settings.batch_size, _device(model))
+    rows = scan(model, batches, scores, settings.sparsities, granularity=GRANULARITY[method])
+    return [{"method": method, "criterion": criterion, **row} for row in rows]
+
+
+def gradients(
+    criterion: str, model: Classifier, layers: Layers, images: Fit, scoring: Scoring, *, view: View, seed: int
+) -> Iterator[Mapping[str, Tensor]] | None:
+    """Gradients of some training images, for a criterion that needs them; None for any other."""
+    if not registry.find("pruning.criteria", criterion).NEEDS_GRADIENTS:
+        return None
+    batches = _batches(sampled(images.train, scoring.samples, seed), view, scoring.batch_size, _device(model))
+    return batch_gradients(model, layers, batches.epoch(0))
+
+
+def _batches(arrays: Arrays, view: View, batch_size: int, device: torch.device) -> Batches:
+    return Batches(arrays, view, batch_size=batch_size, device=device)
+
+
+def _device(model: Classifier) -> torch.device:
+    return next(model.parameters()).device
 
 
 def scan(
@@ -63,7 +116,7 @@ def scan(
         if name not in layers:
             raise UserError(f"sensitivity: there is no layer {name!r}; the layers are {', '.join(layers)}")
     plans = [_Plan.of(name, scores[name], sparsities) for name in scores]
-    dense, tried = _Tally(1), trial(model, granularity)
+    dense, tried = _Tally(1), pruned_forward(model, granularity)
     work = tqdm(total=len(batches) * len(plans), desc="sensitivity", unit="layer", disable=None)
     with evaluating(model), torch.no_grad(), work:
         for batch in batches.epoch(0):

@@ -36,7 +36,7 @@ class Sensitivity(Section):
         return self
 
 
-class Way(Section):
+class MethodConfig(Section):
     """How one method of pruning chooses what goes.
 
     Attributes:
@@ -52,7 +52,7 @@ class Way(Section):
     dense: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _known(self) -> Way:
+    def _known(self) -> MethodConfig:
         for what, package in (("criterion", "criteria"), ("allocation", "allocations")):
             known = registry.names(f"pruning.{package}")
             if getattr(self, what) not in known:
@@ -60,7 +60,7 @@ class Way(Section):
         return self
 
 
-class Channels(Way):
+class Channels(MethodConfig):
     """How filters and units are chosen.
 
     Attributes:
@@ -114,7 +114,7 @@ class Prune(Section):
 
     method: Method
     sparsity: Sparsity
-    unstructured: Way
+    unstructured: MethodConfig
     structured: Channels
     scoring: Scoring
     finetune: Recipe
@@ -123,20 +123,20 @@ class Prune(Section):
     @model_validator(mode="after")
     def _criteria_fit(self) -> Prune:
         for method, granularity in (("unstructured", "weight"), ("structured", "channel")):
-            criterion = self.way(method).criterion
+            criterion = self.method_config(method).criterion
             scored = registry.find("pruning.criteria", criterion).GRANULARITIES
             if granularity not in scored:
                 raise ValueError(f"{method}.criterion must score a {granularity}; {criterion} scores a {scored[0]}")
         return self
 
-    def way(self, method: str) -> Way:
+    def method_config(self, method: str) -> MethodConfig:
         """How a method chooses what goes."""
         return self.structured if method == "structured" else self.unstructured
 
-    def instead(self, **given: Any) -> Prune:
+    def override(self, **given: Any) -> Prune:
         """The section with another method or sparsity than that of the model we ship; None: as it is."""
         return self.model_copy(update={key: value for key, value in given.items() if value is not None})
 
-    def used(self) -> dict[str, Any]:
+    def provenance_params(self) -> dict[str, Any]:
         """All of the section that decides about one model: the method's own block, and not the sweep."""
         return self.model_dump(mode="json", include={"method", "sparsity", self.method, "scoring", "finetune"})

@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.pruning.scoring import Subject
+    from deepcompress.pruning.scoring import LayerView
 
 GRANULARITIES = ("weight",)
 NEEDS_GRADIENTS = False
 
 
-def scores(subject: Subject) -> Float[Tensor, "outputs ..."]:
+def scores(subject: LayerView) -> Float[Tensor, "outputs ..."]:
     """Absolute value of each weight; higher = keep.
 
     Source: Han et al., NeurIPS 2015, https://arxiv.org/abs/1506.02626, section 3.2 (they set a threshold per

@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.pruning.scoring import Subject
+    from deepcompress.pruning.scoring import LayerView
 
 GRANULARITIES = ("channel",)
 NEEDS_GRADIENTS = False
 
 
-def scores(subject: Subject) -> Float[Tensor, " outputs"]:
+def scores(subject: LayerView) -> Float[Tensor, " outputs"]:
     """L2 norm over all weights that make one output channel; higher = keep. Compare within a layer only.
 
     Source: Li et al., ICLR 2017, https://arxiv.org/abs/1608.08710, section 3.1. They use the L1 norm and find

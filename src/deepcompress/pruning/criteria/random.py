@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.pruning.scoring import Subject
+    from deepcompress.pruning.scoring import LayerView
 
 GRANULARITIES = ("weight", "channel")
 NEEDS_GRADIENTS = False
 
 
-def scores(subject: Subject) -> Float[Tensor, "outputs ..."]:
+def scores(subject: LayerView) -> Float[Tensor, "outputs ..."]:
     """Uniform in [0, 1), drawn on the CPU from the seed and the layer's name: the same on every device.
 
     Source: the control of Blalock et al., MLSys 2020, https://arxiv.org/abs/2003.03033, section 3.

@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.pruning.scoring import Subject
+    from deepcompress.pruning.scoring import LayerView
 
 GRANULARITIES = ("weight", "channel")
 NEEDS_GRADIENTS = True
 
 
-def scores(subject: Subject) -> Float[Tensor, "outputs ..."]:
+def scores(subject: LayerView) -> Float[Tensor, "outputs ..."]:
     """|gradient * weight| of one batch, summed over the filter before the absolute value; higher = keep.
 
     Scores of several batches are averaged, so that gradients of opposite sign do not cancel.
