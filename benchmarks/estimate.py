@@ -22,7 +22,7 @@ import yaml
 from deepcompress import params, preset
 from deepcompress.distillation.network import Network as Teacher
 from deepcompress.distillation.settings import Distill
-from deepcompress.measure.macs import layer_macs, parameters
+from deepcompress.measure.cost import layer_macs, parameters
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.plan_table import BASELINE

@@ -12,7 +12,7 @@ import click
 import torch
 
 from benchmarks.interleaved import interleave, print_line, print_machine, print_speedup, spread
-from deepcompress.measure.macs import layer_macs
+from deepcompress.measure.cost import layer_macs
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import VGG
 

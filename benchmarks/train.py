@@ -21,7 +21,7 @@ from benchmarks.interleaved import print_line, print_machine, ratios, spread
 from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.measure.accuracy import logits
-from deepcompress.measure.macs import layer_macs
+from deepcompress.measure.cost import layer_macs
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import loop

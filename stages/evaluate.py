@@ -8,7 +8,7 @@ import click
 
 from deepcompress import files, params, runtime
 from deepcompress.errors import one_line_errors
-from deepcompress.measure import evaluation, explained, headline, training_cost
+from deepcompress.measure import cost, evaluate
 from deepcompress.measure.settings import Evaluate
 from deepcompress.plan_table import Plan
 
@@ -28,12 +28,12 @@ def main(plan_file: Path, heldout: Path, models: Path, history: Path, **options:
     settings, train = params.section(Evaluate, "evaluate"), params.section(runtime.Train, "train")
     runtime.make_deterministic(params.seed(), train.threads)
     device, paths = runtime.device(train), (plan := Plan.read(plan_file)).paths(models)
-    trained = training_cost.read(history, paths, params.read(), heldout)
-    rows = evaluation.evaluate(paths, plan.pairs(), heldout, settings, device, params.device_budget_mib())
-    costed, seen = training_cost.joined(rows["evaluation"], trained), options["seen"]
-    rows["evaluation"] = plan.joined(explained.joined(costed, seen) if seen else costed)
+    trained = cost.read_trainings(history, plan, params.read(), heldout)
+    rows = evaluate.evaluate(paths, plan.pairs(), heldout, settings, device, params.device_budget_mib())
+    costed, seen = cost.with_training_cost(rows["evaluation"], trained), options["seen"]
+    rows["evaluation"] = plan.joined(evaluate.with_explained(costed, seen, plan) if seen else costed)
     files.write_tables(options["tables"], rows)
-    files.write_json(options["headline_file"], headline.headline(rows["evaluation"]))
+    files.write_json(options["headline_file"], evaluate.headline(rows["evaluation"]))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,15 @@ from deepcompress.plan_table import BASELINE, FAMILIES, Plan, PlannedModel
 
 STEPS = ("finetune", "prune", "prune", "quantize", "prune", "train_teacher", "distill", "quantize")
 STEP_OF = dict(zip(FAMILIES, STEPS, strict=True))
+RECIPES = {
+    "baseline": "finetune",
+    "pruned": "prune.finetune",
+    "quantized/qat": "quant.qat",
+    "shipped/pruned": "prune.finetune",
+    "teachers": "teachers.{name}.recipe",
+    "students": "distill.student.recipe",
+    "combined": "prune.finetune",
+}
 
 
 def plan(ids: Iterable[str]) -> Plan:
@@ -36,4 +45,5 @@ def _row(model: str, listed: list[str]) -> PlannedModel:
         format=rest if family == "quantized" and rest != "fp32" else None,
         teacher=f"teachers/{rest}" if family == "students" and f"teachers/{rest}" in listed else None,
         builds_on=None if fresh or BASELINE not in listed else BASELINE,
+        recipe=next((key.format(name=name) for start, key in RECIPES.items() if model.startswith(start)), None),
     )

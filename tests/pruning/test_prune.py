@@ -11,7 +11,7 @@ import torch
 from deepcompress import params
 from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
-from deepcompress.measure import accuracy, macs
+from deepcompress.measure import accuracy, cost
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import prune, sensitivity
 from deepcompress.pruning.layers import zero_share
@@ -108,7 +108,7 @@ def test_tables_tell_of_all_three_states(network):
     assert set(tables) == {"allocation", "weights", "storage"}
     dense, masked, trained = tables["storage"]
     assert [row["state"] for row in tables["storage"]] == ["dense", "masked", "trained"]
-    assert dense["parameters"] == masked["parameters"] == macs.parameters(model)["total"]
+    assert dense["parameters"] == masked["parameters"] == cost.parameters(model)["total"]
     assert dense["macs"] == masked["macs"] > trained["macs"]
     assert dense["dense_bytes"] == masked["dense_bytes"] > trained["dense_bytes"]
     assert dense["zero_mib"] == trained["zero_mib"] == 0 < masked["zero_mib"]

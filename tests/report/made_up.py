@@ -6,14 +6,12 @@ import base64
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from deepcompress.measure import training_cost
-from deepcompress.measure.lineage import Lineage
+from deepcompress.measure.cost import Trainings, with_training_cost
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.plan_table import FAMILIES
 from deepcompress.report.tables import PAIR_COLUMNS, Paths
@@ -295,17 +293,11 @@ def evaluation(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
             }
         )  # fmt: skip
     trained = [model for model in models if not model.startswith(UNTRAINED)]
-    lineage, epochs = Lineage(tuple(models), PARAMS), dict.fromkeys(trained, EPOCHS)
-    costed = training_cost.joined(rows, training_cost.Trainings(lineage, TRAINING_IMAGES, epochs))
-    columns = pd.DataFrame(_planned(models, costed))
-    return columns.astype({"sparsity": float})
-
-
-def _planned(models: dict[str, tuple[int, float]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with the columns of the plan; a family that no plan knows has none."""
-    known = [model for model in models if model.partition("/")[0] in FAMILIES]
-    plan = plans.plan(known)
-    return [row if row["model"] not in plan else plan.joined([row])[0] for row in rows]
+    # A family that no plan knows has neither its columns nor a cost.
+    plan = plans.plan(model for model in models if model.partition("/")[0] in FAMILIES)
+    trainings = Trainings(plan, PARAMS, TRAINING_IMAGES, dict.fromkeys(trained, EPOCHS))
+    planned = plan.joined(with_training_cost([row for row in rows if row["model"] in plan], trainings))
+    return pd.DataFrame(planned + [row for row in rows if row["model"] not in plan]).astype({"sparsity": float})
 
 
 def per_class(models: dict[str, tuple[int, float]], classes: list[str]) -> pd.DataFrame:

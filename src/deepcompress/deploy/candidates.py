@@ -47,12 +47,12 @@ def measure(
     found: list[Candidate] = []
     baseline: np.ndarray | None = None  # comes first
     for model, path in sorted(allowed.items(), key=lambda item: item[0] != BASELINE):
-        answers = passes.answers(path, images, STAGE, batch_size=batch_size, device=device)
-        right = accuracy.top_k_correct(answers.logits, images.labels, 1).numpy()
+        measured = passes.measured(path, images, STAGE, batch_size=batch_size, device=device)
+        right = accuracy.top_k_correct(measured.logits, images.labels, 1).numpy()
         lost = None if baseline is None else _rounded(paired_bootstrap(baseline, right))
         baseline = right if baseline is None else baseline
         time = _latency_ms(path) if timed else None
-        one = Candidate(model, int(right.sum()), len(right), answers.size_bytes, answers.macs, time, lost)
+        one = Candidate(model, int(right.sum()), len(right), measured.size_bytes, measured.macs, time, lost)
         log.info("%s: %.2f %% top-1 of %d validation images", model, one.top1_pct, one.n)
         found.append(one)
     return found

@@ -14,7 +14,7 @@ from deepcompress.deploy.contract import LOGITS
 from deepcompress.deploy.pixels import channels_first
 from deepcompress.deploy.session import BATCH, Classifier
 from deepcompress.errors import UserError
-from deepcompress.measure import accuracy, agreement
+from deepcompress.measure import accuracy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +82,7 @@ def compared(classifier: Answering, logits: Float[Tensor, "images classes"], ima
     theirs = torch.from_numpy(np.concatenate([classifier.answers(channels_first(part, side)) for part in parts]))
     return Parity(
         n=len(labels),
-        agreement_pct=100 * agreement.top1_agreement(logits, theirs),
+        agreement_pct=100 * accuracy.top1_agreement(logits, theirs),
         largest_difference=(logits - theirs).abs().max().item(),
         top1_pct=_top1_pct(theirs, labels),
         model_top1_pct=_top1_pct(logits, labels),

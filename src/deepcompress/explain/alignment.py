@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.measure import accuracy, agreement, statistics
-from deepcompress.measure.rows import decimals, significant
+from deepcompress.measure import accuracy, statistics
+from deepcompress.measure.statistics import decimals, significant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,12 +44,12 @@ def answers(pairs: Iterable[Pair], plain: Logits, jittered: Logits, *, temperatu
                 "model": pair.model,
                 "teacher": pair.reference,
                 "n": len(teacher),
-                "kl_nats": _nats(agreement.kl_divergence(teacher, student)),
+                "kl_nats": _nats(accuracy.kl_divergence(teacher, student)),
                 "temperature": temperature,
-                "kl_softened_nats": _nats(agreement.kl_divergence(teacher, student, temperature)),
-                "agreement_pct": decimals(100 * agreement.top1_agreement(teacher, student)),
+                "kl_softened_nats": _nats(accuracy.kl_divergence(teacher, student, temperature)),
+                "agreement_pct": decimals(100 * accuracy.top1_agreement(teacher, student)),
                 "jittered_agreement_pct": decimals(
-                    100 * agreement.top1_agreement(jittered[pair.reference], jittered[pair.model])
+                    100 * accuracy.top1_agreement(jittered[pair.reference], jittered[pair.model])
                 ),
             }
         )
@@ -75,7 +75,7 @@ def colours(plain: Logits, jittered: Logits, labels: Int[Tensor, " images"]) -> 
                 "drop_points": decimals(100 * float(right.mean() - other.mean())),
                 "drop_points_low": decimals(low),
                 "drop_points_high": decimals(high),
-                "consistency_pct": decimals(100 * agreement.top1_agreement(logits, jittered[model])),
+                "consistency_pct": decimals(100 * accuracy.top1_agreement(logits, jittered[model])),
             }
         )
     return rows

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deepcompress.explain import gradcam, similarity
-from deepcompress.measure.rows import decimals, significant
+from deepcompress.measure.statistics import decimals, significant
 from deepcompress.models import roles
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
 from deepcompress.explain import alignment, attention, masks, strips
+from deepcompress.explain.jittered import jittered
 from deepcompress.measure.accuracy import logits
-from deepcompress.measure.jittered import jittered
 from deepcompress.plan_table import BASELINE
 from deepcompress.runtime import derived_seed
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepcompress.explain import similarity
-from deepcompress.measure.rows import significant
+from deepcompress.measure.statistics import significant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

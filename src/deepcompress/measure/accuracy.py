@@ -1,4 +1,4 @@
-"""How right a classifier's answers are: its logits on a data set, and the numbers that follow from them.
+"""How right a network's answers are, and how closely they follow another's: logits, and what follows from them.
 
 One pass gives the logits; every other function here is arithmetic on them, so a new number needs no new pass.
 """
@@ -105,3 +105,31 @@ def expected_calibration_error(
     interval = (confidence * bins).ceil().long().clamp(1, bins) - 1
     gap = top_k_correct(logits, labels, 1).double() - confidence
     return (torch.bincount(interval, gap, minlength=bins).abs().sum() / len(labels)).item()
+
+
+def kl_divergence(
+    teacher_logits: Float[Tensor, "batch classes"],
+    student_logits: Float[Tensor, "batch classes"],
+    temperature: float = 1.0,
+) -> Float[Tensor, ""]:
+    """KL(teacher || student) of the softened answers, mean over the batch [nats]; differentiable.
+
+    Args:
+        teacher_logits: Of the distribution that is followed; the expectation is taken over it.
+        student_logits: Of the one that follows.
+        temperature: Divides both logits. The usual factor temperature**2 of a distillation loss is not in it.
+
+    Returns:
+        Zero for equal answers (up to a shift of each row), above otherwise.
+
+    Source: Hinton et al., 2015, https://arxiv.org/abs/1503.02531, equation 1 (they use the cross-entropy,
+    which has the same gradient).
+    """
+    teacher = F.log_softmax(teacher_logits / temperature, 1)
+    student = F.log_softmax(student_logits / temperature, 1)
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def top1_agreement(one: Float[Tensor, "images classes"], other: Float[Tensor, "images classes"]) -> float:
+    """Share of images on which both models answer the same class, right or wrong: 0 to 1."""
+    return (one.argmax(1) == other.argmax(1)).double().mean().item()

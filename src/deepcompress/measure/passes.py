@@ -20,15 +20,14 @@ import torch
 from deepcompress import files, registry, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.errors import UserError
-from deepcompress.measure import accuracy, macs, storage
-from deepcompress.measure.rows import Answers
+from deepcompress.measure import accuracy, cost
 from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from jaxtyping import Int
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from deepcompress.data.store import Arrays
@@ -59,7 +58,26 @@ class Images:
         return torch.from_numpy(np.array(self.arrays.labels))
 
 
-def measure(path: Path, images: Images, *, batch_size: int, device: torch.device) -> Answers:
+@dataclass(frozen=True)
+class Measurement:
+    """What one pass over the images and one look at the model yield.
+
+    Attributes:
+        logits: In the order of the images.
+        parameters: All of them, biases and batch norms included.
+        nonzero_weights: Of convolutions and linear layers, those that are not zero.
+        macs: Multiply-accumulates for one image.
+        size_bytes: Of the file on disk.
+    """
+
+    logits: Float[Tensor, "images classes"]
+    parameters: int
+    nonzero_weights: int
+    macs: int
+    size_bytes: int
+
+
+def measure(path: Path, images: Images, *, batch_size: int, device: torch.device) -> Measurement:
     """Load one model file and run it over the images, in 32-bit floats.
 
     Raises:
@@ -70,51 +88,51 @@ def measure(path: Path, images: Images, *, batch_size: int, device: torch.device
         raise UserError(f"{path}: {_other_classes(loaded.classes, images)}")
     model = loaded.model.to(device).to(memory_format=torch.channels_last)
     batches = Batches(images.arrays, loaded.view, batch_size=batch_size, device=device)
-    counts = macs.parameters(model)
-    return Answers(
+    counts = cost.parameters(model)
+    return Measurement(
         logits=accuracy.logits(model, batches)[0],
         parameters=counts["total"],
         nonzero_weights=counts["nonzero"],
-        macs=sum(macs.layer_macs(model).values()),
-        size_bytes=storage.size_bytes(path),
+        macs=sum(cost.layer_macs(model).values()),
+        size_bytes=path.stat().st_size,
     )
 
 
-def answers(path: Path, images: Images, stage: str, *, batch_size: int, device: torch.device) -> Answers:
+def measured(path: Path, images: Images, stage: str, *, batch_size: int, device: torch.device) -> Measurement:
     """What `measure` says, from the stage's scratch where an equal file met equal images and equal code."""
     for name in registry.names("models.encodings"):  # part of the code that the scratch folder is named by
         registry.find("models.encodings", name)
     folder = runtime.scratch(stage, files.sha256(path), images.digest, batch_size, device.type, torch.__version__)
-    found = _kept(folder)
-    if found is None:
-        found = measure(path, images, batch_size=batch_size, device=device)
-        _keep(folder, found)
-    return found
+    measurement = _kept(folder)
+    if measurement is None:
+        measurement = measure(path, images, batch_size=batch_size, device=device)
+        _keep(folder, measurement)
+    return measurement
 
 
-def _keep(folder: Path, found: Answers) -> None:
+def _keep(folder: Path, measurement: Measurement) -> None:
     content = io.BytesIO()  # np.save to a file tells of a full disk without saying so
-    np.save(content, found.logits.numpy())
-    logits, counts = content.getvalue(), {k: v for k, v in vars(found).items() if k != "logits"}
+    np.save(content, measurement.logits.numpy())
+    logits, counts = content.getvalue(), {k: v for k, v in vars(measurement).items() if k != "logits"}
     files.write_bytes(folder / LOGITS_FILE, logits)
     files.write_json(folder / COUNTS_FILE, {"counts": counts, "sha256": _checksum(logits, counts)})
 
 
-def _kept(folder: Path) -> Answers | None:
+def _kept(folder: Path) -> Measurement | None:
     """What `_keep` wrote; None if it is not there, or not whole."""
     paths = folder / LOGITS_FILE, folder / COUNTS_FILE
     if not all(path.is_file() for path in paths):
         return None
     logits = paths[0].read_bytes()
     try:
-        found = files.read_json(paths[1])
-        counts, checksum = found["counts"], found["sha256"]
+        content = files.read_json(paths[1])
+        counts, checksum = content["counts"], content["sha256"]
     except (UserError, LookupError, TypeError):
         counts = checksum = None
     if checksum != _checksum(logits, counts):
-        log.warning("%s is damaged: the model answers again", folder)
+        log.warning("%s is damaged: the model is measured again", folder)
         return None
-    return Answers(logits=torch.from_numpy(np.load(io.BytesIO(logits))), **counts)
+    return Measurement(logits=torch.from_numpy(np.load(io.BytesIO(logits))), **counts)
 
 
 def _checksum(logits: bytes, counts: Any) -> str:

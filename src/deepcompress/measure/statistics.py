@@ -1,4 +1,4 @@
-"""How sure a difference is: intervals and tests for counts of right answers. Free of torch.
+"""How sure a difference is: intervals and tests for counts of right answers; how tables round. Free of torch.
 
 A test of two models on the same images is paired: most images are right or wrong for both and say nothing
 about the difference, so overlapping intervals of two single models do not mean that the models are equal.
@@ -85,3 +85,13 @@ def paired_bootstrap(
     points = (drawn[:, 1] - drawn[:, 2]) * (100 / n)
     low, high = np.quantile(points, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def decimals(number: float) -> float | None:
+    """Rounded to 2 decimals, without a negative zero; None where it is not finite (JSON has no NaN)."""
+    return round(number, 2) + 0.0 if math.isfinite(number) else None
+
+
+def significant(number: float) -> float | None:
+    """Rounded to 4 significant digits; None where it is not finite."""
+    return float(f"{number:.4g}") + 0.0 if math.isfinite(number) else None

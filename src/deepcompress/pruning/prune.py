@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.measure import macs, storage, weights
+from deepcompress.measure import cost
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
 from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, require_names, scored_layers
@@ -103,21 +103,21 @@ def tables(dense: Classifier, pruned: Pruned) -> dict[str, list[Row]]:
         states dense, masked and trained.
     """
     states = {"dense": dense, "masked": pruned.masked, "trained": pruned.trained}
-    edges = weights.edges(dense)
-    histograms = [{"state": s, **row} for s, model in states.items() for row in weights.histograms(model, edges)]
+    edges = cost.edges(dense)
+    histograms = [{"state": s, **row} for s, model in states.items() for row in cost.histograms(model, edges)]
     sizes = [{"state": state, **_size(model)} for state, model in states.items()]
     return {"allocation": pruned.table, "weights": histograms, "storage": sizes}
 
 
 def _size(model: Classifier) -> Row:
-    counts = macs.parameters(model)
+    counts = cost.parameters(model)
     return {
         "parameters": counts["total"],
         "weights": counts["weights"],
         "nonzero_weights": counts["nonzero"],
-        "macs": sum(macs.layer_macs(model).values()),
-        **storage.weights_mib(model),
-        **storage.payload_bytes(model),
+        "macs": sum(cost.layer_macs(model).values()),
+        **cost.weights_mib(model),
+        **cost.payload_bytes(model),
     }
 
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from deepcompress.data.batches import Batches
 from deepcompress.measure import accuracy, statistics
-from deepcompress.measure.rows import decimals, significant
+from deepcompress.measure.statistics import decimals, significant
 from deepcompress.models.quantized_weight import WIDTHS
 from deepcompress.quantization import ptq
 from deepcompress.quantization.quantize import BATCH_SIZE, assign, round_and_measure_

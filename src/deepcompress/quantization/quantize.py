@@ -11,9 +11,9 @@ import torch
 from deepcompress import registry
 from deepcompress.data.batches import Batches
 from deepcompress.errors import UserError
-from deepcompress.measure import accuracy, agreement
-from deepcompress.measure.macs import layer_macs
-from deepcompress.measure.rows import decimals, significant
+from deepcompress.measure import accuracy
+from deepcompress.measure.cost import layer_macs
+from deepcompress.measure.statistics import decimals, significant
 from deepcompress.models.quantized_weight import group_size
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq, qat
@@ -171,7 +171,7 @@ def round_and_measure_(
         "n": len(labels),
         "validation_top1_pct": decimals(100 * accuracy.top_k_correct(logits, labels).double().mean().item()),
         "validation_loss": significant(accuracy.cross_entropy(logits, labels)),
-        "agreement_pct": decimals(100 * agreement.top1_agreement(float_logits, logits)),
+        "agreement_pct": decimals(100 * accuracy.top1_agreement(float_logits, logits)),
         "output_error_relative": significant(output_error(float_logits, logits)),
     }
     numbers = {**weight_errors(floats, formats, quantized), **coverage(model, formats, encodings)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting
-from deepcompress.measure.agreement import kl_divergence
+from deepcompress.measure.accuracy import kl_divergence
 
 if TYPE_CHECKING:
     from jaxtyping import Float

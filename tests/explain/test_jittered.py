@@ -13,8 +13,8 @@ from torchvision.transforms.v2 import functional as oracle
 from deepcompress import runtime
 from deepcompress.data.augment import Jitter
 from deepcompress.data.store import Arrays
-from deepcompress.measure import jittered as module
-from deepcompress.measure.jittered import jittered
+from deepcompress.explain import jittered as module
+from deepcompress.explain.jittered import jittered
 
 JITTER = Jitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 

@@ -1,0 +1,262 @@
+"""Every model of the plan on the held-out images: metrics/evaluation.csv, per_class.csv, pairs.csv, and the headline.
+
+Arithmetic on logits and counts alone. Rounded so that a difference in the last bits of a float shows nowhere: percents
+to 2 decimals, losses and p-values to 4 significant digits.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+
+from deepcompress import files
+from deepcompress.data.heldout import open_heldout
+from deepcompress.errors import UserError
+from deepcompress.measure import accuracy, passes, statistics
+from deepcompress.measure.statistics import decimals, significant
+from deepcompress.params import DEVICE_BUDGET_MIB
+from deepcompress.plan_table import BASELINE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from jaxtyping import Bool, Int
+    from torch import Tensor
+
+    from deepcompress.measure.passes import Measurement
+    from deepcompress.measure.settings import Evaluate
+    from deepcompress.plan_table import Plan
+
+    Row = dict[str, Any]
+
+log = logging.getLogger(__name__)
+STAGE = "evaluate"
+PAIRED = (
+    "difference_points",
+    "difference_points_low",
+    "difference_points_high",
+    "mcnemar_p",
+    "agreement_with_baseline_pct",
+    "kl_to_baseline_nats",
+)
+ATTENTION, ATTENTION_TEACHER, JITTERED = "attention_ssim", "attention_ssim_teacher", "jittered_top1_pct"
+EXPLAINED = (ATTENTION, ATTENTION_TEACHER, JITTERED)
+ROLES = {
+    BASELINE: BASELINE,
+    "pruned": "shipped/pruned",
+    "shipped": "shipped/quantized",
+    "combined": "combined/prune_distill_quantize",
+}  # what a model is to the reader -> its id
+QUALITY = ("top1_pct", "top1_pct_low", "top1_pct_high", "top5_pct", "cross_entropy_loss", "calibration_error_pct")
+COMPARISON = ("top1_pct", "difference_points", "agreement_with_baseline_pct")
+MIB = 2**20
+MILLION = 1e6
+
+
+def evaluate(
+    models: dict[str, Path],
+    pairs: list[tuple[str, str]],
+    heldout_folder: Path,
+    settings: Evaluate,
+    device: torch.device,
+    budget_mib: int = DEVICE_BUDGET_MIB,
+) -> dict[str, list[Row]]:
+    """Measure every model.
+
+    Args:
+        models: The file of each model id, the baseline first.
+        pairs: Of a model and the one that it is to be compared with besides the baseline.
+        heldout_folder: Of the held-out images.
+        settings: The `evaluate` section.
+        device: Where models run.
+        budget_mib: See `store.Arrays`.
+
+    Returns:
+        The rows of each table: `evaluation`, `per_class` and `pairs`.
+
+    Raises:
+        UserError: If a model file is damaged, or made for other classes than the data has.
+    """
+    opened = open_heldout(heldout_folder, budget_mib)
+    digest = passes.digest(heldout_folder.iterdir())
+    images = passes.Images("held-out data", opened.arrays, opened.meta.classes, digest)
+    labels, measured = images.labels, dict[str, passes.Measurement]()
+    rows: list[Row] = []
+    per_class: list[Row] = []
+    for model, path in tqdm(models.items(), desc="evaluate", unit="model", disable=None):
+        own = passes.measured(path, images, STAGE, batch_size=settings.batch_size, device=device)
+        bins, baseline = settings.calibration_bins, measured.get(BASELINE)
+        rows.append(evaluation_row(model, own, labels, baseline=baseline, calibration_bins=bins))
+        per_class += per_class_rows(model, own, labels, images.classes)
+        measured[model] = own
+        log.info("%s: %.2f %% top-1 of %d held-out images", model, rows[-1]["top1_pct"], len(labels))
+    paired = [pair_row(model, other, measured[model], measured[other], labels) for model, other in pairs]
+    return {"evaluation": rows, "per_class": per_class, "pairs": paired}
+
+
+# Rows.
+
+
+def evaluation_row(
+    model: str,
+    measured: Measurement,
+    labels: Int[Tensor, " images"],
+    *,
+    baseline: Measurement | None,
+    calibration_bins: int,
+) -> Row:
+    """All that the table says of one model.
+
+    Args:
+        model: Its id.
+        measured: Its logits and counts.
+        labels: Right class of each held-out image.
+        baseline: The model that the paired columns compare with, on the same images; None leaves them empty.
+        calibration_bins: Of the expected calibration error.
+
+    Returns:
+        Column name -> value; None where there is nothing to say.
+    """
+    return {
+        "model": model,
+        **_quality_of(measured, labels, calibration_bins),
+        **(dict.fromkeys(PAIRED) if baseline is None else _compared(measured, baseline, labels)),
+        "parameters": measured.parameters,
+        "nonzero_weights": measured.nonzero_weights,
+        "macs": measured.macs,
+        "size_bytes": measured.size_bytes,
+        "bits_per_weight": decimals(8 * measured.size_bytes / measured.parameters),
+    }
+
+
+def pair_row(model: str, reference: str, own: Measurement, other: Measurement, labels: Int[Tensor, " images"]) -> Row:
+    """How a model does against another one than the baseline, on the same images: its control, or its teacher.
+
+    Returns:
+        `model`, `reference`, `n` images, `difference_points` with its bootstrap interval, `mcnemar_p`,
+        `agreement_pct`, the percentage of images on which both answer the same class, and `kl_nats`,
+        KL(reference || model) per image.
+    """
+    compared = _compared(own, other, labels)
+    agreement, kl = (compared.pop(name) for name in PAIRED[4:])
+    names = {"model": model, "reference": reference, "n": len(labels)}
+    return {**names, **compared, "agreement_pct": agreement, "kl_nats": kl}
+
+
+def per_class_rows(
+    model: str, measured: Measurement, labels: Int[Tensor, " images"], classes: Sequence[str]
+) -> list[Row]:
+    """One row per class: `model`, `class`, `n` images, and `top1_pct` (None for a class without images)."""
+    shares = accuracy.per_class_accuracy(_right(measured, labels), labels, len(classes)).tolist()
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    return [
+        {"model": model, "class": name, "n": n, "top1_pct": decimals(100 * share)}
+        for name, n, share in zip(classes, counts, shares, strict=True)
+    ]
+
+
+def _quality_of(measured: Measurement, labels: Int[Tensor, " images"], calibration_bins: int) -> Row:
+    right, n, logits = int(_right(measured, labels).sum()), len(labels), measured.logits
+    low, high = statistics.wilson_interval(right, n)
+    return {
+        "top1_pct": decimals(100 * right / n),
+        "top1_pct_low": decimals(100 * low),
+        "top1_pct_high": decimals(100 * high),
+        "top5_pct": decimals(100 * int(accuracy.top_k_correct(logits, labels, 5).sum()) / n),
+        "n": n,
+        "cross_entropy_loss": significant(accuracy.cross_entropy(logits, labels)),
+        "calibration_error_pct": decimals(100 * accuracy.expected_calibration_error(logits, labels, calibration_bins)),
+    }
+
+
+def _compared(measured: Measurement, other: Measurement, labels: Int[Tensor, " images"]) -> Row:
+    ours, theirs = _right(measured, labels).numpy(), _right(other, labels).numpy()
+    low, high = statistics.paired_bootstrap(ours, theirs)
+    kl = accuracy.kl_divergence(other.logits.double(), measured.logits.double())
+    values = (
+        decimals(100 * (int(ours.sum()) - int(theirs.sum())) / len(labels)),
+        decimals(low),
+        decimals(high),
+        significant(statistics.mcnemar(ours, theirs)),
+        decimals(100 * accuracy.top1_agreement(measured.logits, other.logits)),
+        significant(round(kl.item(), 6)),  # below a millionth it is rounding of the logits
+    )
+    return dict(zip(PAIRED, values, strict=True))
+
+
+def _right(measured: Measurement, labels: Int[Tensor, " images"]) -> Bool[Tensor, " images"]:
+    return accuracy.top_k_correct(measured.logits, labels, 1)
+
+
+# What the explain stage found: on validation images, unlike the rest; results/explain has n and intervals.
+
+
+def with_explained(rows: Iterable[Row], folder: Path, plan: Plan) -> list[Row]:
+    """The rows of the evaluation table, each with EXPLAINED behind its own; None where explain did not look.
+
+    Args:
+        rows: Of models of the plan.
+        folder: What the explain stage wrote.
+        plan: Whom each model learned from.
+
+    Returns:
+        `attention_ssim`: the mean SSIM of a model's attention maps with the baseline's, at the finer layer;
+        `attention_ssim_teacher`: the same with those of the student's own teacher; `jittered_top1_pct`: accuracy
+        under colour jitter [%].
+
+    Raises:
+        UserError: If a table is missing or damaged, or lacks a column.
+    """
+    path, learned = folder / "attention.csv", {row.id: row.teacher for row in plan if row.family == "students"}
+    columns: dict[str, Row] = {}
+    try:
+        maps = files.read_rows(path)
+        for row in maps:
+            model, reference = row["model"], row["teacher"]
+            # That of a control with a teacher, which it never saw, belongs nowhere.
+            own = reference in (BASELINE, learned.get(model))
+            if row["role"] == maps[0]["role"] and own:
+                column = ATTENTION if reference == BASELINE else ATTENTION_TEACHER
+                columns.setdefault(model, {})[column] = significant(row["ssim"])
+        path = folder / "colour.csv"
+        for row in files.read_rows(path):
+            columns.setdefault(row["model"], {})[JITTERED] = decimals(row[JITTERED])
+    except KeyError as missing:
+        raise UserError(f"{path}: lacks the column {missing.args[0]}; run the explain stage again") from None
+    return [{**row, **dict.fromkeys(EXPLAINED), **columns.get(row["model"], {})} for row in rows]
+
+
+# The few rounded numbers that `dvc metrics diff` shows; all that there is stands in metrics/evaluation.csv.
+
+
+def headline(rows: Iterable[Row], roles: Mapping[str, str] = ROLES) -> dict[str, dict[str, float | None]]:
+    """Role -> quantity -> number: of the baseline all that says how good it is, of others how they compare.
+
+    Args:
+        rows: Of metrics/evaluation.csv, the baseline's among them.
+        roles: Role -> model id; one whose model is not in the table is left out, and `baseline` is what others are
+            compared with.
+    """
+    by_id = {row["model"]: row for row in rows}
+    baseline = by_id[roles[BASELINE]]
+    numbers = {"heldout": {"n_images": baseline["n"]}, BASELINE: {name: baseline[name] for name in QUALITY}}
+    numbers[BASELINE] |= _cost(baseline)
+    for role, model in roles.items():
+        if role != BASELINE and model in by_id:
+            row = by_id[model]
+            smaller = {"times_smaller": decimals(baseline["size_bytes"] / row["size_bytes"])}
+            numbers[role] = {name: row[name] for name in COMPARISON} | smaller | _cost(row)
+    return numbers
+
+
+def _cost(row: Row) -> dict[str, float | None]:
+    return {
+        "parameters_million": decimals(row["parameters"] / MILLION),
+        "macs_million": decimals(row["macs"] / MILLION),
+        "size_mib": decimals(row["size_bytes"] / MIB),
+        "bits_per_weight": row["bits_per_weight"],
+    }

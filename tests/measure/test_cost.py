@@ -1,0 +1,293 @@
+"""What models cost: operations, bytes, histograms and training, worked by hand and against other counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from deepcompress import files
+from deepcompress.errors import UserError
+from deepcompress.measure import cost
+from deepcompress.measure.cost import OWN, TOTAL, Trainings, layer_macs, parameters, payload_bytes, weights_mib
+from deepcompress.models.spec import BLOCKS, VGGSpec
+from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.plan_table import Plan, PlannedModel
+
+SPEC = VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), 3, image_size=64, dropout=0.5)
+FULL = VGGSpec("vgg11", False, sum(BLOCKS["vgg11"], ()), (4096, 4096), 100, image_size=224, dropout=0.5)
+TINY = VGGSpec("vgg11", True, (1,) * 8, (2, 2), 2, image_size=32, dropout=0.5)
+MIB = 2**20
+IMAGES, EPOCHS = 1000, 12
+ROWS = {
+    PlannedModel("baseline", "baseline", "finetune", recipe="finetune"): 10_000_000,
+    PlannedModel("masked/a", "masked", "prune", builds_on="baseline"): 5_000_000,
+    PlannedModel("pruned/a", "pruned", "prune", builds_on="baseline", recipe="prune.finetune"): 5_000_000,
+    PlannedModel("quantized/ptq", "quantized", "quantize", builds_on="baseline"): 10_000_000,
+    PlannedModel("quantized/qat", "quantized", "quantize", builds_on="baseline", recipe="quant.qat"): 10_000_000,
+    PlannedModel("shipped/pruned", "shipped", "prune", builds_on="baseline", recipe="prune.finetune"): 6_000_000,
+    PlannedModel("shipped/quantized", "shipped", "quantize", builds_on="shipped/pruned"): 6_000_000,
+    PlannedModel("teachers/big", "teachers", "train_teacher", recipe="teachers.big.recipe"): 40_000_000,
+    PlannedModel("students/alone", "students", "distill", recipe="distill.student.recipe"): 3_000_000,
+    PlannedModel(
+        "students/dkd", "students", "distill", teacher="teachers/big", recipe="distill.student.recipe"
+    ): 3_000_000,
+    PlannedModel("combined/pq", "combined", "quantize", builds_on="baseline", recipe="prune.finetune"): 6_000_000,
+    PlannedModel(
+        "combined/pdq", "combined", "quantize", teacher="baseline", builds_on="baseline", recipe="prune.finetune"
+    ): 6_000_000,
+}
+MACS = {row.id: macs for row, macs in ROWS.items()}
+UNTRAINED = ("masked/a", "quantized/ptq", "shipped/quantized")
+HEAD = "epoch,train_loss,learning_rate,validation_top1_pct,validation_loss\n"
+
+
+@pytest.fixture
+def model() -> VGG:
+    torch.manual_seed(0)
+    return VGG(SPEC)
+
+
+def test_macs_worked_by_hand(model: VGG) -> None:
+    macs = layer_macs(model)
+    assert list(macs) == list(prunable_layers(model))
+    assert macs["features.0"] == 64 * 64 * 2 * 3 * 9
+    assert macs["features.4"] == 32 * 32 * 3 * 2 * 9
+    assert macs["features.25"] == 4 * 4 * 6 * 6 * 9
+    assert macs["classifier.0"] == 6 * 2 * 2 * 8
+    assert macs["classifier.6"] == 7 * 3
+
+
+def test_macs_are_half_of_torchs_own_flops(model: VGG) -> None:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, 3, 64, 64))
+    assert 2 * sum(layer_macs(model).values()) == counter.get_total_flops()
+
+
+def test_counting_leaves_the_model_as_it_was(model: VGG) -> None:
+    model.features[0].eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    layer_macs(model)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert model.training
+    assert not model.features[0].training
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_parameters_worked_by_hand(model: VGG) -> None:
+    convolutions = 9 * (3 * 2 + 2 * 3 + 3 * 4 + 4 * 4 + 4 * 5 + 5 * 5 + 5 * 6 + 6 * 6)
+    weights = convolutions + 24 * 8 + 8 * 7 + 7 * 3
+    channels = sum(SPEC.features)
+    total = weights + channels + 18 + 2 * channels  # biases, and the batch norms' two vectors
+    with torch.no_grad():
+        model.classifier[6].weight[0, :2] = 0
+    assert parameters(model) == {"total": total, "weights": weights, "nonzero": weights - 2}
+
+
+def test_the_source_report_s_baseline_has_its_size() -> None:
+    with torch.device("meta"):
+        layers = prunable_layers(VGG(FULL))
+    total = sum(layer.weight.numel() * 4 for layer in layers.values())
+    assert total / MIB == pytest.approx(492.725342, abs=5e-7)  # figure 8
+
+
+def test_bytes_of_every_form_are_those_worked_by_hand() -> None:
+    model = VGG(TINY)
+    with torch.no_grad():
+        for layer in prunable_layers(model).values():
+            layer.weight.fill_(1)
+        model.classifier[0].weight[0] = 0  # one of 2
+        model.features[0].weight[0, 0] = 0  # 9 of 27
+    weights, nonzero, rows = 27 + 7 * 9 + 2 + 4 + 4, 27 + 7 * 9 + 2 + 4 + 4 - 10, 8 + 2 + 2 + 2
+    mib = {"nonzero_mib": 4 * nonzero / MIB, "zero_mib": 40 / MIB, "total_mib": 4 * weights / MIB}
+    assert weights_mib(model) == mib  # biases not at all
+    others = sum(tensor.nbytes for tensor in model.state_dict().values()) - 4 * weights
+    mask = 4 + 7 * 2 + 3 * 1  # bytes that hold 27, 9 and at most 4 bits
+    found = payload_bytes(model)
+    assert found["dense_bytes"] == 4 * weights + others
+    assert found["bitmask_bytes"] == mask + 4 * nonzero + others
+    assert found["csr_bytes"] == 8 * nonzero + 4 * (rows + 11) + others
+
+
+def test_zstd_shrinks_what_repeats_and_gives_the_same_size_twice() -> None:
+    model = VGG(VGGSpec("vgg11", True, (8,) * 8, (16, 16), 2, image_size=32, dropout=0.5))
+    noisy = payload_bytes(model)
+    with torch.no_grad():
+        for layer in prunable_layers(model).values():
+            layer.weight.zero_()
+    zeros = payload_bytes(model)
+    assert zeros["zstd_bytes"] < 0.5 * noisy["zstd_bytes"]
+    assert zeros == payload_bytes(model)
+
+
+@pytest.fixture
+def layers() -> nn.Module:
+    torch.manual_seed(0)
+    made = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Linear(8, 4))
+    with torch.no_grad():
+        made[2].weight.view(-1)[:10] = 0
+        made[0].weight.view(-1)[0] = 100.0
+    return made
+
+
+def test_every_weight_is_in_a_bin_or_among_the_zeros(layers: nn.Module) -> None:
+    rows = cost.histograms(layers, cost.edges(layers))
+    for name in ("0", "2"):
+        of_layer = [row for row in rows if row["layer"] == name]
+        assert len(of_layer) == cost.BINS
+        assert sum(row["count"] for row in of_layer) + of_layer[0]["zeros"] == of_layer[0]["weights"]
+    assert {row["zeros"] for row in rows if row["layer"] == "2"} == {10}
+
+
+def test_an_outlier_does_not_widen_the_bins_and_is_counted_in_the_last(layers: nn.Module) -> None:
+    border = cost.edges(layers)["0"]
+    assert border[-1] < 1
+    assert border[0] == -border[-1]
+    rows = [row for row in cost.histograms(layers, {**cost.edges(layers), "0": border}) if row["layer"] == "0"]
+    values = layers[0].weight.detach().flatten()
+    assert rows[-1]["count"] == int((values >= border[-2]).sum())
+
+
+def test_a_layer_of_zeros_has_bins_all_the_same() -> None:
+    layer = nn.Sequential(nn.Linear(4, 4))
+    nn.init.zeros_(layer[0].weight)
+    rows = cost.histograms(layer, cost.edges(layer))
+    assert sum(row["count"] for row in rows) == 0
+    assert rows[0]["zeros"] == 16
+
+
+def recipe(*, trainable: str = "all", flip: bool = False, epochs: int = EPOCHS) -> dict[str, Any]:
+    return {"trainable": trainable, "epochs": epochs, "augment": {"flip": flip, "crop_padding": 0, "jitter": None}}
+
+
+def spent(**sections: Any) -> dict[str, tuple[float, float]]:
+    """Model -> (own, total), in images times MACs."""
+    epochs = {model: 0 if model in UNTRAINED else EPOCHS for model in MACS}
+    trained = Trainings(Plan(ROWS), sections, IMAGES, epochs)
+    rows = cost.with_training_cost([{"model": model, "macs": macs} for model, macs in MACS.items()], trained)
+    return {row["model"]: (row[OWN] * 1e12, row[TOTAL] * 1e12) for row in rows}
+
+
+def own(model: str, **sections: Any) -> float:
+    return spent(**sections)[model][0]
+
+
+def test_the_baseline_costs_epochs_times_images_times_macs() -> None:
+    assert spent()["baseline"] == (EPOCHS * IMAGES * MACS["baseline"],) * 2
+
+
+def test_the_columns_come_behind_the_others_and_hold_every_mac() -> None:
+    trained = Trainings(Plan(list(ROWS)[:1]), {}, 4321, {"baseline": 7})
+    assert cost.with_training_cost([{"model": "baseline", "macs": 987_654_321, "n": 5}], trained) == [
+        {"model": "baseline", "macs": 987_654_321, "n": 5, OWN: 29.873580247287, TOTAL: 29.873580247287}
+    ]
+
+
+@pytest.mark.parametrize("model", UNTRAINED)
+def test_what_was_not_trained_costs_what_it_builds_on(model: str) -> None:
+    baseline = EPOCHS * IMAGES * MACS["baseline"]
+    below = baseline + EPOCHS * IMAGES * MACS["shipped/pruned"] * (model == "shipped/quantized")
+    assert spent()[model] == (0, pytest.approx(below))
+
+
+def test_a_pruned_model_costs_its_own_training_and_the_baseline_s() -> None:
+    here, total = spent()["pruned/a"]
+    assert here == EPOCHS * IMAGES * MACS["pruned/a"]
+    assert total == pytest.approx(here + own("baseline"))
+
+
+@pytest.mark.parametrize(("flip", "answers"), [(False, 1), (True, EPOCHS)])
+def test_a_student_costs_its_teacher_s_training_and_answers(flip: bool, answers: int) -> None:
+    found = spent(distill={"student": {"recipe": recipe(flip=flip)}})
+    here, total = found["students/dkd"]
+    assert here == pytest.approx(IMAGES * (EPOCHS * MACS["students/dkd"] + answers * MACS["teachers/big"]))
+    assert total == pytest.approx(here + found["teachers/big"][0])
+    assert found["students/alone"] == (EPOCHS * IMAGES * MACS["students/alone"],) * 2
+
+
+def test_a_head_on_unchanged_images_costs_one_pass() -> None:
+    assert own("baseline", finetune=recipe(trainable="head")) == IMAGES * MACS["baseline"]
+
+
+@pytest.mark.parametrize("changed", [{"trainable": "all"}, {"trainable": "head", "flip": True}])
+def test_whole_networks_and_changed_images_cost_every_epoch(changed: dict[str, Any]) -> None:
+    assert own("baseline", finetune=recipe(**changed)) == EPOCHS * IMAGES * MACS["baseline"]
+
+
+@pytest.mark.parametrize(
+    ("model", "sections"),
+    [
+        ("teachers/big", {"teachers": {"big": {"recipe": recipe(trainable="head")}}}),
+        ("pruned/a", {"prune": {"finetune": recipe(trainable="head")}}),
+        ("shipped/pruned", {"prune": {"finetune": recipe(trainable="head")}}),
+        ("quantized/qat", {"quant": {"qat": recipe(trainable="head")}}),
+    ],
+)
+def test_every_family_follows_its_own_recipe(model: str, sections: dict[str, Any]) -> None:
+    assert own(model, **sections) == IMAGES * MACS[model]
+    assert own("baseline", **sections) == EPOCHS * IMAGES * MACS["baseline"]
+
+
+def test_students_run_whole_even_where_only_the_head_learns() -> None:
+    assert spent(distill={"student": {"recipe": recipe(trainable="head")}}) == spent()
+
+
+def test_a_second_training_after_a_head_s_counts_whole() -> None:
+    found = own("combined/pq", prune={"finetune": recipe(trainable="head", epochs=2)})
+    assert found == pytest.approx((1 + EPOCHS - 2) * IMAGES * MACS["combined/pq"])
+
+
+def test_a_teacher_rests_in_the_steps_after_distilling() -> None:
+    found = own("combined/pdq", prune={"finetune": recipe(flip=True, epochs=5)})
+    student = MACS["combined/pdq"]
+    assert found == pytest.approx((EPOCHS * student + 5 * MACS["baseline"]) * IMAGES)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    meta = {"classes": ["a"], "image_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "source": "s", "checksum": "c"}
+    files.write_json(tmp_path / "data/meta.json", {**meta, "counts": {"train": 90, "validation": 10, "heldout": 20}})
+    return tmp_path / "data"
+
+
+def test_epochs_are_read_of_all_but_models_before_fine_tuning(tmp_path: Path, data: Path) -> None:
+    files.write_text(tmp_path / "baseline.csv", f"{HEAD}1,1,1,1,1\n2,1,1,1,1\n")
+    files.write_text(tmp_path / "quantized/ptq.csv", HEAD)
+    plan = Plan(row for row in ROWS if row.id in ("baseline", "masked/a", "quantized/ptq"))
+    found = cost.read_trainings(tmp_path, plan, {}, data)
+    assert found == Trainings(plan, {}, 90, {"baseline": 2, "quantized/ptq": 0})
+
+
+def test_a_trained_model_of_a_family_that_nobody_knows_is_an_error() -> None:
+    plan = Plan([*list(ROWS)[:1], PlannedModel("pruned/new", "pruned", "prune", builds_on="baseline")])
+    rows = [{"model": model, "macs": 1} for model in plan.ids]
+    with pytest.raises(UserError, match=r"pruned/new: trained for 3 epochs, but the plan names no recipe"):
+        cost.with_training_cost(rows, Trainings(plan, {}, IMAGES, {"baseline": 1, "pruned/new": 3}))
+
+
+def test_a_teacher_counts_where_it_taught_and_not_in_what_builds_on_that() -> None:
+    student = next(row for row in ROWS if row.id == "students/dkd")
+    after = PlannedModel("combined/dq", "combined", "quantize", teacher=student.teacher, builds_on=student.id,
+                         recipe="quant.qat")  # fmt: skip
+    trained = Trainings(Plan([*ROWS, after]), {}, IMAGES, {})
+    assert (trained.taught(student), trained.taught(after)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"baseline\.csv: no such file"),
+        ("loss\n1.0\n", r"baseline\.csv: lacks the column epoch; run the stage that makes it again"),
+        ("epoch\nsoon\n", r"baseline\.csv: the column epoch must hold whole numbers alone"),
+        ("epoch,loss\n1,2\n,2\n", r"baseline\.csv: the column epoch must hold whole numbers alone"),
+    ],
+)
+def test_a_history_that_says_nothing_is_named(tmp_path: Path, data: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        files.write_text(tmp_path / "baseline.csv", content)
+    with pytest.raises(UserError, match=message):
+        cost.read_trainings(tmp_path, Plan(list(ROWS)[:1]), {}, data)
