@@ -47,7 +47,7 @@ CASES: dict[str, dict[str, Any]] = {  # arguments of `labels`, `quantized` or, w
     "augmented": {"batch_size": 16, "augment": AUGMENT},
     "uneven_with_dropout": {"batch_size": 25, "dropout": 0.5},
     "one_image_left": {"batch_size": 21},
-    "adamw": {"batch_size": 16, "optimizer": "adamw", "learning_rate": 1e-4},
+    "adamw": {"batch_size": IMAGES, "epochs": 1, "optimizer": "adamw", "learning_rate": 1e-4},  # a single step
     "head": {"batch_size": 21, "trainable": "head", "learning_rate": 0.1},
     "bf16": {"batch_size": 25, "learning_rate": 1e-3},
     "bf16_in_32_bits": {"batch_size": 25, "learning_rate": 1e-3},

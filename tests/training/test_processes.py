@@ -41,36 +41,27 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
     return {count: torch.load(folder / f"{count}.pt", weights_only=True) for count in running}
 
 
-def furthest(ends: dict[int, Any], name: str) -> dict[str, float]:
-    """The largest difference of each tensor."""
+def differences(ends: dict[int, Any], name: str) -> dict[str, torch.Tensor]:
+    """Of each tensor, by how much its elements differ."""
     one, two = (ends[count][name]["weights"] for count in (1, 2))
     assert one.keys() == two.keys()
-    return {key: (tensor.double() - two[key].double()).abs().max().item() for key, tensor in one.items()}
+    return {key: (tensor.double() - two[key].double()).abs() for key, tensor in one.items()}
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_two_processes_end_with_the_weights_of_one(ends: dict[int, Any], name: str) -> None:
-    assert max(furthest(ends, name).values()) < ABSOLUTE
+    assert max(far.max() for far in differences(ends, name).values()) < ABSOLUTE
     for one, two in zip(ends[1][name]["history"], ends[2][name]["history"], strict=True):
         assert two == pytest.approx(one, abs=ABSOLUTE)
 
 
-def test_adamw_lets_stray_only_what_has_no_gradient(ends: dict[int, Any]) -> None:
-    """A convolution's bias before batch norm changes nothing; AdamW makes whole steps of its gradient's last digits."""
-    idle = {name for name in ends[1]["adamw"]["weights"] if _no_matter(name)}
-    assert max(far for name, far in furthest(ends, "adamw").items() if name not in idle) < ABSOLUTE
-    for one, two in zip(ends[1]["adamw"]["history"], ends[2]["adamw"]["history"], strict=True):
-        assert two == pytest.approx(one, abs=1e-4)
-
-
-def _no_matter(name: str) -> bool:
-    return name.startswith("features.") and name.endswith((".bias", ".running_mean")) and not _is_shift(name)
-
-
-def _is_shift(name: str) -> bool:
-    """Whether a bias is batch norm's, which stands one place behind its convolution's."""
-    place = int(name.split(".")[1])
-    return name.endswith(".bias") and place in {1, 5, 9, 12, 16, 19, 23, 26}
+def test_a_step_of_adamw_is_that_of_one_process(ends: dict[int, Any]) -> None:
+    """Its first step is the rate times the gradient's sign: where the gradient is rounding error, it may turn."""
+    rate = CASES["adamw"]["learning_rate"]
+    far = {key: far.flatten() for key, far in differences(ends, "adamw").items() if "running" not in key}
+    assert max(values.max() for values in far.values()) < 2.01 * rate
+    matrices = torch.cat([values for key, values in far.items() if len(values) > 64])
+    assert (matrices < 0.01 * rate).double().mean() > 0.9
 
 
 def test_mixed_precision_ends_alike_within_its_own_rounding(ends: dict[int, Any]) -> None:
@@ -80,7 +71,7 @@ def test_mixed_precision_ends_alike_within_its_own_rounding(ends: dict[int, Any]
         ends[count][name]["weights"] for count, name in ((1, "bf16"), (2, "bf16"), (1, "bf16_in_32_bits"))
     )
     assert CASES["bf16"] == CASES["bf16_in_32_bits"]
-    assert 0 < _distance(one, two) < _distance(one, exact)
+    assert _distance(one, two) < 4 * _distance(one, exact)  # two roundings of the same size, apart from each other
 
 
 def _distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
