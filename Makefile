@@ -15,7 +15,7 @@ repro: $(UV)
 ifeq ($(JOBS),1)
 	$(UV) run dvc repro
 else
-	$(UV) run python -m deepcompress.side_by_side $(if $(JOBS),-j $(JOBS))
+	$(UV) run python -m deepcompress.repro $(if $(JOBS),-j $(JOBS))
 endif
 
 test: $(UV)

@@ -31,7 +31,8 @@ FLOORS = {
     "deploy": 4,
     "report": 5,
     "plan": 5,
-    "side_by_side": 5,
+    "repro": 5,
+    "warm": 5,
     "stale": 5,
     "__main__": 5,
 }

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.side_by_side.conftest import STAGES, Pipeline, new_pipeline, stage
+from deepcompress import stale as stale_results
+from tests.toy import STAGES, Pipeline, new_pipeline, stage
 
 LOOK = "-m deepcompress.code_hash --file code.json"
 FINE = "The committed results of 6 stages belong to this code and these params."
@@ -21,7 +22,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     made = new_pipeline(tmp_path_factory.mktemp("finished") / "pipeline")
     (made.folder / "params.yaml").write_text("bits: 8\n")
     made.write({**STAGES, "plan": {**STAGES["plan"], "params": ["bits"]}})
-    made.run("dvc", "repro", "-q")
+    made.dvc_repro()
     return made
 
 
@@ -41,12 +42,12 @@ def clone(finished: Pipeline, tmp_path: Path) -> Pipeline:
 
 
 def stale(pipeline: Pipeline) -> list[str]:
-    return pipeline.run("deepcompress.stale", code=2).splitlines()
+    return pipeline.invoke(stale_results.main, code=2).splitlines()
 
 
 def test_results_of_a_finished_run_belong(clone: Pipeline, finished: Pipeline) -> None:
-    assert FINE in clone.run("deepcompress.stale")
-    assert FINE in finished.run("deepcompress.stale")
+    assert FINE in clone.invoke(stale_results.main)
+    assert FINE in finished.invoke(stale_results.main)
 
 
 def test_changed_params_and_code_are_named(clone: Pipeline) -> None:
@@ -92,7 +93,7 @@ def test_a_lock_file_merged_from_two_runs_is_seen_through(clone: Pipeline, made:
 def test_dvc_alone_takes_the_hash_of_a_folder_on_trust(clone: Pipeline) -> None:
     lock = clone.folder / "dvc.lock"
     lock.write_text(lock.read_text().replace(clone.lock()["student@hint"]["outs"][0]["md5"], 32 * "a"))
-    assert "up to date" in clone.run("dvc", "repro", "--dry", "--allow-missing")
+    assert clone.dvc_repro(dry=True, allow_missing=True) == []
     assert len(stale(clone)) == 2
 
 
@@ -106,7 +107,7 @@ def test_it_works_in_a_shallow_clone(finished: Pipeline, tmp_path: Path) -> None
     git("commit", "-qm", "Results", folder=copied)
     git("clone", "-q", "--depth", "1", f"file://{copied}", str(tmp_path / "shallow"), folder=tmp_path)
     assert not (tmp_path / "shallow/table").exists()
-    assert FINE in Pipeline(tmp_path / "shallow").run("deepcompress.stale")
+    assert FINE in Pipeline(tmp_path / "shallow").invoke(stale_results.main)
 
 
 def test_code_is_stale_by_what_it_does(pipeline: Pipeline) -> None:
@@ -125,21 +126,21 @@ def test_code_is_stale_by_what_it_does(pipeline: Pipeline) -> None:
     prune = stage("cp source pruned", ["source"], ["pruned"], params=keys)
     report = stage("cp source report", ["source"], ["report"], params=[{"code.json": ["stages.report"]}])
     pipeline.write({"code": code, "prune": prune, "report": report})
-    pipeline.run("dvc", "repro", "-q")
+    pipeline.dvc_repro()
     fine = "The committed results of 3 stages belong to this code and these params."
-    assert fine in pipeline.run("deepcompress.stale")
+    assert fine in pipeline.invoke(stale_results.main)
     (package / "masks.py").write_text("# What stays.\nKEPT = 1\n")
-    assert fine in pipeline.run("deepcompress.stale")
+    assert fine in pipeline.invoke(stale_results.main)
     (package / "masks.py").write_text("KEPT = 2\n")
     assert stale(pipeline)[0] == "prune: its code changed: stages.prune"
     (package / "masks.py").write_text("KEPT = 1\n")
     (package / "pruning/criteria/l2.py").write_text("ORDER = 2\n")
     assert stale(pipeline)[0] == "prune: its code changed: pruning.criteria.l2"
-    pipeline.run("dvc", "repro", "-q", "code")
+    pipeline.dvc_repro("code")
     assert stale(pipeline)[0] == "prune: its code changed: pruning.criteria.l2"
 
 
 def test_outside_of_a_project_it_ends_in_one_line(tmp_path: Path) -> None:
-    shown = Pipeline(tmp_path).run("deepcompress.stale", code=2)
+    shown = Pipeline(tmp_path).invoke(stale_results.main, code=2)
     assert shown.startswith("error: ")
     assert shown.count("\n") == 1

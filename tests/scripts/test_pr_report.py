@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.house import ROOT
-from tests.side_by_side.conftest import Pipeline, new_pipeline
+from tests.toy import Pipeline, new_pipeline
 
 SCRIPT = ROOT / "scripts/pr_report.sh"
 PNG = b"\x89PNG\r\n"

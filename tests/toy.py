@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from unittest import mock
 
-import pytest
 import yaml
+from click import Command
+from click.testing import CliRunner
+from dvc.repo import Repo
 
+from deepcompress import code_hash, repro
 from tests.house import ROOT
+
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # `python` is this one
 
 
 def stage(command: str, deps: list[str], outs: list[Any], **more: Any) -> dict[str, Any]:
@@ -49,29 +58,48 @@ class Pipeline:
         """Make dvc.yaml say this."""
         (self.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, output: IO[bytes] | int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start python on a module."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # `python` is this one
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": path}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": PATH}
         return subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.folder,
             env=environment,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """Run python on a module; returns what it printed, and fails unless it ends with `code`."""
-        process = self.start(*arguments)
-        shown, _ = process.communicate()
-        assert process.returncode == code, shown
-        return shown
+    def repro(self, *arguments: str, code: int = 0) -> str:
+        """Run the stages two at a time, in this process; returns what was printed."""
+        return self.invoke(repro.main, "-j", "2", *arguments, code=code)
 
-    def side_by_side(self, *arguments: str, code: int = 0) -> str:
-        """Run the stages two at a time."""
-        return self.run("deepcompress.side_by_side", "-j", "2", *arguments, code=code)
+    def invoke(self, command: Command, *arguments: str, code: int = 0) -> str:
+        """Run one of our commands in this process; returns what it printed, and fails unless it ends with `code`."""
+        code_hash.imports.cache_clear()
+        code_hash.digest.cache_clear()
+        before = signal.getsignal(signal.SIGTERM)
+        with self.entered():
+            done = CliRunner().invoke(command, arguments)
+        signal.signal(signal.SIGTERM, before)
+        assert done.exit_code == code, done.output
+        return done.output
+
+    def dvc_repro(self, *targets: str, **options: bool) -> list[str]:
+        """Run the stages as DVC does; returns those that ran."""
+        with self.entered(), Repo() as repo:
+            return [stage.addressing for stage in repo.reproduce(targets or None, **options)]
+
+    def status(self) -> dict[str, Any]:
+        """What is not up to date, as DVC sees it."""
+        with self.entered(), Repo() as repo:
+            return dict(repo.status())
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """While this lasts, this process is in the folder, and `python` is the one that runs the tests."""
+        with chdir(self.folder), mock.patch.dict(os.environ, {"PATH": PATH}):
+            yield
 
     def lock(self) -> dict[str, Any]:
         """The stages of dvc.lock."""
@@ -97,14 +125,9 @@ def new_pipeline(folder: Path) -> Pipeline:
     """The pipeline of STAGES, not run yet."""
     folder.mkdir()
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=folder, check=True)
+    Repo.init(str(folder)).close()
     (folder / "source").write_text("shapes\n")
     (folder / ".gitignore").write_text("/teacher\n/baseline\n/students/\n/table\n")  # or DVC adds a file to students
     made = Pipeline(folder)
     made.write(STAGES)
     return made
-
-
-@pytest.fixture
-def pipeline(tmp_path: Path) -> Pipeline:
-    return new_pipeline(tmp_path / "pipeline")

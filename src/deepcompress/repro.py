@@ -1,0 +1,404 @@
+"""`dvc repro` with several stages at a time: `python -m deepcompress.repro -j 2`, or on a Dask cluster.
+
+DVC runs one stage after the other, and reads and writes all of dvc.lock for each. Here DVC does what it always does
+with a stage (is it up to date, is it in the run cache, hash and cache what it wrote), one stage at a time in this one
+process. Only the commands of stages that do not wait for each other run together, on an executor: threads of this
+machine, or workers of a cluster that see the same working tree. dvc.lock is written once, at the end, also after a
+failure. What a run leaves is what `dvc repro` leaves.
+
+Source: `Stage.reproduce`, `Stage.run` and `run_stage` of DVC, which take the same steps without a pause between them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from deepcompress import stopwatch, warm
+from deepcompress.errors import UserError, one_line_errors
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+    from networkx import DiGraph
+
+ALONE = "alone"  # under `meta:` of a stage in dvc.yaml: what it measures, others at its side would disturb
+ON_DEVICE = "train"  # a stage that depends on this section of params.yaml uses a GPU where there is one
+GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
+MOST = 8  # stages at a time on one machine without being asked: each takes about a gigabyte of memory
+MOST_ON_CLUSTER = 1000  # the scheduler has a queue of its own
+UNTIMED_SECONDS = 1.0
+TRIES_TO_STOP = 50  # a fifth of a second apart: a fork may wait for its libraries
+
+
+@dataclass(frozen=True)
+class Job:
+    """The command of a stage.
+
+    Attributes:
+        root: Of the DVC project.
+        name: The stage's.
+        command: For a shell.
+        folder: To run it in.
+        alone: Whether nothing runs beside it.
+        on_device: Whether it uses a GPU where there is one.
+        share: What its environment has besides that of the process that starts it.
+    """
+
+    root: str
+    name: str
+    command: str
+    folder: str
+    alone: bool = False
+    on_device: bool = False
+    share: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, stage: Stage) -> Job:
+        """As DVC would run the stage's command."""
+        command = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
+        on_device = any(ON_DEVICE in dep.params for dep in stage.params)
+        return cls(stage.repo.root_dir, stage.addressing, command, stage.wdir, is_alone(stage), on_device)
+
+
+def is_alone(stage: Stage) -> bool:
+    """Whether dvc.yaml says that nothing may run beside the stage."""
+    return bool((stage.meta or {}).get(ALONE))
+
+
+RUNNING: dict[tuple[str, str], int] = {}  # root and name of each job that this process runs -> its process group
+
+
+def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = False) -> int:
+    """Run a command in a process group of its own, and print its lines with the stage's name before each.
+
+    Args:
+        job: What to run.
+        echo: Prints a line.
+        forks: Whether a Python script runs in a fork of a process that has its libraries loaded.
+
+    Returns:
+        Its exit code; negative: the signal that ended it.
+    """
+    environment = {**os.environ, "DVC_ROOT": job.root, stopwatch.STAGE_VARIABLE: job.name, **job.share}
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    process = warm.started(job.command, environment, job.folder, writer) if forks else None
+    command = process or subprocess.Popen(
+        job.command,
+        shell=True,
+        cwd=job.folder,
+        env=environment,
+        stdout=writer.fileno(),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    writer.close()
+    assert command.pid is not None
+    RUNNING[job.root, job.name] = command.pid
+    try:
+        with reader, os.fdopen(os.dup(reader.fileno()), errors="replace") as lines:
+            for line in lines:
+                echo(f"{job.name} | {line.rstrip()}")
+        return warm.ended(command) if isinstance(command, BaseProcess) else command.wait()
+    finally:
+        del RUNNING[job.root, job.name]
+
+
+def stop(root: str, names: Iterable[str]) -> None:
+    """End those jobs of a project that this process runs."""
+    for name in names:
+        if group := RUNNING.get((root, name)):
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs run: on an executor.
+
+    Attributes:
+        submit: Starts a job.
+        stop: Ends the jobs of these names, of the project in this folder.
+        size: How many it takes at a time.
+    """
+
+    submit: Callable[[Job], Future[int]]
+    stop: Callable[[str, list[str]], object]
+    size: int
+
+
+@contextmanager
+def machine(jobs: int | None) -> Iterator[Place]:
+    """This machine: a thread for each job at a time, each with its share of the cores and a GPU of its own."""
+    environments = shares(jobs, os.environ)
+    free: queue.LifoQueue[Mapping[str, str]] = queue.LifoQueue()
+    for environment in reversed(environments):
+        free.put(environment)
+
+    def work(job: Job) -> int:
+        environment = free.get()
+        try:
+            if job.alone:  # as in a run of DVC: all cores, all GPUs, a process of its own
+                return run(job)
+            return run(replace(job, share=environment), forks=True)
+        finally:
+            free.put(environment)
+
+    with ThreadPoolExecutor(len(environments)) as threads:
+
+        def submit(job: Job) -> Future[int]:
+            warm.heat(environments[0][warm.THREADS_VARIABLE])
+            return threads.submit(work, job)
+
+        yield Place(submit, stop, len(environments))
+
+
+@contextmanager
+def cluster(address: str, jobs: int | None) -> Iterator[Place]:
+    """The workers of a Dask scheduler; a job that uses a GPU takes one where the workers say that they have some.
+
+    A job whose worker is lost starts again on another one.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise UserError("dask is not installed; run this by `uv run --group dask`") from None
+    try:
+        client = distributed.Client(address)
+    except OSError as error:
+        raise UserError(f"--scheduler: no Dask scheduler at {address}: {error}") from error
+    with client:
+
+        def submit(job: Job) -> Future[int]:
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+            gpu = job.on_device and any(worker["resources"].get("GPU") for worker in workers)
+            executor = client.get_executor(pure=False, resources={"GPU": 1} if gpu else {})
+            future: Future[int] = executor.submit(run, job, distributed.print)
+            return future
+
+        def end(root: str, names: list[str]) -> None:
+            client.run(stop, root, names)
+
+        yield Place(submit, end, jobs or MOST_ON_CLUSTER)
+
+
+def shares(jobs: int | None, environment: Mapping[str, str]) -> list[Mapping[str, str]]:
+    """What the environment of each job at a time has besides that of this process.
+
+    Args:
+        jobs: How many; None: one for each GPU, or without GPUs one for each core, up to MOST.
+        environment: Of this process. A number of threads that it names stays; GPUs that it hides stay hidden.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = _gpus(environment)
+    count = jobs or len(gpus) or min(cores, MOST)
+    threads = environment.get(warm.THREADS_VARIABLE, str(max(1, cores // count)))
+    own = [{GPUS_VARIABLE: gpus[place % len(gpus)]} if gpus else {} for place in range(count)]
+    return [{warm.THREADS_VARIABLE: threads, **gpu} for gpu in own]
+
+
+def _gpus(environment: Mapping[str, str]) -> list[str]:
+    """Names of NVIDIA's GPUs as CUDA_VISIBLE_DEVICES takes them; asked of the driver, since torch takes a second."""
+    if GPUS_VARIABLE in environment:
+        return [name for name in environment[GPUS_VARIABLE].split(",") if name.strip()]
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return []
+    listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+    return [str(number) for number, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
+
+
+@dataclass
+class Reproduction:
+    """Stages that are brought up to date, each as soon as what it depends on is done.
+
+    Attributes:
+        graph: Each stage points to those that it depends on.
+        waiting: Stages to bring up to date, the most urgent first.
+        place: Runs their commands.
+        keeps_going: Whether after a failure all stages run that do not depend on what failed.
+    """
+
+    graph: DiGraph
+    waiting: list[Stage]
+    place: Place
+    keeps_going: bool = False
+    done: set[Stage] = field(default_factory=set)
+    changed: list[Stage] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    running: dict[Future[int], Stage] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Go on until all is done, or until nothing more can start and what runs has ended.
+
+        Raises:
+            UserError: If a stage failed; names it.
+        """
+        try:
+            self._start_ready()
+            while self.running:
+                ended, _ = wait(self.running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    self._finish(future, self.running.pop(future))
+                self._start_ready()
+        finally:  # what still runs here was left by Ctrl-C, or is about to start
+            for _ in range(TRIES_TO_STOP):
+                if not wait(self.running, timeout=0.2).not_done:
+                    break
+                for root in {stage.repo.root_dir for stage in self.running.values()}:
+                    self.place.stop(root, [stage.addressing for stage in self.running.values()])
+            for future in self.running:
+                future.cancel()
+        if self.failures:
+            raise UserError("; ".join(self.failures))
+
+    def _start_ready(self) -> None:
+        """Start commands until none is ready, the place is full or a failure stops the run."""
+        while (self.keeps_going or not self.failures) and (stage := self._next()):
+            self.waiting.remove(stage)
+            with self._noting_failure(stage):
+                if not stage.changed():
+                    click.echo(f"Stage '{stage.addressing}' didn't change, skipping")
+                    self.done.add(stage)
+                elif self._restored(stage):
+                    self._record(stage)
+                else:
+                    click.echo(f"Running stage '{stage.addressing}':\n> {stage.cmd}")
+                    self.running[self.place.submit(Job.of(stage))] = stage
+
+    def _next(self) -> Stage | None:
+        busy = bool(self.running)
+        if len(self.running) >= self.place.size or any(map(is_alone, self.running.values())):
+            return None
+        ready = (stage for stage in self.waiting if self.done.issuperset(self.graph.successors(stage)))
+        return next((stage for stage in ready if not (busy and is_alone(stage))), None)
+
+    def _restored(self, stage: Stage) -> bool:
+        """Remove the stage's outputs, and bring them from the run cache if it ran on the same inputs before."""
+        from dvc.stage.cache import RunCacheNotFoundError
+
+        stage.remove_outs(ignore_remove=False, force=False)
+        try:
+            stage.repo.stage_cache.restore(stage)
+        except RunCacheNotFoundError:
+            stage.save_deps()
+            return False
+        return True
+
+    def _finish(self, future: Future[int], stage: Stage) -> None:
+        code = f"has no end: {future.exception()}" if future.exception() else future.result()
+        if code:
+            how = code if isinstance(code, str) else f"failed with exit code {code}; it says why above"
+            self.failures.append(f"stage '{stage.addressing}' {how}")
+            return
+        with self._noting_failure(stage):
+            self._record(stage)
+
+    def _record(self, stage: Stage) -> None:
+        """Hash and cache what the stage wrote; the run cache takes no stage with an uncached table."""
+        uncached = any(not (out.use_cache or out.is_metric or out.is_plot) for out in stage.outs)
+        stage.save(run_cache=not uncached)
+        stage.commit()
+        self.done.add(stage)
+        self.changed.append(stage)
+
+    @contextmanager
+    def _noting_failure(self, stage: Stage) -> Iterator[None]:
+        from dvc.exceptions import DvcException
+
+        try:
+            yield
+        except DvcException as error:
+            self.failures.append(f"stage '{stage.addressing}': {error}")
+
+
+def by_urgency(stages: Iterable[Stage], graph: DiGraph, seconds: Mapping[str, float]) -> list[Stage]:
+    """Stages by the time that they and the longest chain behind them take, the longest first.
+
+    Args:
+        stages: In an order in which none comes before what it depends on.
+        graph: Each stage points to those that it depends on.
+        seconds: What stages took before, by address; others count as UNTIMED_SECONDS.
+    """
+    order = list(stages)
+    left: dict[Stage, float] = {}
+    for stage in reversed(order):
+        behind = [left[later] for later in graph.predecessors(stage) if later in left]
+        left[stage] = seconds.get(stage.addressing, UNTIMED_SECONDS) + max(behind, default=0.0)
+    return sorted(order, key=lambda stage: -left[stage])
+
+
+def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: bool = False) -> None:
+    """Bring stages and all that they depend on up to date.
+
+    Args:
+        repo: Locked.
+        targets: Stages; all of dvc.yaml if there are none.
+        place: Runs their commands.
+        keep_going: After a failure, whether all runs that does not depend on what failed.
+
+    Raises:
+        UserError: If a stage failed; what was finished before is recorded.
+    """
+    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+
+    graph = get_active_graph(repo.index.graph)
+    order = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
+    times = {str(noted["stage"]): float(str(noted["seconds"])) for noted in stopwatch.noted()}
+    work = Reproduction(graph, by_urgency(order, graph, times), place, keep_going)
+    try:
+        work.run()
+    finally:
+        for lockfile in {stage.dvcfile for stage in work.changed}:
+            mine = [stage for stage in order if stage in work.changed and stage.dvcfile == lockfile]
+            lockfile.dump_stages(mine, update_pipeline=False)
+    if not work.changed:
+        click.echo("Data and pipelines are up to date.")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@click.command()
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Stages at a time; default: one per GPU, or per core.")
+@click.option("-k", "--keep-going", is_flag=True, help="After a failure, run all that does not depend on what failed.")
+@click.option("--scheduler", help="Address of a Dask scheduler, such as tcp://HOST:8786; its workers run the stages.")
+@click.argument("targets", nargs=-1)
+@one_line_errors
+def main(jobs: int | None, keep_going: bool, scheduler: str | None, targets: tuple[str, ...]) -> None:
+    """Bring TARGETS (default: every stage) up to date, several stages at a time."""
+    try:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo, lock_repo
+    except ImportError:
+        raise UserError("dvc is not installed; run this by `uv run`") from None
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with (
+            cluster(scheduler, jobs) if scheduler else machine(jobs) as place,
+            Repo() as repo,
+            lock_repo(repo),
+            repo.scm_context(quiet=True),
+        ):
+            reproduce(repo, targets, place, keep_going=keep_going)
+    except DvcException as error:
+        raise UserError(str(error)) from error
+
+
+if __name__ == "__main__":
+    from deepcompress import repro  # workers import `run` by this name; they have another __main__
+
+    repro.main()

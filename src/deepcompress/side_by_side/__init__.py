@@ -1,1 +1,0 @@
-"""`dvc repro` with several stages at a time."""
