@@ -21,7 +21,7 @@ TINY: dict[str, Any] = {
     "model": {"width": 0.0625, "hidden": 256},
     "finetune": {"epochs": 2, "batch_size": 32},
     "sensitivity": {"sparsities": [0, 0.5]},
-    "deploy": {"float_agreement_pct": 90.0, "int8_agreement_pct": 20.0, "calibration_samples": 64},
+    "deploy": {"float_agreement_pct": 90.0, "integer_agreement_pct": 20.0, "calibration_samples": 64},
     "quant": {"qat": {"epochs": 1, "batch_size": 32}, "sweep": ["ptq-int4", "qat-int4", "qat-fp32"]},
     "teachers": {
         name: {"width": 0.0625, "hidden": 256, "recipe": {"epochs": 1, "batch_size": 32}}

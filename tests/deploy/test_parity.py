@@ -52,10 +52,10 @@ def test_images_in_a_file_are_compared_a_batch_at_a_time(
 
 def test_a_file_that_strays_is_refused_with_its_numbers() -> None:
     found = Parity(n=1000, agreement_pct=97.9, largest_difference=0.8, top1_pct=90.0, model_top1_pct=91.0)
-    require(found, 97.9, name="a.onnx", key="deploy.int8_agreement_pct")
-    message = r"a\.onnx answers as its model on 97\.90 % of 1000 held-out images .*deploy\.int8_agreement_pct is 98"
+    require(found, 97.9, name="a.onnx", key="deploy.integer_agreement_pct")
+    message = r"a\.onnx answers as its model on 97\.90 % of 1000 held-out images .*deploy\.integer_agreement_pct is 98"
     with pytest.raises(UserError, match=message):
-        require(found, 98.0, name="a.onnx", key="deploy.int8_agreement_pct")
+        require(found, 98.0, name="a.onnx", key="deploy.integer_agreement_pct")
 
 
 def test_answers_that_are_no_numbers_are_refused() -> None:

@@ -130,7 +130,7 @@ def test_the_command_writes_a_file_that_it_compared_on_validation_images(place: 
 def test_a_file_that_strays_too_far_is_not_kept(place: Path) -> None:
     pytest.importorskip("executorch")
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    params["deploy"] |= {"int8_agreement_pct": 100.0, "calibration_samples": 1}
+    params["deploy"] |= {"integer_agreement_pct": 100.0, "calibration_samples": 1}
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     Path("net.pte").write_bytes(b"the one before")
     message = "net.pte answers as its model on "

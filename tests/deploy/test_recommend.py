@@ -27,7 +27,12 @@ MODELS = [
 
 def limits(**changed: float | None) -> Deploy:
     given = {"max_drop_points": 1.0, "max_size_mib": None, "max_macs_million": None, "max_latency_ms": None}
-    export = {"float_agreement_pct": 99.9, "int8_agreement_pct": 98.0, "calibration_samples": 8, "reduce_range": True}
+    export = {
+        "float_agreement_pct": 99.9,
+        "integer_agreement_pct": 98.0,
+        "calibration_samples": 8,
+        "reduce_range": True,
+    }
     return Deploy.model_validate(given | export | changed)
 
 

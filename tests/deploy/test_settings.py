@@ -18,7 +18,7 @@ BLOCK: dict[str, Any] = {
     "max_macs_million": 5.5,
     "max_latency_ms": None,
     "float_agreement_pct": 99.9,
-    "int8_agreement_pct": 98.0,
+    "integer_agreement_pct": 98.0,
     "calibration_samples": 512,
     "reduce_range": True,
 }
@@ -34,7 +34,7 @@ def test_the_block_is_read() -> None:
     [
         ({"max_drop_points": -1}, "deploy.max_drop_points must be greater than or equal to 0, got -1"),
         ({"max_size_mib": 0}, "deploy.max_size_mib.* must be greater than 0, got 0"),
-        ({"int8_agreement_pct": 101}, "deploy.int8_agreement_pct must be less than or equal to 100, got 101"),
+        ({"integer_agreement_pct": 101}, "deploy.integer_agreement_pct must be less than or equal to 100, got 101"),
         ({"calibration_samples": 0}, "deploy.calibration_samples must be greater than or equal to 1, got 0"),
         ({"reduce_range": "yes"}, "deploy.reduce_range must be"),
         ({"max_size": 3}, "deploy.max_size is unknown; allowed: .*did you mean max_size_mib"),

@@ -33,7 +33,7 @@ DEPLOY: dict[str, Any] = {
     "max_macs_million": None,
     "max_latency_ms": None,
     "float_agreement_pct": 99.9,
-    "int8_agreement_pct": 60.0,
+    "integer_agreement_pct": 60.0,
     "calibration_samples": 24,
     "reduce_range": True,
 }
@@ -165,7 +165,7 @@ def test_a_model_of_four_bits_is_handed_over_with_its_own_integers_as_well(proje
 
 
 def test_a_file_that_strays_ends_in_one_line_and_leaves_no_folder(project: Path) -> None:
-    write_params(int8_agreement_pct=100.0, calibration_samples=1)
+    write_params(integer_agreement_pct=100.0, calibration_samples=1)
     arrays = np.load("data/fit/train_images.npy")
     np.save("data/fit/train_images.npy", np.zeros_like(arrays))
     refused("held-out images (largest difference of a logit")

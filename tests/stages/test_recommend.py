@@ -25,7 +25,7 @@ from tests.data import inputs
 
 ARGUMENTS = ["--plan", "results/plan.csv", "--fit", "data/fit", "--models", "models"]
 ARGUMENTS += ["--table", "results/recommendation.csv", "--recommendation", "results/recommendation.json"]
-EXPORT = {"float_agreement_pct": 99.9, "int8_agreement_pct": 98.0, "calibration_samples": 8, "reduce_range": True}
+EXPORT = {"float_agreement_pct": 99.9, "integer_agreement_pct": 98.0, "calibration_samples": 8, "reduce_range": True}
 LIMITS: dict[str, Any] = {
     "max_drop_points": 100.0,
     "max_size_mib": None,

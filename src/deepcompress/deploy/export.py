@@ -123,7 +123,7 @@ def _row(path: Path, kind: str, model: str, logits: Float[Tensor, "images classe
     found = parity.parity(path, logits, scene.heldout.arrays)
     log.info("%s: answers as %s on %.2f %% of %d images", path.name, model, found.agreement_pct, found.n)
     integer, settings = kind in {INT8, INT4}, scene.settings
-    least = settings.int8_agreement_pct if integer else settings.float_agreement_pct
-    key = f"deploy.{'int8' if integer else 'float'}_agreement_pct"
+    least = settings.integer_agreement_pct if integer else settings.float_agreement_pct
+    key = f"deploy.{'integer' if integer else 'float'}_agreement_pct"
     parity.require(found, least, name=path.name, key=key)
     return {"file": path.name, "model": model, "kind": kind, **found.row(), "size_bytes": path.stat().st_size}

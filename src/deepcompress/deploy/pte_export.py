@@ -50,8 +50,8 @@ def convert(model: Path, fit: Path, out: Path, settings: Deploy, *, integers: bo
         calibration = channels_first(drawn.images, loaded.view.size)
     contract = Contract(tuple(loaded.classes), loaded.view.size, data.meta.image_size)
     logits = accuracy.logits(loaded.model, Batches(data.validation, loaded.view, batch_size=BATCH))[0]
-    least = settings.int8_agreement_pct if integers else settings.float_agreement_pct
-    key = f"deploy.{'int8' if integers else 'float'}_agreement_pct"
+    least = settings.integer_agreement_pct if integers else settings.float_agreement_pct
+    key = f"deploy.{'integer' if integers else 'float'}_agreement_pct"
     with files.atomic(out) as partial:
         pte.export_pte(loaded.model, partial, view=loaded.view, contract=contract, calibration=calibration)
         found = parity.compared(PteClassifier(partial), logits, data.validation)

@@ -21,7 +21,7 @@ class Deploy(Section):
         max_macs_million: The most multiply-accumulates for one image [millions]; None: any number.
         max_latency_ms: The longest time for one image [ms]; None: any time.
         float_agreement_pct: Held-out images on which a float file must answer as the model does [%].
-        int8_agreement_pct: The same of a file in integers of 8 or 4 bits.
+        integer_agreement_pct: The same of a file in integers of 8 or 4 bits.
         calibration_samples: Training images that the ranges of int8 activations are found on.
         reduce_range: Whether int8 weights take 7 bits, because products of 8 saturate on CPUs without VNNI.
     """
@@ -31,6 +31,6 @@ class Deploy(Section):
     max_macs_million: Limit
     max_latency_ms: Limit
     float_agreement_pct: Percent
-    int8_agreement_pct: Percent
+    integer_agreement_pct: Percent
     calibration_samples: int = Field(ge=1)
     reduce_range: bool
