@@ -36,11 +36,9 @@ ROWS = {
     PlannedModel(
         "students/dkd", "students", "distill", teacher="teachers/big", recipe="distill.student.recipe"
     ): 3_000_000,
-    PlannedModel("combined/pq", "combined", "quantize", builds_on="baseline", recipe="prune.finetune"): 6_000_000,
-    PlannedModel(
-        "combined/pdq", "combined", "quantize", teacher="baseline", builds_on="baseline", recipe="prune.finetune"
-    ): 6_000_000,
-}
+    PlannedModel("combined/pd", "combined", "distill", teacher="baseline", builds_on="masked/a",
+                 recipe="prune.finetune"): 6_000_000,
+}  # fmt: skip
 MACS = {row.id: macs for row, macs in ROWS.items()}
 UNTRAINED = ("masked/a", "quantized/ptq", "shipped/quantized")
 HEAD = "epoch,train_loss,learning_rate,validation_top1_pct,validation_loss\n"
@@ -236,17 +234,6 @@ def test_students_run_whole_even_where_only_the_head_learns() -> None:
     assert spent(distill={"student": {"recipe": recipe(trainable="head")}}) == spent()
 
 
-def test_a_second_training_after_a_head_s_counts_whole() -> None:
-    found = own("combined/pq", prune={"finetune": recipe(trainable="head", epochs=2)})
-    assert found == pytest.approx((1 + EPOCHS - 2) * IMAGES * MACS["combined/pq"])
-
-
-def test_a_teacher_rests_in_the_steps_after_distilling() -> None:
-    found = own("combined/pdq", prune={"finetune": recipe(flip=True, epochs=5)})
-    student = MACS["combined/pdq"]
-    assert found == pytest.approx((EPOCHS * student + 5 * MACS["baseline"]) * IMAGES)
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     meta = {"classes": ["a"], "image_size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "source": "s", "checksum": "c"}
@@ -269,12 +256,15 @@ def test_a_trained_model_of_a_family_that_nobody_knows_is_an_error() -> None:
         cost.with_training_cost(rows, Trainings(plan, {}, IMAGES, {"baseline": 1, "pruned/new": 3}))
 
 
-def test_a_teacher_counts_where_it_taught_and_not_in_what_builds_on_that() -> None:
-    student = next(row for row in ROWS if row.id == "students/dkd")
-    after = PlannedModel("combined/dq", "combined", "quantize", teacher=student.teacher, builds_on=student.id,
-                         recipe="quant.qat")  # fmt: skip
-    trained = Trainings(Plan([*ROWS, after]), {}, IMAGES, {})
-    assert (trained.taught(student), trained.taught(after)) == (True, False)
+def test_what_builds_on_a_student_costs_its_teacher_once() -> None:
+    quantized = PlannedModel("combined/dq", "combined", "quantize", teacher="teachers/big", builds_on="students/dkd")
+    plan, rows = Plan([*ROWS, quantized]), [{"model": model, "macs": macs} for model, macs in MACS.items()]
+    trained = Trainings(plan, {}, IMAGES, {row.id: EPOCHS for row in ROWS if row.recipe})
+    found = {
+        row["model"]: row for row in cost.with_training_cost([*rows, {"model": "combined/dq", "macs": 5}], trained)
+    }
+    assert found["combined/dq"][OWN] == 0
+    assert found["combined/dq"][TOTAL] == found["students/dkd"][TOTAL]
 
 
 @pytest.mark.parametrize(

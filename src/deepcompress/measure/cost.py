@@ -182,7 +182,7 @@ class Trainings:
     epochs: Mapping[str, int]
 
     def recipe(self, row: PlannedModel) -> Mapping[str, Any]:
-        """How params say that a model trains (the first of several trainings); empty where they say nothing.
+        """How params say that a model trains; empty where they say nothing.
 
         Raises:
             UserError: If a model was trained that has no recipe in the plan.
@@ -196,11 +196,6 @@ class Trainings:
         for key in row.recipe.split("."):
             block = block.get(key) or {}
         return block
-
-    def taught(self, row: PlannedModel) -> bool:
-        """Whether a model's own training had a teacher, and not that of a model that it builds on."""
-        below = self.plan[row.builds_on].teacher if row.builds_on else None
-        return row.teacher is not None and row.teacher != below
 
 
 def read_trainings(history: Path, plan: Plan, params: Mapping[str, Any], data: Path) -> Trainings:
@@ -250,16 +245,15 @@ def _epochs(path: Path) -> int:
 def _own_macs(row: PlannedModel, macs: Mapping[str, int], trained: Trainings) -> int:
     """MACs of a model's own training, and of its teacher's answers.
 
-    Students and their controls run whole in every epoch, whatever learns in them; so does what follows a first training
-    of the head alone. A teacher rests in the steps after distilling.
+    Students and their controls run whole in every epoch, whatever learns in them.
     """
     epochs = trained.epochs.get(row.id, 0)
     if not epochs:
         return 0
-    recipe, taught = trained.recipe(row), trained.taught(row)
-    first = min(epochs, recipe.get("epochs", epochs))  # of several trainings
+    recipe = trained.recipe(row)
     unchanged = not any((recipe.get("augment") or {}).values())
-    head = recipe.get("trainable") == "head" and unchanged and row.family != "students" and not taught
-    passes = 1 + epochs - first if head else epochs
-    answers = (1 if unchanged else first) * macs[str(row.teacher)] if taught else 0
-    return trained.images * (passes * macs[row.id] + answers)
+    head = recipe.get("trainable") == "head" and unchanged and row.step != "distill"
+    spent = (1 if head else epochs) * macs[row.id]
+    if row.step == "distill" and row.teacher is not None:
+        spent += (1 if unchanged else epochs) * macs[row.teacher]
+    return trained.images * spent

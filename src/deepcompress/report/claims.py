@@ -158,12 +158,11 @@ def similar(data: Tables, row: Row) -> Outcome | None:
 
 
 def steeper(data: Tables, row: Row) -> Outcome | None:
-    """Of three sparsities, accuracy falls faster between the last two than between the first two."""
-    rows = chosen(data, row["models"]).sort_values("sparsity")
-    if len(rows) < 3:
+    """Of three rising sparsities, accuracy falls faster between the last two than between the first two."""
+    if (parts := _sides(data, row)) is None:
         return None
-    parts = [measured(data, row, {"model": model})[0] for model in rows["model"]]
-    first, second = (10 * step for step in rows["sparsity"].diff().iloc[1:])  # tenths of the weights
+    sparsity = [float(chosen(data, {"model": part.name})["sparsity"].iloc[0]) for part in parts]
+    first, second = 10 * (sparsity[1] - sparsity[0]), 10 * (sparsity[2] - sparsity[1])  # tenths of the weights
     apart = combined(parts, (-1 / first, 1 / first + 1 / second, -1 / second))
     falls = [
         (one.value - other.value) / step for one, other, step in zip(parts[:2], parts[1:], (first, second), strict=True)

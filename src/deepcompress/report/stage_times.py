@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from deepcompress.plan_table import BASELINE, COLUMNS, Plan, PlannedModel
+from deepcompress.plan_table import COLUMNS, Plan, PlannedModel
 
 if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
@@ -24,7 +24,7 @@ def of_models(data: Tables) -> dict[str, tuple[float, float]]:
     seconds = dict(zip(rows["stage"].astype(str), rows["seconds"].astype(float), strict=True))
     cells = planned.astype(object).where(planned.notna(), None)
     plan = Plan(PlannedModel(*row) for row in cells[list(COLUMNS)].itertuples(index=False))
-    stages = {row.id: _stages(row, data) for row in plan}
+    stages = {row.id: _stages(row) for row in plan}
     found = dict.fromkeys(data.models["model"], (math.nan, math.nan))
     for model in (model for model in found if model in plan):
         below = dict.fromkeys(stage for other in plan.below(model) for stage in stages[other])
@@ -32,9 +32,6 @@ def of_models(data: Tables) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _stages(row: PlannedModel, data: Tables) -> list[str]:
+def _stages(row: PlannedModel) -> list[str]:
     """Addresses such as `prune_sweep@structured-0.5`: the stage that made a model, then the scan of its layers."""
-    if row.sparsity is None or row.builds_on != BASELINE:
-        return [str(row.stage)]
-    method = row.method if row.step == "prune" else data.params.get("prune", {}).get("method")
-    return [str(row.stage), f"sensitivity@{method}"]
+    return [str(row.stage), *([f"sensitivity@{row.method}"] if row.step == "prune" else [])]
