@@ -18,8 +18,9 @@ from benchmarks.interleaved import interleave, print_line, print_machine, print_
 from deepcompress import registry, runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import Fit, Meta
-from deepcompress.distillation import teacher_cache, transfer
-from deepcompress.distillation.loss import Setting
+from deepcompress.distillation import teacher_cache
+from deepcompress.distillation.loss import LossContext
+from deepcompress.distillation.objective import DistillObjective, build_losses
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import loop
@@ -82,9 +83,9 @@ class Distilling:
         torch.manual_seed(1)
         student, module = self._network("vgg11"), registry.find("distillation.losses", self._method)
         labels, options = torch.from_numpy(self.data.train.arrays.labels), module.Options()
-        setting = Setting(student, self.teacher, labels)
-        losses = transfer.build({self._method: (options.weight, options)}, setting)
-        objective = transfer.Transfer(
+        setting = LossContext(student, self.teacher, labels)
+        losses = build_losses({self._method: (options.weight, options)}, setting)
+        objective = DistillObjective(
             losses,
             self._answers(losses[self._method][1].teacher_taps, losses[self._method][1].reads_logits, folder),
             cross_entropy=options.cross_entropy,
@@ -97,8 +98,8 @@ class Distilling:
     def _answers(self, taps: tuple, logits: bool, folder: Path | None) -> Teacher:
         """The plain way runs the whole teacher, whatever the loss reads."""
         if folder is None:
-            return teacher_cache.Live(self.teacher, taps, logits=True, fabric=self.fabric)
-        return teacher_cache.teacher(
+            return teacher_cache.OnlineTeacher(self.teacher, taps, logits=True, fabric=self.fabric)
+        return teacher_cache.cached_teacher(
             *(self.teacher, self.data.train, taps),
             logits=logits,
             fabric=self.fabric,

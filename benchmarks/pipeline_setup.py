@@ -22,9 +22,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from deepcompress import params, preset, registry, runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import DataConfig, open_fit, write_fit
-from deepcompress.distillation import transfer
-from deepcompress.distillation.loss import Setting
+from deepcompress.distillation.loss import LossContext
 from deepcompress.distillation.network import Network
+from deepcompress.distillation.objective import build_losses
 from deepcompress.distillation.settings import Distill
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
@@ -177,5 +177,5 @@ def _loss_start(method: str, teacher: str, images: Fit, seed: int) -> dict[str, 
     runtime.make_deterministic(runtime.derived_seed(seed, "student", how.seeds[0]))
     student = start.network(how.student, classes)
     weighted = how.weighted(method)[1]
-    (_, loss), *_ = transfer.build(weighted, Setting(student, network, torch.tensor(images.train.labels))).values()
+    (_, loss), *_ = build_losses(weighted, LossContext(student, network, torch.tensor(images.train.labels))).values()
     return dict(loss.state_dict())

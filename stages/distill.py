@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from deepcompress import errors, files, params, processes, runtime
-from deepcompress.distillation import course, repeats, settings
+from deepcompress.distillation.settings import Distill
+from deepcompress.distillation.student import StudentTrainer, seeds_table, train_all
 from deepcompress.models import checkpoint
 
 
@@ -20,19 +21,19 @@ from deepcompress.models import checkpoint
 def main(method: str, teacher_file: Path | None, fit: Path, model_file: Path, **tables: Path) -> None:
     """Write the student of the first seed, its history, and what every seed came to."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
-    how = params.section(settings.Distill, "distill")
+    config = params.section(Distill, "distill")
     fabric, budget = runtime.start(train, seed), params.device_budget_mib()
-    room = course.Course(how, fit=fit, fabric=fabric, seed=seed, budget_mib=budget)
-    objective = room.taught(method, teacher_file) if teacher_file else room.alone(method)
-    used = {"train": train.model_dump(), **how.used(method, taught=teacher_file is not None)}
-    made = checkpoint.provenance("distill", seed=seed, params=used)
-    identity = (made, files.sha256(teacher_file) if teacher_file else None)
-    model, histories = repeats.train_all(how.seeds, lambda number: room.training(number, objective, *identity))
+    trainer = StudentTrainer(config, fit=fit, fabric=fabric, seed=seed, budget_mib=budget)
+    objective = trainer.teacher_objective(method, teacher_file) if teacher_file else trainer.control_objective(method)
+    used = {"train": train.model_dump(), **config.provenance_params(method, taught=teacher_file is not None)}
+    provenance = checkpoint.provenance("distill", seed=seed, params=used)
+    cache_key = (provenance, files.sha256(teacher_file) if teacher_file else None)
+    model, histories = train_all(config.seeds, lambda number: trainer.prepare(number, objective, *cache_key))
     processes.first_only()
-    checkpoint.save(model_file, model, view=room.view, classes=room.images.meta.classes, provenance=made)
-    files.write_csv(tables["history"], histories[how.seeds[0]].frame())
-    images = len(room.images.validation)
-    files.write_csv(tables["seeds_file"], repeats.table(histories, keep=how.student.recipe.keep, images=images))
+    checkpoint.save(model_file, model, view=trainer.view, classes=trainer.images.meta.classes, provenance=provenance)
+    files.write_csv(tables["history"], histories[config.seeds[0]].frame())
+    images = len(trainer.images.validation)
+    files.write_csv(tables["seeds_file"], seeds_table(histories, keep=config.student.recipe.keep, images=images))
 
 
 if __name__ == "__main__":

@@ -22,13 +22,13 @@ def main(key: str, fit: Path, model_file: Path, history: Path) -> None:
     """Write the teacher with the weights to keep, and what each epoch came to."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
     network = params.section(Network, key)
-    images, fabric, how = store.open_fit(fit), runtime.start(train, seed), network.recipe
+    images, fabric, recipe = store.open_fit(fit), runtime.start(train, seed), network.recipe
     model = start.network(network, len(images.meta.classes))
     view = batches.View(network.image_size, images.meta.mean, images.meta.std)
     used = {"train": train.model_dump(), key: network.model_dump()}
     origin = checkpoint.provenance("train_teacher", seed=seed, params=used)
-    loss, data = objective.CrossEntropy(how.label_smoothing), run.Data(fit, view, params.device_budget_mib())
-    record = run.run(model, loss, data, how, fabric=fabric, origin=origin)
+    loss, data = objective.CrossEntropy(recipe.label_smoothing), run.Data(fit, view, params.device_budget_mib())
+    record = run.run(model, loss, data, recipe, fabric=fabric, origin=origin)
     processes.first_only()
     checkpoint.save(model_file, model, view=view, classes=images.meta.classes, provenance=origin)
     files.write_csv(history, record.frame())

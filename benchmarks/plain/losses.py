@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepcompress.distillation.contrast import Negatives
+from deepcompress.distillation.losses.crd import Negatives
 
 if TYPE_CHECKING:
     from torch import Tensor

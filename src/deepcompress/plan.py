@@ -14,8 +14,7 @@ from deepcompress.data.store import DataConfig
 from deepcompress.deploy.benchmark_settings import Benchmark, require_planned
 from deepcompress.deploy.settings import Deploy
 from deepcompress.distillation.network import Teachers, require_name
-from deepcompress.distillation.possible import require_layers
-from deepcompress.distillation.settings import INDEPENDENT, Distill, require_teachers
+from deepcompress.distillation.settings import INDEPENDENT, Distill, require_layers, require_teachers
 from deepcompress.errors import UserError
 from deepcompress.explain.settings import Explain
 from deepcompress.measure.settings import Evaluate

@@ -12,7 +12,7 @@ import torch
 from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
-from deepcompress.distillation.loss import Answers, Lesson, Loss, Setting, read
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, read
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import VGG
@@ -40,23 +40,23 @@ def make_arrays() -> Arrays:
     return Arrays(pixels, np.arange(IMAGES, dtype=np.int64) % CLASSES)
 
 
-def make_lesson(
+def make_batch(
     loss: Loss, student: VGG, teacher: VGG, rows: torch.Tensor | None = None, *, epoch: int = 1, scale: float = 1
-) -> Lesson:
+) -> DistillBatch:
     """The answers of both networks to some of the images; `scale` multiplies all logits."""
     whole = next(Batches(make_arrays(), VIEW, batch_size=IMAGES).epoch())
     rows = torch.arange(8) if rows is None else rows
     kind = next(student.parameters()).dtype
 
-    def answers(network: VGG, taps: tuple) -> Answers:
+    def answers(network: VGG, taps: tuple) -> Outputs:
         with tap(network, {one.layer for one in taps}) as seen:
             logits = network(whole.images[rows].to(kind)) * scale
         features = read(seen, taps) if kind == torch.float32 else {one: _as_read(seen, one) for one in taps}
-        return Answers(logits, features)
+        return Outputs(logits, features)
 
     with torch.no_grad():
         taught = answers(teacher, loss.teacher_taps)
-    return Lesson(answers(student, loss.student_taps), taught, whole.labels[rows], rows, epoch)
+    return DistillBatch(answers(student, loss.student_taps), taught, whole.labels[rows], rows, epoch)
 
 
 def _as_read(seen: dict[str, torch.Tensor], one: Any) -> torch.Tensor:
@@ -74,8 +74,8 @@ def arrays() -> Arrays:
 
 
 @pytest.fixture(scope="session")
-def lesson() -> Callable[..., Lesson]:
-    return make_lesson
+def distill_batch() -> Callable[..., DistillBatch]:
+    return make_batch
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def teacher(network: Callable[..., VGG]) -> VGG:
 
 
 @pytest.fixture
-def setting(student: VGG, teacher: VGG, arrays: Arrays) -> Setting:
-    return Setting(student, teacher, torch.from_numpy(arrays.labels))
+def context(student: VGG, teacher: VGG, arrays: Arrays) -> LossContext:
+    return LossContext(student, teacher, torch.from_numpy(arrays.labels))
 
 
 @pytest.fixture

@@ -8,27 +8,27 @@ import pytest
 import torch
 
 from deepcompress import registry
-from deepcompress.distillation.loss import Answers, Setting, read
+from deepcompress.distillation.loss import LossContext, Outputs, read
+from deepcompress.distillation.objective import DistillObjective
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.distillation.teacher_cache import Teacher
-from deepcompress.distillation.transfer import Transfer
 from deepcompress.errors import UserError
 from deepcompress.models.taps import tap
 from tests.distillation.conftest import make_network
 from tests.nets import batches, network
 
 
-class Live(Teacher):
+class OnlineTeacher(Teacher):
     """Asks the teacher itself."""
 
     def __init__(self, model, taps):
         self.model, self.taps = model, taps
 
     @torch.no_grad()
-    def answers(self, batch):
+    def outputs(self, batch):
         with tap(self.model, {one.layer for one in self.taps}) as seen:
             logits = self.model(batch.images)
-        return Answers(logits, read(seen, self.taps))
+        return Outputs(logits, read(seen, self.taps))
 
 
 BLOCKS = {"hint": {"guided_layer": "block4", "hint_layer": "block4"}, "at": {"layers": ["block3", "block4"]}}
@@ -41,9 +41,9 @@ def test_a_step_moves_the_student(name: str, student: str, teacher: str) -> None
     data = batches(images=8, batch_size=8)
     module = registry.find(LOSSES, name)
     options = module.Options.model_validate_json(json.dumps(BLOCKS.get(name, {})))
-    loss = module.build(options, Setting(made[0], made[1].requires_grad_(False), torch.arange(8) % 4))
-    live = Live(made[1], loss.teacher_taps)
-    objective = Transfer({name: (1.0, loss)}, live, cross_entropy=0.5, label_smoothing=0.0, steps_per_epoch=1)
+    loss = module.build(options, LossContext(made[0], made[1].requires_grad_(False), torch.arange(8) % 4))
+    live = OnlineTeacher(made[1], loss.teacher_taps)
+    objective = DistillObjective({name: (1.0, loss)}, live, cross_entropy=0.5, label_smoothing=0.0, steps_per_epoch=1)
     value = objective(made[0].train(), next(data.epoch(0)))
     value.backward()
     assert value.isfinite()
@@ -53,4 +53,4 @@ def test_a_step_moves_the_student(name: str, student: str, teacher: str) -> None
 def test_a_layer_that_the_student_does_not_have_is_refused() -> None:
     module = registry.find(LOSSES, "hint")
     with pytest.raises(UserError, match=r"layer 'block4.relu1' does not exist in a resnet18; there are block2"):
-        module.build(module.Options(), Setting(network("resnet18"), make_network("vgg16"), torch.arange(8)))
+        module.build(module.Options(), LossContext(network("resnet18"), make_network("vgg16"), torch.arange(8)))

@@ -107,10 +107,10 @@ def test_a_mixture_has_its_own_weights_and_the_methods_options(write) -> None:
 
 def test_what_a_student_used_does_not_hold_the_options_of_others(write) -> None:
     once, again = (distill(write("distill.methods.crd.weight", weight)) for weight in (0.5, 0.6))
-    assert once.used("logit", taught=True) == again.used("logit", taught=True)
-    assert once.used("independent", taught=False) == again.used("independent", taught=False)
-    assert once.used("crd", taught=True) != again.used("crd", taught=True)
-    assert once.used("crd_logit", taught=True)["losses"]["crd"]["weight"] == 0.8
+    assert once.provenance_params("logit", taught=True) == again.provenance_params("logit", taught=True)
+    assert once.provenance_params("independent", taught=False) == again.provenance_params("independent", taught=False)
+    assert once.provenance_params("crd", taught=True) != again.provenance_params("crd", taught=True)
+    assert once.provenance_params("crd_logit", taught=True)["losses"]["crd"]["weight"] == 0.8
 
 
 @pytest.mark.parametrize(

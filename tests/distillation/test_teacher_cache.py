@@ -9,7 +9,7 @@ from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches
 from deepcompress.distillation import teacher_cache
 from deepcompress.distillation.loss import Tap
-from deepcompress.distillation.teacher_cache import Live, Stored
+from deepcompress.distillation.teacher_cache import OnlineTeacher, StoredTeacher
 from tests.distillation.conftest import VIEW
 
 MAPS, POOLED = Tap("features.17"), Tap("features", pooled=True)
@@ -37,7 +37,7 @@ def make(teacher, train, fabric, tmp_path):
     """A teacher for some taps; keywords change the rest."""
 
     def build(*taps, logits=True, budget_mib=64, batches=train):
-        return teacher_cache.teacher(
+        return teacher_cache.cached_teacher(
             teacher, batches, taps, logits=logits, fabric=fabric, folder=tmp_path, budget_mib=budget_mib
         )
 
@@ -58,11 +58,14 @@ class Runs:
 
 @pytest.mark.parametrize("budget_mib", [0, 64])
 def test_stored_answers_equal_fresh_ones_in_every_epoch(make, teacher, train, fabric, budget_mib) -> None:
-    stored, live = make(MAPS, POOLED, budget_mib=budget_mib), Live(teacher, (MAPS, POOLED), logits=True, fabric=fabric)
+    stored, live = (
+        make(MAPS, POOLED, budget_mib=budget_mib),
+        OnlineTeacher(teacher, (MAPS, POOLED), logits=True, fabric=fabric),
+    )
     for number in (0, 1):
         for batch in train.epoch(number):
-            one, other = stored.answers(batch), live.answers(batch)
-            torch.testing.assert_close(one.said(), other.said(), rtol=1e-5, atol=1e-6)
+            one, other = stored.outputs(batch), live.outputs(batch)
+            torch.testing.assert_close(one.require_logits(), other.require_logits(), rtol=1e-5, atol=1e-6)
             for tap in (MAPS, POOLED):
                 torch.testing.assert_close(one.features[tap], other.features[tap], rtol=1e-5, atol=1e-6)
 
@@ -72,7 +75,7 @@ def test_the_teacher_runs_once_per_image_and_not_again_for_the_next_student(make
     first = make(MAPS, POOLED)
     assert runs.counts["classifier.6"] == 3 + 1  # batches of 24 images by 10, and a look at the shape of the maps
     for number in range(3):
-        [first.answers(batch) for batch in train.epoch(number)]
+        [first.outputs(batch) for batch in train.epoch(number)]
     make(POOLED)
     assert runs.counts["classifier.6"] == 3 + 1
 
@@ -80,16 +83,16 @@ def test_the_teacher_runs_once_per_image_and_not_again_for_the_next_student(make
 @pytest.mark.parametrize("damage", [*WAYS])
 @pytest.mark.parametrize("name", ["logits", "features-pooled", "features.17-maps"])
 def test_damaged_answers_are_computed_again_and_no_others(make, teacher, train, tmp_path, caplog, damage, name) -> None:
-    first = [make(MAPS, POOLED).answers(batch) for batch in train.epoch(0)]
+    first = [make(MAPS, POOLED).outputs(batch) for batch in train.epoch(0)]
     paths = {path.stem: path for path in tmp_path.iterdir()}
     before = {stem: path.read_bytes() for stem, path in paths.items()}
     times = {stem: path.stat().st_mtime_ns for stem, path in paths.items()}
     paths[name].write_bytes(WAYS[damage](before[name]))
-    again = [make(MAPS, POOLED).answers(batch) for batch in train.epoch(0)]
-    assert f"{paths[name]} is damaged: the teacher answers again" in caplog.text
+    again = [make(MAPS, POOLED).outputs(batch) for batch in train.epoch(0)]
+    assert f"{paths[name]} is damaged: the teacher runs again" in caplog.text
     assert {stem for stem, path in paths.items() if path.stat().st_mtime_ns != times[stem]} == {name}
     for one, other in zip(first, again, strict=True):
-        torch.testing.assert_close(one.said(), other.said())
+        torch.testing.assert_close(one.require_logits(), other.require_logits())
         for tap in (MAPS, POOLED):
             torch.testing.assert_close(one.features[tap], other.features[tap])
 
@@ -106,7 +109,7 @@ def test_another_student_s_layer_is_added_to_what_is_there(make, teacher, tmp_pa
 def test_maps_above_the_budget_are_run_each_time_but_only_as_far_as_they_lie(make, teacher, train) -> None:
     made = make(MAPS, budget_mib=0)
     runs = Runs(teacher)
-    made.answers(next(train.epoch()))
+    made.outputs(next(train.epoch()))
     assert runs.counts["features.17"] == 1
     assert not runs.counts.keys() & {"features.18", "features", "classifier.6", ""}
 
@@ -114,9 +117,9 @@ def test_maps_above_the_budget_are_run_each_time_but_only_as_far_as_they_lie(mak
 def test_what_fits_is_stored_and_the_rest_is_not(teacher) -> None:
     size = 4 * 24 * 16 * 8 * 8  # float32 of 24 images: 16 channels of 8 x 8
     shallow, deep = Tap("features.15"), Tap("features.25")
-    assert teacher_cache.within(teacher, [shallow, deep], 24, size) == [shallow]
-    assert teacher_cache.within(teacher, [shallow, deep], 24, size - 1) == [deep]
-    assert teacher_cache.within(teacher, [POOLED, shallow], 24, 0) == [POOLED]
+    assert teacher_cache.taps_in_budget(teacher, [shallow, deep], 24, size) == [shallow]
+    assert teacher_cache.taps_in_budget(teacher, [shallow, deep], 24, size - 1) == [deep]
+    assert teacher_cache.taps_in_budget(teacher, [POOLED, shallow], 24, 0) == [POOLED]
 
 
 def test_answers_above_the_budget_stay_in_their_files_maps_come_first(make, train, tmp_path) -> None:
@@ -127,24 +130,26 @@ def test_answers_above_the_budget_stay_in_their_files_maps_come_first(make, trai
         tables = teacher_cache._opened(paths, budget, torch.device("meta"))
         assert [one for one, table in tables.items() if table.device.type == "meta"] == on_device
     batch = next(train.epoch())
-    above, below = (make(POOLED, budget_mib=mib).answers(batch) for mib in (0, 64))
-    assert torch.equal(above.said(), below.said())
+    above, below = (make(POOLED, budget_mib=mib).outputs(batch) for mib in (0, 64))
+    assert torch.equal(above.require_logits(), below.require_logits())
     assert torch.equal(above.features[POOLED], below.features[POOLED])
 
 
 def test_with_random_changes_the_teacher_sees_the_view_of_the_student(make, teacher, arrays) -> None:
     changed = Batches(arrays, VIEW, batch_size=10, seed=3, augment=Augment(flip=True, crop_padding=4))
     made = make(MAPS, batches=changed)
-    assert isinstance(made, Live)
+    assert isinstance(made, OnlineTeacher)
     for batch in changed.epoch(0):
         with torch.no_grad():
-            torch.testing.assert_close(made.answers(batch).said(), teacher(batch.images), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(
+                made.outputs(batch).require_logits(), teacher(batch.images), rtol=1e-5, atol=1e-6
+            )
 
 
 @pytest.mark.parametrize(("tap", "ran"), [(Tap("features"), "features"), (Tap("classifier.0"), "classifier.0")])
 def test_taps_behind_single_layers_are_reached_too(teacher, fabric, train, tap, ran) -> None:
     runs = Runs(teacher)
-    found = Live(teacher, [tap], logits=False, fabric=fabric).answers(next(train.epoch()))
+    found = OnlineTeacher(teacher, [tap], logits=False, fabric=fabric).outputs(next(train.epoch()))
     assert len(found.features[tap]) == 10
     assert runs.counts[ran] == 1
     assert found.logits is None
@@ -153,14 +158,14 @@ def test_taps_behind_single_layers_are_reached_too(teacher, fabric, train, tap, 
 def test_answers_carry_no_gradient(make, teacher, train) -> None:
     teacher.requires_grad_(True)
     for made in (make(MAPS), make(MAPS, budget_mib=0)):
-        found = made.answers(next(train.epoch()))
-        assert not found.said().requires_grad
+        found = made.outputs(next(train.epoch()))
+        assert not found.require_logits().requires_grad
         assert not found.features[MAPS].requires_grad
 
 
 def test_logits_that_nobody_wants_are_neither_kept_nor_given(make, train, tmp_path) -> None:
     made = make(POOLED, logits=False)
-    assert isinstance(made, Stored)
+    assert isinstance(made, StoredTeacher)
     with pytest.raises(ValueError, match="reads logits but says that it does not"):
-        made.answers(next(train.epoch())).said()
+        made.outputs(next(train.epoch())).require_logits()
     assert [path.name for path in tmp_path.iterdir()] == ["features-pooled.npy"]

@@ -16,8 +16,9 @@ import torch
 from deepcompress import processes, runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
-from deepcompress.distillation import teacher_cache, transfer
-from deepcompress.distillation.loss import Setting
+from deepcompress.distillation import teacher_cache
+from deepcompress.distillation.loss import LossContext
+from deepcompress.distillation.objective import DistillObjective, build_losses
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
@@ -111,17 +112,17 @@ def taught(fabric: Fabric, losses: dict[str, Any], **changes: Any) -> tuple[VGG,
     model, made = network(0), recipe(**{"learning_rate": 3e-3, **changes})
     teacher, seen = network(1, "vgg13").requires_grad_(False).eval(), data(made)
     options = {name: (weight, find(LOSSES, name).Options(**block)) for name, (weight, block) in losses.items()}
-    built = transfer.build(options, Setting(model, teacher, torch.from_numpy(seen.train.arrays.labels)))
+    built = build_losses(options, LossContext(model, teacher, torch.from_numpy(seen.train.arrays.labels)))
     taps = list(dict.fromkeys(tap for _, loss in built.values() for tap in loss.teacher_taps))
     logits = any(loss.reads_logits for _, loss in built.values())
     with tempfile.TemporaryDirectory() as own:
         folder, images = processes.from_first(lambda: Path(own)), seen.train
-        answers = teacher_cache.teacher(
+        answers = teacher_cache.cached_teacher(
             teacher, images, taps, logits=logits, fabric=fabric, folder=folder, budget_mib=16
         )
         processes.wait()
     steps = len(seen.train)
-    lesson = transfer.Transfer(built, answers, cross_entropy=1.0, label_smoothing=0.0, steps_per_epoch=steps)
+    lesson = DistillObjective(built, answers, cross_entropy=1.0, label_smoothing=0.0, steps_per_epoch=steps)
     return model, train(fabric, model, lesson, made, seen)
 
 

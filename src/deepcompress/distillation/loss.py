@@ -45,8 +45,8 @@ class Tap:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one network says of a batch, in 32-bit floats.
+class Outputs:
+    """What a network gives for a batch, in 32-bit floats.
 
     Attributes:
         logits: (batch, classes); None where no loss asks a teacher for them.
@@ -56,15 +56,15 @@ class Answers:
     logits: Float[Tensor, "batch classes"] | None
     features: Mapping[Tap, Tensor] = field(default_factory=dict)
 
-    def said(self) -> Float[Tensor, "batch classes"]:
-        """The logits; a ValueError where nobody asked for them."""
+    def require_logits(self) -> Float[Tensor, "batch classes"]:
+        """The logits; a ValueError where the loss did not ask for them."""
         if self.logits is None:
             raise ValueError("this loss reads logits but says that it does not")
         return self.logits
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DistillBatch:
     """A batch as a loss sees it.
 
     Attributes:
@@ -75,15 +75,15 @@ class Lesson:
         epoch: Counted from 1.
     """
 
-    student: Answers
-    teacher: Answers
+    student: Outputs
+    teacher: Outputs
     labels: Int[Tensor, " batch"]
     indices: Int[Tensor, " batch"]
     epoch: int
 
 
 @dataclass(frozen=True)
-class Setting:
+class LossContext:
     """What a loss may know when it is made.
 
     Attributes:
@@ -104,16 +104,16 @@ class Loss(nn.Module, ABC):
         student_taps: Layers of the student that it reads.
         teacher_taps: Layers of the teacher that it reads.
         reads_logits: Whether it reads the teacher's logits.
-        alone_epochs: So many epochs it is minimised alone, and then left out; 0: it is part of the sum throughout.
+        exclusive_epochs: First epochs, in which it alone is minimised; left out after. 0: in the sum throughout.
     """
 
     student_taps: tuple[Tap, ...] = ()
     teacher_taps: tuple[Tap, ...] = ()
     reads_logits: bool = True
-    alone_epochs: int = 0
+    exclusive_epochs: int = 0
 
     @abstractmethod
-    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
+    def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
         """The mean over the images of the batch; no gradient reaches the teacher."""
 
 
@@ -121,9 +121,9 @@ def shape(model: Classifier, name: str) -> tuple[int, ...]:
     """Shape of what a layer gives for one image: (channels, height, width)."""
     size = model.spec.image_size
     image = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
-    with evaluating(model), torch.no_grad(), tap(model, [name]) as seen:
+    with evaluating(model), torch.no_grad(), tap(model, [name]) as layers:
         model(image)
-    return tuple(seen[name].shape[1:])
+    return tuple(layers[name].shape[1:])
 
 
 def pooled(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels"]:
@@ -131,11 +131,11 @@ def pooled(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, 
     return maps.mean(dim=(2, 3))
 
 
-def read(seen: Mapping[str, Tensor], taps: Iterable[Tap]) -> dict[Tap, Tensor]:
+def read(layers: Mapping[str, Tensor], taps: Iterable[Tap]) -> dict[Tap, Tensor]:
     """The taps' features from the outputs of the layers, in 32-bit floats."""
-    return {one: (pooled(seen[one.layer]) if one.pooled else seen[one.layer]).float() for one in taps}
+    return {each: (pooled(layers[each.layer]) if each.pooled else layers[each.layer]).float() for each in taps}
 
 
 def whole(features: Mapping[Tap, Tensor], batch: Batch) -> dict[Tap, Tensor]:
     """Features of a process's own images, for the whole batch."""
-    return {one: batch.whole(feature) for one, feature in features.items()}
+    return {each: batch.whole(feature) for each, feature in features.items()}

@@ -1,6 +1,7 @@
 """The `distill` section of params.yaml.
 
-Free of torch at import; the block of a loss is checked by the loss's own file, which is not.
+Free of torch at import; the block of a loss is checked by the loss's own file, which is not. The networks are in
+network.py, so that a change here leaves the teachers as they are.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from pydantic import Field, model_validator
 from deepcompress import params, registry
 from deepcompress.distillation.network import Network, Teachers, require_name
 from deepcompress.errors import UserError
+from deepcompress.models.spec import BLOCKS, asked
 from deepcompress.params import PluginSection, Section
 from deepcompress.training.recipe import Recipe
 
 LOSSES = "distillation.losses"
 INDEPENDENT = "students/independent"  # the control that every student is compared with
+PROBE_CLASSES = 2  # of the networks that are built to look for layers
 
 
 class Methods(PluginSection):
@@ -125,7 +128,7 @@ class Distill(Section):
             raise UserError(f"params.yaml: distill.controls has no {name!r}; it has {', '.join(self.controls)}")
         return self.controls[name]
 
-    def used(self, name: str, *, taught: bool) -> dict[str, Any]:
+    def provenance_params(self, name: str, *, taught: bool) -> dict[str, Any]:
         """All that params.yaml says of one student, as plain values, and nothing else."""
         shared = {"student": self.student.model_dump(mode="json"), "seeds": list(self.seeds)}
         if not taught:
@@ -160,3 +163,38 @@ def require_teachers(distill: Distill, teachers: Teachers) -> None:
             if name not in teachers.names():
                 there = ", ".join(teachers.names())
                 raise UserError(f"params.yaml: distill.{key} must be among {there}; got {name!r}")
+
+
+def require_layers(distill: Distill, teachers: Teachers) -> None:
+    """Refuse a loss that names a layer which the student or one of the teachers does not have, or cannot match them.
+
+    Networks are built without memory, which is quick; and only where one of them is not a VGG, because importing
+    torchvision takes seconds.
+
+    Raises:
+        UserError: Naming the method, the student and the teacher.
+    """
+    blocks = {name: params.validate(Network, block, name) for name, block in (teachers.model_extra or {}).items()}
+    for method, teacher in distill.taught():
+        networks = (distill.student, blocks[teacher])
+        if any(network.arch not in BLOCKS for network in networks):
+            _require_pair(distill, method, f"{teacher} ({blocks[teacher].arch})", networks)
+
+
+def _require_pair(distill: Distill, method: str, teacher: str, networks: tuple[Network, Network]) -> None:
+    import torch
+
+    from deepcompress.distillation.loss import LossContext
+    from deepcompress.models.build import build
+
+    with torch.device("meta"):
+        student, taught = (build(asked(network, PROBE_CLASSES)).eval() for network in networks)
+    for name, (_, options) in distill.weighted(method)[1].items():
+        try:
+            registry.find(LOSSES, name).build(options, LossContext(student, taught, torch.arange(PROBE_CLASSES)))
+        except UserError as error:
+            reason = str(error).removeprefix("params.yaml: ")
+            raise UserError(
+                f"params.yaml: distill.methods.{name} with the student {distill.student.arch} and the teacher "
+                f"{teacher}: {reason}"
+            ) from None

@@ -1,4 +1,4 @@
-"""A teacher's answers, each computed once: without random augmentation an image gives the same in every epoch.
+"""A teacher's outputs, each computed once: without random augmentation an image gives the same in every epoch.
 
 Logits and pooled features of all training images are stored in scratch, where every student of that teacher
 finds them; maps too while they fit a budget. Above it the teacher runs again for each batch, but only up to the
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from deepcompress import files, processes
 from deepcompress.data.batches import Batches, Shard
 from deepcompress.data.store import BYTES_PER_MIB, array_writer, is_whole_array, map_array
-from deepcompress.distillation.loss import Answers, Tap, read, shape, whole
+from deepcompress.distillation.loss import Outputs, Tap, read, shape, whole
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import VGG
 
@@ -41,14 +41,14 @@ DTYPE = "<f4"
 
 
 class Teacher(ABC):
-    """Answers for a batch; no part of the module tree, so that no state and no optimizer holds it."""
+    """Outputs for a batch; no part of the module tree, so that no state and no optimizer holds it."""
 
     @abstractmethod
-    def answers(self, batch: Batch) -> Answers:
-        """What the teacher says of these images, without gradients."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """Of the teacher for these images, without gradients."""
 
 
-class Live(Teacher):
+class OnlineTeacher(Teacher):
     """Runs the network on every batch, no further than it must.
 
     Args:
@@ -63,14 +63,14 @@ class Live(Teacher):
         self._network, self._taps, self._logits, self._fabric = network.eval(), tuple(taps), logits, fabric
 
     @torch.no_grad()
-    def answers(self, batch: Batch) -> Answers:
+    def outputs(self, batch: Batch) -> Outputs:
         layers = {one.layer for one in self._taps}
-        with self._fabric.autocast(), tap(self._network, layers) as seen:
+        with self._fabric.autocast(), tap(self._network, layers) as layer_outputs:
             if not self._logits:
                 self._run_to(layers, batch.images)
-                return Answers(None, whole(read(seen, self._taps), batch))
+                return Outputs(None, whole(read(layer_outputs, self._taps), batch))
             logits = batch.whole(self._network(batch.images).float())
-        return Answers(logits, whole(read(seen, self._taps), batch))
+        return Outputs(logits, whole(read(layer_outputs, self._taps), batch))
 
     def _run_to(self, layers: set[str], images: Tensor) -> None:
         """Run the convolutional part up to the last of the layers; all of the network for one behind it."""
@@ -87,27 +87,27 @@ class Live(Teacher):
                 images = layer(images)
 
 
-class Stored(Teacher):
-    """Looks answers up by the row of the image; `live` gives what is not stored.
+class StoredTeacher(Teacher):
+    """Looks outputs up by the row of the image; `online` gives what is not stored.
 
     Args:
-        logits: One row per training image, on the device of the batches or mapped from a file; None: nobody asks
-            for them.
+        logits: One row per training image, on the device of the batches or mapped from a file; None: no loss
+            reads them.
         features: The same, by tap.
-        live: For the other taps, or None.
+        online: For the other taps, or None.
     """
 
-    def __init__(self, logits: Tensor | None, features: dict[Tap, Tensor], live: Teacher | None) -> None:
-        self._logits, self._features, self._live = logits, features, live
+    def __init__(self, logits: Tensor | None, features: dict[Tap, Tensor], online: Teacher | None) -> None:
+        self._logits, self._features, self._online = logits, features, online
 
-    def answers(self, batch: Batch) -> Answers:
-        rest = self._live.answers(batch).features if self._live else {}
-        found = {one: _rows(table, batch.indices) for one, table in self._features.items()}
+    def outputs(self, batch: Batch) -> Outputs:
+        computed = self._online.outputs(batch).features if self._online else {}
+        stored = {tap_: _rows(table, batch.indices) for tap_, table in self._features.items()}
         logits = None if self._logits is None else _rows(self._logits, batch.indices)
-        return Answers(logits, {**rest, **found})
+        return Outputs(logits, {**computed, **stored})
 
 
-def teacher(
+def cached_teacher(
     network: Classifier,
     train: Batches,
     taps: Sequence[Tap],
@@ -117,7 +117,7 @@ def teacher(
     folder: Path,
     budget_mib: int,
 ) -> Teacher:
-    """The cheapest teacher that gives these answers.
+    """The cheapest teacher that gives these outputs.
 
     Args:
         network: Frozen.
@@ -125,20 +125,20 @@ def teacher(
         taps: Layers to read.
         logits: Whether they are wanted.
         fabric: Gives device and precision.
-        folder: Of this teacher and these images alone; other students find the answers there.
-        budget_mib: What answers to all images may take in memory [MiB].
+        folder: Of this teacher and these images alone; other students find the outputs there.
+        budget_mib: What the outputs of all images may take in memory [MiB].
     """
     if train.augment is not None:
-        return Live(network, taps, logits=logits, fabric=fabric)
-    stored = within(network, taps, train.size, budget_mib * BYTES_PER_MIB)
+        return OnlineTeacher(network, taps, logits=logits, fabric=fabric)
+    stored = taps_in_budget(network, taps, train.size, budget_mib * BYTES_PER_MIB)
     rest = [one for one in taps if one not in stored]
     paths = _files(network, train, stored, logits=logits, fabric=fabric, folder=folder)
     tables = _opened(paths, budget_mib * BYTES_PER_MIB, train.device)
-    live = Live(network, rest, logits=False, fabric=fabric) if rest else None
-    return Stored(tables.pop(None, None), {one: tables[one] for one in stored}, live)
+    online = OnlineTeacher(network, rest, logits=False, fabric=fabric) if rest else None
+    return StoredTeacher(tables.pop(None, None), {one: tables[one] for one in stored}, online)
 
 
-def within(network: Classifier, taps: Iterable[Tap], images: int, budget_bytes: int) -> list[Tap]:
+def taps_in_budget(network: Classifier, taps: Iterable[Tap], images: int, budget_bytes: int) -> list[Tap]:
     """The taps to store: all pooled ones, and maps in the order given while they fit together."""
     stored = []
     for one in taps:
@@ -155,7 +155,7 @@ def _rows(table: Tensor, rows: Tensor) -> Tensor:
 
 
 def _opened(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.device) -> dict[Tap | None, Tensor]:
-    """Tables on the device while they fit together, maps first as `within` counted them; the others mapped."""
+    """Tables on the device while they fit together, maps first as `taps_in_budget` counted them; the others mapped."""
     tables: dict[Tap | None, Tensor] = {}
     for one in sorted(paths, key=lambda one: one is None or one.pooled):
         table = torch.from_numpy(map_array(paths[one], copy_on_write=True))
@@ -168,7 +168,7 @@ def _opened(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.devi
 def _files(
     network: Classifier, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path
 ) -> dict[Tap | None, Path]:
-    """Of answers to all images in stored order, there already or, where any are missing or damaged, after one pass."""
+    """Outputs of all images in stored order, there already or, where any are missing or damaged, after one pass."""
     wanted: list[Tap | None] = [*([None] if logits else []), *taps]
     paths = {one: folder / f"{_stem(one)}.npy" for one in wanted}
     if missing := processes.from_first(lambda: [one for one in wanted if not _is_kept(paths[one], train)]):
@@ -180,14 +180,14 @@ def _files(
 def _is_kept(path: Path, train: Batches) -> bool:
     whole = is_whole_array(path, rows=train.size, dtype=DTYPE)
     if not whole and path.exists():
-        log.warning("%s is damaged: the teacher answers again", path)
+        log.warning("%s is damaged: the teacher runs again", path)
     return whole
 
 
 def _write(paths: dict[Tap | None, Path], network: Classifier, train: Batches, *, fabric: Fabric) -> None:
     """One run over the images, without shuffling; the first process writes what all computed."""
     start, taps = time.perf_counter(), [one for one in paths if one]
-    live = Live(network, taps, logits=None in paths, fabric=fabric)
+    online = OnlineTeacher(network, taps, logits=None in paths, fabric=fabric)
     ordered = Batches(train.arrays, train.view, batch_size=train.batch_size, device=train.device)
     disable = None if processes.is_first() else True
     with ExitStack() as open_files:
@@ -198,11 +198,11 @@ def _write(paths: dict[Tap | None, Path], network: Classifier, train: Batches, *
         for batch in tqdm(
             ordered.epoch(0, Shard.own()), total=len(ordered), desc="teacher", unit="batch", disable=disable
         ):
-            answers = live.answers(batch)
+            outputs = online.outputs(batch)
             for one, write in append.items():
-                write((answers.said() if one is None else answers.features[one]).float().cpu().numpy())
+                write((outputs.require_logits() if one is None else outputs.features[one]).float().cpu().numpy())
     mib = sum(path.stat().st_size for path in paths.values()) / BYTES_PER_MIB if processes.is_first() else 0.0
-    log.info("teacher: %d images, %.1f MiB of answers, %.1f s", train.size, mib, time.perf_counter() - start)
+    log.info("teacher: %d images, %.1f MiB of outputs, %.1f s", train.size, mib, time.perf_counter() - start)
 
 
 def _stem(one: Tap | None) -> str:

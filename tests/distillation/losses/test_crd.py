@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from deepcompress.distillation.contrast import Embedding, Memory, Negatives
 from deepcompress.distillation.losses import crd
+from deepcompress.distillation.losses.crd import Embedding, Memory, Negatives
 from deepcompress.errors import UserError
 
 IMAGES, WIDTH, HEAT = 24, 16, 0.07
@@ -61,7 +61,7 @@ def test_the_normaliser_is_set_by_the_first_batch_and_then_stays(memory) -> None
 
 def test_an_update_moves_half_way_and_back_to_length_one_and_touches_no_other_row(memory) -> None:
     before, rows, new = memory.rows.clone(), torch.tensor([2, 5]), embedded(2)
-    memory.remember_(new, rows)
+    memory.update_(new, rows)
     expected = torch.nn.functional.normalize((before[rows] + new) / 2)
     torch.testing.assert_close(memory.rows[rows], expected)
     torch.testing.assert_close(memory.rows[rows].norm(dim=1), torch.ones(2))
@@ -76,7 +76,7 @@ def test_the_update_does_not_disturb_the_gradient(memory) -> None:
         vectors = embedded(2).requires_grad_()
         loss = memory.loss(vectors, rows, others)
         if remember:
-            memory.remember_(vectors.detach(), rows)
+            memory.update_(vectors.detach(), rows)
         loss.backward()
         assert vectors.grad is not None
         return vectors.grad
@@ -84,24 +84,24 @@ def test_the_update_does_not_disturb_the_gradient(memory) -> None:
     assert torch.equal(gradient(remember=False), gradient(remember=True))
 
 
-def test_memories_and_normalisers_are_part_of_the_state(setting, student, teacher, lesson) -> None:
+def test_memories_and_normalisers_are_part_of_the_state(context, student, teacher, distill_batch) -> None:
     options = crd.Options(negatives=8, width=WIDTH)
-    made, other = crd.build(options, setting), crd.build(options, setting)
-    made(lesson(made, student, teacher))
+    made, other = crd.build(options, context), crd.build(options, context)
+    made(distill_batch(made, student, teacher))
     other.load_state_dict(made.state_dict())
     for name in ("student_memory", "teacher_memory"):
         one, two = getattr(made, name), getattr(other, name)
         assert torch.equal(one.rows, two.rows)
         assert one.normaliser == two.normaliser > 0
     torch.manual_seed(1)
-    expected = made(lesson(made, student, teacher)).item()
+    expected = made(distill_batch(made, student, teacher)).item()
     torch.manual_seed(1)
-    assert other(lesson(other, student, teacher)).item() == expected
+    assert other(distill_batch(other, student, teacher)).item() == expected
 
 
-def test_both_sides_are_trained_and_remember_their_own_embedding(setting, student, teacher, lesson) -> None:
-    made = crd.build(crd.Options(negatives=8, width=WIDTH, momentum=0.0), setting)
-    seen = lesson(made, student, teacher)
+def test_both_sides_are_trained_and_update_their_own_embedding(context, student, teacher, distill_batch) -> None:
+    made = crd.build(crd.Options(negatives=8, width=WIDTH, momentum=0.0), context)
+    seen = distill_batch(made, student, teacher)
     made(seen).backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in made.parameters())
     tap = made.student_taps[0]

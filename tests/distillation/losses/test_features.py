@@ -7,16 +7,16 @@ import math
 import pytest
 import torch
 
-from deepcompress.distillation.loss import Answers, Lesson, Setting, Tap
+from deepcompress.distillation.loss import DistillBatch, LossContext, Outputs, Tap
 from deepcompress.distillation.losses import at, hint, sp
 from deepcompress.errors import UserError
 
 ONE = Tap("features.0")
 
 
-def seen(student: torch.Tensor, teacher: torch.Tensor, tap: Tap = ONE) -> Lesson:
+def seen(student: torch.Tensor, teacher: torch.Tensor, tap: Tap = ONE) -> DistillBatch:
     labels = torch.zeros(len(student), dtype=torch.long)
-    return Lesson(Answers(None, {tap: student}), Answers(None, {tap: teacher}), labels, labels, 1)
+    return DistillBatch(Outputs(None, {tap: student}), Outputs(None, {tap: teacher}), labels, labels, 1)
 
 
 def test_hint_is_the_mean_square_behind_the_regressor() -> None:
@@ -28,12 +28,12 @@ def test_hint_is_the_mean_square_behind_the_regressor() -> None:
     assert made(seen(student, teacher)).item() == pytest.approx((36 + 9) / 2)
 
 
-def test_hint_is_zero_for_equal_networks_behind_an_identity(network, lesson) -> None:
+def test_hint_is_zero_for_equal_networks_behind_an_identity(network, distill_batch) -> None:
     twins = network("vgg16"), network("vgg16").requires_grad_(False)
-    made = hint.build(hint.Options(), Setting(*twins, torch.arange(4)))
+    made = hint.build(hint.Options(), LossContext(*twins, torch.arange(4)))
     torch.nn.init.dirac_(made.regressor.weight)
     torch.nn.init.zeros_(made.regressor.bias)
-    assert made(lesson(made, *twins)).item() == pytest.approx(0, abs=1e-10)
+    assert made(distill_batch(made, *twins)).item() == pytest.approx(0, abs=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -47,30 +47,30 @@ def test_hint_is_zero_for_equal_networks_behind_an_identity(network, lesson) -> 
 )
 def test_roles_match_layers_across_depths(network, teacher, role, student_layer, teacher_layer) -> None:
     pair = network(batch_norm=False), network(teacher, batch_norm=False)
-    made = hint.build(hint.Options(guided_layer=role, hint_layer=role), Setting(*pair, torch.arange(4)))
+    made = hint.build(hint.Options(guided_layer=role, hint_layer=role), LossContext(*pair, torch.arange(4)))
     assert (made.student_taps, made.teacher_taps) == ((Tap(student_layer),), (Tap(teacher_layer),))
 
 
 def test_layer_names_may_be_given_as_they_are(network) -> None:
     pair = network(batch_norm=False), network("vgg16", batch_norm=False)
     options = hint.Options(guided_layer="features.11", hint_layer="features.17")
-    assert hint.build(options, Setting(*pair, torch.arange(4))).student_taps == (Tap("features.11"),)
+    assert hint.build(options, LossContext(*pair, torch.arange(4))).student_taps == (Tap("features.11"),)
 
 
-def test_maps_of_other_sides_cannot_be_matched_and_the_message_says_both(setting) -> None:
+def test_maps_of_other_sides_cannot_be_matched_and_the_message_says_both(context) -> None:
     with pytest.raises(UserError, match=r"block3 of the student gives maps of 8 x 8, block4 of the teacher 4 x 4:"):
-        hint.build(hint.Options(guided_layer="block3", hint_layer="block4"), setting)
+        hint.build(hint.Options(guided_layer="block3", hint_layer="block4"), context)
 
 
 @pytest.mark.parametrize("name", ["block4.conv9", "features.99", "classifier", ""])
-def test_an_unknown_layer_lists_what_there_is(setting, name) -> None:
+def test_an_unknown_layer_lists_what_there_is(context, name) -> None:
     with pytest.raises(UserError, match=r"does not exist in a vgg11; there are block1.conv1 \(features.0\), "):
-        hint.build(hint.Options(guided_layer=name), setting)
+        hint.build(hint.Options(guided_layer=name), context)
 
 
-def test_two_stages_ask_for_the_first_epochs_alone(setting) -> None:
-    assert hint.build(hint.Options(stages=2, first_stage_epochs=3), setting).alone_epochs == 3
-    assert hint.build(hint.Options(stages=1, first_stage_epochs=3), setting).alone_epochs == 0
+def test_two_stages_ask_for_the_first_epochs_alone(context) -> None:
+    assert hint.build(hint.Options(stages=2, first_stage_epochs=3), context).exclusive_epochs == 3
+    assert hint.build(hint.Options(stages=1, first_stage_epochs=3), context).exclusive_epochs == 0
 
 
 def test_attention_is_the_mean_square_of_the_channels_by_hand() -> None:
@@ -84,17 +84,17 @@ def test_at_does_not_see_the_size_nor_the_number_of_channels() -> None:
     assert made(seen(maps, 5 * maps.repeat(1, 3, 1, 1))).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_at_adds_up_its_layers(setting, student, teacher, lesson) -> None:
+def test_at_adds_up_its_layers(context, student, teacher, distill_batch) -> None:
     def of(*layers: str) -> float:
-        made = at.build(at.Options(layers=layers), setting)
-        return made(lesson(made, student, teacher)).item()
+        made = at.build(at.Options(layers=layers), context)
+        return made(distill_batch(made, student, teacher)).item()
 
     assert of("block3", "block4") == pytest.approx(of("block3") + of("block4"), rel=1e-5)
 
 
-def test_at_refuses_maps_of_other_sides(setting) -> None:
+def test_at_refuses_maps_of_other_sides(context) -> None:
     with pytest.raises(UserError, match=r"distill.methods.at.layers: features.15 gives maps of"):
-        at.build(at.Options(layers=("features.15",)), setting)
+        at.build(at.Options(layers=("features.15",)), context)
 
 
 def test_similarities_are_inner_products_with_rows_of_length_1_by_hand() -> None:

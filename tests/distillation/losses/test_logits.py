@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deepcompress.distillation.loss import Answers, Lesson, Loss
+from deepcompress.distillation.loss import DistillBatch, Loss, Outputs
 from deepcompress.distillation.losses.dkd import DKD, parts
 from deepcompress.distillation.losses.logit import Logit
 from deepcompress.distillation.losses.logit_std import LogitStd, standardised
@@ -19,7 +19,7 @@ LOG3 = math.log(3.0)
 
 def value(loss: Loss, teacher, student, labels=None, *, epoch: int = 1) -> torch.Tensor:
     labels = torch.zeros(len(teacher), dtype=torch.long) if labels is None else labels
-    return loss(Lesson(Answers(student), Answers(teacher), labels, labels, epoch))
+    return loss(DistillBatch(Outputs(student), Outputs(teacher), labels, labels, epoch))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting, Tap, shape
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap, shape
 from deepcompress.errors import UserError
 from deepcompress.models import roles
 
@@ -43,9 +43,9 @@ class AT(Loss):
         self.student_taps = tuple(map(Tap, student_layers))
         self.teacher_taps = tuple(map(Tap, teacher_layers))
 
-    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
+    def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
         pairs = zip(self.student_taps, self.teacher_taps, strict=True)
-        both = [(lesson.student.features[one], lesson.teacher.features[other]) for one, other in pairs]
+        both = [(batch.student.features[one], batch.teacher.features[other]) for one, other in pairs]
         return torch.stack([F.mse_loss(attention(student), attention(teacher)) for student, teacher in both]).sum()
 
 
@@ -54,12 +54,12 @@ def attention(maps: Float[Tensor, "batch channels height width"]) -> Float[Tenso
     return F.normalize(maps.square().mean(1).flatten(1))
 
 
-def build(options: Options, setting: Setting) -> Loss:
+def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it; a UserError where a layer's maps differ in side."""
-    student = tuple(roles.layer(setting.student.spec, name) for name in options.layers)
-    teacher = tuple(roles.layer(setting.teacher.spec, name) for name in options.layers)
+    student = tuple(roles.layer(context.student.spec, name) for name in options.layers)
+    teacher = tuple(roles.layer(context.teacher.spec, name) for name in options.layers)
     for name, one, other in zip(options.layers, student, teacher, strict=True):
-        sides = [shape(network, layer)[1:] for network, layer in ((setting.student, one), (setting.teacher, other))]
+        sides = [shape(network, layer)[1:] for network, layer in ((context.student, one), (context.teacher, other))]
         if sides[0] != sides[1]:
             raise UserError(
                 f"params.yaml: distill.methods.at.layers: {name} gives maps of {sides[0]} and {sides[1]} px"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field
 
-from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -43,10 +43,10 @@ class DKD(Loss):
         self.temperature, self.alpha, self.beta = temperature, alpha, beta
         self.warmup_epochs = warmup_epochs
 
-    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
-        teacher, student = (answers.said() / self.temperature for answers in (lesson.teacher, lesson.student))
-        target, others = parts(teacher, student, lesson.labels)
-        warmth = min(lesson.epoch / max(self.warmup_epochs, 1), 1.0)
+    def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
+        teacher, student = (answers.require_logits() / self.temperature for answers in (batch.teacher, batch.student))
+        target, others = parts(teacher, student, batch.labels)
+        warmth = min(batch.epoch / max(self.warmup_epochs, 1), 1.0)
         return warmth * self.temperature**2 * (self.alpha * target + self.beta * others).mean()
 
 
@@ -74,6 +74,6 @@ def _others(
     return logits.masked_fill(right, -torch.inf)
 
 
-def build(options: Options, setting: Setting) -> Loss:
+def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it."""
     return DKD(**options.model_dump(exclude={"cross_entropy", "weight"}))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting, Tap, shape
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap, shape
 from deepcompress.errors import UserError
 from deepcompress.models import roles
 
@@ -46,28 +46,28 @@ class Hint(Loss):
 
     reads_logits = False
 
-    def __init__(self, guided: Tap, hint: Tap, *, channels: tuple[int, int], alone_epochs: int = 0) -> None:
+    def __init__(self, guided: Tap, hint: Tap, *, channels: tuple[int, int], exclusive_epochs: int = 0) -> None:
         super().__init__()
-        self.student_taps, self.teacher_taps, self.alone_epochs = (guided,), (hint,), alone_epochs
+        self.student_taps, self.teacher_taps, self.exclusive_epochs = (guided,), (hint,), exclusive_epochs
         self.regressor = nn.Conv2d(*channels, kernel_size=1)
 
-    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
+    def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
         guided, hint = self.student_taps[0], self.teacher_taps[0]
-        return F.mse_loss(self.regressor(lesson.student.features[guided]), lesson.teacher.features[hint])
+        return F.mse_loss(self.regressor(batch.student.features[guided]), batch.teacher.features[hint])
 
 
-def build(options: Options, setting: Setting) -> Loss:
+def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it; a UserError where the layers are not maps of equal sides."""
-    guided = roles.layer(setting.student.spec, options.guided_layer)
-    hint = roles.layer(setting.teacher.spec, options.hint_layer)
-    (ours, *our_sides), (theirs, *their_sides) = shape(setting.student, guided), shape(setting.teacher, hint)
+    guided = roles.layer(context.student.spec, options.guided_layer)
+    hint = roles.layer(context.teacher.spec, options.hint_layer)
+    (ours, *our_sides), (theirs, *their_sides) = shape(context.student, guided), shape(context.teacher, hint)
     if our_sides != their_sides:
         raise UserError(
             f"params.yaml: distill.methods.hint: {options.guided_layer} of the student gives maps of "
             f"{_times(our_sides)}, {options.hint_layer} of the teacher {_times(their_sides)}: they cannot be matched"
         )
-    alone = options.first_stage_epochs if options.stages == 2 else 0
-    return Hint(Tap(guided), Tap(hint), channels=(ours, theirs), alone_epochs=alone)
+    exclusive = options.first_stage_epochs if options.stages == 2 else 0
+    return Hint(Tap(guided), Tap(hint), channels=(ours, theirs), exclusive_epochs=exclusive)
 
 
 def _times(sides: list[int]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions
 from deepcompress.measure.accuracy import kl_divergence
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ class Logit(Loss):
         super().__init__()
         self.temperature = temperature
 
-    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
-        teacher, student = lesson.teacher.said(), lesson.student.said()
+    def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
+        teacher, student = batch.teacher.require_logits(), batch.student.require_logits()
         return self.temperature**2 * kl_divergence(teacher, student, self.temperature)
 
 
-def build(options: Options, setting: Setting) -> Loss:
+def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it."""
     return Logit(options.temperature)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions
 from deepcompress.measure.accuracy import kl_divergence
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class LogitStd(Loss):
         super().__init__()
         self.temperature = temperature
 
-    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
-        teacher, student = standardised(lesson.teacher.said()), standardised(lesson.student.said())
+    def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
+        teacher, student = standardised(batch.teacher.require_logits()), standardised(batch.student.require_logits())
         return self.temperature**2 * kl_divergence(teacher, student, self.temperature)
 
 
@@ -48,6 +48,6 @@ def standardised(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch
     return centred / (logits.std(1, keepdim=True) + SMALLEST_DEVIATION)
 
 
-def build(options: Options, setting: Setting) -> Loss:
+def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it."""
     return LogitStd(options.temperature)

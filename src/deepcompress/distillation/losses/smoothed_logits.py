@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from pydantic import Field
 
-from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -40,13 +40,13 @@ class SmoothedLogits(Loss):
         super().__init__()
         self.temperature, self.smoothing = temperature, smoothing
 
-    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
-        teacher = (lesson.teacher.said() / self.temperature).softmax(1)
-        student = (lesson.student.said() / self.temperature).log_softmax(1)
+    def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
+        teacher = (batch.teacher.require_logits() / self.temperature).softmax(1)
+        student = (batch.student.require_logits() / self.temperature).log_softmax(1)
         target = (1 - self.smoothing) * teacher + self.smoothing / teacher.shape[1]
         return self.temperature**2 * F.kl_div(student, target, reduction="batchmean")
 
 
-def build(options: Options, setting: Setting) -> Loss:
+def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it."""
     return SmoothedLogits(options.temperature, options.smoothing)

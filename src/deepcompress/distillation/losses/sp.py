@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from pydantic import Field
 
-from deepcompress.distillation.loss import Lesson, Loss, LossOptions, Setting, Tap
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap
 from deepcompress.models import roles
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class SP(Loss):
         super().__init__()
         self.student_taps, self.teacher_taps = (Tap(student_layer),), (Tap(teacher_layer),)
 
-    def forward(self, lesson: Lesson) -> Float[Tensor, ""]:
-        student = lesson.student.features[self.student_taps[0]]
-        return F.mse_loss(similarities(student), similarities(lesson.teacher.features[self.teacher_taps[0]]))
+    def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
+        student = batch.student.features[self.student_taps[0]]
+        return F.mse_loss(similarities(student), similarities(batch.teacher.features[self.teacher_taps[0]]))
 
 
 def similarities(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch batch"]:
@@ -50,6 +50,6 @@ def similarities(maps: Float[Tensor, "batch channels height width"]) -> Float[Te
     return F.normalize(flat @ flat.T)
 
 
-def build(options: Options, setting: Setting) -> Loss:
+def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it."""
-    return SP(roles.layer(setting.student.spec, options.layer), roles.layer(setting.teacher.spec, options.layer))
+    return SP(roles.layer(context.student.spec, options.layer), roles.layer(context.teacher.spec, options.layer))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepcompress import registry
-from deepcompress.distillation.loss import Answers, Lesson, Loss, Setting, read, whole
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, read, whole
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.models.taps import tap
 from deepcompress.training.objective import Objective
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from deepcompress.distillation.teacher_cache import Teacher
 
 
-class Transfer(Objective):
+class DistillObjective(Objective):
     """cross_entropy * CE(student, labels) + sum of weight * loss, in 32-bit floats.
 
-    A loss that wants the first epochs for itself (two-stage hints) gets them: only it is minimised then, and it
-    is left out after. The count of steps is part of the state, so that an interrupted run knows its epoch.
+    A loss with exclusive epochs (two-stage hints) is minimised alone in them, and left out after. The count of
+    steps is part of the state, so that an interrupted run knows its epoch.
 
     Args:
         losses: By name, each with its weight.
-        teacher: Gives the answers to learn from.
+        teacher: Gives the outputs to learn from.
         cross_entropy: Weight of the labels.
         label_smoothing: Of the labels.
         steps_per_epoch: Batches that make an epoch.
@@ -52,7 +52,7 @@ class Transfer(Objective):
             {name: loss for name, (_, loss) in losses.items()}
         )  # makes them part of the state
         self.losses = losses
-        self.leaves_out = any(loss.alone_epochs > 0 for _, loss in losses.values())
+        self.leaves_out = any(loss.exclusive_epochs > 0 for _, loss in losses.values())
         self.reads_layers = any(loss.student_taps for _, loss in losses.values())
         self.teacher, self.cross_entropy, self.label_smoothing = teacher, cross_entropy, label_smoothing
         self.steps, self.steps_per_epoch = 0, steps_per_epoch
@@ -60,23 +60,23 @@ class Transfer(Objective):
     def forward(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
         epoch = self.steps // self.steps_per_epoch + 1
         self.steps += 1
-        chosen = self.chosen(epoch)
-        taps = [one for _, loss in chosen for one in loss.student_taps]
-        with tap(model, {one.layer for one in taps}) as seen:
+        active = self.active(epoch)
+        taps = [one for _, loss in active for one in loss.student_taps]
+        with tap(model, {one.layer for one in taps}) as layers:
             logits = batch.whole(model(batch.images))
-        answers = self.teacher.answers(batch) if chosen else Answers(None)
+        teacher = self.teacher.outputs(batch) if active else Outputs(None)
         with torch.autocast(logits.device.type, enabled=False):
-            student = Answers(logits.float(), whole(read(seen, taps), batch))
-            lesson = Lesson(student, answers, batch.labels, batch.indices, epoch)
-            terms = [weight * loss(lesson) for weight, loss in chosen]
-            if all(loss.alone_epochs == 0 for _, loss in chosen):
+            student = Outputs(logits.float(), whole(read(layers, taps), batch))
+            distill_batch = DistillBatch(student, teacher, batch.labels, batch.indices, epoch)
+            terms = [weight * loss(distill_batch) for weight, loss in active]
+            if all(loss.exclusive_epochs == 0 for _, loss in active):
                 terms.append(self.cross_entropy * self._labels(student, batch))
             return torch.stack(terms).sum()
 
-    def chosen(self, epoch: int) -> list[tuple[float, Loss]]:
+    def active(self, epoch: int) -> list[tuple[float, Loss]]:
         """The losses that count in an epoch, counted from 1, with their weights."""
-        alone = [(weight, loss) for weight, loss in self.losses.values() if epoch <= loss.alone_epochs]
-        return alone or [(weight, loss) for weight, loss in self.losses.values() if not loss.alone_epochs]
+        exclusive = [(weight, loss) for weight, loss in self.losses.values() if epoch <= loss.exclusive_epochs]
+        return exclusive or [(weight, loss) for weight, loss in self.losses.values() if not loss.exclusive_epochs]
 
     def get_extra_state(self) -> dict[str, int]:
         """Of a state dict: the steps done."""
@@ -86,21 +86,21 @@ class Transfer(Objective):
         """Take up the count of a state dict."""
         self.steps = state["steps"]
 
-    def _labels(self, student: Answers, batch: Batch) -> Float[Tensor, ""]:
-        return F.cross_entropy(student.said(), batch.labels, label_smoothing=self.label_smoothing)
+    def _labels(self, student: Outputs, batch: Batch) -> Float[Tensor, ""]:
+        return F.cross_entropy(student.require_logits(), batch.labels, label_smoothing=self.label_smoothing)
 
 
-def build(weighted: Mapping[str, tuple[float, Any]], setting: Setting) -> dict[str, tuple[float, Loss]]:
+def build_losses(weighted: Mapping[str, tuple[float, Any]], context: LossContext) -> dict[str, tuple[float, Loss]]:
     """The losses of a method, each with its weight.
 
     Args:
         weighted: Loss name -> (weight, options of that loss's file).
-        setting: What the losses may know.
+        context: What the losses may know.
 
     Raises:
         UserError: If a loss or a layer does not exist, or a pair of layers cannot be matched.
     """
     return {
-        name: (weight, registry.find(LOSSES, name).build(options, setting))
+        name: (weight, registry.find(LOSSES, name).build(options, context))
         for name, (weight, options) in weighted.items()
     }

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 from deepcompress import runtime
 from deepcompress.data.batches import Batches
-from deepcompress.distillation import teacher_cache, transfer
-from deepcompress.distillation.loss import Answers, Setting
+from deepcompress.distillation import teacher_cache
+from deepcompress.distillation.loss import LossContext, Outputs
 from deepcompress.distillation.losses import crd, hint, logit
-from deepcompress.distillation.transfer import Transfer
+from deepcompress.distillation.objective import DistillObjective, build_losses
 from deepcompress.errors import UserError
 from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData
@@ -52,15 +52,15 @@ def make(network, teacher, data, fabric, tmp_path):
         student = network()
         torch.manual_seed(9)
         weighted = {name: (METHODS[name].weight, (options or METHODS)[name]) for name in names}
-        losses = transfer.build(weighted, Setting(student, teacher, torch.from_numpy(data.train.arrays.labels)))
+        losses = build_losses(weighted, LossContext(student, teacher, torch.from_numpy(data.train.arrays.labels)))
         taps = [tap for _, loss in losses.values() for tap in loss.teacher_taps]
-        source = teacher_cache.Live(teacher, taps, logits=True, fabric=fabric)
+        source = teacher_cache.OnlineTeacher(teacher, taps, logits=True, fabric=fabric)
         if not live:
-            source = teacher_cache.teacher(
+            source = teacher_cache.cached_teacher(
                 teacher, data.train, taps, logits=True, fabric=fabric, folder=tmp_path, budget_mib=budget_mib
             )
         weights = {"cross_entropy": 0.1, "label_smoothing": 0.0, **weights}
-        return student, Transfer(losses, source, steps_per_epoch=len(data.train), **weights)
+        return student, DistillObjective(losses, source, steps_per_epoch=len(data.train), **weights)
 
     return build
 
@@ -166,7 +166,7 @@ def test_after_the_first_stage_the_hint_is_left_out(make) -> None:
     options = {**METHODS, "hint": hint.Options(stages=2, first_stage_epochs=2)}
     _, objective = make("hint", "logit", options=options)
     names = {id(loss): name for name, (_, loss) in objective.losses.items()}
-    chosen = [[names[id(loss)] for _, loss in objective.chosen(epoch)] for epoch in (1, 2, 3)]
+    chosen = [[names[id(loss)] for _, loss in objective.active(epoch)] for epoch in (1, 2, 3)]
     assert chosen == [["hint"], ["hint"], ["logit"]]
 
 
@@ -188,9 +188,9 @@ def test_in_16_bits_the_losses_are_computed_in_32(make, data, monkeypatch) -> No
 
 def test_an_unknown_loss_lists_what_there_is(student, teacher) -> None:
     with pytest.raises(UserError, match=r"distillation.losses must be one of .*crd.*dkd.*; got 'kd'"):
-        transfer.build({"kd": (1.0, None)}, Setting(student, teacher, torch.arange(4)))
+        build_losses({"kd": (1.0, None)}, LossContext(student, teacher, torch.arange(4)))
 
 
 def test_answers_without_logits_say_so() -> None:
     with pytest.raises(ValueError, match="reads logits"):
-        Answers(None).said()
+        Outputs(None).require_logits()

@@ -1,0 +1,121 @@
+"""Students: one training per seed, none twice, their spread; a teacher comes frozen, or is refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepcompress.distillation import student
+from deepcompress.distillation.student import StudentTraining
+from deepcompress.errors import UserError
+from deepcompress.models import checkpoint
+from deepcompress.training.history import Epoch, History
+from tests.distillation.conftest import VIEW, make_network
+
+CLASSES = ("ant", "bee", "cat", "dog")
+
+
+def history(*percents: float) -> History:
+    return History([Epoch(number, 0.5, 0.1, percent, 0.4) for number, percent in enumerate(percents, 1)])
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """Trainings that write their seed into a weight; `ran` lists those that ran."""
+    ran: list[int] = []
+
+    def make(seed: int) -> StudentTraining:
+        model = make_network()
+
+        def run() -> History:
+            ran.append(seed)
+            if seed in make.broken:
+                raise KeyboardInterrupt
+            with torch.no_grad():
+                model.classifier[6].bias.fill_(seed)
+            return history(10.0, 50.0 + seed)
+
+        return StudentTraining(model, tmp_path / str(seed), run)
+
+    make.ran, make.broken = ran, set()
+    return make
+
+
+def test_the_first_seed_s_model_is_the_one_to_keep(prepare, tmp_path) -> None:
+    model, histories = student.train_all((7, 3), prepare)
+    assert model.classifier[6].bias.tolist() == [7.0] * 4
+    assert {seed: one.epochs[-1].validation_top1_pct for seed, one in histories.items()} == {7: 57.0, 3: 53.0}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_after_a_kill_the_trainings_that_had_ended_are_not_run_again(prepare) -> None:
+    prepare.broken.add(2)
+    with pytest.raises(KeyboardInterrupt):
+        student.train_all((1, 2), prepare)
+    prepare.broken.clear()
+    model, histories = student.train_all((1, 2), prepare)
+    assert prepare.ran == [1, 2, 2]
+    assert model.classifier[6].bias.tolist() == [1.0] * 4
+    assert not model.training
+    assert histories[1].epochs == history(10.0, 51.0).epochs
+
+
+def test_mean_and_deviation_by_hand() -> None:
+    table = student.seeds_table({0: history(60.0), 1: history(62.0), 2: history(64.0)}, keep="last", images=500)
+    assert table["validation_top1_pct"].tolist() == [60.0, 62.0, 64.0]
+    assert set(table["mean_pct"]) == {62.0}
+    assert set(table["deviation_points"]) == {2.0}
+    assert table[["n_seeds", "n_images"]].drop_duplicates().to_numpy().tolist() == [[3, 500]]
+
+
+def test_one_seed_has_no_deviation() -> None:
+    assert student.seeds_table({0: history(60.0)}, keep="last", images=5)["deviation_points"].isna().all()
+
+
+def test_the_accuracy_is_that_of_the_weights_that_were_kept() -> None:
+    record = history(70.0, 40.0)
+    assert student.seeds_table({0: record}, keep="best_validation", images=5)["validation_top1_pct"].tolist() == [70.0]
+    assert student.seeds_table({0: record}, keep="last", images=5)["validation_top1_pct"].tolist() == [40.0]
+
+
+def test_no_seeds_are_refused(prepare) -> None:
+    with pytest.raises(ValueError, match="no seeds"):
+        student.train_all((), prepare)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "vgg16.safetensors"
+    checkpoint.save(file, make_network("vgg16"), view=VIEW, classes=CLASSES, provenance={})
+    return file
+
+
+def test_it_is_frozen_and_in_evaluation_mode(path: Path) -> None:
+    network = student.load_teacher(path, classes=CLASSES, view=VIEW)
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (CLASSES[:3], "the teacher tells 4 classes apart, the training images have 3"),
+        (("ant", "bee", "cow", "dog"), "the teacher's class 2 is 'cat', that of the training images is 'cow'"),
+    ],
+)
+def test_a_teacher_of_other_classes_is_refused(path: Path, classes: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        student.load_teacher(path, classes=classes, view=VIEW)
+
+
+def test_a_teacher_that_sees_other_pixels_is_refused(path: Path) -> None:
+    other = type(VIEW)(64, VIEW.mean, VIEW.std)
+    with pytest.raises(UserError, match=r"sees images as View\(size=32.*the student as View\(size=64"):
+        student.load_teacher(path, classes=CLASSES, view=other)
+
+
+def test_a_missing_teacher_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"vgg19.safetensors: no such file"):
+        student.load_teacher(tmp_path / "vgg19.safetensors", classes=CLASSES, view=VIEW)
