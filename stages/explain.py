@@ -7,7 +7,7 @@ import click
 
 from deepcompress import errors, files, params, runtime
 from deepcompress.data import store
-from deepcompress.explain import comparison, models
+from deepcompress.explain import tables as explain_tables
 from deepcompress.explain.settings import Explain
 from deepcompress.plan_table import Plan
 
@@ -28,10 +28,10 @@ def main(plan_file: Path, fit: Path, folder: Path, tables: Path) -> None:
     images = store.open_fit(fit, data.device_budget_mib)
     runtime.make_deterministic(seed, train.threads)
     plan, device = Plan.read(plan_file), runtime.device(train)
-    pairs, ids = models.pairs(plan), [model.id for model in plan if model.family != "masked"]
-    found, view = models.load(ids, folder, classes=images.meta.classes, device=device)
-    scene = comparison.Scene(images, view, how, device=device, seed=seed, data=data)
-    for name, rows in comparison.tables(found, pairs, scene).items():
+    pairs, ids = explain_tables.pairs(plan), [model.id for model in plan if model.family != "masked"]
+    found, view = explain_tables.load_models(ids, folder, classes=images.meta.classes, device=device)
+    scene = explain_tables.Scene(images, view, how, device=device, seed=seed, data=data)
+    for name, rows in explain_tables.tables(found, pairs, scene).items():
         files.write_csv(tables / f"{name}.csv", pd.DataFrame(rows))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepcompress.explain import gradcam
-from deepcompress.explain.attention import default_roles
+from deepcompress.explain.tables import default_roles
 from tests.nets import SIDE, batches, network
 
 
