@@ -9,7 +9,7 @@ from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.models.build import build
 from deepcompress.models.classifier import Classifier
-from deepcompress.models.torchvision_spec import TorchvisionSpec
+from deepcompress.models.spec import TorchvisionSpec
 
 CLASSES = ("one", "two", "three", "four")
 SIDE = 32

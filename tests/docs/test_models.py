@@ -11,8 +11,8 @@ import pytest
 from torch import nn
 
 from deepcompress.errors import UserError
-from deepcompress.models import blocks
-from deepcompress.models.torchvision_spec import FAMILIES, NAMES, TorchvisionSpec
+from deepcompress.models import torchvision
+from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, TorchvisionSpec
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import _outline, groups
 from deepcompress.training.recipe import require_head
@@ -22,7 +22,7 @@ from tests.docs import pages
 PAGE = (pages.DOCS / "models.md").read_text(encoding="utf-8")
 HEAD: Any = SimpleNamespace(trainable="head")
 SLOW_GRAPHS = ("densenet161", "densenet169", "densenet201")  # seconds each
-FEW = {name for names in FAMILIES.values() for name in (names[0], names[-1]) if name not in SLOW_GRAPHS}
+FEW = {name for names in TORCHVISION.values() for name in (names[0], names[-1]) if name not in SLOW_GRAPHS}
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ def rows(page: str) -> list[Row]:
 
 ROWS = rows(PAGE)
 SAID = {name: row for row in ROWS for name in row.names}
-EVERY = [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in NAMES]
+EVERY = [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in TORCHVISION_NAMES]
 
 
 def test_every_network_is_in_one_row_with_its_whole_family() -> None:
-    assert sorted(name for row in ROWS for name in row.names) == sorted(NAMES)
-    for names in FAMILIES.values():
+    assert sorted(name for row in ROWS for name in row.names) == sorted(TORCHVISION_NAMES)
+    for names in TORCHVISION.values():
         assert len({SAID[name].family for name in names}) == 1
 
 
@@ -63,7 +63,7 @@ def test_what_is_tried_is_what_the_slow_tests_run() -> None:
     assert f"`{test_torchvision_pipeline.RESNET['arch']}` also runs the whole pipeline" in PAGE
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TORCHVISION_NAMES)
 def test_a_head_that_is_refused_is_not_in_the_table(name: str) -> None:
     try:
         require_head("finetune", name, HEAD)
@@ -75,7 +75,7 @@ def test_a_head_that_is_refused_is_not_in_the_table(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_network_has_the_blocks_of_its_row(name: str) -> None:
-    there = [role for role in blocks.roles(TorchvisionSpec(name, 4, 64)) if role != blocks.FEATURES]
+    there = [role for role in torchvision.roles(TorchvisionSpec(name, 4, 64)) if role != torchvision.FEATURES]
     first, last = map(int, SAID[name].blocks.split(" to "))
     assert there == [f"block{number}" for number in range(first, last + 1)]
 

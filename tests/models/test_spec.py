@@ -13,8 +13,7 @@ import pytest
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.models import spec
-from deepcompress.models.spec import BLOCKS, Model, VGGSpec
-from deepcompress.models.torchvision_spec import TorchvisionSpec
+from deepcompress.models.spec import BLOCKS, FAMILIES, Model, TorchvisionSpec, VGGSpec
 
 SECTION = """
 model: {arch: vgg11, batch_norm: true, width: 0.25, hidden: 4096, dropout: 0.5, image_size: 32, weights: null}
@@ -125,5 +124,31 @@ def test_another_network_has_no_keys_of_a_vgg(tmp_path: Path) -> None:
 
 
 def test_specs_and_descriptions_load_without_torch() -> None:
-    code = "import sys, deepcompress.models.description; sys.exit('torch' in sys.modules)"
+    code = "import sys, deepcompress.models.spec; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SPECS = pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)
+
+
+@SPECS
+@pytest.mark.parametrize("values", [None, [], "vgg11", 3])
+def test_no_mapping_is_refused_with_its_type(spec: Any, values: Any) -> None:
+    with pytest.raises(UserError, match=f"^spec must be a mapping, got {type(values).__name__}$"):
+        spec.from_dict(values)
+
+
+@SPECS
+def test_a_key_too_few_or_too_many_is_refused_with_all_that_are_needed(spec: Any) -> None:
+    names = list(spec.__dataclass_fields__)
+    for given in (names[1:], [*names, "depth"], []):
+        with pytest.raises(UserError) as raised:
+            spec.from_dict(dict.fromkeys(given, 1))
+        assert str(raised.value) == f"spec must have the keys {', '.join(names)}; got {', '.join(given)}"
+
+
+@pytest.mark.parametrize("value", [0, 1_000_001, 2.0, True, "2", None])
+def test_what_is_no_whole_number_in_the_range_is_refused_by_name(value: Any) -> None:
+    assert TorchvisionSpec("resnet18", 1, 32).classes == 1
+    with pytest.raises(UserError, match=f"^classes must be a whole number in 1..1000000, got {value!r}$"):
+        TorchvisionSpec("resnet18", value, 32)

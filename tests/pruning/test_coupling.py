@@ -11,7 +11,7 @@ import torch
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
-from deepcompress.models.torchvision_spec import TorchvisionSpec
+from deepcompress.models.spec import TorchvisionSpec
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import layers, masks
 from deepcompress.pruning.layers import group_scores, in_scope, require_dense, scored_layers, zero_share

@@ -20,6 +20,6 @@ def build(spec: Spec) -> Classifier:
     """
     if isinstance(spec, VGGSpec):
         return VGG(spec)
-    from deepcompress.models import torchvision_nets
+    from deepcompress.models import torchvision
 
-    return torchvision_nets.build(spec)
+    return torchvision.build(spec)

@@ -9,29 +9,36 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
 
-from deepcompress import files, registry
+from deepcompress import files, params, registry
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
 from deepcompress.models.build import build
-from deepcompress.models.description import FORMAT_VERSION, Description, from_metadata
-from deepcompress.models.spec import family
+from deepcompress.models.spec import FAMILIES, family
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.models.classifier import Classifier
     from deepcompress.models.quantized_weight import QuantizedWeight
+    from deepcompress.models.spec import Spec
 
 ENCODINGS = "models.encodings"
 PART_SEPARATOR = "::"
+METADATA_KEY = "description"
+FORMAT_VERSION: Literal[1] = 1  # raised by a change that older code cannot read
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +138,7 @@ def load(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as stored:
-            description = from_metadata(path, stored.metadata())
+            description = _from_metadata(path, stored.metadata())
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise UserError(f"{path}: not a whole safetensors file ({error})") from None
@@ -159,6 +166,56 @@ def quantized_weights(path: str | Path, loaded: Checkpoint) -> dict[str, Quantiz
             encoding = registry.find(ENCODINGS, loaded.description["encodings"][name])
             weights[name] = encoding.quantized(parts, state[name].shape, state[name].dtype)
     return weights
+
+
+class Description(params.Section):
+    """What the header says about the tensors; see `checkpoint.save` for the fields."""
+
+    format_version: Literal[1]
+    family: Literal["vgg", "torchvision"]
+    spec: dict[str, Any]
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Positive, Positive, Positive]
+    encodings: dict[str, str]
+    provenance: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, one per field."""
+        return self.model_dump(mode="json")
+
+    def to_metadata(self) -> dict[str, str]:
+        """The header's metadata; keys are sorted, so that equal descriptions give equal bytes."""
+        return {METADATA_KEY: json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)}
+
+    def network_spec(self) -> Spec:
+        """The network, checked against the class names and the image size.
+
+        Raises:
+            UserError: If they disagree, or the spec itself is refused.
+        """
+        spec = FAMILIES[self.family].from_dict(self.spec)
+        if len(self.classes) != spec.classes:
+            raise UserError(f"{len(self.classes)} class names for {spec.classes} classes")
+        if self.image_size != spec.image_size:
+            raise UserError(f"images of {self.image_size} px for a model of {spec.image_size} px")
+        return spec
+
+
+def _from_metadata(path: str | Path, metadata: dict[str, str] | None) -> Description:
+    """Read the header's metadata.
+
+    Raises:
+        UserError: If there is no description, or it is damaged, of another format version, or lacks a field.
+    """
+    try:
+        block = json.loads((metadata or {})[METADATA_KEY])
+    except KeyError:
+        raise UserError(f"{path}: no deepcompress checkpoint (its header has no description)") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path}: the description in the header is damaged") from None
+    return params.validate(Description, block, METADATA_KEY, path)
 
 
 def _described(

@@ -2,7 +2,7 @@
 
 `features.11` is the first convolution of block 4 in a plain VGG-11, a ReLU in a plain VGG-19 and a batch norm
 in a VGG-16 with batch norm; `block4.conv1` is the same in all. A block ends at its max-pooling. Torchvision's
-networks have blocks of the same sizes, but no names for the layers in them: see blocks.py.
+networks have blocks of the same sizes, but no names for the layers in them: see torchvision.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from deepcompress.errors import UserError
-from deepcompress.models.torchvision_spec import TorchvisionSpec
+from deepcompress.models.spec import TorchvisionSpec
 
 if TYPE_CHECKING:
     from deepcompress.models.spec import Spec, VGGSpec
@@ -32,9 +32,9 @@ def layer(spec: Spec, role: str) -> str:
         UserError: If there is no such layer; lists what there is.
     """
     if isinstance(spec, TorchvisionSpec):
-        from deepcompress.models import blocks  # which needs torch
+        from deepcompress.models import torchvision  # which needs torch
 
-        names, layers = blocks.roles(spec), set(blocks.layers(spec))
+        names, layers = torchvision.roles(spec), set(torchvision.layers(spec))
     else:
         names, layers = roles(spec), {*roles(spec).values(), FEATURES}
     if role in names:

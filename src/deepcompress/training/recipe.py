@@ -12,7 +12,7 @@ from pydantic import Field
 
 from deepcompress.data.augment import Augment
 from deepcompress.errors import UserError
-from deepcompress.models.torchvision_spec import FAMILIES
+from deepcompress.models.spec import TORCHVISION
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def require_head(key: str, arch: str, recipe: Recipe) -> None:
     Raises:
         UserError: Naming the key of the recipe.
     """
-    if recipe.trainable == "head" and arch in FAMILIES["squeezenet"]:
+    if recipe.trainable == "head" and arch in TORCHVISION["squeezenet"]:
         raise UserError(
             f"params.yaml: {key}.trainable: head is the last linear layer, and {arch} has none; it must be all"
         )

@@ -1,4 +1,9 @@
-"""Build a network of torchvision.models as its spec says, channels that were removed left out.
+"""Build a network of torchvision.models as its spec says, channels that were removed left out, and name its blocks.
+
+A block is what runs at one size of map, found by running the network without data. The names mean what they mean in a
+VGG (models/roles.py): maps in block 3 have a quarter of the image's side in both, so that losses can match a VGG's
+`block4` with a ResNet's. Inner layers of a residual block have no name here, because some are overwritten when the
+shortcut is added.
 
 torchvision is imported at the first call, since that takes longer than the rest of a stage's start-up.
 Source: https://docs.pytorch.org/vision/stable/models.html.
@@ -6,7 +11,10 @@ Source: https://docs.pytorch.org/vision/stable/models.html.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import dataclasses
+import functools
+import math
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -14,9 +22,15 @@ from torch import nn
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
-    from deepcompress.models.classifier import Classifier
-    from deepcompress.models.torchvision_spec import TorchvisionSpec
+    from collections.abc import Callable, Iterator
 
+    from torch import Tensor
+
+    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.spec import TorchvisionSpec
+
+HEADS = ("avgpool", "classifier", "fc")
+FEATURES = "features"
 Sized = nn.Conv2d | nn.Linear | nn.BatchNorm2d
 
 
@@ -88,3 +102,54 @@ def _replace_(layer: nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
             continue
         new = torch.empty(shape, dtype=old.dtype, device=old.device)
         setattr(layer, name, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
+
+
+def roles(spec: TorchvisionSpec) -> dict[str, str]:
+    """Layer name of every role, in forward order: `block3` is the last layer whose maps have that size.
+
+    The first blocks may be missing, since most networks halve the image at once; a side that is no half of the image's
+    counts as the nearest one. `features` is the last layer before the classifier.
+    """
+    found: dict[str, str] = {}
+    for name, side in layers(spec).items():
+        found.pop(f"block{_block(spec.image_size, side)}", None)
+        found[f"block{_block(spec.image_size, side)}"] = name
+    return found | {FEATURES: name}
+
+
+def layers(spec: TorchvisionSpec) -> dict[str, int]:
+    """Side of the maps [px] that each layer gives, in forward order: those reached through nn.Sequential alone."""
+    return dict(_layers(dataclasses.replace(spec, widths=())))
+
+
+@functools.cache
+def _layers(spec: TorchvisionSpec) -> tuple[tuple[str, int], ...]:
+    with torch.device("meta"):
+        model = build(spec).eval()
+        image = torch.zeros(1, 3, spec.image_size, spec.image_size)
+    found: list[tuple[str, int]] = []
+    for name, layer in _outer(model, ""):
+        layer.register_forward_hook(_note(name, found))
+    with torch.no_grad():
+        model(image)
+    return tuple(found)
+
+
+def _outer(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        if prefix or name not in HEADS:
+            yield prefix + name, child
+            if isinstance(child, nn.Sequential):
+                yield from _outer(child, f"{prefix}{name}.")
+
+
+def _note(name: str, found: list[tuple[str, int]]) -> Callable[..., None]:
+    def hook(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        if output.dim() == 4:
+            found.append((name, output.shape[-1]))
+
+    return hook
+
+
+def _block(image_size: int, side: int) -> int:
+    return round(math.log2(image_size / side)) + 1

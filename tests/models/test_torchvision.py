@@ -10,10 +10,9 @@ import torch
 from torchvision import models as theirs
 
 from deepcompress.errors import UserError
-from deepcompress.models import blocks, checkpoint, roles, weights
+from deepcompress.models import checkpoint, roles, torchvision, weights
 from deepcompress.models.build import build
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.torchvision_spec import FAMILIES, NAMES, TorchvisionSpec
+from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, TorchvisionSpec, VGGSpec
 from deepcompress.models.weights import load_pretrained_
 from tests.nets import CLASSES, SIDE, VIEW, network
 
@@ -26,13 +25,13 @@ def saved(path: Path, model) -> Path:
 
 
 def test_every_name_is_one_of_torchvisions_and_has_imagenet_weights() -> None:
-    assert set(NAMES) <= set(theirs.list_models(module=theirs))
-    assert all(hasattr(theirs.get_model_weights(name), "IMAGENET1K_V1") for name in NAMES)
+    assert set(TORCHVISION_NAMES) <= set(theirs.list_models(module=theirs))
+    assert all(hasattr(theirs.get_model_weights(name), "IMAGENET1K_V1") for name in TORCHVISION_NAMES)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TORCHVISION)
 def test_a_network_has_torchvisions_layers_and_answers(family: str) -> None:
-    name = FAMILIES[family][0]
+    name = TORCHVISION[family][0]
     with torch.device("meta"):
         ours, full = build(TorchvisionSpec(name, 7, SIDE)), theirs.get_model(name, num_classes=7)
     shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in (ours, full)]
@@ -117,9 +116,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 )
 def test_blocks_are_those_of_a_vgg_by_the_side_of_their_maps(arch: str, expected: dict[str, str]) -> None:
     spec = TorchvisionSpec(arch, 4, SIDE)
-    found = blocks.roles(spec)
+    found = torchvision.roles(spec)
     assert {role: found[role] for role in expected} == expected
-    sides = blocks.layers(spec)
+    sides = torchvision.layers(spec)
     assert [sides[found[f"block{n}"]] for n in (2, 3, 4, 5)] == [roles.side(SIDE, n) for n in (2, 3, 4, 5)]
 
 
