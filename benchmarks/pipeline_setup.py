@@ -28,8 +28,8 @@ from deepcompress.distillation.objective import build_losses
 from deepcompress.distillation.settings import Distill
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
-from deepcompress.training import run, start
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training import run
+from deepcompress.training.loop import CrossEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,10 +148,10 @@ def _trained_network(key: str, scale: Scale) -> VGG:
             **{"schedule": "one_cycle", "warmup_fraction": 0.3},
         }
     )
-    data = run.Data(PRETRAINING, View(section.image_size, images.meta.mean, images.meta.std))
+    data = run.TrainingRun(PRETRAINING, View(section.image_size, images.meta.mean, images.meta.std))
     fabric = runtime.start(params.section(runtime.Train, "train"), PRETRAINING_SEED)
     origin = {"stage": "pretraining", "seed": PRETRAINING_SEED, "key": key}
-    run.run(model, CrossEntropy(0.0), data, recipe, fabric=fabric, origin=origin)
+    data.train(model, CrossEntropy(0.0), recipe, fabric=fabric, provenance=origin)
     return _folded(model, VGGSpec.from_model_section(section, len(images.meta.classes)))
 
 
@@ -175,7 +175,7 @@ def _loss_start(method: str, teacher: str, images: Fit, seed: int) -> dict[str, 
     how, classes = params.section(Distill, "distill"), len(images.meta.classes)
     network = VGG(VGGSpec.from_model_section(params.section(Network, f"teachers.{teacher}"), classes))
     runtime.make_deterministic(runtime.derived_seed(seed, "student", how.seeds[0]))
-    student = start.network(how.student, classes)
+    student = run.network(how.student, classes)
     weighted = how.weighted(method)[1]
     (_, loss), *_ = build_losses(weighted, LossContext(student, network, torch.tensor(images.train.labels))).values()
     return dict(loss.state_dict())

@@ -24,9 +24,8 @@ from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.quantization import calibration, ptq, qat
 from deepcompress.quantization.quantize import assign, smallest_encodings
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.loop import CrossEntropy, Stepper
 from deepcompress.training.recipe import Recipe
-from deepcompress.training.stepper import Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,7 @@ from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 
 if TYPE_CHECKING:

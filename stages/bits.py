@@ -8,7 +8,7 @@ from deepcompress import files, params, runtime
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.quantization import bit_sweep, settings
-from deepcompress.training.run import Data
+from deepcompress.training.run import TrainingRun
 
 
 @click.command()
@@ -22,7 +22,7 @@ def main(fit: Path, source: Path, points: Path, trends: Path) -> None:
     seed, train = params.seed(), params.section(runtime.Train, "train")
     quant = params.section(settings.Quant, "quant")
     fabric, start = runtime.start(train.alone(), seed), checkpoint.load(source)
-    data = Data(fit, start.view, params.device_budget_mib())
+    data = TrainingRun(fit, start.view, params.device_budget_mib())
     rows = bit_sweep.measure(start.model.to(fabric.device), data, quant, seed=seed)
     lines = bit_sweep.trends(rows)
     files.write_tables([("points", points), ("trends", trends)], {"points": rows, "trends": lines})

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, processes, runtime
-from deepcompress.data import batches, store
+from deepcompress import files, params, runtime
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint, spec
-from deepcompress.training import objective, recipe, run, start
+from deepcompress.training import loop, recipe, run
 
 
 @click.command()
@@ -22,17 +21,15 @@ def main(fit: Path, source: Path | None, key: str, model_file: Path, history: Pa
     """Write the model with the weights to keep, and what each epoch came to."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
     shape, how = params.section(spec.Model, "model"), params.section(recipe.Recipe, key)
-    images, fabric = store.open_fit(fit), runtime.start(train, seed)
-    model = checkpoint.load(source).model if source else start.network(shape, len(images.meta.classes))
-    view = batches.View(shape.image_size, images.meta.mean, images.meta.std)
-    used = {"train": train, "model": shape, key: how}
-    origin = checkpoint.provenance("finetune", seed=seed, params={k: v.model_dump() for k, v in used.items()})
-    loss, data = objective.CrossEntropy(how.label_smoothing), run.Data(fit, view, params.device_budget_mib())
-    record = run.run(model, loss, data, how, fabric=fabric, origin=origin)
-    processes.first_only()
-    checkpoint.save(model_file, model, view=view, classes=images.meta.classes, provenance=origin)
-    files.write_csv(history, record.frame())
-    data.forget()
+    fabric, loss = runtime.start(train, seed), loop.CrossEntropy(how.label_smoothing)
+    used = {"train": train.model_dump(), "model": shape.model_dump(), key: how.model_dump()}
+    made = checkpoint.provenance("finetune", seed=seed, params=used)
+    with run.TrainingRun.of_size(fit, shape.image_size, params.device_budget_mib()) as training:
+        classes = training.images.meta.classes
+        model = checkpoint.load(source).model if source else run.network(shape, len(classes))
+        epochs = training.train(model, loss, how, fabric=fabric, provenance=made)
+        checkpoint.save(model_file, model, view=training.view, classes=classes, provenance=made)
+        files.write_csv(history, epochs.frame())
 
 
 if __name__ == "__main__":

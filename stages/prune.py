@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from deepcompress import errors, files, params, processes, runtime
+from deepcompress import errors, files, params, runtime
 from deepcompress.models import checkpoint
 from deepcompress.pruning import layers, masks, prune, sensitivity, settings
-from deepcompress.training import objective, run
+from deepcompress.training import loop, run
 
 
 @click.command()
@@ -24,19 +24,18 @@ def main(fit: Path, source: Path, curves: Path, link: str, models: list, tables:
     """Prune by the method's criterion and allocation, then train as `prune.finetune` says."""
     seed, train, start = params.seed(), params.section(runtime.Train, "train"), checkpoint.load(source)
     how = params.section(settings.Prune, "prune", link=link).override(**instead)
-    fabric, loss = runtime.start(train, seed), objective.CrossEntropy(how.finetune.label_smoothing)
-    data = run.Data(fit, start.view, params.device_budget_mib())
+    fabric, loss = runtime.start(train, seed), loop.CrossEntropy(how.finetune.label_smoothing)
     dense = layers.require_dense(start.model, str(source)).to(fabric.device)
-    measured = sensitivity.curves(files.read_rows(curves) if curves else ())
-    made = prune.prune(dense, data.images, how, view=data.view, seed=seed, curves=measured)
+    known = sensitivity.curves(files.read_rows(curves) if curves else ())
     used = {"train": train.model_dump(), "prune": how.provenance_params()}
-    origin = checkpoint.provenance("prune", seed=seed, params=used)
-    record = run.run(made.trained, loss, data, how.finetune, fabric=fabric, origin=origin, after_step=made.after_step())
-    processes.first_only()
-    for state, path in models:
-        start.save_alike(path, getattr(made, state), origin, masks.encodings(getattr(made, state)))
-    files.write_tables(tables, {"history": record.rows(), **prune.tables(dense, made)})
-    data.forget()
+    made = checkpoint.provenance("prune", seed=seed, params=used)
+    with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:
+        pruned = prune.prune(dense, training.images, how, view=start.view, seed=seed, curves=known)
+        model, held, recipe = pruned.trained, pruned.after_step(), how.finetune
+        record = training.train(model, loss, recipe, fabric=fabric, provenance=made, after_step=held)
+        for state, path in models:
+            start.save_alike(path, getattr(pruned, state), made, masks.encodings(getattr(pruned, state)))
+        files.write_tables(tables, {"history": record.rows(), **prune.tables(dense, pruned)})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from deepcompress import files, params, processes, runtime
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.quantization import quantize, settings
-from deepcompress.training.run import Data
+from deepcompress.training import run
 
 
 @click.command()
@@ -27,13 +27,12 @@ def main(fit: Path, source: Path, variant: str, link: str, model_file: Path, his
     fabric, start = runtime.start(train, seed), checkpoint.load(source)
     used = {"train": train.model_dump(), "quantize": task.model_dump()}
     provenance = checkpoint.provenance("quantize", seed=seed, params=used)
-    data = Data(fit, start.view, params.device_budget_mib())
-    rounded, epochs = quantize.quantize_(start, data, task, fabric=fabric, provenance=provenance)
-    processes.first_only()
-    start.save_alike(model_file, start.model, provenance, rounded.encodings)
-    files.write_csv(history, epochs.frame())
-    files.write_tables([("quantized", table)], {"quantized": [rounded.row]})
-    data.forget()
+    with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:
+        rounded, epochs = quantize.quantize_(start, training, task, fabric=fabric, provenance=provenance)
+        processes.first_only()
+        start.save_alike(model_file, start.model, provenance, rounded.encodings)
+        files.write_csv(history, epochs.frame())
+        files.write_tables([("quantized", table)], {"quantized": [rounded.row]})
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, processes, runtime
-from deepcompress.data import batches, store
+from deepcompress import files, params, runtime
 from deepcompress.distillation.network import Network
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
-from deepcompress.training import objective, run, start
+from deepcompress.training import loop, run
 
 
 @click.command()
@@ -22,17 +21,15 @@ def main(key: str, fit: Path, model_file: Path, history: Path) -> None:
     """Write the teacher with the weights to keep, and what each epoch came to."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
     network = params.section(Network, key)
-    images, fabric, recipe = store.open_fit(fit), runtime.start(train, seed), network.recipe
-    model = start.network(network, len(images.meta.classes))
-    view = batches.View(network.image_size, images.meta.mean, images.meta.std)
+    fabric, loss = runtime.start(train, seed), loop.CrossEntropy(network.recipe.label_smoothing)
     used = {"train": train.model_dump(), key: network.model_dump()}
-    origin = checkpoint.provenance("train_teacher", seed=seed, params=used)
-    loss, data = objective.CrossEntropy(recipe.label_smoothing), run.Data(fit, view, params.device_budget_mib())
-    record = run.run(model, loss, data, recipe, fabric=fabric, origin=origin)
-    processes.first_only()
-    checkpoint.save(model_file, model, view=view, classes=images.meta.classes, provenance=origin)
-    files.write_csv(history, record.frame())
-    data.forget()
+    made = checkpoint.provenance("train_teacher", seed=seed, params=used)
+    with run.TrainingRun.of_size(fit, network.image_size, params.device_budget_mib()) as training:
+        classes = training.images.meta.classes
+        model = run.network(network, len(classes))
+        epochs = training.train(model, loss, network.recipe, fabric=fabric, provenance=made)
+        checkpoint.save(model_file, model, view=training.view, classes=classes, provenance=made)
+        files.write_csv(history, epochs.frame())
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import loop, run
 from deepcompress.training.inputs import training_data
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 
 SIDE, CLASSES = 128, ("ant", "bee")
@@ -79,9 +79,8 @@ def write(budget_mib: int) -> list[bytes]:
 def train(budget_mib: int) -> list[bytes]:
     model, fabric = network(), runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
     origin = {"stage": "finetune", "seed": 0}
-    data = run.Data(Path("fit"), VIEW, budget_mib)
-    record = run.run(model, CrossEntropy(), data, RECIPE, fabric=fabric, origin=origin)
-    data.forget()
+    with run.TrainingRun(Path("fit"), VIEW, budget_mib) as data:
+        record = data.train(model, CrossEntropy(), RECIPE, fabric=fabric, provenance=origin)
     checkpoint.save(MODEL, model, view=VIEW, classes=CLASSES, provenance={})
     return [json.dumps(record.rows()).encode(), MODEL.read_bytes()]
 
@@ -90,9 +89,8 @@ def train_head(budget_mib: int) -> list[bytes]:
     model, fabric = network(), runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
     recipe = RECIPE.model_copy(update={"trainable": "head", "augment": Augment(), "feature_budget_mib": 0})
     origin = {"stage": "finetune", "seed": 0}
-    data = run.Data(Path("fit"), VIEW, budget_mib)
-    run.run(model, CrossEntropy(), data, recipe, fabric=fabric, origin=origin)
-    data.forget()
+    with run.TrainingRun(Path("fit"), VIEW, budget_mib) as data:
+        data.train(model, CrossEntropy(), recipe, fabric=fabric, provenance=origin)
     return [tensor.numpy().tobytes() for tensor in model.state_dict().values()]
 
 

@@ -116,7 +116,8 @@ def _data_parallel() -> Strategy:
     """DDP as our loop needs it: run the script again per device, as torchrun does; a forked CUDA would not work.
 
     All processes compute the same buffers, so none are sent. Layers without gradient are looked for only where the
-    module that trains says by `leaves_out` that there may be some: it costs a walk over the graph in every step.
+    module that trains says by `find_unused_parameters` that there may be some: it costs a walk over the graph in every
+    step.
     """
     from lightning_fabric.strategies import DDPStrategy
     from torch.nn.parallel import DistributedDataParallel
@@ -126,7 +127,7 @@ def _data_parallel() -> Strategy:
 
     class DataParallel(DDPStrategy):
         def setup_module(self, module: nn.Module) -> DistributedDataParallel:
-            self._ddp_kwargs |= {"find_unused_parameters": bool(getattr(module, "leaves_out", False))}
+            self._ddp_kwargs |= {"find_unused_parameters": bool(getattr(module, "find_unused_parameters", False))}
             return super().setup_module(module)
 
     options: dict[str, Any] = {buffers: False}

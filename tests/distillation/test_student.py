@@ -11,7 +11,7 @@ from deepcompress.distillation import student
 from deepcompress.distillation.student import StudentTraining
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
-from deepcompress.training.history import Epoch, History
+from deepcompress.training.loop import Epoch, History
 from tests.distillation.conftest import VIEW, make_network
 
 CLASSES = ("ant", "bee", "cat", "dog")

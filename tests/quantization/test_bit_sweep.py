@@ -17,12 +17,12 @@ from deepcompress.data.store import Fit, Meta
 from deepcompress.models.vgg import VGG
 from deepcompress.quantization import bit_sweep
 from deepcompress.quantization.settings import Quant
-from deepcompress.training.run import Data
+from deepcompress.training.run import TrainingRun
 from tests.quantization.conftest import CLASSES, VIEW, _batches, _network
 from tests.quantization.test_settings import GOOD
 
 
-class Images(Data):
+class Images(TrainingRun):
     """Random images in place of a folder."""
 
     images = Fit(  # type: ignore[assignment]

@@ -17,7 +17,7 @@ from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 from tests import nets
 from tests.quantization.conftest import CLASSES, VIEW

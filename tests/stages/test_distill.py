@@ -105,11 +105,10 @@ def outputs(folder: Path, name: str) -> list[bytes]:
 def kill_in_the_second_seed(folder: Path, name: str) -> None:
     """Start the stage and kill it when the first training has ended and the second has a state."""
     running, deadline = start(folder, name), time.monotonic() + SECONDS_ALLOWED
-    for pattern in (".scratch/distill/*/finished/state.pt", ".scratch/distill/*/state.pt"):
-        while not list(folder.glob(pattern)):
-            assert running.poll() is None, running.communicate()[0]
-            assert time.monotonic() < deadline, "no state file"
-            time.sleep(0.01)
+    while len(list(folder.glob(".scratch/distill/*/state.pt"))) < 2:
+        assert running.poll() is None, running.communicate()[0]
+        assert time.monotonic() < deadline, "no state file"
+        time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     running.communicate()
     assert running.returncode == -signal.SIGKILL

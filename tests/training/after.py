@@ -12,14 +12,14 @@ from deepcompress.training import loop
 
 
 def fill_the_disk_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The first model cannot be written; returns a list that grows by one at every training."""
+    """The first model cannot be written; returns a list that grows by one at every first epoch."""
     trained: list[int] = []
     refused: list[int] = []
-    train, save = loop.train, checkpoint.save
+    epoch_, save = loop._Run.epoch_, checkpoint.save
 
-    def counted(*arguments: Any, **options: Any) -> Any:
-        trained.append(1)
-        return train(*arguments, **options)
+    def counted(run: Any, number: int, *arguments: Any) -> None:
+        trained.extend([1] * (number == 0))
+        epoch_(run, number, *arguments)
 
     def full(*arguments: Any, **options: Any) -> None:
         if not refused:
@@ -27,6 +27,6 @@ def fill_the_disk_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise OSError(errno.ENOSPC, "No space left on device")
         save(*arguments, **options)
 
-    monkeypatch.setattr(loop, "train", counted)
+    monkeypatch.setattr(loop._Run, "epoch_", counted)
     monkeypatch.setattr(checkpoint, "save", full)
     return trained

@@ -16,14 +16,13 @@ from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData, training_data
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from deepcompress.training.history import History
-    from deepcompress.training.objective import Objective
+    from deepcompress.training.loop import History, Objective
 
 CLASSES = ("ant", "bee", "cat")
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

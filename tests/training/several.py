@@ -27,13 +27,13 @@ from deepcompress.quantization.quantize import assign
 from deepcompress.registry import find
 from deepcompress.training import frozen, loop
 from deepcompress.training.inputs import TrainingData, training_data
-from deepcompress.training.objective import CrossEntropy, Objective
+from deepcompress.training.loop import CrossEntropy, Objective
 from deepcompress.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from deepcompress.training.history import History
+    from deepcompress.training.loop import History
 
 CLASSES, IMAGES = 4, 64
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

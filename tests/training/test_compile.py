@@ -10,8 +10,7 @@ import torch
 
 from deepcompress import runtime
 from deepcompress.errors import UserError
-from deepcompress.training.objective import CrossEntropy
-from deepcompress.training.stepper import Together, can_compile
+from deepcompress.training.loop import CrossEntropy, Together, can_compile
 from tests.training import several
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -45,7 +44,7 @@ def test_a_network_that_is_looked_into_runs_as_it_is(caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO)
     model, reader = several.network(0), CrossEntropy()
     assert can_compile(model, reader)
-    reader.reads_layers = True
+    reader.needs_hooks = True
     assert not can_compile(model, reader)
     assert "because the objective reads layers inside it" in caplog.text
     torch.nn.utils.parametrize.register_parametrization(model.classifier[0], "weight", torch.nn.Identity())

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from deepcompress import runtime
 from deepcompress.training import frozen, loop
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.loop import CrossEntropy
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepcompress.training.history import Epoch, History
+from deepcompress.training.loop import Epoch, History
 
 
 def made(*top1: float) -> History:

@@ -14,7 +14,7 @@ from deepcompress import runtime
 from deepcompress.data.batches import Batch
 from deepcompress.errors import UserError
 from deepcompress.training import loop, resume
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.loop import CrossEntropy
 from tests.training.interruption import Count, StoppedError, same
 
 
@@ -77,7 +77,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(run, recipe, tmp_path, optim
     assert steps.calls == 8
     assert same(straight, resumed)
     assert record == again
-    assert not (tmp_path / "state").exists()
+    run(made, resume_folder=tmp_path / "state", after_step=(none := Count()))
+    assert none.calls == 0, "what has ended is not trained again"
 
 
 def test_a_damaged_state_starts_over_with_the_same_end(run, recipe, tmp_path, caplog):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from deepcompress.data.batches import Batch
-from deepcompress.training.objective import CrossEntropy, Objective
+from deepcompress.training.loop import CrossEntropy, Objective
 
 
 def batch() -> Batch:

@@ -12,7 +12,7 @@ from deepcompress.data.store import open_fit, write_fit
 from deepcompress.errors import UserError
 from deepcompress.training import loop, run
 from deepcompress.training.inputs import training_data
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.loop import CrossEntropy
 from tests.data import inputs
 from tests.training.conftest import VIEW
 
@@ -27,9 +27,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_ends_as_the_loop_alone_does_and_leaves_no_scratch(folder, network, recipe, fabric):
-    made, model, plain, images = recipe(epochs=2, batch_size=8), network(), network(), run.Data(folder, VIEW)
-    history = run.run(model, CrossEntropy(), images, made, fabric=fabric, origin=ORIGIN)
-    images.forget()
+    made, model, plain = recipe(epochs=2, batch_size=8), network(), network()
+    with run.TrainingRun(folder, VIEW) as images:
+        history = images.train(model, CrossEntropy(), made, fabric=fabric, provenance=ORIGIN)
     data = training_data(open_fit(folder), VIEW, made, device="cpu", seed=5)
     expected = loop.train(plain, CrossEntropy(), data, made, fabric=fabric, seed=5)
     assert history.epochs == expected.epochs
@@ -38,37 +38,38 @@ def test_it_ends_as_the_loop_alone_does_and_leaves_no_scratch(folder, network, r
 
 
 @pytest.mark.parametrize("trainable", ["all", "head"])
-def test_a_training_that_ended_is_taken_over_until_it_is_forgotten(
+def test_a_training_that_ended_is_taken_over_until_the_stage_has_ended(
     folder, network, recipe, fabric, monkeypatch, trainable
 ):
-    trained, whole = [], loop.train
-    monkeypatch.setattr(loop, "train", lambda *a, **options: trained.append(1) or whole(*a, **options))
+    trained, epoch_ = [], loop._Run.epoch_
+    monkeypatch.setattr(loop._Run, "epoch_", lambda *args: trained.append(1) or epoch_(*args))
 
     def once(data):
         model = network()
         made = recipe(epochs=2, batch_size=8, trainable=trainable)
-        return model, run.run(model, CrossEntropy(), data, made, fabric=fabric, origin=ORIGIN)
+        return model, data.train(model, CrossEntropy(), made, fabric=fabric, provenance=ORIGIN)
 
-    (one, history), (other, again) = once(run.Data(folder, VIEW)), once(data := run.Data(folder, VIEW))
-    assert len(trained) == 1
+    (one, history), (other, again) = once(run.TrainingRun(folder, VIEW)), once(data := run.TrainingRun(folder, VIEW))
+    assert len(trained) == 2
     assert history.rows() == again.rows()
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert [p.requires_grad for p in one.parameters()] == [p.requires_grad for p in other.parameters()]
-    data.forget()
+    with data:
+        pass
     once(data)
-    assert len(trained) == 2
+    assert len(trained) == 4
 
 
 def test_the_head_alone_changes_when_the_recipe_says_so(folder, network, recipe, fabric):
     made, model, before = recipe(epochs=1, batch_size=8, trainable="head"), network(), network().state_dict()
-    run.run(model, CrossEntropy(), run.Data(folder, VIEW), made, fabric=fabric, origin=ORIGIN)
+    run.TrainingRun(folder, VIEW).train(model, CrossEntropy(), made, fabric=fabric, provenance=ORIGIN)
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {"classifier.6.weight", "classifier.6.bias"}
 
 
 def test_images_are_read_once_and_a_missing_file_is_named(folder):
-    data = run.Data(folder, VIEW)
+    data = run.TrainingRun(folder, VIEW)
     assert data.images is data.images
     (folder / "train_labels.npy").unlink()
     with pytest.raises(UserError, match=r"train_labels\.npy: no such file"):
-        run.Data(folder, VIEW).images  # noqa: B018
+        run.TrainingRun(folder, VIEW).images  # noqa: B018

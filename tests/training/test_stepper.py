@@ -10,7 +10,7 @@ from torch import nn
 from deepcompress import runtime
 from deepcompress.data.batches import Batch
 from deepcompress.training import loop
-from deepcompress.training.objective import CrossEntropy, Objective
+from deepcompress.training.loop import CrossEntropy, Objective
 from tests.training.interruption import Count, StoppedError, same
 
 

@@ -12,7 +12,7 @@ from deepcompress import registry
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, read, whole
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.models.taps import tap
-from deepcompress.training.objective import Objective
+from deepcompress.training.loop import Objective
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,8 +52,8 @@ class DistillObjective(Objective):
             {name: loss for name, (_, loss) in losses.items()}
         )  # makes them part of the state
         self.losses = losses
-        self.leaves_out = any(loss.exclusive_epochs > 0 for _, loss in losses.values())
-        self.reads_layers = any(loss.student_taps for _, loss in losses.values())
+        self.find_unused_parameters = any(loss.exclusive_epochs > 0 for _, loss in losses.values())
+        self.needs_hooks = any(loss.student_taps for _, loss in losses.values())
         self.teacher, self.cross_entropy, self.label_smoothing = teacher, cross_entropy, label_smoothing
         self.steps, self.steps_per_epoch = 0, steps_per_epoch
 

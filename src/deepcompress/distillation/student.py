@@ -18,8 +18,8 @@ from deepcompress.distillation.objective import DistillObjective, build_losses
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.params import DEVICE_BUDGET_MIB
-from deepcompress.training import finished, inputs, loop, resume, start
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training import inputs, loop, resume, run
+from deepcompress.training.loop import CrossEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,13 +30,11 @@ if TYPE_CHECKING:
 
     from deepcompress.distillation.settings import Distill
     from deepcompress.models.classifier import Classifier
-    from deepcompress.training.history import History
     from deepcompress.training.inputs import TrainingData
-    from deepcompress.training.objective import Objective
+    from deepcompress.training.loop import History, Objective
 
     MakeObjective = Callable[[Classifier, TrainingData], Objective]
 
-FINISHED = "finished"  # folder of a training that ended, below that of its states
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ class StudentTrainer:
         """
         seed, recipe = runtime.derived_seed(self._seed, "student", number), self.config.student.recipe
         runtime.make_deterministic(seed)
-        model = start.network(self.config.student, len(self.images.meta.classes))
+        model = run.network(self.config.student, len(self.images.meta.classes))
         folder = resume.folder("distill", model, self._fit, number, self.fabric.device.type, *cache_key)
         data = self._data(model, seed)
         train = partial(loop.train, fabric=self.fabric, seed=seed, resume_folder=folder)
@@ -156,7 +154,7 @@ class StudentTrainer:
 
     def _data(self, model: Classifier, seed: int) -> TrainingData:
         recipe, device = self.config.student.recipe, self.fabric.device
-        return inputs.training_data(self.images, self.view, recipe, device=device, seed=seed, model=model)
+        return inputs.training_data(self.images, self.view, recipe, device=device, seed=seed)
 
     def _teacher_folder(self, digest: str) -> Path:
         """Where all students of a teacher find its outputs."""
@@ -176,11 +174,10 @@ def train_all(seeds: Iterable[int], prepare: Callable[[int], StudentTraining]) -
     histories, folders = {}, []
     for seed in seeds:
         training = prepare(seed)
-        histories[seed] = finished.once(training.model, training.folder / FINISHED, training.run)
+        histories[seed] = training.run()
         first = first or training.model
         folders.append(training.folder)
     for folder in folders:
-        resume.clear(folder / FINISHED)
         resume.clear(folder)
     if first is None:
         raise ValueError("there are no seeds")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from deepcompress.models.classifier import Classifier
     from deepcompress.quantization.settings import Quant
-    from deepcompress.training.run import Data
+    from deepcompress.training.run import TrainingRun
 
     Row = dict[str, Any]
 
@@ -46,7 +46,7 @@ Z = 1.96  # of a 95 % interval
 FEWEST_POINTS = 3  # through two points every line fits
 
 
-def measure(model: Classifier, data: Data, quant: Quant, *, seed: int) -> list[Row]:
+def measure(model: Classifier, data: TrainingRun, quant: Quant, *, seed: int) -> list[Row]:
     """A row per width and granularity: one scale per output channel, and per group where there are groups.
 
     Args:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from deepcompress.quantization.calibration import CalibrationInputs
     from deepcompress.quantization.format import ClipRatio, Format, Quantized
     from deepcompress.quantization.settings import Calibration
-    from deepcompress.training.run import Data
+    from deepcompress.training.run import TrainingRun
 
 TRIALS = 16
 ERROR_FEEDBACK = 0.5
@@ -59,7 +59,7 @@ OUTPUT_WEIGHTS_AT_ONCE = 2**19  # fewer would starve the matrix product
 def clip_ratios(
     model: Classifier,
     formats: Mapping[str, Format],
-    data: Data,
+    data: TrainingRun,
     clipping: str,
     chosen: Calibration | None,
     *,

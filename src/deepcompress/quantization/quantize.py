@@ -19,9 +19,7 @@ from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.format import FLOAT_BITS, dequantize
 from deepcompress.quantization.settings import FORMATS, HALF_BITS, INTEGER, require_format
-from deepcompress.training import run
-from deepcompress.training.history import History
-from deepcompress.training.objective import CrossEntropy
+from deepcompress.training.loop import CrossEntropy, History
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from deepcompress.models.classifier import Classifier
     from deepcompress.quantization.format import ClipRatio, Format, Quantized
     from deepcompress.quantization.settings import Task
-    from deepcompress.training.run import Data
+    from deepcompress.training.run import TrainingRun
 
     Logits = Float[Tensor, "images classes"]
 
@@ -59,7 +57,7 @@ class Rounded:
 
 
 def quantize_(
-    source: Checkpoint, data: Data, task: Task, *, fabric: Fabric, provenance: dict[str, Any]
+    source: Checkpoint, data: TrainingRun, task: Task, *, fabric: Fabric, provenance: dict[str, Any]
 ) -> tuple[Rounded, History]:
     """Round the weights of a loaded model in place, after training with rounded ones if the task says so.
 
@@ -86,7 +84,7 @@ def quantize_(
     if task.qat is not None:
         qat.attach_(model, formats, ratios)
         loss = CrossEntropy(task.qat.label_smoothing)
-        history = run.run(model, loss, data, task.qat, fabric=fabric, origin=provenance)
+        history = data.train(model, loss, task.qat, fabric=fabric, provenance=provenance)
         qat.detach_(model)
     validation = Batches(data.images.validation, data.view, batch_size=BATCH_SIZE, device=fabric.device)
     rounded = round_and_measure_(model, formats, ratios, validation)

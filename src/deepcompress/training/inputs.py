@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches
 from deepcompress.runtime import derived_seed
-from deepcompress.training.least_batch import least_batch
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from deepcompress.data.batches import View
     from deepcompress.data.store import Fit
     from deepcompress.training.recipe import Recipe
@@ -32,9 +30,7 @@ class TrainingData:
     validation: Batches
 
 
-def training_data(
-    fit: Fit, view: View, recipe: Recipe, *, device: torch.device | str, seed: int, model: nn.Module | None = None
-) -> TrainingData:
+def training_data(fit: Fit, view: View, recipe: Recipe, *, device: torch.device | str, seed: int) -> TrainingData:
     """The training and validation images of data/fit as a recipe wants them.
 
     Args:
@@ -43,12 +39,7 @@ def training_data(
         recipe: Names the batch size and the random changes.
         device: Where batches are made.
         seed: Decides order and random changes.
-        model: That learns from them: where it cannot learn from a single image, none is left for the last batch.
-
-    Raises:
-        UserError: If it cannot learn from a single image, and the batch size is one.
     """
-    least = 1 if model is None else least_batch(model, recipe, images=len(fit.train), size=view.size)
     return TrainingData(
         train=Batches(
             fit.train,
@@ -57,7 +48,7 @@ def training_data(
             device=device,
             seed=derived_seed(seed, "training images"),
             augment=None if recipe.augment == Augment() else recipe.augment,
-            least=least,
+            least=min(2, recipe.batch_size),  # batch norm may not learn from a single image
         ),
         validation=Batches(fit.validation, view, batch_size=recipe.batch_size, device=device),
     )

@@ -3,6 +3,8 @@
 What differs between methods is given to it: an objective, a recipe, the batches, and a function to call after
 each step. Everything random in an epoch follows from (seed, epoch), so that a run that was interrupted and
 taken up again ends with the same bits as one that was not.
+
+Here, in reading order: what training minimises, the record of a training, one change of the weights, the loop.
 """
 
 from __future__ import annotations
@@ -10,35 +12,223 @@ from __future__ import annotations
 import logging
 import math
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from deepcompress import processes
-from deepcompress.data.batches import Shard
+from deepcompress.data.batches import Batch, Shard
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
-from deepcompress.runtime import derived_seed
-from deepcompress.training import resume
-from deepcompress.training.history import Epoch, History
-from deepcompress.training.recipe import learning_rate
-from deepcompress.training.stepper import Stepper
-from deepcompress.training.synchronized import synchronized
+from deepcompress.runtime import COMPILES, derived_seed
+from deepcompress.training import frozen, resume
+from deepcompress.training.recipe import learning_rate, optimizer
+from deepcompress.training.synchronized import set_rows_, synchronized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import pandas as pd
+    from jaxtyping import Float, Int
     from lightning_fabric import Fabric
     from torch import Tensor, nn
 
+    from deepcompress.data.batches import Batch
     from deepcompress.training.inputs import TrainingData
-    from deepcompress.training.objective import Objective
     from deepcompress.training.recipe import Recipe
+
+
+class Objective(nn.Module, ABC):
+    """Turns a model and a batch into one number to minimise.
+
+    Modules that it owns (a regressor between student and teacher) are moved to the device, trained and kept
+    in the state of an interrupted run along with the model, but are no part of it. A module whose parameters
+    are all frozen (a teacher) is put into evaluation mode.
+
+    Attributes:
+        find_unused_parameters: Whether in some steps it gives no gradient to parts of the model or of what it owns.
+        needs_hooks: Whether it reads what layers inside the model give, by hooks.
+    """
+
+    find_unused_parameters: bool = False
+    needs_hooks: bool = False
+
+    @abstractmethod
+    def forward(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+        """The mean loss over the images of the whole batch.
+
+        Of several processes each has some of the images: what a model gives goes through `batch.whole` before
+        it is compared, and every process computes the same loss.
+        """
+
+
+class CrossEntropy(Objective):
+    """Mean negative log-likelihood of the right class [nats].
+
+    Args:
+        label_smoothing: Share of the target that is spread evenly over all classes.
+
+    Source: label smoothing from Szegedy et al., CVPR 2016, https://arxiv.org/abs/1512.00567, section 7.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def forward(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+        return F.cross_entropy(batch.whole(model(batch.images)), batch.labels, label_smoothing=self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images and the measurement after it.
+
+    Attributes:
+        epoch: Counted from 1.
+        train_loss: Mean over the images, each as the model was when it saw it.
+        learning_rate: Of the last step.
+        validation_top1_pct: Right answers [%].
+        validation_loss: Cross-entropy [nats], whatever the training minimises.
+    """
+
+    epoch: int
+    train_loss: float
+    learning_rate: float
+    validation_top1_pct: float
+    validation_loss: float
+
+
+@dataclass
+class History:
+    """The epochs of one training, in order."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+
+    def best(self) -> Epoch:
+        """The epoch with the highest validation top-1; of equal ones the earliest."""
+        return max(self.epochs, key=lambda epoch: epoch.validation_top1_pct)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Plain values, one mapping per epoch."""
+        return [asdict(epoch) for epoch in self.epochs]
+
+    @classmethod
+    def from_rows(cls, rows: list[dict[str, Any]]) -> History:
+        """The inverse of `rows`."""
+        return cls([Epoch(**row) for row in rows])
+
+    def frame(self) -> pd.DataFrame:
+        """The table that a stage writes as CSV."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows(), columns=[column.name for column in fields(Epoch)])
+
+
+log = logging.getLogger(__name__)
+
+
+class ModelWithLoss(nn.Module):
+    """Model and objective as one module, so that a strategy such as DDP sees all that trains and one forward.
+
+    Takes tensors, not a Batch: Fabric casts what it is given, and cannot do so inside a frozen dataclass.
+
+    Args:
+        model: What trains.
+        objective: Runs the model and compares.
+        compiles: Whether the objective gets the model as torch.compile makes it. Its weights, their names and all
+            who look into the model see it as it is. One program per size of batch: there are two at most.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective, *, compiles: bool = False) -> None:
+        super().__init__()
+        self.model, self.objective, self._shard = model, objective, Shard.own()
+        self.find_unused_parameters = objective.find_unused_parameters
+        # In a tuple, or the compiled module would be one of this module's own, with a second name for each weight.
+        self._runs: tuple[Any] = (torch.compile(model, dynamic=False) if compiles else model,)
+
+    def forward(
+        self, images: Tensor, labels: Int[Tensor, " batch"], indices: Int[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        if self._shard is not None:
+            set_rows_(self.model, len(labels))
+        return self.objective(self._runs[0], Batch(images, labels, indices, self._shard))
+
+
+def can_compile(model: nn.Module, objective: Objective) -> bool:
+    """Whether torch.compile may take the model: nobody hooks its layers, and no weight is rounded on the way in.
+
+    Where it may not, the model runs as it is, and the log says so.
+    """
+    reasons = {
+        "the objective reads layers inside it": objective.needs_hooks,
+        "its weights are rounded in every step": any(map(is_parametrized, model.modules())),
+    }
+    for reason in (reason for reason, holds in reasons.items() if holds):
+        log.info("train.compile: the network runs as it is, because %s", reason)
+    return not any(reasons.values())
+
+
+class Stepper:
+    """Moves model and objective to Fabric's device and trains them, batch by batch.
+
+    Args:
+        model: Goes to channels_last memory; with `trainable: head` all but its head is frozen.
+        objective: What to minimise.
+        recipe: Names the optimizer and what trains.
+        fabric: Gives device, precision and processes.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe, fabric: Fabric) -> None:
+        if recipe.trainable == "head":
+            frozen.freeze_(model)
+        self.model, self._fabric, self._head_only = model, fabric, recipe.trainable == "head"
+        module = ModelWithLoss(model, objective, compiles=getattr(fabric, COMPILES) and can_compile(model, objective))
+        module.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module, self._optimizer = fabric.setup(module, optimizer(recipe, module.parameters()))
+
+    def set_modes_(self) -> None:
+        """Training mode for what trains; what is frozen neither drops out nor gathers batch statistics."""
+        self._module.train()
+        for module in self._module.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        if self._head_only:
+            self.model.eval()
+
+    def step_(self, batch: Batch, learning_rate: float) -> Float[Tensor, ""]:
+        """Change the weights once; returns the loss before, on the device, so that nothing waits for it."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        loss = self._module(batch.images, batch.labels, batch.indices)
+        self._fabric.backward(loss)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def state(self) -> dict[str, Any]:
+        """What `load_` needs to go on with the same bits: the tensors themselves, not copies."""
+        return {
+            "weights": self._module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "precision": self._fabric.strategy.precision.state_dict(),
+        }
+
+    def load_(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self._module.load_state_dict(state["weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._fabric.strategy.precision.load_state_dict(state["precision"])
+
 
 log = logging.getLogger(__name__)
 STEPS_BETWEEN_CHECKS = 50  # of the loss; each check waits for the device
@@ -66,14 +256,15 @@ def train(
         fabric: Gives device, precision and processes.
         seed: Decides all that is random here, such as dropout.
         resume_folder: Where the state is kept after each epoch and looked for at the start; see
-            `resume.folder`. None: an interrupted run starts over.
+            `resume.folder`. The caller clears it once the results are written, so that a run killed before that
+            does not train again. None: an interrupted run starts over.
         after_step: Is called after each change of the weights, as masks need it.
 
     Returns:
         A row per epoch, those of an interrupted run included.
 
     Raises:
-        UserError: If the loss is not finite any more.
+        UserError: If the loss is not finite any more, or a batch is too small for batch norm.
     """
     run = _Run(Stepper(model, objective, recipe, fabric), data, recipe, fabric)
     state = resume.load(resume_folder) if resume_folder else None
@@ -86,11 +277,10 @@ def train(
     with bar, quiet, synchronized(model, run.shard):
         for number in range(run.epochs_done, recipe.epochs):
             torch.manual_seed(derived_seed(seed, "epoch", number))
-            run.epoch_(number, after_step, bar)
-            if resume_folder and number + 1 < recipe.epochs:
+            with _one_line_for_small_batches():
+                run.epoch_(number, after_step, bar)
+            if resume_folder:
                 resume.save(resume_folder, run.state())
-    if resume_folder:
-        resume.clear(resume_folder)
     run.finish_()
     return run.history
 
@@ -174,6 +364,20 @@ class _Run:
             self.stepper.model.load_state_dict(self.best_weights)
             log.info("kept the weights of epoch %d", self.history.best().epoch)
         self.stepper.model.eval()
+
+
+@contextmanager
+def _one_line_for_small_batches() -> Iterator[None]:
+    """Batch norm takes no statistics of a single value, as of one image whose last maps are single pixels."""
+    try:
+        yield
+    except ValueError as error:
+        if "value per channel" not in str(error):
+            raise
+        raise UserError(
+            "a batch of one image cannot train this network, because batch norm sees a single value per channel; set "
+            "batch_size in this stage's section of params.yaml to 2 or more"
+        ) from None
 
 
 def _require_finite(loss: float, epoch: int, rate: float) -> None:

@@ -1,4 +1,4 @@
-"""One training as a stage runs it: its images, frozen layers computed once, the loop, an interruption survived."""
+"""Training as a stage runs it: the network it starts from, its images, frozen layers computed once, resuming."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.data.store import open_fit
+from deepcompress import processes
+from deepcompress.data.batches import View
+from deepcompress.data.store import open_fit, read_meta
+from deepcompress.models.build import build
+from deepcompress.models.spec import asked
+from deepcompress.models.weights import load_pretrained_
 from deepcompress.params import DEVICE_BUDGET_MIB
-from deepcompress.training import finished, frozen, inputs, loop, resume
+from deepcompress.training import frozen, inputs, loop, resume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,30 +22,42 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import nn
 
-    from deepcompress.data.batches import View
     from deepcompress.data.store import Fit
-    from deepcompress.training.history import History
-    from deepcompress.training.objective import Objective
+    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.spec import Model
+    from deepcompress.training.loop import History, Objective
     from deepcompress.training.recipe import Recipe
-
-FINISHED = "finished"  # folder below that of the training it belongs to
 
 
 @dataclass(frozen=True)
-class Data:
-    """What is trained on.
+class TrainingRun:
+    """What one stage trains on; as a context manager it clears what resuming needs, once the stage has ended well.
 
     Attributes:
         folder: Where the images lie; an interrupted run is taken up only on the same files.
         view: How they become the model's input.
         budget_mib: See `store.Arrays`.
-        kept: Scratch folders of the trainings on it that ended, until `forget`.
+        resume_folders: Of the trainings so far.
     """
 
     folder: Path
     view: View
     budget_mib: int = DEVICE_BUDGET_MIB
-    kept: list[Path] = field(default_factory=list, compare=False)
+    resume_folders: list[Path] = field(default_factory=list, compare=False)
+
+    @classmethod
+    def of_size(cls, folder: Path, size: int, budget_mib: int = DEVICE_BUDGET_MIB) -> TrainingRun:
+        """Images seen at a size [px] and normalised by their own mean and deviation."""
+        meta = read_meta(folder)
+        return cls(folder, View(size, meta.mean, meta.std), budget_mib)
+
+    def __enter__(self) -> TrainingRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            for folder in self.resume_folders:
+                resume.clear(folder)
 
     @cached_property
     def images(self) -> Fit:
@@ -51,48 +68,55 @@ class Data:
         """
         return open_fit(self.folder, self.budget_mib)
 
-    def forget(self) -> None:
-        """Remove what is kept of the trainings that ended, once all results are written."""
-        for folder in self.kept:
-            resume.clear(folder / FINISHED)
-            resume.clear(folder)
+    def train(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        recipe: Recipe,
+        *,
+        fabric: Fabric,
+        provenance: dict[str, Any],
+        after_step: Callable[[], None] | None = None,
+    ) -> History:
+        """Train a model in place as its recipe says; see `loop.train` for what becomes of it.
 
+        Of several processes the first alone goes on from here, to write the results. What kills the stage before it
+        has ended does not repeat the epochs that were done.
 
-def run(
-    model: nn.Module,
-    objective: Objective,
-    data: Data,
-    recipe: Recipe,
-    *,
-    fabric: Fabric,
-    origin: dict[str, Any],
-    after_step: Callable[[], None] | None = None,
-) -> History:
-    """Train a model in place as its recipe says; see `loop.train` for what becomes of it.
+        Args:
+            model: As training starts from it.
+            objective: What to minimise.
+            recipe: Everything that params.yaml says of the training.
+            fabric: Gives device, precision and processes.
+            provenance: Of the result: its `stage` and `seed`, and all else that decides how training ends.
+            after_step: Is called after each change of the weights.
 
-    What kills the stage between the end of the training and `data.forget()` does not repeat the training.
-
-    Args:
-        model: As training starts from it.
-        objective: What to minimise.
-        data: To train on, and to choose on.
-        recipe: Everything that params.yaml says of the training.
-        fabric: Gives device, precision and processes.
-        origin: The provenance of the result: its `stage` and `seed`, and all else that decides how training ends.
-        after_step: Is called after each change of the weights.
-
-    Raises:
-        UserError: If training diverges, or batches are too small for the model.
-    """
-    seed = int(origin["seed"])
-    folder = resume.folder(str(origin["stage"]), model, data.folder, origin, fabric.device.type)
-    data.kept.append(folder)
-
-    def train() -> History:
-        batches = inputs.training_data(data.images, data.view, recipe, device=fabric.device, seed=seed, model=model)
+        Raises:
+            UserError: If training diverges, or batches are too small for the model.
+        """
+        seed = int(provenance["seed"])
+        folder = resume.folder(str(provenance["stage"]), model, self.folder, provenance, fabric.device.type)
+        self.resume_folders.append(folder)
+        batches = inputs.training_data(self.images, self.view, recipe, device=fabric.device, seed=seed)
         part, seen = frozen.trainable_part(model, batches, recipe, fabric=fabric, folder=folder)
-        return loop.train(
+        history = loop.train(
             part, objective, seen, recipe, fabric=fabric, seed=seed, resume_folder=folder, after_step=after_step
         )
+        processes.first_only()
+        return history
 
-    return finished.once(model, folder / FINISHED, train)
+
+def network(model: Model, classes: int) -> Classifier:
+    """A network on the CPU; what is not pretrained is drawn from torch's global generator.
+
+    Args:
+        model: The section.
+        classes: Number of logits.
+
+    Raises:
+        UserError: If the weights cannot be had, or do not fit.
+    """
+    network = build(asked(model, classes))
+    if model.weights is not None:
+        load_pretrained_(network, model.weights)
+    return network
