@@ -10,7 +10,7 @@ import torch
 
 from deepcompress import runtime
 from deepcompress.errors import UserError
-from deepcompress.training.loop import CrossEntropy, Together, can_compile
+from deepcompress.training.loop import CrossEntropy, ModelWithLoss, can_compile
 from tests.training import several
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -36,7 +36,7 @@ def test_a_compiled_network_ends_with_the_same_weights_under_the_same_names() ->
 
 def test_names_of_weights_do_not_tell_of_compilation() -> None:
     model = several.network(0)
-    states = [Together(model, CrossEntropy(), compiles=compiles).state_dict() for compiles in (False, True)]
+    states = [ModelWithLoss(model, CrossEntropy(), compiles=compiles).state_dict() for compiles in (False, True)]
     assert list(states[0]) == list(states[1])
 
 
