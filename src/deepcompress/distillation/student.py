@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     MakeObjective = Callable[[Classifier, TrainingData], Objective]
 
 
-
 @dataclass(frozen=True)
 class StudentTraining:
     """A training that can be started or taken up.
