@@ -50,18 +50,6 @@ def test_the_first_seed_s_model_is_the_one_to_keep(prepare, tmp_path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_after_a_kill_the_trainings_that_had_ended_are_not_run_again(prepare) -> None:
-    prepare.broken.add(2)
-    with pytest.raises(KeyboardInterrupt):
-        student.train_all((1, 2), prepare)
-    prepare.broken.clear()
-    model, histories = student.train_all((1, 2), prepare)
-    assert prepare.ran == [1, 2, 2]
-    assert model.classifier[6].bias.tolist() == [1.0] * 4
-    assert not model.training
-    assert histories[1].epochs == history(10.0, 51.0).epochs
-
-
 def test_mean_and_deviation_by_hand() -> None:
     table = student.seeds_table({0: history(60.0), 1: history(62.0), 2: history(64.0)}, keep="last", images=500)
     assert table["validation_top1_pct"].tolist() == [60.0, 62.0, 64.0]
