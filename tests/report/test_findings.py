@@ -27,7 +27,7 @@ def test_a_difference_within_its_interval_is_not_called_a_gain(data: Tables) -> 
     sentence = findings.of_models(data.of("quantized"), data)
     assert sentence == (
         "ptq-int8 is the smallest that stays within 1 point of the baseline: 3.9× smaller, "
-        "−0.2 points (95 % interval −1.3 to +0.9, not told apart from zero)."
+        "−0.2 points (95 % interval −1.3 to +0.9, no significant difference)."
     )
 
 

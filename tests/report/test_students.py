@@ -283,15 +283,3 @@ def test_the_paper_s_accuracy_is_drawn_on_its_own_data_alone(full: Tables) -> No
     assert words == ["students, 95 % interval", "paper"]
     ours = [t.get_text() for t in named(full, Picture)[0].figure.legends[0].get_texts()]
     assert ours == ["teachers, 95 % interval", "students, 95 % interval"]
-
-
-def test_the_papers_orders_are_seen_where_intervals_lie_apart(full: Tables) -> None:
-    models = full.models.copy()
-    for method, low, high in (("hint", 80, 82), ("logit", 70, 72), ("dkd", 71, 73), ("crd", 90, 92)):
-        models.loc[models["model"] == f"students/{method}-vgg16", ["top1_pct_low", "top1_pct_high"]] = low, high
-    known = {f"students/{method}-vgg16" for method in ("hint", "logit", "dkd", "crd")}
-    models = models[~models["family"].eq("students") | models["model"].isin(known)]
-    found = students.orders(dataclasses.replace(full, models=models))  # hint, logit, dkd, crd, the best first
-    assert found == {"seen": 2, "reversed": 3, "open": 1}
-    nobody = dataclasses.replace(full, models=models[models["family"] != "students"])
-    assert set(students.orders(nobody).values()) == {0}

@@ -59,12 +59,12 @@ def of_family(rows: pd.DataFrame, data: Tables) -> str:
 
 
 def change(row: pd.Series) -> str:
-    """A difference in words; one that its interval does not tell from zero is not called a gain or a loss."""
+    """A difference in words; one whose interval holds zero is not called a gain or a loss."""
     low, high = row["difference_points_low"], row["difference_points_high"]
     points = text.signed(row["difference_points"])
     if math.isnan(low) or math.isnan(high):
         return f"{points} points"
-    doubt = ", not told apart from zero" if low <= 0 <= high else ""
+    doubt = ", no significant difference" if low <= 0 <= high else ""
     return f"{points} points (95 % interval {text.signed(low)} to {text.signed(high)}{doubt})"
 
 

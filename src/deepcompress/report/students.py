@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -69,26 +68,6 @@ def verdict(data: Tables) -> str:
     counts += [f"{len(same)} {'is' if len(same) == 1 else 'are'} not told apart from it"] if len(same) else []
     counts += [f"{len(below)} {_come(below)} out below it"] if len(below) else []
     return f"{', '.join(counts)}; {best['name']} is best: {text.difference(best)} points (95 % interval)."
-
-
-def orders(data: Tables) -> dict[str, int]:
-    """How many orders of two students of one teacher, as figure 13 of the source report has them, are seen here.
-
-    An order is seen, or reversed, where the 95 % intervals of the two accuracies lie apart.
-
-    Returns:
-        Counts of the pairs `seen`, `reversed` and `open`.
-    """
-    rows = table(data).set_index("model")
-    found = {"seen": 0, "reversed": 0, "open": 0}
-    for teacher in ("vgg16", "vgg19"):
-        theirs = {f"students/{method}-{teacher}": top1 for method, top1 in data.paper["students"][teacher].items()}
-        best_first = sorted((model for model in theirs if model in rows.index), key=lambda model: -theirs[model])
-        for better, worse in itertools.combinations(best_first, 2):
-            one, other = rows.loc[better], rows.loc[worse]
-            above, below = one["top1_pct_low"] > other["top1_pct_high"], one["top1_pct_high"] < other["top1_pct_low"]
-            found["seen" if above else "reversed" if below else "open"] += 1
-    return found
 
 
 def finding(data: Tables) -> str:
