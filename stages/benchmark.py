@@ -1,12 +1,11 @@
-"""Time models on this machine, and tell how long each stage took: no other stage's result depends on it."""
+"""Time models on this machine, and record how long each stage took: no other stage's result depends on it."""
 
 from pathlib import Path
 
 import click
 
 from deepcompress import files, params, runtime, stopwatch
-from deepcompress.deploy.benchmark_settings import Benchmark
-from deepcompress.deploy.settings import Deploy
+from deepcompress.deploy.settings import Benchmark, Deploy
 from deepcompress.errors import one_line_errors
 from deepcompress.plan_table import Plan
 
@@ -23,13 +22,14 @@ def main(plan_file: Path, fit: Path, models: Path, folder: Path) -> None:
 
     from deepcompress.deploy import benchmark
 
-    how, deploy, seed = params.section(Benchmark, "benchmark"), params.section(Deploy, "deploy"), params.seed()
+    settings, deploy = params.section(Benchmark, "benchmark"), params.section(Deploy, "deploy")
+    seed = params.seed()
     runtime.make_deterministic(seed)
     planned = Plan.read(plan_file).paths(models)
-    chosen = {model: planned[model] for model in how.models or planned}
-    rows = benchmark.latencies(chosen, fit, how, deploy, seed=seed)
+    chosen = {model: planned[model] for model in settings.models or planned}
+    rows = benchmark.latencies(chosen, fit, settings, deploy, seed=seed)
     files.write_csv(folder / "latency.csv", pd.DataFrame(rows))
-    files.write_json(folder / "machine.json", benchmark.machine(how))
+    files.write_json(folder / "machine.json", benchmark.machine(settings))
     files.write_csv(folder / "stages.csv", pd.DataFrame(stopwatch.noted(), columns=["stage", "seconds"]))
 
 

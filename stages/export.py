@@ -1,4 +1,4 @@
-"""Stage `export`: the recommended model and the shipped one as ONNX files, each held to the answers of its model."""
+"""Stage `export`: the recommended model and your configuration as ONNX files that agree with their checkpoints."""
 
 import logging
 from pathlib import Path
@@ -14,13 +14,15 @@ from deepcompress.errors import one_line_errors
 @click.option("--recommendation", type=Path, required=True, help="JSON: the id of the recommended model, and why")
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--fit", type=Path, required=True, help="folder whose training images int8 is calibrated on")
-@click.option("--heldout", type=Path, required=True, help="folder of the images that files and models must agree on")
+@click.option(
+    "--heldout", type=Path, required=True, help="folder of the images on which files and checkpoints must agree"
+)
 @click.option("--evaluation", type=Path, required=True, help="table of the measured models, for the model card")
 @click.option("--folder", type=Path, required=True, help="folder to write: ONNX files, classes and model card")
 @click.option("--parity", "parity_file", type=Path, required=True, help="table to write: a row per ONNX file")
 @one_line_errors
 def main(folder: Path, parity_file: Path, **inputs: Path) -> None:
-    """Write the folder that is handed over, and how closely its files follow their models."""
+    """Write the folder to deploy, and how closely its files follow their checkpoints."""
     import pandas as pd
 
     from deepcompress.deploy import export

@@ -1,4 +1,4 @@
-"""Stage `recommend`: the model to hand over, chosen on validation images, and the front that it stands in."""
+"""Stage `recommend`: the recommended model, chosen on validation images, and the front that it stands in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from deepcompress import errors, files, params, runtime
-from deepcompress.deploy import candidates, recommend
+from deepcompress.deploy import recommend
 from deepcompress.deploy.settings import Deploy
 from deepcompress.measure.settings import Evaluate
 from deepcompress.plan_table import Plan
@@ -25,15 +25,16 @@ def main(plan_file: Path, folder: Path, models: Path, table: Path, recommendatio
     """Measure every candidate on validation images and choose."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     limits, train = params.section(Deploy, "deploy"), params.section(runtime.Train, "train")
-    size, timed = params.section(Evaluate, "evaluate").batch_size, limits.max_latency_ms is not None
     runtime.make_deterministic(params.seed(), train.threads)
-    planned, device = Plan.read(plan_file).paths(models), runtime.device(train)
-    budget = params.device_budget_mib()
-    found = candidates.measure(planned, folder, batch_size=size, device=device, timed=timed, budget_mib=budget)
-    made = recommend.recommendation(found, limits)
-    files.write_tables([("recommendation", table)], {"recommendation": recommend.rows(found, limits)})
-    files.write_json(recommendation, made)
-    click.echo(made["reason"])
+    plan, device, timed = Plan.read(plan_file), runtime.device(train), limits.max_latency_ms is not None
+    size, budget = params.section(Evaluate, "evaluate").batch_size, params.device_budget_mib()
+    candidates = recommend.measure(
+        plan, plan.paths(models), folder, batch_size=size, device=device, timed=timed, budget_mib=budget
+    )
+    chosen = recommend.recommendation(candidates, limits)
+    files.write_tables([("recommendation", table)], {"recommendation": recommend.rows(candidates, limits)})
+    files.write_json(recommendation, chosen)
+    click.echo(chosen["reason"])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deepcompress.deploy import graph
-from deepcompress.deploy.parity import parity
+from deepcompress.deploy.classifier import OnnxClassifier
+from deepcompress.deploy.onnx import export_float
+from deepcompress.deploy.parity import compare
 from deepcompress.explain import gradcam
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint, roles
@@ -77,9 +78,10 @@ def test_rounding_after_and_in_training(model, tmp_path: Path) -> None:
 
 
 def test_an_onnx_file(model, tmp_path: Path) -> None:
-    graph.export_float(model, tmp_path / "m.onnx", view=VIEW, classes=CLASSES)
+    export_float(model, tmp_path / "m.onnx", view=VIEW, classes=CLASSES)
     data = batches()
-    assert parity(tmp_path / "m.onnx", accuracy.logits(model, data)[0], data.arrays).agreement_pct == 100
+    classifier = OnnxClassifier(tmp_path / "m.onnx")
+    assert compare(classifier, accuracy.logits(model, data)[0], data.arrays).agreement_pct == 100
 
 
 def test_maps_of_attention_at_a_block(model) -> None:

@@ -28,18 +28,19 @@ def main() -> None:
 @one_line_errors
 def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> None:
     """Name the likeliest classes of IMAGES: files, or folders whose images are all taken."""
-    from deepcompress.deploy import predict as predicting
+    from deepcompress.deploy.predict import image_files, open_classifier
+    from deepcompress.deploy.predict import predict as classify
 
-    answers = predicting.predict(predicting.opened(model), predicting.found(images), top)
+    predictions = classify(open_classifier(model), image_files(images), top)
     if as_json:
         rows = [
-            {"file": str(one.file), "classes": [{"class": name, "probability": p} for name, p in one.classes]}
-            for one in answers
+            {"file": str(row.file), "classes": [{"class": name, "probability": p} for name, p in row.classes]}
+            for row in predictions
         ]
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    for one in answers:
-        click.echo(f"{one.file}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in one.classes))
+    for row in predictions:
+        click.echo(f"{row.file}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in row.classes))
 
 
 @main.command()
@@ -49,19 +50,16 @@ def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> N
 @click.option("--int8", "integers", is_flag=True, help="compute in 8-bit integers in place of float32")
 @one_line_errors
 def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
-    """Write a model for phones and boards (ExecuTorch with XNNPACK), and compare it with its model."""
+    """Write a model for phones and boards (ExecuTorch with XNNPACK), and compare it with its checkpoint."""
     from deepcompress import params
-    from deepcompress.deploy.pte_session import require_executorch
+    from deepcompress.deploy.executorch import convert
     from deepcompress.deploy.settings import Deploy
 
-    require_executorch()
-    from deepcompress.deploy import pte_export
-
     settings = params.section(Deploy, "deploy")
-    found = pte_export.convert(model, fit, out, settings, integers=integers, seed=params.seed())
+    row = convert(model, fit, out, settings, integers=integers, seed=params.seed())
     click.echo(
-        f"{out}: {found['size_bytes'] / 2**20:.2f} MiB, answers as {model} on {found['agreement_pct']:.2f} % of "
-        f"{found['n']} validation images (top-1 {found['top1_pct']:.2f} %, the model's {found['model_top1_pct']:.2f} %)"
+        f"{out}: {row['size_bytes'] / 2**20:.2f} MiB, agrees with {model} on {row['agreement_pct']:.2f} % of "
+        f"{row['n']} validation images (top-1 {row['top1_pct']:.2f} %, the checkpoint's {row['model_top1_pct']:.2f} %)"
     )
 
 

@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 
 from deepcompress import params
 from deepcompress.data.store import DataConfig
-from deepcompress.deploy.benchmark_settings import Benchmark, require_planned
-from deepcompress.deploy.settings import Deploy
+from deepcompress.deploy.settings import Benchmark, Deploy, require_planned
 from deepcompress.distillation.network import Teachers, require_name
 from deepcompress.distillation.settings import INDEPENDENT, Distill, require_layers, require_teachers
 from deepcompress.errors import UserError

@@ -11,8 +11,8 @@ import torch
 
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
-from deepcompress.deploy import graph, int8
-from deepcompress.deploy.pixels import channels_first
+from deepcompress.deploy.integers import quantize_int8
+from deepcompress.deploy.onnx import channels_first, export_float
 from deepcompress.measure import accuracy
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
@@ -61,7 +61,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder, model = tmp_path_factory.mktemp("exported"), network()
     images = Arrays(coloured(7, 80, STORED), np.arange(80) % len(CLASSES))
     float_file, int8_file = folder / "float.onnx", folder / "int8.onnx"
-    graph.export_float(model, float_file, view=VIEW, classes=CLASSES, stored_size=STORED)
+    export_float(model, float_file, view=VIEW, classes=CLASSES, stored_size=STORED)
     calibration = channels_first(coloured(8, 64, STORED), VIEW.size)
-    int8.quantize_int8(float_file, int8_file, images=calibration, reduce_range=True)
+    quantize_int8(float_file, int8_file, images=calibration, reduce_range=True)
     return Exported(model, float_file, int8_file, images)

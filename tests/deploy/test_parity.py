@@ -1,4 +1,4 @@
-"""Parity counts equal answers, measures the furthest logit, and stops a file that strays too far."""
+"""Parity counts equal answers, measures the furthest logit, and stops a file that disagrees too often."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ import pytest
 import torch
 
 from deepcompress.data.store import Arrays, map_array
-from deepcompress.deploy.parity import Parity, parity, require
-from deepcompress.deploy.pixels import channels_first
+from deepcompress.deploy.classifier import OnnxClassifier
+from deepcompress.deploy.onnx import channels_first
+from deepcompress.deploy.parity import Parity, compare, require
 from deepcompress.errors import UserError
 from tests.deploy.conftest import Exported
 
+LIMIT = "deploy.integer_agreement_pct"
+
 
 def test_a_faithful_file_agrees_everywhere(exported: Exported) -> None:
-    found = parity(exported.float_file, exported.logits, exported.images)
-    assert (found.n, found.agreement_pct) == (80, 100.0)
+    parity = compare(OnnxClassifier(exported.float_file), exported.logits, exported.images)
+    assert (parity.n, parity.agreement_pct) == (80, 100.0)
     assert len(exported.logits.argmax(1).unique()) > 1
-    assert found.largest_difference < 1e-3
-    assert found.top1_pct == found.model_top1_pct
+    assert parity.largest_difference < 1e-3
+    assert parity.top1_pct == parity.model_top1_pct
 
 
-def test_numbers_are_those_of_the_answers(exported: Exported) -> None:
+def test_numbers_are_those_of_the_logits(exported: Exported) -> None:
     other = exported.logits.clone()
     other[:20] = -other[:20]
-    found = parity(exported.float_file, other, exported.images)
-    assert found.agreement_pct == 75.0  # the highest logit of an image is not its lowest
-    assert found.largest_difference == pytest.approx(2 * exported.logits[:20].abs().max().item(), rel=1e-4)
+    parity = compare(OnnxClassifier(exported.float_file), other, exported.images)
+    assert parity.agreement_pct == 75.0  # the highest logit of an image is not its lowest
+    assert parity.largest_difference == pytest.approx(2 * exported.logits[:20].abs().max().item(), rel=1e-4)
     labels = torch.from_numpy(exported.images.labels)
-    assert found.top1_pct == pytest.approx(100 * (exported.logits.argmax(1) == labels).double().mean().item())
-    assert found.model_top1_pct == pytest.approx(100 * (other.argmax(1) == labels).double().mean().item())
+    assert parity.top1_pct == pytest.approx(100 * (exported.logits.argmax(1) == labels).double().mean().item())
+    assert parity.model_top1_pct == pytest.approx(100 * (other.argmax(1) == labels).double().mean().item())
 
 
 def test_images_in_a_file_are_compared_a_batch_at_a_time(
@@ -45,20 +48,24 @@ def test_images_in_a_file_are_compared_a_batch_at_a_time(
         return channels_first(images, size)
 
     monkeypatch.setattr("deepcompress.deploy.parity.channels_first", resized)
-    found = parity(exported.int8_file, exported.logits, Arrays(mapped, exported.images.labels))
-    assert found == parity(exported.int8_file, exported.logits, exported.images)
+    classifier = OnnxClassifier(exported.int8_file)
+    parity = compare(classifier, exported.logits, Arrays(mapped, exported.images.labels))
+    assert parity == compare(classifier, exported.logits, exported.images)
     assert sizes == [32, 32, 16] * 2
 
 
-def test_a_file_that_strays_is_refused_with_its_numbers() -> None:
-    found = Parity(n=1000, agreement_pct=97.9, largest_difference=0.8, top1_pct=90.0, model_top1_pct=91.0)
-    require(found, 97.9, name="a.onnx", key="deploy.integer_agreement_pct")
-    message = r"a\.onnx answers as its model on 97\.90 % of 1000 held-out images .*deploy\.integer_agreement_pct is 98"
+def test_a_file_that_disagrees_too_often_is_refused_with_its_numbers() -> None:
+    parity = Parity(n=1000, agreement_pct=97.9, largest_difference=0.8, top1_pct=90.0, model_top1_pct=91.0)
+    require(parity, (LIMIT, 97.9), name="a.onnx")
+    message = (
+        r"^a\.onnx agrees with the checkpoint on 97\.90 % of 1000 held-out images \(at least 98 % required, "
+        r"params\.yaml: deploy\.integer_agreement_pct; largest difference of a logit 0\.8\)$"
+    )
     with pytest.raises(UserError, match=message):
-        require(found, 98.0, name="a.onnx", key="deploy.integer_agreement_pct")
+        require(parity, (LIMIT, 98.0), name="a.onnx")
 
 
-def test_answers_that_are_no_numbers_are_refused() -> None:
-    found = Parity(n=10, agreement_pct=100.0, largest_difference=float("nan"), top1_pct=0.0, model_top1_pct=0.0)
+def test_logits_that_are_no_numbers_are_refused() -> None:
+    parity = Parity(n=10, agreement_pct=100.0, largest_difference=float("nan"), top1_pct=0.0, model_top1_pct=0.0)
     with pytest.raises(UserError, match="largest difference of a logit nan"):
-        require(found, 0.0, name="a.onnx", key="deploy.float_agreement_pct")
+        require(parity, (LIMIT, 0.0), name="a.onnx")

@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from deepcompress.__main__ import main
 from deepcompress.data import images
-from deepcompress.deploy.pixels import channels_first
-from deepcompress.deploy.session import Classifier
+from deepcompress.deploy.classifier import OnnxClassifier
+from deepcompress.deploy.onnx import channels_first
 from tests.data.inputs import CLASSES, encoded, make_folder, pixels
 from tests.deploy.conftest import STORED, VIEW, Exported
 
@@ -48,14 +47,14 @@ def test_probabilities_are_those_of_the_stored_image(exported: Exported, folder:
     done = run(exported, "--json", folder)
     assert done.exit_code == 0, done.output
     shown = json.loads(done.stdout)
-    assert [Path(one["file"]).relative_to(folder).as_posix() for one in shown] == ["a/1.png", "a/10.JPG", "b/2.png"]
-    stored = np.stack([images.decode(Path(one["file"]).read_bytes(), STORED, name="x") for one in shown])
-    logits = Classifier(exported.float_file).answers(channels_first(stored, VIEW.size))
-    for one, row in zip(shown, logits, strict=True):
-        chances = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
-        order = np.argsort(-chances)
-        assert [entry["class"] for entry in one["classes"]] == [CLASSES[i] for i in order]
-        np.testing.assert_allclose([entry["probability"] for entry in one["classes"]], chances[order], atol=0.02)
+    assert [Path(row["file"]).relative_to(folder).as_posix() for row in shown] == ["a/1.png", "a/10.JPG", "b/2.png"]
+    stored = np.stack([images.decode(Path(row["file"]).read_bytes(), STORED, name="x") for row in shown])
+    logits = OnnxClassifier(exported.float_file).run(channels_first(stored, VIEW.size))
+    for row, values in zip(shown, logits, strict=True):
+        expected = np.exp(values - values.max()) / np.exp(values - values.max()).sum()
+        order = np.argsort(-expected)
+        assert [entry["class"] for entry in row["classes"]] == [CLASSES[i] for i in order]
+        np.testing.assert_allclose([entry["probability"] for entry in row["classes"]], expected[order], atol=0.02)
 
 
 def test_top_limits_the_classes_and_lines_name_the_file(exported: Exported, folder: Path) -> None:
@@ -70,9 +69,9 @@ def test_top_limits_the_classes_and_lines_name_the_file(exported: Exported, fold
 def test_an_image_of_the_networks_own_size_is_taken_as_it_is(exported: Exported, tmp_path: Path) -> None:
     flat = np.full((STORED, STORED, 3), (10, 200, 90), dtype=np.uint8)
     Image.fromarray(flat).save(tmp_path / "flat.png")
-    (one,) = json.loads(run(exported, tmp_path / "flat.png", "--json").stdout)
-    expected = Classifier(exported.float_file).answers(channels_first(flat[None], VIEW.size), "probabilities")[0]
-    assert one["classes"][0]["probability"] == pytest.approx(expected.max(), abs=1e-6)
+    (row,) = json.loads(run(exported, tmp_path / "flat.png", "--json").stdout)
+    expected = OnnxClassifier(exported.float_file).run(channels_first(flat[None], VIEW.size), "probabilities")[0]
+    assert row["classes"][0]["probability"] == pytest.approx(expected.max(), abs=1e-6)
 
 
 def test_prediction_loads_neither_torch_nor_onnx(exported: Exported, folder: Path) -> None:
@@ -86,33 +85,20 @@ def test_prediction_loads_neither_torch_nor_onnx(exported: Exported, folder: Pat
     assert len(done.stdout.splitlines()) == 3
 
 
-def test_a_missing_file_ends_in_one_line(exported: Exported, folder: Path) -> None:
-    refused(run(exported, folder / "a/1.png", folder / "none.png"), "none.png: no such file")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.png", "none.png: no such file"),
+        ("a/notes.txt", "notes.txt: no image that can be read"),
+        ("empty", "empty: no image below this folder"),
+    ],
+)
+def test_what_is_no_image_ends_in_one_line(name: str, message: str, exported: Exported, folder: Path) -> None:
+    make_folder(folder / "empty", {"notes.txt": b""})
+    refused(run(exported, folder / name), message)
 
 
-def test_a_file_that_is_no_image_ends_in_one_line(exported: Exported, folder: Path) -> None:
-    refused(run(exported, folder / "a/notes.txt"), "notes.txt: no image that can be read")
-
-
-def test_a_folder_without_images_ends_in_one_line(exported: Exported, tmp_path: Path) -> None:
-    refused(run(exported, make_folder(tmp_path / "empty", {"notes.txt": b""})), "empty: no image below this folder")
-
-
-def test_a_missing_model_ends_in_one_line(folder: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["predict", str(folder), "--model", str(tmp_path / "none.onnx")])
-    refused(done, "none.onnx: no such file")
-
-
-@pytest.mark.parametrize("damage", ["cut", "text", "empty"])
-def test_a_damaged_model_ends_in_one_line(damage: str, exported: Exported, folder: Path, tmp_path: Path) -> None:
-    content, path = exported.float_file.read_bytes(), tmp_path / "damaged.onnx"
-    path.write_bytes({"cut": content[: len(content) // 2], "text": b"hello " * 99, "empty": b""}[damage])
-    refused(CliRunner().invoke(main, ["predict", str(folder), "--model", str(path)]), "damaged.onnx: no ")
-
-
-def test_the_onnx_file_of_another_maker_ends_in_one_line(exported: Exported, folder: Path, tmp_path: Path) -> None:
-    proto, path = onnx.load(exported.float_file), tmp_path / "other.onnx"
-    del proto.metadata_props[:]
-    onnx.save(proto, path)
-    done = CliRunner().invoke(main, ["predict", str(folder), "--model", str(path)])
-    refused(done, "other.onnx: no model that this pipeline exported")
+def test_what_is_no_model_ends_in_one_line(folder: Path, tmp_path: Path) -> None:
+    for name, message in (("none.onnx", "none.onnx: no such file"), ("text.onnx", "text.onnx: no ONNX file")):
+        (tmp_path / "text.onnx").write_bytes(b"hello " * 99)
+        refused(CliRunner().invoke(main, ["predict", str(folder), "--model", str(tmp_path / name)]), message)

@@ -1,4 +1,4 @@
-"""The `deploy` section: its limits, and without torch."""
+"""The sections `deploy` and `benchmark`: limits, counts, names once each, models of the plan alone; without torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from deepcompress import params
-from deepcompress.deploy.settings import Deploy
+from deepcompress.deploy.settings import Benchmark, Deploy, require_planned
 from deepcompress.errors import UserError
 
-BLOCK: dict[str, Any] = {
+DEPLOY: dict[str, Any] = {
     "max_drop_points": 1,
     "max_size_mib": None,
     "max_macs_million": 5.5,
@@ -22,17 +22,21 @@ BLOCK: dict[str, Any] = {
     "calibration_samples": 512,
     "reduce_range": True,
 }
+BENCHMARK = {"models": ["baseline"], "batch_sizes": [1, 32], "warm_up": 0, "rounds": 1, "threads": None}
 
 
-def test_the_block_is_read() -> None:
-    found = params.validate(Deploy, BLOCK, "deploy")
-    assert (found.max_drop_points, found.max_size_mib, found.max_macs_million) == (1.0, None, 5.5)
+def test_the_sections_are_read() -> None:
+    deploy = params.validate(Deploy, DEPLOY, "deploy")
+    assert (deploy.max_drop_points, deploy.max_size_mib, deploy.max_macs_million) == (1.0, None, 5.5)
+    assert deploy.required_agreement(integers=True) == ("deploy.integer_agreement_pct", 98.0)
+    assert deploy.required_agreement(integers=False) == ("deploy.float_agreement_pct", 99.9)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_drop_points": -1}, "deploy.max_drop_points must be greater than or equal to 0, got -1"),
+        ({"max_drop_points": -0.1}, "deploy.max_drop_points must be greater than or equal to 0, got -0.1"),
+        ({"max_drop_points": float("nan")}, "deploy.max_drop_points must be"),
         ({"max_size_mib": 0}, "deploy.max_size_mib.* must be greater than 0, got 0"),
         ({"integer_agreement_pct": 101}, "deploy.integer_agreement_pct must be less than or equal to 100, got 101"),
         ({"calibration_samples": 0}, "deploy.calibration_samples must be greater than or equal to 1, got 0"),
@@ -40,11 +44,36 @@ def test_the_block_is_read() -> None:
         ({"max_size": 3}, "deploy.max_size is unknown; allowed: .*did you mean max_size_mib"),
     ],
 )
-def test_a_mistake_is_one_clear_line(change: dict[str, Any], message: str) -> None:
+def test_a_mistake_in_deploy_is_one_clear_line(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        params.validate(Deploy, BLOCK | change, "deploy")
+        params.validate(Deploy, DEPLOY | change, "deploy")
 
 
-def test_the_section_is_read_without_torch() -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": []}, "models must name at least one, or be null for all"),
+        ({"models": ["a", "a"]}, "models must each be named once"),
+        ({"batch_sizes": [1, 1]}, "batch_sizes must each be named once"),
+        ({"batch_sizes": []}, "benchmark.batch_sizes"),
+        ({"batch_sizes": [0]}, "benchmark.batch_sizes"),
+        ({"rounds": 0}, "benchmark.rounds must be"),
+        ({"warm_up": -1}, "benchmark.warm_up must be"),
+        ({"threads": 0}, "benchmark.threads"),
+    ],
+)
+def test_a_mistake_in_benchmark_is_one_clear_line(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        params.validate(Benchmark, BENCHMARK | change, "benchmark")
+
+
+def test_models_to_time_are_all_or_some_of_the_plan() -> None:
+    require_planned(params.validate(Benchmark, BENCHMARK | {"models": None}, "benchmark"), [])
+    section = params.validate(Benchmark, BENCHMARK | {"models": ["baseline", "gone"]}, "benchmark")
+    with pytest.raises(UserError, match=r"benchmark\.models must be among baseline, shipped/pruned; got 'gone'"):
+        require_planned(section, ["baseline", "shipped/pruned"])
+
+
+def test_the_sections_are_read_without_torch() -> None:
     code = "import sys, deepcompress.deploy.settings; sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

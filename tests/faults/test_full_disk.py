@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from deepcompress import files, stopwatch
 from deepcompress.data.batches import View
 from deepcompress.data.store import array_writer, open_fit, write_fit
-from deepcompress.deploy import onnx_file
-from deepcompress.deploy.contract import Contract
+from deepcompress.deploy.classifier import Contract
+from deepcompress.deploy.onnx import write
 from deepcompress.errors import EXIT_CODE, one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
@@ -64,7 +64,7 @@ SAVES: dict[str, Callable[[Path], object]] = {
     "value.json": lambda path: files.write_json(path, list(range(2000))),
     "page.html": lambda path: files.write_text(path, "x" * 9000),
     "figure.png": lambda path: files.write_figure(path, figure()),
-    "model.onnx": lambda path: onnx_file.write(path, graph(), Contract(("a",), 32, 32)),
+    "model.onnx": lambda path: write(path, graph(), Contract(("a",), 32, 32)),
     "state.pt": lambda path: resume.save(path.parent, {"weights": torch.zeros(5000)}),
 }
 

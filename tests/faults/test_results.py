@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from deepcompress.data import store
-from deepcompress.deploy import card, onnx_file, predict
-from deepcompress.deploy.contract import Contract
-from deepcompress.deploy.session import Classifier
+from deepcompress.deploy import export, predict
+from deepcompress.deploy.classifier import Contract, OnnxClassifier
+from deepcompress.deploy.onnx import strip_
 from deepcompress.files import read_json, read_rows
 from deepcompress.plan_table import Plan
 from deepcompress.report import page, tables
@@ -54,7 +54,7 @@ def classifier() -> bytes:
     graph = helper.make_graph(nodes, "g", [given_], made, [weight])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(proto, Contract(("a", "b"), SIDE, SIDE).to_metadata())
-    onnx_file.strip_(proto)
+    strip_(proto)
     return bytes(proto.SerializeToString(deterministic=True))
 
 
@@ -65,7 +65,7 @@ def answer(place: Path, content: bytes) -> str | None:
     model, picture = place / "model.onnx", place / "picture.png"
     model.write_bytes(content)
     picture.write_bytes(PICTURE)
-    said = read_or_refused(lambda: list(predict.predict(Classifier(model, 1), [picture], 2)), naming="model.onnx")
+    said = read_or_refused(lambda: list(predict.predict(OnnxClassifier(model, 1), [picture], 2)), naming="model.onnx")
     assert {path.name for path in place.iterdir()} == {"model.onnx", "picture.png"}
     return said
 
@@ -168,7 +168,7 @@ def test_notes_with_odd_values(tmp_path: Path, value: Any) -> None:
     for content in (value, {"model": value, "reason": "x"}):
         path.write_text(json.dumps(content))
         read_or_refused(lambda: Plan.read(path), naming="x.json")
-        read_or_refused(lambda: card.recommendation(path), naming="x.json")
+        read_or_refused(lambda: export.read_recommendation(path), naming="x.json")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, '"\\ud800"', "\ufeff{}", "NaN", "{}{}"], ids=range(6))

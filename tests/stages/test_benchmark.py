@@ -90,10 +90,9 @@ def test_a_model_that_the_plan_lacks_is_refused_before_any_work(project: Path) -
         plan.check("params.yaml")
 
 
-@pytest.mark.parametrize("changes", [{"rounds": 0}, {"batch_sizes": []}, {"models": []}, {"batch_sizes": [1, 1]}])
-def test_a_wrong_number_is_one_line(project: Path, changes: dict[str, object]) -> None:
-    write_params(**changes)
+def test_a_wrong_number_is_one_line(project: Path) -> None:
+    write_params(rounds=0)
     done = run()
     assert done.exit_code == 2
-    assert done.stderr.startswith("error: params.yaml: benchmark")
+    assert done.stderr.startswith("error: params.yaml: benchmark.rounds must be")
     assert not Path("out").exists()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -72,37 +73,31 @@ def run() -> Result:
 def test_the_smallest_candidate_is_recommended_and_teachers_and_masked_models_are_none(project: Path) -> None:
     done = run()
     assert done.exit_code == 0, done.output
-    said = json.loads((project / "results/recommendation.json").read_text())
+    chosen = json.loads((project / "results/recommendation.json").read_text())
     table = pd.read_csv(project / "results/recommendation.csv", index_col="model")
-    assert said["model"] == "pruned/structured-0.5"
-    assert said["reason"] in done.output
-    assert said["size_bytes"] == (project / "models/pruned/structured-0.5.safetensors").stat().st_size
+    assert chosen["model"] == "pruned/structured-0.5"
+    assert chosen["reason"] in done.output
+    assert chosen["size_bytes"] == (project / "models/pruned/structured-0.5.safetensors").stat().st_size
     assert list(table.index) == ["baseline", "pruned/structured-0.5"]
     assert table["latency_ms"].isna().all()
-    assert table.loc["baseline", "validation_top1_pct"] == said["validation"]["baseline_top1_pct"]
-    assert (table["n"] == said["n"]).all()
+    assert table.loc["baseline", "validation_top1_pct"] == chosen["validation"]["baseline_top1_pct"]
+    assert (table["n"] == chosen["n"]).all()
     ends = table[["drop_points_low", "drop_points_high"]]
     assert ends.loc["baseline"].isna().all()
     low, high = ends.loc["pruned/structured-0.5"]
-    assert low <= said["validation"]["drop_points"] <= high
+    assert low <= chosen["validation"]["drop_points"] <= high
 
 
-def test_the_answers_are_those_of_a_plain_pass_over_the_validation_images(project: Path) -> None:
+def test_right_answers_are_those_of_a_plain_pass_over_the_validation_images(project: Path) -> None:
     run()
-    pixels = torch.from_numpy(files_of(project, "validation_images")).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(files_of(project, "validation_labels"))
+    pixels = torch.from_numpy(np.load(project / "data/fit/validation_images.npy")).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(np.load(project / "data/fit/validation_labels.npy"))
     pixels = torch.nn.functional.interpolate(pixels, (32, 32), mode="bilinear", antialias=True)
     with torch.no_grad():
-        answers = checkpoint.load(project / "models/baseline.safetensors").model((pixels / 255 - 0.5) / 0.25)
+        logits = checkpoint.load(project / "models/baseline.safetensors").model((pixels / 255 - 0.5) / 0.25)
     table = pd.read_csv(project / "results/recommendation.csv", index_col="model")
-    right = 100 * (answers.argmax(1) == labels).double().mean().item()
+    right = 100 * (logits.argmax(1) == labels).double().mean().item()
     assert table.loc["baseline", "validation_top1_pct"] == pytest.approx(right, abs=0.01)
-
-
-def files_of(project: Path, name: str) -> Any:
-    import numpy as np
-
-    return np.load(project / f"data/fit/{name}.npy")
 
 
 def test_a_second_run_measures_nothing_and_gives_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

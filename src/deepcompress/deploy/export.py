@@ -1,25 +1,32 @@
-"""All files of models/deploy: the recommended model and the shipped one as ONNX, their classes and a model card.
+"""All files of models/deploy: the recommended model and your configuration as ONNX, their classes and a model card.
 
-The recommended model becomes `model.onnx`, in int8 if its own weights are integers, and `model_float.onnx`; the
-shipped one becomes `shipped.onnx` and `shipped_int8.onnx`. One whose weights are integers of 4 bits or fewer has
+The recommended model becomes `model.onnx`, in int8 if its own weights are integers, and `model_float.onnx`; your
+configuration becomes `shipped.onnx` and `shipped_int8.onnx`. A model whose weights are integers of 4 bits or fewer has
 a further file with these integers, `model_int4.onnx` or `shipped_int4.onnx`. The folder appears whole, and only if
-every file answers as its model does.
+every file agrees with its checkpoint.
+
+Headings of the card follow Mitchell et al., FAT* 2019, https://arxiv.org/abs/1810.03993, section 4, as far as this
+pipeline knows the answers.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress import files
 from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import HeldOut, open_heldout
-from deepcompress.data.store import atomic_folders, open_fit, sampled
-from deepcompress.deploy import card, graph, int4, int8, parity
-from deepcompress.deploy.pixels import channels_first
+from deepcompress.data.store import BYTES_PER_MIB, atomic_folders, open_fit, sampled
+from deepcompress.deploy import integers, parity
+from deepcompress.deploy.classifier import Contract, OnnxClassifier
+from deepcompress.deploy.onnx import channels_first, export_float
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
@@ -28,14 +35,23 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.data.store import Arrays
+    from deepcompress.data.store import Arrays, Meta
     from deepcompress.deploy.settings import Deploy
+    from deepcompress.models.checkpoint import Checkpoint
+
+    Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
 SHIPPED = "shipped/quantized"
 FLOAT, INT8, INT4 = "float32", "int8", "int4"
 BATCH = 256
-Row = dict[str, Any]
+USE = "Name the class of one upright RGB image whose subject fills most of it, among the classes listed here."
+LIMITS = (
+    "It always names one of its classes, for images of anything else, too; a probability does not tell these apart.",
+    "Accuracy was measured on held-out images of the same source; other cameras, sizes and scenes were not tried.",
+    "Accuracy differs between classes: see metrics/per_class.csv of the run.",
+    "Whether it treats people or groups alike was not examined.",
+)
 
 
 @dataclass(frozen=True)
@@ -49,81 +65,182 @@ class Inputs:
     evaluation: Path
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What all files share: the images to compare on, those to calibrate on, and the limits."""
-
-    heldout: HeldOut
-    calibration: Arrays
-    settings: Deploy
-
-
-class Source:
-    """A model by its id, as its checkpoint holds it.
-
-    Raises:
-        UserError: If the checkpoint is missing or damaged.
-    """
-
-    def __init__(self, models: Path, model: str) -> None:
-        self.model, self.path = model, models / f"{model}.safetensors"
-        self.loaded = checkpoint.load(self.path)
-
-
 def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Row]:
     """Write the folder, whole or not at all.
 
     Returns:
-        A row per ONNX file: how closely it follows its model, what it gets right and its bytes.
+        A row per ONNX file: how closely it follows its checkpoint, what it gets right and its bytes.
 
     Raises:
-        UserError: If an input is missing or damaged, or a file answers other than its model more often than
+        UserError: If an input is missing or damaged, or a file disagrees with its checkpoint more often than
             `settings` allow.
     """
-    chosen = card.recommendation(inputs.recommendation)
-    measured = card.measured(inputs.evaluation, chosen.model)
+    chosen = read_recommendation(inputs.recommendation)
+    metrics = measured(inputs.evaluation, chosen.model)
     calibration = sampled(open_fit(inputs.fit).train, settings.calibration_samples, seed)
-    scene = Scene(open_heldout(inputs.heldout), calibration, settings)
+    exporter = _Exporter(inputs.models, open_heldout(inputs.heldout), calibration, settings)
     with atomic_folders(folder) as (new,):
-        source = Source(inputs.models, chosen.model)
-        names = ("model_float.onnx", "model.onnx", "model_int4.onnx")
-        rows = _files(new, names, source, scene, integers=bool(source.loaded.integer_tensors))
-        names = ("shipped.onnx", "shipped_int8.onnx", "shipped_int4.onnx")
-        rows += _files(new, names, Source(inputs.models, SHIPPED), scene, integers=True)
-        files.write_json(new / "classes.json", list(source.loaded.classes))
-        written = card.card(chosen, source.loaded.description, measured, scene.heldout.meta, rows)
-        files.write_json(new / "model_card.json", written)
-        files.write_text(new / "model_card.md", card.markdown(written))
+        paths = (new / "model_float.onnx", new / "model.onnx", new / "model_int4.onnx")
+        loaded, rows = exporter.write(chosen.model, paths)
+        paths = (new / "shipped.onnx", new / "shipped_int8.onnx", new / "shipped_int4.onnx")
+        rows += exporter.write(SHIPPED, paths, always_int8=True)[1]
+        files.write_json(new / "classes.json", list(loaded.classes))
+        content = card(chosen, loaded.description, metrics, exporter.heldout.meta, rows)
+        files.write_json(new / "model_card.json", content)
+        files.write_text(new / "model_card.md", markdown(content))
     return rows
 
 
-def _files(folder: Path, names: tuple[str, str, str], source: Source, scene: Scene, *, integers: bool) -> list[Row]:
-    """One model in float32, in int8 or, if its weights are no integers, the same again, and in its own int4, if any."""
-    loaded, model = source.loaded, source.model
-    if tuple(loaded.classes) != tuple(scene.heldout.meta.classes):
-        raise UserError(f"{model} was made for other classes than the held-out images have; run its stage again")
-    float_file, other, halves = (folder / name for name in names)
-    stored, side = scene.heldout.meta.image_size, loaded.view.size
-    graph.export_float(loaded.model, float_file, view=loaded.view, classes=loaded.classes, stored_size=stored)
-    if integers:
-        pixels = channels_first(scene.calibration.images, side)
-        int8.quantize_int8(float_file, other, images=pixels, reduce_range=scene.settings.reduce_range)
-    else:
-        shutil.copyfile(float_file, other)
-    batches = Batches(scene.heldout.arrays, loaded.view, batch_size=BATCH)
-    logits = accuracy.logits(loaded.model, batches)[0]
-    made = {float_file: FLOAT, other: INT8 if integers else FLOAT}
-    if weights := int4.stored(source.path, loaded):
-        int4.quantize_int4(float_file, halves, weights)
-        made[halves] = INT4
-    return [_row(path, kind, model, logits, scene) for path, kind in made.items()]
+@dataclass(frozen=True)
+class _Exporter:
+    """What all models share: folder of the checkpoints, images to compare and to calibrate on, and requirements."""
+
+    models: Path
+    heldout: HeldOut
+    calibration: Arrays
+    settings: Deploy
+
+    def write(
+        self, model: str, paths: tuple[Path, Path, Path], *, always_int8: bool = False
+    ) -> tuple[Checkpoint, list[Row]]:
+        """A model in float32; in int8 or, if its weights are no integers, the same again; in its own int4, if any."""
+        (float_file, second, int4_file), path = paths, self.models / f"{model}.safetensors"
+        loaded, meta = checkpoint.load(path), self.heldout.meta
+        if tuple(loaded.classes) != tuple(meta.classes):
+            raise UserError(f"{model}: class names differ from the data set's; run its stage again")
+        export_float(loaded.model, float_file, view=loaded.view, classes=loaded.classes, stored_size=meta.image_size)
+        kinds = {float_file: FLOAT, second: FLOAT}
+        if always_int8 or loaded.integer_tensors:
+            kinds[second] = INT8
+            pixels = channels_first(self.calibration.images, loaded.view.size)
+            integers.quantize_int8(float_file, second, images=pixels, reduce_range=self.settings.reduce_range)
+        else:
+            shutil.copyfile(float_file, second)
+        if weights := integers.int4_weights(path, loaded):
+            kinds[int4_file] = INT4
+            integers.quantize_int4(float_file, int4_file, weights)
+        logits = accuracy.logits(loaded.model, Batches(self.heldout.arrays, loaded.view, batch_size=BATCH))[0]
+        return loaded, [self._row(file, kind, model, logits) for file, kind in kinds.items()]
+
+    def _row(self, path: Path, kind: str, model: str, logits: Float[Tensor, "images classes"]) -> Row:
+        """A file's row, once it is known to agree with its checkpoint."""
+        agreement = parity.compare(OnnxClassifier(path), logits, self.heldout.arrays)
+        log.info("%s: agrees with %s on %.2f %% of %d images", path.name, model, agreement.agreement_pct, agreement.n)
+        parity.require(agreement, self.settings.required_agreement(integers=kind != FLOAT), name=path.name)
+        size = path.stat().st_size
+        return {"file": path.name, "model": model, "kind": kind, **agreement.row(), "size_bytes": size}
 
 
-def _row(path: Path, kind: str, model: str, logits: Float[Tensor, "images classes"], scene: Scene) -> Row:
-    found = parity.parity(path, logits, scene.heldout.arrays)
-    log.info("%s: answers as %s on %.2f %% of %d images", path.name, model, found.agreement_pct, found.n)
-    integer, settings = kind in {INT8, INT4}, scene.settings
-    least = settings.integer_agreement_pct if integer else settings.float_agreement_pct
-    key = f"deploy.{'integer' if integer else 'float'}_agreement_pct"
-    parity.require(found, least, name=path.name, key=key)
-    return {"file": path.name, "model": model, "kind": kind, **found.row(), "size_bytes": path.stat().st_size}
+@dataclass(frozen=True)
+class Recommendation:
+    """The id of the recommended model, and one sentence of why."""
+
+    model: str
+    reason: str
+
+
+def read_recommendation(path: str | Path) -> Recommendation:
+    """What the recommend stage decided.
+
+    Raises:
+        UserError: If the file is missing, damaged or names no model.
+    """
+    content = files.read_json(path)
+    texts = [content.get(key) for key in ("model", "reason")] if isinstance(content, dict) else [None]
+    if not all(isinstance(text, str) and text for text in texts):
+        raise UserError(f"{path}: must hold the texts model and reason; run the recommend stage again")
+    return Recommendation(*texts)
+
+
+def measured(path: str | Path, model: str) -> dict[str, Any]:
+    """The row of a model in the evaluation table, without the cells that are empty.
+
+    Raises:
+        UserError: If the table is missing or damaged, or has no such row.
+    """
+    for row in files.read_rows(path):
+        if row.get("model") == model:
+            return {name: cell for name, cell in row.items() if not (isinstance(cell, float) and math.isnan(cell))}
+    raise UserError(f"{path}: has no row for {model}; run the evaluate stage again")
+
+
+def card(
+    chosen: Recommendation,
+    description: dict[str, Any],
+    metrics: dict[str, Any],
+    meta: Meta,
+    rows: list[Row],
+) -> dict[str, Any]:
+    """The card as JSON values.
+
+    Args:
+        chosen: The model and why.
+        description: Of its checkpoint.
+        metrics: Its row of the evaluation table.
+        meta: Of the data.
+        rows: One per ONNX file: `file`, `model`, `kind`, `agreement_pct`, `top1_pct`, `n`, `size_bytes`.
+    """
+    contract = Contract(tuple(description["classes"]), description["image_size"], meta.image_size)
+    data = {name: value for name, value in asdict(meta).items() if name != "classes"}
+    return {
+        "model": chosen.model,
+        "reason": chosen.reason,
+        "intended_use": USE,
+        "limits": list(LIMITS),
+        "contract": contract.sentences,
+        "image_preparation": (
+            f"Turn upright, make RGB, scale the shorter side to {meta.image_size} px and cut out the centre square"
+            + ("." if meta.image_size == contract.image_size else f"; then resize to {contract.image_size} px.")
+        ),
+        "metrics": metrics,
+        "files": rows,
+        "classes": list(description["classes"]),
+        "data": data,
+        "network": description["spec"],
+        "provenance": description["provenance"],
+    }
+
+
+def markdown(card: dict[str, Any]) -> str:
+    """The card as a page, from what `card` returned."""
+    return "\n".join([*_top(card), "", *_interface(card), "", *_files(card), "", *_making(card)]) + "\n"
+
+
+def _top(card: dict[str, Any]) -> Iterator[str]:
+    metrics = card["metrics"]
+    yield f"# Model card: {card['model']}\n"
+    yield f"{card['reason']}\n"
+    yield f"**Intended use.** {card['intended_use']}\n"
+    yield (
+        f"**Accuracy.** {metrics['top1_pct']} % top-1 ({metrics['top1_pct_low']} to {metrics['top1_pct_high']}, 95 % "
+        f"Wilson interval, n = {metrics['n']} held-out images of `{card['data']['source']}`)\n"
+    )
+    yield "**Limits.**\n"
+    yield from (f"- {limit}" for limit in card["limits"])
+
+
+def _interface(card: dict[str, Any]) -> Iterator[str]:
+    yield "## Input and output\n"
+    yield from (f"- `{name}`: {sentence}" for name, sentence in card["contract"].items())
+    yield f"- Preparation: {card['image_preparation']}"
+    yield f"- Classes ({len(card['classes'])}): {', '.join(card['classes'])}"
+
+
+def _files(card: dict[str, Any]) -> Iterator[str]:
+    yield "## Files\n"
+    yield "| File | Model | Weights | MiB | Same answer as the model, % | Top-1, % | n |"
+    yield "|---|---|---|--:|--:|--:|--:|"
+    for row in card["files"]:
+        yield (
+            f"| {row['file']} | {row['model']} | {row['kind']} | {row['size_bytes'] / BYTES_PER_MIB:.2f} "
+            f"| {row['agreement_pct']} | {row['top1_pct']} | {row['n']} |"
+        )
+    if "size_bytes" in card["metrics"]:
+        size_mib = card["metrics"]["size_bytes"] / BYTES_PER_MIB
+        yield f"\nThe checkpoint that they were made from takes {size_mib:.2f} MiB."
+
+
+def _making(card: dict[str, Any]) -> Iterator[str]:
+    yield "## How it was made\n"
+    for title in ("data", "network", "metrics", "provenance"):
+        yield f"{title.capitalize()}:\n\n```json\n{json.dumps(card[title], indent=2, ensure_ascii=False)}\n```\n"

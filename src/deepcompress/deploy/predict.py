@@ -11,15 +11,13 @@ import numpy as np
 from PIL import Image
 
 from deepcompress.data import images
-from deepcompress.deploy.contract import PROBABILITIES
-from deepcompress.deploy.session import BATCH, Classifier
+from deepcompress.deploy.classifier import BATCH, PROBABILITIES, OnnxClassifier
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-    from deepcompress.deploy.contract import Contract
-    from deepcompress.deploy.parity import Answering
+    from deepcompress.deploy.classifier import Contract, ExportedClassifier
 
 PTE = ".pte"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
@@ -33,40 +31,40 @@ class Prediction:
     classes: tuple[tuple[str, float], ...]
 
 
-def opened(path: Path) -> Answering:
+def open_classifier(path: Path) -> ExportedClassifier:
     """An exported file in the runtime of its suffix.
 
     Raises:
         UserError: If the file is missing or damaged, or its runtime is not installed.
     """
     if path.suffix != PTE:
-        return Classifier(path)
-    from deepcompress.deploy.pte_session import PteClassifier
+        return OnnxClassifier(path)
+    from deepcompress.deploy.executorch import PteClassifier
 
     return PteClassifier(path)
 
 
-def predict(classifier: Answering, paths: Iterable[Path], top: int) -> Iterator[Prediction]:
-    """Answer for image files, a batch at a time, in the order given.
+def predict(classifier: ExportedClassifier, paths: Iterable[Path], top: int) -> Iterator[Prediction]:
+    """Classify image files, a batch at a time, in the order given.
 
     Args:
         classifier: An exported model.
-        paths: Image files, not folders; see `found`.
-        top: So many classes of each; all of them if there are fewer.
+        paths: Image files, not folders; see `image_files`.
+        top: Classes per image; all of them if there are fewer.
 
     Raises:
         UserError: If a file is missing or is no image that can be read.
     """
-    waiting, names = list(paths), classifier.contract.classes
-    for start in range(0, len(waiting), BATCH):
-        part = waiting[start : start + BATCH]
+    listed, names = list(paths), classifier.contract.classes
+    for start in range(0, len(listed), BATCH):
+        part = listed[start : start + BATCH]
         pixels = np.stack([_pixels(path, classifier.contract) for path in part])
-        for path, chances in zip(part, classifier.answers(pixels, PROBABILITIES), strict=True):
-            order = np.argsort(-chances, kind="stable")[:top]
-            yield Prediction(path, tuple((names[i], float(chances[i])) for i in order))
+        for path, row in zip(part, classifier.run(pixels, PROBABILITIES), strict=True):
+            order = np.argsort(-row, kind="stable")[:top]
+            yield Prediction(path, tuple((names[i], float(row[i])) for i in order))
 
 
-def found(paths: Iterable[Path]) -> list[Path]:
+def image_files(paths: Iterable[Path]) -> list[Path]:
     """The files themselves, and of a folder every file below it with an image's suffix, in sorted order.
 
     Raises:

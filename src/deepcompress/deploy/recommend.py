@@ -1,23 +1,37 @@
-"""Choose the model to hand over: the smallest file that keeps to the limits, and the Pareto front that it stands in.
+"""Recommend a model: the smallest file within the limits of `deploy`, and the Pareto front that it stands in.
 
-Numbers in, numbers out, free of torch. All of it is settled on validation images; the held-out ones tell
-afterwards how good the choice was.
+Everything is measured on validation images; the held-out ones tell afterwards how good the choice was.
 """
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.deploy.candidate import BASELINE
+import torch
+
+from deepcompress.data import store
+from deepcompress.data.store import BYTES_PER_MIB
 from deepcompress.errors import UserError
-from deepcompress.measure.statistics import wilson_interval
+from deepcompress.measure import accuracy, latency, passes
+from deepcompress.measure.statistics import paired_bootstrap, wilson_interval
+from deepcompress.models import checkpoint
+from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from deepcompress.deploy.candidate import Candidate
+    import numpy as np
+
     from deepcompress.deploy.settings import Deploy
+    from deepcompress.plan_table import Plan
 
+log = logging.getLogger(__name__)
+STAGE = "recommend"
+NOT_DEPLOYABLE = ("teachers", "masked")  # families: larger than the baseline by intent; before fine-tuning
+MILLION = 1e6
 UNITS = {
     "max_drop_points": "points",
     "max_size_mib": "MiB",
@@ -26,61 +40,104 @@ UNITS = {
 }
 
 
-def front(candidates: Sequence[Candidate]) -> set[str]:
-    """Ids of the models that no other one dominates: at least as good in accuracy, bytes and MACs, better in one.
+@dataclass(frozen=True)
+class Candidate:
+    """A model that may be recommended, and what it is worth.
 
-    Two models of equal worth do not dominate each other.
+    Attributes:
+        model: Its id.
+        right: Right answers on n validation images.
+        n: Validation images.
+        size_bytes: Of the file.
+        macs: Multiply-accumulates for one image.
+        latency_ms: Median time for one image, where it was measured.
+        drop_interval: 95 % interval of `drop_points`, paired by image; None for the baseline.
     """
-    worth = {one.model: (one.right, -one.size_bytes, -one.macs) for one in candidates}
 
-    def dominated(mine: tuple[int, int, int]) -> bool:
-        return any(
-            theirs != mine and all(a >= b for a, b in zip(theirs, mine, strict=True)) for theirs in worth.values()
-        )
+    model: str
+    right: int
+    n: int
+    size_bytes: int
+    macs: int
+    latency_ms: float | None = None
+    drop_interval: tuple[float, float] | None = None
 
-    return {model for model, mine in worth.items() if not dominated(mine)}
+    @property
+    def top1_pct(self) -> float:
+        """Right answers on validation images [%]."""
+        return 100 * self.right / self.n
+
+    @property
+    def size_mib(self) -> float:
+        """Size of the file [MiB]."""
+        return self.size_bytes / BYTES_PER_MIB
+
+    @property
+    def macs_million(self) -> float:
+        """Multiply-accumulates for one image [millions]."""
+        return self.macs / MILLION
+
+    def drop_points(self, baseline: Candidate) -> float:
+        """What it loses to the baseline on the same images [percent points]; negative when it wins."""
+        return 100 * (baseline.right - self.right) / self.n
 
 
-def broken(one: Candidate, baseline: Candidate, limits: Deploy) -> dict[str, tuple[float, float]]:
-    """The limits that a model does not keep to: name -> (its value, the limit).
+def measure(
+    plan: Plan,
+    paths: Mapping[str, Path],
+    folder: Path,
+    *,
+    batch_size: int,
+    device: torch.device,
+    timed: bool,
+    budget_mib: int,
+) -> list[Candidate]:
+    """Run every model that may be recommended on the validation images, the baseline first.
+
+    Args:
+        plan: The models; families that are NOT_DEPLOYABLE are left out.
+        paths: The file of each model id.
+        folder: Of training and validation images; only the latter are looked at.
+        batch_size: Images per pass.
+        device: Where models run.
+        timed: Also time each model on one image: in PyTorch, in 32-bit floats, on the CPU.
+        budget_mib: See `store.Arrays`.
 
     Raises:
-        ValueError: If a latency limit is set and the model was not timed.
+        UserError: If a model file is damaged, or its class names differ from the data set's.
     """
-    values = {
-        "max_drop_points": one.drop_points(baseline),
-        "max_size_mib": one.size_mib,
-        "max_macs_million": one.macs_million,
-        "max_latency_ms": one.latency_ms,
-    }
-    found = {}
-    for name, value in values.items():
-        limit = getattr(limits, name)
-        if limit is not None and value is None:
-            raise ValueError(f"{one.model} was not timed, but {name} is set")
-        if limit is not None and value is not None and value > limit:
-            found[name] = (value, limit)
-    return found
+    fit = store.open_fit(folder, budget_mib)
+    files = [folder / "meta.json", *folder.glob("validation_*")]
+    images = passes.Images("validation data", fit.validation, fit.meta.classes, passes.digest(files))
+    candidates: list[Candidate] = []
+    baseline: np.ndarray | None = None
+    for model in (row.id for row in plan if row.family not in NOT_DEPLOYABLE):
+        measured = passes.measured(paths[model], images, STAGE, batch_size=batch_size, device=device)
+        right = accuracy.top_k_correct(measured.logits, images.labels, 1).numpy()
+        interval = None if baseline is None else _rounded(paired_bootstrap(baseline, right))
+        baseline = right if baseline is None else baseline
+        time = _latency_ms(paths[model]) if timed else None
+        candidate = Candidate(model, int(right.sum()), len(right), measured.size_bytes, measured.macs, time, interval)
+        log.info("%s: %.2f %% top-1 of %d validation images", model, candidate.top1_pct, candidate.n)
+        candidates.append(candidate)
+    return candidates
 
 
-def ranked(candidates: Sequence[Candidate], limits: Deploy) -> list[Candidate]:
-    """The models that keep to all limits, the one to hand over first.
+def _rounded(interval: tuple[float, float]) -> tuple[float, float]:
+    low, high = (round(end, 2) + 0.0 for end in interval)
+    return low, high
 
-    The smallest file wins; of equal files the one with fewer MACs, then the more accurate one, then the id that
-    comes first in the alphabet.
 
-    Raises:
-        UserError: If no model keeps to them; says which limit excludes most, and which model comes nearest.
-    """
-    baseline = _baseline(candidates)
-    good = [one for one in candidates if not broken(one, baseline, limits)]
-    if not good:
-        raise UserError(_none(candidates, baseline, limits))
-    return sorted(good, key=lambda one: (one.size_bytes, one.macs, -one.right, one.model))
+def _latency_ms(path: Path) -> float:
+    """Median time of one image; a model at a time, so that no two large ones share the memory."""
+    loaded = checkpoint.load(path)
+    image = torch.zeros(1, 3, loaded.view.size, loaded.view.size)
+    with torch.inference_mode():
+        return latency.interleaved({path: lambda: loaded.model(image)})[path].median_ms
 
 
 def recommendation(candidates: Sequence[Candidate], limits: Deploy) -> dict[str, Any]:
-    """What results/recommendation.json says: the model, why, and the numbers behind it."""
+    """What results/recommendation.json says: the model, why, and the numbers behind it; errors as `ranked`."""
     chosen, *others = ranked(candidates, limits)
     baseline = _baseline(candidates)
     return {
@@ -92,8 +149,7 @@ def recommendation(candidates: Sequence[Candidate], limits: Deploy) -> dict[str,
         "validation": {
             "top1_pct": round(chosen.top1_pct, 2),
             "baseline_top1_pct": round(baseline.top1_pct, 2),
-            "drop_points": round(chosen.drop_points(baseline), 2) + 0.0,
-            **_ends(chosen),
+            **_drop(chosen, baseline),
         },
         "size_bytes": chosen.size_bytes,
         "times_smaller": round(baseline.size_bytes / chosen.size_bytes, 2),
@@ -104,43 +160,98 @@ def recommendation(candidates: Sequence[Candidate], limits: Deploy) -> dict[str,
 def rows(candidates: Sequence[Candidate], limits: Deploy) -> list[dict[str, Any]]:
     """What results/recommendation.csv says: a row per model, with its interval and why it was not allowed."""
     baseline, undominated = _baseline(candidates), front(candidates)
-    found = []
-    for one in candidates:
-        low, high = wilson_interval(one.right, one.n)
-        faults = broken(one, baseline, limits)
-        found.append(
+    listed = []
+    for candidate in candidates:
+        low, high = wilson_interval(candidate.right, candidate.n)
+        violations = violated(candidate, baseline, limits)
+        listed.append(
             {
-                "model": one.model,
-                "validation_top1_pct": round(one.top1_pct, 2),
+                "model": candidate.model,
+                "validation_top1_pct": round(candidate.top1_pct, 2),
                 "validation_top1_pct_low": round(100 * low, 2),
                 "validation_top1_pct_high": round(100 * high, 2),
-                "n": one.n,
-                "drop_points": round(one.drop_points(baseline), 2) + 0.0,
-                **_ends(one),
-                "size_mib": round(one.size_mib, 4),
-                "macs_million": round(one.macs_million, 4),
-                "latency_ms": None if one.latency_ms is None else round(one.latency_ms, 3),
-                "on_front": one.model in undominated,
-                "allowed": not faults,
-                "why_not": "; ".join(_fault(name, *numbers) for name, numbers in faults.items()),
+                "n": candidate.n,
+                **_drop(candidate, baseline),
+                "size_mib": round(candidate.size_mib, 4),
+                "macs_million": round(candidate.macs_million, 4),
+                "latency_ms": None if candidate.latency_ms is None else round(candidate.latency_ms, 3),
+                "on_front": candidate.model in undominated,
+                "allowed": not violations,
+                "why_not": _why_not(violations),
             }
         )
-    return found
+    return listed
+
+
+def ranked(candidates: Sequence[Candidate], limits: Deploy) -> list[Candidate]:
+    """The models within all limits, the recommended one first.
+
+    The smallest file wins; of equal files the one with fewer MACs, then the more accurate one, then the id that
+    comes first in the alphabet.
+
+    Raises:
+        UserError: If no model is; says which limit excludes most, and which model comes nearest.
+    """
+    violations = {row.model: violated(row, _baseline(candidates), limits) for row in candidates}
+    allowed = [row for row in candidates if not violations[row.model]]
+    if not allowed:
+        raise UserError(_none_allowed(violations, limits))
+    return sorted(allowed, key=lambda row: (row.size_bytes, row.macs, -row.right, row.model))
+
+
+def front(candidates: Sequence[Candidate]) -> set[str]:
+    """Ids of the models that no other one dominates: at least as good in accuracy, bytes and MACs, better in one.
+
+    Two models of equal worth do not dominate each other.
+    """
+    worths = {row.model: (row.right, -row.size_bytes, -row.macs) for row in candidates}
+
+    def dominated(worth: tuple[int, int, int]) -> bool:
+        return any(
+            other != worth and all(a >= b for a, b in zip(other, worth, strict=True)) for other in worths.values()
+        )
+
+    return {model for model, worth in worths.items() if not dominated(worth)}
+
+
+def violated(candidate: Candidate, baseline: Candidate, limits: Deploy) -> dict[str, tuple[float, float]]:
+    """The limits that a model exceeds: name -> (its value, the limit).
+
+    Raises:
+        ValueError: If a latency limit is set and the model was not timed.
+    """
+    values = {
+        "max_drop_points": candidate.drop_points(baseline),
+        "max_size_mib": candidate.size_mib,
+        "max_macs_million": candidate.macs_million,
+        "max_latency_ms": candidate.latency_ms,
+    }
+    exceeded = {}
+    for name, value in values.items():
+        limit = getattr(limits, name)
+        if limit is None:
+            continue
+        if value is None:
+            raise ValueError(f"{candidate.model} was not timed, but {name} is set")
+        if value > limit:
+            exceeded[name] = (value, limit)
+    return exceeded
 
 
 def _baseline(candidates: Sequence[Candidate]) -> Candidate:
-    return next(one for one in candidates if one.model == BASELINE)
+    return next(row for row in candidates if row.model == BASELINE)
 
 
-def _ends(one: Candidate) -> dict[str, float | None]:
-    low, high = one.drop_interval or (None, None)
-    return {"drop_points_low": low, "drop_points_high": high}
+def _drop(candidate: Candidate, baseline: Candidate) -> dict[str, float | None]:
+    low, high = candidate.drop_interval or (None, None)
+    drop = round(candidate.drop_points(baseline), 2) + 0.0  # no negative zero
+    return {"drop_points": drop, "drop_points_low": low, "drop_points_high": high}
 
 
 def _reason(chosen: Candidate, allowed: int, compared: int, baseline: Candidate, limits: Deploy) -> str:
     kept = [f"at most {_amount(name, limit)}" for name in UNITS if (limit := getattr(limits, name)) is not None]
-    loses = round(chosen.drop_points(baseline), 2)
-    change = f"{_points(abs(loses))} {'below' if loses > 0 else 'above'}" if loses else "the same as"
+    drop = round(chosen.drop_points(baseline), 2)
+    change = f"{_points(abs(drop))} {'below' if drop > 0 else 'above'}" if drop else "the same as"
     low, high = chosen.drop_interval or (0.0, 0.0)
     ends = f" (95 % interval {0 - high:+.1f} to {0 - low:+.1f})".replace("-", "−") if chosen.drop_interval else ""
     time = "" if chosen.latency_ms is None else f", {chosen.latency_ms:.3g} ms for one image in PyTorch on this machine"
@@ -151,33 +262,29 @@ def _reason(chosen: Candidate, allowed: int, compared: int, baseline: Candidate,
     )
 
 
+def _none_allowed(violations: Mapping[str, dict[str, tuple[float, float]]], limits: Deploy) -> str:
+    counts = {name: sum(name in exceeded for exceeded in violations.values()) for name in UNITS}
+    strictest = max(counts, key=lambda name: counts[name])
+
+    def distance(model: str) -> tuple[int, float, str]:
+        # A limit of zero points has no share to exceed it by: one point counts as one.
+        shares = [(value - limit) / (limit or 1.0) for value, limit in violations[model].values()]
+        return len(shares), max(shares), model
+
+    nearest = min(violations, key=distance)
+    return (
+        f"params.yaml: no model keeps to the limits under deploy; {strictest} {getattr(limits, strictest):g} excludes "
+        f"most, {counts[strictest]} of {len(violations)}; nearest is {nearest} ({_why_not(violations[nearest])})"
+    )
+
+
+def _why_not(violations: Mapping[str, tuple[float, float]]) -> str:
+    return "; ".join(f"{_amount(name, value)}, at most {limit:g}" for name, (value, limit) in violations.items())
+
+
 def _amount(name: str, value: float) -> str:
     return f"{_points(value)} lost" if name == "max_drop_points" else f"{value:.3g} {UNITS[name]}"
 
 
 def _points(value: float) -> str:
     return f"{value:.3g} point{'' if value == 1 else 's'}"
-
-
-def _fault(name: str, value: float, limit: float) -> str:
-    return f"{_amount(name, value)}, at most {limit:g}"
-
-
-def _none(candidates: Sequence[Candidate], baseline: Candidate, limits: Deploy) -> str:
-    faults = {one.model: broken(one, baseline, limits) for one in candidates}
-    counts = {name: sum(name in found for found in faults.values()) for name in UNITS}
-    most = max(counts, key=lambda name: counts[name])
-    # A limit of zero points has no share to exceed it by: one point counts as one.
-    nearest = min(
-        faults,
-        key=lambda model: (
-            len(faults[model]),
-            max((value - limit) / (limit or 1.0) for value, limit in faults[model].values()),
-            model,
-        ),
-    )
-    why = "; ".join(_fault(name, *numbers) for name, numbers in faults[nearest].items())
-    return (
-        f"params.yaml: no model keeps to the limits under deploy; {most} {getattr(limits, most):g} excludes most, "
-        f"{counts[most]} of {len(faults)}; nearest is {nearest} ({why})"
-    )

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from deepcompress.data.store import Meta
-from deepcompress.deploy import card
-from deepcompress.deploy.card import Recommendation
+from deepcompress.deploy import export
+from deepcompress.deploy.export import Recommendation
 from deepcompress.errors import UserError
 
 CHOSEN = Recommendation("quantized/ptq-int4", "It is the smallest within 1 point of the baseline.")
@@ -29,47 +29,40 @@ EVALUATION = (
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / "evaluation.csv").write_text(EVALUATION)
-    metrics = card.measured(tmp_path / "evaluation.csv", "b")
-    return card.card(CHOSEN, DESCRIPTION, metrics, META, [ROW])
+def evaluation(tmp_path: Path) -> Path:
+    path = tmp_path / "evaluation.csv"
+    path.write_text(EVALUATION)
+    return path
 
 
-def test_the_card_holds_numbers_origin_and_contract(made: dict[str, Any]) -> None:
-    assert made["model"] == "quantized/ptq-int4"
-    assert (made["metrics"]["top1_pct"], made["metrics"]["n"]) == (96.5, 1000)
-    assert made["provenance"] == DESCRIPTION["provenance"]
-    assert made["contract"]["images"].startswith("uint8 (n, 3, 32, 32)")
-    assert "to 40 px and cut out the centre square; then resize to 32 px" in made["image_preparation"]
-    assert made["data"]["source"] == "shapes"
-    assert "NaN" not in json.dumps(made)
-
-
-def test_the_page_says_the_same(made: dict[str, Any]) -> None:
-    page = card.markdown(made)
+def test_the_card_holds_numbers_origin_and_contract_and_the_page_says_the_same(evaluation: Path) -> None:
+    card = export.card(CHOSEN, DESCRIPTION, export.measured(evaluation, "b"), META, [ROW])
+    assert card["model"] == "quantized/ptq-int4"
+    assert (card["metrics"]["top1_pct"], card["metrics"]["n"]) == (96.5, 1000)
+    assert card["provenance"] == DESCRIPTION["provenance"]
+    assert card["contract"]["images"].startswith("uint8 (n, 3, 32, 32)")
+    assert "to 40 px and cut out the centre square; then resize to 32 px" in card["image_preparation"]
+    assert card["data"]["source"] == "shapes"
+    assert "NaN" not in json.dumps(card)
+    page = export.markdown(card)
     assert page.startswith("# Model card: quantized/ptq-int4\n")
     assert "96.5 % top-1 (95.2 to 97.5, 95 % Wilson interval, n = 1000 held-out images of `shapes`)" in page
     assert "| model.onnx | quantized/ptq-int4 | int8 | 1.00 | 99.7 | 96.6 | 1000 |" in page
     assert "- Classes (2): ant, bee" in page
-    for words in (CHOSEN.reason, "Intended use", "Limits", '"format": "int4"', *card.LIMITS):
+    for words in (CHOSEN.reason, "Intended use", "Limits", '"format": "int4"', *export.LIMITS):
         assert words in page
 
 
-def test_cells_without_a_number_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "evaluation.csv").write_text(EVALUATION)
-    assert "mcnemar_p" not in card.measured(tmp_path / "evaluation.csv", "baseline")
-
-
-def test_a_model_that_was_not_measured_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "evaluation.csv").write_text(EVALUATION)
+def test_cells_without_a_number_are_left_out_and_a_model_without_a_row_is_refused(evaluation: Path) -> None:
+    assert "mcnemar_p" not in export.measured(evaluation, "baseline")
     with pytest.raises(UserError, match=r"evaluation\.csv: has no row for c; run the evaluate stage again"):
-        card.measured(tmp_path / "evaluation.csv", "c")
+        export.measured(evaluation, "c")
 
 
 def test_the_recommendation_is_read(tmp_path: Path) -> None:
     path = tmp_path / "recommendation.json"
     path.write_text(json.dumps({"model": "baseline", "reason": "Nothing else.", "considered": 12}))
-    assert card.recommendation(path) == Recommendation("baseline", "Nothing else.")
+    assert export.read_recommendation(path) == Recommendation("baseline", "Nothing else.")
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"model": "a"}', '{"model": null, "reason": "b"}', "{"])
@@ -77,4 +70,4 @@ def test_a_recommendation_of_nothing_is_refused(content: str, tmp_path: Path) ->
     path = tmp_path / "recommendation.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"recommendation\.json: (must hold the texts|damaged)"):
-        card.recommendation(path)
+        export.read_recommendation(path)

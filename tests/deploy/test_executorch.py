@@ -1,4 +1,4 @@
-"""A .pte file answers as its model; without ExecuTorch one line says how to install it."""
+"""A .pte file agrees with its checkpoint; without ExecuTorch one line says how to install it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from PIL import Image
 
 from deepcompress.__main__ import main
 from deepcompress.data import store
-from deepcompress.deploy import parity, pte
-from deepcompress.deploy.contract import Contract
-from deepcompress.deploy.pixels import channels_first
-from deepcompress.deploy.pte_session import PteClassifier
+from deepcompress.deploy.classifier import Contract
+from deepcompress.deploy.executorch import PteClassifier, export_pte
+from deepcompress.deploy.onnx import channels_first
+from deepcompress.deploy.parity import compare
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from tests.data.inputs import CLASSES, source
 from tests.deploy.conftest import STORED, VIEW, Exported, coloured, network
 from tests.deploy.test_predict import refused
+from tests.house import ROOT
 
-ROOT = Path(__file__).parents[2]
 CALIBRATION = channels_first(coloured(8, 16, STORED), VIEW.size)
 # ExecuTorch and torchao call what Python, torch and each other are about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -41,12 +41,12 @@ class Files:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Files:
+def pte(tmp_path_factory: pytest.TempPathFactory) -> Files:
     pytest.importorskip("executorch")
     folder, contract = tmp_path_factory.mktemp("pte"), Contract(CLASSES, VIEW.size, STORED)
     files = Files(folder / "float.pte", folder / "int8.pte")
-    pte.export_pte(network(), files.float_file, view=VIEW, contract=contract)
-    pte.export_pte(network(), files.int8_file, view=VIEW, contract=contract, calibration=CALIBRATION)
+    export_pte(network(), files.float_file, view=VIEW, contract=contract)
+    export_pte(network(), files.int8_file, view=VIEW, contract=contract, calibration=CALIBRATION)
     return files
 
 
@@ -74,48 +74,45 @@ def test_without_executorch_one_line_says_how_to_install_it(place: Path, monkeyp
     assert not Path("net.pte").exists()
 
 
-def test_the_float_file_answers_as_the_model(made: Files, exported: Exported) -> None:
-    found = parity.compared(PteClassifier(made.float_file), exported.logits, exported.images)
-    assert (found.n, found.agreement_pct) == (80, 100.0)
-    assert found.largest_difference < 1e-3
+def test_the_float_file_agrees_with_the_model_and_says_what_it_is(pte: Files, exported: Exported) -> None:
+    classifier = PteClassifier(pte.float_file)
+    parity = compare(classifier, exported.logits, exported.images)
+    assert (parity.n, parity.agreement_pct) == (80, 100.0)
+    assert parity.largest_difference < 1e-3
+    assert classifier.contract == Contract(CLASSES, VIEW.size, STORED)
+    pixels = channels_first(exported.images.images[:5], VIEW.size)
+    np.testing.assert_allclose(classifier.run(pixels, "probabilities"), exported.logits[:5].softmax(1), atol=1e-4)
 
 
-def test_the_int8_file_answers_nearly_as_the_model_in_a_fraction_of_the_bytes(made: Files, exported: Exported) -> None:
-    taken = channels_first(exported.images.images, VIEW.size)
-    answers = torch.from_numpy(PteClassifier(made.int8_file).answers(taken))
-    assert 0 < (answers - exported.logits).abs().mean() < 0.1 * exported.logits.std()
-    assert made.int8_file.stat().st_size < 0.45 * made.float_file.stat().st_size
+def test_the_int8_file_nearly_agrees_in_a_fraction_of_the_bytes(pte: Files, exported: Exported) -> None:
+    pixels = channels_first(exported.images.images, VIEW.size)
+    logits = torch.from_numpy(PteClassifier(pte.int8_file).run(pixels))
+    assert 0 < (logits - exported.logits).abs().mean() < 0.1 * exported.logits.std()
+    assert pte.int8_file.stat().st_size < 0.45 * pte.float_file.stat().st_size
 
 
-def test_a_file_says_what_it_is_and_gives_probabilities(made: Files, exported: Exported) -> None:
-    opened = PteClassifier(made.float_file)
-    assert opened.contract == Contract(CLASSES, VIEW.size, STORED)
-    taken = channels_first(exported.images.images[:5], VIEW.size)
-    np.testing.assert_allclose(opened.answers(taken, "probabilities"), exported.logits[:5].softmax(1), atol=1e-4)
-
-
-def test_the_same_model_gives_the_same_bytes(made: Files, tmp_path: Path) -> None:
+def test_the_same_model_gives_the_same_bytes(pte: Files, tmp_path: Path) -> None:
     contract = Contract(CLASSES, VIEW.size, STORED)
-    pte.export_pte(network(), tmp_path / "again.pte", view=VIEW, contract=contract)
-    assert (tmp_path / "again.pte").read_bytes() == made.float_file.read_bytes()
+    export_pte(network(), tmp_path / "again.pte", view=VIEW, contract=contract)
+    assert (tmp_path / "again.pte").read_bytes() == pte.float_file.read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "missing"])
-def test_a_damaged_file_is_refused(damage: str, made: Files, tmp_path: Path) -> None:
-    content, path = made.float_file.read_bytes(), tmp_path / "damaged.pte"
+def test_a_damaged_file_is_refused(damage: str, pte: Files, tmp_path: Path) -> None:
+    content, path = pte.float_file.read_bytes(), tmp_path / "damaged.pte"
     if damage != "missing":
         path.write_bytes({"cut": content[: len(content) // 2], "text": b"hello " * 99, "empty": b""}[damage])
     with pytest.raises(UserError, match=r"damaged\.pte: no "):
         PteClassifier(path)
 
 
-def test_predict_takes_a_pte_file(made: Files, tmp_path: Path) -> None:
+def test_predict_takes_a_pte_file(pte: Files, tmp_path: Path) -> None:
     Image.fromarray(coloured(3, 1, STORED)[0]).save(tmp_path / "one.png")
-    done = CliRunner().invoke(main, ["predict", "--json", "--model", str(made.float_file), str(tmp_path / "one.png")])
+    done = CliRunner().invoke(main, ["predict", "--json", "--model", str(pte.float_file), str(tmp_path / "one.png")])
     assert done.exit_code == 0, done.output
-    (one,) = json.loads(done.stdout)
-    expected = PteClassifier(made.float_file).answers(channels_first(coloured(3, 1, STORED), VIEW.size))[0]
-    assert one["classes"][0]["class"] == CLASSES[expected.argmax()]
+    (row,) = json.loads(done.stdout)
+    expected = PteClassifier(pte.float_file).run(channels_first(coloured(3, 1, STORED), VIEW.size))[0]
+    assert row["classes"][0]["class"] == CLASSES[expected.argmax()]
 
 
 def test_the_command_writes_a_file_that_it_compared_on_validation_images(place: Path) -> None:
@@ -123,16 +120,15 @@ def test_the_command_writes_a_file_that_it_compared_on_validation_images(place: 
     done = CliRunner().invoke(main, COMMAND)
     assert done.exit_code == 0, done.output
     count = len(store.open_fit(Path("fit")).validation)
-    assert f"answers as net.safetensors on 100.00 % of {count} validation images" in done.stdout
+    assert f"agrees with net.safetensors on 100.00 % of {count} validation images" in done.stdout
     assert PteClassifier("net.pte").contract == Contract(CLASSES, VIEW.size, STORED)
 
 
-def test_a_file_that_strays_too_far_is_not_kept(place: Path) -> None:
+def test_a_file_that_disagrees_too_often_is_not_kept(place: Path) -> None:
     pytest.importorskip("executorch")
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     params["deploy"] |= {"integer_agreement_pct": 100.0, "calibration_samples": 1}
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     Path("net.pte").write_bytes(b"the one before")
-    message = "net.pte answers as its model on "
-    refused(CliRunner().invoke(main, [*COMMAND, "--int8"]), message)
+    refused(CliRunner().invoke(main, [*COMMAND, "--int8"]), "net.pte agrees with the checkpoint on ")
     assert Path("net.pte").read_bytes() == b"the one before"

@@ -1,0 +1,166 @@
+"""A model as an ONNX file in float32, with normalisation and softmax in the graph; its bytes depend on the model alone.
+
+A program hands over uint8 pixels and needs no statistics of the training images, so that it cannot get them wrong.
+Source: https://docs.pytorch.org/docs/stable/onnx_export.html, and
+https://github.com/onnx/onnx/blob/main/docs/IR.md (metadata, operator sets).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from deepcompress import files
+from deepcompress.data.batches import resize
+from deepcompress.deploy.classifier import INPUT, OUTPUTS, Contract
+from deepcompress.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jaxtyping import Float, UInt8
+    from torch import Tensor
+
+    from deepcompress.data.batches import View
+
+OPSET = 20
+PREFIX = "model."  # of a tensor's name in the file, before its name in the model
+EXAMPLES = 2  # images to trace with: of a single one the exporter would fix the batch
+MAX_BYTES = 2**31 - 1  # of a protocol buffer
+PRODUCER = "deepcompress"
+CHUNK = 64  # images that are resized at a time
+
+
+def export_float(
+    model: nn.Module, path: str | Path, *, view: View, classes: tuple[str, ...], stored_size: int | None = None
+) -> None:
+    """Write a model as ONNX; the same model gives the same bytes.
+
+    Batch norms are folded into the convolutions before them. The model itself is not changed.
+
+    Args:
+        model: Classifies normalised images; on any device.
+        path: The file to write: input `images`, outputs `logits` and `probabilities`, any number of images.
+        view: Size and normalisation of the model's input.
+        classes: Names, in the order of the logits.
+        stored_size: Side of the squares that training images were cut to [px]; None: that of the view.
+
+    Raises:
+        UserError: If the file would take 2 GiB or more.
+    """
+    network = FromPixels(copy.deepcopy(model).cpu(), view).eval()
+    example = torch.zeros(EXAMPLES, 3, view.size, view.size, dtype=torch.uint8)
+    with _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    write(path, program.model_proto, Contract(tuple(classes), view.size, stored_size or view.size))
+
+
+class FromPixels(nn.Module):
+    """A classifier from uint8 pixels to logits and probabilities; normalises as `Batches` does."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: nn.Module, view: View) -> None:
+        super().__init__()
+        self.model = model
+        std, mean = torch.tensor(view.std), torch.tensor(view.mean)
+        self.register_buffer("scale", (1 / (255 * std)).view(1, -1, 1, 1))
+        self.register_buffer("shift", (-mean / std).view(1, -1, 1, 1))
+
+    def forward(self, images: UInt8[Tensor, "images 3 size size"]) -> tuple[Float[Tensor, "images classes"], ...]:
+        logits = self.model(images.float() * self.scale + self.shift)
+        return logits, logits.softmax(1)
+
+
+def channels_first(
+    images: UInt8[np.ndarray, "images height width 3"], size: int
+) -> UInt8[np.ndarray, "images 3 size size"]:
+    """Stored images as an exported file takes them: resized as in training, uint8, channels first, not normalised.
+
+    On the CPU, where `Batches` keeps whole grey levels.
+    """
+    result = np.empty((len(images), 3, size, size), dtype=np.uint8)
+    for start in range(0, len(images), CHUNK):
+        part = slice(start, start + CHUNK)
+        result[part] = resize(torch.from_numpy(np.array(images[part])), size).permute(0, 3, 1, 2).numpy()
+    return result
+
+
+def read(path: str | Path) -> tuple[onnx.ModelProto, Contract]:
+    """What `write` wrote.
+
+    Raises:
+        UserError: If it is no file that this package exported.
+    """
+    proto = onnx.load(path)
+    return proto, Contract.from_metadata(path, {entry.key: entry.value for entry in proto.metadata_props})
+
+
+def write(path: str | Path, proto: onnx.ModelProto, contract: Contract) -> None:
+    """Write `proto` with the contract in its metadata, whole or not at all.
+
+    Args:
+        path: The file to write.
+        proto: Is stripped in place; its weights lie inside of it.
+        contract: Of the model.
+
+    Raises:
+        UserError: If the file would take 2 GiB or more, which the format cannot hold in one file.
+    """
+    strip_(proto)
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, contract.to_metadata())
+    if proto.ByteSize() > MAX_BYTES:
+        raise UserError(f"{path}: {proto.ByteSize() / 2**30:.1f} GiB, but one ONNX file holds less than 2")
+    files.write_bytes(path, proto.SerializeToString(deterministic=True))
+
+
+def strip_(proto: onnx.ModelProto) -> None:
+    """Remove what depends on the exporting machine or says nothing of the computation.
+
+    Exporters note source lines, their own names and every operator set that they know: all of it goes, except the
+    operator sets in use.
+    """
+    graph = proto.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    del graph.value_info[:]
+    proto.ClearField("doc_string")
+    graph.name, proto.producer_name, proto.producer_version = PRODUCER, PRODUCER, ""
+    used = {node.domain for node in graph.node} | {""}
+    kept = [operators for operators in proto.opset_import if operators.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(sorted(kept, key=lambda operators: operators.domain))
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Inside, these loggers pass on warnings and errors alone, not what they do at each step."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in levels:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)

@@ -1,0 +1,55 @@
+"""The contract survives the way through metadata; other metadata and damaged files are refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from deepcompress.deploy.classifier import Contract, OnnxClassifier
+from deepcompress.errors import UserError
+from tests.deploy.conftest import Exported
+
+CONTRACT = Contract(("ant", "bee, or 'wasp'", "käfer"), 32, 40)
+
+
+def test_metadata_holds_the_contract() -> None:
+    metadata = CONTRACT.to_metadata()
+    assert Contract.from_metadata("a.onnx", metadata) == CONTRACT
+    assert metadata["contract.images"].startswith("uint8 (n, 3, 32, 32): RGB")
+    assert list(metadata) == sorted(metadata)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("format", "other", "not a deepcompress export"),
+        ("classes", "ant, bee", "damaged metadata"),
+        ("classes", "3", "damaged metadata"),
+        ("image_size", "large", "damaged metadata"),
+        ("stored_size", None, "damaged metadata"),
+    ],
+)
+def test_other_metadata_is_refused(key: str, value: str | None, message: str) -> None:
+    metadata = CONTRACT.to_metadata() | ({key: value} if value else {})
+    if value is None:
+        del metadata[key]
+    with pytest.raises(UserError, match=rf"a\.onnx: {message}"):
+        Contract.from_metadata("a.onnx", metadata)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty"])
+def test_a_damaged_file_is_refused(damage: str, exported: Exported, tmp_path: Path) -> None:
+    content, path = exported.float_file.read_bytes(), tmp_path / "damaged.onnx"
+    path.write_bytes({"cut": content[: len(content) // 2], "text": b"hello " * 99, "empty": b""}[damage])
+    with pytest.raises(UserError, match=r"damaged\.onnx: no "):
+        OnnxClassifier(path)
+
+
+def test_the_file_of_another_program_is_refused(exported: Exported, tmp_path: Path) -> None:
+    proto, path = onnx.load(exported.float_file), tmp_path / "other.onnx"
+    del proto.metadata_props[:]
+    onnx.save(proto, path)
+    with pytest.raises(UserError, match=r"other\.onnx: not a deepcompress export"):
+        OnnxClassifier(path)

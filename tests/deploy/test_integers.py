@@ -1,0 +1,193 @@
+"""Files of integers: int8 nearly agrees with the float file; int4 holds the checkpoint's own, half a byte each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+
+from deepcompress import files
+from deepcompress.data.batches import Batches, View
+from deepcompress.data.store import Arrays
+from deepcompress.deploy.classifier import OnnxClassifier
+from deepcompress.deploy.integers import int4_weights, quantize_int4, quantize_int8
+from deepcompress.deploy.onnx import channels_first, export_float
+from deepcompress.deploy.parity import Parity, compare
+from deepcompress.errors import UserError
+from deepcompress.measure import accuracy
+from deepcompress.models import checkpoint
+from deepcompress.models.quantized_weight import QuantizedWeight
+from deepcompress.models.vgg import prunable_layers
+from deepcompress.quantization import ptq
+from deepcompress.quantization.quantize import assign, smallest_encodings
+from tests import nets
+from tests.data.inputs import CLASSES
+from tests.deploy.conftest import STORED, VIEW, Exported, coloured, network
+
+CALIBRATION = channels_first(coloured(8, 64, STORED), VIEW.size)
+IMAGES = Arrays(coloured(7, 80, STORED), np.arange(80) % len(CLASSES))
+
+
+def int8_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Integers of the 8 convolutions and 3 linear layers."""
+    tensors = onnx.load(path).graph.initializer
+    return {t.name: numpy_helper.to_array(t) for t in tensors if t.data_type == TensorProto.INT8 and len(t.dims) > 1}
+
+
+def test_int8_weights_behind_the_second_convolution_have_a_scale_per_output_channel(exported: Exported) -> None:
+    proto, integers = onnx.load(exported.int8_file), int8_tensors(exported.int8_file)
+    dims = {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}
+    scales = [node.input[1] for node in proto.graph.node if node.input[:1] and node.input[0] in integers]
+    assert len(integers) == len(scales) == 9
+    assert sorted(dims[name] for name in scales) == sorted([[w] for w in (16, 16, 32, 32, 32, 32, 64, 64, 3)])
+    floats = [t for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT]
+    large = [list(t.dims) for t in floats if np.prod(t.dims, initial=1) > 64]
+    assert large == [[4, 3, 3, 3], [8, 4, 3, 3]]
+
+
+def test_int8_is_calibrated_on_images_and_gives_the_same_bytes_again(exported: Exported, tmp_path: Path) -> None:
+    pixels = channels_first(exported.images.images, VIEW.size)
+    dark, again = tmp_path / "dark.onnx", tmp_path / "again.onnx"
+    quantize_int8(exported.float_file, dark, images=np.zeros_like(CALIBRATION), reduce_range=True)
+    expected, near, far = (OnnxClassifier(f).run(pixels) for f in (exported.float_file, exported.int8_file, dark))
+    assert 0 < np.abs(near - expected).mean() < 0.1 * expected.std()
+    assert np.abs(near - expected).mean() < np.abs(far - expected).mean()
+    assert OnnxClassifier(exported.int8_file).contract == OnnxClassifier(exported.float_file).contract
+    assert exported.int8_file.stat().st_size < 0.45 * exported.float_file.stat().st_size
+    quantize_int8(exported.float_file, again, images=CALIBRATION, reduce_range=True)
+    assert files.sha256(again) == files.sha256(exported.int8_file)
+
+
+def test_reduce_range_takes_seven_bits(exported: Exported, tmp_path: Path) -> None:
+    quantize_int8(exported.float_file, tmp_path / "full.onnx", images=CALIBRATION, reduce_range=False)
+    assert max(np.abs(w.astype(int)).max() for w in int8_tensors(exported.int8_file).values()) <= 64
+    assert max(np.abs(w.astype(int)).max() for w in int8_tensors(tmp_path / "full.onnx").values()) == 127
+
+
+def test_a_file_of_another_program_and_no_images_are_refused(exported: Exported, tmp_path: Path) -> None:
+    proto = onnx.load(exported.float_file)
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path / "other.onnx")
+    with pytest.raises(UserError, match=r"other\.onnx: not a deepcompress export"):
+        quantize_int8(tmp_path / "other.onnx", tmp_path / "a.onnx", images=CALIBRATION, reduce_range=True)
+    with pytest.raises(UserError, match=r"other\.onnx: not a deepcompress export"):
+        quantize_int4(tmp_path / "other.onnx", tmp_path / "a.onnx", {})
+    with pytest.raises(ValueError, match="no images to calibrate on"):
+        quantize_int8(exported.float_file, tmp_path / "a.onnx", images=CALIBRATION[:0], reduce_range=True)
+    assert not (tmp_path / "a.onnx").exists()
+
+
+@dataclass(frozen=True)
+class FewBits:
+    """A model in few bits, its checkpoint and its files."""
+
+    loaded: checkpoint.Checkpoint
+    checkpoint: Path
+    float_file: Path
+    file: Path
+
+    @property
+    def weights(self) -> dict[str, QuantizedWeight]:
+        return int4_weights(self.checkpoint, self.loaded)
+
+    def parity(self, images: Arrays) -> tuple[Parity, float]:
+        """How the int4 file compares with the checkpoint, and the spread of the logits."""
+        logits = accuracy.logits(self.loaded.model, Batches(images, self.loaded.view, batch_size=16))[0]
+        return compare(OnnxClassifier(self.file), logits, images), float(logits.std())
+
+
+def few_bits(folder: Path, name: str, size: int | None, *, model: torch.nn.Module, view: View = VIEW) -> FewBits:
+    """A model rounded to a format with groups of a size, saved and exported."""
+    classes = CLASSES if view is VIEW else nets.CLASSES
+    formats = assign(model, name, group_size=size)
+    encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats))
+    path, float_file, file = (folder / file for file in ("model.safetensors", "float.onnx", "int4.onnx"))
+    checkpoint.save(path, model, view=view, classes=classes, provenance={}, encodings=encodings)
+    loaded = checkpoint.load(path)
+    export_float(loaded.model, float_file, view=view, classes=classes)
+    few = FewBits(loaded, path, float_file, file)
+    quantize_int4(float_file, file, few.weights)
+    return few
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> FewBits:
+    """A scale per 16 inputs; the first convolution's rows of 27 are cut into 14 and 13."""
+    return few_bits(tmp_path_factory.mktemp("int4"), "int4", 16, model=network())
+
+
+def operators(path: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def test_every_int4_weight_takes_half_a_byte_and_is_the_checkpoint_s(grouped: FewBits, tmp_path: Path) -> None:
+    tensors = {tensor.name: tensor for tensor in onnx.load(grouped.file).graph.initializer}
+    layers = prunable_layers(grouped.loaded.model)
+    assert list(grouped.weights) == sorted(f"{name}.weight" for name in layers)
+    for name, layer in layers.items():
+        codes = tensors[f"model.{name}.weight_codes"]
+        assert len(codes.raw_data) == pytest.approx(layer.weight.numel() / 2, rel=0.05)  # a short last group is filled
+        assert f"model.{name}.weight" not in tensors
+        weight = grouped.weights[f"{name}.weight"]
+        assert torch.equal(weight.dequantize(), layer.weight)
+        assert -8 <= weight.codes.min() < 0 < weight.codes.max() <= 7
+    assert operators(grouped.file).count("MatMulNBits") == 3
+    assert not {"Gemm", "MatMul", "DequantizeLinear"} & set(operators(grouped.file))
+    quantize_int4(grouped.float_file, tmp_path / "again.onnx", grouped.weights)
+    assert (tmp_path / "again.onnx").read_bytes() == grouped.file.read_bytes()
+
+
+def test_int4_differs_from_the_model_in_the_activations_of_linear_layers_alone(grouped: FewBits) -> None:
+    parity, spread = grouped.parity(IMAGES)
+    assert parity.agreement_pct >= 95
+    assert 0 < parity.largest_difference < 0.1 * spread
+    assert OnnxClassifier(grouped.file).contract == OnnxClassifier(grouped.float_file).contract
+
+
+@pytest.mark.parametrize(("name", "size"), [("int4", 12), ("int4", None), ("int3", 16)])
+def test_groups_that_products_cannot_hold_and_fewer_bits_agree_as_well(
+    name: str, size: int | None, tmp_path: Path
+) -> None:
+    few = few_bits(tmp_path, name, size, model=network(2))
+    assert operators(few.file).count("MatMulNBits") == (0 if size == 12 else 3)
+    parity, spread = few.parity(IMAGES)
+    assert parity.largest_difference < (1e-4 if size == 12 else 0.1) * spread
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
+def test_other_networks_agree_in_float32_int8_and_int4(arch: str, tmp_path: Path) -> None:
+    data, int8_file = nets.batches(images=16, batch_size=8), tmp_path / "int8.onnx"
+    few = few_bits(tmp_path, "int4", 32, model=nets.network(arch), view=nets.VIEW)
+    logits = accuracy.logits(few.loaded.model, data)[0]
+    exact = compare(OnnxClassifier(few.float_file), logits, data.arrays)
+    assert exact.agreement_pct == 100
+    assert exact.largest_difference < 1e-4 * float(logits.abs().max())
+    parity, spread = few.parity(data.arrays)
+    assert parity.largest_difference < 0.1 * spread
+    pixels = channels_first(np.asarray(data.arrays.images), nets.VIEW.size)
+    quantize_int8(few.float_file, int8_file, images=pixels, reduce_range=True)
+    rough = compare(OnnxClassifier(int8_file), logits, data.arrays)
+    assert rough.largest_difference < float(logits.max() - logits.min())
+    float_size, int8_size, int4_size = (file.stat().st_size for file in (few.float_file, int8_file, few.file))
+    assert int8_size < 0.35 * float_size
+    assert int4_size < 0.25 * float_size
+
+
+def test_wider_integers_are_not_stored_in_4_bits(tmp_path: Path) -> None:
+    few = few_bits(tmp_path, "int8", 16, model=network())
+    assert few.weights == {}
+    assert "Cast" not in operators(few.file)[1:]
+
+
+def test_a_weight_that_is_no_multiple_of_the_stored_one_stays_in_float32(grouped: FewBits, tmp_path: Path) -> None:
+    first = grouped.weights["features.0.weight"]
+    flipped = {"features.0.weight": QuantizedWeight(first.codes.flip(0), first.scales, first.bits)}
+    quantize_int4(grouped.float_file, tmp_path / "part.onnx", grouped.weights | flipped)
+    names = {tensor.name for tensor in onnx.load(tmp_path / "part.onnx").graph.initializer}
+    assert "model.features.0.weight" in names
+    assert "model.features.4.weight" not in names
