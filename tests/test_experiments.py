@@ -41,7 +41,8 @@ def narrow(project: pipeline.Project) -> None:
     distill["teachers"], distill["mixtures"], distill["colour"] = ["vgg16"], {}, {"methods": [], "teachers": []}
     distill["methods"] = {"logit": distill["methods"]["logit"]}
     distill["controls"] = {"independent": distill["controls"]["independent"]}
-    params["combine"] |= {"method": "logit", "models": {"prune_quantize": ["prune", "quantize"]}}
+    distill["baseline"] = []
+    params["combine"] = {"prune": {}, "distill": {}, "quantize": {"prune_quantize": {"from": "shipped/pruned"}}}
     params["benchmark"]["models"] = ["baseline"]
     path.write_text(yaml.safe_dump(params, sort_keys=False))
 
@@ -147,7 +148,8 @@ def test_an_experiment_becomes_a_branch(project: pipeline.Project, widths: dict[
 def test_an_experiment_here_runs_what_depends_on_it_alone(project: pipeline.Project, widths: dict[str, float]) -> None:
     shown = project.dvc("exp", "run", "-S", "quant.bits=4", "-S", "quant.group_size=16")
     ran = {line.split("'")[1] for line in shown.splitlines() if line.startswith("Running stage")}
-    assert ran == {"plan", "quantize", "quantize_sweep@ptq-int4", "combine@prune_quantize", "explain", "evaluate"}
+    quantizing = {"quantize", "quantize_sweep@ptq-int4", "combine_quantize@prune_quantize"}
+    assert ran == {"plan", *quantizing, "explain", "evaluate"}
     assert "shipped.bits_per_weight" in project.dvc("metrics", "diff")
     git(project, "checkout", "-q", ".")
     project.dvc("checkout", "-q")

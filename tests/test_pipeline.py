@@ -66,7 +66,7 @@ def test_the_headline_is_short_enough_to_review(project: pipeline.Project) -> No
 
 def test_every_stage_that_ran_left_its_time(project: pipeline.Project) -> None:
     timed = (project.folder / "results/benchmark/stages.csv").read_text()
-    assert all(f"\n{stage}," in timed for stage in ("plan", "finetune", "evaluate", "combine@prune_distill"))
+    assert all(f"\n{stage}," in timed for stage in ("plan", "finetune", "evaluate", "combine_distill@prune_distill"))
 
 
 def test_a_wrong_key_stops_the_run_before_any_work(project: pipeline.Project) -> None:

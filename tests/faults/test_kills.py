@@ -41,7 +41,7 @@ TINIEST: dict[str, Any] = {
     "prune.sweep.sparsities": [0.25],
     "quant.sweep": ["ptq-int4", "qat-int4", "qat-fp32"],
     "distill.controls": {"independent": {"label_smoothing": 0.0}},
-    "combine.models": {"prune_distill_quantize": ["prune", "distill", "quantize"]},
+    "combine.quantize": {"prune_distill_quantize": {"from": "combined/prune_distill"}},
 }
 KEPT = {"teachers": {"vgg16", "vgg16_jitter"}, "distill.methods": {"hint", "logit", "crd"}}
 
