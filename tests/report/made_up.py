@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import yaml
 
 from deepcompress.measure.cost import Trainings, with_training_cost
 from deepcompress.measure.statistics import wilson_interval
-from deepcompress.plan_table import FAMILIES
+from deepcompress.plan_table import FAMILIES, Plan
 from deepcompress.report.tables import PAIR_COLUMNS, Paths
 from tests import plans
 
@@ -66,6 +67,10 @@ PARAMS = {
         "weight_decay": 0.05,
     },
 }
+CONTROLS: dict[tuple[str, str | None], str] = {("pruned", "unstructured"): "pruned/unstructured-0.0"}
+CONTROLS |= {("quantized", "qat"): "quantized/qat-fp32"}
+CONTROLS |= {("students", method): "students/independent"
+             for method in ("crd", "dkd", "hint", "logit", "label_smoothing")}  # fmt: skip
 EPOCHS = 12  # of every training
 UNTRAINED = ("quantized/ptq", "masked/")
 META = {
@@ -105,7 +110,8 @@ def write(folder: Path, models: dict[str, tuple[int, float]] = EVERY_FAMILY, cla
         return paths
     results = folder / "results"
     one_each = (parity_table(results), benchmark_tables(results), explain_tables(results))
-    return replace(paths, extra=(*pruning_tables(results), *one_each, *deploy_tables(results)))
+    plan(models).write(results / "plan.csv")
+    return replace(paths, extra=(*pruning_tables(results), *one_each, *deploy_tables(results), results / "plan.csv"))
 
 
 def explain_tables(folder: Path) -> Path:
@@ -293,11 +299,22 @@ def evaluation(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
             }
         )  # fmt: skip
     trained = [model for model in models if not model.startswith(UNTRAINED)]
-    # A family that no plan knows has neither its columns nor a cost.
-    plan = plans.plan(model for model in models if model.partition("/")[0] in FAMILIES)
-    trainings = Trainings(plan, PARAMS, TRAINING_IMAGES, dict.fromkeys(trained, EPOCHS))
-    planned = plan.joined(with_training_cost([row for row in rows if row["model"] in plan], trainings))
-    return pd.DataFrame(planned + [row for row in rows if row["model"] not in plan]).astype({"sparsity": float})
+    table, unknown = plan(models), {"family": "sculpted", "step": "chisel"}  # such a family has no cost
+    trainings = Trainings(table, PARAMS, TRAINING_IMAGES, dict.fromkeys(trained, EPOCHS))
+    planned = table.joined(with_training_cost([row for row in rows if row["model"] in table], trainings))
+    others = [{**row, **unknown} for row in rows if row["model"] not in table]
+    return pd.DataFrame(planned + others).astype({"sparsity": float})
+
+
+def plan(models: Iterable[str]) -> Plan:
+    """The plan of those models whose family is known, with the controls of pruning, QAT and students."""
+    known = [model for model in models if model.partition("/")[0] in FAMILIES]
+    rows = []
+    for row in plans.plan(known):
+        control = CONTROLS.get((row.family, row.method))
+        stage = "finetune" if row.family == "baseline" else f"{row.family}@{row.id.partition('/')[2]}"
+        rows.append(replace(row, control=control if control in known and control != row.id else None, stage=stage))
+    return Plan(rows)
 
 
 def per_class(models: dict[str, tuple[int, float]], classes: list[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import re
 import pandas as pd
 import pytest
 
-from deepcompress.report import claims, estimates, page, pruning, source_report
+from deepcompress.report import claims, estimates, page, queries, source_report
 from deepcompress.report.blocks import Paragraph, Table
 from deepcompress.report.estimates import (
     AGREES,
@@ -91,7 +91,7 @@ def test_what_was_not_measured_has_no_verdict(alone: Tables) -> None:
     assert {one.verdict for one in (*claims.claims(alone), *claims.figures(alone))} == {UNTESTED}
     assert claims.paragraphs(alone, *content()["figures"]) == []
     assert section.build(alone) is None
-    assert cost_section.build(alone) is None
+    assert cost_section.cost(alone) is None
 
 
 # Intervals.
@@ -390,7 +390,7 @@ def test_figure_13_is_its_parts_together(data: Tables) -> None:
 def test_tables_1_and_2_are_judged_by_the_order_of_the_layers(data: Tables) -> None:
     theirs = data.paper["pruned"]["structured"]["assigned"]
     rows = pd.DataFrame({"layer": [f"features.{4 * i}" for i in range(8)], "achieved_sparsity": list(theirs.values())})
-    rows = pd.concat([rows, pd.DataFrame({"layer": [pruning.OVERALL], "achieved_sparsity": [0.25]})])
+    rows = pd.concat([rows, pd.DataFrame({"layer": [queries.OVERALL], "achieved_sparsity": [0.25]})])
     name = "allocation/pruned/structured-0.25"
     assert claims.figure(with_table(data, name, rows), "Table 2").verdict == AGREES
     turned = rows.assign(achieved_sparsity=1 - rows["achieved_sparsity"])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
-from deepcompress.report import figures, labels, pruning, pruning_figures, student_figures, style
+from deepcompress.report import figures, queries, style
 from deepcompress.report.tables import Tables
 
 DRAWINGS: dict[str, Callable[[Tables], Figure]] = {
@@ -22,14 +20,14 @@ DRAWINGS: dict[str, Callable[[Tables], Figure]] = {
     "training_curves": lambda data: figures.training_curves(
         data.history[data.history["model"].str.startswith("students")], "The finding"
     ),
-    "sensitivity_curves": lambda data: pruning_figures.sensitivity_curves(
+    "sensitivity_curves": lambda data: figures.sensitivity_curves(
         data.extra["sensitivity/unstructured"], "The finding"
     ),
-    "sparsity_accuracy": lambda data: pruning_figures.sparsity_accuracy(
-        {("unstructured", "pruned"): pruning.curve(data, "pruned", "unstructured")}, data.baseline, "The finding"
+    "sparsity_accuracy": lambda data: figures.sparsity_accuracy(
+        {("unstructured", "pruned"): queries.curve(data, "pruned", "unstructured")}, data.baseline, "The finding"
     ),
     "class_accuracy": lambda data: figures.class_accuracy(
-        data.per_class[data.per_class["model"].isin(["baseline", "quantized/ptq-int8"])],
+        data.named(data.per_class)[data.per_class["model"].isin(["baseline", "quantized/ptq-int8"])],
         ["heart_plain", "circle_dots", "star_checks"],
         "The finding",
     ),
@@ -71,10 +69,10 @@ def test_each_point_has_its_interval(data: Tables) -> None:
     assert spans == wanted
 
 
-def test_the_paper_is_drawn_only_where_it_has_a_number(data: Tables) -> None:
-    with_paper = DRAWINGS["differences"](data)
+def test_the_source_report_is_drawn_only_where_it_has_a_number(data: Tables) -> None:
+    beside = DRAWINGS["differences"](data)
     without = figures.differences(data.of("pruned"), {}, "")
-    assert [text.get_text() for text in with_paper.legends[0].get_texts()] == ["here, 95 % interval", "paper"]
+    assert [text.get_text() for text in beside.legends[0].get_texts()] == ["here, 95 % interval", "source report"]
     assert [text.get_text() for text in without.legends[0].get_texts()] == ["here, 95 % interval"]
 
 
@@ -84,45 +82,9 @@ def test_one_model_alone_makes_a_readable_scale(alone: Tables) -> None:
     assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
 
 
-def test_names_cover_neither_points_nor_each_other(data: Tables) -> None:
-    figure = figures.accuracy_size(data.models, "")
-    figure.draw_without_rendering()
-    (axes,) = figure.axes
-    written = [text for text in axes.texts if isinstance(text, Text)]
-    assert "baseline" in {text.get_text() for text in written}
-    boxes = [text.get_window_extent() for text in written]
-    points = axes.transData.transform(data.models[["size_mib", "top1_pct"]].to_numpy())
-    for i, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
-        assert box.count_contains(points) == 0
-
-
-def test_a_name_without_room_is_left_out() -> None:
-    _, (axes,) = style.figure("")
-    names = [f"a rather long name {i}" for i in range(40)]
-    axes.plot([0.5] * 40, [0.5] * 40, "o")
-    labels.write(axes, names, [0.5] * 40, [0.5] * 40)
-    assert 0 < len(axes.texts) < 20
-
-
-def test_no_two_known_families_share_a_colour() -> None:
-    assert len(set(style.COLOURS.values()) | {style.OTHER_COLOUR}) == len(style.COLOURS) + 1
-    assert style.colour("unheard of") == style.OTHER_COLOUR
-
-
-def test_variants_of_a_family_get_their_own_markers() -> None:
-    assert style.markers(["ptq", "qat", "ptq"]) == {"ptq": "o", "qat": "s"}
-
-
-def test_the_style_holds_inside_a_figure_only(data: Tables) -> None:
-    before = dict(matplotlib.rcParams)
-    DRAWINGS["differences"](data)
-    assert dict(matplotlib.rcParams) == before
-
-
 def test_a_histogram_per_layer_tells_its_share_of_zeros(data: Tables) -> None:
     rows = data.extra["weights/pruned/unstructured-0.25"]
-    figure = pruning_figures.weight_histograms(rows[rows["state"] == "masked"], "The finding", family="pruned")
+    figure = figures.weight_histograms(rows[rows["state"] == "masked"], "The finding", family="pruned")
     shown = [axes for axes in figure.axes if axes.get_visible()]
     titles = [axes.get_title(loc="left") for axes in shown]
     assert titles == [f"{layer}\n25 % zeros" for layer in ("features.0", "features.4", "classifier.0", "classifier.6")]
@@ -132,43 +94,24 @@ def test_a_histogram_per_layer_tells_its_share_of_zeros(data: Tables) -> None:
 
 
 def test_both_states_of_both_methods_are_told_apart(data: Tables) -> None:
-    curves = {(m, f): pruning.curve(data, f, m) for m in pruning.METHODS for f in ("masked", "pruned")}
-    figure = pruning_figures.sparsity_accuracy(curves, data.baseline, "")
+    curves = {(m, f): queries.curve(data, f, m) for m in queries.METHODS for f in ("masked", "pruned")}
+    figure = figures.sparsity_accuracy(curves, data.baseline, "")
     (legend,) = figure.legends
     names = [entry.get_text() for entry in legend.get_texts()]
     assert names == [
         "baseline",
-        "unstructured, as pruned",
-        "unstructured, trained on",
-        "structured, as pruned",
-        "structured, trained on",
+        "unstructured, before fine-tuning",
+        "unstructured, fine-tuned",
+        "structured, before fine-tuning",
+        "structured, fine-tuned",
     ]
-
-
-def test_a_figure_is_laid_out_once_as_it_would_be_on_writing(data: Tables) -> None:
-    laid_out = []
-
-    @style.styled
-    def draw() -> Figure:
-        figure, (axes,) = style.figure("A finding")
-        axes.set(xlabel="label", ylabel="label")
-        laid_out.append(axes.get_position().bounds)
-        return figure
-
-    frozen = draw()
-    assert frozen.get_layout_engine() is None
-    with style.context():
-        fresh, (axes,) = style.figure("A finding")
-        axes.set(xlabel="label", ylabel="label")
-        fresh.draw_without_rendering()
-    assert frozen.axes[0].get_position().bounds == axes.get_position().bounds != laid_out[0]
 
 
 def test_names_beside_a_strip_stay_within_the_figure() -> None:
     grey = np.full((4, 4, 3), 128)
     maps = {name: [grey[:, :, 0]] * 3 for name in ("baseline", "a/rather-long-name-of-a-model")}
     notes = {name: ["SSIM 0.50"] * 3 for name in maps}
-    figure = student_figures.strips([grey] * 3, maps, notes, "The finding")
+    figure = figures.strip([grey] * 3, maps, notes, "The finding")
     (axes,) = figure.axes
     boxes = [label.get_window_extent() for label in (*axes.get_yticklabels(), *axes.texts, *figure.texts)]
     assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1 for box in boxes)

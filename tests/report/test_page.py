@@ -130,34 +130,9 @@ def test_pictures_next_to_each_other_share_a_row(alone: Tables) -> None:
     assert html.count('<div class="pictures">') == 2
 
 
-def _luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def _contrast(one: str, other: str) -> float:
-    low, high = sorted((_luminance(one), _luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
-def test_colours_stand_out_from_their_ground(html: str, theme: int) -> None:
-    """4.5 for words and 3 for marks, as WCAG 2.2 asks for."""
-    block = re.findall(r":root \{(.*?)\}", html, flags=re.DOTALL)[theme]
-    colours = dict(re.findall(r"--(\w+): (#\w{6})", block))
-    for ground in ("card", "page"):
-        for words in ("text", "muted", "accent"):
-            assert _contrast(colours[words], colours[ground]) >= 4.5
-    for mark in ("grey", "blue"):
-        assert _contrast(colours[mark], colours["card"]) >= 3
-
-
 def test_the_report_is_made_without_torch() -> None:
     code = (
-        "import sys; from deepcompress import registry; "
-        "from deepcompress.report import page, plots, readme, tables; "
-        "[registry.find('report.sections', name) for name in registry.names('report.sections')]; "
+        "import sys; from deepcompress.report import page, plots, readme, tables; "
         "print(sorted({'torch', 'torchvision', 'lightning_fabric', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,16 +13,27 @@ from deepcompress.report import tables
 from deepcompress.report.tables import Paths, Tables
 from tests.report import made_up
 
+HEADS = ",".join(tables.EVALUATION_COLUMNS) + "\n"
+
 
 def frame(*rows: tuple[str, int, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "size_bytes", "top1_pct"])
 
 
-def test_an_id_is_split_into_family_name_and_variant(data: Tables) -> None:
-    row = data.models.set_index("model").loc["pruned/structured-0.25"]
-    assert (row["family"], row["name"], row["variant"]) == ("pruned", "structured-0.25", "structured")
-    assert (data.baseline["family"], data.baseline["name"]) == ("baseline", "baseline")
-    assert row["times_smaller"] == pytest.approx(1.7, rel=1e-3)
+def test_a_name_is_the_id_without_its_family_and_a_variant_what_a_figure_tells_apart(data: Tables) -> None:
+    rows = data.models.set_index("model")
+    assert tuple(rows.loc["pruned/structured-0.25", ["name", "variant"]]) == ("structured-0.25", "structured")
+    assert tuple(rows.loc["combined/prune_quantize", ["name", "variant"]]) == ("prune_quantize", "prune_quantize")
+    assert data.baseline["name"] == "baseline"
+    assert rows.loc["pruned/structured-0.25", "times_smaller"] == pytest.approx(1.7, rel=1e-3)
+
+
+def test_rows_of_other_tables_get_the_plan_s_columns_beside_their_own(data: Tables) -> None:
+    rows = pd.DataFrame({"model": ["students/dkd-vgg16", "unheard/of"], "teacher": ["baseline", "baseline"]})
+    named = data.named(rows).set_index("model")
+    assert tuple(named.loc["students/dkd-vgg16", ["family", "method", "name"]]) == ("students", "dkd", "dkd-vgg16")
+    assert list(named["teacher"]) == ["baseline", "baseline"]
+    assert tuple(named.loc["unheard/of", ["family", "name"]]) == ("unheard/of", "unheard/of")
 
 
 def test_pareto_front_of_a_hand_worked_case() -> None:
@@ -96,19 +107,10 @@ def test_the_readme_needs_no_table_that_git_lacks(paths: Paths) -> None:
     [
         (None, "no such file"),
         ("", "damaged table"),
-        ("model,n\nbaseline,3\n", "lacks the column top1_pct"),
-        (
-            "model,top1_pct,top1_pct_low,top1_pct_high,n,size_bytes\npruned/x,1,1,1,1,1\n",
-            "no row for the model",
-        ),
-        (
-            "model,top1_pct,top1_pct_low,top1_pct_high,n,size_bytes\nbaseline,x,1,1,1,1\n",
-            "top1_pct must hold numbers",
-        ),
-        (
-            "model,top1_pct,top1_pct_low,top1_pct_high,n,size_bytes\n" + "baseline,1,1,1,1,1\n" * 2,
-            "has two rows",
-        ),
+        ("model,family,n\nbaseline,baseline,3\n", "lacks the column top1_pct"),
+        (f"{HEADS}pruned/x,pruned,1,1,1,1,1\n", "no row for the model"),
+        (f"{HEADS}baseline,baseline,x,1,1,1,1\n", "top1_pct must hold numbers"),
+        (HEADS + "baseline,baseline,1,1,1,1,1\n" * 2, "has two rows"),
     ],
 )
 def test_a_bad_evaluation_table_is_one_clear_line(content: str | None, message: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from deepcompress.report import text
+from deepcompress.report.blocks import Table
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,25 @@ def test_the_baseline_has_no_difference_to_itself() -> None:
 def test_a_number_reads_the_same_whoever_made_it(value: float) -> None:
     assert text.signed(np.float64(value)) == text.signed(value)
     assert text.number(np.float64(value)) == text.number(value)
+
+
+@pytest.mark.parametrize("cell", ["–", "9.35", "+0.4 (−0.7 to +1.5)", "3.9×", "2.4 M", "< 0.001", "1,000"])
+def test_numbers_are_set_flush_right(cell: str) -> None:
+    assert Table.of({"head": [cell, "1"]}).numeric == (True,)
+
+
+@pytest.mark.parametrize("cell", ["vgg11", "32 px", "agrees", "1f2e3d4c", "shapes, 24 classes"])
+def test_words_are_not(cell: str) -> None:
+    assert Table.of({"head": [cell, "1"]}).numeric == (False,)
+
+
+def test_a_value_stands_with_its_interval_or_is_missing() -> None:
+    gain = row(difference_points=0.4)
+    assert text.interval(gain, "difference_points", 2) == "0.40 (−1.10 to 0.30)"
+    assert text.interval(gain, "difference_points", write=text.signed) == "+0.4 (−1.1 to +0.3)"
+    assert text.interval(gain.drop("difference_points"), "difference_points") == "–"
+
+
+def test_columns_without_any_value_are_left_out() -> None:
+    table = Table.of({"Model": ["a", "b"], "p": ["–", "–"], "MiB": ["1", "–"]}, "caption")
+    assert (table.columns, table.rows) == (("Model", "MiB"), (("a", "1"), ("b", "–")))

@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deepcompress.report.text import MISSING
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -35,7 +37,7 @@ class Picture:
 class Table:
     """Written cells under written headings; folded away behind the words of `folded` when these are given.
 
-    With `links`, the first cell of each row leads to a section of the page, by its file name.
+    With `links`, the first cell of each row leads to a section of the page, by its key in page.builders().
     """
 
     columns: tuple[str, ...]
@@ -43,6 +45,12 @@ class Table:
     caption: str = ""
     folded: str = ""
     links: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[str]], caption: str = "", folded: str = "") -> Table:
+        """A table of columns by heading; those without any value are left out."""
+        shown = {head: cells for head, cells in columns.items() if set(cells) != {MISSING}}
+        return cls(tuple(shown), tuple(zip(*shown.values(), strict=True)), caption, folded)
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -56,11 +64,10 @@ Block = Paragraph | Picture | Table
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A part of the page. Lower `order` comes first: 0 opens, techniques take 10 to 69, the rest follows."""
+    """A part of the page."""
 
     title: str
     blocks: tuple[Block, ...]
-    order: int = 50
 
     @property
     def pictures(self) -> Iterable[Picture]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from deepcompress.report import pruning, speed, text, weights
+from deepcompress.report import queries, text
 from deepcompress.report.blocks import Paragraph, Table
 from deepcompress.report.estimates import (
     AGREES,
@@ -260,14 +260,14 @@ def _costs(rows: pd.DataFrame, column: str) -> str:
 
 
 def _timed(data: Tables, row: Row, judge: Callable[[list[bool], bool], str]) -> Outcome | None:
-    rows = data.extra.get("benchmark/latency", pd.DataFrame(columns=["model", "engine"]))
+    rows = queries.latency(data)
     some = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"]) & (rows["engine"] == row["engine"])]
-    if some.empty or BASELINE not in set(rows["model"]):
+    if some.empty:
         return None
-    apart = [(call["speedup"], speed.told_apart(rows, call)) for _, call in some.iterrows()]
+    apart = [(call["speedup"], call["differs"]) for _, call in some.iterrows()]
     verdict = judge([told and speedup > 1 for speedup, told in apart], any(told and at < 1 for at, told in apart))
     parts = ", ".join(f"{text.times(call['speedup'])} at batch {call['batch_size']}" for _, call in some.iterrows())
-    where, n = f"{some['model'].iloc[0]} in {speed.ENGINES[row['engine']]}", int(some["n"].iloc[0])
+    where, n = f"{some['model'].iloc[0]} in {queries.ENGINES[row['engine']]}", int(some["n"].iloc[0])
     return Outcome(verdict, f"{where}: {parts} (n = {n} calls each)")
 
 
@@ -312,14 +312,14 @@ def orders(data: Tables, row: Row) -> Outcome | None:
 
 def layer_order(data: Tables, row: Row) -> Outcome | None:
     """The sparsities of the layers by their order, pair by pair, for they are shares of other networks' weights."""
-    rows, theirs = pruning.extra(data, "allocation", row["method"]), data.paper["pruned"][row["method"]]["assigned"]
+    rows, theirs = queries.extra(data, "allocation", row["method"]), data.paper["pruned"][row["method"]]["assigned"]
     if rows is None:
         return None
     achieved = rows.set_index("layer")["achieved_sparsity"]
-    layers = achieved.drop(pruning.OVERALL)
+    layers = achieved.drop(queries.OVERALL)
     ends = " to ".join(text.number(end, 2) for end in (layers.min(), layers.max()))
-    evidence = f"{ends} by layer, {achieved[pruning.OVERALL]:.6f} overall, achieved"
-    names = pruning.paper_names(list(achieved.index))
+    evidence = f"{ends} by layer, {achieved[queries.OVERALL]:.6f} overall, achieved"
+    names = queries.source_layers(list(achieved.index))
     if not names:
         return Outcome(INCOMPARABLE, evidence, "the layers are not those of its VGG-11")
     both = [(theirs[names[str(layer)]], share) for layer, share in layers.items()]
@@ -347,10 +347,10 @@ def zero_bytes(data: Tables, _row: Row) -> Outcome | None:
 
 def one_image(data: Tables, _row: Row) -> Outcome | None:
     """Both of its pruned models are a little faster; ours are where their quartiles lie apart from the baseline's."""
-    rows, words, parts = data.extra.get("benchmark/latency", pd.DataFrame()), {}, []
-    for method, row in speed.least_pruned(rows).items():
+    rows, words, parts = queries.latency(data), {}, []
+    for method, row in queries.least_pruned(rows).items():
         if method != BASELINE:
-            told = speed.told_apart(rows, row)
+            told = row["differs"]
             words[method] = SAME if not told else AGREES if row["speedup"] > 1 else CONTRADICTS
             parts.append(f"{row['model']} is {text.number(row['speedup'], 2)}× as fast as the baseline, by medians")
     return _together(words, "; ".join(parts)) if words else None
@@ -358,19 +358,19 @@ def one_image(data: Tables, _row: Row) -> Outcome | None:
 
 def centred(data: Tables, _row: Row) -> Outcome | None:
     """The mean of every layer's weights lies near zero."""
-    found = weights.drawn(data, "unstructured") or weights.drawn(data, "structured")
+    found = queries.histograms(data, "unstructured") or queries.histograms(data, "structured")
     if found is None:
         return None
-    layer, distance = weights.furthest_from_zero(found[0])
+    layer, distance = queries.furthest_from_zero(found[0])
     evidence = f"a layer's mean lies at most {text.number(distance, 2)} standard deviations from zero ({layer})"
-    return Outcome(AGREES if distance < weights.NEAR else CONTRADICTS, evidence)
+    return Outcome(AGREES if distance < queries.NEAR else CONTRADICTS, evidence)
 
 
 def concentrated(data: Tables, row: Row) -> Outcome | None:
     """Of the weights that pruning left, more lie near zero than before."""
-    if (found := weights.drawn(data, row["method"])) is None:
+    if (found := queries.histograms(data, row["method"])) is None:
         return None
-    before, after = (weights.near_zero_pct(found[0], name) for name in ("dense", "masked"))
+    before, after = (queries.near_zero_pct(found[0], name) for name in ("dense", "masked"))
     evidence = (
         f"at {100 * found[1]:.0f} %, before fine-tuning, {text.number(after)} % of the weights that are not zero lie "
         f"within half a standard deviation of it, {text.number(before)} % in the baseline"
@@ -423,7 +423,7 @@ def _tally(words: Sequence[str], evidence: str, what: str) -> Outcome | None:
 
 def stored(data: Tables) -> dict[str, pd.DataFrame]:
     """The storage tables at the source report's sparsity, by method."""
-    return {m: rows for m in pruning.METHODS if (rows := pruning.extra(data, "storage", m)) is not None}
+    return {m: rows for m in queries.METHODS if (rows := queries.extra(data, "storage", m)) is not None}
 
 
 def state(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -466,7 +466,7 @@ def aspect_table(data: Tables) -> Table | None:
 def _aspect_words(data: Tables) -> dict[str, str]:
     """A verdict for each aspect, the least sure one of several claims; empty without both methods."""
     found = stored(data)
-    if len(found) < len(pruning.METHODS):
+    if len(found) < len(queries.METHODS):
         return {}
     dense, loose = (state(found["unstructured"], name) for name in ("dense", "trained"))
     before, tight = (state(found["structured"], name) for name in ("dense", "trained"))
@@ -487,6 +487,6 @@ def _aspect_words(data: Tables) -> dict[str, str]:
 
 def _kept_accuracy(data: Tables, method: str) -> str:
     states = {"fine-tuned": "pruned", "before fine-tuning": "masked"}
-    rows = {name: pruning.at(data, family, method) for name, family in states.items()}
-    parts = [f"{text.number(pruning.kept_pct(data, row))} % {name}" for name, row in rows.items() if row is not None]
+    rows = {name: queries.at(data, family, method) for name, family in states.items()}
+    parts = [f"{text.number(queries.kept_pct(data, row))} % {name}" for name, row in rows.items() if row is not None]
     return f"keeps {', '.join(parts)}"

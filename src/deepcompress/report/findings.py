@@ -72,7 +72,7 @@ def of_training(runs: pd.DataFrame) -> str:
     """Where the validation accuracy of the runs of one family ends, as a title."""
     last = runs.sort_values("epoch").groupby("model").tail(1)
     epochs = text.count(int(last["epoch"].max() - runs["epoch"].min()) + 1, "epoch")
-    family = tables.family(str(last["model"].iloc[0]))
+    family = last["family"].iloc[0]
     low, high = text.number(last["validation_top1_pct"].min()), text.number(last["validation_top1_pct"].max())
     if len(last) > 1:
         return f"{family}: {len(last)} runs end between {low} and {high} % on validation images"

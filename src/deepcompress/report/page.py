@@ -1,7 +1,7 @@
 """report.html: one file that needs no network and no other file, for phones and desktops, light and dark.
 
-Every file in sections/ adds its part when the tables hold something for it. Figures are inlined as SVG whose
-ink follows the page's colours, so that they are sharp and legible in both themes.
+Every file in sections/ adds its parts when the tables hold something for them. Figures are inlined as SVG whose ink
+follows the page's colours, so that they are sharp and legible in both themes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 
 ROOM = "report.sections"
 TEMPLATE = "template.html.j2"
-UNFIT = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError)  # what odd cells and notes cause
+BAD_TABLE_ERRORS = (
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+)  # what odd cells and notes cause
 LONGEST_REASON = 200  # characters
 log = logging.getLogger(__name__)
 # A drawing's exact colours -> the page's.
@@ -45,24 +51,32 @@ THEME = {
 
 
 def sections(data: Tables) -> dict[str, Section]:
-    """The sections that have something to say, by file name, in the order of the page.
+    """The sections that have something to say, by key, in the order of the page.
 
     Raises:
         UserError: If a section cannot be made of the tables: one of them is damaged.
     """
-    built = {name: _built(name, data) for name in registry.names(ROOM)}
-    present = {name: section for name, section in built.items() if section is not None}
-    return dict(sorted(present.items(), key=lambda item: (item[1].order, item[0])))
+    built = {name: _built(name, build, data) for name, build in builders().items()}
+    return {name: section for name, section in built.items() if section is not None}
 
 
-def _built(name: str, data: Tables) -> Section | None:
-    build: Callable[[Tables], Section | None] = registry.find(ROOM, name).build
+def builders() -> dict[str, Callable[[Tables], Section | None]]:
+    """What makes each section, by its anchor, in the order of the page.
+
+    Every file of sections/ lists its own in SECTIONS: anchor -> (order, function).
+    """
+    listed = {key: entry for file in registry.names(ROOM) for key, entry in registry.find(ROOM, file).SECTIONS.items()}
+    in_order = sorted(listed.items(), key=lambda item: (item[1][0], item[0]))
+    return {key: build for key, (_, build) in in_order}
+
+
+def _built(name: str, build: Callable[[Tables], Section | None], data: Tables) -> Section | None:
     try:
         return build(data)
-    except UNFIT as error:
+    except BAD_TABLE_ERRORS as error:
         log.debug("section %s", name, exc_info=True)
-        said = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
-        raise UserError(f"the report's section {name} does not fit these tables; is one damaged? ({said})") from error
+        reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+        raise UserError(f"the report's section {name} does not fit these tables; is one damaged? ({reason})") from error
 
 
 def render(parts: Mapping[str, Section], data: Tables) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from deepcompress import files
-from deepcompress.report import students, style
+from deepcompress.report import queries, style
+from deepcompress.report.tables import TEACHERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,10 +53,9 @@ def history(data: Tables) -> pd.DataFrame:
 
 
 def pruning(data: Tables) -> pd.DataFrame:
-    """Accuracy of each pruned model that was trained on, by sparsity; the series is the method."""
+    """Accuracy of each pruned and fine-tuned model, by sparsity; the series is the method."""
     rows = data.of("pruned")
-    parts = [str(name).rpartition("-") for name in rows["name"]]
-    frame = rows.assign(series=[one[0] for one in parts], sparsity_pct=[100 * float(one[2]) for one in parts])
+    frame = rows.assign(series=rows["method"], sparsity_pct=100 * rows["sparsity"])
     return frame.sort_values(["series", "sparsity_pct"])[list(PRUNING_COLUMNS)]
 
 
@@ -67,6 +67,7 @@ def bits(data: Tables) -> pd.DataFrame:
 
 def taught(data: Tables) -> pd.DataFrame:
     """Accuracy of each student; the series is its teacher, or `none`."""
-    rows = students.table(data)
-    frame = rows.assign(series=rows["teacher"].replace("", "none"), student=rows["name"])
+    rows = queries.students(data)
+    teachers = data.of(TEACHERS).set_index("model")["name"]
+    frame = rows.assign(series=rows["teacher"].map(teachers).fillna("none"), student=rows["name"])
     return frame[list(STUDENT_COLUMNS)]

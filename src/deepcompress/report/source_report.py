@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deepcompress.measure.statistics import wilson_interval
-from deepcompress.report import pruning, text
+from deepcompress.report import queries, text
 from deepcompress.report.blocks import Table
 from deepcompress.report.estimates import (
     AGREES,
@@ -43,7 +43,7 @@ def source_top1(data: Tables, family: str) -> dict[str, float]:
         "pruned": [({"family": BASELINE}, paper["baseline"]["top1_pct"])]
         + [
             ({"family": "pruned", "method": m, "sparsity": paper["pruned"]["overall_sparsity"]},
-             paper["pruned"][m]["top1_pct"]) for m in pruning.METHODS
+             paper["pruned"][m]["top1_pct"]) for m in queries.METHODS
         ],
         "quantized": [({"family": BASELINE}, paper["quantized"]["baseline"])]
         + [

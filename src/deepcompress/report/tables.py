@@ -1,7 +1,7 @@
 """The measured tables that the report is made of, read once and checked: no tensors, no models, no torch.
 
-A model's id is the key of every table; its first part is the family: `pruned` of `pruned/structured-0.25`.
-Columns and families that this file has never heard of pass through: a new technique needs no change here.
+A model's id is the key of every table. What a model is, its family, method or teacher, stands in the columns of the
+plan, which `evaluate` joins to its table. Columns and families that this file has never heard of pass through.
 """
 
 from __future__ import annotations
@@ -16,22 +16,29 @@ import yaml
 
 from deepcompress import files, params
 from deepcompress.errors import UserError
+from deepcompress.plan_table import BASELINE
+from deepcompress.plan_table import JOINED as PLAN_COLUMNS
 
-BASELINE = "baseline"
-ON_THE_WAY = ("masked",)  # families of models that show what a step did, such as pruning before training on
+INTERMEDIATE = ("masked",)  # families of models that show what a step did, such as pruning before fine-tuning
+SWEPT = ("masked", "pruned", "quantized", "students")  # families whose figures tell their methods apart
 TEACHERS = "teachers"
 BYTES_PER_MIB = 2**20
-EVALUATION_COLUMNS = ("model", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
+EVALUATION_COLUMNS = ("model", "family", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
 OPTIONAL_COLUMNS = (
     "top5_pct", "cross_entropy_loss", "calibration_error_pct", "difference_points", "difference_points_low",
     "difference_points_high", "mcnemar_p", "parameters", "nonzero_weights", "macs", "training_tera_macs",
-    "training_tera_macs_total",
+    "training_tera_macs_total", *PLAN_COLUMNS,
 )  # fmt: skip
 PAIR_COLUMNS = (
     "model", "reference", "n", "difference_points", "difference_points_low", "difference_points_high", "mcnemar_p",
     "agreement_pct",
 )  # fmt: skip
-WORDS = ("model", "reference", "class")  # read as they are, for a class may be called "7" or "null"
+WORDS = (
+    "model",
+    "reference",
+    "class",
+    *(name for name in PLAN_COLUMNS if name != "sparsity"),
+)  # read as they are, for a class may be called "7" or "null"
 CLASS_COLUMNS = ("model", "class", "n", "top1_pct")
 HISTORY_COLUMNS = ("epoch", "train_loss", "learning_rate", "validation_top1_pct", "validation_loss")
 
@@ -55,11 +62,11 @@ class Tables:
     """All that the sections of the report may look at.
 
     Attributes:
-        models: A row per model id: `metrics/evaluation.csv` plus family, name, variant, size_mib and
-            times_smaller; optional columns that are missing hold NaN.
+        models: A row per model id: `metrics/evaluation.csv` plus name (the id without its family), variant (what a
+            figure tells apart within a family), size_mib and times_smaller; optional columns that are missing hold NaN.
         per_class: Accuracy of each model on each class.
         headline: What `dvc metrics diff` compares.
-        history: A row per model and epoch; empty when nothing was trained.
+        history: A row per model and epoch, with family and name; empty when nothing was trained.
         meta: What the training images are: classes, counts, source.
         params: params.yaml as plain values.
         paper: The source report's own figures.
@@ -88,7 +95,7 @@ class Tables:
     @property
     def candidates(self) -> pd.DataFrame:
         """The models that somebody might use: all but those that show a step on the way."""
-        return self.models[~self.models["family"].isin(ON_THE_WAY)]
+        return self.models[~self.models["family"].isin(INTERMEDIATE)]
 
     @property
     def compressed(self) -> pd.DataFrame:
@@ -103,6 +110,16 @@ class Tables:
     def of(self, family: str) -> pd.DataFrame:
         """The models of one family, in the order of their names."""
         return self.models[self.models["family"] == family].sort_values("name")
+
+    def named(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows with a column `model`, beside it the plan's columns and the name; an unknown model is its own family.
+
+        A column that the rows have themselves stays as it is.
+        """
+        columns = [name for name in ("name", *PLAN_COLUMNS) if name not in rows]
+        joined = rows.merge(self.models[["model", *columns]], on="model", how="left")
+        unknown = {name: joined[name].fillna(joined["model"]) for name in ("family", "name") if name in columns}
+        return joined.assign(**unknown)
 
 
 def read(paths: Paths) -> Tables:
@@ -143,11 +160,6 @@ def smallest_within(models: pd.DataFrame, max_drop_points: float) -> pd.Series |
     return None if good.empty else good.sort_values(["size_bytes", "model"]).iloc[0]
 
 
-def family(model: str) -> str:
-    """First part of a model's id."""
-    return model.split("/", 1)[0]
-
-
 def _models(path: Path) -> pd.DataFrame:
     frame = _csv(path, EVALUATION_COLUMNS)
     twice = frame["model"][frame["model"].duplicated()]
@@ -158,13 +170,12 @@ def _models(path: Path) -> pd.DataFrame:
     for column in OPTIONAL_COLUMNS:
         if column not in frame:
             frame[column] = float("nan")
-    name = frame["model"].str.split("/", n=1).str[-1]
+    name = frame["model"].str.partition("/")[2].replace("", BASELINE)
     size_mib = frame["size_bytes"] / BYTES_PER_MIB
     baseline_mib = size_mib[frame["model"] == BASELINE].iloc[0]
     return frame.assign(
-        family=frame["model"].map(family),
         name=name,
-        variant=name.str.split("-", n=1).str[0],
+        variant=name.mask(frame["family"].isin(SWEPT) & frame["method"].notna(), frame["method"]),
         size_mib=size_mib,
         times_smaller=baseline_mib / size_mib,
     )
@@ -178,11 +189,12 @@ def _pairs(path: Path | None) -> pd.DataFrame:
 
 def _history(folder: Path | None) -> pd.DataFrame:
     runs = [
-        _csv(path, HISTORY_COLUMNS).assign(model=model)
+        _csv(path, HISTORY_COLUMNS).assign(model=model, family=Path(model).parts[0], name=path.stem)
         for model, path in (_below(folder, named=False) if folder else {}).items()
     ]
     filled = [run for run in runs if not run.empty]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=[*HISTORY_COLUMNS, "model"])
+    columns = [*HISTORY_COLUMNS, "model", "family", "name"]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
 
 
 def _below(place: Path, suffix: str = ".csv", *, named: bool = True) -> dict[str, Path]:

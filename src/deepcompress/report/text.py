@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -45,9 +46,24 @@ def times(value: float) -> str:
     return MISSING if math.isnan(value) else f"{number(value, 1 if value < 100 else 0)}×"
 
 
+def interval(row: pd.Series, column: str, digits: int = 1, write: Callable[[float, int], str] = number) -> str:
+    """A value with its interval, from `<column>_low` and `<column>_high`: 61.2 (60.3 to 62.1).
+
+    Args:
+        row: Of a table.
+        column: Name of the value.
+        digits: Behind the point.
+        write: `number`, or `signed` for differences.
+    """
+    if pd.isna(row.get(column)):
+        return MISSING
+    value, low, high = (write(float(row[f"{column}{end}"]), digits) for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
+
+
 def accuracy(row: pd.Series) -> str:
     """Top-1 with its interval: 61.2 (60.3 to 62.1)."""
-    return f"{number(row['top1_pct'])} ({number(row['top1_pct_low'])} to {number(row['top1_pct_high'])})"
+    return interval(row, "top1_pct")
 
 
 def difference(row: pd.Series) -> str:

@@ -1,88 +1,228 @@
-"""Attention and colours of every family beside the baseline, with the counterpart of figure 6 of the source report."""
+"""Where compressed models look, and how they do under colour jitter, beside the baseline; and strips of their maps.
+
+Holds the counterpart of figure 6 of the source report, and with the students' strips that of figure 14.
+"""
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
-from deepcompress.report import attention, strips, tables, text
+from deepcompress.report import figures, queries, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 from deepcompress.report.claims import paragraphs
-from deepcompress.report.tables import Tables
+from deepcompress.report.tables import BASELINE, Tables
 
+PREFIX = "uint8:"
 STRIP = (
     "Counterpart of Figure 6 of the source report, and the same for the other families: where each model sees "
-    "the right class "
-    "({role}), on the same validation images; below each map its SSIM to the {teacher}'s, undefined where a map is "
-    "empty."
+    "the right class ({role}), on the same validation images; below each map its SSIM to the {teacher}'s, undefined "
+    "where a map is empty."
 )
 FIGURE = (
     "Up to {n} validation images, maps of {role}; uniform window of {window} px, data range 1. The source report takes "
     "the last convolution; this is the finer of the two deepest blocks whose maps have 4 x 4 places or more."
 )
 OBJECT = "The object covers {share} % of the image: what a map without any aim would have inside it."
-HEADS = (
-    "Model",
-    "SSIM (95 %)",
-    "To another image",
-    "Inside the object, %",
-    "Jittered top-1 % (95 %)",
-    "Drop, points (95 %)",
+QUARTER = (("unstructured", 0.25), ("structured", 0.25))
+# What is drawn of each family: figure 6 of the source report first, then a model of each kind, in this order.
+DRAWN: tuple[dict[str, Any], ...] = (
+    {"family": "baseline"},
+    {"family": "pruned", "method": "unstructured", "sparsity": 0.25},
+    {"family": "pruned", "method": "structured", "sparsity": 0.25},
+    {"family": "shipped", "name": "pruned"},
+    {"family": "quantized", "method": "ptq", "format": "int8"},
+    {"family": "quantized", "method": "ptq", "format": "int4"},
+    {"family": "shipped", "name": "quantized"},
+    {"family": "combined", "name": "prune_distill"},
+    {"family": "combined", "name": "distill_quantize"},
 )
 
 
-def build(data: Tables) -> Section | None:
-    """Maps, SSIM and accuracy in other colours; None while the explain stage did not look at compressed models."""
-    rows = attention.table(data)
-    if rows.empty:
+def attention(data: Tables) -> Section | None:
+    """Maps, SSIM and accuracy under colour jitter; None while the explain stage did not look at compressed models."""
+    rows, jitter = queries.explained(data, "attention"), queries.explained(data, "colour")
+    if rows.empty or jitter.empty:
         return None
-    made, baseline, first = attention.compressed(rows), attention.baseline_colours(data), rows.iloc[0]
+    baseline = jitter[jitter["model"] == BASELINE].iloc[0]
+    own = [name for name in jitter if name == "model" or name not in rows]
+    rows = rows[rows["teacher"] == BASELINE].merge(jitter[own], on="model").reset_index(drop=True)
+    made = rows[rows["family"] != "students"]
     if made.empty:
         return None
-    title, seen = attention.finding(made), int((rows["n"] + rows["empty"]).max())
+    title, first = _finding(made), rows.iloc[0]
+    sentences = (_beside_control(made), _beside_independent(data, rows), _jittered(made, baseline))
+    blocks: list[Block] = [
+        Paragraph(f"{title}.", strong=True),
+        *paragraphs(data, "Figure 6"),
+        *(Paragraph(words) for words in sentences if words),
+    ]
+    best = _best_student(rows)
+    if not (drawn := _drawn(data, best)).empty:
+        blocks.append(strip(data, drawn, "attention_strip", STRIP))
+    apart = rows.loc[rows["model"] == queries.independent(data), "ssim"]
+    shown = pd.concat([made, rows[rows["model"] == best]])
+    figure = figures.attention(shown, None if apart.empty else float(apart.iloc[0]), title)
+    seen = int((rows["n"] + rows["empty"]).max())
     caption = FIGURE.format(n=f"{seen:,}", role=first["role"], window=int(first["window_px"]))
-    said = (
-        attention.beside_training_on(rows),
-        attention.beside_another_training(rows),
-        attention.in_other_colours(rows, baseline),
+    blocks += [Picture("attention", figure, caption), _table(rows, baseline)]
+    return Section("Attention and colours", tuple(blocks))
+
+
+def _best_student(rows: pd.DataFrame) -> str | None:
+    """The student with the highest top-1 on validation images; None if there is none."""
+    learners = rows[rows["family"] == "students"]
+    return None if learners.empty else str(learners.sort_values(["top1_pct", "model"])["model"].iloc[-1])
+
+
+def _drawn(data: Tables, student: str | None) -> pd.DataFrame:
+    """The maps to draw: those of DRAWN that there are, in that order, and the best student's."""
+    images, rows = queries.explained(data, "strip_images"), queries.explained(data, "strips")
+    if images.empty or rows.empty:
+        return pd.DataFrame()
+    rows = rows[rows["teacher"] == BASELINE]
+    wanted = [*DRAWN, *([{"model": student}] if student else [])]
+    matching = [rows[(rows[list(query)] == pd.Series(query)).all(axis=1)] for query in wanted]
+    return pd.concat([models[models["model"] == name] for models in matching for name in models["model"].head(1)])
+
+
+def _finding(rows: pd.DataFrame) -> str:
+    """Which model looks most and least like the baseline, with n."""
+    ordered = rows.dropna(subset="ssim").sort_values(["ssim", "model"])
+    if ordered.empty:
+        return "No map of a compressed model can be compared with the baseline's"
+    least, most = ordered.iloc[0], ordered.iloc[-1]
+    return (
+        f"{most['model']} looks most like the baseline (SSIM {text.number(most['ssim'], 2)}), {least['model']} least "
+        f"({text.number(least['ssim'], 2)}; n = {int(most['n']):,})"
     )
-    blocks: list[Block] = [Paragraph(f"{title}.", strong=True), *(Paragraph(one) for one in said if one)]
-    blocks[1:1] = paragraphs(data, "Figure 6")
-    drawn = attention.maps(data)
-    if not drawn.empty:
-        blocks.append(strips.strip(data, drawn, "attention_strip", STRIP))
-    blocks.append(Picture("attention", attention.figure(rows, title), caption))
-    blocks.append(_table(rows, baseline))
-    return Section("Attention and colours", tuple(blocks), order=55)
+
+
+def _pruned(rows: pd.DataFrame, method: str, sparsity: float) -> pd.Series | None:
+    models = rows[(rows["family"] == "pruned") & (rows["method"] == method) & (rows["sparsity"] == sparsity)]
+    return None if models.empty else models.iloc[0]
+
+
+def _beside_control(rows: pd.DataFrame) -> str:
+    """Whether pruning at 25 % moves the maps further than fine-tuning alone does; empty without that control."""
+    control = _pruned(rows, "unstructured", 0.0)
+    if control is None:
+        return ""
+    moves = {
+        "above": "moves them less far",
+        "below": "moves them further",
+        "within": "shows no significant difference from that",
+    }
+    moved = [
+        f"{method} pruning at 25 % {moves[_place(row, control)]}"
+        for method, sparsity in QUARTER
+        if (row := _pruned(rows, method, sparsity)) is not None
+    ]
+    return "; ".join((f"Fine-tuning alone, without pruning, moves the maps to SSIM {_ssim(control)}", *moved)) + "."
+
+
+def _beside_independent(data: Tables, rows: pd.DataFrame) -> str:
+    """How alike to the baseline a network is that was trained apart from it, and who is closer; empty if unknown."""
+    apart = rows[rows["model"] == queries.independent(data)]
+    if apart.empty:
+        return ""
+    null, made = apart.iloc[0], rows[rows["family"] != "students"]
+    closer = sum(_place(row, null) == "above" for _, row in made.iterrows())
+    return (
+        f"A network trained apart from the baseline, {null['model']}, comes to SSIM {_ssim(null)}; "
+        f"{closer} of {text.count(len(made), 'compressed model')} lie above that, intervals apart."
+    )
+
+
+def _jittered(rows: pd.DataFrame, baseline: pd.Series) -> str:
+    """What colour jitter takes from the baseline and from compressed models, and which differ from the baseline."""
+    ordered = rows.sort_values(["jittered_top1_pct", "model"])
+    ends = (ordered.iloc[0], ordered.iloc[-1])
+    least, most = (f"{text.number(row['jittered_top1_pct'])} % ({row['model']})" for row in ends)
+    low, high = baseline["jittered_top1_pct_low"], baseline["jittered_top1_pct_high"]
+    apart = int(((ordered["jittered_top1_pct_low"] > high) | (ordered["jittered_top1_pct_high"] < low)).sum())
+    before, after = (text.number(baseline[column]) for column in ("top1_pct", "jittered_top1_pct"))
+    return (
+        f"Under colour jitter the baseline's top-1 falls from {before} to {after} % (n = {int(baseline['n']):,}); "
+        f"compressed models come to between {least} and {most}, {apart} of {len(ordered)} with an interval apart "
+        "from the baseline's."
+    )
 
 
 def _table(rows: pd.DataFrame, baseline: pd.Series) -> Table:
     """A row per model, the baseline's first."""
     first = rows.iloc[0]
-    own = baseline.reindex(rows.columns).astype(object)
-    own["model"], own["inside_pct"] = tables.BASELINE, first["teacher_inside_pct"]
-    cells = (_cells(own), *(_cells(row) for _, row in rows.iterrows()))
+    own = pd.DataFrame([baseline]).assign(inside_pct=first["teacher_inside_pct"])
+    every = pd.concat([own, rows])
+    columns = {
+        "Model": list(every["model"]),
+        "SSIM (95 %)": [text.interval(row, "ssim", 2) for _, row in every.iterrows()],
+        "To another image": [text.number(value, 2) for value in every["ssim_other_image"]],
+        "Inside the object, %": [text.number(value) for value in every["inside_pct"]],
+        "Jittered top-1 % (95 %)": [text.interval(row, "jittered_top1_pct") for _, row in every.iterrows()],
+        "Drop, points (95 %)": [text.interval(row, "drop_points") for _, row in every.iterrows()],
+    }
     share = first["object_pct"]
     caption = "" if pd.isna(share) else OBJECT.format(share=text.number(share))
-    return Table(HEADS, cells, caption, folded="Every model but teachers")
+    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), caption, "Every model but teachers")
 
 
-def _cells(row: pd.Series) -> tuple[str, ...]:
-    return (
-        str(row["model"]),
-        _interval(row, "ssim", 2),
-        _number(row["ssim_other_image"], 2),
-        _number(row["inside_pct"], 1),
-        _interval(row, "jittered_top1_pct", 1),
-        _interval(row, "drop_points", 1),
-    )
+def _place(row: pd.Series, other: pd.Series) -> str:
+    """Where one SSIM lies beside another: above, below, or within, where their intervals meet."""
+    if row["ssim_low"] > other["ssim_high"]:
+        return "above"
+    return "below" if row["ssim_high"] < other["ssim_low"] else "within"
 
 
-def _number(value: float, digits: int) -> str:
-    return text.MISSING if pd.isna(value) else text.number(value, digits)
+def _ssim(row: pd.Series) -> str:
+    return text.interval(row, "ssim", 2)
 
 
-def _interval(row: pd.Series, column: str, digits: int) -> str:
-    if pd.isna(row[column]):
-        return text.MISSING
-    middle, low, high = (text.number(row[name], digits) for name in (column, f"{column}_low", f"{column}_high"))
-    return f"{middle} ({low} to {high})"
+def strip(data: Tables, rows: pd.DataFrame, name: str, caption: str) -> Picture:
+    """The images, and below them the maps of some models, the one that they are compared with first.
+
+    Args:
+        data: Of these, the images are read.
+        rows: Of the table `strips`, with one `teacher`.
+        name: Of the picture.
+        caption: With places for {teacher} and {role}.
+    """
+    images = queries.explained(data, "strip_images").sort_values("image")
+    photos = [pixels(row["pixels"], row["side"], row["side"], 3) for _, row in images.iterrows()]
+    teacher = str(rows["teacher"].iloc[0])
+    # Among students and teachers the family says no more than the heading does.
+    names = dict(zip(rows["model"], rows["model" if teacher == BASELINE else "name"], strict=True))
+    maps, notes = {}, {}
+    for model, own in rows.groupby("model", sort=False):
+        label, ordered = names[model], own.sort_values("image")
+        maps[label] = [pixels(row["map"], row["side"], row["side"]) for _, row in ordered.iterrows()]
+        notes[label] = [_note(*both) for both in zip(maps[label], ordered["ssim"], strict=True)]
+    alike = rows[rows["model"] != teacher].groupby("model")["ssim"].mean().dropna()
+    most = "no model can be compared with" if alike.empty else f"{names[alike.idxmax()]} looks most like"
+    finding = f"On these {len(photos)} images {most} {'the ' * (teacher == BASELINE)}{names[teacher]}"
+    figure = figures.strip(photos, maps, notes, finding)
+    return Picture(name, figure, caption.format(teacher=names[teacher], role=rows["role"].iloc[0]))
+
+
+def _note(heat: np.ndarray, ssim: float) -> str:
+    """What stands below a map."""
+    if not heat.any():
+        return "empty map"
+    return "" if np.isnan(ssim) else f"SSIM {text.number(ssim, 2)}"
+
+
+def pixels(written: str, *shape: int) -> np.ndarray:
+    """Bytes that were written as text, in their shape.
+
+    Raises:
+        ValueError: If they are not there, or too many or too few.
+    """
+    if not written.startswith(PREFIX):
+        raise ValueError(f"pixels must start with {PREFIX!r}, got {written[:10]!r}")
+    return np.frombuffer(base64.b64decode(written.removeprefix(PREFIX)), np.uint8).reshape(shape)
+
+
+SECTIONS = {"attention": (55, attention)}

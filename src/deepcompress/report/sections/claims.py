@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from deepcompress.report import claims, speed, text
+from deepcompress.report import claims, queries, text
 from deepcompress.report.blocks import Block, Paragraph, Section, Table
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNTESTED, chosen, content
 from deepcompress.report.source_report import setting_note
@@ -51,7 +49,7 @@ def build(data: Tables) -> Section | None:
     ]
     if rows := tuple(cells for name in content()["techniques"] if (cells := _technique(data, name))):
         blocks.append(Table(HEADS, rows, TECHNIQUES.format(n=f"{int(data.baseline['n']):,}")))
-    return Section("The source report's claims, figures and tables", tuple(blocks), order=65)
+    return Section("The source report's claims, figures and tables", tuple(blocks))
 
 
 def _counts(compared: list[claims.Comparison], what: str) -> str:
@@ -81,7 +79,10 @@ def _technique(data: Tables, name: str) -> tuple[str, ...]:
 
 def _faster(data: Tables, model: str) -> str:
     """The median speed-up at batch 1, of the int8 file where there is one."""
-    rows = data.extra.get("benchmark/latency", pd.DataFrame(columns=["model", "engine", "batch_size"]))
+    rows = queries.latency(data)
     some = rows[(rows["model"] == model) & (rows["batch_size"] == 1)].set_index("engine")
-    engine = next((engine for engine in (speed.INT8, speed.FLOAT) if engine in some.index), None)
+    engine = next((engine for engine in (queries.INT8, queries.FLOAT) if engine in some.index), None)
     return text.MISSING if engine is None else text.times(some["speedup"][engine])
+
+
+SECTIONS = {"claims": (65, build)}

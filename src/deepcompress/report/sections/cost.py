@@ -1,83 +1,165 @@
-"""What each model cost to make: section 4.9 of the source report, measured."""
+"""What models cost to make, in MACs and in seconds, and how it was all made: versions, parameters, data."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from deepcompress.report import cost, stage_times, tables, text
+import pandas as pd
+
+from deepcompress.plan_table import COLUMNS, Plan, PlannedModel
+from deepcompress.report import figures, queries, tables, text
 from deepcompress.report.blocks import Paragraph, Picture, Section, Table
 from deepcompress.report.tables import BASELINE, Tables
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CAPTION = (
     "Section 4.9 of the source report asks what pays under a fixed budget. Cost: training images seen times MACs of a "
     "forward pass, with all that the model builds on (baseline, teacher, the teacher's answers). Frozen layers that "
     "see unchanged images run once. Bars: 95 % Wilson intervals."
 )
-MODELS = (
+BUDGETS = (1.0, 1.25, 1.5, 2.0, 4.0)  # in trainings of the baseline
+BUDGET = "What a budget buys, in trainings of the baseline, which most models build on. Chosen on held-out images."
+SECONDS = (
     "Seconds: of the stage that made the model, when it last ran, and with the stages that it builds on (a pruned "
     "model's sensitivity scan among them, not the data's). Other stages may have run at the same time."
 )
-HEADS = ("Model", "Own cost, 10¹² MACs", "With all below it", "Times the baseline's", "Top-1 % (95 %)")
-TIME_HEADS = ("Own stage, s", "All its stages, s")
-BUDGETS = (1.0, 1.25, 1.5, 2.0, 4.0)  # in trainings of the baseline
-BUDGET_HEADS = ("Budget", "Models within", "Most accurate of them, %", "Smallest that loses at most {limit} points")
+OWN_SECONDS, ALL_SECONDS = "Own stage, s", "All its stages, s"
+STAGES, PLAN = "benchmark/stages", "plan"
+NOT_PLANNED = (float("nan"), float("nan"))
+MADE = "dvc repro makes all of this again, byte for byte on the same machine; nothing here was typed by hand."
+PACKAGES = ("deepcompress", "torch", "torchvision", "lightning-fabric", "numpy", "pandas", "matplotlib", "dvc")
 
 
-def build(data: Tables) -> Section | None:
-    """One finding, accuracy against cost, what a budget buys, and a row per model; None where no cost is known."""
-    rows = cost.table(data)
+def cost(data: Tables) -> Section | None:
+    """Accuracy against cost, what a budget buys, and a row per model; None where no cost is known."""
+    rows = queries.costs(data)
     if len(rows) < 2:
         return None
-    spans = [_span(family, *span) for family, span in cost.spans(rows).items()]
+    spans = [
+        f"{family} {' to '.join(dict.fromkeys(text.times(end) for end in span))}"
+        for family, span in queries.cost_spans(rows).items()
+    ]
     finding = f"Cost in trainings of the baseline: {', '.join(spans)}"
-    picture = Picture("cost", cost.figure(rows, finding), CAPTION)
-    blocks = (Paragraph(f"{finding}.", strong=True), picture, _budgets(rows, data.max_drop_points), _all(rows, data))
-    return Section("What models cost to make", blocks, order=60)
+    picture = Picture("cost", figures.cost(rows, finding), CAPTION)
+    blocks = (Paragraph(f"{finding}.", strong=True), picture, _budgets(data, rows), _every_model(data, rows))
+    return Section("What models cost to make", blocks)
 
 
-def _span(family: str, low: float, high: float) -> str:
-    ends = dict.fromkeys((text.times(low), text.times(high)))
-    return f"{family} {' to '.join(ends)}"
-
-
-def _budgets(rows: pd.DataFrame, max_drop_points: float) -> Table:
+def _budgets(data: Tables, rows: pd.DataFrame) -> Table:
     """Section 4.9's question as a table: the best that each budget pays for."""
     cells = []
     for budget in BUDGETS:
-        some = cost.within(rows, budget)
-        best = None if some.empty else some.sort_values(["top1_pct", "times_smaller", "model"]).iloc[-1]
-        small = tables.smallest_within(some, max_drop_points)
+        models = queries.within_budget(rows, budget)
+        best = None if models.empty else models.sort_values(["top1_pct", "times_smaller", "model"]).iloc[-1]
+        small = tables.smallest_within(models, data.max_drop_points)
         cells.append(
             (
                 f"{text.number(budget, 2)}×",
-                str(len(some)),
+                str(len(models)),
                 text.MISSING if best is None else f"{best['model']}: {text.accuracy(best)}",
                 text.MISSING if small is None else f"{small['model']}: {text.times(small['times_smaller'])} smaller",
             )
         )
-    limit = text.number(max_drop_points)
-    heads = tuple(head.format(limit=limit) for head in BUDGET_HEADS)
-    caption = "What a budget buys, in trainings of the baseline, which most models build on. Chosen on held-out images."
-    return Table(heads, tuple(cells), caption)
+    smallest = f"Smallest that loses at most {text.number(data.max_drop_points)} points"
+    return Table(("Budget", "Models within", "Most accurate of them, %", smallest), tuple(cells), BUDGET)
 
 
-def _all(rows: pd.DataFrame, data: Tables) -> Table:
+def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
     """Every model's cost; beside it its seconds, where stages ran here."""
+    rows = rows.sort_values(["total", "model"])
     base = rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
-    seconds = stage_times.of_models(data)
-    cells = tuple(
-        (
-            str(row["model"]),
-            text.number(row["own"], 3),
-            text.number(row["total"], 3),
-            text.times(row["total"] / base),
-            *(text.number(time) for time in seconds.get(row["model"], ())),
-            text.accuracy(row),
-        )
-        for _, row in rows.sort_values(["total", "model"]).iterrows()
+    spent = seconds(data)
+    columns = {
+        "Model": list(rows["model"]),
+        "Own cost, 10¹² MACs": [text.number(value, 3) for value in rows["own"]],
+        "With all below it": [text.number(value, 3) for value in rows["total"]],
+        "Times the baseline's": [text.times(value / base) for value in rows["total"]],
+    }
+    if spent:
+        columns |= {
+            head: [text.number(spent.get(model, NOT_PLANNED)[place]) for model in rows["model"]]
+            for place, head in enumerate((OWN_SECONDS, ALL_SECONDS))
+        }
+    columns["Top-1 % (95 %)"] = [text.accuracy(row) for _, row in rows.iterrows()]
+    cells = tuple(zip(*columns.values(), strict=True))
+    return Table(tuple(columns), cells, SECONDS if spent else "", folded="Cost of every model")
+
+
+def seconds(data: Tables) -> dict[str, tuple[float, float]]:
+    """Seconds of the stage that made each model, and of all stages that it builds on with that one, each once.
+
+    NaN where a stage did not run here; empty where none did, or where the plan was not given.
+    """
+    rows, planned = data.extra.get(STAGES), data.extra.get(PLAN)
+    if rows is None or planned is None or rows.empty:
+        return {}
+    took = dict(zip(rows["stage"].astype(str), rows["seconds"].astype(float), strict=True))
+    cells = planned.astype(object).where(planned.notna(), None)
+    plan = Plan(PlannedModel(*row) for row in cells[list(COLUMNS)].itertuples(index=False))
+    stages = {row.id: [str(row.stage), *([f"sensitivity@{row.method}"] if row.step == "prune" else [])] for row in plan}
+    spent = {}
+    for model in plan.ids:
+        below = dict.fromkeys(stage for other in plan.below(model) for stage in stages[other])
+        own = took.get(stages[model][0], float("nan"))
+        spent[model] = own, sum(took.get(stage, float("nan")) for stage in below)
+    return spent
+
+
+def times(data: Tables) -> Section | None:
+    """How long each stage took on the machine that ran the pipeline, the longest first; None where none ran here."""
+    rows = data.extra.get(STAGES)
+    if rows is None or rows.empty:
+        return None
+    longest = rows.sort_values(["seconds", "stage"], ascending=[False, True])
+    minutes, stages = text.number(rows["seconds"].sum() / 60), text.count(len(rows), "stage")
+    lead = f"{stages} took {minutes} minutes in all, DVC's own work apart; of each the last time that it ran."
+    cells = tuple((str(row["stage"]), text.number(row["seconds"])) for _, row in longest.iterrows())
+    return Section("Time of each stage", (Paragraph(lead), Table(("Stage", "Seconds"), cells, folded="All stages")))
+
+
+def provenance(data: Tables) -> Section:
+    """Data, versions, every parameter, and the headline that reviewers compare; the long tables folded away."""
+    settings = tuple((key, str(value)) for key, value in _flat(data.params))
+    headline = tuple((key, str(value)) for key, value in _flat(data.headline))
+    blocks = (
+        Paragraph(MADE),
+        Table(("Data", ""), tuple(_images(data)), caption="Choices were made on validation images alone."),
+        Table(("Software", "Version"), tuple(_versions())),
+        Table(("Parameter", "Value"), settings, folded=f"All {len(settings)} parameters (params.yaml)"),
+        Table(("Number", "Value"), headline, folded="Headline numbers (what dvc metrics diff compares)"),
     )
-    heads = (*HEADS[:-1], *(TIME_HEADS if seconds else ()), HEADS[-1])
-    return Table(heads, cells, MODELS if seconds else "", folded="Cost of every model")
+    return Section("How this was made", blocks)
+
+
+def _images(data: Tables) -> Iterator[tuple[str, str]]:
+    meta, counts = data.meta, data.meta.get("counts", {})
+    yield "Source", str(meta.get("source", data.params.get("data", {}).get("source", text.MISSING)))
+    yield "Classes", str(data.per_class["class"].nunique())
+    yield "Stored size, px", str(meta.get("image_size", text.MISSING))
+    for part in ("train", "validation"):
+        yield f"{part.capitalize()} images", f"{counts[part]:,}" if part in counts else text.MISSING
+    yield "Held-out images", f"{int(data.baseline['n']):,}"
+    yield "Checksum", str(meta.get("checksum") or text.MISSING)
+    yield "Models", str(len(data.models))
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    yield "Python", platform.python_version()
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", text.MISSING if value is None else value
+
+
+SECTIONS = {"cost": (60, cost), "times": (85, times), "provenance": (90, provenance)}

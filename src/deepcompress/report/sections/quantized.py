@@ -1,71 +1,221 @@
-"""Quantized models: fewer bits per weight, after training or in it. Figure 11, sections 3.3 and 4.4 of the report."""
+"""Quantization: fewer bits per weight, after training or in it. Source report: figure 11, sections 3.3 and 4.4."""
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
-from deepcompress.report import quantization, quantization_figures, technique, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section
+from deepcompress.report import figures, queries, text
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 from deepcompress.report.claims import paragraphs
+from deepcompress.report.sections import families
 from deepcompress.report.source_report import is_cifar100, source_top1
 from deepcompress.report.tables import Tables
 
 FORMATS = "Counterpart of Figure 11 of the source report. Bars and bands: 95 % Wilson intervals."
 BITS = "Rounded after training, every layer alike, on validation images. Bars: 95 % Wilson intervals."
+COSTS = {
+    "output_error_relative": "relative error of the logits",
+    "loss_increase": "increase of the cross-entropy",
+    "accuracy_drop_points": "drop of top-1",
+}
+TREND_HEADS = ("Cost", "Scales", "Points that differ from 0", "Falls per bit", "Fit residual (log2 RMS)")
+TRENDS = (
+    "A straight line through the logarithm of each cost, over the points whose 95 % interval leaves out zero; "
+    "none through fewer than three. Fit residual: root mean square, 1 = a factor of two."
+)
+LOOSE = 0.25  # a fit residual above this is a fifth or more off the line
+SIXTEEN_BITS = (
+    "Errors are those of the cast alone, after any training. Overflows: weights beyond the format's largest "
+    "number; underflows: weights that became zero; subnormal: weights stored with fewer digits than the format "
+    "has; same answer: on validation images, before and after the cast."
+)
+COVERAGE = "Bits include scales and masks. Errors: of rounding alone, relative, the logits' on validation images."
 
 
-def build(data: Tables) -> Section | None:
-    """Accuracy of each mode and format, costs against bits, fp16 beside bf16, and the paper beside ours."""
-    found = technique.section(
-        data, quantization.FAMILY, "Quantization", order=20, paper=source_top1(data, quantization.FAMILY)
-    )
-    if found is None:
+def quantized(data: Tables) -> Section | None:
+    """Accuracy of each mode and format, costs against bits, fp16 beside bf16, and the source report beside ours."""
+    models = data.of("quantized")
+    if models.empty:
         return None
-    lead, *rest = found.blocks
-    rows = quantization.by_format(data)
-    return Section(
-        found.title, (lead, *_formats(data, rows), *_bits(data), *_floats(data, rows), *rest, *_coverage(data)),
-        found.order,
-    )  # fmt: skip
+    rows = queries.by_format(data)
+    rounding = queries.of_models(data, "rounding", data.models["model"])
+    blocks = (
+        families.lead(data, models),
+        *_formats(data, rows),
+        *_bits(data),
+        *_sixteen_bits(rows, rounding),
+        *families.against_baseline(data, models, there=True),
+        *([] if rounding.empty else [_coverage(rounding)]),
+    )
+    return Section("Quantization", blocks)
 
 
 def _formats(data: Tables, rows: pd.DataFrame) -> list[Block]:
-    twins, others = rows[rows["model"] == quantization.TWIN], rows[rows["model"] != quantization.TWIN]
+    """Counterpart of figure 11: the figure, the table of both modes, and what the paired tests say of training."""
+    is_control = rows["model"].isin(rows["control"])
+    controls, others = rows[is_control], rows[~is_control]
     if others.empty:
         return []
-    twin = None if twins.empty else twins.iloc[0]
-    drawn = source_top1(data, quantization.FAMILY) if is_cifar100(data) else {}
-    figure = quantization_figures.formats(others, data.baseline, twin, drawn, quantization.finding(others))
+    control = None if controls.empty else controls.iloc[0]
+    theirs = source_top1(data, "quantized") if is_cifar100(data) else {}
+    integers = others[~others["format"].isin(queries.FLOATS)]
+    finding = "Accuracy at every format"
+    if not integers.empty:
+        narrowest = others[others["format"] == integers["format"].iloc[-1]]
+        accuracies = [f"{row['method'].upper()} {text.number(row['top1_pct'])} %" for _, row in narrowest.iterrows()]
+        finding = f"{narrowest['format'].iloc[0]}: {', '.join(accuracies)} (n = {int(others['n'].iloc[0]):,})"
     return [
-        Picture("quantization_formats", figure, FORMATS),
+        Picture("quantization_formats", figures.formats(others, data.baseline, control, theirs, finding), FORMATS),
         *paragraphs(data, "Figure 11", strong=True),
-        quantization.formats_table(data, others),
-        Paragraph(quantization.verdict(data, rows), strong=True),
+        _formats_table(data, others),
+        Paragraph(_verdict(data, rows, control), strong=True),
     ]
+
+
+def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
+    """A row per format: the source report's accuracies beside ours, QAT against PTQ and against the float control."""
+    theirs, cells = data.paper["quantized"], []
+    for name in dict.fromkeys(rows["format"]):
+        modes = {row["method"]: row for _, row in rows[rows["format"] == name].iterrows()}
+        accuracies = []
+        for mode in queries.MODES:
+            ours = text.accuracy(modes[mode]) if mode in modes else text.MISSING
+            accuracies += [text.number(theirs[mode].get(name, math.nan)), ours]
+        qat, ptq = modes.get("qat"), modes.get("ptq")
+        references = (None if ptq is None else ptq["model"], None if qat is None else qat["control"])
+        gains = [text.MISSING if qat is None else _gain(data, qat["model"], other) for other in references]
+        cells.append((str(name), *accuracies, *gains))
+    heads = ("Format", "Source report: PTQ %", "PTQ % (95 %)", "Source report: QAT %", "QAT % (95 %)",
+             "QAT to PTQ, points", "QAT to float control, points")  # fmt: skip
+    caption = (
+        f"Counterpart of Figure 11 of the source report; its baseline is at {text.number(theirs['baseline'])} %. "
+        "Points: paired bootstrap, 95 % interval; p: McNemar's test. The source report has no float control: "
+        f"{theirs['note']}."
+    )
+    return Table(heads, tuple(cells), caption)
+
+
+def _gain(data: Tables, model: str, reference: object) -> str:
+    """Points with interval and p: +0.4 (−0.2 to +1.0), p = 0.213."""
+    row = queries.pair(data, model, reference)
+    if row is None:
+        return text.MISSING
+    p = text.probability(row["mcnemar_p"])
+    return f"{text.difference(row)}, p {p if p.startswith('<') else f'= {p}'}"
+
+
+def _verdict(data: Tables, rows: pd.DataFrame, control: pd.Series | None) -> str:
+    """Whether training with rounded weights brings more than training alone, by the paired tests."""
+    trained = rows[(rows["method"] == "qat") & rows["control"].notna()]
+    tested = queries.to_control(data, trained).dropna(subset=["difference_points"])
+    if tested.empty:
+        return "QAT was not compared with an equally long float training, so its gains cannot be told from that."
+    better = int((tested["difference_points_low"] > 0).sum())
+    worse = int((tested["difference_points_high"] < 0).sum())
+    sentence = (
+        f"Against an equally long float training, of {text.count(len(tested), 'format')} trained with rounded weights, "
+        f"{better} {'is' if better == 1 else 'are'} better and {worse} worse than the float control beyond the 95 % "
+        "interval of the pair."
+    )
+    if control is None:
+        return sentence
+    return (
+        f"{sentence} The control itself is at {text.difference(control)} points to the baseline: what fine-tuning "
+        "brings by itself, and no gain of quantization."
+    )
 
 
 def _bits(data: Tables) -> list[Block]:
+    """Costs against the number of bits, the lines through them, and what they do not say."""
     points, trends = data.extra.get("bits/points"), data.extra.get("bits/trends")
     if points is None or trends is None or points.empty:
         return []
+    falls = [text.MISSING if math.isnan(slope) else text.times(2**-slope) for slope in trends["slope_per_bit"]]
+    trends = trends.assign(falls=falls, name=[COSTS.get(str(cost), str(cost)) for cost in trends["cost"]])
+    cells = [
+        (
+            str(row["name"]),
+            f"per {row['granularity']}",
+            str(int(row["points"])),
+            str(row["falls"]),
+            text.number(row["spread_doublings"], 2),
+        )
+        for _, row in trends.iterrows()
+    ]
     error = trends[(trends["cost"] == "output_error_relative") & trends["slope_per_bit"].notna()]
-    falls = ", ".join(f"{text.times(2 ** -r['slope_per_bit'])} per {r['granularity']}" for _, r in error.iterrows())
-    finding = f"One bit more divides the error of the answers by {falls}" if falls else "Costs against bits"
+    factors = ", ".join(f"{row['falls']} per {row['granularity']}" for _, row in error.iterrows())
+    finding = f"One bit more divides the error of the logits by {factors}" if factors else "Costs against bits"
     return [
-        Picture("quantization_bits", quantization_figures.bits(points, finding), BITS),
-        quantization.trends_table(trends),
-        Paragraph(quantization.unsupported(points, trends)),
+        Picture("quantization_bits", figures.bits(points, finding), BITS),
+        Table(TREND_HEADS, tuple(cells), TRENDS),
+        Paragraph(_unsupported(points, trends)),
     ]
 
 
-def _floats(data: Tables, rows: pd.DataFrame) -> list[Block]:
-    models = rows[rows["format"].isin(("fp16", "bf16"))]
-    measured = quantization.rounding(data, models["model"])
-    if measured.empty:
+def _unsupported(points: pd.DataFrame, trends: pd.DataFrame) -> str:
+    """What these measurements do not say, in plain words."""
+    weak, loose = trends[trends["slope_per_bit"].isna()], trends[trends["spread_doublings"] > LOOSE]
+    n = int(points["n"].iloc[0])
+    sentences = [
+        f"One model on one data set, {n:,} validation images: how the cost depends on the size of either is open"
+    ]
+    reasons = {"Too few points differ from zero to carry a trend": weak, "The line fits poorly": loose}
+    for reason, rows in reasons.items():
+        if not rows.empty:
+            names = ", ".join(f"{row['name']} per {row['granularity']}" for _, row in rows.iterrows())
+            sentences.append(f"{reason}: {names}")
+    lossy = points.loc[points["accuracy_drop_points_told_apart"].astype(bool), "bits"]
+    where = "At no width" if lossy.empty else f"Above {int(lossy.max())} bits no"
+    drop = "a drop of top-1 differs" if lossy.empty else "drop of top-1 differs"
+    sentences.append(f"{where} {drop} significantly from zero, so a claim of more or less accuracy there has no ground")
+    return ". ".join(sentences) + "."
+
+
+def _sixteen_bits(rows: pd.DataFrame, rounding: pd.DataFrame) -> list[Block]:
+    """fp16 beside bf16: what rounding did to the weights, and what became of the accuracy."""
+    models = rows[rows["format"].isin(("fp16", "bf16"))].set_index("model")
+    if rounding.empty or models.empty or not rounding["model"].isin(models.index).any():
         return []
-    return [quantization.floats_table(measured, models), Paragraph(quantization.floats_words(measured))]
+    written = rounding.set_index("model")
+    written = written.loc[[model for model in models.index if model in written.index]]
+    counts = {"Overflows": "overflows", "Underflows": "underflows", "Subnormal": "subnormals"}
+    errors = {"Largest weight error": "weight_error_largest", "Relative weight error": "weight_error_relative"}
+    columns = {"Model": list(written["name"])}
+    columns |= {head: [f"{value:.1e}".replace("-", "−") for value in written[name]] for head, name in errors.items()}
+    columns |= {head: [f"{int(n):,}" for n in written[name]] for head, name in counts.items()}
+    columns["Same answer, %"] = [text.number(share, 2) for share in written["agreement_pct"]]
+    columns["Top-1 % (95 %)"] = [text.accuracy(models.loc[model]) for model in written.index]
+    return [Table.of(columns, SIXTEEN_BITS), Paragraph(_ranges(written))]
 
 
-def _coverage(data: Tables) -> list[Block]:
-    measured = quantization.rounding(data, data.models["model"])
-    return [] if measured.empty else [quantization.coverage_table(measured)]
+def _ranges(written: pd.DataFrame) -> str:
+    """What the counts say of the claim that the wider range of bf16 makes it the more stable one."""
+    lost = written.groupby("format")[["overflows", "underflows"]].sum().sum(axis=1)
+    error = written.groupby("format")["weight_error_relative"].mean()
+    if set(lost.index) != {"fp16", "bf16"}:
+        return "Only one of the two 16-bit formats was measured."
+    weights = "no weight" if not lost.any() else text.count(int(lost.sum()), "weight")
+    return (
+        f"bf16 errs {text.number(error['bf16'] / error['fp16'])} times as much as fp16, whose mantissa is 3 bits "
+        f"longer; the range, which is what bf16 has more of, cost {weights} in either. Nothing here bears on "
+        "the stability of training in 16 bits: masters, activations and the optimizer are float32."
+    )
+
+
+def _coverage(rows: pd.DataFrame) -> Table:
+    """How much of each model is quantized, and how many bits a weight takes in the file."""
+    numbers = {
+        "Bits per weight": ("bits_per_weight", 2),
+        "Weights quantized %": ("weights_quantized_pct", 1),
+        "MACs quantized %": ("macs_quantized_pct", 1),
+        "Relative weight error": ("weight_error_relative", 4),
+        "Relative logit error": ("output_error_relative", 4),
+    }
+    columns = {"Model": list(rows["name"])}
+    columns |= {head: [text.number(value, digits) for value in rows[name]] for head, (name, digits) in numbers.items()}
+    return Table.of(columns, COVERAGE, folded="Coverage and errors of every quantized model")
+
+
+SECTIONS = {"quantized": (20, quantized)}

@@ -1,18 +1,23 @@
-"""Students: models that learn from a teacher, and the controls that learn alone. Figures 12 to 14 of the report."""
+"""Teachers and the students that learn from them, beside controls that learn alone. Figures 12 to 14."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pandas as pd
 
-from deepcompress.report import strips, student_figures, students, technique, text
+from deepcompress.report import figures, queries, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 from deepcompress.report.claims import paragraphs
+from deepcompress.report.sections import attention, families
 from deepcompress.report.source_report import is_cifar100, source_top1
-from deepcompress.report.tables import Tables
+from deepcompress.report.tables import TEACHERS, Tables
 
+SIZE = "Teacher size compared (section 2.8 of the source report). Bars: 95 % Wilson intervals."
+ACCURACY = (
+    "Counterpart of Figure 12 (left) of the source report. Bars: 95 % Wilson intervals; dotted: the independent "
+    "student."
+)
 GAINS = (
     "Counterpart of Figure 13 of the source report, accuracy. Points and p compare with the independent student on the "
     "same held-out images."
@@ -22,175 +27,225 @@ LIKENESS = (
     "temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. The source report states neither "
     "direction nor temperature of its KL, nor window nor null of its SSIM."
 )
-ACCURACY = (
-    "Counterpart of Figure 12 (left) of the source report. Bars: 95 % Wilson intervals; dotted: the independent "
-    "student."
-)
 ALIGNMENT = (
     "Counterpart of Figure 12 (middle) of the source report: students of {teacher} and the controls, on {n} "
     "validation images; maps of {maps}, SSIM with a uniform window of {window} px and data range 1."
 )
-COLOUR = (
-    "Counterpart of Figure 12 (right) of the source report: validation images as they are and in random colours, "
+JITTER = (
+    "Counterpart of Figure 12 (right) of the source report: validation images as they are and under colour jitter, "
     "the same for all models. Bars: 95 % Wilson intervals."
 )
+STRIP = (
+    "Counterpart of Figure 14 of the source report: where {teacher} and its students see the right class "
+    "({role}), on the same validation images; below each map its SSIM to the teacher's."
+)
+SEEDS = "How much is chance: the same training from other seeds."
 
 
-def build(data: Tables) -> Section | None:
-    """Accuracy, alignment and colour invariance of every student; what was not measured is left out."""
-    if data.of("students").empty:
+def teachers(data: Tables) -> Section | None:
+    """How much better the larger models are than the baseline, and what a larger one of them brings to students."""
+    rows = data.of(TEACHERS)
+    if rows.empty:
         return None
-    rows = students.table(data)
-    blocks: list[Block] = [Paragraph(students.verdict(data), strong=True), _accuracies(data, rows)]
-    blocks += [
+    blocks = (families.lead(data, rows), *families.against_baseline(data, rows, there=True), *_teacher_sizes(data))
+    return Section("Teachers", blocks)
+
+
+def _teacher_sizes(data: Tables) -> list[Block]:
+    """Students of the two teachers of other size that most methods were tried with, if there are two."""
+    sizes = data.of(TEACHERS).set_index("model")["parameters"].drop_duplicates()
+    rows = queries.students(data)
+    rows = rows[rows["teacher"].isin(sizes.index)]
+    tried = rows.groupby("method")["teacher"].transform("nunique")
+    most = rows.loc[tried > 1, "teacher"].value_counts().head(2).index
+    pair = sorted(most, key=lambda teacher: (sizes[teacher], teacher))
+    rows = rows[rows["teacher"].isin(pair)].set_index("method", drop=False)
+    wide = rows.pivot(index="method", columns="teacher", values="top1_pct").dropna()
+    if len(pair) < 2 or wide.empty:
+        return []
+    small, large = (rows[rows["teacher"] == teacher].loc[wide.index] for teacher in pair)
+    names = dict(zip(pair, data.models.set_index("model").loc[pair, "name"], strict=True))
+    change = large["top1_pct"] - small["top1_pct"]
+    finding = (
+        f"{names[pair[1]]} in place of {names[pair[0]]}: {text.signed(change.mean())} points on average over "
+        f"{len(wide)} methods"
+    )
+    theirs = [data.paper["students"].get(name, {}) for name in names.values()]
+    columns = {"Method": [str(method) for method in wide.index]}
+    for name, values in zip(names.values(), theirs, strict=True):
+        columns[f"Source report: {name}"] = [text.number(values.get(method, math.nan)) for method in wide.index]
+    for name, models in zip(names.values(), (small, large), strict=True):
+        columns[f"Here: {name} (95 %)"] = [text.accuracy(row) for _, row in models.iterrows()]
+    columns["Points"] = [text.signed(points) for points in change]
+    apart = (large["top1_pct_low"] > small["top1_pct_high"]) | (large["top1_pct_high"] < small["top1_pct_low"])
+    doubt = (
+        f"In {int(apart.sum())} of {len(wide)} methods the intervals of the two students lie apart; the rest is within "
+        "noise."
+    )
+    figure = figures.teacher_size(rows.loc[wide.index].reset_index(drop=True), names, finding)
+    return [Picture("teacher_size", figure, SIZE), _whole(columns), Paragraph(doubt)]
+
+
+def students(data: Tables) -> Section | None:
+    """Accuracy, alignment and colour jitter of every student; what was not measured is left out."""
+    rows = queries.students(data)
+    if rows.empty:
+        return None
+    theirs = source_top1(data, "students") if is_cifar100(data) else {}
+    shown = pd.concat([data.of(TEACHERS), rows])
+    drawing = figures.student_accuracies(shown, queries.independent(data), theirs, _finding(data, rows))
+    own = data.models[data.models["model"].isin(rows["model"])]
+    blocks: list[Block] = [
+        Paragraph(_verdict(rows), strong=True),
+        Picture("students_accuracy", drawing, ACCURACY),
         *paragraphs(data, "Figure 12 (left)"),
         *_summary(data, rows),
         *paragraphs(data, "Figure 13", "Figure 12 (middle)"),
         *_alignments(data),
         *paragraphs(data, "Figure 12 (right)"),
-        *_colours(data),
+        *_colour_jitter(data),
         *paragraphs(data, "Figure 14"),
-        *strips.pictures(data),
+        *_strips(data),
         *_seeds(data),
+        families.models_table(own, folded="Size and cost of every student"),
     ]
-    blocks.append(technique.table(_against_baseline(data, rows), folded="Size and cost of every student"))
-    return Section("Knowledge distillation", tuple(blocks), order=40)
+    return Section("Knowledge distillation", tuple(blocks))
 
 
-def _accuracies(data: Tables, rows: pd.DataFrame) -> Picture:
-    shown = pd.concat([data.of("teachers"), rows])
-    theirs = source_top1(data, "students") if is_cifar100(data) else {}
-    return Picture("students_accuracy", student_figures.accuracies(shown, theirs, students.finding(data)), ACCURACY)
+def _verdict(rows: pd.DataFrame) -> str:
+    """How many students gained from their teacher, each by its 95 % interval, and by how much the best."""
+    tested = rows[rows["teacher"] != ""].dropna(subset=["difference_points_low", "difference_points_high"])
+    if tested.empty:
+        return "No student was compared with the independent one."
+    above, below = int((tested["difference_points_low"] > 0).sum()), int((tested["difference_points_high"] < 0).sum())
+    same = len(tested) - above - below
+    best = tested.sort_values(["difference_points", "model"]).iloc[-1]
+    counts = [
+        f"{above} of {text.count(len(tested), 'student')} with a teacher {_verb('come', above)} out above the "
+        "independent one"
+    ]
+    counts += [f"{same} {_verb('show', same)} no significant difference from it"] if same else []
+    counts += [f"{below} {_verb('come', below)} out below it"] if below else []
+    return f"{', '.join(counts)}; {best['name']} is best: {text.difference(best)} points (95 % interval)."
+
+
+def _verb(plural: str, n: int) -> str:
+    return f"{plural}s" if n == 1 else plural
+
+
+def _finding(data: Tables, rows: pd.DataFrame) -> str:
+    """The best student against its teacher and the independent one, as a title."""
+    taught = rows[rows["teacher"] != ""]
+    if taught.empty:
+        return "Students and teachers"
+    best = taught.sort_values(["top1_pct", "model"]).iloc[-1]
+    teacher = data.models.loc[data.models["model"] == best["teacher"], "top1_pct"]
+    gain = best["difference_points"]
+    more = "" if math.isnan(gain) else f", {text.signed(gain)} points to the independent student"
+    share = "" if teacher.empty else f", {text.percent(best['top1_pct'], teacher.iloc[0])} % of its teacher"
+    return f"{best['name']}: {text.number(best['top1_pct'])} %{share}{more} (n = {int(best['n']):,})"
 
 
 def _summary(data: Tables, rows: pd.DataFrame) -> list[Table]:
     """What students gained, and how like their teacher they are: a row each; columns without any value are left out."""
-    own = _own_teacher(data)
-    joined = rows if own.empty else rows.merge(own, on="model", how="left")
-    theirs, nothing = _paper(data), [None] * len(joined)
+    accuracies, students = source_top1(data, "students"), data.paper["students"]
+    likeness = {key: _of_vgg16(students[key]) for key in ("kl_to_teacher", "cam_ssim")}
+    own = [found for teacher in data.of(TEACHERS)["model"] if not (found := queries.alignment(data, teacher)).empty]
     gains = {
-        "Paper: top-1 %": [_cell(theirs["top1"].get(m)) for m in joined["model"]],
-        "Top-1 % (95 %)": [text.accuracy(row) for _, row in joined.iterrows()],
-        "Points to independent (95 %)": [text.difference(row) for _, row in joined.iterrows()],
-        "p": [text.probability(p) for p in joined["mcnemar_p"]],
+        "Student": list(rows["name"]),
+        "Source report: top-1 %": [text.number(accuracies.get(model, math.nan)) for model in rows["model"]],
+        "Top-1 % (95 %)": [text.accuracy(row) for _, row in rows.iterrows()],
+        "Points to independent (95 %)": [text.difference(row) for _, row in rows.iterrows()],
+        "p": [text.probability(p) for p in rows["mcnemar_p"]],
     }
-    likeness = {
-        "Paper: KL": [_cell(theirs["kl"].get(m), 3) for m in joined["model"]],
-        "KL": [_cell(v, 3) for v in joined.get("kl_nats", nothing)],
-        "Same answer, %": [_cell(v) for v in joined.get("agreement_pct", nothing)],
-        "Paper: SSIM": [_cell(theirs["ssim"].get(m), 3) for m in joined["model"]],
-        "SSIM": [_cell(v, 3) for v in joined.get("ssim", nothing)],
-        "SSIM over independent (95 %)": [_gain(row) for _, row in joined.iterrows()],
+    if not own:
+        return [Table.of(gains, GAINS)]
+    # Of a student with a teacher that one's row; of a control the first teacher's.
+    alike = pd.concat(own).drop_duplicates("model").set_index("model").reindex(rows["model"])
+    columns = {
+        "Student": list(rows["name"]),
+        "Source report: KL": [text.number(likeness["kl_to_teacher"].get(m, math.nan), 3) for m in alike.index],
+        "KL": [text.number(value, 3) for value in alike["kl_nats"]],
+        "Same answer, %": [text.number(value) for value in alike["agreement_pct"]],
+        "Source report: SSIM": [text.number(likeness["cam_ssim"].get(m, math.nan), 3) for m in alike.index],
     }
-    measured = GAINS, gains
-    seen = [(LIKENESS, likeness)] if "kl_nats" in joined else []
-    return [_said(list(joined["name"]), columns, caption) for caption, columns in (measured, *seen)]
+    if "ssim" in alike:
+        columns["SSIM"] = [text.number(value, 3) for value in alike["ssim"]]
+        columns["SSIM over independent (95 %)"] = [
+            text.interval(row, "ssim_gain", 3, text.signed) for _, row in alike.iterrows()
+        ]
+    return [Table.of(gains, GAINS), Table.of(columns, LIKENESS)]
 
 
-def _said(names: list[str], columns: dict[str, list[str]], caption: str) -> Table:
-    said = {"Student": names} | {head: cells for head, cells in columns.items() if set(cells) != {text.MISSING}}
-    return Table(tuple(said), tuple(zip(*said.values(), strict=True)), caption)
-
-
-def _own_teacher(data: Tables) -> pd.DataFrame:
-    """Alignment of each taught student with its own teacher; of controls with the first one."""
-    found = [rows for teacher in students.teachers(data) if not (rows := students.alignment(data, teacher)).empty]
-    if not found:
-        return pd.DataFrame()
-    return pd.concat(found).drop_duplicates("model").drop(columns=["name", "teacher", "n"])
+def _of_vgg16(theirs: dict[str, float], teacher: str = "vgg16") -> dict[str, float]:
+    """Method -> a number of the source report's, under our ids of that teacher's students."""
+    return {f"students/{method}-{teacher}": value for method, value in theirs.items()}
 
 
 def _alignments(data: Tables) -> list[Block]:
+    """A figure per teacher, of those whose students' answers and maps were compared with its own."""
     blocks: list[Block] = []
-    for teacher in students.teachers(data):
-        rows = students.alignment(data, teacher)
+    for _, teacher in data.of(TEACHERS).iterrows():
+        rows, name = queries.alignment(data, teacher["model"]), teacher["name"]
         if not rows.empty and "ssim" in rows:
             best = rows.sort_values(["kl_nats", "name"]).iloc[0]
-            finding = f"{teacher}: {best['name']} answers most like it ({text.number(best['kl_nats'], 3)} nats)"
-            caption = ALIGNMENT.format(
-                teacher=teacher, n=f"{int(best['n']):,}", maps=best["role"], window=int(best["window_px"])
-            )
-            blocks.append(Picture(f"students_alignment_{teacher}", student_figures.alignment(rows, finding), caption))
+            finding = f"{name}: {best['name']} answers most like it ({text.number(best['kl_nats'], 3)} nats)"
+            n, window = f"{int(best['n']):,}", int(best["window_px"])
+            caption = ALIGNMENT.format(teacher=name, n=n, maps=best["role"], window=window)
+            blocks.append(Picture(f"students_alignment_{name}", figures.alignment(rows, finding), caption))
     return blocks
 
 
-def _colours(data: Tables) -> list[Block]:
-    rows = students.explained(data, "colour")
+def _colour_jitter(data: Tables) -> list[Block]:
+    """Accuracy under colour jitter, beside the source report's students of its jittered teacher and that teacher."""
+    rows = queries.explained(data, "colour")
+    rows = rows if rows.empty else rows[rows["family"].isin(("students", TEACHERS))]
     if rows.empty:
         return []
-    rows = rows[rows["model"].str.startswith(("students/", "teachers/"))]
-    if rows.empty:
-        return []
-    rows = rows.assign(name=rows["model"].str.partition("/")[2])
-    learners = rows[rows["model"].str.startswith("students/")]
-    best = learners.sort_values(["jittered_top1_pct", "model"]).iloc[-1]
-    drop = f"{text.number(best['jittered_top1_pct'])} % in other colours, {text.number(best['top1_pct'])} % before"
-    finding = f"{best['name']} holds most: {drop} (n = {int(best['n']):,})"
-    cells = [_colour_cells(data, row) for _, row in rows.iterrows()]
-    heads = (
-        "Model",
-        "Paper: jittered %",
-        "Top-1 % (95 %)",
-        "Jittered % (95 %)",
-        "Drop, points (95 %)",
-        "Same answer, %",
-    )
-    table = Table(heads, tuple(cells), folded="Accuracy in other colours")
-    return [Picture("students_colour", student_figures.colours(rows, finding), COLOUR), table]
-
-
-def _colour_cells(data: Tables, row: pd.Series) -> tuple[str, ...]:
-    """The paper's students of its jittered teacher, and that teacher, beside ours."""
-    theirs = {f"students/{m}-vgg16_jitter": v for m, v in data.paper["students"]["jittered_top1_pct"].items()}
+    best = rows[rows["family"] == "students"].sort_values(["jittered_top1_pct", "model"]).iloc[-1]
+    both = f"{text.number(best['jittered_top1_pct'])} % under it, {text.number(best['top1_pct'])} % before"
+    finding = f"{best['name']} is most robust to jitter: {both} (n = {int(best['n']):,})"
+    theirs = _of_vgg16(data.paper["students"]["jittered_top1_pct"], "vgg16_jitter")
     theirs["teachers/vgg16_jitter"] = data.paper["teachers"]["vgg16_jitter_on_jittered"]
-    return (
-        str(row["name"]),
-        _cell(theirs.get(row["model"])),
-        *(_interval(row, column, text.number) for column in ("top1_pct", "jittered_top1_pct")),
-        _interval(row, "drop_points", text.signed),
-        text.number(row["consistency_pct"]),
-    )
+    cells = [row for _, row in rows.iterrows()]
+    columns = {
+        "Model": list(rows["name"]),
+        "Source report: jittered %": [text.number(theirs.get(model, math.nan)) for model in rows["model"]],
+        "Top-1 % (95 %)": [text.interval(row, "top1_pct") for row in cells],
+        "Jittered % (95 %)": [text.interval(row, "jittered_top1_pct") for row in cells],
+        "Drop, points (95 %)": [text.interval(row, "drop_points", write=text.signed) for row in cells],
+        "Same answer, %": [text.number(value) for value in rows["consistency_pct"]],
+    }
+    table = _whole(columns, folded="Accuracy under colour jitter")
+    return [Picture("students_colour", figures.colour_jitter(rows, finding), JITTER), table]
 
 
-def _interval(row: pd.Series, column: str, spell: Callable[[float], str]) -> str:
-    return f"{spell(row[column])} ({spell(row[f'{column}_low'])} to {spell(row[f'{column}_high'])})"
+def _strips(data: Tables) -> list[Block]:
+    """A strip of maps per teacher; none while the explain stage did not run."""
+    images, maps = queries.explained(data, "strip_images"), queries.explained(data, "strips")
+    if images.empty or maps.empty:
+        return []
+    names = data.of(TEACHERS).set_index("model")["name"]
+    taught = maps[maps["teacher"].isin(names.index)].groupby("teacher", sort=False)
+    return [attention.strip(data, rows, f"students_strip_{names[teacher]}", STRIP) for teacher, rows in taught]
 
 
 def _seeds(data: Tables) -> list[Block]:
-    rows = students.seeds(data)
+    rows = queries.seeds(data)
     if rows.empty:
         return []
-    cells = [
-        (
-            str(row["model"]),
-            text.number(row["mean_pct"], 2),
-            text.number(row["deviation_points"], 2),
-            str(int(row["n_seeds"])),
-        )
-        for _, row in rows.iterrows()
-    ]
-    heads = ("Student", "Validation top-1 %: mean", "Standard deviation, points", "Seeds")
-    return [Table(heads, tuple(cells), "How much is chance: the same training from other seeds.")]
+    columns = {
+        "Student": [str(model) for model in rows["model"]],
+        "Validation top-1 %: mean": [text.number(value, 2) for value in rows["mean_pct"]],
+        "Standard deviation, points": [text.number(value, 2) for value in rows["deviation_points"]],
+        "Seeds": [str(int(n)) for n in rows["n_seeds"]],
+    }
+    return [_whole(columns, SEEDS)]
 
 
-def _against_baseline(data: Tables, rows: pd.DataFrame) -> pd.DataFrame:
-    return data.models[data.models["model"].isin(rows["model"])]
+def _whole(columns: dict[str, list[str]], caption: str = "", folded: str = "") -> Table:
+    """A table that keeps columns without any value."""
+    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), caption, folded)
 
 
-def _paper(data: Tables) -> dict[str, dict[str, float]]:
-    theirs = data.paper["students"]
-    one = {f"students/{m}-vgg16": m for m in theirs["vgg16"]}
-    named = {"kl": "kl_to_teacher", "ssim": "cam_ssim"}
-    found = {short: {k: theirs[key][m] for k, m in one.items() if m in theirs[key]} for short, key in named.items()}
-    return {**found, "top1": source_top1(data, "students")}
-
-
-def _gain(row: pd.Series) -> str:
-    if "ssim_gain" not in row or math.isnan(row["ssim_gain"]):
-        return text.MISSING
-    low, high = (text.signed(row[f"ssim_gain_{side}"], 3) for side in ("low", "high"))
-    return f"{text.signed(row['ssim_gain'], 3)} ({low} to {high})"
-
-
-def _cell(value: float | None, digits: int = 1) -> str:
-    return text.MISSING if value is None else text.number(value, digits)
+SECTIONS = {"teachers": (30, teachers), "students": (40, students)}

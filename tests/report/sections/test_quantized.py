@@ -7,11 +7,12 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from deepcompress.report import page, quantization, quantization_figures, source_report, tables
-from deepcompress.report.blocks import Paragraph, Picture, Section, Table
+from deepcompress.report import figures, page, queries, source_report, tables
+from deepcompress.report.blocks import Section, Table
 from deepcompress.report.sections import quantized
 from deepcompress.report.tables import Tables
 from tests.report import made_up
+from tests.report.sections.looking import pictures_of, tables_of, text_of
 
 FORMATS = ("fp16", "bf16", "int8", "int4")
 RIGHT = {"fp16": (873, 880), "bf16": (873, 880), "int8": (871, 881), "int4": (798, 862)}
@@ -80,63 +81,64 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 @pytest.fixture(scope="module")
 def section(everything: Tables) -> Section:
-    built = quantized.build(everything)
+    built = quantized.quantized(everything)
     assert built is not None
     return built
 
 
-def tables_of(section: Section) -> dict[str, Table]:
-    return {block.columns[0]: block for block in section.blocks if isinstance(block, Table)}
+def table(section: Section, column: str) -> Table:
+    """The table that has a column."""
+    return next(shown for shown in tables_of(section) if column in shown.columns)
 
 
-def test_all_that_was_measured_is_shown(section: Section) -> None:
-    names = [picture.name for picture in section.pictures]
-    assert names[:2] == ["quantization_formats", "quantization_bits"]
-    assert {"Format", "Cost", "Model"} <= set(tables_of(section))
+def sentence(data: Tables, words: str) -> str:
+    """The paragraph that holds some words; empty without any."""
+    return next((shown for shown in text_of(quantized.quantized(data)) if words in shown), "")
+
+
+def test_figures_come_in_order_and_are_drawn_on_the_page(section: Section) -> None:
+    pictures = pictures_of(section)
+    assert [one.name for one in pictures] == ["quantization_formats", "quantization_bits", "quantized_differences"]
+    assert all(page.svg(one.figure, one.name).startswith("<svg") for one in pictures)
 
 
 def test_formats_come_floats_first_then_by_falling_width(everything: Tables) -> None:
-    rows = quantization.by_format(everything)
+    rows = queries.by_format(everything)
     assert list(dict.fromkeys(rows["format"])) == ["fp32", "fp16", "bf16", "int8", "int4"]
 
 
-def test_the_paper_stands_beside_ours_with_both_comparisons(section: Section) -> None:
-    rows = {row[0]: row for row in tables_of(section)["Format"].rows}
+def test_the_source_report_stands_beside_ours_with_both_comparisons(section: Section) -> None:
+    rows = {row[0]: row for row in table(section, "Format").rows}
     assert list(rows) == list(FORMATS)
     assert rows["int4"][1:5] == ("61.6", "79.8 (77.2 to 82.2)", "64.9", "86.2 (83.9 to 88.2)")
     assert rows["int4"][5:] == ("+6.4 (+4.0 to +8.8), p < 0.001", "−2.0 (−3.1 to −0.9), p = 0.001")
     assert rows["fp16"][5:] == ("–", "–")
 
 
-def test_the_verdict_counts_against_the_float_twin(everything: Tables) -> None:
-    said = quantization.verdict(everything, quantization.by_format(everything))
-    assert "of 2 formats trained with rounded weights, 0 are better and 1 worse than the float twin" in said
-    assert "The twin itself is at +0.9 (−0.2 to +2.0) points to the baseline" in said
+def test_the_verdict_counts_against_the_float_control(everything: Tables) -> None:
+    verdict = sentence(everything, "Against an equally long float training")
+    assert "of 2 formats trained with rounded weights, 0 are better and 1 worse than the float control" in verdict
+    assert "The control itself is at +0.9 (−0.2 to +2.0) points to the baseline" in verdict
 
 
-def test_without_pairs_no_gain_is_claimed(everything: Tables) -> None:
-    data = dataclasses.replace(everything, pairs=everything.pairs.head(0))
-    assert "cannot be told from that" in quantization.verdict(data, quantization.by_format(data))
+@pytest.mark.parametrize(
+    ("model", "verdict"), [("none", "cannot be told from that"), ("quantized/qat-int8", "0 are better and 0 worse")]
+)
+def test_neither_a_missing_pair_nor_a_tie_is_called_a_gain(everything: Tables, model: str, verdict: str) -> None:
+    pairs = everything.pairs[everything.pairs["model"] == model]
+    assert sentence(dataclasses.replace(everything, pairs=pairs), verdict)
 
 
-def test_a_tie_is_not_called_a_gain(everything: Tables) -> None:
-    pairs = everything.pairs[everything.pairs["model"] == "quantized/qat-int8"]
-    data = dataclasses.replace(everything, pairs=pairs)
-    assert "0 are better and 0 worse" in quantization.verdict(data, quantization.by_format(data))
-
-
-def test_the_float_twin_is_drawn_as_a_line_and_not_as_a_format(section: Section) -> None:
-    (axes,) = next(p for p in section.pictures if p.name == "quantization_formats").figure.axes
+def test_the_float_control_is_drawn_as_a_line_and_not_as_a_format(section: Section) -> None:
+    (axes,) = pictures_of(section)[0].figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == list(FORMATS)
     lines = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert [float(line.get_ydata()[0]) for line in lines] == [pytest.approx(88.2)]
 
 
-def test_the_paper_s_points_are_drawn_on_its_own_data_alone(everything: Tables) -> None:
+def test_the_source_report_s_points_are_drawn_on_its_own_data_alone(everything: Tables) -> None:
     def markers(data: Tables) -> int:
-        built = quantized.build(data)
-        assert built is not None
-        (axes,) = next(iter(built.pictures)).figure.axes
+        (axes,) = pictures_of(quantized.quantized(data))[0].figure.axes
         return sum(line.get_marker() == "D" for line in axes.lines)
 
     names = sorted(source_report.ONLY_IN_CIFAR100) + [f"class_{i}" for i in range(97)]
@@ -144,36 +146,32 @@ def test_the_paper_s_points_are_drawn_on_its_own_data_alone(everything: Tables) 
     assert (markers(everything), markers(cifar)) == (0, 2)
 
 
-def test_a_trend_is_told_with_its_points_and_its_spread(section: Section) -> None:
-    rows = tables_of(section)["Cost"].rows
-    assert rows[0] == ("relative error of the answers", "per channel", "7", "2.0×", "0.10")
-    assert rows[2] == ("drop of top-1", "per channel", "2", "–", "–")
+def test_a_trend_is_told_with_its_points_and_its_residual(section: Section) -> None:
+    shown = table(section, "Fit residual (log2 RMS)")
+    assert shown.rows[0] == ("relative error of the logits", "per channel", "7", "2.0×", "0.10")
+    assert shown.rows[2] == ("drop of top-1", "per channel", "2", "–", "–")
 
 
-def test_what_the_data_do_not_support_is_said() -> None:
-    said = quantization.unsupported(points(), trends())
-    assert said == (
+def test_what_the_data_do_not_support_is_said(everything: Tables) -> None:
+    assert sentence(everything, "One model on one data set") == (
         "One model on one data set, 500 validation images: how the cost depends on the size of either is open. "
         "Too few points differ from zero to carry a trend: drop of top-1 per channel. "
         "The line fits poorly: increase of the cross-entropy per channel. "
-        "Above 3 bits no drop of top-1 is told apart from zero, so a claim of more or less accuracy there has no "
-        "ground."
+        "Above 3 bits no drop of top-1 differs significantly from zero, so a claim of more or less accuracy there has "
+        "no ground."
     )
-
-
-def test_where_no_drop_is_told_apart_none_is_claimed() -> None:
     none = points().assign(accuracy_drop_points_told_apart=False)
-    assert "At no width a drop of top-1 is told apart from zero" in quantization.unsupported(none, trends())
+    lossless = dataclasses.replace(everything, extra={**everything.extra, "bits/points": none})
+    assert sentence(lossless, "At no width a drop of top-1 differs significantly from zero")
 
 
 def test_fp16_and_bf16_are_compared_by_counts(everything: Tables, section: Section) -> None:
-    floats = [block for block in section.blocks if isinstance(block, Table) and "Overflows" in block.columns]
-    assert [row[0] for row in floats[0].rows] == ["ptq-fp16", "qat-fp16", "ptq-bf16", "qat-bf16"]
-    assert floats[0].rows[0][1:6] == ("1.2e−03", "2.0e−04", "0", "0", "512")
-    said = [block.text for block in section.blocks if isinstance(block, Paragraph)]
-    assert any("bf16 errs 8.0 times as much as fp16" in text and "cost no weight" in text for text in said)
-    one = quantization.rounding(everything, pd.Series(["quantized/ptq-fp16"]))
-    assert quantization.floats_words(one) == "Only one of the two 16-bit formats was measured."
+    rows = table(section, "Overflows").rows
+    assert [row[0] for row in rows] == ["ptq-fp16", "qat-fp16", "ptq-bf16", "qat-bf16"]
+    assert rows[0][1:6] == ("1.2e−03", "2.0e−04", "0", "0", "512")
+    assert "cost no weight" in sentence(everything, "bf16 errs 8.0 times as much as fp16")
+    extra = {key: rows for key, rows in everything.extra.items() if "bf16" not in key}
+    assert sentence(dataclasses.replace(everything, extra=extra), "Only one of the two 16-bit formats was measured.")
 
 
 def test_coverage_is_folded_away(section: Section) -> None:
@@ -184,18 +182,11 @@ def test_coverage_is_folded_away(section: Section) -> None:
 
 
 def test_without_further_tables_the_accuracies_are_shown_all_the_same(everything: Tables) -> None:
-    built = quantized.build(dataclasses.replace(everything, extra={}, pairs=everything.pairs.head(0)))
-    assert built is not None
-    assert [picture.name for picture in built.pictures] == ["quantization_formats", "quantized_differences"]
-
-
-def test_figures_are_drawn_on_the_page(everything: Tables, section: Section) -> None:
-    for picture in section.pictures:
-        assert isinstance(picture, Picture)
-        assert page.svg(picture.figure, picture.name).startswith("<svg")
+    built = quantized.quantized(dataclasses.replace(everything, extra={}, pairs=everything.pairs.head(0)))
+    assert [picture.name for picture in pictures_of(built)] == ["quantization_formats", "quantized_differences"]
 
 
 def test_points_without_a_trend_are_drawn_without_a_line() -> None:
     plain = points().assign(output_error_relative_trend=float("nan"))
-    lines = [quantization_figures.bits(rows, "finding").axes[0].lines for rows in (points(), plain)]
+    lines = [figures.bits(rows, "finding").axes[0].lines for rows in (points(), plain)]
     assert len(lines[0]) - len(lines[1]) == 2

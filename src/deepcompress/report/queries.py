@@ -1,0 +1,284 @@
+"""What the measured tables hold of each technique, as rows and numbers: what sections and claims are made of.
+
+Models are chosen by the plan's columns, which every row of the evaluation has; see plan_table.PlannedModel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from deepcompress.report.tables import BASELINE, TEACHERS
+
+if TYPE_CHECKING:
+    from deepcompress.report.tables import Tables
+
+METHODS = ("unstructured", "structured")  # of pruning
+SPARSITY = 0.25  # the source report's
+DRAWN = (0.5, SPARSITY)  # it draws the weights at 50 %; what the sweep lacks is drawn at 25 %
+NEAR = 0.5  # standard deviations of the dense layer: what counts as near zero
+OVERALL = "Overall"
+MODES, FLOATS = ("ptq", "qat"), ("fp32", "fp16", "bf16")
+DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
+PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime-int8", "onnxruntime-int4"
+ENGINES = {PYTORCH: "PyTorch, float32"} | {
+    engine: f"ONNX Runtime, {kind}" for engine, kind in ((FLOAT, "float32"), (INT8, "int8"), (INT4, "int4"))
+}
+OWN, TOTAL = "training_tera_macs", "training_tera_macs_total"
+NOT_COMPRESSED = (BASELINE, TEACHERS)
+ALONE = "students alone"
+TEXT_ROUNDING = 1e-9  # of numbers read from text
+
+
+# Comparisons of two models.
+
+
+def pair(data: Tables, model: str, reference: Any) -> pd.Series | None:
+    """The measured difference between two models on the same images, if it was asked for."""
+    rows = data.pairs[(data.pairs["model"] == model) & (data.pairs["reference"] == reference)]
+    return None if rows.empty else rows.iloc[0]
+
+
+def to_control(data: Tables, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose DIFFERENCES are those to each model's own control; NaN where no such pair was measured."""
+    found = [pair(data, row["model"], row["control"]) for _, row in rows.iterrows()]
+    nothing = pd.Series(float("nan"), DIFFERENCES)
+    values = pd.DataFrame([nothing if row is None else row[list(DIFFERENCES)] for row in found], dtype=float)
+    return rows.assign(**{column: values[column].to_numpy() if len(values) else [] for column in DIFFERENCES})
+
+
+# Pruning.
+
+
+def curve(data: Tables, family: str, method: str) -> pd.DataFrame:
+    """The models of one method, by rising sparsity.
+
+    Args:
+        data: All tables.
+        family: `masked` (before fine-tuning) or `pruned` (fine-tuned).
+        method: Of pruning.
+    """
+    rows = data.of(family)
+    return rows[rows["method"] == method].dropna(subset=["sparsity"]).sort_values("sparsity")
+
+
+def at(data: Tables, family: str, method: str, sparsity: float = SPARSITY) -> pd.Series | None:
+    """One model of a curve, or None when the sweep has no such sparsity."""
+    rows = curve(data, family, method)
+    rows = rows[(rows["sparsity"] - sparsity).abs() < TEXT_ROUNDING]
+    return None if rows.empty else rows.iloc[0]
+
+
+def kept_pct(data: Tables, row: pd.Series) -> float:
+    """A model's accuracy as a share of the baseline's [%]."""
+    return float(100 * row["top1_pct"] / data.baseline["top1_pct"])
+
+
+def extra(data: Tables, kind: str, method: str, sparsity: float = SPARSITY) -> pd.DataFrame | None:
+    """A table that the sweep wrote beside one model: `allocation`, `weights` or `storage`."""
+    row = at(data, "pruned", method, sparsity)
+    return None if row is None else data.extra.get(f"{kind}/{row['model']}")
+
+
+def most_sensitive(rows: pd.DataFrame) -> tuple[str, str]:
+    """The layers that lose most and least on average over the sparsities of one method's scan."""
+    mean = rows.groupby("layer", sort=False)["top1_pct"].mean()
+    return str(mean.idxmin()), str(mean.idxmax())
+
+
+def source_layers(layers: list[str]) -> dict[str, str]:
+    """Our layers -> the source report's, which has no batch norm: the n-th convolution is the n-th convolution."""
+    theirs = [f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)] + [f"classifier.{i}" for i in (0, 3, 6)]
+    ours = [layer for layer in layers if layer != OVERALL]
+    return dict(zip(ours, theirs, strict=False)) if len(ours) in (8, len(theirs)) else {}
+
+
+def histograms(data: Tables, method: str) -> tuple[pd.DataFrame, float] | None:
+    """The histograms of weights of one pruned model and its sparsity; None where the sweep has none to draw."""
+    for sparsity in DRAWN:
+        rows = extra(data, "weights", method, sparsity)
+        if rows is not None:
+            return rows, sparsity
+    return None
+
+
+def near_zero_pct(rows: pd.DataFrame, state: str) -> float:
+    """Of the weights that are not zero, the share within NEAR standard deviations of zero, over all layers [%].
+
+    Args:
+        rows: Histograms of one pruned model, a row per state, layer and bin; zeros are not in `count`.
+        state: `dense` or `masked`; the standard deviation is the dense layer's in both.
+    """
+    middle, near, every = (rows["low"] + rows["high"]) / 2, 0.0, 0.0
+    for layer, dense in rows[rows["state"] == "dense"].groupby("layer"):
+        _, deviation = _moments(dense)
+        bins = rows[(rows["state"] == state) & (rows["layer"] == layer)]
+        near += bins.loc[middle[bins.index].abs() < NEAR * deviation, "count"].sum()
+        every += bins["count"].sum()
+    return float(100 * near / every)
+
+
+def furthest_from_zero(rows: pd.DataFrame) -> tuple[str, float]:
+    """The dense layer whose mean lies furthest from zero, and how far: in its own standard deviations."""
+    distances = {}
+    for layer, dense in rows[rows["state"] == "dense"].groupby("layer", sort=False):
+        mean, deviation = _moments(dense)
+        if deviation > 0:
+            distances[str(layer)] = abs(mean) / deviation
+    layer = max(distances, key=lambda name: distances[name])
+    return layer, distances[layer]
+
+
+def _moments(bins: pd.DataFrame) -> tuple[float, float]:
+    """Mean and standard deviation of one layer's weights, from the middles of the bins."""
+    middle, n = (bins["low"] + bins["high"]) / 2, bins["count"].sum()
+    mean = (middle * bins["count"]).sum() / n
+    return float(mean), float((((middle - mean) ** 2 * bins["count"]).sum() / n) ** 0.5)
+
+
+# Quantization.
+
+
+def by_format(data: Tables) -> pd.DataFrame:
+    """The quantized models of both modes, floats first, then integers of falling width; no format means fp32."""
+
+    def place(name: str) -> tuple[int, int]:
+        width = name.removeprefix("int")
+        return (0, FLOATS.index(name)) if name in FLOATS else (1, -int(width) if width.isdigit() else 0)
+
+    rows = data.of("quantized")
+    rows = rows[rows["method"].isin(MODES)]
+    return rows.assign(format=rows["format"].fillna("fp32")).sort_values(
+        "format", key=lambda column: column.map(place), kind="stable"
+    )
+
+
+def of_models(data: Tables, kind: str, models: pd.Series) -> pd.DataFrame:
+    """The tables that a stage wrote beside some models, such as `rounding`, under each other; empty without any."""
+    found = {model: data.extra.get(f"{kind}/{model}") for model in models}
+    rows = [table.assign(model=model) for model, table in found.items() if table is not None]
+    return data.named(pd.concat(rows, ignore_index=True)) if rows else pd.DataFrame()
+
+
+# Students, and what the explain stage saw.
+
+
+def students(data: Tables) -> pd.DataFrame:
+    """The students' rows, controls first; their DIFFERENCES are those to the independent student."""
+    rows = to_control(data, data.of("students"))
+    return rows.assign(teacher=rows["teacher"].fillna("")).sort_values(["teacher", "method"], ignore_index=True)
+
+
+def independent(data: Tables) -> str | None:
+    """Id of the student that all others are compared with: trained alone, on labels."""
+    rows = data.of("students")
+    controls = rows.loc[rows["model"].isin(rows["control"]), "model"]
+    return None if controls.empty else str(controls.iloc[0])
+
+
+def explained(data: Tables, name: str) -> pd.DataFrame:
+    """A table of the explain stage, such as `alignment`, with the plan's columns; empty when it did not run."""
+    rows = data.extra.get(f"explain/{name}")
+    if rows is None or rows.empty:
+        return pd.DataFrame()
+    return data.named(rows) if "model" in rows else rows
+
+
+def alignment(data: Tables, teacher: str) -> pd.DataFrame:
+    """What students of a teacher, and the controls, share with it: answers and, if seen, attention.
+
+    Attention is that of the finest layer; without that table its columns are missing.
+    """
+    rows, maps = (data.extra.get(f"explain/{name}", pd.DataFrame()) for name in ("alignment", "attention"))
+    if rows.empty:
+        return rows
+    if not maps.empty:
+        finest = maps[maps["role"] == maps["role"].iloc[0]].drop(columns=["n"])
+        rows = rows.merge(finest, on=["model", "teacher"])
+    return data.named(rows[rows["teacher"] == teacher].reset_index(drop=True))
+
+
+def seeds(data: Tables) -> pd.DataFrame:
+    """Mean and deviation over seeds of each student on validation images: a row per student of several seeds."""
+    prefix = "seeds/"
+    found = [
+        rows.iloc[:1].assign(model=key.removeprefix(prefix))
+        for key, rows in data.extra.items()
+        if key.startswith(prefix) and len(rows) > 1
+    ]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+# Cost and speed.
+
+
+def costs(data: Tables) -> pd.DataFrame:
+    """A row per model with a known cost: `own` and `total` [10^12 MACs], with what tables say of it.
+
+    `total` adds what the model builds on: the baseline, the pruned model, or the teacher. No rows where the baseline's
+    training cost nothing or is not told of.
+    """
+    rows = data.candidates.dropna(subset=[OWN, TOTAL])
+    if not (rows.loc[rows["model"] == BASELINE, TOTAL] > 0).any():
+        return pd.DataFrame()
+    return rows.assign(own=rows[OWN], total=rows[TOTAL]).reset_index(drop=True)
+
+
+def cost_spans(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """From the cheapest to the costliest model of each compressed family of `costs`, in baselines' trainings.
+
+    Students that build on nothing, the controls, stand apart from those with a teacher.
+    """
+    shares = rows["total"] / rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
+    alone = (rows["family"] == "students") & (rows["own"] == rows["total"])
+    groups = rows["family"].mask(alone, ALONE)
+    spans = {str(name): (share.min(), share.max()) for name, share in shares.groupby(groups, sort=False)}
+    return {name: span for name, span in spans.items() if name not in NOT_COMPRESSED}
+
+
+def within_budget(rows: pd.DataFrame, budget: float) -> pd.DataFrame:
+    """Compressed models of `costs` that cost at most so many of the baseline's trainings, with all they build on.
+
+    A model that is not smaller than the baseline's file is no compressed one.
+    """
+    most = budget * rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
+    fits = rows["total"] <= most * (1 + TEXT_ROUNDING)
+    return rows[fits & (rows["times_smaller"] > 1) & ~rows["family"].isin(NOT_COMPRESSED)]
+
+
+def latency(data: Tables) -> pd.DataFrame:
+    """Times of results/benchmark/latency.csv with the plan's columns and those of the dense float model beside them.
+
+    Of the dense model, timed in the same engine with the same batch: `dense_ms_p25`, `_p50`, `_p75`. `differs`:
+    whether the quartiles of the two lie apart. Empty where nothing, or no baseline, was timed.
+    """
+    rows = data.extra.get("benchmark/latency")
+    if rows is None or BASELINE not in set(rows["model"]):
+        return pd.DataFrame(columns=["model", "engine", "batch_size", "differs"])
+    engine = rows["engine"].where(rows["engine"] == PYTORCH, FLOAT)  # integers run in ONNX Runtime alone
+    quartiles = [f"latency_ms_{part}" for part in ("p25", "p50", "p75")]
+    dense = rows.loc[rows["model"] == BASELINE, ["engine", "batch_size", *quartiles]]
+    dense = dense.rename(columns=lambda name: name.replace("latency", "dense")).rename(columns={"engine": "against"})
+    joined = rows.assign(against=engine).merge(dense, on=["against", "batch_size"], how="left")
+    faster, slower = (
+        joined["latency_ms_p75"] < joined["dense_ms_p25"],
+        joined["latency_ms_p25"] > joined["dense_ms_p75"],
+    )
+    return data.named(joined.assign(differs=faster | slower))
+
+
+def least_pruned(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """Of `latency`, one image in PyTorch: the baseline, and the least pruned model that was timed of each method.
+
+    Returns:
+        By `baseline` and method; nothing where no pruned model was timed.
+    """
+    if rows.empty:
+        return {}
+    timed = rows[(rows["engine"] == PYTORCH) & (rows["batch_size"] == 1)]
+    pruned = timed[timed["family"] == "pruned"].sort_values("sparsity")
+    found = {method: pruned[pruned["method"] == method] for method in METHODS}
+    ours = {method: models.iloc[0] for method, models in found.items() if not models.empty}
+    dense = timed[timed["model"] == BASELINE]
+    return {BASELINE: dense.iloc[0], **ours} if len(dense) and ours else {}

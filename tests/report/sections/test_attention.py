@@ -1,0 +1,150 @@
+"""What the page says of attention: by intervals, beside the source report, and nothing where nobody looked."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepcompress.report.sections import attention
+from deepcompress.report.tables import Tables
+from tests.report.sections.looking import pictures_of, tables_of, text_of
+
+
+@pytest.fixture
+def with_students(data: Tables) -> Tables:
+    """The same, and two students that look elsewhere, of which `dkd-vgg16` is the more accurate."""
+    extra = dict(data.extra)
+    for name in ("attention", "colour", "strips"):
+        rows = extra[f"explain/{name}"]
+        last = rows[rows["model"] == "pruned/structured-0.25"]
+        news = {"ssim": 0.21, "ssim_low": 0.19, "ssim_high": 0.7} if name == "attention" else {}
+        more = [
+            last.assign(model=f"students/{student}", **news, **({"top1_pct": top1} if name == "colour" else {}))
+            for student, top1 in (("dkd-vgg16", 92.0), ("independent", 91.0))
+        ]
+        extra[f"explain/{name}"] = pd.concat([rows, *more], ignore_index=True)
+    return dataclasses.replace(data, extra=extra)
+
+
+def changed(data: Tables, name: str, model: str, **values: float) -> Tables:
+    """The same, with other numbers of one model in a table of the explain stage."""
+    rows = data.extra[f"explain/{name}"].copy()
+    rows.loc[rows["model"] == model, list(values)] = list(values.values())
+    return dataclasses.replace(data, extra={**data.extra, f"explain/{name}": rows})
+
+
+def sentence(data: Tables, start: str) -> str:
+    """The paragraph that starts so; empty without any."""
+    return next((words for words in text_of(attention.attention(data)) if words.startswith(start)), "")
+
+
+def test_of_students_the_most_accurate_is_drawn(with_students: Tables) -> None:
+    strip, picture = pictures_of(attention.attention(with_students))
+    compressed = ["pruned/unstructured-0.25", "pruned/structured-0.25", "quantized/ptq-int8"]
+    for drawing, first in ((strip, ["image", "baseline"]), (picture, [])):
+        labels = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
+        assert labels == [*first, *compressed, "students/dkd-vgg16"]
+
+
+def test_maps_are_drawn_in_their_own_order_whatever_the_plan_s(with_students: Tables) -> None:
+    maps = with_students.extra["explain/strips"].iloc[::-1]
+    turned = dataclasses.replace(with_students, extra=with_students.extra | {"explain/strips": maps})
+    drawn = [pictures_of(attention.attention(data))[0] for data in (with_students, turned)]
+    labels = [[label.get_text() for label in one.figure.axes[0].get_yticklabels()] for one in drawn]
+    assert labels[0] == labels[1]
+
+
+def test_the_finding_is_about_compressed_models_alone_and_names_both_ends(data: Tables, with_students: Tables) -> None:
+    finding = (
+        "quantized/ptq-int8 looks most like the baseline (SSIM 0.99), pruned/structured-0.25 least (0.60; n = 190)."
+    )
+    assert text_of(attention.attention(data))[0] == text_of(attention.attention(with_students))[0] == finding
+
+
+def test_without_a_usable_map_the_finding_says_so(data: Tables) -> None:
+    rows = data.extra["explain/attention"].assign(ssim=np.nan)
+    none = dataclasses.replace(data, extra={**data.extra, "explain/attention": rows})
+    assert text_of(attention.attention(none))[0].startswith("No map")
+
+
+def test_models_above_another_training_are_counted_by_intervals(data: Tables, with_students: Tables) -> None:
+    assert sentence(with_students, "A network trained apart") == (
+        "A network trained apart from the baseline, students/independent, comes to SSIM 0.21 (0.19 to 0.70); "
+        "2 of 3 compressed models lie above that, intervals apart."
+    )
+    assert sentence(data, "A network trained apart") == ""
+
+
+def test_a_difference_under_colour_jitter_is_one_by_intervals(data: Tables) -> None:
+    assert sentence(data, "Under colour jitter") == (
+        "Under colour jitter the baseline's top-1 falls from 85.0 to 40.0 % (n = 500); compressed models come to "
+        "between 40.0 % (pruned/structured-0.25) and 40.0 % (quantized/ptq-int8), 0 of 3 with an interval apart from "
+        "the baseline's."
+    )
+    high = changed(data, "colour", "quantized/ptq-int8", jittered_top1_pct_low=44.5)
+    assert ", 1 of 3 with" in sentence(high, "Under colour jitter")
+    low = changed(data, "colour", "pruned/structured-0.25", jittered_top1_pct_high=35.5)
+    assert ", 1 of 3 with" in sentence(low, "Under colour jitter")
+
+
+def test_the_table_begins_with_the_baseline_and_says_what_no_aim_would_give(data: Tables) -> None:
+    (table,) = tables_of(attention.attention(data))
+    assert table.rows[0] == ("baseline", "–", "–", "52.0", "40.0 (36.0 to 44.0)", "45.0 (41.0 to 49.0)")
+    assert len(table.rows) == 4
+    assert "covers 20.0 %" in table.caption
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "unstructured", "structured"),
+    [
+        (0.87, 0.89, "shows no significant difference from that", "moves them further"),
+        (0.5, 0.55, "moves them less far", "moves them less far"),
+    ],
+)
+def test_pruning_is_held_against_fine_tuning_alone(
+    data: Tables, low: float, high: float, unstructured: str, structured: str
+) -> None:
+    assert sentence(data, "Fine-tuning alone") == ""
+    extra = dict(data.extra)
+    for name in ("attention", "colour"):
+        rows = extra[f"explain/{name}"]
+        control = rows[rows["model"] == "quantized/ptq-int8"].assign(model="pruned/unstructured-0.0")
+        if name == "attention":
+            control = control.assign(ssim=(low + high) / 2, ssim_low=low, ssim_high=high)
+        extra[f"explain/{name}"] = pd.concat([rows, control], ignore_index=True)
+    words = sentence(dataclasses.replace(data, extra=extra), "Fine-tuning alone")
+    assert f"({low:.2f} to {high:.2f})" in words
+    assert f"; unstructured pruning at 25 % {unstructured}; structured pruning at 25 % {structured}." in words
+
+
+def test_students_alone_make_no_section(with_students: Tables) -> None:
+    rows = with_students.extra["explain/attention"]
+    extra = with_students.extra | {"explain/attention": rows[rows["model"].str.startswith("students/")]}
+    assert attention.attention(dataclasses.replace(with_students, extra=extra)) is None
+
+
+@pytest.mark.parametrize("missing", ["attention", "colour"])
+def test_without_maps_or_colours_there_is_no_section(data: Tables, missing: str) -> None:
+    extra = {key: rows for key, rows in data.extra.items() if key != f"explain/{missing}"}
+    assert attention.attention(dataclasses.replace(data, extra=extra)) is None
+
+
+def test_an_empty_map_is_named_and_a_missing_similarity_is_not_a_number(data: Tables) -> None:
+    empty = attention.PREFIX + base64.b64encode(bytes(16)).decode()
+    rows = data.extra["explain/strips"]
+    rows = rows.assign(map=rows["map"].where(rows["model"] != "quantized/ptq-int8", empty))
+    rows.loc[rows["model"] != "pruned/unstructured-0.25", "ssim"] = np.nan
+    drawn = dataclasses.replace(data, extra={**data.extra, "explain/strips": rows})
+    (axes,) = pictures_of(attention.attention(drawn))[0].figure.axes
+    assert [note.get_text() for note in axes.texts] == ["", "SSIM 0.90", "", "empty map"]
+
+
+def test_pixels_must_be_whole() -> None:
+    with pytest.raises(ValueError, match="must start with 'uint8:'"):
+        attention.pixels("abc", 1)
+    with pytest.raises(ValueError, match="reshape"):
+        attention.pixels(attention.PREFIX + base64.b64encode(bytes(3)).decode(), 2, 2)

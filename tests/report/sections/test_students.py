@@ -1,0 +1,259 @@
+"""Sections, figures and words about students and teachers, from made-up tables with every kind of student."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from deepcompress.report import figures, page, queries, tables
+from deepcompress.report.sections import attention, students
+from deepcompress.report.tables import Tables
+from tests.report import made_up
+from tests.report.sections.looking import pictures_of, tables_of, text_of
+
+METHODS = ("crd", "dkd", "hint", "logit")
+LEARNERS = {f"students/{m}-{t}": (850 + 5 * i + j, 4.0) for i, m in enumerate(METHODS)
+            for j, t in enumerate(("vgg16", "vgg19"))}  # fmt: skip
+LEARNERS |= {"students/logit-vgg16_jitter": (845, 4.0), "students/label_smoothing": (846, 4.0)}
+MODELS = made_up.BASELINE | {"teachers/vgg16": (902, 0.61), "teachers/vgg19": (899, 0.52)}
+MODELS |= {"teachers/vgg16_jitter": (895, 0.61), "students/independent": (846, 4.0), **LEARNERS}
+SIDE, INDEPENDENT = 8, "students/independent"
+
+
+def encoded(values: np.ndarray) -> str:
+    return attention.PREFIX + base64.b64encode(values.astype(np.uint8).tobytes()).decode()
+
+
+def paired() -> pd.DataFrame:
+    rows = []
+    for i, model in enumerate(LEARNERS):
+        points = (LEARNERS[model][0] - 846) / 10
+        reach = 0.1 if i < 4 else 3.0
+        rows.append((model, INDEPENDENT, 1000, points, points - reach, points + reach, 0.01, 90.0))
+    return pd.DataFrame(rows, columns=list(tables.PAIR_COLUMNS))
+
+
+def explained() -> dict[str, pd.DataFrame]:
+    """What the explain stage writes."""
+    generator = np.random.default_rng(0)
+    pairs = [(m, f"teachers/{m.rpartition('-')[2]}") for m in LEARNERS if "-" in m]
+    pairs += [("students/independent", f"teachers/{t}") for t in ("vgg16", "vgg19", "vgg16_jitter")]
+    alignment = pd.DataFrame(pairs, columns=["model", "teacher"]).assign(
+        n=500, kl_nats=0.5, temperature=3.0, kl_softened_nats=0.2, agreement_pct=80.0, jittered_agreement_pct=60.0
+    )
+    alignment["kl_nats"] += np.arange(len(pairs)) / 100
+    attention = pd.concat(
+        alignment[["model", "teacher"]].assign(
+            role=role, n=180, empty=20, window_px=7, ssim=0.4, ssim_low=0.3, ssim_high=0.5, ssim_other_image=0.1,
+            ssim_independent=0.2, ssim_gain=0.2, ssim_gain_low=0.1, ssim_gain_high=0.3, cosine=0.7,
+            rank_correlation=0.6, inside_pct=50.0, teacher_inside_pct=55.0, object_pct=20.0,
+        )
+        for role in ("block3", "block4")
+    )  # fmt: skip
+    everyone = [m for m in MODELS if m.startswith(("teachers/", "students/"))]
+    colour = pd.DataFrame({"model": everyone}).assign(
+        n=500, top1_pct=85.0, top1_pct_low=82.0, top1_pct_high=88.0, jittered_top1_pct=40.0,
+        jittered_top1_pct_low=36.0, jittered_top1_pct_high=44.0, drop_points=45.0, drop_points_low=41.0,
+        drop_points_high=49.0, consistency_pct=45.0,
+    )  # fmt: skip
+    images = [
+        {"image": i, "class": "ant", "side": SIDE, "pixels": encoded(generator.integers(0, 256, (SIDE, SIDE, 3)))}
+        for i in range(2)
+    ]
+    maps = [
+        {"model": model, "teacher": "teachers/vgg16", "role": "block3", "image": i, "side": SIDE,
+         "ssim": None if model.startswith("teachers") else 0.1 * (i + 1),
+         "map": encoded(generator.integers(0, 256, (SIDE, SIDE)))}
+        for model in ("teachers/vgg16", "students/independent", "students/logit-vgg16") for i in range(2)
+    ]  # fmt: skip
+    found = {"alignment": alignment, "attention": attention, "colour": colour}
+    found |= {"strip_images": pd.DataFrame(images), "strips": pd.DataFrame(maps)}
+    seeds = pd.DataFrame({"seed": [0, 1, 2], "validation_top1_pct": [80.0, 82.0, 84.0]})
+    seeds = seeds.assign(mean_pct=82.0, deviation_points=2.0, n_seeds=3, n_images=500)
+    return {f"explain/{name}": frame for name, frame in found.items()} | {"seeds/students/logit-vgg16": seeds}
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Every kind of student; no pairs, no tables of the explain stage."""
+    paths = made_up.write(tmp_path_factory.mktemp("students"), MODELS)
+    data = tables.read(paths)
+    return dataclasses.replace(data, pairs=data.pairs.head(0), extra={})
+
+
+@pytest.fixture(scope="module")
+def full(bare: Tables) -> Tables:
+    return dataclasses.replace(bare, pairs=paired(), extra=explained())
+
+
+def strip(data: Tables) -> Figure:
+    """The strip of the first teacher's students."""
+    (picture,) = [one for one in pictures_of(students.students(data)) if one.name == "students_strip_vgg16"]
+    return picture.figure
+
+
+def test_every_part_has_its_picture(full: Tables) -> None:
+    assert [picture.name for picture in pictures_of(students.students(full))] == [
+        "students_accuracy",
+        "students_alignment_vgg16",
+        "students_alignment_vgg16_jitter",
+        "students_alignment_vgg19",
+        "students_colour",
+        "students_strip_vgg16",
+    ]
+
+
+def test_what_was_not_measured_is_left_out(bare: Tables) -> None:
+    section = students.students(bare)
+    assert [picture.name for picture in pictures_of(section)] == ["students_accuracy"]
+    summary, size = tables_of(section)
+    assert "Points to independent (95 %)" not in summary.columns
+    assert size.folded
+    assert text_of(section)[0] == "No student was compared with the independent one."
+
+
+@pytest.mark.parametrize("name", ["alignment", "attention", "colour", "strips", "strip_images"])
+def test_each_table_may_be_missing_alone(full: Tables, name: str) -> None:
+    extra = {key: rows for key, rows in full.extra.items() if key != f"explain/{name}"}
+    section = students.students(dataclasses.replace(full, extra=extra))
+    assert section is not None
+    whole = students.students(full)
+    assert whole is not None
+    assert len(section.blocks) < len(whole.blocks)
+
+
+def test_controls_come_first_and_gains_are_those_over_the_independent_student(full: Tables) -> None:
+    rows = queries.students(full).set_index("name")
+    assert list(rows.index[:2]) == ["independent", "label_smoothing"]
+    assert rows.loc["crd-vgg16", "difference_points"] == pytest.approx(0.4)
+    assert full.models.set_index("name").loc["crd-vgg16", "difference_points"] == pytest.approx(-2.3)
+
+
+def test_the_verdict_counts_by_interval_and_names_the_best(full: Tables) -> None:
+    verdict = text_of(students.students(full))[0]
+    assert verdict.startswith(
+        "4 of 9 students with a teacher come out above the independent one, 5 show no significant difference from it"
+    )
+    rows = queries.students(full)
+    best = rows[rows["teacher"] != ""].sort_values(["difference_points", "model"]).iloc[-1]["name"]
+    assert f"{best} is best: " in verdict
+
+
+def test_one_student_is_spoken_of_as_one(full: Tables) -> None:
+    few = {"baseline", "teachers/vgg16", INDEPENDENT}
+    few |= {f"students/{method}-vgg16" for method in ("hint", "logit", "crd")}
+    pairs = full.pairs.copy()
+    for method, low, high in (("logit", -1.0, 1.0), ("crd", -3.0, -1.0), ("hint", 1.0, 3.0)):
+        these = pairs["model"] == f"students/{method}-vgg16"
+        pairs.loc[these, ["difference_points_low", "difference_points_high"]] = [low, high]
+    data = dataclasses.replace(full, models=full.models[full.models["model"].isin(few)], pairs=pairs)
+    assert text_of(students.students(data))[0].startswith(
+        "1 of 3 students with a teacher comes out above the independent one, 1 shows no significant difference from "
+        "it, 1 comes out below it; "
+    )
+
+
+def test_the_summary_has_the_source_report_s_numbers_beside_ours(full: Tables) -> None:
+    gains, likeness = tables_of(students.students(full))[:2]
+    assert "SSIM" not in gains.columns
+    assert "p" not in likeness.columns
+    rows = {
+        row[0]: dict(zip(gains.columns, row, strict=True)) | dict(zip(likeness.columns, other, strict=True))
+        for row, other in zip(gains.rows, likeness.rows, strict=True)
+    }
+    theirs = [rows["hint-vgg16"][f"Source report: {name}"] for name in ("top-1 %", "KL", "SSIM")]
+    assert theirs == ["48.0", "0.483", "0.295"]
+    assert rows["hint-vgg16"]["SSIM over independent (95 %)"] == "+0.200 (+0.100 to +0.300)"
+    assert rows["crd-vgg19"]["Source report: top-1 %"] == "47.6"
+    assert rows["independent"]["Source report: top-1 %"] == "–"
+    assert len(gains.rows) == 11
+
+
+def test_jitter_stands_beside_the_source_report_s_students_of_its_jittered_teacher(full: Tables) -> None:
+    section = students.students(full)
+    (table,) = [table for table in tables_of(section) if table.folded == "Accuracy under colour jitter"]
+    rows = {row[0]: row[1] for row in table.rows}
+    assert [rows[name] for name in ("logit-vgg16_jitter", "vgg16_jitter", "logit-vgg16")] == ["36.5", "62.8", "–"]
+
+
+def test_seeds_give_mean_deviation_and_n(full: Tables) -> None:
+    (table,) = [table for table in tables_of(students.students(full)) if table.columns[-1] == "Seeds"]
+    assert table.rows == (("students/logit-vgg16", "82.00", "2.00", "3"),)
+
+
+def test_teacher_sizes_are_compared_method_by_method(full: Tables) -> None:
+    section = students.teachers(full)
+    (picture,) = [picture for picture in pictures_of(section) if picture.name == "teacher_size"]
+    title = " ".join(picture.figure.get_suptitle().split())
+    assert title == "vgg19 in place of vgg16: +0.1 points on average over 4 methods"
+    rows = {row[0]: row for row in tables_of(section)[-1].rows}
+    assert rows["crd"][1:3] == ("38.9", "47.6")
+    assert rows["dkd"][1:3] == ("41.1", "–")
+    assert text_of(section)[-1].startswith("In 0 of 4 methods the intervals of the two students lie apart")
+
+
+def test_one_teacher_has_no_size_to_compare(full: Tables) -> None:
+    models = full.models[full.models["teacher"] != "teachers/vgg19"]
+    section = students.teachers(dataclasses.replace(full, models=models[models["model"] != "teachers/vgg19"]))
+    assert [picture.name for picture in pictures_of(section)] == ["teachers_differences"]
+
+
+def test_equal_tables_give_equal_pictures_and_each_quantity_has_its_unit(full: Tables) -> None:
+    def drawn() -> list[bytes]:
+        buffers = []
+        for picture in (*pictures_of(students.students(full)), *pictures_of(students.teachers(full))):
+            buffer = io.BytesIO()
+            picture.figure.savefig(buffer, format="png", metadata={"Software": None})
+            buffers.append(buffer.getvalue())
+            assert "strip" in picture.name or any("[" in axes.get_xlabel() for axes in picture.figure.axes)
+        return buffers
+
+    assert drawn() == drawn()
+
+
+def test_a_strip_shows_each_model_under_each_image_and_fetches_nothing(full: Tables) -> None:
+    (axes,) = strip(full).axes
+    assert len(axes.images) == (1 + 2 * 3) * 2
+    assert [note.get_text() for note in axes.texts] == ["", "", *["SSIM 0.10", "SSIM 0.20"] * 2]
+    assert [name.get_text() for name in axes.get_yticklabels()] == ["image", "vgg16", "independent", "logit-vgg16"]
+    for name, at in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True):  # each name beside its own row
+        rows = [image.get_extent()[2:] for image in axes.images]
+        assert sum(low < at < high for low, high in rows) == (2 if name.get_text() == "image" else 4)
+    drawing = page.svg(strip(full), "strip")
+    assert "data:image/png;base64," in drawing
+    assert "http" not in drawing.replace("http://www.w3.org", "")
+
+
+def test_a_strip_of_empty_maps_says_so(full: Tables) -> None:
+    maps = full.extra["explain/strips"].assign(ssim=np.nan, map=encoded(np.zeros((SIDE, SIDE))))
+    drawn = strip(dataclasses.replace(full, extra=full.extra | {"explain/strips": maps}))
+    assert drawn.get_suptitle() == "On these 2 images no model can be compared with vgg16"
+    assert {note.get_text() for note in drawn.axes[0].texts} == {"empty map"}
+
+
+def test_students_beside_the_baseline_change_nothing_here(full: Tables) -> None:
+    """The explain stage compares them with the baseline as well, for the section on attention."""
+    extra = dict(full.extra)
+    for name in ("alignment", "attention", "strips"):
+        rows = extra[f"explain/{name}"]
+        extra[f"explain/{name}"] = pd.concat([rows, rows.assign(teacher="baseline")], ignore_index=True)
+    both = [students.students(data) for data in (full, dataclasses.replace(full, extra=extra))]
+    rows, wider = ([table.rows for table in tables_of(section)] for section in both)
+    assert rows == wider
+    names, wider_names = ([picture.name for picture in pictures_of(section)] for section in both)
+    assert names == wider_names
+
+
+def test_the_source_report_s_accuracy_is_drawn_on_its_own_data_alone(full: Tables) -> None:
+    beside = figures.student_accuracies(full.of("students"), None, {"students/crd-vgg16": 38.9}, "")
+    ours = pictures_of(students.students(full))[0].figure
+    words = [[entry.get_text() for entry in figure.legends[0].get_texts()] for figure in (beside, ours)]
+    assert words == [
+        ["students, 95 % interval", "source report"], ["teachers, 95 % interval", "students, 95 % interval"]
+    ]  # fmt: skip
