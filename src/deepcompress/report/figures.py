@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 TOP1 = "top-1 on held-out images [%]"
 VALIDATION = "top-1 on validation images [%]"
 SOURCE_REPORT = "source report"
-LINES_IN_LEGEND = 8
-HISTOGRAMS_ACROSS = 3
+LINES_IN_LEGEND, HISTOGRAMS_ACROSS = 8, 3
 MARGIN_INCHES = 0.04
 PITCH = (1.11, 1.3)  # from picture to picture of a strip, to the right and down, in sides of a picture
 STUDENT, TEACHER, QUANTIZED = (style.COLOURS[family] for family in ("students", "teachers", "quantized"))
