@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
@@ -35,3 +36,15 @@ def batches(images: int = 6, batch_size: int = 3, *, seed: int | None = None) ->
     pixels = random.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8)
     arrays = Arrays(images=pixels, labels=np.arange(images) % len(CLASSES))
     return Batches(arrays, VIEW, batch_size=batch_size, seed=seed)
+
+
+def assert_equal_outputs(found: Tensor, expected: Tensor, *, roundings: int = 1200) -> None:
+    """Equal but for the order in which numbers are added.
+
+    Args:
+        found: What is compared.
+        expected: With it; its largest value is the scale.
+        roundings: Layers times the most products that one output of them sums; the default is a tiny VGG-11's.
+    """
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= torch.finfo(found.dtype).eps * roundings * expected.abs().max()

@@ -1,13 +1,33 @@
-"""What is in scope, and which models are dense."""
+"""What is in scope, which models are dense, and pruning where layers are tied to each other."""
 
 from __future__ import annotations
+
+import copy
+from pathlib import Path
 
 import pytest
 import torch
 
 from deepcompress.errors import UserError
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import TorchvisionSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.layers import batch_norms, in_scope, require_dense, require_names, zero_share
+from deepcompress.pruning import layers, masks
+from deepcompress.pruning.layers import (
+    batch_norms,
+    group_scores,
+    in_scope,
+    require_dense,
+    require_names,
+    zero_share,
+)
+from deepcompress.pruning.masks import remove_channels
+from deepcompress.pruning.prune import choose
+from deepcompress.pruning.settings import MethodConfig
+from tests import nets
+from tests.nets import CLASSES, SIDE, VIEW
+
+STRUCTURED = MethodConfig(criterion="l2_channel", allocation="uniform", scope="conv")
 
 
 def test_scope_names_the_layers_that_a_method_may_prune(network):
@@ -50,3 +70,51 @@ def test_a_pruned_model_is_refused(network):
         require_dense(model, "models/a.safetensors")
     with pytest.raises(UserError, match="channels are already removed"):
         require_dense(network(features=(2, 4, 8, 7, 16, 16, 16, 16)), "models/a.safetensors")
+
+
+def pruned(model, sparsity: float):
+    choice = choose(model, "structured", STRUCTURED, sparsity, seed=0)
+    masked = copy.deepcopy(model)
+    masks.apply_(masked, choice.masks)
+    return masked, remove_channels(masked, masks.kept_channels(masked, choice.masks)), choice
+
+
+def test_the_layers_of_a_stage_of_a_resnet_lose_the_same_channels() -> None:
+    found = layers.groups(TorchvisionSpec("resnet18", 4, SIDE))
+    assert found["conv1"].members == ("conv1", "layer1.0.conv2", "layer1.1.conv2")
+    assert found["layer1.0.conv1"].members == ("layer1.0.conv1",)
+    assert "fc" not in {member for group in found.values() for member in group.members}
+    assert all(len(part.indices) == group.channels for group in found.values() for part in group.parts)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2", "squeezenet1_0"])  # tests/test_families.py: the others
+@torch.no_grad()
+def test_the_removed_network_answers_as_the_masked_one(arch: str, tmp_path: Path) -> None:
+    model, images = nets.network(arch), torch.randn(3, 3, SIDE, SIDE)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    masked, smaller, choice = pruned(model, 0.4)
+    answers = masked(images)
+    torch.testing.assert_close(smaller(images), answers, rtol=1e-4, atol=1e-4 * float(answers.abs().max()))
+    assert (answers - model(images)).abs().max() > 1e-2 * answers.abs().max()
+    assert choice.table[-1]["achieved_sparsity"] == pytest.approx(0.4, abs=0.02)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    for row in choice.table[:-1]:
+        assert len(smaller.get_parameter(f"{row['layer']}.weight")) == row["units"] - row["pruned_units"]
+    checkpoint.save(tmp_path / "m.safetensors", smaller, view=VIEW, classes=CLASSES, provenance={})
+    assert torch.equal(checkpoint.load(tmp_path / "m.safetensors").model(images), smaller(images))
+
+
+def test_a_removed_network_trains_and_is_refused_as_a_dense_one() -> None:
+    _, smaller, _ = pruned(nets.network("resnet18"), 0.3)
+    smaller.train()(torch.randn(4, 3, SIDE, SIDE)).sum().backward()
+    assert all(parameter.grad is not None for parameter in smaller.parameters())
+    with pytest.raises(UserError, match=r"m: channels are already removed \(widths "):
+        require_dense(smaller, "m")
+    assert require_dense(dense := nets.network("resnet18"), "m") is dense
+
+
+def test_tied_layers_are_judged_together() -> None:
+    ours = {name: torch.arange(1.0, 65.0) for name in ("conv1", "layer1.0.conv2", "layer1.0.conv1")}
+    found = group_scores(nets.network("resnet18"), ours | {"layer1.1.conv2": 100 * torch.arange(64.0, 0, -1)})
+    assert torch.equal(found["layer1.0.conv1"], ours["layer1.0.conv1"])
+    torch.testing.assert_close(found["conv1"][0], torch.tensor((1 + 1 + 64) / 32.5 / 3))

@@ -1,4 +1,4 @@
-"""Masks hold through every optimizer, and take a filter's bias and batch norm with it."""
+"""Masks hold through every optimizer; removing what they drop changes no answer: the masked model is the oracle."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import masks
+from deepcompress.pruning.layers import in_scope
+from deepcompress.pruning.masks import remove_channels
+from tests.nets import assert_equal_outputs
 
 OPTIMIZERS = {
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01, weight_decay=0.1, fused=True),
@@ -94,14 +98,6 @@ def test_what_is_dropped_becomes_plain_zero_even_from_infinity():
     assert str(layer.weight.tolist()) == "[[0.0, 0.0]]"
 
 
-def test_what_a_mask_drops_is_zero_and_nothing_else(network):
-    model = network()
-    found = chosen(model, "unstructured")
-    masks.apply_(model, found)
-    for name, layer in prunable_layers(model).items():
-        assert torch.equal(layer.weight != 0, found[f"{name}.weight"].expand_as(layer.weight))
-
-
 def test_kept_channels_are_those_with_a_surviving_weight(network):
     model = network()
     found = masks.kept_channels(model, chosen(model, "structured"))
@@ -119,3 +115,62 @@ def test_only_weights_with_zeros_enough_are_stored_as_a_bitmask(network):
         model.classifier[3].weight.view(-1)[0] = 0
         model.features[0].bias.zero_()
     assert masks.encodings(model) == {"classifier.0.weight": "bitmask"}
+
+
+def masked_and_removed(model, scope="all"):
+    layers = in_scope(model, "structured", scope)
+    scores = {name: layer.weight.detach().flatten(1).norm(dim=1) for name, layer in layers.items()}
+    pruned = {name: 1 + place % (len(layer.weight) - 1) for place, (name, layer) in enumerate(layers.items())}
+    found = masks.structured(model, scores, pruned)
+    masks.apply_(model, found)
+    return model, remove_channels(model, masks.kept_channels(model, found)), pruned
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "image_size", "scope"), [(True, 32, "all"), (True, 64, "conv"), (False, 64, "all")]
+)
+def test_pruned_model_equals_masked_model(batch_norm, image_size, scope, network, make_batches):
+    masked, removed, pruned = masked_and_removed(network(batch_norm=batch_norm, image_size=image_size), scope)
+    images = torch.cat([batch.images for batch in make_batches(image_size).epoch(0)])
+    with torch.no_grad():
+        assert_equal_outputs(removed(images), masked(images))
+    for name, count in pruned.items():
+        kept = len(prunable_layers(removed)[name].weight)
+        assert kept == len(prunable_layers(masked)[name].weight) - count
+
+
+def test_flatten_takes_whole_maps_channel_by_channel(network):
+    model = network(image_size=64)
+    kept = torch.ones(12, dtype=torch.bool)
+    kept[[0, 5]] = False
+    removed = remove_channels(model, {"features.25": kept})
+    columns = [column for channel in range(12) if kept[channel] for column in range(4 * channel, 4 * channel + 4)]
+    assert torch.equal(removed.classifier[0].weight, model.classifier[0].weight[:, columns])
+
+
+def test_the_original_stays_as_it_is_and_what_remains_trains_on_alike(network, make_batches):
+    model = network().train()
+    model.features[0].weight.requires_grad_(False)
+    before, state = {key: value.clone() for key, value in model.state_dict().items()}, torch.get_rng_state()
+    removed = remove_channels(model, {"classifier.0": torch.arange(16) > 3})
+    assert torch.equal(state, torch.get_rng_state())
+    assert (type(removed), removed.training, removed.spec.hidden) == (type(model), True, (12, 16))
+    batch = next(make_batches().epoch(0))
+    torch.nn.functional.cross_entropy(removed(batch.images), batch.labels).backward()
+    assert [name for name, parameter in removed.named_parameters() if parameter.grad is None] == ["features.0.weight"]
+    with torch.no_grad():
+        for tensor in removed.state_dict().values():
+            tensor.zero_()
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_what_cannot_be_removed_is_refused(network):
+    model = network()
+    with pytest.raises(ValueError, match=r"features\.0: needs 4 flags with at least one channel kept"):
+        remove_channels(model, {"features.0": torch.zeros(4, dtype=torch.bool)})
+    with pytest.raises(ValueError, match=r"features\.0: needs 4 flags"):
+        remove_channels(model, {"features.0": torch.ones(3, dtype=torch.bool)})
+    with pytest.raises(ValueError, match="its outputs are the classes"):
+        remove_channels(model, {"classifier.6": torch.tensor([True, False, True, True])})
+    with pytest.raises(UserError, match="the layers are"):
+        remove_channels(model, {"features.1": torch.ones(4, dtype=torch.bool)})

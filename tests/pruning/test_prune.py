@@ -1,4 +1,4 @@
-"""A dense model becomes a masked one and one to train on, which agree; and the tables that tell of it."""
+"""Criterion, allocation and masks together: a dense model becomes a masked one and one to train on, which agree."""
 
 from __future__ import annotations
 
@@ -8,18 +8,109 @@ import numpy as np
 import pytest
 import torch
 
-from deepcompress import params
+from deepcompress import params, registry
 from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
+from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, cost
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning import prune, sensitivity
-from deepcompress.pruning.layers import zero_share
-from deepcompress.pruning.settings import Prune, Sensitivity
+from deepcompress.pruning import masks, prune, sensitivity
+from deepcompress.pruning.layers import GRANULARITY, in_scope, zero_share
+from deepcompress.pruning.prune import choose
+from deepcompress.pruning.scoring import batch_gradients
+from deepcompress.pruning.settings import Channels, MethodConfig, Prune, Sensitivity
+from tests.nets import assert_equal_outputs
 from tests.pruning.test_settings import PRUNE
 
+CASES = [
+    (method, criterion, allocation)
+    for method, criterion, allocation in itertools.product(
+        ("unstructured", "structured"), registry.names("pruning.criteria"), registry.names("pruning.allocations")
+    )
+    if GRANULARITY[method] in registry.find("pruning.criteria", criterion).GRANULARITIES
+]
+GRID = tuple(tenth / 10 for tenth in range(10))
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SCAN = Sensitivity(sparsities=(0.0, 0.5), samples=10, batch_size=4)
+
+
+def chosen(model, batches, method, way, sparsity):
+    layers = in_scope(model, method, way.scope)
+    curves = {name: (GRID, [80 - 10 * s * place for s in GRID]) for place, name in enumerate(prunable_layers(model))}
+    gradients = batch_gradients(model, layers, batches.epoch(0))
+    return choose(model, method, way, sparsity, seed=0, curves=curves, gradients=gradients)
+
+
+@pytest.mark.parametrize(("method", "criterion", "allocation"), CASES)
+def test_every_combination_meets_the_target(method, criterion, allocation, network, make_batches):
+    model, scope = network(), "all" if method == "unstructured" else "conv"
+    way = MethodConfig(criterion=criterion, allocation=allocation, scope=scope)
+    choice = chosen(model, make_batches(images=4), method, way, 0.3)
+    layers = in_scope(model, method, scope)
+    total = sum(layer.weight.numel() for layer in layers.values())
+    masks.apply_(model, choice.masks)
+    gone = sum(int((layer.weight == 0).sum()) for layer in layers.values())
+    within = 1 if method == "unstructured" else max(layer.weight[0].numel() for layer in layers.values())
+    assert abs(gone - 0.3 * total) <= within
+    assert [row["layer"] for row in choice.table] == [*layers, "Overall"]
+    assert choice.table[-1]["pruned_weights"] == gone
+    assert choice.table[-1]["weights"] == total
+    assert {(row["method"], row["scope"]) for row in choice.table} == {(method, scope)}
+    assert all(row["pruned_units"] < row["units"] for row in choice.table)
+
+
+def test_sparsity_zero_masks_nothing(network, make_batches):
+    way = MethodConfig(criterion="l1", allocation="by_sensitivity", scope="all")
+    choice = chosen(network(), make_batches(), "unstructured", way, 0.0)
+    assert choice.masks == {}
+    assert choice.table[-1]["achieved_sparsity"] == 0
+
+
+def test_dense_layers_stay_whole_and_count_in_the_denominator(network, make_batches):
+    model = network()
+    way = MethodConfig(criterion="l1", allocation="uniform", scope="all", dense=("features.0", "classifier.6"))
+    choice = chosen(model, make_batches(), "unstructured", way, 0.5)
+    assert not {"features.0.weight", "classifier.6.weight"} & set(choice.masks)
+    assert choice.table[-1]["weights"] == sum(layer.weight.numel() for layer in prunable_layers(model).values())
+    assert choice.table[-1]["achieved_sparsity"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_bad_names_and_targets_are_one_line(network, make_batches):
+    model, batches = network(), make_batches()
+    way = MethodConfig(criterion="l1", allocation="uniform", scope="conv", dense=("classifier.6",))
+    with pytest.raises(UserError, match=r"prune\.unstructured\.dense names 'classifier\.6'; the layers are features"):
+        chosen(model, batches, "unstructured", way, 0.5)
+    way = MethodConfig(criterion="l2_channel", allocation="uniform", scope="conv")
+    with pytest.raises(UserError, match=r"out of reach: at most 0\.89\d* of the \d+ weights in scope"):
+        chosen(model, batches, "structured", way, 0.95)
+
+
+@pytest.mark.parametrize("round_to", [2, 4])
+def test_channels_go_by_whole_steps_and_the_target_is_met_to_within_half_of_one(round_to, network, make_batches):
+    widths = (8, 8, 16, 16, 16, 16, 24, 24)
+    way = Channels(criterion="l2_channel", allocation="uniform", scope="conv", round_to=round_to)
+    choice = chosen(network(features=widths), make_batches(), "structured", way, 0.4)
+    layers, overall = choice.table[:-1], choice.table[-1]
+    assert {row["pruned_units"] % round_to for row in layers} == {0}
+    assert any(row["pruned_units"] for row in layers)
+    step = round_to * max(row["weights"] // row["units"] for row in layers)
+    assert abs(overall["pruned_weights"] - 0.4 * overall["weights"]) <= step / 2
+
+
+def test_a_width_that_is_no_multiple_goes_by_the_common_divisor(network, make_batches):
+    way = Channels(criterion="l2_channel", allocation="uniform", scope="conv", round_to=4)
+    choice = chosen(network(), make_batches(), "structured", way, 0.5)
+    rows = {row["units"]: row["pruned_units"] for row in choice.table[:-1]}
+    assert rows[6] % 2 == 0
+    assert rows[8] % 4 == 0
+
+
+def test_a_step_stays_in_every_layer(network, make_batches):
+    way = Channels(criterion="l2_channel", allocation="uniform", scope="conv", round_to=4)
+    choice = chosen(network(features=(8,) * 8), make_batches(), "structured", way, 0.5)
+    assert all(row["units"] - row["pruned_units"] == 4 for row in choice.table[:-1])
+    with pytest.raises(UserError, match=r"out of reach: at most 0\.5 of .* keeps a weight or 4 filters"):
+        chosen(network(features=(8,) * 8), make_batches(), "structured", way, 0.6)
 
 
 def random_arrays(images: int, number: int) -> Arrays:
@@ -50,7 +141,7 @@ def test_the_masked_and_the_trained_model_agree_and_the_dense_one_is_untouched(m
     pruned = made(model, settings(method))
     expected, _ = accuracy.logits(pruned.masked, make_batches())
     found, _ = accuracy.logits(pruned.trained, make_batches())
-    assert (found - expected).abs().max() <= 1e-5
+    assert_equal_outputs(found, expected)
     assert zero_share(pruned.masked) > 0.2
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 

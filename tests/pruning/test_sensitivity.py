@@ -11,18 +11,20 @@ import torch
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.pruning import chain, masks
-from deepcompress.pruning.layers import in_scope
+from deepcompress.pruning.layers import group_scores, in_scope, scored_layers
 from deepcompress.pruning.scoring import score
 from deepcompress.pruning.sensitivity import curves, scan
+from tests import nets
+from tests.nets import assert_equal_outputs
 
 SPARSITIES = (0.0, 0.1, 0.3, 0.5, 0.9)
 METHODS = {"unstructured": ("l1", "weight"), "structured": ("l2_channel", "channel")}
 
 
-def plain_loop(model, batches, scores, method):
+def plain_loop(model, batches, scores, method, layers=None, sparsities=SPARSITIES):
     rows = []
-    for name, values in scores.items():
-        for sparsity in SPARSITIES:
+    for name, values in (layers or scores).items():
+        for sparsity in sparsities:
             count = min(round(sparsity * values.numel()), values.numel() - 1)
             pruned = copy.deepcopy(model)
             counts = {name: count}
@@ -41,8 +43,7 @@ def scanned(model, batches, method, sparsities=SPARSITIES):
     return scan(model, batches, scores, sparsities, granularity=granularity), scores
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("image_size", [32, 64])
+@pytest.mark.parametrize(("image_size", "batch_norm"), [(32, True), (64, False)])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, network, make_batches, monkeypatch):
     monkeypatch.setattr(chain, "CHUNK_BYTES", 2 * 4 * image_size**2 * 4)  # so that images pass two by two
@@ -96,10 +97,17 @@ def test_curves_are_in_achieved_sparsity_and_skip_repetitions(network, make_batc
     assert top1 == [rows[0]["top1_pct"], rows[2]["top1_pct"], rows[3]["top1_pct"]]
 
 
-def test_batches_add_up(network, make_batches):
-    model = network()
-    rows, whole = (scanned(model, make_batches(batch_size=size), "unstructured")[0] for size in (3, 12))
-    assert [row["right"] for row in rows] == [row["right"] for row in whole]
+@pytest.mark.parametrize("method", METHODS)
+def test_the_scan_of_tied_layers_equals_the_plain_loop(method):
+    model, data = nets.network("mobilenet_v2"), nets.batches(images=4, batch_size=3)
+    layers = dict([*in_scope(model, method, "all").items()][:4])
+    scores = score("random", scored_layers(model, method, layers), METHODS[method][1])
+    scores = group_scores(model, scores) if method == "structured" else scores
+    few = {name: scores[name] for name in layers}
+    rows = scan(model, data, few, (0.0, 0.6), granularity=METHODS[method][1])
+    plain = plain_loop(model, data, scores, method, few, (0.0, 0.6))
+    assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
+    assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
 
 
 def test_an_unknown_layer_is_named(network, make_batches):
@@ -114,6 +122,6 @@ def test_the_chain_gives_the_models_answers(network, make_batches):
         with torch.no_grad():
             inputs, answers = chain.inputs(links, images)
             kept = [value.clone() for value in inputs]
-            assert (chain.run(links, images) - model(images)).abs().max() < 1e-6
-            assert (chain.run(links[4:], inputs[4]) - answers).abs().max() < 1e-6
+            assert_equal_outputs(chain.run(links, images), model(images))
+            assert_equal_outputs(chain.run(links[4:], inputs[4]), answers)
         assert all(torch.equal(a, b) for a, b in zip(kept, inputs, strict=True))
