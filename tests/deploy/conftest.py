@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from deepcompress import params
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.deploy.integers import quantize_int8
 from deepcompress.deploy.onnx import channels_first, export_float
 from deepcompress.measure import accuracy
+from deepcompress.models import checkpoint
+from deepcompress.models.encodings import packed
+from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG
+from deepcompress.models.vgg import VGG, prunable_layers
 from tests.data.inputs import CLASSES, pixels
+from tests.house import ROOT
 
 VIEW = View(32, (0.2, 0.5, 0.7), (0.25, 0.1, 0.3))
 STORED = 40
+DEPLOY: dict[str, Any] = params.read(ROOT / "params.yaml")["deploy"]  # without limits but on accuracy
 
 
 @dataclass(frozen=True)
@@ -47,13 +55,32 @@ def network(number: int = 1) -> VGG:
     torch.manual_seed(number)
     model = VGG(VGGSpec("vgg11", True, (4, 8, 16, 16, 32, 32, 32, 32), (64, 64), len(CLASSES), 32, 0.5))
     for layer in model.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(layer.running_mean, 0, 0.1)
-            torch.nn.init.uniform_(layer.running_var, 0.5, 2)
-        elif isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) and layer is not model.classifier[6]:
-            torch.nn.init.normal_(layer.bias, 0, 0.1)
-    torch.nn.init.normal_(model.classifier[6].weight, 0, 1)
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean, 0, 0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+        elif isinstance(layer, nn.Conv2d | nn.Linear) and layer is not model.classifier[6]:
+            nn.init.normal_(layer.bias, 0, 0.1)
+    nn.init.normal_(model.classifier[6].weight, 0, 1)
     return model.eval()
+
+
+def save(
+    path: Path,
+    model: nn.Module,
+    *,
+    view: View = VIEW,
+    classes: tuple[str, ...] = CLASSES,
+    bits: int | None = None,
+    group_size: int | None = None,
+) -> None:
+    """As a checkpoint; with `bits`, weights are rounded in place to integers with a scale per group, and packed."""
+    encodings = {}
+    for name, layer in prunable_layers(model).items() if bits else ():
+        parts = packed.encode(QuantizedWeight.quantize(layer.weight.detach(), bits, group_size))
+        layer.weight.data = packed.decode(parts, layer.weight.shape, torch.float32)
+        encodings[f"{name}.weight"] = checkpoint.Encoded("packed", parts)
+    provenance = checkpoint.provenance("finetune", seed=1, params={"epochs": 3})
+    checkpoint.save(path, model, view=view, classes=classes, provenance=provenance, encodings=encodings)
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,8 @@ from deepcompress.deploy.executorch import PteClassifier, export_pte
 from deepcompress.deploy.onnx import channels_first
 from deepcompress.deploy.parity import compare
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint
 from tests.data.inputs import CLASSES, source
-from tests.deploy.conftest import STORED, VIEW, Exported, coloured, network
+from tests.deploy.conftest import STORED, VIEW, Exported, coloured, network, save
 from tests.deploy.test_predict import refused
 from tests.house import ROOT
 
@@ -53,10 +52,8 @@ def pte(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model, its images and params.yaml, as the current one."""
-    given = source(train=40, size=STORED)
-    meta = store.write_fit(tmp_path / "fit", given, validation_fraction=0.5, seed=0)
-    kept = {"provenance": {}, "classes": meta.classes, "view": VIEW}
-    checkpoint.save(tmp_path / "net.safetensors", network(), **kept)
+    store.write_fit(tmp_path / "fit", source(train=40, size=STORED), validation_fraction=0.5, seed=0)
+    save(tmp_path / "net.safetensors", network())
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     return tmp_path

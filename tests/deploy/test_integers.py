@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from deepcompress import files
-from deepcompress.data.batches import Batches, View
+from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
 from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.deploy.integers import int4_weights, quantize_int4, quantize_int8
@@ -23,11 +24,9 @@ from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization import ptq
-from deepcompress.quantization.quantize import assign, smallest_encodings
 from tests import nets
 from tests.data.inputs import CLASSES
-from tests.deploy.conftest import STORED, VIEW, Exported, coloured, network
+from tests.deploy.conftest import STORED, VIEW, Exported, coloured, network, save
 
 CALIBRATION = channels_first(coloured(8, 64, STORED), VIEW.size)
 IMAGES = Arrays(coloured(7, 80, STORED), np.arange(80) % len(CLASSES))
@@ -84,16 +83,12 @@ def test_a_file_of_another_program_and_no_images_are_refused(exported: Exported,
 
 @dataclass(frozen=True)
 class FewBits:
-    """A model in few bits, its checkpoint and its files."""
+    """A model that is rounded to integers, its checkpoint and its files."""
 
     loaded: checkpoint.Checkpoint
-    checkpoint: Path
+    weights: dict[str, QuantizedWeight]
     float_file: Path
     file: Path
-
-    @property
-    def weights(self) -> dict[str, QuantizedWeight]:
-        return int4_weights(self.checkpoint, self.loaded)
 
     def parity(self, images: Arrays) -> tuple[Parity, float]:
         """How the int4 file compares with the checkpoint, and the spread of the logits."""
@@ -101,16 +96,12 @@ class FewBits:
         return compare(OnnxClassifier(self.file), logits, images), float(logits.std())
 
 
-def few_bits(folder: Path, name: str, size: int | None, *, model: torch.nn.Module, view: View = VIEW) -> FewBits:
-    """A model rounded to a format with groups of a size, saved and exported."""
-    classes = CLASSES if view is VIEW else nets.CLASSES
-    formats = assign(model, name, group_size=size)
-    encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats))
-    path, float_file, file = (folder / file for file in ("model.safetensors", "float.onnx", "int4.onnx"))
-    checkpoint.save(path, model, view=view, classes=classes, provenance={}, encodings=encodings)
+def few_bits(folder: Path, model: torch.nn.Module, bits: int, size: int | None, **saved: Any) -> FewBits:
+    path, float_file, file = (folder / name for name in ("model.safetensors", "float.onnx", "int4.onnx"))
+    save(path, model, bits=bits, group_size=size, **saved)
     loaded = checkpoint.load(path)
-    export_float(loaded.model, float_file, view=view, classes=classes)
-    few = FewBits(loaded, path, float_file, file)
+    few = FewBits(loaded, int4_weights(path, loaded), float_file, file)
+    export_float(loaded.model, float_file, view=loaded.view, classes=loaded.classes)
     quantize_int4(float_file, file, few.weights)
     return few
 
@@ -118,7 +109,7 @@ def few_bits(folder: Path, name: str, size: int | None, *, model: torch.nn.Modul
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory: pytest.TempPathFactory) -> FewBits:
     """A scale per 16 inputs; the first convolution's rows of 27 are cut into 14 and 13."""
-    return few_bits(tmp_path_factory.mktemp("int4"), "int4", 16, model=network())
+    return few_bits(tmp_path_factory.mktemp("int4"), network(), 4, 16)
 
 
 def operators(path: Path) -> list[str]:
@@ -149,11 +140,11 @@ def test_int4_differs_from_the_model_in_the_activations_of_linear_layers_alone(g
     assert OnnxClassifier(grouped.file).contract == OnnxClassifier(grouped.float_file).contract
 
 
-@pytest.mark.parametrize(("name", "size"), [("int4", 12), ("int4", None), ("int3", 16)])
+@pytest.mark.parametrize(("bits", "size"), [(4, 12), (4, None), (3, 16)])
 def test_groups_that_products_cannot_hold_and_fewer_bits_agree_as_well(
-    name: str, size: int | None, tmp_path: Path
+    bits: int, size: int | None, tmp_path: Path
 ) -> None:
-    few = few_bits(tmp_path, name, size, model=network(2))
+    few = few_bits(tmp_path, network(2), bits, size)
     assert operators(few.file).count("MatMulNBits") == (0 if size == 12 else 3)
     parity, spread = few.parity(IMAGES)
     assert parity.largest_difference < (1e-4 if size == 12 else 0.1) * spread
@@ -162,7 +153,7 @@ def test_groups_that_products_cannot_hold_and_fewer_bits_agree_as_well(
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
 def test_other_networks_agree_in_float32_int8_and_int4(arch: str, tmp_path: Path) -> None:
     data, int8_file = nets.batches(images=16, batch_size=8), tmp_path / "int8.onnx"
-    few = few_bits(tmp_path, "int4", 32, model=nets.network(arch), view=nets.VIEW)
+    few = few_bits(tmp_path, nets.network(arch), 4, 32, view=nets.VIEW, classes=nets.CLASSES)
     logits = accuracy.logits(few.loaded.model, data)[0]
     exact = compare(OnnxClassifier(few.float_file), logits, data.arrays)
     assert exact.agreement_pct == 100
@@ -179,7 +170,7 @@ def test_other_networks_agree_in_float32_int8_and_int4(arch: str, tmp_path: Path
 
 
 def test_wider_integers_are_not_stored_in_4_bits(tmp_path: Path) -> None:
-    few = few_bits(tmp_path, "int8", 16, model=network())
+    few = few_bits(tmp_path, network(), 8, 16)
     assert few.weights == {}
     assert "Cast" not in operators(few.file)[1:]
 

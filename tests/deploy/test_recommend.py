@@ -12,6 +12,7 @@ from deepcompress.deploy import recommend
 from deepcompress.deploy.recommend import Candidate
 from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import UserError
+from tests.deploy.conftest import DEPLOY
 
 MIB = 2**20
 # Of 200 images; a right answer is half a point.
@@ -26,14 +27,7 @@ MODELS = [
 
 
 def limits(**changed: float | None) -> Deploy:
-    given = {"max_drop_points": 1.0, "max_size_mib": None, "max_macs_million": None, "max_latency_ms": None}
-    export = {
-        "float_agreement_pct": 99.9,
-        "integer_agreement_pct": 98.0,
-        "calibration_samples": 8,
-        "reduce_range": True,
-    }
-    return Deploy.model_validate(given | export | changed)
+    return Deploy.model_validate(DEPLOY | changed)
 
 
 def chosen(candidates: list[Candidate], **changed: float | None) -> str:

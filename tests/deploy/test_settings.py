@@ -11,22 +11,13 @@ import pytest
 from deepcompress import params
 from deepcompress.deploy.settings import Benchmark, Deploy, require_planned
 from deepcompress.errors import UserError
+from tests.deploy.conftest import DEPLOY
 
-DEPLOY: dict[str, Any] = {
-    "max_drop_points": 1,
-    "max_size_mib": None,
-    "max_macs_million": 5.5,
-    "max_latency_ms": None,
-    "float_agreement_pct": 99.9,
-    "integer_agreement_pct": 98.0,
-    "calibration_samples": 512,
-    "reduce_range": True,
-}
 BENCHMARK = {"models": ["baseline"], "batch_sizes": [1, 32], "warm_up": 0, "rounds": 1, "threads": None}
 
 
 def test_the_sections_are_read() -> None:
-    deploy = params.validate(Deploy, DEPLOY, "deploy")
+    deploy = params.validate(Deploy, DEPLOY | {"max_macs_million": 5.5}, "deploy")
     assert (deploy.max_drop_points, deploy.max_size_mib, deploy.max_macs_million) == (1.0, None, 5.5)
     assert deploy.required_agreement(integers=True) == ("deploy.integer_agreement_pct", 98.0)
     assert deploy.required_agreement(integers=False) == ("deploy.float_agreement_pct", 99.9)

@@ -11,19 +11,13 @@ import yaml
 from click.testing import CliRunner, Result
 
 from deepcompress import params, plan, runtime, stopwatch
-from deepcompress.data.batches import View
 from deepcompress.data.store import write_fit
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint
-from deepcompress.models.encodings import packed
-from deepcompress.models.quantized_weight import QuantizedWeight
 from stages import benchmark
 from tests import plans
 from tests.data import inputs
+from tests.deploy.conftest import network, save
 from tests.house import ROOT
-from tests.stages.test_prune import baseline
-
-VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @pytest.fixture
@@ -31,17 +25,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
     write_fit(tmp_path / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
-    origin = checkpoint.provenance("finetune", seed=1, params={})
-    for model, features in (("baseline", (4, 4, 6, 6, 8, 8, 8, 8)), ("shipped/pruned", (2, 2, 4, 4, 4, 4, 4, 4))):
-        path = Path(f"models/{model}.safetensors")
-        checkpoint.save(path, baseline(features), view=VIEW, classes=inputs.CLASSES, provenance=origin)
-    loaded = checkpoint.load("models/baseline.safetensors")
-    weight = loaded.model.state_dict()["classifier.0.weight"]
-    parts = packed.encode(QuantizedWeight.quantize(weight, 4))
-    weight.copy_(packed.decode(parts, tuple(weight.shape), weight.dtype))
-    few = {"classifier.0.weight": checkpoint.Encoded("packed", parts)}
-    loaded.save_alike("models/quantized/ptq-int4.safetensors", loaded.model, origin, few)
-    models = ["baseline", "shipped/pruned", "quantized/ptq-int4"]
+    models = {"baseline": None, "shipped/pruned": None, "quantized/ptq-int4": 4}
+    for model, bits in models.items():
+        save(tmp_path / f"models/{model}.safetensors", network(), bits=bits)
     plans.write(Path("plan.csv"), models)
     write_params()
     return tmp_path

@@ -20,29 +20,19 @@ from deepcompress.data.store import Part, Source, write_fit, write_heldout
 from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.deploy.onnx import channels_first
 from deepcompress.models import checkpoint
-from deepcompress.models.encodings import packed
-from deepcompress.models.quantized_weight import QuantizedWeight
-from deepcompress.models.vgg import prunable_layers
 from stages import export
 from tests.data.inputs import CLASSES
-from tests.deploy.conftest import VIEW, coloured, network
+from tests.deploy.conftest import DEPLOY, VIEW, coloured, network, save
 
-DEPLOY: dict[str, Any] = {
-    "max_drop_points": 1.0,
-    "max_size_mib": None,
-    "max_macs_million": None,
-    "max_latency_ms": None,
-    "float_agreement_pct": 99.9,
-    "integer_agreement_pct": 60.0,
-    "calibration_samples": 24,
-    "reduce_range": True,
-}
 NAMES = ["classes.json", "model.onnx", "model_card.json", "model_card.md", "model_float.onnx", "shipped.onnx",
          "shipped_int8.onnx"]  # fmt: skip
 
 
+AGREEMENT = {"integer_agreement_pct": 60.0, "calibration_samples": 24}
+
+
 def write_params(**deploy: Any) -> None:
-    Path("params.yaml").write_text(yaml.safe_dump({"seed": 1, "deploy": DEPLOY | deploy}))
+    Path("params.yaml").write_text(yaml.safe_dump({"seed": 1, "deploy": DEPLOY | AGREEMENT | deploy}))
 
 
 def recommend(model: str) -> None:
@@ -62,15 +52,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     meta = write_fit(folder / "data/fit", images, validation_fraction=0.2, seed=0)
     write_heldout(folder / "data/heldout", images, meta=meta)
     model = network()
-    origin = checkpoint.provenance("finetune", seed=1, params={"epochs": 3})
-    kept = {"view": VIEW, "classes": CLASSES, "provenance": origin}
-    checkpoint.save(folder / "models/baseline.safetensors", model, **kept)
-    encodings = {}
-    for name, layer in prunable_layers(model).items():
-        parts = packed.encode(layer.weight.detach())
-        layer.weight.data = packed.decode(parts, layer.weight.shape, torch.float32)
-        encodings[f"{name}.weight"] = checkpoint.Encoded("packed", parts)
-    checkpoint.save(folder / "models/shipped/quantized.safetensors", model, encodings=encodings, **kept)
+    save(folder / "models/baseline.safetensors", model)
+    save(folder / "models/shipped/quantized.safetensors", model, bits=8)
     rows = [
         {"model": name, "top1_pct": 40.0, "top1_pct_low": 27.0, "top1_pct_high": 54.5, "n": 45, "mcnemar_p": None}
         for name in ("baseline", "shipped/quantized")
@@ -143,13 +126,7 @@ def test_a_model_of_integers_is_exported_in_int8_and_its_float_file_agrees_with_
 
 
 def test_a_model_of_four_bits_is_exported_with_its_own_integers_as_well(project: Path) -> None:
-    loaded = checkpoint.load("models/baseline.safetensors")
-    encodings = {}
-    for name, layer in prunable_layers(loaded.model).items():
-        parts = packed.encode(QuantizedWeight.quantize(layer.weight.detach(), 4))
-        layer.weight.data = packed.decode(parts, layer.weight.shape, torch.float32)
-        encodings[f"{name}.weight"] = checkpoint.Encoded("packed", parts)
-    loaded.save_alike("models/baseline.safetensors", loaded.model, loaded.provenance, encodings)
+    save(Path("models/baseline.safetensors"), network(), bits=4)
     done = run()
     assert done.exit_code == 0, done.output
     folder, table = Path("models/deploy"), pd.read_csv("models/deploy-tables/parity.csv", index_col="file")
@@ -172,21 +149,20 @@ def test_a_file_that_disagrees_ends_in_one_line_and_leaves_no_folder(project: Pa
 
 
 @pytest.mark.parametrize(
-    ("file", "message"),
+    "file",
     [
-        ("results/recommendation.json", "results/recommendation.json: no such file"),
-        ("models/baseline.safetensors", "models/baseline.safetensors: no such file"),
-        ("models/shipped/quantized.safetensors", "models/shipped/quantized.safetensors: no such file"),
-        ("metrics/evaluation.csv", "metrics/evaluation.csv: no such file"),
-        ("data/heldout/images.npy", "data/heldout/images.npy: no such file"),
+        "results/recommendation.json",
+        "models/baseline.safetensors",
+        "models/shipped/quantized.safetensors",
+        "metrics/evaluation.csv",
+        "data/heldout/images.npy",
     ],
 )
-def test_a_missing_input_ends_in_one_line(project: Path, file: str, message: str) -> None:
+def test_a_missing_input_ends_in_one_line(project: Path, file: str) -> None:
     Path(file).unlink()
-    refused(message)
+    refused(f"{file}: no such file")
 
 
 def test_a_model_of_other_classes_ends_in_one_line(project: Path) -> None:
-    model = checkpoint.load("models/baseline.safetensors").model
-    checkpoint.save("models/baseline.safetensors", model, view=VIEW, classes=("x", "y", "z"), provenance={})
+    save(Path("models/baseline.safetensors"), network(), classes=("x", "y", "z"))
     refused("baseline: class names differ from the data set's")

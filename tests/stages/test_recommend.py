@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,16 +22,11 @@ from deepcompress.models.vgg import VGG
 from stages import recommend
 from tests import plans
 from tests.data import inputs
+from tests.deploy.conftest import DEPLOY
 
 ARGUMENTS = ["--plan", "results/plan.csv", "--fit", "data/fit", "--models", "models"]
 ARGUMENTS += ["--table", "results/recommendation.csv", "--recommendation", "results/recommendation.json"]
-EXPORT = {"float_agreement_pct": 99.9, "integer_agreement_pct": 98.0, "calibration_samples": 8, "reduce_range": True}
-LIMITS: dict[str, Any] = {
-    "max_drop_points": 100.0,
-    "max_size_mib": None,
-    "max_macs_million": None,
-    "max_latency_ms": None,
-}
+LIMITS = {"max_drop_points": 100.0}
 MODELS = {"baseline": 4, "pruned/structured-0.5": 2, "masked/structured-0.5": 1, "teachers/vgg16": 1}
 
 
@@ -61,7 +55,7 @@ def limit(project: Path, **limits: float | None) -> None:
         "seed": 0,
         "train": {"device": "cpu", "precision": "32-true"},
         "evaluate": {"batch_size": 4, "calibration_bins": 15},
-        "deploy": EXPORT | LIMITS | limits,
+        "deploy": DEPLOY | LIMITS | limits,
     }
     (project / "params.yaml").write_text(yaml.safe_dump(values))
 
