@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from deepcompress import errors, files, params, processes, runtime
+from deepcompress import errors, files, params, runtime
 from deepcompress.distillation.settings import Distill
-from deepcompress.distillation.student import StudentTrainer, seeds_table, train_all
+from deepcompress.distillation.student import StudentTrainer, seeds_table
 from deepcompress.models import checkpoint
+from deepcompress.training.run import TrainingRun
 
 
 @click.command()
@@ -20,20 +21,17 @@ from deepcompress.models import checkpoint
 @errors.one_line_errors
 def main(method: str, teacher_file: Path | None, fit: Path, model_file: Path, **tables: Path) -> None:
     """Write the student of the first seed, its history, and what every seed came to."""
-    seed, train = params.seed(), params.section(runtime.Train, "train")
-    config = params.section(Distill, "distill")
-    fabric, budget = runtime.start(train, seed), params.device_budget_mib()
-    trainer = StudentTrainer(config, fit=fit, fabric=fabric, seed=seed, budget_mib=budget)
-    objective = trainer.teacher_objective(method, teacher_file) if teacher_file else trainer.control_objective(method)
+    seed, train, config = params.seed(), params.section(runtime.Train, "train"), params.section(Distill, "distill")
     used = {"train": train.model_dump(), **config.provenance_params(method, taught=teacher_file is not None)}
-    provenance = checkpoint.provenance("distill", seed=seed, params=used)
-    cache_key = (provenance, files.sha256(teacher_file) if teacher_file else None)
-    model, histories = train_all(config.seeds, lambda number: trainer.prepare(number, objective, *cache_key))
-    processes.first_only()
-    checkpoint.save(model_file, model, view=trainer.view, classes=trainer.images.meta.classes, provenance=provenance)
-    files.write_csv(tables["history"], histories[config.seeds[0]].frame())
-    images = len(trainer.images.validation)
-    files.write_csv(tables["seeds_file"], seeds_table(histories, keep=config.student.recipe.keep, images=images))
+    fabric, provenance = runtime.start(train, seed), checkpoint.provenance("distill", seed=seed, params=used)
+    with TrainingRun.of_size(fit, config.student.image_size, params.device_budget_mib()) as training:
+        trainer = StudentTrainer(config, training, fabric=fabric, seed=seed)
+        model, histories = trainer.train_all(method, teacher_file, provenance)
+        images = training.images
+        checkpoint.save(model_file, model, view=training.view, classes=images.meta.classes, provenance=provenance)
+        files.write_csv(tables["history"], histories[config.seeds[0]].frame())
+        rows = seeds_table(histories, keep=config.student.recipe.keep, images=len(images.validation))
+        files.write_csv(tables["seeds_file"], rows)
 
 
 if __name__ == "__main__":

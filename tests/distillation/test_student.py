@@ -1,14 +1,12 @@
-"""Students: one training per seed, none twice, their spread; a teacher comes frozen, or is refused in one line."""
+"""What several seeds came to, and teachers: frozen, or refused in one line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import torch
 
 from deepcompress.distillation import student
-from deepcompress.distillation.student import StudentTraining
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.training.loop import Epoch, History
@@ -19,35 +17,6 @@ CLASSES = ("ant", "bee", "cat", "dog")
 
 def history(*percents: float) -> History:
     return History([Epoch(number, 0.5, 0.1, percent, 0.4) for number, percent in enumerate(percents, 1)])
-
-
-@pytest.fixture
-def prepare(tmp_path):
-    """Trainings that write their seed into a weight; `ran` lists those that ran."""
-    ran: list[int] = []
-
-    def make(seed: int) -> StudentTraining:
-        model = make_network()
-
-        def run() -> History:
-            ran.append(seed)
-            if seed in make.broken:
-                raise KeyboardInterrupt
-            with torch.no_grad():
-                model.classifier[6].bias.fill_(seed)
-            return history(10.0, 50.0 + seed)
-
-        return StudentTraining(model, tmp_path / str(seed), run)
-
-    make.ran, make.broken = ran, set()
-    return make
-
-
-def test_the_first_seed_s_model_is_the_one_to_keep(prepare, tmp_path) -> None:
-    model, histories = student.train_all((7, 3), prepare)
-    assert model.classifier[6].bias.tolist() == [7.0] * 4
-    assert {seed: one.epochs[-1].validation_top1_pct for seed, one in histories.items()} == {7: 57.0, 3: 53.0}
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_mean_and_deviation_by_hand() -> None:
@@ -66,11 +35,6 @@ def test_the_accuracy_is_that_of_the_weights_that_were_kept() -> None:
     record = history(70.0, 40.0)
     assert student.seeds_table({0: record}, keep="best_validation", images=5)["validation_top1_pct"].tolist() == [70.0]
     assert student.seeds_table({0: record}, keep="last", images=5)["validation_top1_pct"].tolist() == [40.0]
-
-
-def test_no_seeds_are_refused(prepare) -> None:
-    with pytest.raises(ValueError, match="no seeds"):
-        student.train_all((), prepare)
 
 
 @pytest.fixture

@@ -1,12 +1,7 @@
-"""The distill stages: a student, its history and its seeds; the same after kill -9; every mistake in one line."""
+"""The distill stages: a student, its history and its seeds; the same after a stop; every mistake in one line."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +25,6 @@ from tests.data.inputs import CLASSES, source
 from tests.stages.test_train_teacher import network
 from tests.training.interruption import StoppedError
 
-STAGE = Path(distill.__file__)
 TEACHER = "models/teachers/vgg16.safetensors"
 DISTILL: dict[str, Any] = {
     "student": network("vgg11"),
@@ -46,7 +40,6 @@ DISTILL: dict[str, Any] = {
     "teachers": ["vgg16"],
     "colour": {"methods": [], "teachers": []},
 }
-SECONDS_ALLOWED = 120.0
 
 
 def prepare(folder: Path, *, classes: tuple[str, ...] = CLASSES, **section: Any) -> None:
@@ -85,52 +78,32 @@ def run(name: str, folder: str = "out", *, taught: bool = True) -> Result:
     return CliRunner().invoke(distill.main, arguments(name, folder, taught=taught))
 
 
-def start(folder: Path, name: str) -> subprocess.Popen[str]:
-    """The stage as DVC would start it, in a folder of its own."""
-    environment = {**os.environ, runtime.SCRATCH_VARIABLE: ".scratch", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(STAGE), *arguments(name)],
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(STAGE.parents[1] / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def outputs(project: Path, name: str, folder: str = "out") -> list[bytes]:
+    return [(project / folder / f"{name}{end}").read_bytes() for end in (".safetensors", ".csv", "-seeds.csv")]
 
 
-def outputs(folder: Path, name: str) -> list[bytes]:
-    return [(folder / f"out/{name}{end}").read_bytes() for end in (".safetensors", ".csv", "-seeds.csv")]
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second seed's second epoch: the first training is not repeated, the second one is taken up."""
+    prepare(project, seeds=[0, 5])
+    assert run("crd").exit_code == 0
+    straight, epochs, epoch_ = outputs(project, "crd"), [], loop._Run.epoch_
 
+    def stopped(training: Any, number: int, *arguments: Any) -> None:
+        if len(epochs) == 3 and not Path("stopped").exists():
+            Path("stopped").touch()
+            raise StoppedError
+        epochs.append(number)
+        epoch_(training, number, *arguments)
 
-def kill_in_the_second_seed(folder: Path, name: str) -> None:
-    """Start the stage and kill it when the first training has ended and the second has a state."""
-    running, deadline = start(folder, name), time.monotonic() + SECONDS_ALLOWED
-    while len(list(folder.glob(".scratch/distill/*/state.pt"))) < 2:
-        assert running.poll() is None, running.communicate()[0]
-        assert time.monotonic() < deadline, "no state file"
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
-    assert running.returncode == -signal.SIGKILL
-
-
-def test_after_kill_9_the_next_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    """The first training is not repeated, the second one is taken up."""
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    recipe = {**DISTILL["student"]["recipe"], "epochs": 12}
-    for folder in (straight, killed):
-        prepare(folder, seeds=[0, 5], student={**DISTILL["student"], "recipe": recipe})
-    uninterrupted = start(straight, "crd")
-    kill_in_the_second_seed(killed, "crd")
-    assert not (killed / "out").exists()
-    resumed = start(killed, "crd")
-    for running in (uninterrupted, resumed):
-        printed = running.communicate(timeout=SECONDS_ALLOWED)[0]
-        assert running.returncode == 0, printed
-    assert "taken up after epoch" in printed
-    assert "epoch 1 of 12:" not in printed
-    assert outputs(killed, "crd") == outputs(straight, "crd")
-    assert not [path for path in killed.glob(".scratch/distill/**/*") if path.is_file()]
+    monkeypatch.setattr(loop._Run, "epoch_", stopped)
+    assert isinstance(run("crd", "again").exception, StoppedError)
+    assert not Path("again").exists()
+    assert run("crd", "again").exit_code == 0
+    assert epochs == [0, 1, 0, 1]
+    assert outputs(project, "crd", "again") == straight
+    assert not list(project.glob(".scratch/distill/*"))
 
 
 @pytest.mark.parametrize("name", ["logit", "hint", "crd", "crd_logit"])
