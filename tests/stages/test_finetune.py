@@ -25,7 +25,7 @@ from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from stages import finetune
 from tests.data.inputs import CLASSES, source
-from tests.training import after
+from tests.training import interruption
 
 STAGE = Path(finetune.__file__)
 ARGUMENTS = [
@@ -86,7 +86,7 @@ def run(**finetune_section: Any) -> Result:
 def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run().exit_code == 0
     straight = outputs(project)
-    trained = after.fill_the_disk_once(monkeypatch)
+    trained = interruption.fill_the_disk_once(monkeypatch)
     assert [run().exit_code for _ in range(2)] == [2, 0]
     assert len(trained) == 1
     assert outputs(project) == straight

@@ -20,7 +20,7 @@ from deepcompress.models.vgg import VGG
 from stages import prune, sensitivity
 from tests.data import inputs
 from tests.pruning.test_settings import PRUNE
-from tests.training import after
+from tests.training import interruption
 
 PARAMS: dict[str, Any] = {
     "seed": 1,
@@ -98,7 +98,7 @@ def test_the_files_fit_together(method: str, project: Path) -> None:
 def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scan().exit_code == 0
     assert run("structured", "straight").exit_code == 0
-    trained = after.fill_the_disk_once(monkeypatch)
+    trained = interruption.fill_the_disk_once(monkeypatch)
     assert [run("structured", "out").exit_code for _ in range(2)] == [2, 0]
     assert len(trained) == 1
     written = [path.name for path in Path("straight").iterdir()]

@@ -22,7 +22,7 @@ from deepcompress.models.vgg import VGG, prunable_layers
 from stages import quantize
 from tests.data.inputs import CLASSES, source
 from tests.quantization.test_settings import GOOD
-from tests.training import after
+from tests.training import interruption
 
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 QUANT: dict[str, Any] = GOOD | {
@@ -96,7 +96,7 @@ def test_every_variant_gives_a_model_with_the_zeros_of_its_source_its_history_an
 
 def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("--variant", "qat-int4", out="straight").exit_code == 0
-    trained = after.fill_the_disk_once(monkeypatch)
+    trained = interruption.fill_the_disk_once(monkeypatch)
     assert [run("--variant", "qat-int4").exit_code for _ in range(2)] == [2, 0]
     assert len(trained) == 1
     names = ("model.safetensors", "history.csv", "table.csv")

@@ -1,13 +1,15 @@
-"""What tests of interrupted trainings share: a stop at a given step, and equality bit for bit."""
+"""What tests of interrupted trainings share: a stop at a step, a full disk at the first model, equality bit for bit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import Any
 
+import pytest
 import torch
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from deepcompress.models import checkpoint
+from deepcompress.training import loop
 
 
 class StoppedError(Exception):
@@ -28,3 +30,24 @@ class Count:
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def fill_the_disk_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first model cannot be written; returns a list that grows by one at every first epoch."""
+    trained: list[int] = []
+    refused: list[int] = []
+    epoch_, save = loop._Run.epoch_, checkpoint.save
+
+    def counted(run: Any, number: int, *arguments: Any) -> None:
+        trained.extend([1] * (number == 0))
+        epoch_(run, number, *arguments)
+
+    def full(*arguments: Any, **options: Any) -> None:
+        if not refused:
+            refused.append(1)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(*arguments, **options)
+
+    monkeypatch.setattr(loop._Run, "epoch_", counted)
+    monkeypatch.setattr(checkpoint, "save", full)
+    return trained

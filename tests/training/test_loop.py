@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
+import math
 
 import pytest
 import torch
@@ -14,14 +16,48 @@ from deepcompress import runtime
 from deepcompress.data.batches import Batch
 from deepcompress.errors import UserError
 from deepcompress.training import loop, resume
-from deepcompress.training.loop import CrossEntropy
+from deepcompress.training.loop import CrossEntropy, Epoch, History, Objective
 from tests.training.interruption import Count, StoppedError, same
 
 
-def test_the_loop_does_what_a_plain_torch_loop_does(run, recipe, network, data):
+class Regressor(Objective):
+    """Has a layer that trains along and a frozen teacher with batch statistics."""
+
+    def __init__(self, teacher: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer, self.teacher = nn.Linear(3, 3), teacher.requires_grad_(False)
+
+    def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        assert not any(module.training for module in self.teacher.modules())
+        assert self.layer.training
+        return F.mse_loss(self.layer(model(batch.images)), self.teacher(batch.images))
+
+
+def test_cross_entropy_is_the_negative_log_of_the_right_share_and_smoothing_spreads_its_own():
+    batch = Batch(torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([0]), torch.tensor([0]))
+    assert CrossEntropy()(nn.Identity(), batch).item() == pytest.approx(math.log(4 / 3))
+    expected = 0.9 * math.log(4 / 3) + 0.1 * math.log(4)
+    assert CrossEntropy(0.2)(nn.Identity(), batch).item() == pytest.approx(expected)
+
+
+def test_a_history_has_a_row_per_epoch_a_best_one_and_comes_back():
+    history = History([Epoch(number, 1.5, 0.1, pct, 1.25) for number, pct in enumerate((10.0, 30.0, 30.0, 20.0), 1)])
+    assert history.best().epoch == 2, "the earliest of equals"
+    assert History.from_rows(history.rows()) == history
+    names = ["epoch", "train_loss", "learning_rate", "validation_top1_pct", "validation_loss"]
+    assert history.frame().iloc[1].to_dict() == dict(zip(names, (2, 1.5, 0.1, 30.0, 1.25), strict=True))
+    assert list(History().frame().columns) == names
+
+
+def test_the_loop_does_what_a_plain_torch_loop_does(recipe, data, fabric):
+    """On a linear network, whose loss is convex: last digits do not grow from step to step."""
     made = recipe(optimizer="sgd", learning_rate=0.01, schedule="constant", epochs=2, weight_decay=1e-3)
-    weights, record = run(made)
-    plain, losses = network(), []
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, 3))
+    plain, losses = copy.deepcopy(model), []
+    record = loop.train(model, CrossEntropy(), data(made), made, fabric=fabric, seed=3)
+    assert not any(module.training for module in model.modules())
     rule = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-3)
     for number in range(2):
         torch.manual_seed(runtime.derived_seed(3, "epoch", number))
@@ -31,11 +67,10 @@ def test_the_loop_does_what_a_plain_torch_loop_does(run, recipe, network, data):
             loss.backward()
             rule.step()
             losses.append(loss.item())
-    assert [row.train_loss for row in record.epochs] == pytest.approx(
-        [sum(losses[:4]) / 4, sum(losses[4:]) / 4], rel=1e-4
-    )
-    for name, expected in plain.state_dict().items():
-        torch.testing.assert_close(weights[name], expected, atol=1e-5, rtol=1e-4, msg=name)
+    expected = [sum(losses[:4]) / 4, sum(losses[4:]) / 4]
+    assert [row.train_loss for row in record.epochs] == pytest.approx(expected, rel=1e-4)
+    for name, weight in plain.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], weight, atol=1e-5, rtol=0, msg=name)
 
 
 def test_the_history_is_what_the_model_does(run, recipe, network, data):
@@ -65,8 +100,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(run, recipe, net
     assert not same(one, model.state_dict())
 
 
-@pytest.mark.parametrize("keep", ["last", "best_validation"])
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize(
+    ("optimizer", "keep"), [("adam", "last"), ("adamw", "best_validation"), ("sgd", "best_validation")]
+)
 def test_an_interrupted_run_ends_with_the_same_bits(run, recipe, tmp_path, optimizer, keep):
     made = recipe(optimizer=optimizer, keep=keep, augment={"flip": True}, learning_rate=0.01)
     straight, record = run(made)
@@ -105,6 +141,58 @@ def test_the_best_epoch_is_kept(run, recipe, network, data):
     assert same(weights, short_weights)
 
 
+def test_what_an_objective_owns_trains_along_but_a_teacher_does_not(run, recipe, network, tmp_path):
+    made, objectives = recipe(epochs=2), [Regressor(network()) for _ in range(3)]
+    before = {name: tensor.clone() for name, tensor in objectives[0].state_dict().items()}
+    straight, _ = run(made, objectives[0])
+    after = objectives[0].state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("teacher"))
+    assert not any(torch.equal(before[name], after[name]) for name in before if name.startswith("layer"))
+    with pytest.raises(StoppedError):
+        run(made, objectives[1], resume_folder=tmp_path, after_step=Count(last=6))
+    resumed, _ = run(made, objectives[2], resume_folder=tmp_path)
+    assert same(straight, resumed)
+    assert same(after, objectives[2].state_dict())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_masks_hold_through_momentum_and_decay(recipe, network, data, fabric, optimizer):
+    made, model = recipe(epochs=2, optimizer=optimizer, keep="best_validation"), network()
+    weight = model.features[0].weight
+    mask = torch.rand_like(weight) < 0.5
+
+    def hold() -> None:
+        with torch.no_grad():
+            weight.mul_(mask)
+
+    hold()
+    loop.train(model, CrossEntropy(), data(made), made, fabric=fabric, seed=0, after_step=hold)
+    assert not model.features[0].weight[~mask].any()
+    assert model.features[0].weight[mask].all()
+
+
+def test_head_only_leaves_everything_else_as_it_was(run, recipe, network):
+    weights, _ = run(recipe(trainable="head", epochs=1, augment={"flip": True}))
+    changed = {name for name, tensor in network().state_dict().items() if not torch.equal(tensor, weights[name])}
+    assert changed == {"classifier.6.weight", "classifier.6.bias"}
+
+
+@pytest.mark.parametrize("trainable", ["all", "head"])
+def test_mixed_precision_trains_and_resumes(network, data, recipe, tmp_path, trainable):
+    fabric = runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
+    made, ends = recipe(epochs=2, trainable=trainable), []
+    for after_step, folder in ((None, None), (Count(last=6), tmp_path), (None, tmp_path)):
+        model = network()
+        options = {"fabric": fabric, "seed": 0, "resume_folder": folder, "after_step": after_step}
+        try:
+            loop.train(model, CrossEntropy(), data(made), made, **options)
+        except StoppedError:
+            continue
+        ends.append(model.state_dict())
+    assert same(*ends)
+    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in ends[0].values())
+
+
 @pytest.mark.parametrize("loss", ["nan", "inf"])
 def test_divergence_names_epoch_rate_and_key(run, recipe, loss):
     class Diverging(CrossEntropy):
@@ -119,11 +207,6 @@ def test_divergence_names_epoch_rate_and_key(run, recipe, loss):
         run(recipe(schedule="constant", learning_rate=0.25), Diverging())
 
 
-def test_a_rate_far_too_high_is_reported(run, recipe):
-    with pytest.raises(UserError, match="lower learning_rate"):
-        run(recipe(optimizer="sgd", learning_rate=1e30, schedule="constant"))
-
-
 def test_progress_is_quiet_where_there_is_no_terminal(run, recipe, monkeypatch, caplog):
     shown = io.StringIO()
     monkeypatch.setattr("sys.stderr", shown)
@@ -131,9 +214,3 @@ def test_progress_is_quiet_where_there_is_no_terminal(run, recipe, monkeypatch, 
         run(recipe(epochs=1))
     assert shown.getvalue() == ""
     assert "epoch 1 of 1: train loss" in caplog.text
-
-
-def test_the_model_is_left_in_evaluation_mode(run, recipe, network, data, fabric):
-    model, made = network(), recipe(epochs=1)
-    loop.train(model, CrossEntropy(), data(made), made, fabric=fabric, seed=0)
-    assert not any(module.training for module in model.modules())

@@ -11,34 +11,29 @@ import pytest
 import torch
 
 from tests.house import ROOT
-from tests.training.several import CASES, network
+from tests.training.several import CASES, main, network
 
 ABSOLUTE = 1e-5
-SECONDS_ALLOWED = 240.0
 EXACT = [name for name in CASES if name not in {"adamw", "bf16"}]
 
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
-    """What every case ends with, on one process and on two that Fabric starts."""
+    """What every case ends with, on this one process and on two that Fabric starts."""
     folder = tmp_path_factory.mktemp("several")
-    command = [sys.executable, "-m", "tests.training.several"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    running = {
-        count: subprocess.Popen(
-            [*command, str(count), str(folder / f"{count}.pt")],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for count in (1, 2)
-    }
-    for process in running.values():
-        printed = process.communicate(timeout=SECONDS_ALLOWED)[0]
-        assert process.returncode == 0, printed[-4000:]
-    return {count: torch.load(folder / f"{count}.pt", weights_only=True) for count in running}
+    files = {count: folder / f"{count}.pt" for count in (1, 2)}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "tests.training.several", "2", str(files[2])],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    main("1", str(files[1]))
+    printed = running.communicate()[0]
+    assert running.returncode == 0, printed[-4000:]
+    return {count: torch.load(path, weights_only=True) for count, path in files.items()}
 
 
 def differences(ends: dict[int, Any], name: str) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""A whole training from a folder of images, as stages run it."""
+"""A whole training from a folder of images, as stages run it, and the network that it starts from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from deepcompress import runtime
 from deepcompress.data.store import open_fit, write_fit
 from deepcompress.errors import UserError
+from deepcompress.models.spec import Model
 from deepcompress.training import loop, run
 from deepcompress.training.inputs import training_data
 from deepcompress.training.loop import CrossEntropy
@@ -60,16 +61,26 @@ def test_a_training_that_ended_is_taken_over_until_the_stage_has_ended(
     assert len(trained) == 4
 
 
-def test_the_head_alone_changes_when_the_recipe_says_so(folder, network, recipe, fabric):
-    made, model, before = recipe(epochs=1, batch_size=8, trainable="head"), network(), network().state_dict()
-    run.TrainingRun(folder, VIEW).train(model, CrossEntropy(), made, fabric=fabric, provenance=ORIGIN)
-    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert changed == {"classifier.6.weight", "classifier.6.bias"}
-
-
 def test_images_are_read_once_and_a_missing_file_is_named(folder):
     data = run.TrainingRun(folder, VIEW)
     assert data.images is data.images
     (folder / "train_labels.npy").unlink()
     with pytest.raises(UserError, match=r"train_labels\.npy: no such file"):
         run.TrainingRun(folder, VIEW).images  # noqa: B018
+
+
+def section(weights: str | None) -> Model:
+    return Model(arch="vgg11", batch_norm=False, width=1 / 16, hidden=64, dropout=0.5, image_size=32, weights=weights)
+
+
+def test_pretrained_weights_are_loaded_but_for_a_head_of_other_classes(tmp_path):
+    given = run.network(section(None), 5)
+    torch.save(given.state_dict(), tmp_path / "given.pth")
+    found = run.network(section(str(tmp_path / "given.pth")), 3)
+    assert torch.equal(found.features[0].weight, given.features[0].weight)
+    assert found.classifier[6].weight.shape == (3, 4)
+
+
+def test_weights_that_are_not_there_are_a_users_mistake():
+    with pytest.raises(UserError, match="nowhere"):
+        run.network(section("nowhere.pth"), 3)
