@@ -54,9 +54,11 @@ def history(data: Tables) -> pd.DataFrame:
 
 def pruning(data: Tables) -> pd.DataFrame:
     """Accuracy of each pruned and fine-tuned model, by sparsity; the series is the method."""
-    rows = data.of("pruned")
-    frame = rows.assign(series=rows["method"], sparsity_pct=100 * rows["sparsity"])
-    return frame.sort_values(["series", "sparsity_pct"])[list(PRUNING_COLUMNS)]
+    curves = [queries.curve(data, "pruned", method).assign(series=method) for method in queries.METHODS]
+    frame = pd.concat(curves)
+    return frame.assign(sparsity_pct=100 * frame["sparsity"]).sort_values(["series", "sparsity_pct"])[
+        list(PRUNING_COLUMNS)
+    ]
 
 
 def bits(data: Tables) -> pd.DataFrame:

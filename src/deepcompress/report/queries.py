@@ -52,7 +52,9 @@ def to_control(data: Tables, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve(data: Tables, family: str, method: str) -> pd.DataFrame:
-    """The models of one method, by rising sparsity.
+    """The models of one method in the sweep, by rising sparsity; at 0 the one that both methods start from.
+
+    That is the baseline before fine-tuning, and fine-tuned the control: trained as long, nothing pruned.
 
     Args:
         data: All tables.
@@ -60,7 +62,9 @@ def curve(data: Tables, family: str, method: str) -> pd.DataFrame:
         method: Of pruning.
     """
     rows = data.of(family)
-    return rows[rows["method"] == method].dropna(subset=["sparsity"]).sort_values("sparsity")
+    swept = rows[(rows["method"] == method) & (rows["name"] != "shipped")].dropna(subset=["sparsity"])
+    start = data.of("baseline").assign(sparsity=0.0) if family == "masked" else rows[rows["method"].isna()]
+    return pd.concat([start, swept]).sort_values("sparsity") if len(swept) else swept
 
 
 def at(data: Tables, family: str, method: str, sparsity: float = SPARSITY) -> pd.Series | None:

@@ -175,7 +175,7 @@ def _control(data: Tables) -> str:
     """What the equally long training brings without pruning."""
     controls = [row for method in queries.METHODS if (row := queries.at(data, "pruned", method, 0)) is not None]
     if not controls:
-        return "The sweep has no sparsity of 0, so what fine-tuning brings by itself is not known."
+        return "There is no control without pruning, so what fine-tuning brings by itself is not known."
     return (
         f"The control without pruning reaches {text.accuracy(controls[0])} %: {text.difference(controls[0])} points to "
         "the baseline come from fine-tuning alone, and must not be counted as pruning's."
