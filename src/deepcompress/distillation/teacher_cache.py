@@ -26,17 +26,16 @@ from deepcompress.models.taps import tap
 from deepcompress.models.vgg import VGG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lightning_fabric import Fabric
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from deepcompress.data.batches import Batch
     from deepcompress.models.classifier import Classifier
 
 log = logging.getLogger(__name__)
-LOGITS = "logits"
 DTYPE = "<f4"
 
 
@@ -64,47 +63,42 @@ class OnlineTeacher(Teacher):
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Outputs:
-        layers = {one.layer for one in self._taps}
+        layers = {wanted.layer for wanted in self._taps}
         with self._fabric.autocast(), tap(self._network, layers) as layer_outputs:
-            if not self._logits:
-                self._run_to(layers, batch.images)
-                return Outputs(None, whole(read(layer_outputs, self._taps), batch))
-            logits = batch.whole(self._network(batch.images).float())
+            logits = batch.whole(self._network(batch.images).float()) if self._logits else None
+            if logits is None:
+                self._part_to(layers)(batch.images)
         return Outputs(logits, whole(read(layer_outputs, self._taps), batch))
 
-    def _run_to(self, layers: set[str], images: Tensor) -> None:
-        """Run the convolutional part up to the last of the layers; all of the network for one behind it."""
-        network = self._network
-        names = (
-            [f"features.{name}" for name, _ in network.features.named_children()] if isinstance(network, VGG) else []
-        )
-        if not isinstance(network, VGG) or not layers <= {*names, "features"}:
-            network(images)
-        elif "features" in layers:
-            network.features(images)
-        else:
-            for layer in network.features[: max(map(names.index, layers)) + 1]:
-                images = layer(images)
+    def _part_to(self, layers: set[str]) -> nn.Module:
+        """The convolutional part up to the last of the layers; all of the network for one behind it."""
+        if isinstance(self._network, VGG):
+            features = self._network.features
+            places = {f"features.{number}": number for number in range(len(features))}
+            if layers <= places.keys():
+                return features[: max(places[layer] for layer in layers) + 1]
+            if layers <= {*places, "features"}:
+                return features
+        return self._network
 
 
 class StoredTeacher(Teacher):
-    """Looks outputs up by the row of the image; `online` gives what is not stored.
+    """Looks outputs up by the row of the image.
 
     Args:
-        logits: One row per training image, on the device of the batches or mapped from a file; None: no loss
-            reads them.
-        features: The same, by tap.
-        online: For the other taps, or None.
+        tables: One row per training image, on the device of the batches or mapped from a file; features by tap,
+            logits under None.
+        online: Gives what is not stored, or None.
     """
 
-    def __init__(self, logits: Tensor | None, features: dict[Tap, Tensor], online: Teacher | None) -> None:
-        self._logits, self._features, self._online = logits, features, online
+    def __init__(self, tables: dict[Tap | None, Tensor], online: Teacher | None) -> None:
+        self.tables, self._online = tables, online
 
     def outputs(self, batch: Batch) -> Outputs:
+        rows = batch.indices
+        stored = {key: table[rows.to(table.device)].to(rows.device) for key, table in self.tables.items()}
         computed = self._online.outputs(batch).features if self._online else {}
-        stored = {tap_: _rows(table, batch.indices) for tap_, table in self._features.items()}
-        logits = None if self._logits is None else _rows(self._logits, batch.indices)
-        return Outputs(logits, {**computed, **stored})
+        return Outputs(stored.get(None), {**computed, **{key: found for key, found in stored.items() if key}})
 
 
 def cached_teacher(
@@ -131,50 +125,39 @@ def cached_teacher(
     if train.augment is not None:
         return OnlineTeacher(network, taps, logits=logits, fabric=fabric)
     stored = taps_in_budget(network, taps, train.size, budget_mib * BYTES_PER_MIB)
-    rest = [one for one in taps if one not in stored]
-    paths = _files(network, train, stored, logits=logits, fabric=fabric, folder=folder)
-    tables = _opened(paths, budget_mib * BYTES_PER_MIB, train.device)
+    paths: dict[Tap | None, Path] = {
+        key: folder / f"{key.layer}-{'pooled' if key.pooled else 'maps'}.npy" for key in stored
+    }
+    if logits:
+        paths[None] = folder / "logits.npy"
+    if missing := processes.from_first(lambda: [key for key, path in paths.items() if not _is_kept(path, train)]):
+        _write({key: paths[key] for key in missing}, network, train, fabric=fabric)
+        processes.wait()
+    rest = [wanted for wanted in taps if wanted not in stored]
     online = OnlineTeacher(network, rest, logits=False, fabric=fabric) if rest else None
-    return StoredTeacher(tables.pop(None, None), {one: tables[one] for one in stored}, online)
+    return StoredTeacher(open_tables(paths, budget_mib * BYTES_PER_MIB, train.device), online)
 
 
-def taps_in_budget(network: Classifier, taps: Iterable[Tap], images: int, budget_bytes: int) -> list[Tap]:
-    """The taps to store: all pooled ones, and maps in the order given while they fit together."""
+def taps_in_budget(network: Classifier, taps: Sequence[Tap], images: int, budget_bytes: int) -> list[Tap]:
+    """The taps to store: maps in the order given while they fit together, then all pooled ones."""
     stored = []
-    for one in taps:
-        size = 0 if one.pooled else 4 * images * int(np.prod(shape(network, one.layer)))
+    for wanted in taps:
+        size = 0 if wanted.pooled else 4 * images * int(np.prod(shape(network, wanted.layer)))
         if size <= budget_bytes:
-            stored.append(one)
+            stored.append(wanted)
             budget_bytes -= size
-    return stored
+    return sorted(stored, key=lambda wanted: wanted.pooled)
 
 
-def _rows(table: Tensor, rows: Tensor) -> Tensor:
-    """Some rows of a table, on the device of their numbers."""
-    return table.index_select(0, rows.to(table.device)).to(rows.device)
-
-
-def _opened(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.device) -> dict[Tap | None, Tensor]:
-    """Tables on the device while they fit together, maps first as `taps_in_budget` counted them; the others mapped."""
+def open_tables(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.device) -> dict[Tap | None, Tensor]:
+    """Tables on the device while they fit together, the others mapped: see `StoredTeacher`."""
     tables: dict[Tap | None, Tensor] = {}
-    for one in sorted(paths, key=lambda one: one is None or one.pooled):
-        table = torch.from_numpy(map_array(paths[one], copy_on_write=True))
+    for key, path in paths.items():
+        table = torch.from_numpy(map_array(path, copy_on_write=True))
         fits = table.nbytes <= budget_bytes
         budget_bytes -= table.nbytes if fits else 0
-        tables[one] = table.to(device) if fits else table
+        tables[key] = table.to(device) if fits else table
     return tables
-
-
-def _files(
-    network: Classifier, train: Batches, taps: Sequence[Tap], *, logits: bool, fabric: Fabric, folder: Path
-) -> dict[Tap | None, Path]:
-    """Outputs of all images in stored order, there already or, where any are missing or damaged, after one pass."""
-    wanted: list[Tap | None] = [*([None] if logits else []), *taps]
-    paths = {one: folder / f"{_stem(one)}.npy" for one in wanted}
-    if missing := processes.from_first(lambda: [one for one in wanted if not _is_kept(paths[one], train)]):
-        _write({one: paths[one] for one in missing}, network, train, fabric=fabric)
-        processes.wait()
-    return paths
 
 
 def _is_kept(path: Path, train: Batches) -> bool:
@@ -186,24 +169,18 @@ def _is_kept(path: Path, train: Batches) -> bool:
 
 def _write(paths: dict[Tap | None, Path], network: Classifier, train: Batches, *, fabric: Fabric) -> None:
     """One run over the images, without shuffling; the first process writes what all computed."""
-    start, taps = time.perf_counter(), [one for one in paths if one]
-    online = OnlineTeacher(network, taps, logits=None in paths, fabric=fabric)
+    start, first = time.perf_counter(), processes.is_first()
+    online = OnlineTeacher(network, [key for key in paths if key], logits=None in paths, fabric=fabric)
     ordered = Batches(train.arrays, train.view, batch_size=train.batch_size, device=train.device)
-    disable = None if processes.is_first() else True
-    with ExitStack() as open_files:
+    bar = tqdm(total=len(ordered), desc="teacher", unit="batch", disable=None if first else True)
+    with ExitStack() as open_files, bar:
         append = {}
-        for one, path in paths.items() if processes.is_first() else ():
+        for key, path in paths.items() if first else ():
             partial = open_files.enter_context(files.atomic(path))
-            append[one] = open_files.enter_context(array_writer(partial, rows=train.size, dtype=DTYPE))
-        for batch in tqdm(
-            ordered.epoch(0, Shard.own()), total=len(ordered), desc="teacher", unit="batch", disable=disable
-        ):
+            append[key] = open_files.enter_context(array_writer(partial, rows=train.size, dtype=DTYPE))
+        for batch in ordered.epoch(0, Shard.own()):
             outputs = online.outputs(batch)
-            for one, write in append.items():
-                write((outputs.require_logits() if one is None else outputs.features[one]).float().cpu().numpy())
-    mib = sum(path.stat().st_size for path in paths.values()) / BYTES_PER_MIB if processes.is_first() else 0.0
-    log.info("teacher: %d images, %.1f MiB of outputs, %.1f s", train.size, mib, time.perf_counter() - start)
-
-
-def _stem(one: Tap | None) -> str:
-    return LOGITS if one is None else one.layer + ("-pooled" if one.pooled else "-maps")
+            for key, write in append.items():
+                write((outputs.features[key] if key else outputs.require_logits()).float().cpu().numpy())
+            bar.update()
+    log.info("teacher: %d images, %.1f s", train.size, time.perf_counter() - start)
