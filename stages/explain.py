@@ -1,4 +1,4 @@
-"""Stage `explain`: how closely students follow their teachers, in answers, in attention and under other colours."""
+"""Stage `explain`: how closely students follow their teachers, in outputs, in attention and under other colours."""
 
 import logging
 from pathlib import Path
@@ -14,24 +14,23 @@ from deepcompress.plan_table import Plan
 
 @click.command()
 @click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models")
-@click.option("--fit", type=Path, required=True, help="folder whose validation images are looked at")
+@click.option("--fit", "fit_folder", type=Path, required=True, help="folder whose validation images are looked at")
 @click.option("--models", "folder", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--tables", type=Path, required=True, help="folder to write: five tables")
 @errors.one_line_errors
-def main(plan_file: Path, fit: Path, folder: Path, tables: Path) -> None:
+def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
     """Write what students and teachers have in common, a CSV per question."""
     import pandas as pd
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    how, data = params.section(Explain, "explain"), params.section(store.DataConfig, "data")
+    config, data = params.section(Explain, "explain"), params.section(store.DataConfig, "data")
     train, seed = params.section(runtime.Train, "train"), params.seed()
-    images = store.open_fit(fit, data.device_budget_mib)
     runtime.make_deterministic(seed, train.threads)
-    plan, device = Plan.read(plan_file), runtime.device(train)
+    fit, plan, device = store.open_fit(fit_folder, data.device_budget_mib), Plan.read(plan_file), runtime.device(train)
     pairs, ids = explain_tables.pairs(plan), [model.id for model in plan if model.family != "masked"]
-    found, view = explain_tables.load_models(ids, folder, classes=images.meta.classes, device=device)
-    scene = explain_tables.Scene(images, view, how, device=device, seed=seed, data=data)
-    for name, rows in explain_tables.tables(found, pairs, scene).items():
+    models, view = explain_tables.load_models(ids, folder, classes=fit.meta.classes, device=device)
+    images = explain_tables.ValidationImages(fit, view, config, data, device, seed)
+    for name, rows in explain_tables.tables(models, pairs, images).items():
         files.write_csv(tables / f"{name}.csv", pd.DataFrame(rows))
 
 

@@ -1,9 +1,7 @@
-"""The `explain` section: its limits, and without torch."""
+"""The `explain` section: its limits."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -38,8 +36,3 @@ def test_the_block_is_read() -> None:
 def test_a_mistake_is_one_clear_line(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         params.validate(Explain, BLOCK | change, "explain")
-
-
-def test_the_section_is_read_without_torch() -> None:
-    code = "import sys, deepcompress.explain.settings; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,21 +1,28 @@
-"""Tables by hand: whom to compare, outputs and colour jitter, maps beside their nulls, and pictures as text."""
+"""Tables by hand: whom to compare, other colours, objects, logits, maps beside their nulls, and pictures as text."""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torchvision.transforms.v2 import functional as oracle
 
+from deepcompress import runtime
+from deepcompress.data import store
+from deepcompress.data.augment import Jitter
 from deepcompress.data.batches import View
+from deepcompress.data.sources import shapes
+from deepcompress.data.store import Arrays, DataConfig
 from deepcompress.errors import UserError
-from deepcompress.explain import similarity, tables
-from deepcompress.explain.tables import INDEPENDENT, Attention, Pair
+from deepcompress.explain import gradcam, tables
+from deepcompress.explain.tables import INDEPENDENT, jittered, object_masks
 from deepcompress.models import checkpoint
 from tests import plans
 from tests.explain.conftest import VIEW, make_network
@@ -31,23 +38,23 @@ def save(folder: Path, model: str, *, view: View = VIEW, classes: tuple[str, ...
 
 def test_a_student_has_its_own_teacher_and_a_control_has_all() -> None:
     assert tables.pairs(plans.plan(["baseline", *IDS])) == [
-        Pair("students/independent", "teachers/vgg16"),
-        Pair("students/independent", "teachers/vgg16_jitter"),
-        Pair("students/independent", "baseline"),
-        Pair("students/crd_logit-vgg16_jitter", "teachers/vgg16_jitter"),
-        Pair("students/crd_logit-vgg16_jitter", "baseline"),
+        ("students/independent", "teachers/vgg16"),
+        ("students/independent", "teachers/vgg16_jitter"),
+        ("students/independent", "baseline"),
+        ("students/crd_logit-vgg16_jitter", "teachers/vgg16_jitter"),
+        ("students/crd_logit-vgg16_jitter", "baseline"),
     ]
 
 
 def test_a_compressed_model_is_compared_with_the_baseline_unless_it_is_masked_only() -> None:
     ids = ["baseline", "masked/structured-0.25", "pruned/structured-0.25", "teachers/vgg16", "combined/prune_distill"]
     assert tables.pairs(plans.plan(ids)) == [
-        Pair("pruned/structured-0.25", "baseline"),
-        Pair("combined/prune_distill", "baseline"),
+        ("pruned/structured-0.25", "baseline"),
+        ("combined/prune_distill", "baseline"),
     ]
 
 
-@pytest.mark.parametrize("ids", [["baseline"], ["baseline", "masked/structured-0.25"], ["baseline", "teachers/vgg16"]])
+@pytest.mark.parametrize("ids", [["baseline"], ["baseline", "masked/structured-0.25", "teachers/vgg16"]])
 def test_a_plan_without_pairs_is_refused(ids: list[str]) -> None:
     with pytest.raises(UserError, match="there is nothing to compare"):
         tables.pairs(plans.plan(ids))
@@ -56,10 +63,10 @@ def test_a_plan_without_pairs_is_refused(ids: list[str]) -> None:
 def test_models_come_in_evaluation_mode_with_their_common_view(tmp_path: Path) -> None:
     for model in IDS:
         save(tmp_path, model)
-    found, view = tables.load_models(IDS, tmp_path, classes=NAMES, device=torch.device("cpu"))
-    assert list(found) == IDS
+    models, view = tables.load_models(IDS, tmp_path, classes=NAMES, device=torch.device("cpu"))
+    assert list(models) == IDS
     assert view == VIEW
-    assert not any(model.training for model in found.values())
+    assert not any(model.training for model in models.values())
 
 
 def test_models_of_other_classes_or_other_pixels_are_refused(tmp_path: Path) -> None:
@@ -71,6 +78,81 @@ def test_models_of_other_classes_or_other_pixels_are_refused(tmp_path: Path) -> 
             tables.load_models(["a", other], tmp_path, classes=NAMES, device=torch.device("cpu"))
 
 
+JITTER = Jitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+
+
+@pytest.fixture
+def pixels() -> Arrays:
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    return Arrays(images, np.arange(6))
+
+
+def test_the_same_seed_gives_the_same_colours_and_the_originals_stay(pixels: Arrays) -> None:
+    before = pixels.images.copy()
+    first, again, other = (jittered(pixels, JITTER, seed=seed) for seed in (3, 3, 4))
+    assert np.array_equal(first.images, again.images)
+    assert not np.array_equal(first.images, other.images)
+    assert np.array_equal(pixels.images, before)
+    assert np.array_equal(first.labels, pixels.labels)
+    assert all((changed != image).any() for changed, image in zip(first.images, before, strict=True))
+    assert np.array_equal(jittered(pixels, Jitter(), seed=0).images, before)
+
+
+def test_each_image_has_its_own_brightness_as_torchvision_changes_it(pixels: Arrays) -> None:
+    same = Arrays(np.repeat(pixels.images[:1], 6, axis=0), pixels.labels)
+    changed = jittered(same, Jitter(brightness=0.5), seed=0).images
+    factors = [np.median(image[image < 250] / same.images[0][image < 250].clip(1)) for image in changed]
+    assert len({round(factor, 2) for factor in factors}) == 6
+    for image, factor in zip(changed, factors, strict=True):
+        expected = oracle.adjust_brightness(torch.from_numpy(same.images[0]).permute(2, 0, 1) / 255, factor) * 255
+        assert np.abs(image - expected.permute(1, 2, 0).numpy()).max() < 4
+
+
+@pytest.mark.parametrize("mib", [0, 1])
+def test_colours_do_not_depend_on_the_budget_nor_on_the_images_at_once(
+    pixels: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mib: int
+) -> None:
+    expected = jittered(pixels, JITTER, seed=0).images
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(tables, "PIXELS_AT_ONCE", 4 * 8 * 8)
+    changed = jittered(replace(pixels, budget_mib=mib), JITTER, seed=0)
+    assert np.array_equal(changed.images, expected)
+    assert changed.images.flags.owndata == (mib == 1)
+    assert changed.budget_mib == mib
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+SEED = 3
+DATA = DataConfig(source="shapes", stored_size=16, validation_fraction=0.25, shapes={"train_per_class": 4})
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory: pytest.TempPathFactory) -> store.Fit:
+    folder: Path = tmp_path_factory.mktemp("shapes") / "fit"
+    options = shapes.Options(train_per_class=4, test_per_class=1)
+    source = shapes.load(options, stored_size=16, seed=SEED, workspace=folder)
+    store.write_fit(folder, source, validation_fraction=0.25, seed=SEED)
+    return store.open_fit(folder)
+
+
+def test_a_mask_is_that_of_the_image_as_it_was_drawn(fit: store.Fit) -> None:
+    masks = object_masks(DATA, fit, np.array([0, 7]), size=16, seed=SEED)
+    drawn = [shapes.draw(number, split="train", size=16, seed=SEED) for number in range(80)]
+    assert masks is not None
+    for row, mask in zip((0, 7), masks, strict=True):
+        (expected,) = [own for image, own in drawn if np.array_equal(image, fit.validation.images[row])]
+        assert np.array_equal(mask, expected)
+    large = object_masks(DATA, fit, np.array([0, 7]), size=32, seed=SEED)
+    assert np.array_equal(large, masks.repeat(2, 1).repeat(2, 2))  # each pixel several times
+
+
+def test_only_images_that_are_drawn_from_this_seed_have_masks(fit: store.Fit) -> None:
+    with pytest.raises(UserError, match=r"not those that params.yaml draws; run the download stage again"):
+        object_masks(DATA, fit, np.array([0]), size=16, seed=SEED + 1)
+    photographs = DataConfig(source="cifar100", stored_size=16, validation_fraction=0.25)
+    assert object_masks(photographs, fit, np.array([0]), size=16, seed=SEED) is None
+
+
 LOG3 = math.log(3.0)
 PLAIN = {
     TEACHER: torch.tensor([[LOG3, 0.0], [0.0, LOG3], [LOG3, 0.0], [LOG3, 0.0]]),
@@ -79,19 +161,14 @@ PLAIN = {
 JITTERED = {name: logits.flip(1) for name, logits in PLAIN.items()} | {STUDENT: PLAIN[STUDENT]}
 
 
-def test_kl_is_from_the_teacher_to_the_student_at_both_temperatures() -> None:
-    (row,) = tables.alignment_rows([Pair(STUDENT, TEACHER)], PLAIN, JITTERED, temperature=2.0)
+def test_kl_is_from_the_teacher_to_the_student_and_agreement_of_answers() -> None:
+    (row,) = tables.alignment_rows([(STUDENT, TEACHER)], PLAIN, JITTERED, temperature=2.0)
     assert (row["model"], row["teacher"], row["n"], row["temperature"]) == (STUDENT, TEACHER, 4, 2.0)
     assert row["kl_nats"] == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), rel=1e-3)
     root = math.sqrt(3)
     p = root / (1 + root)
     assert row["kl_softened_nats"] == pytest.approx(p * math.log(2 * p) + (1 - p) * math.log(2 - 2 * p), rel=1e-3)
-
-
-def test_agreement_counts_equal_answers_right_or_wrong() -> None:
-    (row,) = tables.alignment_rows([Pair(STUDENT, TEACHER)], PLAIN, JITTERED, temperature=2.0)
-    assert row["agreement_pct"] == 75.0
-    assert row["jittered_agreement_pct"] == 25.0
+    assert (row["agreement_pct"], row["jittered_agreement_pct"]) == (75.0, 25.0)  # equal answers, right or wrong
 
 
 def test_colours_give_both_accuracies_with_intervals_the_drop_and_the_consistency() -> None:
@@ -104,71 +181,62 @@ def test_colours_give_both_accuracies_with_intervals_the_drop_and_the_consistenc
 
 
 @pytest.fixture
-def seen() -> Attention:
+def maps() -> dict[str, np.ndarray]:
     teacher, noise, alone = np.random.default_rng(0).random((3, 12, 16, 16)).astype(np.float32)
-    return Attention("block3", {TEACHER: teacher, STUDENT: 0.9 * teacher + 0.1 * noise, INDEPENDENT: alone})
+    return {TEACHER: teacher, STUDENT: 0.9 * teacher + 0.1 * noise, INDEPENDENT: alone}
 
 
-def row(seen: Attention, student: str = STUDENT, **options) -> dict:
-    (found,) = tables.attention_rows(seen, [Pair(student, TEACHER)], window=7, **options)
-    return found
+def row(maps: dict[str, np.ndarray], student: str = STUDENT, **options) -> dict:
+    (made,) = tables.attention_rows(maps, [(student, TEACHER)], "block3", window=7, **options)
+    return made
 
 
-def test_a_follower_is_far_above_both_nulls_and_its_gain_has_an_interval(seen: Attention) -> None:
-    found = row(seen)
-    assert found["ssim"] > 0.9
-    assert found["ssim_other_image"] < 0.1
-    assert found["ssim_independent"] < 0.1
-    assert found["ssim_gain"] == pytest.approx(found["ssim"] - found["ssim_independent"], rel=1e-2)
-    assert found["ssim_gain_low"] < found["ssim_gain"] < found["ssim_gain_high"]
-    assert (found["n"], found["empty"], found["window_px"], found["role"]) == (12, 0, 7, "block3")
+def test_a_follower_is_far_above_both_nulls_and_its_gain_has_an_interval(maps) -> None:
+    follower = row(maps)
+    assert follower["ssim"] > 0.9
+    assert follower["ssim_other_image"] < 0.1
+    assert follower["ssim_independent"] < 0.1
+    assert follower["ssim_gain"] == pytest.approx(follower["ssim"] - follower["ssim_independent"], rel=1e-2)
+    assert follower["ssim_gain_low"] < follower["ssim_gain"] < follower["ssim_gain_high"]
+    assert [follower[key] for key in ("n", "empty", "window_px", "role")] == [12, 0, 7, "block3"]
+    alone = row(maps, INDEPENDENT)  # its own null
+    assert alone["ssim"] == alone["ssim_independent"]
+    assert alone["ssim_gain"] is None
 
 
-def test_the_independent_student_is_its_own_null(seen: Attention) -> None:
-    found = row(seen, INDEPENDENT)
-    assert found["ssim"] == found["ssim_independent"]
-    assert found["ssim_gain"] is None
-
-
-def test_without_an_independent_student_that_null_is_empty(seen: Attention) -> None:
-    found = row(Attention("block3", {k: v for k, v in seen.maps.items() if k != INDEPENDENT}))
-    assert found["ssim"] > 0.9
-    assert found["ssim_independent"] is None
-    assert found["ssim_gain"] is None
-
-
-def test_beside_the_baseline_no_untaught_student_is_a_null(seen: Attention) -> None:
-    maps = {**seen.maps, "baseline": seen.maps[TEACHER]}
-    taught, compressed = tables.attention_rows(
-        Attention("block3", maps), [Pair(STUDENT, TEACHER), Pair(STUDENT, "baseline")], window=7
+@pytest.mark.parametrize("reference", ["teacher", "baseline"])
+def test_without_an_independent_student_or_beside_the_baseline_that_null_is_empty(maps, reference) -> None:
+    maps = (
+        {**maps, "baseline": maps[TEACHER]}
+        if reference == "baseline"
+        else {STUDENT: maps[STUDENT], TEACHER: maps[TEACHER]}
     )
-    assert compressed["ssim"] == taught["ssim"]
-    assert taught["ssim_independent"] is not None
-    assert compressed["ssim_independent"] is None
-    assert compressed["ssim_gain"] is None
+    pair = (STUDENT, TEACHER if reference == "teacher" else "baseline")
+    (alone,) = tables.attention_rows(maps, [pair], "block3", window=7)
+    assert alone["ssim"] > 0.9
+    assert alone["ssim_independent"] is None
+    assert alone["ssim_gain"] is None
 
 
-def test_empty_maps_are_counted(seen: Attention) -> None:
-    maps = {**seen.maps, STUDENT: np.where(np.arange(12)[:, None, None] < 2, 0, seen.maps[STUDENT])}
-    found = row(Attention("block3", maps))
-    assert (found["n"], found["empty"]) == (10, 2)
+def test_empty_maps_are_counted(maps) -> None:
+    maps[STUDENT] = np.where(np.arange(12)[:, None, None] < 2, 0, maps[STUDENT])
+    assert (row(maps)["n"], row(maps)["empty"]) == (10, 2)
 
 
-def test_shares_inside_the_object_stand_beside_the_object_s_own(seen: Attention) -> None:
+def test_shares_inside_the_object_stand_beside_the_object_s_own(maps) -> None:
     masks = np.zeros((12, 16, 16), bool)
     masks[:, :4] = True
-    ones = Attention("block3", {name: np.ones((12, 16, 16), np.float32) for name in seen.maps})
-    found = tables.attention_rows(ones, [Pair(STUDENT, TEACHER)], window=7, masks=masks)[0]
-    assert (found["inside_pct"], found["teacher_inside_pct"], found["object_pct"]) == (25.0, 25.0, 25.0)
-    assert row(seen)["inside_pct"] is None
+    even = row({name: np.ones((12, 16, 16), np.float32) for name in maps}, masks=masks)
+    assert (even["inside_pct"], even["teacher_inside_pct"], even["object_pct"]) == (25.0, 25.0, 25.0)
+    assert row(maps)["inside_pct"] is None
 
 
 def test_a_network_follows_itself(batches) -> None:
-    models = {TEACHER: make_network(), STUDENT: make_network(), INDEPENDENT: make_network(number=5)}
-    found = row(tables.look(models, batches, "block3"))
-    assert found["ssim"] == 1.0
-    assert found["cosine"] == pytest.approx(1.0)
-    assert similarity.usable(tables.look(models, batches, "block3").maps[TEACHER]).any()
+    own = gradcam.maps(make_network(), batches, "block3")
+    assert own.any()
+    itself = row({TEACHER: own, STUDENT: own})
+    assert itself["ssim"] == 1.0
+    assert itself["cosine"] == pytest.approx(1.0)
 
 
 def decoded(text: str, *shape: int) -> np.ndarray:
@@ -193,8 +261,8 @@ def test_large_pictures_are_thinned_out() -> None:
 
 def test_each_teacher_s_own_map_stands_before_its_students() -> None:
     maps = np.random.default_rng(0).random((2, 6, 16, 16)).astype(np.float32)
-    seen = Attention("block3", {TEACHER: maps[0], STUDENT: maps[1]})
-    rows = tables.strip_rows(seen, [Pair(STUDENT, TEACHER)], np.array([1, 4]), window=7)
+    pictures = {TEACHER: maps[0], STUDENT: maps[1]}
+    rows = tables.strip_rows(pictures, [(STUDENT, TEACHER)], "block3", np.array([1, 4]), window=7)
     assert [(row["model"], row["image"]) for row in rows] == [(TEACHER, 0), (TEACHER, 1), (STUDENT, 0), (STUDENT, 1)]
     assert [row["ssim"] is None for row in rows] == [True, True, False, False]
     drawn = decoded(rows[3]["map"], 16, 16)

@@ -46,16 +46,16 @@ def maps(model: Classifier, batches: Batches, role: str) -> Float[np.ndarray, "i
     from pytorch_grad_cam import GradCAM  # type: ignore[import-untyped]
 
     layer = model.get_submodule(roles.layer(model.spec, role))
-    found = np.zeros((batches.size, batches.view.size, batches.view.size), np.float32)
+    heat = np.zeros((batches.size, batches.view.size, batches.view.size), np.float32)
     with evaluating(model), _all_gradients(model), torch.enable_grad():
         cam = GradCAM(model=model, target_layers=[layer])
         try:  # as a context manager it would swallow an IndexError
             for batch in batches.epoch():
                 rows = batch.indices.cpu().numpy()
-                found[rows] = cam(input_tensor=batch.images, targets=[_Logit(y) for y in batch.labels.tolist()])
+                heat[rows] = cam(input_tensor=batch.images, targets=[_Logit(y) for y in batch.labels.tolist()])
         finally:
             cam.activations_and_grads.release()
-    return found
+    return heat
 
 
 @contextmanager
@@ -83,10 +83,5 @@ class _Logit:
 
 def inside(maps: Float[np.ndarray, "images height width"], masks: Iterable[np.ndarray]) -> Float[np.ndarray, " images"]:
     """Share of each map that lies inside its image's mask, 0 to 1; NaN for a map that is 0 everywhere."""
-    pairs = zip(maps, masks, strict=True)
-    return np.array([_share(one, mask) for one, mask in pairs])
-
-
-def _share(one: np.ndarray, mask: np.ndarray) -> float:
-    total = float(one.sum())
-    return float(one[mask].sum()) / total if total > 0 else float("nan")
+    totals = [(float(heat[mask].sum()), float(heat.sum())) for heat, mask in zip(maps, masks, strict=True)]
+    return np.array([covered / total if total > 0 else np.nan for covered, total in totals])

@@ -41,12 +41,12 @@ def mean(values: Float[np.ndarray, " images"]) -> Mean:
     return Mean(middle, middle - reach, middle + reach, len(values))
 
 
-def ssim(one: Maps, other: Maps, *, window: int) -> Float[np.ndarray, " images"]:
+def ssim(first: Maps, second: Maps, *, window: int) -> Float[np.ndarray, " images"]:
     """Structural similarity of maps with values in 0..1: uniform window, data range 1.
 
     Args:
-        one: Maps of some images.
-        other: The same images in the same order.
+        first: Maps of some images.
+        second: The same images in the same order.
         window: Side of the window [px].
 
     Returns:
@@ -60,30 +60,30 @@ def ssim(one: Maps, other: Maps, *, window: int) -> Float[np.ndarray, " images"]
     """
     from skimage.metrics import structural_similarity
 
-    if window > min(one.shape[1:]):
-        raise UserError(f"params.yaml: explain.ssim_window must be at most {min(one.shape[1:])}, got {window}")
+    if window > min(first.shape[1:]):
+        raise UserError(f"params.yaml: explain.ssim_window must be at most {min(first.shape[1:])}, got {window}")
 
     def pair(a: np.ndarray, b: np.ndarray) -> float:
         return float(structural_similarity(a, b, win_size=window, data_range=1.0))
 
-    return _each(pair, one, other)
+    return _each(pair, first, second)
 
 
-def ssim_to_next(one: Maps, other: Maps, *, window: int) -> Float[np.ndarray, " images"]:
+def ssim_to_next(first: Maps, second: Maps, *, window: int) -> Float[np.ndarray, " images"]:
     """The same between a map and the other network's map of the next image: what any two maps share."""
-    return ssim(one, np.roll(other, -1, axis=0), window=window)
+    return ssim(first, np.roll(second, -1, axis=0), window=window)
 
 
-def cosine(one: Maps, other: Maps) -> Float[np.ndarray, " images"]:
+def cosine(first: Maps, second: Maps) -> Float[np.ndarray, " images"]:
     """Of the maps as vectors: 0 to 1; NaN where either map is 0 everywhere."""
-    return _each(lambda a, b: float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())), one, other)
+    return _each(lambda a, b: float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())), first, second)
 
 
-def rank_correlation(one: Maps, other: Maps) -> Float[np.ndarray, " images"]:
+def rank_correlation(first: Maps, second: Maps) -> Float[np.ndarray, " images"]:
     """Spearman's, of pixels: -1 to 1, ties share their mean rank; NaN where a map has no order."""
-    first, second = _ranks(one), _ranks(other)
-    length = np.sqrt((first**2).sum(1) * (second**2).sum(1))
-    return np.where(length > 0, (first * second).sum(1) / np.where(length > 0, length, 1), np.nan)
+    ranks, others = _ranks(first), _ranks(second)
+    length = np.sqrt((ranks**2).sum(1) * (others**2).sum(1))
+    return np.where(length > 0, (ranks * others).sum(1) / np.where(length > 0, length, 1), np.nan)
 
 
 def usable(maps: Maps) -> Bool[np.ndarray, " images"]:
@@ -91,9 +91,11 @@ def usable(maps: Maps) -> Bool[np.ndarray, " images"]:
     return maps.reshape(len(maps), -1).max(1) > 0
 
 
-def _each(compare: Callable[[np.ndarray, np.ndarray], float], one: Maps, other: Maps) -> Float[np.ndarray, " images"]:
-    kept = usable(one) & usable(other)
-    pairs = zip(one, other, kept, strict=True)
+def _each(
+    compare: Callable[[np.ndarray, np.ndarray], float], first: Maps, second: Maps
+) -> Float[np.ndarray, " images"]:
+    kept = usable(first) & usable(second)
+    pairs = zip(first, second, kept, strict=True)
     return np.array([compare(a, b) if good else np.nan for a, b, good in pairs])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,53 +12,43 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from deepcompress import registry
+from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches
-from deepcompress.data.store import Arrays
+from deepcompress.data.store import Arrays, collected, stratified
 from deepcompress.errors import UserError
-from deepcompress.explain import gradcam, masks, similarity
-from deepcompress.explain.jittered import jittered
+from deepcompress.explain import gradcam, similarity
 from deepcompress.measure import accuracy, statistics
-from deepcompress.measure.accuracy import logits
 from deepcompress.measure.statistics import decimals, significant
 from deepcompress.models import checkpoint, roles
 from deepcompress.plan_table import BASELINE, Plan
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from jaxtyping import Bool, Float, Int, UInt8
     from torch import Tensor
 
-    from deepcompress.data.batches import Batches, View
+    from deepcompress.data.augment import Jitter
+    from deepcompress.data.batches import View
     from deepcompress.data.store import DataConfig, Fit
     from deepcompress.explain.settings import Explain
     from deepcompress.models.classifier import Classifier
 
     Logits = Mapping[str, Float[Tensor, "images classes"]]
-    Row = dict[str, Any]
     Maps = Float[np.ndarray, "images height width"]
+    Pairs = Sequence[tuple[str, str]]
+    Row = dict[str, Any]
 
 INDEPENDENT = "students/independent"
+PIXELS_AT_ONCE = 2**17  # each takes some 100 bytes while its colour changes
 MAX_SIDE = 64  # px; more is not seen at the size of a report's pictures
 BYTES = "uint8:"  # in front of base64, so that no table reader takes it for a number
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A model and what it is compared with.
-
-    Attributes:
-        model: A student, or a compressed model.
-        reference: The baseline; for a student also its teacher, for a control every teacher in turn.
-    """
-
-    model: str
-    reference: str
-
-
-def pairs(plan: Plan) -> list[Pair]:
-    """Each student with its teacher, or a control with all; each model but teachers and masked ones with the baseline.
+def pairs(plan: Plan) -> list[tuple[str, str]]:
+    """(model, reference): a student and its teacher (a control and each), and all but masked models and the baseline.
 
     Students tell how alike to the baseline a network is that does not descend from it.
 
@@ -68,12 +59,12 @@ def pairs(plan: Plan) -> list[Pair]:
     listed = []
     for model in plan:
         if model.family == "students":
-            listed += [Pair(model.id, teacher) for teacher in ([model.teacher] if model.teacher else teachers)]
+            listed += [(model.id, teacher) for teacher in ([model.teacher] if model.teacher else teachers)]
         if model.family not in ("baseline", "teachers", "masked"):
-            listed.append(Pair(model.id, BASELINE))
+            listed.append((model.id, BASELINE))
     if not listed:
         raise UserError("the plan has no student and no compressed model, so there is nothing to compare")
-    return list(dict.fromkeys(listed))  # a student of the baseline is compared with it once
+    return listed
 
 
 def load_models(
@@ -84,7 +75,7 @@ def load_models(
     Raises:
         UserError: If a file is missing or damaged, or a model knows other classes or needs other pixels.
     """
-    found, views = {}, set()
+    models, views = {}, set()
     for model in ids:
         path = folder / f"{model}.safetensors"
         loaded = checkpoint.load(path)
@@ -93,83 +84,123 @@ def load_models(
         views.add(loaded.view)
         if len(views) > 1:
             raise UserError(f"{path}: sees images as {loaded.view}, unlike the models before it")
-        found[model] = loaded.model.to(device).to(memory_format=torch.channels_last)
-    return found, views.pop()
+        models[model] = loaded.model.to(device).to(memory_format=torch.channels_last)
+    return models, views.pop()
 
 
-class Scene:
+@dataclass(frozen=True)
+class ValidationImages:
     """The images that models are compared on, all seen in the same way.
 
-    Args:
+    Attributes:
         fit: Its validation images are used.
         view: Of every model.
-        how: The `explain` section.
-        device: Where models run.
-        seed: Of the pipeline; decides which images are looked at and how they are recoloured.
+        config: The `explain` section.
         data: The `data` section, from which objects may be drawn again.
+        device: Where models run.
+        seed: Of the pipeline; decides which images have maps and how all are recoloured.
     """
 
-    def __init__(
-        self, fit: Fit, view: View, how: Explain, *, device: torch.device, seed: int, data: DataConfig
-    ) -> None:
-        self.fit, self.view, self.how, self.device, self.seed, self._data = fit, view, how, device, seed, data
-        order = np.random.default_rng(derived_seed(seed, "explained images")).permutation(len(fit.validation))
-        self.rows: Int[np.ndarray, " images"] = np.sort(order[: how.images])
-        self.shown = np.linspace(0, len(self.rows) - 1, how.strip_images).astype(int)
+    fit: Fit
+    view: View
+    config: Explain
+    data: DataConfig
+    device: torch.device
+    seed: int
 
-    def validation(self) -> Batches:
-        """All validation images."""
-        return self._batches(self.fit.validation)
+    def batches(self, arrays: Arrays) -> Batches:
+        """The images as the models see them."""
+        return Batches(arrays, self.view, batch_size=self.config.batch_size, device=self.device)
 
-    def recoloured(self) -> Batches:
-        """All validation images under colour jitter."""
-        return self._batches(jittered(self.fit.validation, self.how.jitter, seed=self.seed))
-
-    def looked_at(self) -> Batches:
-        """The images of attention maps."""
-        whole = self.fit.validation
-        return self._batches(Arrays(whole.images[self.rows], whole.labels[self.rows]))
-
-    def masks(self) -> Bool[np.ndarray, "images size size"] | None:
-        """The objects in the images of attention maps, where the data is drawn."""
-        return masks.of_validation(self._data, self.fit, self.rows, size=self.view.size, seed=self.seed)
-
-    def _batches(self, arrays: Arrays) -> Batches:
-        return Batches(arrays, self.view, batch_size=self.how.batch_size, device=self.device)
+    def mapped(self) -> Int[np.ndarray, " images"]:
+        """Rows of the images that have attention maps."""
+        order = np.random.default_rng(derived_seed(self.seed, "explained images"))
+        return np.sort(order.permutation(len(self.fit.validation))[: self.config.images])
 
 
-def tables(models: Mapping[str, Classifier], pairs: Sequence[Pair], scene: Scene) -> dict[str, list[Row]]:
+def tables(models: Mapping[str, Classifier], pairs: Pairs, images: ValidationImages) -> dict[str, list[Row]]:
     """Rows by table name: alignment, colour, attention, strips and strip_images."""
-    plain, other = (_answers(models, batches) for batches in (scene.validation(), scene.recoloured()))
-    labels = torch.from_numpy(np.array(scene.fit.validation.labels))
-    rows_by_table: dict[str, list[Row]] = {
-        "alignment": alignment_rows(pairs, plain, other, temperature=scene.how.temperature),
-        "colour": jitter_rows(plain, other, labels),
+    config, whole, rows = images.config, images.fit.validation, images.mapped()
+    plain = _logits(models, images.batches(whole))
+    other = _logits(models, images.batches(jittered(whole, config.jitter, seed=images.seed)))
+    mapped = Arrays(whole.images[rows], whole.labels[rows])
+    objects = object_masks(images.data, images.fit, rows, size=images.view.size, seed=images.seed)
+    shown = np.linspace(0, len(rows) - 1, config.strip_images).astype(int)
+    classes = [images.fit.meta.classes[label] for label in mapped.labels[shown]]
+    made: dict[str, list[Row]] = {
+        "alignment": alignment_rows(pairs, plain, other, temperature=config.temperature),
+        "colour": jitter_rows(plain, other, torch.from_numpy(np.array(whole.labels))),
         "attention": [],
+        "strip_images": image_rows(mapped.images[shown], classes),
     }
-    window, objects, images = scene.how.ssim_window, scene.masks(), scene.looked_at()
-    for depth, role in enumerate(default_roles(scene.view.size)):
+    for depth, role in enumerate(roles.deepest_blocks(images.view.size)):
         # Beside the baseline the finer layer says enough; a second one would cost as much again.
-        chosen = [pair for pair in pairs if depth == 0 or pair.reference != BASELINE]
-        needed = {model for pair in chosen for model in (pair.model, pair.reference)}
-        seen = look({name: model for name, model in models.items() if name in needed}, images, role)
-        rows_by_table["attention"] += attention_rows(seen, chosen, window=window, masks=objects)
+        chosen = [pair for pair in pairs if depth == 0 or pair[1] != BASELINE]
+        needed = {model for pair in chosen for model in pair}
+        bar = tqdm([name for name in models if name in needed], desc=f"maps of {role}", unit="model", disable=None)
+        maps = {name: gradcam.maps(models[name], images.batches(mapped), role) for name in bar}
+        made["attention"] += attention_rows(maps, chosen, role, window=config.ssim_window, masks=objects)
         if depth == 0:
-            rows_by_table["strips"] = strip_rows(seen, pairs, scene.shown, window=window)
-    return rows_by_table | {"strip_images": _pictures(images.arrays, scene)}
+            made["strips"] = strip_rows(maps, pairs, role, shown, window=config.ssim_window)
+    return made
 
 
-def _answers(models: Mapping[str, Classifier], batches: Batches) -> dict[str, torch.Tensor]:
-    bar = tqdm(models.items(), desc="answers", unit="model", disable=None)
-    return {name: logits(model, batches)[0] for name, model in bar}
+def _logits(models: Mapping[str, Classifier], batches: Batches) -> dict[str, Tensor]:
+    bar = tqdm(models.items(), desc="logits", unit="model", disable=None)
+    return {name: accuracy.logits(model, batches)[0] for name, model in bar}
 
 
-def _pictures(arrays: Arrays, scene: Scene) -> list[Row]:
-    names = scene.fit.meta.classes
-    return image_rows(arrays.images[scene.shown], [names[label] for label in arrays.labels[scene.shown]])
+def jittered(arrays: Arrays, jitter: Jitter, *, seed: int) -> Arrays:
+    """A copy in which each image has its own brightness, contrast, saturation and hue, the same for every model.
+
+    Args:
+        arrays: Stored images, which stay as they are. Above their budget the copy lies in a nameless file in scratch.
+        jitter: Ranges, as in torchvision's ColorJitter.
+        seed: Decides every factor; the same seed gives the same pixels, on any device.
+    """
+    augment, count, shape = Augment(jitter=jitter), len(arrays), arrays.images.shape
+    draws = augment.draw(count, torch.Generator().manual_seed(derived_seed(seed, "jittered images")))
+    step = max(1, PIXELS_AT_ONCE // math.prod(shape[1:3]))
+
+    def pieces() -> Iterator[UInt8[np.ndarray, "images height width 3"]]:
+        for start in range(0, count, step):
+            part = slice(start, start + step)
+            pixels = torch.from_numpy(np.array(arrays.images[part]))
+            yield augment.apply(pixels, {name: rows[part] for name, rows in draws.items()}).numpy()
+
+    return Arrays(collected(pieces(), shape, arrays.budget_mib, "jittered"), arrays.labels, arrays.budget_mib)
 
 
-def alignment_rows(pairs: Iterable[Pair], plain: Logits, jittered: Logits, *, temperature: float) -> list[Row]:
+def object_masks(
+    data: DataConfig, fit: Fit, wanted: Int[np.ndarray, " images"], *, size: int, seed: int
+) -> Bool[np.ndarray, "images size size"] | None:
+    """Which pixels the object covers in some validation images; None where the source cannot draw them.
+
+    The images are drawn again to find out which ones they are, and compared with the stored ones.
+
+    Args:
+        data: The `data` section.
+        fit: What the download stage made of it.
+        wanted: Rows of the validation images.
+        size: Side of the masks [px].
+        seed: Of the pipeline.
+
+    Raises:
+        UserError: If the stored images are not those of this section and seed.
+    """
+    source = registry.find(data.plugins, data.source, "data.source")
+    if not hasattr(source, "draw"):
+        return None
+    labels = np.arange(len(fit.train) + len(fit.validation), dtype=np.int64) % len(source.CLASSES)
+    _, rows = stratified(labels, data.validation_fraction, derived_seed(seed, "validation"))
+    drawn = [source.draw(int(rows[i]), split="train", size=data.stored_size, seed=seed) for i in wanted]
+    if not all(np.array_equal(image, fit.validation.images[i]) for (image, _), i in zip(drawn, wanted, strict=True)):
+        raise UserError("the validation images are not those that params.yaml draws; run the download stage again")
+    nearest = np.arange(size) * data.stored_size // size
+    return np.stack([mask[nearest][:, nearest] for _, mask in drawn])
+
+
+def alignment_rows(pairs: Pairs, plain: Logits, jittered: Logits, *, temperature: float) -> list[Row]:
     """A row per model and reference; the column `teacher` names the latter, be it a teacher or the baseline.
 
     Args:
@@ -184,20 +215,19 @@ def alignment_rows(pairs: Iterable[Pair], plain: Logits, jittered: Logits, *, te
         `jittered_agreement_pct` (the same, both seeing the jittered image), and `n` images.
     """
     rows = []
-    for pair in pairs:
-        teacher, student = plain[pair.reference].double(), plain[pair.model].double()
+    for model, reference in pairs:
+        teacher, student = plain[reference].double(), plain[model].double()
+        in_both = [accuracy.top1_agreement(logits[reference], logits[model]) for logits in (plain, jittered)]
         rows.append(
             {
-                "model": pair.model,
-                "teacher": pair.reference,
+                "model": model,
+                "teacher": reference,
                 "n": len(teacher),
                 "kl_nats": _nats(accuracy.kl_divergence(teacher, student)),
                 "temperature": temperature,
                 "kl_softened_nats": _nats(accuracy.kl_divergence(teacher, student, temperature)),
-                "agreement_pct": decimals(100 * accuracy.top1_agreement(teacher, student)),
-                "jittered_agreement_pct": decimals(
-                    100 * accuracy.top1_agreement(jittered[pair.reference], jittered[pair.model])
-                ),
+                "agreement_pct": decimals(100 * in_both[0]),
+                "jittered_agreement_pct": decimals(100 * in_both[1]),
             }
         )
     return rows
@@ -238,28 +268,10 @@ def _nats(value: Tensor) -> float | None:
     return significant(round(value.item(), 6))  # below a millionth it is rounding of the logits
 
 
-@dataclass(frozen=True)
-class Attention:
-    """Maps of all models at one layer.
-
-    Attributes:
-        role: The layer, see models/roles.py.
-        maps: By model.
-    """
-
-    role: str
-    maps: Mapping[str, Maps]
-
-
-def look(models: Mapping[str, Classifier], batches: Batches, role: str) -> Attention:
-    """The maps of every model for the same images."""
-    bar = tqdm(models.items(), desc=f"maps of {role}", unit="model", disable=None)
-    return Attention(role, {name: gradcam.maps(model, batches, role) for name, model in bar})
-
-
 def attention_rows(
-    seen: Attention,
-    pairs: Sequence[Pair],
+    maps: Mapping[str, Maps],
+    pairs: Pairs,
+    role: str,
     *,
     window: int,
     masks: Bool[np.ndarray, "images height width"] | None = None,
@@ -267,8 +279,9 @@ def attention_rows(
     """A row per pair.
 
     Args:
-        seen: Maps at one layer.
+        maps: By model, of the same images at one layer.
         pairs: Whom to compare.
+        role: The layer, see models/roles.py.
         window: Of SSIM [px].
         masks: The object in each image, where that is known.
 
@@ -279,89 +292,84 @@ def attention_rows(
         `empty` without, and, with masks, the share of the maps inside (`inside_pct`, `teacher_inside_pct`) and of
         the image that is object (`object_pct`). The column `teacher` names the reference.
     """
-    teachers = {pair.reference for pair in pairs} - {BASELINE} if INDEPENDENT in seen.maps else set()
-    untaught = {name: similarity.ssim(seen.maps[INDEPENDENT], seen.maps[name], window=window) for name in teachers}
-    return [_row(seen, pair, window, masks, untaught.get(pair.reference)) for pair in pairs]
+    teachers = {reference for _, reference in pairs} - {BASELINE} if INDEPENDENT in maps else set()
+    untaught = {teacher: similarity.ssim(maps[INDEPENDENT], maps[teacher], window=window) for teacher in teachers}
+    rows = []
+    for model, reference in pairs:
+        student, teacher = maps[model], maps[reference]
+        ssim = similarity.ssim(student, teacher, window=window)
+        nothing = np.full_like(ssim, np.nan)  # no untaught student beside the baseline; that one itself gains nothing
+        null = untaught.get(reference, nothing)
+        gain = nothing if model == INDEPENDENT else ssim - null
+        mean = similarity.mean(ssim)
+        rows.append(
+            {
+                "model": model,
+                "teacher": reference,
+                "role": role,
+                "n": mean.n,
+                "empty": len(ssim) - mean.n,
+                "window_px": window,
+                **_with_interval("ssim", mean),
+                "ssim_other_image": _mean(similarity.ssim_to_next(student, teacher, window=window)),
+                "ssim_independent": _mean(null),
+                **_with_interval("ssim_gain", similarity.mean(gain)),
+                "cosine": _mean(similarity.cosine(student, teacher)),
+                "rank_correlation": _mean(similarity.rank_correlation(student, teacher)),
+                "inside_pct": _inside_pct(student, masks),
+                "teacher_inside_pct": _inside_pct(teacher, masks),
+                "object_pct": None if masks is None else decimals(100 * float(masks.mean())),
+            }
+        )
+    return rows
 
 
-def _row(seen: Attention, pair: Pair, window: int, masks: np.ndarray | None, untaught: np.ndarray | None) -> Row:
-    student, teacher = seen.maps[pair.model], seen.maps[pair.reference]
-    each = similarity.ssim(student, teacher, window=window)
-    nothing = np.full_like(each, np.nan)  # no untaught twin beside the baseline; the untaught one gains nothing
-    null = nothing if untaught is None else untaught
-    gain = similarity.mean(nothing if pair.model == INDEPENDENT else each - null)
-    found = similarity.mean(each)
-    return {
-        "model": pair.model,
-        "teacher": pair.reference,
-        "role": seen.role,
-        "n": found.n,
-        "empty": len(each) - found.n,
-        "window_px": window,
-        **_with_interval("ssim", found),
-        "ssim_other_image": _mean(similarity.ssim_to_next(student, teacher, window=window)),
-        "ssim_independent": _mean(null),
-        **_with_interval("ssim_gain", gain),
-        "cosine": _mean(similarity.cosine(student, teacher)),
-        "rank_correlation": _mean(similarity.rank_correlation(student, teacher)),
-        **_on_object(student, teacher, masks),
-    }
-
-
-def _on_object(student: Maps, teacher: Maps, masks: np.ndarray | None) -> Row:
-    if masks is None:
-        return {"inside_pct": None, "teacher_inside_pct": None, "object_pct": None}
-    both = [similarity.mean(gradcam.inside(maps, masks)).value for maps in (student, teacher)]
-    names = ("inside_pct", "teacher_inside_pct", "object_pct")
-    return {name: decimals(100 * v) for name, v in zip(names, (*both, float(masks.mean())), strict=True)}
-
-
-def _with_interval(name: str, found: similarity.Mean) -> Row:
-    values = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+def _with_interval(name: str, mean: similarity.Mean) -> Row:
+    values = {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
     return {key: significant(value) for key, value in values.items()}
 
 
-def _mean(values: np.ndarray) -> float | None:
+def _mean(values: Float[np.ndarray, " images"]) -> float | None:
     return significant(similarity.mean(values).value)
 
 
-def default_roles(image_size: int) -> tuple[str, ...]:
-    """The layers to compare: the two deepest whose maps have 4 x 4 places or more, the finer first."""
-    return roles.deepest_blocks(image_size)
+def _inside_pct(maps: Maps, masks: np.ndarray | None) -> float | None:
+    return None if masks is None else decimals(100 * similarity.mean(gradcam.inside(maps, masks)).value)
 
 
 def image_rows(pixels: UInt8[np.ndarray, "images side side 3"], labels: Sequence[str]) -> list[Row]:
     """A row per image: `image` (its number), `class`, `side` [px] and `pixels`."""
-    shrunk = [_shrink(one) for one in pixels]
+    shrunk = [_shrink(image) for image in pixels]
     return [
-        {"image": number, "class": label, "side": len(one), "pixels": encoded(one)}
-        for number, (one, label) in enumerate(zip(shrunk, labels, strict=True))
+        {"image": number, "class": label, "side": len(image), "pixels": encoded(image)}
+        for number, (image, label) in enumerate(zip(shrunk, labels, strict=True))
     ]
 
 
-def strip_rows(seen: Attention, pairs: Sequence[Pair], shown: Int[np.ndarray, " shown"], *, window: int) -> list[Row]:
+def strip_rows(
+    maps: Mapping[str, Maps], pairs: Pairs, role: str, shown: Int[np.ndarray, " shown"], *, window: int
+) -> list[Row]:
     """A row per pair and image shown: `map` of the model, `ssim` to the reference's; before them, the reference's own.
 
     The column `teacher` names the reference, be it a teacher or the baseline.
     `image` counts what is shown, as in `images`; `map` holds 0 to 255.
     """
     rows = []
-    for teacher in dict.fromkeys(pair.reference for pair in pairs):
-        own = seen.maps[teacher][shown]
-        for model in (teacher, *(pair.model for pair in pairs if pair.reference == teacher)):
-            drawn = seen.maps[model][shown]
-            alike = similarity.ssim(drawn, own, window=window)
+    for teacher in dict.fromkeys(reference for _, reference in pairs):
+        for model in (teacher, *(model for model, reference in pairs if reference == teacher)):
+            drawn = maps[model][shown]
+            ssim = similarity.ssim(drawn, maps[teacher][shown], window=window)
             rows += [
                 {
                     "model": model,
                     "teacher": teacher,
-                    "role": seen.role,
+                    "role": role,
                     "image": number,
-                    "ssim": None if model == teacher else significant(float(alike[number])),
-                    "side": len(_shrink(one)),
-                    "map": encoded((255 * _shrink(one) + 0.5).astype(np.uint8)),
+                    "ssim": None if model == teacher else significant(float(ssim[number])),
+                    "side": len(_shrink(image)),
+                    "map": encoded((255 * _shrink(image) + 0.5).astype(np.uint8)),
                 }
-                for number, one in enumerate(drawn)
+                for number, image in enumerate(drawn)
             ]
     return rows
 
