@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,27 +25,18 @@ from tests.deploy.conftest import STORED, VIEW, Exported, coloured, network, sav
 from tests.deploy.test_predict import refused
 from tests.house import ROOT
 
-CALIBRATION = channels_first(coloured(8, 16, STORED), VIEW.size)
+CONTRACT = Contract(CLASSES, VIEW.size, STORED)
 # ExecuTorch and torchao call what Python, torch and each other are about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
 
-@dataclass(frozen=True)
-class Files:
-    """Two files of the network that `exported` holds."""
-
-    float_file: Path
-    int8_file: Path
-
-
-@pytest.fixture(scope="session")
-def pte(tmp_path_factory: pytest.TempPathFactory) -> Files:
+@pytest.fixture(scope="module")
+def pte(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network that `exported` holds, in float32."""
     pytest.importorskip("executorch")
-    folder, contract = tmp_path_factory.mktemp("pte"), Contract(CLASSES, VIEW.size, STORED)
-    files = Files(folder / "float.pte", folder / "int8.pte")
-    export_pte(network(), files.float_file, view=VIEW, contract=contract)
-    export_pte(network(), files.int8_file, view=VIEW, contract=contract, calibration=CALIBRATION)
-    return files
+    path = tmp_path_factory.mktemp("pte") / "float.pte"
+    export_pte(network(), path, view=VIEW, contract=CONTRACT)
+    return path
 
 
 @pytest.fixture
@@ -71,44 +61,44 @@ def test_without_executorch_one_line_says_how_to_install_it(place: Path, monkeyp
     assert not Path("net.pte").exists()
 
 
-def test_the_float_file_agrees_with_the_model_and_says_what_it_is(pte: Files, exported: Exported) -> None:
-    classifier = PteClassifier(pte.float_file)
+def test_the_float_file_agrees_with_the_model_and_says_what_it_is(
+    pte: Path, exported: Exported, tmp_path: Path
+) -> None:
+    classifier = PteClassifier(pte)
     parity = compare(classifier, exported.logits, exported.images)
     assert (parity.n, parity.agreement_pct) == (80, 100.0)
     assert parity.largest_difference < 1e-3
-    assert classifier.contract == Contract(CLASSES, VIEW.size, STORED)
+    assert classifier.contract == CONTRACT
     pixels = channels_first(exported.images.images[:5], VIEW.size)
     np.testing.assert_allclose(classifier.run(pixels, "probabilities"), exported.logits[:5].softmax(1), atol=1e-4)
+    export_pte(network(), tmp_path / "again.pte", view=VIEW, contract=CONTRACT)
+    assert (tmp_path / "again.pte").read_bytes() == pte.read_bytes()
 
 
-def test_the_int8_file_nearly_agrees_in_a_fraction_of_the_bytes(pte: Files, exported: Exported) -> None:
+def test_the_int8_file_nearly_agrees_in_a_fraction_of_the_bytes(pte: Path, exported: Exported, tmp_path: Path) -> None:
+    calibration = channels_first(coloured(8, 16, STORED), VIEW.size)
+    export_pte(network(), tmp_path / "int8.pte", view=VIEW, contract=CONTRACT, calibration=calibration)
     pixels = channels_first(exported.images.images, VIEW.size)
-    logits = torch.from_numpy(PteClassifier(pte.int8_file).run(pixels))
+    logits = torch.from_numpy(PteClassifier(tmp_path / "int8.pte").run(pixels))
     assert 0 < (logits - exported.logits).abs().mean() < 0.1 * exported.logits.std()
-    assert pte.int8_file.stat().st_size < 0.45 * pte.float_file.stat().st_size
-
-
-def test_the_same_model_gives_the_same_bytes(pte: Files, tmp_path: Path) -> None:
-    contract = Contract(CLASSES, VIEW.size, STORED)
-    export_pte(network(), tmp_path / "again.pte", view=VIEW, contract=contract)
-    assert (tmp_path / "again.pte").read_bytes() == pte.float_file.read_bytes()
+    assert (tmp_path / "int8.pte").stat().st_size < 0.45 * pte.stat().st_size
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "missing"])
-def test_a_damaged_file_is_refused(damage: str, pte: Files, tmp_path: Path) -> None:
-    content, path = pte.float_file.read_bytes(), tmp_path / "damaged.pte"
+def test_a_damaged_file_is_refused(damage: str, pte: Path, tmp_path: Path) -> None:
+    content, path = pte.read_bytes(), tmp_path / "damaged.pte"
     if damage != "missing":
         path.write_bytes({"cut": content[: len(content) // 2], "text": b"hello " * 99, "empty": b""}[damage])
     with pytest.raises(UserError, match=r"damaged\.pte: no "):
         PteClassifier(path)
 
 
-def test_predict_takes_a_pte_file(pte: Files, tmp_path: Path) -> None:
+def test_predict_takes_a_pte_file(pte: Path, tmp_path: Path) -> None:
     Image.fromarray(coloured(3, 1, STORED)[0]).save(tmp_path / "one.png")
-    done = CliRunner().invoke(main, ["predict", "--json", "--model", str(pte.float_file), str(tmp_path / "one.png")])
+    done = CliRunner().invoke(main, ["predict", "--json", "--model", str(pte), str(tmp_path / "one.png")])
     assert done.exit_code == 0, done.output
     (row,) = json.loads(done.stdout)
-    expected = PteClassifier(pte.float_file).run(channels_first(coloured(3, 1, STORED), VIEW.size))[0]
+    expected = PteClassifier(pte).run(channels_first(coloured(3, 1, STORED), VIEW.size))[0]
     assert row["classes"][0]["class"] == CLASSES[expected.argmax()]
 
 
@@ -118,7 +108,7 @@ def test_the_command_writes_a_file_that_it_compared_on_validation_images(place: 
     assert done.exit_code == 0, done.output
     count = len(store.open_fit(Path("fit")).validation)
     assert f"agrees with net.safetensors on 100.00 % of {count} validation images" in done.stdout
-    assert PteClassifier("net.pte").contract == Contract(CLASSES, VIEW.size, STORED)
+    assert PteClassifier("net.pte").contract == CONTRACT
 
 
 def test_a_file_that_disagrees_too_often_is_not_kept(place: Path) -> None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -79,17 +79,6 @@ class Contract:
             return cls(tuple(map(str, classes)), *sizes)
         except (KeyError, ValueError, TypeError, RecursionError):
             raise UserError(f"{path}: damaged metadata; run the export stage again") from None
-
-
-class ExportedClassifier(Protocol):
-    """An exported file that is open in a runtime."""
-
-    contract: Contract
-
-    def run(
-        self, images: UInt8[np.ndarray, "images 3 size size"], output: str = LOGITS
-    ) -> Float[np.ndarray, "images classes"]:
-        """Logits, or what else `output` names, of at least one image."""
 
 
 class OnnxClassifier:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.store import Arrays
-    from deepcompress.deploy.classifier import ExportedClassifier
+    from deepcompress.deploy.classifier import OnnxClassifier
+    from deepcompress.deploy.executorch import PteClassifier
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Parity:
         return {name: round(value, digits.get(name, 2)) for name, value in vars(self).items()}
 
 
-def compare(classifier: ExportedClassifier, logits: Float[Tensor, "images classes"], images: Arrays) -> Parity:
+def compare(
+    classifier: OnnxClassifier | PteClassifier, logits: Float[Tensor, "images classes"], images: Arrays
+) -> Parity:
     """Compare a file with its checkpoint on the same images.
 
     Args:

@@ -17,7 +17,8 @@ from deepcompress.errors import UserError
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-    from deepcompress.deploy.classifier import Contract, ExportedClassifier
+    from deepcompress.deploy.classifier import Contract
+    from deepcompress.deploy.executorch import PteClassifier
 
 PTE = ".pte"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
@@ -31,7 +32,7 @@ class Prediction:
     classes: tuple[tuple[str, float], ...]
 
 
-def open_classifier(path: Path) -> ExportedClassifier:
+def open_classifier(path: Path) -> OnnxClassifier | PteClassifier:
     """An exported file in the runtime of its suffix.
 
     Raises:
@@ -44,7 +45,7 @@ def open_classifier(path: Path) -> ExportedClassifier:
     return PteClassifier(path)
 
 
-def predict(classifier: ExportedClassifier, paths: Iterable[Path], top: int) -> Iterator[Prediction]:
+def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], top: int) -> Iterator[Prediction]:
     """Classify image files, a batch at a time, in the order given.
 
     Args:
