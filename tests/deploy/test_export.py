@@ -24,7 +24,8 @@ DESCRIPTION: dict[str, Any] = {
 ROW = {"file": "model.onnx", "model": "quantized/ptq-int4", "kind": "int8", "n": 1000, "agreement_pct": 99.7,
        "top1_pct": 96.6, "size_bytes": 1048576}  # fmt: skip
 EVALUATION = (
-    "model,top1_pct,top1_pct_low,top1_pct_high,n,mcnemar_p\nbaseline,96.9,95.6,97.8,1000,\nb,96.5,95.2,97.5,1000,0.2\n"
+    "model,top1_pct,top1_pct_low,top1_pct_high,n,mcnemar_p,size_bytes\n"
+    "baseline,96.9,95.6,97.8,1000,,2097152\nb,96.5,95.2,97.5,1000,0.2,524288\n"
 )
 
 
@@ -49,6 +50,7 @@ def test_the_card_holds_numbers_origin_and_contract_and_the_page_says_the_same(e
     assert "96.5 % top-1 (95.2 to 97.5, 95 % Wilson interval, n = 1000 held-out images of `shapes`)" in page
     assert "| model.onnx | quantized/ptq-int4 | int8 | 1.00 | 99.7 | 96.6 | 1000 |" in page
     assert "- Classes (2): ant, bee" in page
+    assert "The checkpoint that they were made from takes 0.50 MiB." in page
     for words in (CHOSEN.reason, "Intended use", "Limits", '"format": "int4"', *export.LIMITS):
         assert words in page
 
