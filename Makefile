@@ -18,12 +18,13 @@ else
 	$(UV) run python -m deepcompress.repro $(if $(JOBS),-j $(JOBS))
 endif
 
+# One test process per core.
 test: $(UV)
-	$(UV) run pytest
+	$(UV) run pytest -n auto --dist loadfile
 
 # Tests that take minutes: kills at random moments, experiments in a queue, several processes.
 slow: $(UV)
-	$(UV) run pytest -m slow
+	$(UV) run pytest -m slow -n auto --dist loadfile
 
 check: $(UV)
 	$(UV) run ruff check .
