@@ -43,24 +43,18 @@ def make_arrays() -> Arrays:
 def make_batch(
     loss: Loss, student: VGG, teacher: VGG, rows: torch.Tensor | None = None, *, epoch: int = 1, scale: float = 1
 ) -> DistillBatch:
-    """The answers of both networks to some of the images; `scale` multiplies all logits."""
-    whole = next(Batches(make_arrays(), VIEW, batch_size=IMAGES).epoch())
+    """The outputs of both networks to some of the images; `scale` multiplies all logits."""
+    batch = next(Batches(make_arrays(), VIEW, batch_size=IMAGES).epoch())
     rows = torch.arange(8) if rows is None else rows
-    kind = next(student.parameters()).dtype
 
-    def answers(network: VGG, taps: tuple) -> Outputs:
-        with tap(network, {one.layer for one in taps}) as seen:
-            logits = network(whole.images[rows].to(kind)) * scale
-        features = read(seen, taps) if kind == torch.float32 else {one: _as_read(seen, one) for one in taps}
-        return Outputs(logits, features)
+    def outputs(network: VGG, taps: tuple) -> Outputs:
+        with tap(network, {wanted.layer for wanted in taps}) as layers:
+            logits = network(batch.images[rows]) * scale
+        return Outputs(logits, read(layers, taps, batch))
 
     with torch.no_grad():
-        taught = answers(teacher, loss.teacher_taps)
-    return DistillBatch(answers(student, loss.student_taps), taught, whole.labels[rows], rows, epoch)
-
-
-def _as_read(seen: dict[str, torch.Tensor], one: Any) -> torch.Tensor:
-    return seen[one.layer].mean(dim=(2, 3)) if one.pooled else seen[one.layer]
+        taught = outputs(teacher, loss.teacher_taps)
+    return DistillBatch(outputs(student, loss.student_taps), taught, batch.labels[rows], rows, epoch)
 
 
 @pytest.fixture(scope="session")

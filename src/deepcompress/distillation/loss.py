@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from deepcompress.measure.accuracy import evaluating
-from deepcompress.models.taps import tap
+from deepcompress.models import taps
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
@@ -121,21 +121,12 @@ def shape(model: Classifier, name: str) -> tuple[int, ...]:
     """Shape of what a layer gives for one image: (channels, height, width)."""
     size = model.spec.image_size
     image = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
-    with evaluating(model), torch.no_grad(), tap(model, [name]) as layers:
+    with evaluating(model), torch.no_grad(), taps.tap(model, [name]) as layers:
         model(image)
     return tuple(layers[name].shape[1:])
 
 
-def pooled(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels"]:
-    """The mean over height and width."""
-    return maps.mean(dim=(2, 3))
-
-
-def read(layers: Mapping[str, Tensor], taps: Iterable[Tap]) -> dict[Tap, Tensor]:
-    """The taps' features from the outputs of the layers, in 32-bit floats."""
-    return {each: (pooled(layers[each.layer]) if each.pooled else layers[each.layer]).float() for each in taps}
-
-
-def whole(features: Mapping[Tap, Tensor], batch: Batch) -> dict[Tap, Tensor]:
-    """Features of a process's own images, for the whole batch."""
-    return {each: batch.whole(feature) for each, feature in features.items()}
+def read(layers: Mapping[str, Tensor], wanted: Iterable[Tap], batch: Batch) -> dict[Tap, Tensor]:
+    """The taps' features of the whole batch, in 32-bit floats, from what the layers give for a process's own images."""
+    features = {tap: layers[tap.layer].mean(dim=(2, 3)) if tap.pooled else layers[tap.layer] for tap in wanted}
+    return {tap: batch.whole(feature.float()) for tap, feature in features.items()}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepcompress import registry
-from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, read, whole
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, read
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.models.taps import tap
 from deepcompress.training.loop import Objective
@@ -48,9 +48,7 @@ class DistillObjective(Objective):
         steps_per_epoch: int,
     ) -> None:
         super().__init__()
-        self._trained = nn.ModuleDict(
-            {name: loss for name, (_, loss) in losses.items()}
-        )  # makes them part of the state
+        self._trained = nn.ModuleDict({name: loss for name, (_, loss) in losses.items()})  # part of the state
         self.losses = losses
         self.find_unused_parameters = any(loss.exclusive_epochs > 0 for _, loss in losses.values())
         self.needs_hooks = any(loss.student_taps for _, loss in losses.values())
@@ -61,16 +59,17 @@ class DistillObjective(Objective):
         epoch = self.steps // self.steps_per_epoch + 1
         self.steps += 1
         active = self.active(epoch)
-        taps = [one for _, loss in active for one in loss.student_taps]
-        with tap(model, {one.layer for one in taps}) as layers:
+        taps = [wanted for _, loss in active for wanted in loss.student_taps]
+        with tap(model, {wanted.layer for wanted in taps}) as layers:
             logits = batch.whole(model(batch.images))
         teacher = self.teacher.outputs(batch) if active else Outputs(None)
         with torch.autocast(logits.device.type, enabled=False):
-            student = Outputs(logits.float(), whole(read(layers, taps), batch))
+            student = Outputs(logits.float(), read(layers, taps, batch))
             distill_batch = DistillBatch(student, teacher, batch.labels, batch.indices, epoch)
             terms = [weight * loss(distill_batch) for weight, loss in active]
             if all(loss.exclusive_epochs == 0 for _, loss in active):
-                terms.append(self.cross_entropy * self._labels(student, batch))
+                labels = F.cross_entropy(logits.float(), batch.labels, label_smoothing=self.label_smoothing)
+                terms.append(self.cross_entropy * labels)
             return torch.stack(terms).sum()
 
     def active(self, epoch: int) -> list[tuple[float, Loss]]:
@@ -85,9 +84,6 @@ class DistillObjective(Objective):
     def set_extra_state(self, state: dict[str, int]) -> None:
         """Take up the count of a state dict."""
         self.steps = state["steps"]
-
-    def _labels(self, student: Outputs, batch: Batch) -> Float[Tensor, ""]:
-        return F.cross_entropy(student.require_logits(), batch.labels, label_smoothing=self.label_smoothing)
 
 
 def build_losses(weighted: Mapping[str, tuple[float, Any]], context: LossContext) -> dict[str, tuple[float, Loss]]:

@@ -41,8 +41,8 @@ class Mixture(Section):
 
     @model_validator(mode="after")
     def _known(self) -> Mixture:
+        known = registry.names(LOSSES)
         for name, weight in self.losses.items():
-            known = registry.names(LOSSES)
             if name not in known:
                 raise ValueError(f"losses must be among {', '.join(known)}; got {name!r}")
             if not 0 < weight < float("inf"):
@@ -69,7 +69,7 @@ class Distill(Section):
     Attributes:
         student: The network, its start and its training: the same for every method and control.
         seeds: One training each; the first one's model is the student, all go into its mean and deviation.
-        cache_budget_mib: Memory that a teacher's answers to all training images may take [MiB]; see teacher_cache.py.
+        cache_budget_mib: Memory that a teacher's outputs for all training images may take [MiB]; see teacher_cache.py.
         methods: Options of each loss; every one is tried with every teacher of `teachers`.
         mixtures: Several losses at once, by name; tried like methods.
         controls: Students without a teacher, by name.
@@ -93,14 +93,15 @@ class Distill(Section):
         params.validate(Methods, self.methods, "distill.methods")
         for name in (*self.methods, *self.mixtures, *self.controls):
             require_name(name)
-        for name in self.colour.methods:
-            if name not in self.methods:
-                raise ValueError(f"colour.methods must be among {', '.join(self.methods)}; got {name!r}")
-        for name in self.baseline:
-            if name not in (*self.methods, *self.mixtures):
-                raise ValueError(f"baseline must be among {', '.join((*self.methods, *self.mixtures))}; got {name!r}")
-        if both := set(self.methods) & set(self.mixtures):
-            raise ValueError(f"{min(both)} is a method, so no mixture can have its name")
+        both = (*self.methods, *self.mixtures)
+        for key, names, known in (
+            ("colour.methods", self.colour.methods, self.methods),
+            ("baseline", self.baseline, both),
+        ):
+            if unknown := [name for name in names if name not in known]:
+                raise ValueError(f"{key} must be among {', '.join(known)}; got {unknown[0]!r}")
+        if twice := set(self.methods) & set(self.mixtures):
+            raise ValueError(f"{min(twice)} is a method, so no mixture can have its name")
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds must be different whole numbers of at least 0, got {list(self.seeds)}")
         return self

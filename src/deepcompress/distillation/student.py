@@ -189,15 +189,12 @@ def load_teacher(path: Path, *, classes: tuple[str, ...], view: View) -> Classif
         UserError: If the file is damaged, or the teacher knows other classes or needs other pixels.
     """
     loaded = checkpoint.load(path)
-    if loaded.classes != tuple(classes):
-        raise UserError(f"{path}: {_other_classes(loaded.classes, tuple(classes))}")
+    if len(loaded.classes) != len(classes):
+        counts = f"{len(loaded.classes)} classes apart, the training images have {len(classes)}"
+        raise UserError(f"{path}: the teacher tells {counts}")
+    for number, (its, own) in enumerate(zip(loaded.classes, classes, strict=True)):
+        if its != own:
+            raise UserError(f"{path}: the teacher's class {number} is {its!r}, that of the training images is {own!r}")
     if loaded.view != view:
         raise UserError(f"{path}: the teacher sees images as {loaded.view}, the student as {view}; train it again")
     return loaded.model.requires_grad_(False).eval()
-
-
-def _other_classes(teacher: tuple[str, ...], data: tuple[str, ...]) -> str:
-    if len(teacher) != len(data):
-        return f"the teacher tells {len(teacher)} classes apart, the training images have {len(data)}"
-    index = next(i for i, (its, other) in enumerate(zip(teacher, data, strict=True)) if its != other)
-    return f"the teacher's class {index} is {teacher[index]!r}, that of the training images is {data[index]!r}"

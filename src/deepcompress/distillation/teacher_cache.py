@@ -21,7 +21,7 @@ from tqdm import tqdm
 from deepcompress import files, processes
 from deepcompress.data.batches import Batches, Shard
 from deepcompress.data.store import BYTES_PER_MIB, array_writer, is_whole_array, map_array
-from deepcompress.distillation.loss import Outputs, Tap, read, shape, whole
+from deepcompress.distillation.loss import Outputs, Tap, read, shape
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import VGG
 
@@ -68,7 +68,7 @@ class OnlineTeacher(Teacher):
             logits = batch.whole(self._network(batch.images).float()) if self._logits else None
             if logits is None:
                 self._part_to(layers)(batch.images)
-        return Outputs(logits, whole(read(layer_outputs, self._taps), batch))
+        return Outputs(logits, read(layer_outputs, self._taps, batch))
 
     def _part_to(self, layers: set[str]) -> nn.Module:
         """The convolutional part up to the last of the layers; all of the network for one behind it."""
@@ -95,10 +95,10 @@ class StoredTeacher(Teacher):
         self.tables, self._online = tables, online
 
     def outputs(self, batch: Batch) -> Outputs:
-        rows = batch.indices
-        stored = {key: table[rows.to(table.device)].to(rows.device) for key, table in self.tables.items()}
+        indices = batch.indices
+        stored = {key: table[indices.to(table.device)].to(indices.device) for key, table in self.tables.items()}
         computed = self._online.outputs(batch).features if self._online else {}
-        return Outputs(stored.get(None), {**computed, **{key: found for key, found in stored.items() if key}})
+        return Outputs(stored.get(None), {**computed, **{tap_: rows for tap_, rows in stored.items() if tap_}})
 
 
 def cached_teacher(

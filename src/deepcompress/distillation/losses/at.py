@@ -44,9 +44,9 @@ class AT(Loss):
         self.teacher_taps = tuple(map(Tap, teacher_layers))
 
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
-        pairs = zip(self.student_taps, self.teacher_taps, strict=True)
-        both = [(batch.student.features[one], batch.teacher.features[other]) for one, other in pairs]
-        return torch.stack([F.mse_loss(attention(student), attention(teacher)) for student, teacher in both]).sum()
+        student = [attention(batch.student.features[tap]) for tap in self.student_taps]
+        teacher = [attention(batch.teacher.features[tap]) for tap in self.teacher_taps]
+        return torch.stack([F.mse_loss(*maps) for maps in zip(student, teacher, strict=True)]).sum()
 
 
 def attention(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch pixels"]:
@@ -56,10 +56,10 @@ def attention(maps: Float[Tensor, "batch channels height width"]) -> Float[Tenso
 
 def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it; a UserError where a layer's maps differ in side."""
-    student = tuple(roles.layer(context.student.spec, name) for name in options.layers)
-    teacher = tuple(roles.layer(context.teacher.spec, name) for name in options.layers)
-    for name, one, other in zip(options.layers, student, teacher, strict=True):
-        sides = [shape(network, layer)[1:] for network, layer in ((context.student, one), (context.teacher, other))]
+    networks = (context.student, context.teacher)
+    student, teacher = (tuple(roles.layer(net.spec, name) for name in options.layers) for net in networks)
+    for name, layers in zip(options.layers, zip(student, teacher, strict=True), strict=True):
+        sides = [shape(network, layer)[1:] for network, layer in zip(networks, layers, strict=True)]
         if sides[0] != sides[1]:
             raise UserError(
                 f"params.yaml: distill.methods.at.layers: {name} gives maps of {sides[0]} and {sides[1]} px"

@@ -15,6 +15,8 @@ from deepcompress.errors import UserError
 from deepcompress.models import roles
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Float, Int
     from torch import Tensor
 
@@ -45,8 +47,7 @@ class CRD(Loss):
 
     Source: Tian et al., ICLR 2020, https://arxiv.org/abs/1910.10699, equations 7 to 19; code: HobbitLong/
     RepDistiller, crd/criterion.py and memory.py, mode `exact`. That draws negatives on the CPU without
-    replacement, and forgets memories and Z when it resumes; here both are
-    part of the state of an interrupted run.
+    replacement, and forgets memories and Z when it resumes; here both are part of the state of an interrupted run.
     """
 
     reads_logits = False
@@ -54,8 +55,8 @@ class CRD(Loss):
     def __init__(
         self,
         layers: tuple[str, str],
-        embeddings: tuple[Embedding, Embedding],
-        memories: tuple[Memory, Memory],
+        embeddings: Sequence[Embedding],
+        memories: Sequence[Memory],
         negatives: Negatives,
     ) -> None:
         super().__init__()
@@ -84,8 +85,8 @@ def build(options: Options, context: LossContext) -> Loss:
         Memory(len(context.labels), width=options.width, momentum=options.momentum, temperature=options.temperature)
         for _ in channels
     ]
-    one, other = (Embedding(inputs, options.width) for inputs in channels)
-    return CRD((ours, theirs), (one, other), (memories[0], memories[1]), Negatives(context.labels, options.negatives))
+    embeddings = [Embedding(inputs, options.width) for inputs in channels]
+    return CRD((ours, theirs), embeddings, memories, Negatives(context.labels, options.negatives))
 
 
 class Embedding(nn.Module):

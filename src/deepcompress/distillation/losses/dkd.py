@@ -44,10 +44,10 @@ class DKD(Loss):
         self.warmup_epochs = warmup_epochs
 
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
-        teacher, student = (answers.require_logits() / self.temperature for answers in (batch.teacher, batch.student))
+        teacher, student = (outputs.require_logits() / self.temperature for outputs in (batch.teacher, batch.student))
         target, others = parts(teacher, student, batch.labels)
-        warmth = min(batch.epoch / max(self.warmup_epochs, 1), 1.0)
-        return warmth * self.temperature**2 * (self.alpha * target + self.beta * others).mean()
+        warmup = min(batch.epoch / max(self.warmup_epochs, 1), 1.0)
+        return warmup * self.temperature**2 * (self.alpha * target + self.beta * others).mean()
 
 
 def parts(
@@ -63,8 +63,8 @@ def parts(
 
 def _two_way(logits: Float[Tensor, "batch classes"], right: Bool[Tensor, "batch classes"]) -> Float[Tensor, "batch 2"]:
     """Logarithms of the probabilities of the right class and of all others together."""
-    one, rest = (logits * right).sum(1, keepdim=True), _others(logits, right).logsumexp(1, keepdim=True)
-    return torch.cat([one, rest], 1).log_softmax(1)
+    own, others = (logits * right).sum(1, keepdim=True), _others(logits, right).logsumexp(1, keepdim=True)
+    return torch.cat([own, others], 1).log_softmax(1)
 
 
 def _others(

@@ -60,15 +60,12 @@ def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it; a UserError where the layers are not maps of equal sides."""
     guided = roles.layer(context.student.spec, options.guided_layer)
     hint = roles.layer(context.teacher.spec, options.hint_layer)
-    (ours, *our_sides), (theirs, *their_sides) = shape(context.student, guided), shape(context.teacher, hint)
-    if our_sides != their_sides:
+    ours, theirs = shape(context.student, guided), shape(context.teacher, hint)
+    if ours[1:] != theirs[1:]:
+        student, teacher = (" x ".join(map(str, sizes[1:])) for sizes in (ours, theirs))
         raise UserError(
-            f"params.yaml: distill.methods.hint: {options.guided_layer} of the student gives maps of "
-            f"{_times(our_sides)}, {options.hint_layer} of the teacher {_times(their_sides)}: they cannot be matched"
+            f"params.yaml: distill.methods.hint: {options.guided_layer} of the student gives maps of {student}, "
+            f"{options.hint_layer} of the teacher {teacher}: they cannot be matched"
         )
     exclusive = options.first_stage_epochs if options.stages == 2 else 0
-    return Hint(Tap(guided), Tap(hint), channels=(ours, theirs), exclusive_epochs=exclusive)
-
-
-def _times(sides: list[int]) -> str:
-    return " x ".join(map(str, sides))
+    return Hint(Tap(guided), Tap(hint), channels=(ours[0], theirs[0]), exclusive_epochs=exclusive)
