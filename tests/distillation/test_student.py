@@ -27,14 +27,11 @@ def test_mean_and_deviation_by_hand() -> None:
     assert table[["n_seeds", "n_images"]].drop_duplicates().to_numpy().tolist() == [[3, 500]]
 
 
-def test_one_seed_has_no_deviation() -> None:
-    assert student.seeds_table({0: history(60.0)}, keep="last", images=5)["deviation_points"].isna().all()
-
-
-def test_the_accuracy_is_that_of_the_weights_that_were_kept() -> None:
-    record = history(70.0, 40.0)
-    assert student.seeds_table({0: record}, keep="best_validation", images=5)["validation_top1_pct"].tolist() == [70.0]
-    assert student.seeds_table({0: record}, keep="last", images=5)["validation_top1_pct"].tolist() == [40.0]
+def test_the_accuracy_is_that_of_the_weights_that_were_kept_and_one_seed_has_no_deviation() -> None:
+    for keep, percent in (("best_validation", 70.0), ("last", 40.0)):
+        table = student.seeds_table({0: history(70.0, 40.0)}, keep=keep, images=5)
+        assert table["validation_top1_pct"].tolist() == [percent]
+        assert table["deviation_points"].isna().all()
 
 
 @pytest.fixture
@@ -66,8 +63,3 @@ def test_a_teacher_that_sees_other_pixels_is_refused(path: Path) -> None:
     other = type(VIEW)(64, VIEW.mean, VIEW.std)
     with pytest.raises(UserError, match=r"sees images as View\(size=32.*the student as View\(size=64"):
         student.load_teacher(path, classes=CLASSES, view=other)
-
-
-def test_a_missing_teacher_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"vgg19.safetensors: no such file"):
-        student.load_teacher(tmp_path / "vgg19.safetensors", classes=CLASSES, view=VIEW)

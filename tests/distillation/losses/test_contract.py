@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,37 +31,26 @@ def test_a_file_has_options_with_defaults_and_names_its_source(name: str) -> Non
     module = registry.find("distillation.losses", name)
     assert issubclass(module.Options, LossOptions)
     assert module.Options().weight > 0
-    losses = [
-        member
-        for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Loss) and member.__module__ == module.__name__
-    ]
-    assert len(losses) == 1
-    source = re.search(r"Source: .*", losses[0].__doc__ or "", flags=re.DOTALL)
-    assert source
-    assert "https://" in source.group()
+    classes = [member for _, member in inspect.getmembers(module, inspect.isclass) if issubclass(member, Loss)]
+    (loss,) = [member for member in classes if member.__module__ == module.__name__]
+    assert re.search(r"Source: .*https://", loss.__doc__ or "", flags=re.DOTALL)
 
 
+@pytest.mark.parametrize("scale", [1, 1e4])  # the latter: networks that are sure
 @pytest.mark.parametrize("name", NAMES)
-def test_the_gradient_to_the_student_is_finite_and_not_zero(
-    name: str, context, student, teacher, distill_batch
+def test_the_gradient_is_finite_and_reaches_the_student_alone(
+    name: str, context, student, teacher, distill_batch, scale
 ) -> None:
-    loss = built(name, context)
-    value = loss(distill_batch(loss, student, teacher, epoch=1))
-    assert value.shape == ()
+    loss, before = built(name, context), {key: tensor.clone() for key, tensor in teacher.state_dict().items()}
+    teacher.requires_grad_(True)
+    value = loss(distill_batch(loss, student, teacher, scale=scale))
     value.backward()
+    assert value.shape == ()
+    assert value.isfinite()
     gradients = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
-    assert max(float(gradient.abs().max()) for gradient in gradients) > 0
+    assert max(float(gradient.abs().max()) for gradient in gradients) > 0 or scale > 1
     assert all(parameter.grad is not None for parameter in loss.parameters())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_gradient_reaches_the_teacher(name: str, context, student, teacher, distill_batch) -> None:
-    loss = built(name, context)
-    teacher.requires_grad_(True)
-    before = {key: tensor.clone() for key, tensor in teacher.state_dict().items()}
-    loss(distill_batch(loss, student, teacher)).backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert all(torch.equal(tensor, before[key]) for key, tensor in teacher.state_dict().items())
 
@@ -96,20 +86,9 @@ def test_it_is_never_negative(name: str, context, network, teacher, distill_batc
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sure_networks_give_finite_numbers_and_gradients(name: str, context, student, teacher, distill_batch) -> None:
-    loss = built(name, context)
-    value = loss(distill_batch(loss, student, teacher, scale=1e4))
-    value.backward()
-    assert value.isfinite()
-    assert all(p.grad.isfinite().all() for p in student.parameters() if p.grad is not None)
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_a_loss_that_does_not_read_logits_can_do_without(name: str, context, student, teacher, distill_batch) -> None:
     loss = built(name, context)
-    seen = distill_batch(loss, student, teacher)
-    if loss.reads_logits:
-        assert not loss.teacher_taps
-        return
-    blind = type(seen)(seen.student, type(seen.teacher)(None, seen.teacher.features), seen.labels, seen.indices, 1)
-    assert loss(blind).isfinite()
+    batch = distill_batch(loss, student, teacher)
+    if not loss.reads_logits:
+        batch = replace(batch, teacher=replace(batch.teacher, logits=None))
+    assert loss(batch).isfinite()

@@ -39,6 +39,7 @@ def test_logit_is_summed_over_classes_and_averaged_over_images(pair) -> None:
     teacher, student, _ = pair
     p, q = (teacher / 3).softmax(1), (student / 3).softmax(1)
     torch.testing.assert_close(value(Logit(3.0), teacher, student), 9 * (p * (p / q).log()).sum() / 16)
+    torch.testing.assert_close(value(Logit(3.0), teacher + 5, student - 2), value(Logit(3.0), teacher, student))
 
 
 def test_the_gradient_of_logit_keeps_its_size_when_the_temperature_changes(pair) -> None:
@@ -53,16 +54,11 @@ def test_the_gradient_of_logit_keeps_its_size_when_the_temperature_changes(pair)
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
 
 
-def test_logit_does_not_see_a_shift_of_all_logits(pair) -> None:
-    teacher, student, _ = pair
-    torch.testing.assert_close(value(Logit(3.0), teacher + 5, student - 2), value(Logit(3.0), teacher, student))
-
-
 def test_smoothed_logits_is_the_number_worked_by_hand() -> None:
     # Teacher 3/4, 1/4; mixed half and half with 1/2, 1/2: 5/8, 3/8. The student answers 1/2, 1/2.
     expected = 0.625 * math.log(1.25) + 0.375 * math.log(0.75)
-    found = value(SmoothedLogits(1.0, 0.5), torch.tensor([[LOG3, 0.0]]), torch.zeros(1, 2))
-    assert found.item() == pytest.approx(expected)
+    mixed = value(SmoothedLogits(1.0, 0.5), torch.tensor([[LOG3, 0.0]]), torch.zeros(1, 2))
+    assert mixed.item() == pytest.approx(expected)
 
 
 def test_smoothed_logits_without_smoothing_is_logit_and_its_minimum_is_the_mixture(pair) -> None:
@@ -80,12 +76,7 @@ def test_logit_std_does_not_see_size_nor_shift(pair) -> None:
     teacher, student, _ = pair
     once = value(LogitStd(2.0), teacher, student)
     torch.testing.assert_close(value(LogitStd(2.0), 7 * teacher + 3, 0.2 * student - 1), once, rtol=1e-5, atol=0)
-
-
-def test_logit_std_is_finite_for_an_answer_without_preference() -> None:
-    student = torch.zeros(2, 3, requires_grad=True)
-    found = value(LogitStd(2.0), torch.randn(2, 3), student)
-    assert found.isfinite()
+    assert value(LogitStd(2.0), teacher, torch.zeros_like(student)).isfinite()  # an answer without preference
 
 
 def test_the_two_parts_of_dkd_make_up_the_kl_divergence(pair) -> None:
@@ -125,12 +116,3 @@ def test_dkd_warms_up_from_the_first_epoch(pair) -> None:
     whole = value(made, teacher, student, labels, epoch=9)
     for epoch, share in ((1, 0.25), (3, 0.75), (4, 1.0)):
         torch.testing.assert_close(value(made, teacher, student, labels, epoch=epoch), share * whole)
-
-
-def test_dkd_stays_finite_where_a_probability_is_zero() -> None:
-    teacher, student = torch.tensor([[1e4, 0.0, -1e4]]), torch.tensor([[-1e4, 1e4, 0.0]], requires_grad=True)
-    found = value(DKD(temperature=1.0, alpha=1.0, beta=1.0, warmup_epochs=0), teacher, student)
-    found.backward()
-    assert found.isfinite()
-    assert student.grad is not None
-    assert student.grad.isfinite().all()
