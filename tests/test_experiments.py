@@ -18,6 +18,14 @@ from tests import pipeline
 
 pytestmark = pytest.mark.slow
 LEFT_OUT = {"bits", "recommend", "export", "benchmark", "report"}
+NARROWED = (
+    "teachers.vgg16_jitter",
+    "distill.methods.hint",
+    "distill.methods.crd",
+    "distill.mixtures.hint_logit",
+    "combine.distill.prune_distill",
+    "combine.quantize.prune_distill_quantize",
+)
 UP_TO_DATE = "Data and pipelines are up to date."
 DEADLINE_S = 900.0
 PATIENCE_S = 60.0  # without a worker, before one is asked for again
@@ -32,19 +40,16 @@ def narrow(project: pipeline.Project) -> None:
     stages["sensitivity"]["matrix"]["method"] = ["structured"]
     kept = {name: body for name, body in stages.items() if name not in LEFT_OUT}
     path.write_text(yaml.safe_dump({"stages": kept}, sort_keys=False, width=4096))
-    path = project.folder / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    params["prune"]["sweep"] = {"methods": ["structured"], "sparsities": [0.25]}
-    params["quant"]["sweep"] = ["ptq-int4"]
-    params["teachers"] = {"vgg16": params["teachers"]["vgg16"]}
-    distill = params["distill"]
-    distill["teachers"], distill["mixtures"], distill["colour"] = ["vgg16"], {}, {"methods": [], "teachers": []}
-    distill["methods"] = {"logit": distill["methods"]["logit"]}
-    distill["controls"] = {"independent": distill["controls"]["independent"]}
-    distill["baseline"] = []
-    params["combine"] = {"prune": {}, "distill": {}, "quantize": {"prune_quantize": {"from": "shipped/pruned"}}}
-    params["benchmark"]["models"] = ["baseline"]
-    path.write_text(yaml.safe_dump(params, sort_keys=False))
+    project.set(
+        {
+            "prune": {"sweep": {"methods": ["structured"]}},
+            "quant": {"sweep": ["ptq-int4"]},
+            "distill": {"baseline": [], "mixtures": {}, "colour": {"methods": [], "teachers": []}},
+            "combine": {"distill": {}, "quantize": {"prune_quantize": {"from": "shipped/pruned"}}},
+            "benchmark": {"models": ["baseline"]},
+        },
+        remove=NARROWED,
+    )
 
 
 def git(project: pipeline.Project, *arguments: str) -> str:

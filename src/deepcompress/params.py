@@ -247,7 +247,7 @@ def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -
         return _unknown(where, _siblings(schema, problem["loc"]))
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
     if kind == "value_error":
-        return f"{where}: {message}"
+        return f"{where}: {message.replace(repr(got), _shown(got))}"
     if " should " in message:  # such as "String should match pattern ..."
         return f"{where} must {message.partition(' should ')[2]}, got {_shown(got)}"
     return f"{where} must be {message}, got {_shown(got)}{_yaml_hint(got)}"

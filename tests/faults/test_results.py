@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from deepcompress.__main__ import main as cli
 from deepcompress.data import store
 from deepcompress.deploy import export, predict
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
@@ -27,9 +27,9 @@ from deepcompress.files import read_json, read_rows
 from deepcompress.plan_table import Plan
 from deepcompress.report import page, tables
 from deepcompress.training import resume
+from stages import download, plan, report
 from tests.data.inputs import encoded, pixels, source
 from tests.faults.damage import Trap, fuzz, read_or_refused, spoilt
-from tests.house import ROOT
 from tests.report import made_up
 
 SIDE = 4
@@ -129,21 +129,21 @@ def put_back(texts: dict[Path, str]) -> None:
         path.write_text(text)
 
 
-def report(paths: tables.Paths) -> str | None:
+def report_says(paths: tables.Paths) -> str | None:
     """What the stage report says, its drawing of the page left out."""
     return read_or_refused(lambda: page.sections(tables.read(paths)))
 
 
-@fuzz(12)
+@fuzz(6)
 @given(data=st.data())
 def test_spoilt_tables(made: tuple[tables.Paths, dict[Path, str]], whole: dict[Path, str], data: st.DataObject) -> None:
     put_back(whole)
     path = data.draw(st.sampled_from(sorted(whole)))
     path.write_bytes(data.draw(spoilt(whole[path].encode())))
-    report(made[0])
+    report_says(made[0])
 
 
-@fuzz(12)
+@fuzz(6)
 @given(data=st.data())
 def test_odd_cells(made: tuple[tables.Paths, dict[Path, str]], whole: dict[Path, str], data: st.DataObject) -> None:
     put_back(whole)
@@ -152,7 +152,7 @@ def test_odd_cells(made: tuple[tables.Paths, dict[Path, str]], whole: dict[Path,
     row = data.draw(st.integers(0, len(rows) - 1))
     rows[row][data.draw(st.integers(0, len(rows[row]) - 1))] = data.draw(st.sampled_from(ODD_CELLS))
     path.write_text("\n".join(map(",".join, rows)))
-    report(made[0])
+    report_says(made[0])
 
 
 @fuzz(60)
@@ -207,7 +207,7 @@ def test_spoilt_resume_files_count_as_none(tmp_path: Path, data: st.DataObject) 
         logging.disable(logging.NOTSET)
 
 
-def test_predict_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+def test_predict_says_in_one_line_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cut.onnx").write_bytes(MODEL[:99])
     (tmp_path / "good.onnx").write_bytes(MODEL)
     (tmp_path / "cut.png").write_bytes(PICTURE[:60])
@@ -215,25 +215,27 @@ def test_predict_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     stream = io.BytesIO()
     torch.save({"a": Trap(tmp_path / "sprung")}, stream)
     (tmp_path / "trap.onnx").write_bytes(stream.getvalue())
+    monkeypatch.chdir(tmp_path)
     for model, picture in (("cut", "good"), ("trap", "good"), ("good", "cut")):
-        command = [sys.executable, "-m", "deepcompress", "predict", f"{picture}.png", "--model", f"{model}.onnx"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        done = CliRunner().invoke(cli, ["predict", f"{picture}.png", "--model", f"{model}.onnx"])
+        assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
         assert done.stderr.startswith("error: ")
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("stage", ["plan", "download", "report"])
-def test_a_stage_says_in_one_line_what_is_wrong(stage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "options"),
+    [
+        (plan, ["plan", "checked"]),
+        (download, ["fit", "heldout"]),
+        (report, ["evaluation", "per-class", "pairs", "headline", "history", "meta", "plots", "page"]),
+    ],
+)
+def test_a_stage_says_in_one_line_what_is_wrong(
+    stage: Any, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("seed: !!python/object/apply:os.system ['touch sprung']\n")
-    options = {
-        "plan": ["--plan", "p", "--checked", "c"],
-        "download": ["--fit", "f", "--heldout", "h"],
-        "report": [
-            f"--{name}=none" for name in ("evaluation", "per-class", "headline", "history", "meta", "plots", "page")
-        ],
-    }
-    command = [sys.executable, str(ROOT / f"stages/{stage}.py"), *options[stage]]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    done = CliRunner().invoke(stage.main, [f"--{name}=none" for name in options])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
