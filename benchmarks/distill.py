@@ -83,8 +83,8 @@ class Distilling:
         torch.manual_seed(1)
         student, module = self._network("vgg11"), registry.find("distillation.losses", self._method)
         labels, options = torch.from_numpy(self.data.train.arrays.labels), module.Options()
-        setting = LossContext(student, self.teacher, labels)
-        losses = build_losses({self._method: (options.weight, options)}, setting)
+        context = LossContext(student, self.teacher, labels)
+        losses = build_losses({self._method: (options.weight, options)}, context)
         objective = DistillObjective(
             losses,
             self._answers(losses[self._method][1].teacher_taps, losses[self._method][1].reads_logits, folder),

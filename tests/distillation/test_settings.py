@@ -138,6 +138,12 @@ def test_an_unknown_teacher_lists_those_there_are(write, key: str) -> None:
         require_teachers(distill(path), params.section(Teachers, "teachers", path))
 
 
+def test_no_teacher_is_called_baseline(write) -> None:
+    path = write("teachers.baseline", NETWORK)
+    with pytest.raises(UserError, match=r"teachers.baseline: that name is the baseline's own; choose another"):
+        require_teachers(distill(path), params.section(Teachers, "teachers", path))
+
+
 def test_unknown_methods_and_controls_list_what_there_is(write) -> None:
     config = distill(write())
     with pytest.raises(UserError, match=r"distill.methods has no 'dkd'; it has logit, hint, crd, crd_logit"):

@@ -9,7 +9,7 @@ from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches
 from deepcompress.distillation import teacher_cache
 from deepcompress.distillation.loss import Outputs, Tap
-from deepcompress.distillation.teacher_cache import OnlineTeacher, StoredTeacher
+from deepcompress.distillation.teacher_cache import OnlineTeacher
 from tests.distillation.conftest import VIEW
 
 MAPS, POOLED = Tap("features.17"), Tap("features", pooled=True)
@@ -59,13 +59,17 @@ def test_stored_outputs_equal_fresh_ones_in_every_epoch(make, teacher, train, fa
             require_equal(stored.outputs(batch), online.outputs(batch))
 
 
-def test_the_teacher_runs_once_per_image_and_not_again_for_the_next_student(make, teacher, train) -> None:
+def test_the_teacher_runs_once_per_image_and_for_the_next_student_only_what_is_missing(
+    make, teacher, train, tmp_path
+) -> None:
     runs = Runs(teacher)
-    first = make(MAPS, POOLED)
+    first = make(MAPS)
     assert runs.counts["classifier.6"] == 3 + 1  # batches of 24 images by 10, and a look at the shape of the maps
     for number in range(3):
         [first.outputs(batch) for batch in train.epoch(number)]
     make(POOLED)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["features-pooled", "features.17-maps", "logits"]
+    assert runs.counts["features"] == 3 + 1 + 3  # the second student's layer
     assert runs.counts["classifier.6"] == 3 + 1
 
 
@@ -79,15 +83,6 @@ def test_damaged_outputs_are_computed_again_and_no_others(make, train, tmp_path,
     assert f"{path} is damaged: the teacher runs again" in caplog.text
     assert [path for path, time in times.items() if path.stat().st_mtime_ns != time] == [path]
     require_equal(first, again)
-
-
-def test_another_student_s_layer_is_added_to_what_is_there(make, teacher, tmp_path) -> None:
-    make()
-    assert [path.name for path in tmp_path.iterdir()] == ["logits.npy"]
-    runs = Runs(teacher)
-    make(POOLED)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["features-pooled.npy", "logits.npy"]
-    assert "classifier.6" not in runs.counts
 
 
 def test_maps_above_the_budget_are_run_each_time_but_only_as_far_as_they_lie(make, teacher, train) -> None:
@@ -139,15 +134,12 @@ def test_taps_behind_single_layers_are_reached_too(teacher, fabric, train, tap, 
 
 def test_outputs_carry_no_gradient(make, teacher, train) -> None:
     teacher.requires_grad_(True)
-    for made in (make(MAPS), make(MAPS, budget_mib=0)):
-        outputs = made.outputs(next(train.epoch()))
+    for budget_mib in (0, 64):
+        outputs = make(MAPS, budget_mib=budget_mib).outputs(next(train.epoch()))
         assert not outputs.require_logits().requires_grad
         assert not outputs.features[MAPS].requires_grad
 
 
 def test_logits_that_nobody_wants_are_neither_kept_nor_given(make, train, tmp_path) -> None:
-    made = make(POOLED, logits=False)
-    assert isinstance(made, StoredTeacher)
-    with pytest.raises(ValueError, match="reads logits but says that it does not"):
-        made.outputs(next(train.epoch())).require_logits()
+    assert make(POOLED, logits=False).outputs(next(train.epoch())).logits is None
     assert [path.name for path in tmp_path.iterdir()] == ["features-pooled.npy"]

@@ -22,17 +22,16 @@ def test_equal_maps_are_alike_in_every_way(maps: np.ndarray) -> None:
 
 def test_ssim_is_the_published_formula_over_a_single_window() -> None:
     """A window as large as the maps leaves one place: the formula with sample variances."""
-    one, other = np.random.default_rng(3).random((2, 7, 7))
-    c1, c2, n = 0.01**2, 0.03**2, 49
-    cov = ((one - one.mean()) * (other - other.mean())).sum() / (n - 1)
-    expected = (2 * one.mean() * other.mean() + c1) * (2 * cov + c2)
-    expected /= (one.mean() ** 2 + other.mean() ** 2 + c1) * (one.var(ddof=1) + other.var(ddof=1) + c2)
-    assert similarity.ssim(one[None], other[None], window=7)[0] == pytest.approx(expected)
+    a, b = np.random.default_rng(3).random((2, 7, 7))
+    c1, c2, covariance = 0.01**2, 0.03**2, np.cov(a.ravel(), b.ravel())[0, 1]
+    expected = (2 * a.mean() * b.mean() + c1) * (2 * covariance + c2)
+    expected /= (a.mean() ** 2 + b.mean() ** 2 + c1) * (a.var(ddof=1) + b.var(ddof=1) + c2)
+    assert similarity.ssim(a[None], b[None], window=7)[0] == pytest.approx(expected)
 
 
 def test_cosine_and_rank_correlation_by_hand() -> None:
-    one, other = np.array([[[1.0, 0.0], [0.0, 0.0]]]), np.array([[[3.0, 4.0], [0.0, 0.0]]])
-    assert similarity.cosine(one, other)[0] == pytest.approx(0.6)
+    first, second = np.array([[[1.0, 0.0], [0.0, 0.0]]]), np.array([[[3.0, 4.0], [0.0, 0.0]]])
+    assert similarity.cosine(first, second)[0] == pytest.approx(0.6)
     rising, falling = np.arange(4.0).reshape(1, 2, 2), np.arange(4.0)[::-1].reshape(1, 2, 2)
     assert similarity.rank_correlation(rising, falling**2)[0] == pytest.approx(-1)
 

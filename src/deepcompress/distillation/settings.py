@@ -178,24 +178,19 @@ def require_layers(distill: Distill, teachers: Teachers) -> None:
     blocks = {name: params.validate(Network, block, name) for name, block in (teachers.model_extra or {}).items()}
     for method, teacher in distill.taught():
         networks = (distill.student, blocks[teacher])
-        if any(network.arch not in BLOCKS for network in networks):
-            _require_pair(distill, method, f"{teacher} ({blocks[teacher].arch})", networks)
+        if all(network.arch in BLOCKS for network in networks):
+            continue
+        import torch
 
+        from deepcompress.distillation.loss import LossContext
+        from deepcompress.models.build import build
 
-def _require_pair(distill: Distill, method: str, teacher: str, networks: tuple[Network, Network]) -> None:
-    import torch
-
-    from deepcompress.distillation.loss import LossContext
-    from deepcompress.models.build import build
-
-    with torch.device("meta"):
-        student, taught = (build(asked(network, PROBE_CLASSES)).eval() for network in networks)
-    for name, (_, options) in distill.weighted(method)[1].items():
-        try:
-            registry.find(LOSSES, name).build(options, LossContext(student, taught, torch.arange(PROBE_CLASSES)))
-        except UserError as error:
-            reason = str(error).removeprefix("params.yaml: ")
-            raise UserError(
-                f"params.yaml: distill.methods.{name} with the student {distill.student.arch} and the teacher "
-                f"{teacher}: {reason}"
-            ) from None
+        with torch.device("meta"):
+            student, taught = (build(asked(network, PROBE_CLASSES)).eval() for network in networks)
+        for loss, (_, options) in distill.weighted(method)[1].items():
+            try:
+                registry.find(LOSSES, loss).build(options, LossContext(student, taught, torch.arange(PROBE_CLASSES)))
+            except UserError as error:
+                pair = f"the student {networks[0].arch} and the teacher {teacher} ({networks[1].arch})"
+                reason = str(error).removeprefix("params.yaml: ")
+                raise UserError(f"params.yaml: distill.methods.{loss} with {pair}: {reason}") from None

@@ -129,7 +129,7 @@ class StudentTrainer:
 
         def make(model: Classifier, data: TrainingData) -> Objective:
             losses = build_losses(weighted, LossContext(model, teacher, labels))
-            answers = teacher_cache.cached_teacher(
+            outputs = teacher_cache.cached_teacher(
                 teacher,
                 data.train,
                 list(dict.fromkeys(tap for _, loss in losses.values() for tap in loss.teacher_taps)),
@@ -140,7 +140,7 @@ class StudentTrainer:
             )
             return DistillObjective(
                 losses,
-                answers,
+                outputs,
                 cross_entropy=cross_entropy,
                 label_smoothing=self._recipe.label_smoothing,
                 steps_per_epoch=len(data.train),
