@@ -9,8 +9,8 @@ from torch import Tensor
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.models.build import build
-from deepcompress.models.classifier import Classifier
 from deepcompress.models.spec import TorchvisionSpec
+from deepcompress.models.vgg import Classifier
 
 CLASSES = ("one", "two", "three", "four")
 SIDE = 32

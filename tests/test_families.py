@@ -14,7 +14,7 @@ from deepcompress.deploy.onnx import export_float
 from deepcompress.deploy.parity import compare
 from deepcompress.explain import gradcam
 from deepcompress.measure import accuracy
-from deepcompress.models import checkpoint, roles
+from deepcompress.models import checkpoint, taps
 from deepcompress.pruning import masks
 from deepcompress.pruning.layers import zero_share
 from deepcompress.pruning.masks import remove_channels
@@ -86,4 +86,4 @@ def test_an_onnx_file(model, tmp_path: Path) -> None:
 
 def test_maps_of_attention_at_a_block(model) -> None:
     assert gradcam.maps(model, batches(), "block4").shape == (6, SIDE, SIDE)
-    assert roles.layer(model.spec, "features")
+    assert taps.layer(model.spec, "features")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deepcompress.errors import UserError
-from deepcompress.models import roles
+from deepcompress.models import taps
 from deepcompress.models.spec import BLOCKS
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import VGG
@@ -19,7 +19,7 @@ from tests.explain.conftest import make_spec
 def test_every_role_is_a_layer_of_its_kind_in_forward_order(arch: str, batch_norm: bool) -> None:
     spec = make_spec(arch, batch_norm=batch_norm)
     model, kinds = VGG(spec), {"conv": nn.Conv2d, "norm": nn.BatchNorm2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
-    found = roles.roles(spec)
+    found = taps.roles(spec)
     for role, name in found.items():
         kind = role.partition(".")[2][:4] or "relu"
         assert isinstance(model.get_submodule(name), kinds[kind]), role
@@ -27,38 +27,38 @@ def test_every_role_is_a_layer_of_its_kind_in_forward_order(arch: str, batch_nor
 
 
 def test_the_source_report_s_hint_layers_have_one_role() -> None:
-    assert roles.layer(make_spec("vgg11", batch_norm=False), "block4.conv1") == "features.11"
-    assert roles.layer(make_spec("vgg16", batch_norm=False), "block4.conv1") == "features.17"
-    assert roles.layer(make_spec("vgg19", batch_norm=False), "block4.conv1") == "features.19"
+    assert taps.layer(make_spec("vgg11", batch_norm=False), "block4.conv1") == "features.11"
+    assert taps.layer(make_spec("vgg16", batch_norm=False), "block4.conv1") == "features.17"
+    assert taps.layer(make_spec("vgg19", batch_norm=False), "block4.conv1") == "features.19"
 
 
 def test_a_block_alone_is_its_last_relu() -> None:
     spec = make_spec("vgg16")
-    assert roles.layer(spec, "block3") == roles.layer(spec, "block3.relu3")
+    assert taps.layer(spec, "block3") == taps.layer(spec, "block3.relu3")
 
 
 def test_a_name_is_its_own_answer_where_it_exists() -> None:
-    assert roles.layer(make_spec("vgg11", batch_norm=False), "features.2") == "features.2"
+    assert taps.layer(make_spec("vgg11", batch_norm=False), "features.2") == "features.2"
 
 
 @pytest.mark.parametrize("role", ["block6", "block1.conv2", "features.99", "block4.norm1", "classifier.0"])
 def test_an_unknown_role_lists_what_there_is(role: str) -> None:
     with pytest.raises(UserError, match=r"does not exist in a vgg11; there are block1.conv1 \(features.0\), block1"):
-        roles.layer(make_spec("vgg11", batch_norm=False), role)
+        taps.layer(make_spec("vgg11", batch_norm=False), role)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(32, ("block3", "block4")), (224, ("block4", "block5"))])
 def test_maps_to_compare_have_four_by_four_places_or_more(size: int, expected: tuple[str, ...]) -> None:
-    assert roles.deepest_blocks(size) == expected
+    assert taps.deepest_blocks(size) == expected
 
 
 @pytest.mark.parametrize("arch", ["vgg11", "vgg19"])
 def test_the_stated_side_is_the_map_s(arch: str) -> None:
     spec = make_spec(arch, image_size=64)
-    layers = {block: roles.layer(spec, f"block{block}") for block in range(1, 6)}
+    layers = {block: taps.layer(spec, f"block{block}") for block in range(1, 6)}
     model = VGG(spec).eval()
     with torch.no_grad(), tap(model, layers.values()) as seen:
         model(torch.zeros(1, 3, 64, 64))
     assert {block: seen[name].shape[-1] for block, name in layers.items()} == {
-        block: roles.side(64, block) for block in range(1, 6)
+        block: taps.side(64, block) for block in range(1, 6)
     }

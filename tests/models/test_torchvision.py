@@ -10,7 +10,7 @@ import torch
 from torchvision import models as theirs
 
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint, roles, torchvision, weights
+from deepcompress.models import checkpoint, taps, torchvision, weights
 from deepcompress.models.build import build
 from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, TorchvisionSpec, VGGSpec
 from deepcompress.models.weights import load_pretrained_
@@ -119,15 +119,15 @@ def test_blocks_are_those_of_a_vgg_by_the_side_of_their_maps(arch: str, expected
     found = torchvision.roles(spec)
     assert {role: found[role] for role in expected} == expected
     sides = torchvision.layers(spec)
-    assert [sides[found[f"block{n}"]] for n in (2, 3, 4, 5)] == [roles.side(SIDE, n) for n in (2, 3, 4, 5)]
+    assert [sides[found[f"block{n}"]] for n in (2, 3, 4, 5)] == [taps.side(SIDE, n) for n in (2, 3, 4, 5)]
 
 
 def test_a_layer_is_named_by_role_or_by_name_and_an_unknown_one_is_refused() -> None:
     spec = TorchvisionSpec("resnet18", 4, SIDE)
-    assert roles.layer(dataclasses.replace(spec, widths=(("bn1", (9,)),)), "block4") == "layer2"
-    assert roles.layer(spec, "layer2.0") == "layer2.0"
-    assert roles.layer(spec, "features") == "layer4"
+    assert taps.layer(dataclasses.replace(spec, widths=(("bn1", (9,)),)), "block4") == "layer2"
+    assert taps.layer(spec, "layer2.0") == "layer2.0"
+    assert taps.layer(spec, "features") == "layer4"
     with pytest.raises(UserError, match=r"'block4.relu1' does not exist in a resnet18; there are block2 \(relu\)"):
-        roles.layer(spec, "block4.relu1")
+        taps.layer(spec, "block4.relu1")
     vgg = VGGSpec("vgg11", True, (2,) * 8, (3, 3), 4, SIDE, 0.0)
-    assert roles.layer(vgg, "features") == "features"
+    assert taps.layer(vgg, "features") == "features"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import Batch
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
 
 
 class LossOptions(Section):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import View
     from deepcompress.distillation.settings import Distill
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
     from deepcompress.training.inputs import TrainingData
     from deepcompress.training.loop import History, Objective
     from deepcompress.training.run import TrainingRun

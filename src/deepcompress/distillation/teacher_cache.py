@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from deepcompress.data.batches import Batch
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
 
 log = logging.getLogger(__name__)
 DTYPE = "<f4"

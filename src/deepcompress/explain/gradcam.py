@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from deepcompress.measure.accuracy import evaluating
-from deepcompress.models import roles
+from deepcompress.models import taps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import Batches
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
 
 
 def maps(model: Classifier, batches: Batches, role: str) -> Float[np.ndarray, "images height width"]:
@@ -35,7 +35,7 @@ def maps(model: Classifier, batches: Batches, role: str) -> Float[np.ndarray, "i
     Args:
         model: Lies on the device of the batches; its modes and gradients are as before when this returns.
         batches: In any order; rows of the result lie as in the arrays.
-        role: The layer; see `roles.layer`.
+        role: The layer; see `taps.layer`.
 
     Returns:
         float32, 0 to 1.
@@ -45,7 +45,7 @@ def maps(model: Classifier, batches: Batches, role: str) -> Float[np.ndarray, "i
     """
     from pytorch_grad_cam import GradCAM  # type: ignore[import-untyped]
 
-    layer = model.get_submodule(roles.layer(model.spec, role))
+    layer = model.get_submodule(taps.layer(model.spec, role))
     heat = np.zeros((batches.size, batches.view.size, batches.view.size), np.float32)
     with evaluating(model), _all_gradients(model), torch.enable_grad():
         cam = GradCAM(model=model, target_layers=[layer])

@@ -20,7 +20,7 @@ from deepcompress.errors import UserError
 from deepcompress.explain import gradcam, similarity
 from deepcompress.measure import accuracy, statistics
 from deepcompress.measure.statistics import decimals, significant
-from deepcompress.models import checkpoint, roles
+from deepcompress.models import checkpoint, taps
 from deepcompress.plan_table import BASELINE, Plan
 from deepcompress.runtime import derived_seed
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from deepcompress.data.batches import View
     from deepcompress.data.store import DataConfig, Fit
     from deepcompress.explain.settings import Explain
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
 
     Logits = Mapping[str, Float[Tensor, "images classes"]]
     Maps = Float[np.ndarray, "images height width"]
@@ -133,7 +133,7 @@ def tables(models: Mapping[str, Classifier], pairs: Pairs, images: ValidationIma
         "attention": [],
         "strip_images": image_rows(mapped.images[shown], classes),
     }
-    for depth, role in enumerate(roles.deepest_blocks(images.view.size)):
+    for depth, role in enumerate(taps.deepest_blocks(images.view.size)):
         # Beside the baseline the finer layer says enough; a second one would cost as much again.
         chosen = [pair for pair in pairs if depth == 0 or pair[1] != BASELINE]
         needed = {model for pair in chosen for model in pair}
@@ -281,7 +281,7 @@ def attention_rows(
     Args:
         maps: By model, of the same images at one layer.
         pairs: Whom to compare.
-        role: The layer, see models/roles.py.
+        role: The layer, see models/taps.py.
         window: Of SSIM [px].
         masks: The object in each image, where that is known.
 

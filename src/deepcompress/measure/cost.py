@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
     from deepcompress.plan_table import Plan, PlannedModel
 
     Row = dict[str, Any]

@@ -8,8 +8,8 @@ from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 
 if TYPE_CHECKING:
-    from deepcompress.models.classifier import Classifier
     from deepcompress.models.spec import Spec
+    from deepcompress.models.vgg import Classifier
 
 
 def build(spec: Spec) -> Classifier:

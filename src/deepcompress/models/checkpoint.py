@@ -28,9 +28,9 @@ from deepcompress.models.spec import FAMILIES, family
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepcompress.models.classifier import Classifier
     from deepcompress.models.quantized_weight import QuantizedWeight
     from deepcompress.models.spec import Spec
+    from deepcompress.models.vgg import Classifier
 
 ENCODINGS = "models.encodings"
 PART_SEPARATOR = "::"

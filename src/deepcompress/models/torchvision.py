@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from deepcompress.models.classifier import Classifier
     from deepcompress.models.spec import TorchvisionSpec
+    from deepcompress.models.vgg import Classifier
 
 HEADS = ("avgpool", "classifier", "fc")
 FEATURES = "features"

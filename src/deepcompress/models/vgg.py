@@ -13,15 +13,23 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from deepcompress.models.classifier import Classifier
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.models.spec import VGGSpec
+    from deepcompress.models.spec import Spec, VGGSpec
+
+
+class Classifier(nn.Module):
+    """The common type of VGGs and of torchvision's networks; `build` in models/build.py makes both.
+
+    Attributes:
+        spec: Every number needed to build the network again, so that a checkpoint can.
+    """
+
+    spec: Spec
 
 
 SMALL_MAP, WIDE = 4, 224  # px, channels; measured, see SmallMapConv2d

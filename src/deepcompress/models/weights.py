@@ -19,8 +19,8 @@ from deepcompress.models.vgg import prunable_layers
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepcompress.models.classifier import Classifier
     from deepcompress.models.spec import Spec
+    from deepcompress.models.vgg import Classifier
 
 ADDRESS = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
     from torch import Tensor
 
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.scoring import Granularity
 
     Step = Callable[[Tensor], Tensor]

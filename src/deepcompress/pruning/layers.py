@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
-    from deepcompress.models.classifier import Classifier
     from deepcompress.models.spec import Spec
+    from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.scoring import Granularity
 
     Kept = Mapping[str, Bool[Tensor, " channels"]]

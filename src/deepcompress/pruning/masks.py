@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor, nn
 
-    from deepcompress.models.classifier import Classifier
     from deepcompress.models.spec import Spec
+    from deepcompress.models.vgg import Classifier
 
     Masks = dict[str, Bool[Tensor, "..."]]
 

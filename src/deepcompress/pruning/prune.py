@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Fit
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.allocation import Curve
     from deepcompress.pruning.masks import Masks
     from deepcompress.pruning.settings import Method, MethodConfig, Prune

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays, Fit
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.allocation import Curve
     from deepcompress.pruning.scoring import Granularity, Layers
     from deepcompress.pruning.settings import Method, Prune, Scoring, Sensitivity

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
     from deepcompress.quantization.settings import Quant
     from deepcompress.training.run import TrainingRun
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
 
     QuantizeLayer: TypeAlias = "Callable[[str, CalibrationInputs | None], Tensor]"
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from deepcompress.data.batches import Batches
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
     from deepcompress.quantization.calibration import CalibrationInputs
     from deepcompress.quantization.format import ClipRatio, Format, Quantized
     from deepcompress.quantization.settings import Calibration

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from deepcompress.models.checkpoint import Checkpoint, Encoded
-    from deepcompress.models.classifier import Classifier
+    from deepcompress.models.vgg import Classifier
     from deepcompress.quantization.format import ClipRatio, Format, Quantized
     from deepcompress.quantization.settings import Task
     from deepcompress.training.run import TrainingRun

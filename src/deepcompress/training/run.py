@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from deepcompress.data.store import Fit
-    from deepcompress.models.classifier import Classifier
     from deepcompress.models.spec import Model
+    from deepcompress.models.vgg import Classifier
     from deepcompress.training.loop import History, Objective
     from deepcompress.training.recipe import Recipe
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap
-from deepcompress.models import roles
+from deepcompress.models import taps
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -52,4 +52,4 @@ def similarities(maps: Float[Tensor, "batch channels height width"]) -> Float[Te
 
 def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it."""
-    return SP(roles.layer(context.student.spec, options.layer), roles.layer(context.teacher.spec, options.layer))
+    return SP(taps.layer(context.student.spec, options.layer), taps.layer(context.teacher.spec, options.layer))
