@@ -32,7 +32,7 @@ TINY: dict[str, Any] = {
         "student": {"width": 0.0625, "hidden": 256, "recipe": {"epochs": 1, "batch_size": 32}},
         "methods": {"crd": {"negatives": 8, "width": 16}},
         "teachers": ["vgg16"],
-        "colour": {"methods": ["hint"]},
+        "selected": {"methods": ["hint"]},
     },
     "benchmark": {"models": ["baseline", "shipped/quantized"], "warm_up": 0, "rounds": 2},
     "explain": {"images": 8, "strip_images": 2},

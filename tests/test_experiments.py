@@ -44,7 +44,7 @@ def narrow(project: pipeline.Project) -> None:
         {
             "prune": {"sweep": {"methods": ["structured"]}},
             "quant": {"sweep": ["ptq-int4"]},
-            "distill": {"baseline": [], "mixtures": {}, "colour": {"methods": [], "teachers": []}},
+            "distill": {"baseline": [], "mixtures": {}, "selected": {"methods": [], "teachers": []}},
             "combine": {"distill": {}, "quantize": {"prune_quantize": {"from": "shipped/pruned"}}},
             "benchmark": {"models": ["baseline"]},
         },

@@ -251,8 +251,8 @@ def _students(distill: Distill) -> Iterator[PlannedModel]:
         control = independent if f"students/{name}" != INDEPENDENT else None
         yield _student(name, name, control=control, stage=f"distill_alone@{name}")
     for method, teacher in distill.taught():
-        colour = teacher in distill.colour.teachers and teacher not in distill.teachers
-        stage = "distill_colour" if colour else "distill_mixture" if method in distill.mixtures else "distill"
+        further = teacher in distill.selected.teachers and teacher not in distill.teachers
+        stage = "distill_selected" if further else "distill_mixture" if method in distill.mixtures else "distill"
         name = f"{method}-{teacher}"
         yield _student(name, method, teacher=f"teachers/{teacher}", control=independent, stage=f"{stage}@{name}")
     for method in distill.baseline:

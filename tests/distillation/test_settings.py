@@ -30,7 +30,7 @@ DOCUMENT: dict[str, Any] = {
         "mixtures": {"crd_logit": {"cross_entropy": 0.5, "losses": {"crd": 0.8, "logit": 2.0}}},
         "controls": {"independent": {"label_smoothing": 0.0}, "label_smoothing": {"label_smoothing": 0.1}},
         "teachers": ["vgg16"],
-        "colour": {"methods": ["logit"], "teachers": ["vgg16_jitter"]},
+        "selected": {"methods": ["logit"], "teachers": ["vgg16_jitter"]},
     },
 }
 
@@ -101,7 +101,7 @@ def test_what_a_student_used_does_not_hold_the_options_of_others(write) -> None:
         ("distill.mixtures.crd_logit.losses.kd", 1.0, "losses must be among "),
         ("distill.mixtures.crd_logit.losses.crd", 0.0, "losses.crd must be above 0, got 0.0"),
         ("distill.mixtures.logit", DOCUMENT["distill"]["mixtures"]["crd_logit"], "logit is a method, so no mixture"),
-        ("distill.colour.methods", ["dkd"], "colour.methods must be among logit, hint, crd; got 'dkd'"),
+        ("distill.selected.methods", ["dkd"], "selected.methods must be among logit, hint, crd; got 'dkd'"),
         ("distill.seeds", [0, 0], "seeds must be different whole numbers"),
         ("distill.seeds", [], "distill.seeds must have at least 1 item"),
         ("distill.controls.a-b", {"label_smoothing": 0.0}, "'a-b' is no name; use small letters"),
@@ -131,7 +131,7 @@ def test_a_mistake_in_teachers_is_one_clear_line(write, key: str, value: Any, me
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["distill.teachers", "distill.colour.teachers"])
+@pytest.mark.parametrize("key", ["distill.teachers", "distill.selected.teachers"])
 def test_an_unknown_teacher_lists_those_there_are(write, key: str) -> None:
     path = write(key, ["vgg12"])
     with pytest.raises(UserError, match=rf"{key} must be among vgg16, vgg16_jitter; got 'vgg12'"):

@@ -38,7 +38,7 @@ DISTILL: dict[str, Any] = {
     "mixtures": {"crd_logit": {"cross_entropy": 0.1, "losses": {"crd": 0.8, "logit": 0.9}}},
     "controls": {"independent": {"label_smoothing": 0.0}, "label_smoothing": {"label_smoothing": 0.1}},
     "teachers": ["vgg16"],
-    "colour": {"methods": [], "teachers": []},
+    "selected": {"methods": [], "teachers": []},
 }
 
 

@@ -56,8 +56,8 @@ class Control(Section):
     label_smoothing: float = Field(ge=0, lt=1)
 
 
-class Colour(Section):
-    """Which methods also learn from which teachers that saw random colours."""
+class Selected(Section):
+    """Further teachers, and the methods that learn from them."""
 
     methods: tuple[str, ...]
     teachers: tuple[str, ...]
@@ -74,7 +74,7 @@ class Distill(Section):
         mixtures: Several losses at once, by name; tried like methods.
         controls: Students without a teacher, by name.
         teachers: Names in the `teachers` section.
-        colour: What is tried with teachers that saw random colours.
+        selected: Further teachers, and the methods that learn from them.
         baseline: Which methods and mixtures also learn from the baseline.
     """
 
@@ -85,7 +85,7 @@ class Distill(Section):
     mixtures: dict[str, Mixture] = Field(default={})
     controls: dict[str, Control]
     teachers: tuple[str, ...]
-    colour: Colour
+    selected: Selected
     baseline: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -95,7 +95,7 @@ class Distill(Section):
             require_name(name)
         both = (*self.methods, *self.mixtures)
         for key, names, known in (
-            ("colour.methods", self.colour.methods, self.methods),
+            ("selected.methods", self.selected.methods, self.methods),
             ("baseline", self.baseline, both),
         ):
             if unknown := [name for name in names if name not in known]:
@@ -152,14 +152,14 @@ class Distill(Section):
     def taught(self) -> list[tuple[str, str]]:
         """(method or mixture, teacher): every student that has a teacher of the `teachers` section."""
         taught = [(method, teacher) for teacher in self.teachers for method in (*self.methods, *self.mixtures)]
-        return taught + [(method, teacher) for teacher in self.colour.teachers for method in self.colour.methods]
+        return taught + [(method, teacher) for teacher in self.selected.teachers for method in self.selected.methods]
 
 
 def require_teachers(distill: Distill, teachers: Teachers) -> None:
     """Refuse names of teachers that the `teachers` section does not have."""
     if "baseline" in teachers.names():
         raise UserError("params.yaml: teachers.baseline: that name is the baseline's own; choose another")
-    for key, names in (("teachers", distill.teachers), ("colour.teachers", distill.colour.teachers)):
+    for key, names in (("teachers", distill.teachers), ("selected.teachers", distill.selected.teachers)):
         for name in names:
             if name not in teachers.names():
                 there = ", ".join(teachers.names())

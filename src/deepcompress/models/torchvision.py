@@ -1,7 +1,7 @@
 """Build a network of torchvision.models as its spec says, channels that were removed left out, and name its blocks.
 
 A block is what runs at one size of map, found by running the network without data. The names mean what they mean in a
-VGG (models/roles.py): maps in block 3 have a quarter of the image's side in both, so that losses can match a VGG's
+VGG (models/taps.py): maps in block 3 have a quarter of the image's side in both, so that losses can match a VGG's
 `block4` with a ResNet's. Inner layers of a residual block have no name here, because some are overwritten when the
 shortcut is added.
 

@@ -18,7 +18,7 @@ ZERO_FOR_EQUAL_NETWORKS = True
 
 
 class Options(LossOptions):
-    """weight: 3000 in the authors' experiments. layer: read in both networks; see models/roles.py."""
+    """weight: 3000 in the authors' experiments. layer: read in both networks; see models/taps.py."""
 
     weight: float = Field(default=3000.0, gt=0, allow_inf_nan=False)
     layer: str = "block5"
