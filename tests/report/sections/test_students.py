@@ -175,6 +175,19 @@ def test_the_summary_has_the_source_report_s_numbers_beside_ours(full: Tables) -
     assert len(gains.rows) == 11
 
 
+def test_a_student_of_the_baseline_has_its_likeness_to_it(full: Tables) -> None:
+    models = full.models.copy()
+    models.loc[models["model"] == "students/dkd-vgg16", "teacher"] = "baseline"
+    extra = dict(full.extra)
+    for name in ("alignment", "attention"):
+        rows = extra[f"explain/{name}"]
+        teacher = rows["teacher"].mask(rows["model"] == "students/dkd-vgg16", "baseline")
+        extra[f"explain/{name}"] = rows.assign(teacher=teacher)
+    likeness = tables_of(students.students(dataclasses.replace(full, models=models, extra=extra)))[1]
+    (cells,) = [row for row in likeness.rows if row[0] == "dkd-vgg16"]
+    assert cells[likeness.columns.index("Same answer, %")] == "80.0"
+
+
 def test_jitter_stands_beside_the_source_report_s_students_of_its_jittered_teacher(full: Tables) -> None:
     section = students.students(full)
     (table,) = [table for table in tables_of(section) if table.folded == "Accuracy under colour jitter"]

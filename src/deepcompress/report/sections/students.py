@@ -150,7 +150,8 @@ def _summary(data: Tables, rows: pd.DataFrame) -> list[Table]:
     """What students gained, and how like their teacher they are: a row each; columns without any value are left out."""
     accuracies, students = source_top1(data, "students"), data.paper["students"]
     likeness = {key: _of_vgg16(students[key]) for key in ("kl_to_teacher", "cam_ssim")}
-    own = [found for teacher in data.of(TEACHERS)["model"] if not (found := queries.alignment(data, teacher)).empty]
+    teachers = dict.fromkeys([*data.of(TEACHERS)["model"], *rows["teacher"]])  # a student may learn from the baseline
+    own = [found for teacher in teachers if teacher and not (found := queries.alignment(data, teacher)).empty]
     gains = {
         "Student": list(rows["name"]),
         "Source report: top-1 %": [text.number(accuracies.get(model, math.nan)) for model in rows["model"]],
