@@ -49,7 +49,9 @@ def run(method: str = "hint") -> Result:
 
 
 @pytest.mark.parametrize("method", ["hint", "crd_logit"])
-def test_zeros_and_shapes_stay_and_all_else_learns(source: VGG, project: Path, method: str) -> None:
+def test_zeros_and_shapes_stay_and_all_else_learns_as_prune_finetune_says(
+    source: VGG, project: Path, method: str
+) -> None:
     done = run(method)
     assert done.exit_code == 0, done.output
     trained = checkpoint.load("out/chain.safetensors")
@@ -61,15 +63,10 @@ def test_zeros_and_shapes_stay_and_all_else_learns(source: VGG, project: Path, m
             assert (after[before == 0] == 0).all()
             assert not torch.equal(after, before)
     assert trained.description["encodings"] == masks.encodings(source)
-    assert not list(project.glob(".scratch/distill/*"))
-
-
-def test_it_trains_as_prune_finetune_says_and_says_so(source: VGG) -> None:
-    assert run().exit_code == 0
-    history = pd.read_csv("out/chain.csv")
-    assert history["epoch"].tolist() == [1, 2, 3]
-    recipe = checkpoint.load("out/chain.safetensors").provenance["params"]["student"]["recipe"]
+    assert pd.read_csv("out/chain.csv")["epoch"].tolist() == [1, 2, 3]
+    recipe = trained.provenance["params"]["student"]["recipe"]
     assert {key: recipe[key] for key in FINETUNE} == FINETUNE
+    assert not list(project.glob(".scratch/distill/*"))
 
 
 def test_the_teacher_matters_and_a_second_run_gives_the_same_bytes(source: VGG) -> None:

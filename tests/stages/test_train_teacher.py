@@ -16,15 +16,8 @@ from deepcompress.models import checkpoint
 from stages import train_teacher
 from tests.data.inputs import CLASSES, source
 
-RECIPE: dict[str, Any] = {
-    "trainable": "all",
-    "epochs": 2,
-    "batch_size": 16,
-    "optimizer": "adamw",
-    "learning_rate": 0.001,
-    "weight_decay": 0.05,
-    "schedule": "one_cycle",
-}
+RECIPE: dict[str, Any] = {"trainable": "all", "epochs": 2, "batch_size": 16, "optimizer": "adamw"}
+RECIPE |= {"learning_rate": 0.001, "weight_decay": 0.05, "schedule": "one_cycle"}
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 
 
