@@ -160,3 +160,21 @@ def test_a_file_is_parsed_once_and_nobody_shares_its_values(tmp_path: Path, monk
     assert len(parsed) == 1
     path.write_text("seed: 1\n")
     assert params.read(path) == {"seed": 1}
+
+
+def test_what_all_trainings_share_stands_once_and_a_block_s_own_values_win() -> None:
+    document = {
+        "recipe": {"batch_size": 64, "augment": {"flip": True, "jitter": None}},
+        "model": {"image_size": 48, "width": 0.5},
+        "finetune": {"epochs": 3},
+        "prune": {"finetune": {"batch_size": 8, "augment": {"flip": False}}},
+        "quant": "not a block",
+        "teachers": {"big": {"recipe": {"augment": {"jitter": {"hue": 0.1}}}}},
+    }
+    filled = params.filled(document)
+    assert filled["finetune"] == {"epochs": 3, "batch_size": 64, "augment": {"flip": True, "jitter": None}}
+    assert filled["prune"]["finetune"] == {"batch_size": 8, "augment": {"flip": False, "jitter": None}}
+    assert filled["teachers"]["big"]["recipe"]["augment"] == {"flip": True, "jitter": {"hue": 0.1}}
+    assert filled["teachers"]["big"]["image_size"] == 48
+    assert "width" not in filled["teachers"]["big"]
+    assert filled["quant"] == "not a block"
