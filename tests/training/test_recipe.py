@@ -32,12 +32,6 @@ def test_a_constant_rate_stays(recipe):
     assert rates(recipe(schedule="constant", learning_rate=0.1), 3) == [0.1] * 3
 
 
-def test_cosine_by_hand(recipe):
-    assert rates(recipe(schedule="cosine", learning_rate=0.1), 4) == pytest.approx(
-        [0.1, 0.05 * (1 + 0.5**0.5), 0.05, 0.05 * (1 - 0.5**0.5)]
-    )
-
-
 @pytest.mark.parametrize("warmup", [0.1, 0.2, 0.5])
 def test_one_cycle_is_torchs(recipe, warmup):
     expected = torch_rates(
