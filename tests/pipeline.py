@@ -32,7 +32,7 @@ TINY: dict[str, Any] = {
         "student": {"width": 0.0625, "hidden": 256, "recipe": {"epochs": 1, "batch_size": 32}},
         "methods": {"crd": {"negatives": 8, "width": 16}},
         "teachers": ["vgg16"],
-        "selected": {"methods": ["hint"]},
+        "selected": {"methods": ["hint"], "teachers": ["vgg16_jitter"]},
     },
     "benchmark": {"models": ["baseline", "shipped/quantized"], "warm_up": 0, "rounds": 2},
     "explain": {"images": 8, "strip_images": 2},
@@ -66,10 +66,17 @@ class Project:
 
     def dvc(self, *arguments: str, code: int = 0) -> str:
         """Run dvc; returns what it printed, and fails unless it ends with `code`."""
+        return self._run("dvc", *arguments, code=code)
+
+    def repro(self, *targets: str) -> str:
+        """Run stages as `make repro` does, two at a time, with the libraries loaded once."""
+        return self._run("deepcompress.repro", "-j", "2", *targets, PYTHONPATH="src")
+
+    def _run(self, module: str, *arguments: str, code: int = 0, **environment: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "dvc", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=self.folder,
-            env=self.environment,
+            env=self.environment | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -72,7 +72,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pipeline.Proje
     made = pipeline.copy(folder / "ann")
     narrow(made)
     made.dvc("remote", "add", "-q", "-d", "store", str(folder / "store"))
-    made.dvc("repro")
+    made.repro()
     git(made, "add", "-A")
     git(made, "commit", "-qm", "Results")
     made.dvc("push", "-q")

@@ -23,7 +23,7 @@ OVERLAY: dict[str, Any] = {
 def test_every_stage_runs_on_a_resnet(tmp_path: Path) -> None:
     project = pipeline.copy(tmp_path / "deepcompress")
     project.set(OVERLAY)
-    project.dvc("repro")
+    project.repro()
     assert "Data and pipelines are up to date." in project.dvc("status")
     models = {
         path.relative_to(project.folder / "models").with_suffix("").as_posix(): checkpoint.load(path).model.spec

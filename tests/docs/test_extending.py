@@ -75,6 +75,6 @@ def test_the_stages_run_with_all_of_them(project: pipeline.Project) -> None:
         document = pages.merged(document, pages.values(recipe.beginning("dvc ")[0]))
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     targets = {shlex.split(recipe.beginning("dvc ")[0])[-1] for recipe in RECIPES}
-    project.dvc("repro", *sorted(targets - {"report"}))
+    project.repro(*sorted(targets - {"report"}))
     for model in ("quantized/qat-fp8", "students/logit_mse-vgg16"):
         assert (project.folder / "models" / f"{model}.safetensors").is_file()
