@@ -6,7 +6,6 @@ import errno
 import os
 import resource
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +31,6 @@ from tests.data.inputs import source
 from tests.faults.damage import below
 
 LIMITS = (0, 1, 60, 900)  # bytes of one file
-NO_MOUNT = "needs to mount a tmpfs: root, and a machine that lets it"
 
 
 def figure() -> Figure:
@@ -156,36 +154,3 @@ def test_the_time_of_a_stage_leaves_no_part_of_a_file(
     with largest_file(10):
         said_by(lambda: None, capsys)
     assert below(tmp_path) == {}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
-    try:
-        mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip(NO_MOUNT)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def test_on_a_disk_that_is_full_every_save_keeps_the_old_file(
-    small_disk: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in SAVES:
-        (small_disk / name).write_bytes(b"old")
-    filler = small_disk / "filler"
-    with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as stream:
-        while True:
-            stream.write(bytes(4096))
-    before = below(small_disk)
-    for name, save in SAVES.items():
-        assert f"{small_disk / name}: No space left on device" in said_by(lambda: save(small_disk / name), capsys)  # noqa: B023
-    assert below(small_disk) == before
