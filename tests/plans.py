@@ -43,7 +43,11 @@ def _row(model: str, listed: list[str]) -> PlannedModel:
         method=None if family in ("baseline", "shipped", "teachers", "combined") else method,
         sparsity=float(rest) if family in ("masked", "pruned") and rest else None,
         format=rest if family == "quantized" and rest != "fp32" else None,
-        teacher=f"teachers/{rest}" if family == "students" and f"teachers/{rest}" in listed else None,
+        teacher=_teacher(rest, listed) if family == "students" else None,
         builds_on=None if fresh or BASELINE not in listed else BASELINE,
         recipe=next((key.format(name=name) for start, key in RECIPES.items() if model.startswith(start)), None),
     )
+
+
+def _teacher(name: str, listed: list[str]) -> str | None:
+    return next((model for model in (f"teachers/{name}", name) if model in listed), None)

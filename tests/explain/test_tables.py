@@ -46,6 +46,11 @@ def test_a_student_has_its_own_teacher_and_a_control_has_all() -> None:
     ]
 
 
+def test_a_student_of_the_baseline_is_compared_with_it_once() -> None:
+    listed = tables.pairs(plans.plan(["baseline", "teachers/vgg16", "students/hint-baseline"]))
+    assert listed == [("students/hint-baseline", "baseline")]
+
+
 def test_a_compressed_model_is_compared_with_the_baseline_unless_it_is_masked_only() -> None:
     ids = ["baseline", "masked/structured-0.25", "pruned/structured-0.25", "teachers/vgg16", "combined/prune_distill"]
     assert tables.pairs(plans.plan(ids)) == [

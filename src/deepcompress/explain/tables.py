@@ -64,7 +64,7 @@ def pairs(plan: Plan) -> list[tuple[str, str]]:
             listed.append((model.id, BASELINE))
     if not listed:
         raise UserError("the plan has no student and no compressed model, so there is nothing to compare")
-    return listed
+    return list(dict.fromkeys(listed))  # a student of the baseline is compared with it once
 
 
 def load_models(
