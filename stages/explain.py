@@ -9,7 +9,9 @@ from deepcompress import errors, files, params, runtime
 from deepcompress.data import store
 from deepcompress.explain import tables as explain_tables
 from deepcompress.explain.settings import Explain
-from deepcompress.plan_table import Plan
+from deepcompress.measure import passes
+from deepcompress.models import checkpoint
+from deepcompress.plan_table import BASELINE, Plan
 
 
 @click.command()
@@ -28,9 +30,14 @@ def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
     runtime.make_deterministic(seed, train.threads)
     fit, plan, device = store.open_fit(fit_folder, data.device_budget_mib), Plan.read(plan_file), runtime.device(train)
     pairs, ids = explain_tables.pairs(plan), [model.id for model in plan if model.family != "masked"]
-    models, view = explain_tables.load_models(ids, folder, classes=fit.meta.classes, device=device)
-    images = explain_tables.ValidationImages(fit, view, config, data, device, seed)
-    for name, rows in explain_tables.tables(models, pairs, images).items():
+    paths = {model: folder / f"{model}.safetensors" for model in ids}
+    digest, view = (
+        passes.digest([fit_folder / "meta.json", *fit_folder.glob("validation_*")]),
+        checkpoint.load(paths[BASELINE]).view,
+    )
+    images = explain_tables.ValidationImages(fit, digest, view, config, data, device, seed)
+    looks = explain_tables.looks(paths, pairs, images)
+    for name, rows in explain_tables.tables(looks, pairs, images).items():
         files.write_csv(tables / f"{name}.csv", pd.DataFrame(rows))
 
 

@@ -13,6 +13,7 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "code_hash": 0,
+    "kept": 0,
     "params": 0,
     "processes": 0,
     "preset": 0,

@@ -22,10 +22,12 @@ from deepcompress.data.sources import shapes
 from deepcompress.data.store import Arrays, DataConfig
 from deepcompress.errors import UserError
 from deepcompress.explain import gradcam, tables
+from deepcompress.explain.settings import Explain
 from deepcompress.explain.tables import INDEPENDENT, jittered, object_masks
 from deepcompress.models import checkpoint
+from deepcompress.models.vgg import VGG
 from tests import plans
-from tests.explain.conftest import VIEW, make_network
+from tests.explain.conftest import VIEW, make_network, make_spec
 
 TEACHER, STUDENT = "teachers/vgg16", "students/logit-vgg16"
 NAMES = ("ant", "bee", "cat")
@@ -33,7 +35,8 @@ IDS = ["teachers/vgg16", "teachers/vgg16_jitter", "students/independent", "stude
 
 
 def save(folder: Path, model: str, *, view: View = VIEW, classes: tuple[str, ...] = NAMES) -> None:
-    checkpoint.save(folder / f"{model}.safetensors", make_network(), view=view, classes=classes, provenance={})
+    network = VGG(replace(make_spec(), classes=len(classes)))
+    checkpoint.save(folder / f"{model}.safetensors", network, view=view, classes=classes, provenance={})
 
 
 def test_a_student_has_its_own_teacher_and_a_control_has_all() -> None:
@@ -65,18 +68,47 @@ def test_a_plan_without_pairs_is_refused(ids: list[str]) -> None:
         tables.pairs(plans.plan(ids))
 
 
-def test_models_come_in_evaluation_mode_with_their_common_view_or_are_refused(tmp_path: Path) -> None:
-    for model in ("a", "e"):
-        save(tmp_path, model)
-    models, view = tables.load_models(["a", "e"], tmp_path, classes=NAMES, device=torch.device("cpu"))
-    assert list(models) == ["a", "e"]
-    assert view == VIEW
-    assert not any(model.training for model in models.values())
+def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DEEPCOMPRESS_SCRATCH", str(tmp_path / "scratch"))
+    options = shapes.Options(train_per_class=2, test_per_class=1)
+    source = shapes.load(options, stored_size=32, seed=0, workspace=tmp_path)
+    meta = store.write_fit(tmp_path / "fit", source, validation_fraction=0.5, seed=0)
+    config = Explain.model_validate(
+        {
+            "images": 4,
+            "batch_size": 8,
+            "temperature": 3.0,
+            "ssim_window": 7,
+            "strip_images": 2,
+            "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+        }
+    )
+    fit = store.open_fit(tmp_path / "fit")
+    images = tables.ValidationImages(fit, "a digest", VIEW, config, DATA, torch.device("cpu"), seed=0)
+    for model in ("baseline", TEACHER, STUDENT):
+        save(tmp_path, model, classes=meta.classes)
+    pairs = [(STUDENT, TEACHER), (STUDENT, "baseline")]
+
+    def looked(*models: str) -> dict[str, tables.Look]:
+        return tables.looks({model: tmp_path / f"{model}.safetensors" for model in models}, pairs, images)
+
+    first = looked("baseline", TEACHER, STUDENT)
+    assert {model: list(look.maps) for model, look in first.items()} == {
+        "baseline": ["block3"],
+        TEACHER: ["block3", "block4"],
+        STUDENT: ["block3", "block4"],
+    }
+    monkeypatch.setattr(gradcam, "maps", None)  # a second look would need it
+    again = looked("baseline", TEACHER, STUDENT)
+    for model, look in first.items():
+        assert torch.equal(look.plain, again[model].plain)
+        assert torch.equal(look.jittered, again[model].jittered)
+        assert all(np.array_equal(heat, again[model].maps[role]) for role, heat in look.maps.items())
     save(tmp_path, "b", classes=("ant", "bee", "cow"))
-    save(tmp_path, "c", view=View(32, (0.1, 0.1, 0.1), VIEW.std))
-    for other, message in (("b", "other classes"), ("c", "unlike the models before it"), ("d", "no such file")):
+    save(tmp_path, "c", view=View(32, (0.1, 0.1, 0.1), VIEW.std), classes=meta.classes)
+    for other, message in (("b", "other classes"), ("c", "sees images as"), ("d", "no such file")):
         with pytest.raises(UserError, match=rf"{other}.safetensors: .*{message}"):
-            tables.load_models(["a", other], tmp_path, classes=NAMES, device=torch.device("cpu"))
+            looked(other)
 
 
 JITTER = Jitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)

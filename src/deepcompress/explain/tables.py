@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepcompress import registry
+from deepcompress import kept, registry
 from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays, collected, stratified
 from deepcompress.errors import UserError
 from deepcompress.explain import gradcam, similarity
-from deepcompress.measure import accuracy, statistics
+from deepcompress.measure import accuracy, passes, statistics
 from deepcompress.measure.statistics import decimals, significant
 from deepcompress.models import checkpoint, taps
 from deepcompress.plan_table import BASELINE, Plan
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
     from deepcompress.data.batches import View
     from deepcompress.data.store import DataConfig, Fit
     from deepcompress.explain.settings import Explain
-    from deepcompress.models.vgg import Classifier
 
     Logits = Mapping[str, Float[Tensor, "images classes"]]
     Maps = Float[np.ndarray, "images height width"]
     Pairs = Sequence[tuple[str, str]]
     Row = dict[str, Any]
 
+STAGE = "explain"
 INDEPENDENT = "students/independent"
 PIXELS_AT_ONCE = 2**17  # each takes some 100 bytes while its colour changes
 MAX_SIDE = 64  # px; more is not seen at the size of a report's pictures
@@ -67,33 +68,13 @@ def pairs(plan: Plan) -> list[tuple[str, str]]:
     return list(dict.fromkeys(listed))  # a student of the baseline is compared with it once
 
 
-def load_models(
-    ids: list[str], folder: Path, *, classes: tuple[str, ...], device: torch.device
-) -> tuple[dict[str, Classifier], View]:
-    """The models in evaluation mode on a device, and the view that they share.
-
-    Raises:
-        UserError: If a file is missing or damaged, or a model knows other classes or needs other pixels.
-    """
-    models, views = {}, set()
-    for model in ids:
-        path = folder / f"{model}.safetensors"
-        loaded = checkpoint.load(path)
-        if loaded.classes != tuple(classes):
-            raise UserError(f"{path}: made for other classes than the validation images have")
-        views.add(loaded.view)
-        if len(views) > 1:
-            raise UserError(f"{path}: sees images as {loaded.view}, unlike the models before it")
-        models[model] = loaded.model.to(device).to(memory_format=torch.channels_last)
-    return models, views.pop()
-
-
 @dataclass(frozen=True)
 class ValidationImages:
     """The images that models are compared on, all seen in the same way.
 
     Attributes:
         fit: Its validation images are used.
+        digest: Of their files, as `passes.digest` makes it.
         view: Of every model.
         config: The `explain` section.
         data: The `data` section, from which objects may be drawn again.
@@ -102,6 +83,7 @@ class ValidationImages:
     """
 
     fit: Fit
+    digest: str
     view: View
     config: Explain
     data: DataConfig
@@ -117,37 +99,88 @@ class ValidationImages:
         order = np.random.default_rng(derived_seed(self.seed, "explained images"))
         return np.sort(order.permutation(len(self.fit.validation))[: self.config.images])
 
+    @cached_property
+    def jittered(self) -> Arrays:
+        """All of them, each in colours of its own."""
+        return jittered(self.fit.validation, self.config.jitter, seed=self.seed)
 
-def tables(models: Mapping[str, Classifier], pairs: Pairs, images: ValidationImages) -> dict[str, list[Row]]:
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the tables need of one model.
+
+    Attributes:
+        plain: Logits of all validation images.
+        jittered: Logits of their copy in other colours.
+        maps: By layer role, of the images that have maps.
+    """
+
+    plain: Float[Tensor, "images classes"]
+    jittered: Float[Tensor, "images classes"]
+    maps: Mapping[str, Maps]
+
+
+def looks(paths: Mapping[str, Path], pairs: Pairs, images: ValidationImages) -> dict[str, Look]:
+    """A look at every model; one at an equal file, with equal images, settings and code, is found again in scratch.
+
+    Args:
+        paths: The file of each model.
+        pairs: Whom to compare; tells which layers are looked at.
+        images: To look at.
+
+    Raises:
+        UserError: If a file is missing or damaged, or a model knows other classes or needs other pixels.
+    """
+    finest, *coarser = taps.deepest_blocks(images.view.size)
+    # Beside the baseline the finer layer says enough; a second one would cost as much again.
+    everywhere = {model for model, reference in pairs if reference != BASELINE} | {r for _, r in pairs if r != BASELINE}
+    made = {}
+    for model, path in tqdm(paths.items(), desc="explain", unit="model", disable=None):
+        roles = [finest, *(coarser if model in everywhere else ())]
+        parts = images.digest, images.view, images.config, images.seed, images.device.type, roles
+        folder = passes.scratch(STAGE, path, *parts)
+        found = kept.arrays(folder / "look.npz", partial(_look, path, roles, images))
+        plain, other = (torch.from_numpy(found[name]) for name in ("plain", "jittered"))
+        made[model] = Look(plain, other, {role: found[role] for role in roles})
+    return made
+
+
+def _look(path: Path, roles: Sequence[str], images: ValidationImages) -> dict[str, np.ndarray]:
+    loaded, whole, rows = checkpoint.load(path), images.fit.validation, images.mapped()
+    if loaded.classes != images.fit.meta.classes:
+        raise UserError(f"{path}: made for other classes than the validation images have")
+    if loaded.view != images.view:
+        raise UserError(f"{path}: sees images as {loaded.view}, the baseline as {images.view}")
+    model = loaded.model.to(images.device).to(memory_format=torch.channels_last)
+    mapped = images.batches(Arrays(whole.images[rows], whole.labels[rows]))
+    return {
+        "plain": accuracy.logits(model, images.batches(whole))[0].numpy(),
+        "jittered": accuracy.logits(model, images.batches(images.jittered))[0].numpy(),
+        **{role: gradcam.maps(model, mapped, role) for role in roles},
+    }
+
+
+def tables(looks: Mapping[str, Look], pairs: Pairs, images: ValidationImages) -> dict[str, list[Row]]:
     """Rows by table name: alignment, colour, attention, strips and strip_images."""
     config, whole, rows = images.config, images.fit.validation, images.mapped()
-    plain = _logits(models, images.batches(whole))
-    other = _logits(models, images.batches(jittered(whole, config.jitter, seed=images.seed)))
-    mapped = Arrays(whole.images[rows], whole.labels[rows])
+    plain = {model: look.plain for model, look in looks.items()}
+    other = {model: look.jittered for model, look in looks.items()}
     objects = object_masks(images.data, images.fit, rows, size=images.view.size, seed=images.seed)
     shown = np.linspace(0, len(rows) - 1, config.strip_images).astype(int)
-    classes = [images.fit.meta.classes[label] for label in mapped.labels[shown]]
+    classes = [images.fit.meta.classes[whole.labels[row]] for row in rows[shown]]
     made: dict[str, list[Row]] = {
         "alignment": alignment_rows(pairs, plain, other, temperature=config.temperature),
         "colour": jitter_rows(plain, other, torch.from_numpy(np.array(whole.labels))),
         "attention": [],
-        "strip_images": image_rows(mapped.images[shown], classes),
+        "strip_images": image_rows(whole.images[rows[shown]], classes),
     }
     for depth, role in enumerate(taps.deepest_blocks(images.view.size)):
-        # Beside the baseline the finer layer says enough; a second one would cost as much again.
+        maps = {model: look.maps[role] for model, look in looks.items() if role in look.maps}
         chosen = [pair for pair in pairs if depth == 0 or pair[1] != BASELINE]
-        needed = {model for pair in chosen for model in pair}
-        bar = tqdm([name for name in models if name in needed], desc=f"maps of {role}", unit="model", disable=None)
-        maps = {name: gradcam.maps(models[name], images.batches(mapped), role) for name in bar}
         made["attention"] += attention_rows(maps, chosen, role, window=config.ssim_window, masks=objects)
         if depth == 0:
             made["strips"] = strip_rows(maps, pairs, role, shown, window=config.ssim_window)
     return made
-
-
-def _logits(models: Mapping[str, Classifier], batches: Batches) -> dict[str, Tensor]:
-    bar = tqdm(models.items(), desc="logits", unit="model", disable=None)
-    return {name: accuracy.logits(model, batches)[0] for name, model in bar}
 
 
 def jittered(arrays: Arrays, jitter: Jitter, *, seed: int) -> Arrays:

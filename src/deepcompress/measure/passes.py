@@ -1,23 +1,18 @@
 """One model file over a set of images, with a pass only where file, images or code changed.
 
 A pass leaves its logits in scratch, under a name made of the model file, the image files and the measuring code:
-a second run, or one with a single new model, reads what the others left. A checksum tells what is damaged; that
-counts as absent.
+a second run, or one with a single new model, reads what the others left.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from deepcompress import files, registry, runtime
+from deepcompress import files, kept, registry, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, cost
@@ -31,9 +26,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.store import Arrays
-
-log = logging.getLogger(__name__)
-LOGITS_FILE, COUNTS_FILE = "logits.npy", "counts.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,43 +92,28 @@ def measure(path: Path, images: Images, *, batch_size: int, device: torch.device
 
 def measured(path: Path, images: Images, stage: str, *, batch_size: int, device: torch.device) -> Measurement:
     """What `measure` says, from the stage's scratch where an equal file met equal images and equal code."""
-    for name in registry.names("models.encodings"):  # part of the code that the scratch folder is named by
+    folder = scratch(stage, path, images.digest, batch_size, device.type)
+
+    def run() -> dict[str, np.ndarray]:
+        made = vars(measure(path, images, batch_size=batch_size, device=device))
+        return {name: np.asarray(value) for name, value in made.items()}
+
+    found = kept.arrays(folder / "measurement.npz", run)
+    counts = {name: int(value) for name, value in found.items() if name != "logits"}
+    return Measurement(logits=torch.from_numpy(found["logits"]), **counts)
+
+
+def scratch(stage: str, path: Path, *parts: object) -> Path:
+    """The folder of what a stage found out about one model file; `parts`: on what else that depends.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    for name in registry.names("models.encodings"):  # part of the code that the folder is named by
         registry.find("models.encodings", name)
-    folder = runtime.scratch(stage, files.sha256(path), images.digest, batch_size, device.type, torch.__version__)
-    measurement = _kept(folder)
-    if measurement is None:
-        measurement = measure(path, images, batch_size=batch_size, device=device)
-        _keep(folder, measurement)
-    return measurement
-
-
-def _keep(folder: Path, measurement: Measurement) -> None:
-    content = io.BytesIO()  # np.save to a file tells of a full disk without saying so
-    np.save(content, measurement.logits.numpy())
-    logits, counts = content.getvalue(), {k: v for k, v in vars(measurement).items() if k != "logits"}
-    files.write_bytes(folder / LOGITS_FILE, logits)
-    files.write_json(folder / COUNTS_FILE, {"counts": counts, "sha256": _checksum(logits, counts)})
-
-
-def _kept(folder: Path) -> Measurement | None:
-    """What `_keep` wrote; None if it is not there, or not whole."""
-    paths = folder / LOGITS_FILE, folder / COUNTS_FILE
-    if not all(path.is_file() for path in paths):
-        return None
-    logits = paths[0].read_bytes()
-    try:
-        content = files.read_json(paths[1])
-        counts, checksum = content["counts"], content["sha256"]
-    except (UserError, LookupError, TypeError):
-        counts = checksum = None
-    if checksum != _checksum(logits, counts):
-        log.warning("%s is damaged: the model is measured again", folder)
-        return None
-    return Measurement(logits=torch.from_numpy(np.load(io.BytesIO(logits))), **counts)
-
-
-def _checksum(logits: bytes, counts: Any) -> str:
-    return hashlib.sha256(logits + json.dumps(counts).encode()).hexdigest()
+    return runtime.scratch(stage, files.sha256(path), *parts, torch.__version__)
 
 
 def digest(paths: Iterable[Path]) -> str:
