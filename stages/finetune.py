@@ -1,4 +1,4 @@
-"""Stages `finetune` (the baseline, from scratch or from pretrained weights) and `prune_control` (the baseline, on)."""
+"""Stages `finetune` and `quantize_baseline` (from scratch or from pretrained weights), `prune_control` (trains on)."""
 
 from pathlib import Path
 

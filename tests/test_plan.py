@@ -205,3 +205,25 @@ def test_what_was_exported_is_no_stray(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     assert plan.remove_strays(tmp_path, ["baseline"]) == [tmp_path / "pruned/deploy.safetensors"]
+
+
+def test_the_sweep_of_formats_may_start_from_a_baseline_of_its_own_that_is_its_control(tmp_path: Path) -> None:
+    text = yaml.safe_load((ROOT / "params.yaml").read_text())
+    text["quant"] |= {"from": "quantized/long", "baselines": {"long": {"epochs": 20}}}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(text))
+    plan.check(path)
+    rows = plan.table(params.read(path))
+    assert {rows[f"quantized/{name}"].builds_on for name in text["quant"]["sweep"]} == {"quantized/long"}
+    assert {rows[f"quantized/{name}"].control for name in ("ptq-int8", "qat-fp32")} == {"quantized/long"}
+    assert rows["quantized/qat-int8"].control == "quantized/qat-fp32"
+    assert rows["shipped/quantized"].control is None
+    assert params.value("quant.baselines.long.learning_rate", path) == DOCUMENT["finetune"]["learning_rate"]
+
+
+@pytest.mark.parametrize(("key", "value"), [("from", "quantized/ptq-int8"), ("baselines", {"Long one": {"epochs": 3}})])
+def test_a_start_of_the_sweep_that_is_not_there_and_a_name_that_is_none_are_refused(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    with pytest.raises(UserError, match=rf"quant.*{key}"):
+        plan.check(changed(tmp_path, f"quant.{key}", value))

@@ -33,6 +33,7 @@ SHARED = {  # place in the file -> the section, or keys of it, that stand there 
     "finetune": ("recipe",),
     "prune.finetune": ("recipe",),
     "quant.qat": ("recipe",),
+    "quant.baselines.*": ("finetune",),
     "teachers.*.recipe": ("recipe",),
     "distill.student.recipe": ("recipe",),
     "teachers.*": ("model", "image_size"),

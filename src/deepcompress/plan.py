@@ -213,9 +213,12 @@ def _fine_tuned(model: str, masked: str, method: str, sparsity: float, stage: st
 
 
 def _quantized(quant: Quant, document: dict[str, Any]) -> Iterator[PlannedModel]:
-    """Each variant of the baseline, and the model of the user's own configuration: pruned, then quantized."""
+    """Each variant of the baseline, or of one of its own, and the user's own configuration: pruned, then quantized."""
+    for name in quant.baselines:
+        key, stage = f"quant.baselines.{name}", f"quantize_baseline@{name}"
+        yield PlannedModel(f"quantized/{name}", "quantized", "finetune", recipe=key, stage=stage)
     for variant in quant.sweep:
-        yield _in_format(f"quantized/{variant}", variant, builds_on=BASELINE, stage=f"quantize_sweep@{variant}")
+        yield _in_format(f"quantized/{variant}", variant, builds_on=quant.source, stage=f"quantize_sweep@{variant}")
     method, sparsity = document["prune"]["method"], document["prune"]["sparsity"]
     yield _fine_tuned("shipped/pruned", "masked/shipped", method, sparsity, "prune")
     own = {"builds_on": "shipped/pruned", "sparsity": float(sparsity), "stage": "quantize"}
@@ -223,13 +226,18 @@ def _quantized(quant: Quant, document: dict[str, Any]) -> Iterator[PlannedModel]
 
 
 def _in_format(model: str, variant: str, **columns: Any) -> PlannedModel:
-    """A row of a model in the format of a variant such as `qat-int4`; the control of `qat` is `qat-fp32`."""
-    mode, form = split(variant)
-    alike = mode == "qat" and variant != CONTROL and columns["builds_on"] == BASELINE
-    control = columns.pop("control", None) or (f"quantized/{CONTROL}" if alike else None)
+    """A row of a model in the format of a variant such as `qat-int4`.
+
+    In the sweep the control of `qat` is `qat-fp32`; where it starts from a baseline of its own, that is all others'.
+    """
+    (mode, form), source, family = split(variant), columns["builds_on"], model.partition("/")[0]
+    control = None
+    if family == "quantized":
+        own = None if source == BASELINE else source
+        control = f"quantized/{CONTROL}" if mode == "qat" and variant != CONTROL else own
     return PlannedModel(
         model,
-        model.partition("/")[0],
+        family,
         "quantize",
         mode,
         format=None if form == "fp32" else form,

@@ -84,7 +84,7 @@ def apply(text: str, overlay: dict[str, Any], remove: Iterable[str] = ()) -> str
         place, last = _place(document, dotted, make=False)
         if place is not None:
             place.pop(last, None)
-            _drop_empty(document, dotted)
+            _drop_empty(document, dotted, keep=set(dict(leaves(overlay))))
     for dotted, value in leaves(overlay):
         place, last = _place(document, dotted, make=True)
         if place is None:
@@ -112,10 +112,10 @@ def _place(document: Any, dotted: str, *, make: bool) -> tuple[Any, str]:
     return (place if known else None), last
 
 
-def _drop_empty(document: Any, dotted: str) -> None:
-    """Take out the block of a key that was removed if nothing is left in it, and so on upwards, but no section."""
+def _drop_empty(document: Any, dotted: str, keep: set[str]) -> None:
+    """Take out the block of a key that was removed if nothing is left in it, and so on upwards; not one of `keep`."""
     parents = dotted.split(".")[:-1]
-    while len(parents) > 1:
+    while len(parents) > 1 and ".".join(parents) not in keep:
         place, last = _place(document, ".".join(parents), make=False)
         if place is None or place.get(last):
             return

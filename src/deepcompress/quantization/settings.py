@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from deepcompress import registry
 from deepcompress.errors import UserError
 from deepcompress.params import Section
+from deepcompress.plan_table import BASELINE
 from deepcompress.training.recipe import Recipe
 
 WIDTHS = (*range(2, 9), 16)
@@ -18,6 +19,7 @@ HALF_BITS = 16
 FORMATS = "quantization.formats"
 INTEGER = re.compile(r"int([2-8])")
 CONTROL = "qat-fp32"
+FAMILY = "quantized"
 
 Clipping = Literal["none", "weight_error", "output_error"]
 Mode = Literal["ptq", "qat"]
@@ -82,6 +84,9 @@ class Quant(QuantOptions):
         calibration: For `clipping: output_error`.
         qat: Training with rounded weights, and of the float control.
         sweep: The models to compare, <mode>-<format> each.
+        source: Id of the model that the sweep quantizes (the key `from`): the baseline, or one of `baselines`.
+        baselines: Name -> a training as the baseline's, from the same start; what its block does not say, `finetune`
+            says.
     """
 
     bits: Bits
@@ -89,9 +94,14 @@ class Quant(QuantOptions):
     calibration: Calibration
     qat: Recipe
     sweep: tuple[str, ...] = Field(min_length=1)
+    source: str = Field(default=BASELINE, alias="from")
+    baselines: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Recipe] = Field(default={})
 
     @model_validator(mode="after")
     def _variants(self) -> Quant:
+        own = [f"{FAMILY}/{name}" for name in self.baselines]
+        if self.source not in (BASELINE, *own):
+            raise ValueError(f"from must be one of {', '.join((BASELINE, *own))}; got {self.source}")
         for variant in self.sweep:
             try:
                 split(variant)
