@@ -113,7 +113,7 @@ def trainings(document: dict[str, Any]) -> Iterator[Training]:
 
 
 def _distillation(document: dict[str, Any], counts: dict[str, int], classes: int) -> Iterator[Training]:
-    """Teachers, and every student from every seed; a teacher answers once, or in each epoch if images change."""
+    """Teachers, and every student; a teacher answers once, or in each epoch if images change."""
     distill = params.validate(Distill, document["distill"], "distill")
     costs = {}
     for name, block in document["teachers"].items():
@@ -125,9 +125,8 @@ def _distillation(document: dict[str, Any], counts: dict[str, int], classes: int
     live = bool(recipe.augment.model_dump(exclude_defaults=True))
     taught = [teacher for _, teacher in distill.taught()]
     for teacher in [*distill.controls, *taught, *(BASELINE for _ in distill.baseline)]:
-        for _ in distill.seeds:
-            extra = costs.get(teacher, 0.0) * recipe.epochs if live else 0.0
-            yield training("distill", student, recipe, **counts, extra=extra)
+        extra = costs.get(teacher, 0.0) * recipe.epochs if live else 0.0
+        yield training("distill", student, recipe, **counts, extra=extra)
     if not live:
         yield Training("distill", sum(costs[name] for name in distill.teachers), 0)
 

@@ -24,7 +24,7 @@ STAGES = {  # by kind of item: the stage, and its options; model, table and more
     " --history {table} --table {more}",
     "teacher": "train_teacher --key teachers.{words[0]} --model {model} --history {table}",
     "student": "distill --method {words[0]} --teacher models/{words[1]}/teacher.safetensors --model {model}"
-    " --history {table} --seeds {more}",
+    " --history {table}",
 }
 
 

@@ -174,7 +174,7 @@ def _loss_start(method: str, teacher: str, images: Fit, seed: int) -> dict[str, 
     """What a loss trains and remembers, drawn as the stage of the student draws it."""
     how, classes = params.section(Distill, "distill"), len(images.meta.classes)
     network = VGG(VGGSpec.from_model_section(params.section(Network, f"teachers.{teacher}"), classes))
-    runtime.make_deterministic(runtime.derived_seed(seed, "student", how.seeds[0]))
+    runtime.make_deterministic(runtime.derived_seed(seed, "student"))
     student = run.network(how.student, classes)
     weighted = how.weighted(method)[1]
     (_, loss), *_ = build_losses(weighted, LossContext(student, network, torch.tensor(images.train.labels))).values()

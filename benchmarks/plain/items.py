@@ -89,7 +89,7 @@ class _Plain:
             distilling.Observed(student, how["student"]["arch"]),
             distilling.Observed(teacher, section["arch"]),
         )
-        start, seed = Path(f"start/{method}-{name}.safetensors"), derived_seed(self.seed, "student", how["seeds"][0])
+        start, seed = Path(f"start/{method}-{name}.safetensors"), derived_seed(self.seed, "student")
         right = distilling.distil_(observed, data, method, how, start, seed=seed)
         return self._save(student, f"{method}-{name}", right)
 

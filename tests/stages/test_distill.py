@@ -1,4 +1,4 @@
-"""The distill stages: a student, its history and its seeds; the same after a stop; every mistake in one line."""
+"""The distill stages: a student and its history; the same after a stop; every mistake in one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from tests.training.interruption import StoppedError, same
 TEACHER = "models/teachers/vgg16.safetensors"
 DISTILL: dict[str, Any] = {
     "student": network("vgg11"),
-    "seeds": [0],
     "cache_budget_mib": 16,
     "methods": {
         "logit": {"cross_entropy": 0.1, "weight": 0.9},
@@ -68,7 +67,6 @@ def arguments(name: str, folder: str = "out", *, taught: bool = True) -> list[st
         "fit": "data/fit",
         "model": f"{folder}/{name}.safetensors",
         "history": f"{folder}/{name}.csv",
-        "seeds": f"{folder}/{name}-seeds.csv",
         **({"teacher": TEACHER} if taught else {}),
     }
     return ["--method", name, *(word for option, value in paths.items() for word in (f"--{option}", value))]
@@ -79,19 +77,18 @@ def run(name: str, folder: str = "out", *, taught: bool = True) -> Result:
 
 
 def outputs(project: Path, name: str, folder: str = "out") -> list[bytes]:
-    return [(project / folder / f"{name}{end}").read_bytes() for end in (".safetensors", ".csv", "-seeds.csv")]
+    return [(project / folder / f"{name}{end}").read_bytes() for end in (".safetensors", ".csv")]
 
 
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the second seed's second epoch: the first training is not repeated, the second one is taken up."""
-    prepare(project, seeds=[0, 5])
+    prepare(project)
     assert run("crd").exit_code == 0
     straight, epochs, epoch_ = outputs(project, "crd"), [], loop._Run.epoch_
 
     def stopped(training: Any, number: int, *arguments: Any) -> None:
-        if len(epochs) == 3 and not Path("stopped").exists():
+        if len(epochs) == 1 and not Path("stopped").exists():
             Path("stopped").touch()
             raise StoppedError
         epochs.append(number)
@@ -101,23 +98,22 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     assert isinstance(run("crd", "again").exception, StoppedError)
     assert not Path("again").exists()
     assert run("crd", "again").exit_code == 0
-    assert epochs == [0, 1, 0, 1]
+    assert epochs == [0, 1]
     assert outputs(project, "crd", "again") == straight
     assert not list(project.glob(".scratch/distill/*"))
 
 
 @pytest.mark.parametrize("name", ["logit", "hint", "crd", "crd_logit"])
-def test_model_history_and_seeds_agree(project: Path, name: str) -> None:
+def test_model_and_history_agree(project: Path, name: str) -> None:
     prepare(project)
     done = run(name)
     assert done.exit_code == 0, done.output
     loaded, fit = checkpoint.load(f"out/{name}.safetensors"), open_fit(Path("data/fit"))
-    history, seeds = pd.read_csv(f"out/{name}.csv"), pd.read_csv(f"out/{name}-seeds.csv")
+    history = pd.read_csv(f"out/{name}.csv")
     logits = accuracy.logits(loaded.model, Batches(fit.validation, loaded.view, batch_size=16))
     assert loaded.model.spec.arch == "vgg11"
     assert loaded.classes == CLASSES
     assert history["validation_loss"].iloc[-1] == pytest.approx(accuracy.cross_entropy(*logits), rel=1e-5)
-    assert seeds["validation_top1_pct"].tolist() == [history["validation_top1_pct"].iloc[-1]]
 
 
 def test_every_method_starts_from_the_same_weights_and_sees_the_same_images(
@@ -150,19 +146,6 @@ def test_students_of_a_teacher_share_its_outputs_and_do_not_see_options_of_other
     prepare(project, methods={**DISTILL["methods"], "crd": {"negatives": 9}})
     assert run("logit").exit_code == 0
     assert outputs(project, "logit") == written
-
-
-def test_several_seeds_give_their_mean_and_deviation_and_the_first_one_s_model(project: Path) -> None:
-    for folder, seeds in (("three", [4, 2, 9]), ("one", [4])):
-        prepare(project, seeds=seeds)
-        assert run("independent", folder, taught=False).exit_code == 0
-    three = pd.read_csv("three/independent-seeds.csv")
-    values = three["validation_top1_pct"]
-    assert three["seed"].tolist() == [4, 2, 9]
-    assert three["mean_pct"].tolist() == pytest.approx([values.mean()] * 3, abs=1e-4)
-    assert three["deviation_points"].tolist() == pytest.approx([values.std()] * 3, abs=1e-4)
-    models = [checkpoint.load(f"{folder}/independent.safetensors").model for folder in ("three", "one")]
-    assert same(*(model.state_dict() for model in models))
 
 
 def test_label_smoothing_is_another_student_and_says_what_it_used(project: Path) -> None:

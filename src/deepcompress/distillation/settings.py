@@ -68,7 +68,6 @@ class Distill(Section):
 
     Attributes:
         student: The network, its start and its training: the same for every method and control.
-        seeds: One training each; the first one's model is the student, all go into its mean and deviation.
         cache_budget_mib: Memory that a teacher's outputs for all training images may take [MiB]; see teacher_cache.py.
         methods: Options of each loss; every one is tried with every teacher of `teachers`.
         mixtures: Several losses at once, by name; tried like methods.
@@ -79,7 +78,6 @@ class Distill(Section):
     """
 
     student: Network
-    seeds: tuple[int, ...] = Field(min_length=1)
     cache_budget_mib: int = Field(ge=0)
     methods: dict[str, dict[str, Any]]
     mixtures: dict[str, Mixture] = Field(default={})
@@ -102,8 +100,6 @@ class Distill(Section):
                 raise ValueError(f"{key} must be among {', '.join(known)}; got {unknown[0]!r}")
         if twice := set(self.methods) & set(self.mixtures):
             raise ValueError(f"{min(twice)} is a method, so no mixture can have its name")
-        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds must be different whole numbers of at least 0, got {list(self.seeds)}")
         return self
 
     def weighted(self, name: str) -> tuple[float, dict[str, tuple[float, Any]]]:
@@ -131,7 +127,7 @@ class Distill(Section):
 
     def provenance_params(self, name: str, *, taught: bool) -> dict[str, Any]:
         """All that params.yaml says of one student, as plain values, and nothing else."""
-        shared = {"student": self.student.model_dump(mode="json"), "seeds": list(self.seeds)}
+        shared = {"student": self.student.model_dump(mode="json")}
         if not taught:
             return {**shared, "control": {name: self.control(name).model_dump()}}
         cross_entropy, losses = self.weighted(name)

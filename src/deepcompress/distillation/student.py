@@ -1,8 +1,7 @@
-"""Students from start to end: the same network, start, images and steps for every method, from each seed."""
+"""Students from start to end: the same network, start, images and steps for every method."""
 
 from __future__ import annotations
 
-import statistics
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pandas as pd
     from lightning_fabric import Fabric
 
     from deepcompress.data.batches import View
@@ -47,10 +45,8 @@ class StudentTrainer:
         self.config, self.training, self.fabric, self._seed = config, training, fabric, seed
         self._recipe = config.student.recipe
 
-    def train_all(
-        self, method: str, teacher_file: Path | None, provenance: dict[str, Any]
-    ) -> tuple[Classifier, dict[int, History]]:
-        """Train a fresh student from each of `distill.seeds`, in turn.
+    def train(self, method: str, teacher_file: Path | None, provenance: dict[str, Any]) -> tuple[Classifier, History]:
+        """Train a fresh student.
 
         Of several processes the first alone goes on from here, to write the results.
 
@@ -60,23 +56,19 @@ class StudentTrainer:
             provenance: Of the result; with the teacher's file all else that decides how training ends.
 
         Returns:
-            The model of the first seed, and the history of each.
+            The model, and what each epoch came to.
 
         Raises:
             UserError: If there is no such method, the teacher cannot teach here, or training diverges.
         """
         make_objective = self._objective(method, teacher_file)
         cache_key = (provenance, files.sha256(teacher_file) if teacher_file else None)
-        models: list[Classifier] = []
-        histories = {}
-        for number in self.config.seeds:
-            seed = runtime.derived_seed(self._seed, "student", number)
-            runtime.make_deterministic(seed)
-            model = run.network(self.config.student, len(self.training.images.meta.classes))
-            histories[number] = self._train(model, make_objective, seed, None, number, *cache_key)
-            models = models or [model]
+        seed = runtime.derived_seed(self._seed, "student")
+        runtime.make_deterministic(seed)
+        model = run.network(self.config.student, len(self.training.images.meta.classes))
+        history = self._train(model, make_objective, seed, None, *cache_key)
         processes.first_only()
-        return models[0], histories
+        return model, history
 
     def train_from(
         self,
@@ -87,17 +79,17 @@ class StudentTrainer:
         *,
         after_step: Callable[[], None] | None,
     ) -> History:
-        """Train a given network in place, as the student's recipe says, from the first of `distill.seeds`.
+        """Train a given network in place, as the student's recipe says.
 
         Args:
             model: Its classes are those of the images.
-            method: A method or mixture; what follows and what is raised are as in `train_all`.
+            method: A method or mixture; what follows and what is raised are as in `train`.
             teacher_file: A checkpoint.
             provenance: Of the result.
             after_step: Is called after each change of the weights, as masks need it.
         """
         make_objective = self._objective(method, teacher_file)
-        runtime.make_deterministic(runtime.derived_seed(self._seed, "student", self.config.seeds[0]))
+        runtime.make_deterministic(runtime.derived_seed(self._seed, "student"))
         model.to(self.fabric.device)
         cache_key = (provenance, files.sha256(teacher_file))
         history = self._train(model, make_objective, self._seed, after_step, *cache_key)
@@ -154,27 +146,6 @@ class StudentTrainer:
         size, precision = self._recipe.batch_size, self.fabric.strategy.precision.precision
         parts = (self.training.view, size, precision, self.fabric.device.type, torch.__version__)
         return runtime.scratch("teacher", files.sha256(teacher_file), images, *parts)
-
-
-def seeds_table(histories: dict[int, History], *, keep: str, images: int) -> pd.DataFrame:
-    """A row per seed: accuracy of the weights that were kept, with mean and standard deviation over seeds.
-
-    Args:
-        histories: By seed.
-        keep: `last` or `best_validation`, as in the recipe.
-        images: Validation images.
-    """
-    import pandas as pd
-
-    kept = {seed: h.best() if keep == "best_validation" else h.epochs[-1] for seed, h in histories.items()}
-    percents = {seed: epoch.validation_top1_pct for seed, epoch in kept.items()}
-    deviation = statistics.stdev(percents.values()) if len(percents) > 1 else None
-    return pd.DataFrame({"seed": percents.keys(), "validation_top1_pct": percents.values()}).assign(
-        mean_pct=round(statistics.fmean(percents.values()), 4),
-        deviation_points=None if deviation is None else round(deviation, 4),
-        n_seeds=len(percents),
-        n_images=images,
-    )
 
 
 def load_teacher(path: Path, *, classes: tuple[str, ...], view: View) -> Classifier:

@@ -203,17 +203,6 @@ def alignment(data: Tables, teacher: str) -> pd.DataFrame:
     return data.named(rows[rows["teacher"] == teacher].reset_index(drop=True))
 
 
-def seeds(data: Tables) -> pd.DataFrame:
-    """Mean and deviation over seeds of each student on validation images: a row per student of several seeds."""
-    prefix = "seeds/"
-    found = [
-        rows.iloc[:1].assign(model=key.removeprefix(prefix))
-        for key, rows in data.extra.items()
-        if key.startswith(prefix) and len(rows) > 1
-    ]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
-
-
 # Cost and speed.
 
 

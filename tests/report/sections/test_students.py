@@ -74,9 +74,7 @@ def explained() -> dict[str, pd.DataFrame]:
     ]  # fmt: skip
     found = {"alignment": alignment, "attention": attention, "colour": colour}
     found |= {"strip_images": pd.DataFrame(images), "strips": pd.DataFrame(maps)}
-    seeds = pd.DataFrame({"seed": [0, 1, 2], "validation_top1_pct": [80.0, 82.0, 84.0]})
-    seeds = seeds.assign(mean_pct=82.0, deviation_points=2.0, n_seeds=3, n_images=500)
-    return {f"explain/{name}": frame for name, frame in found.items()} | {"seeds/students/logit-vgg16": seeds}
+    return {f"explain/{name}": frame for name, frame in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -193,11 +191,6 @@ def test_jitter_stands_beside_the_source_report_s_students_of_its_jittered_teach
     (table,) = [table for table in tables_of(section) if table.folded == "Accuracy under colour jitter"]
     rows = {row[0]: row[1] for row in table.rows}
     assert [rows[name] for name in ("logit-vgg16_jitter", "vgg16_jitter", "logit-vgg16")] == ["36.5", "62.8", "–"]
-
-
-def test_seeds_give_mean_deviation_and_n(full: Tables) -> None:
-    (table,) = [table for table in tables_of(students.students(full)) if table.columns[-1] == "Seeds"]
-    assert table.rows == (("students/logit-vgg16", "82.00", "2.00", "3"),)
 
 
 def test_teacher_sizes_are_compared_method_by_method(full: Tables) -> None:

@@ -39,7 +39,6 @@ STRIP = (
     "Counterpart of Figure 14 of the source report: where {teacher} and its students see the right class "
     "({role}), on the same validation images; below each map its SSIM to the teacher's."
 )
-SEEDS = "How much is chance: the same training from other seeds."
 
 
 def teachers(data: Tables) -> Section | None:
@@ -106,7 +105,6 @@ def students(data: Tables) -> Section | None:
         *_colour_jitter(data),
         *paragraphs(data, "Figure 14"),
         *_strips(data),
-        *_seeds(data),
         families.models_table(own, folded="Size and cost of every student"),
     ]
     return Section("Knowledge distillation", tuple(blocks))
@@ -229,19 +227,6 @@ def _strips(data: Tables) -> list[Block]:
     names = data.of(TEACHERS).set_index("model")["name"]
     taught = maps[maps["teacher"].isin(names.index)].groupby("teacher", sort=False)
     return [attention.strip(data, rows, f"students_strip_{names[teacher]}", STRIP) for teacher, rows in taught]
-
-
-def _seeds(data: Tables) -> list[Block]:
-    rows = queries.seeds(data)
-    if rows.empty:
-        return []
-    columns = {
-        "Student": [str(model) for model in rows["model"]],
-        "Validation top-1 %: mean": [text.number(value, 2) for value in rows["mean_pct"]],
-        "Standard deviation, points": [text.number(value, 2) for value in rows["deviation_points"]],
-        "Seeds": [str(int(n)) for n in rows["n_seeds"]],
-    }
-    return [_whole(columns, SEEDS)]
 
 
 def _whole(columns: dict[str, list[str]], caption: str = "", folded: str = "") -> Table:
