@@ -9,7 +9,7 @@ from torch import Tensor
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.models.build import build
-from deepcompress.models.spec import TorchvisionSpec
+from deepcompress.models.spec import GraphSpec
 from deepcompress.models.vgg import Classifier
 
 CLASSES = ("one", "two", "three", "four")
@@ -20,7 +20,7 @@ VIEW = View(SIDE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 def network(arch: str, *, seed: int = 0) -> Classifier:
     """A network in evaluation mode whose biases, batch norms and statistics all matter."""
     torch.manual_seed(seed)
-    model = build(TorchvisionSpec(arch, len(CLASSES), SIDE)).eval()
+    model = build(GraphSpec(arch, len(CLASSES), SIDE)).eval()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name.endswith(("bias", "running_mean")):

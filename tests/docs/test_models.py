@@ -11,10 +11,11 @@ import pytest
 from torch import nn
 
 from deepcompress.errors import UserError
-from deepcompress.models import torchvision
-from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, TorchvisionSpec
+from deepcompress.models import graph
+from deepcompress.models.build import outline
+from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.layers import _outline, groups
+from deepcompress.pruning.layers import groups
 from deepcompress.training.recipe import require_head
 from tests import test_families, test_torchvision_pipeline
 from tests.docs import pages
@@ -75,15 +76,15 @@ def test_a_head_that_is_refused_is_not_in_the_table(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_network_has_the_blocks_of_its_row(name: str) -> None:
-    there = [role for role in torchvision.roles(TorchvisionSpec(name, 4, 64)) if role != torchvision.FEATURES]
+    there = [role for role in graph.roles(GraphSpec(name, 4, 64)) if role != graph.FEATURES]
     first, last = map(int, SAID[name].blocks.split(" to "))
     assert there == [f"block{number}" for number in range(first, last + 1)]
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_channels_go_from_the_layers_that_the_row_says(name: str) -> None:
-    spec = TorchvisionSpec(name, 4, 64)
-    layers = prunable_layers(_outline(spec))
+    spec = GraphSpec(name, 4, 64)
+    layers = prunable_layers(outline(spec))
     shrunk = {member for group in groups(spec).values() for member in group.members}
     *before, last = layers
     assert last not in shrunk

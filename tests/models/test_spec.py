@@ -13,7 +13,7 @@ import pytest
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.models import spec
-from deepcompress.models.spec import BLOCKS, FAMILIES, Model, TorchvisionSpec, VGGSpec
+from deepcompress.models.spec import BLOCKS, FAMILIES, GraphSpec, Model, VGGSpec
 
 SECTION = """
 model: {arch: vgg11, batch_norm: true, width: 0.25, hidden: 4096, dropout: 0.5, image_size: 32, weights: null}
@@ -61,22 +61,22 @@ def test_a_spec_survives_plain_values(tiny_spec: VGGSpec) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"arch": "vgg12"}, "arch must be one of vgg11, vgg13, vgg16, vgg19, got 'vgg12'"),
+        ({"arch": "vgg12"}, "arch: Input should be 'vgg11', 'vgg13', 'vgg16' or 'vgg19', got 'vgg12'"),
         ({"arch": ["vgg11"]}, "arch"),
         ({"batch_norm": 1}, "batch_norm"),
-        ({"features": [1] * 7}, "features must be 8 widths"),
-        ({"features": [1] * 7 + [0]}, "features must be a whole number in 1..1000000, got 0"),
+        ({"features": [1] * 7}, "features: must be 8 widths, got"),
+        ({"features": [1] * 7 + [0]}, "features.7: Input should be greater than or equal to 1, got 0"),
         ({"features": 8}, "features"),
-        ({"hidden": [4]}, "hidden must be 2 widths"),
+        ({"hidden": [4]}, "hidden.1: Field required"),
         ({"hidden": [4, True]}, "hidden"),
         ({"hidden": [4, 10**12]}, "hidden"),
         ({"classes": 2.0}, "classes"),
-        ({"image_size": 31}, "image_size must be a whole number in 32..4096, got 31"),
+        ({"image_size": 31}, "image_size: Input should be greater than or equal to 32, got 31"),
         ({"image_size": 10**9}, "image_size"),
         ({"dropout": 1}, "dropout"),
         ({"dropout": float("nan")}, "dropout"),
         ({"dropout": "0.5"}, "dropout"),
-        ({"depth": 3}, "spec must have the keys"),
+        ({"depth": 3}, "depth: Unexpected keyword argument"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(tiny_spec: VGGSpec, change: dict[str, Any], named: str) -> None:
@@ -84,17 +84,13 @@ def test_a_bad_value_is_refused_by_name(tiny_spec: VGGSpec, change: dict[str, An
         VGGSpec.from_dict(tiny_spec.to_dict() | change)
 
 
-@pytest.mark.parametrize("values", [None, [], "vgg11", {}])
-def test_what_is_no_spec_is_refused(values: Any) -> None:
-    with pytest.raises(UserError, match="spec must"):
-        VGGSpec.from_dict(values)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
         ("vgg11", "resnet19", "model.arch: no step knows a network 'resnet19'; did you mean resnet18"),
-        ("vgg11", "vit_b_16", "model.arch: no step knows a network 'vit_b_16'; "),
+        ("vgg11", "vit_b_16", "model.arch: no step knows a network 'vit_b_16'; .* Or timm:NAME, or your own"),
+        ("vgg11", "os:abort", "model.arch: no step knows a network 'os:abort'"),
+        ("vgg11", "timm:/", "model.arch: no step knows a network 'timm:/'"),
         ("vgg11", "resnet18", r"model: batch_norm \(True\), width \(0.25\), hidden .* must be null for resnet18"),
         ("width: 0.25", "width: null", "model: width must have a value for vgg11, got null"),
         ("image_size: 32", "image_size: 31", "model.image_size must be greater than or equal to 32, got 31"),
@@ -117,8 +113,8 @@ RESNET = SECTION.replace("vgg11", "resnet18").replace("true", "null").replace("0
 
 def test_another_network_has_no_keys_of_a_vgg(tmp_path: Path) -> None:
     asked = spec.asked(section(tmp_path, RESNET.replace("0.5", "null")), classes=20)
-    assert asked == TorchvisionSpec("resnet18", 20, 32)
-    assert spec.family(asked) == "torchvision"
+    assert asked == GraphSpec("resnet18", 20, 32)
+    assert spec.family(asked) == "graph"
     with pytest.raises(UserError, match=r"model: dropout \(0.5\) must be null for resnet18"):
         section(tmp_path, RESNET)
 
@@ -139,16 +135,6 @@ def test_no_mapping_is_refused_with_its_type(spec: Any, values: Any) -> None:
 
 
 @SPECS
-def test_a_key_too_few_or_too_many_is_refused_with_all_that_are_needed(spec: Any) -> None:
-    names = list(spec.__dataclass_fields__)
-    for given in (names[1:], [*names, "depth"], []):
-        with pytest.raises(UserError) as raised:
-            spec.from_dict(dict.fromkeys(given, 1))
-        assert str(raised.value) == f"spec must have the keys {', '.join(names)}; got {', '.join(given)}"
-
-
-@pytest.mark.parametrize("value", [0, 1_000_001, 2.0, True, "2", None])
-def test_what_is_no_whole_number_in_the_range_is_refused_by_name(value: Any) -> None:
-    assert TorchvisionSpec("resnet18", 1, 32).classes == 1
-    with pytest.raises(UserError, match=f"^classes must be a whole number in 1..1000000, got {value!r}$"):
-        TorchvisionSpec("resnet18", value, 32)
+def test_a_key_too_few_is_refused(spec: Any) -> None:
+    with pytest.raises(UserError, match=r"^spec: arch: Field required"):
+        spec.from_dict({})

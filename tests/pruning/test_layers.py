@@ -10,7 +10,7 @@ import torch
 
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
-from deepcompress.models.spec import TorchvisionSpec
+from deepcompress.models.spec import GraphSpec
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import layers, masks
 from deepcompress.pruning.layers import (
@@ -80,7 +80,7 @@ def pruned(model, sparsity: float):
 
 
 def test_the_layers_of_a_stage_of_a_resnet_lose_the_same_channels() -> None:
-    found = layers.groups(TorchvisionSpec("resnet18", 4, SIDE))
+    found = layers.groups(GraphSpec("resnet18", 4, SIDE))
     assert found["conv1"].members == ("conv1", "layer1.0.conv2", "layer1.1.conv2")
     assert found["layer1.0.conv1"].members == ("layer1.0.conv1",)
     assert "fc" not in {member for group in found.values() for member in group.members}

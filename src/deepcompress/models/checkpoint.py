@@ -22,7 +22,7 @@ from safetensors import torch as safetensors_torch
 from deepcompress import files, params, registry
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
-from deepcompress.models.build import build
+from deepcompress.models.build import blank
 from deepcompress.models.spec import FAMILIES, family
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Description(params.Section):
     """What the header says about the tensors; see `checkpoint.save` for the fields."""
 
     format_version: Literal[1]
-    family: Literal["vgg", "torchvision"]
+    family: Literal["vgg", "graph"]
     spec: dict[str, Any]
     classes: tuple[str, ...]
     image_size: int
@@ -259,8 +259,7 @@ def _decoded(name: str, encoded: Encoded, like: Tensor) -> Tensor:
 
 
 def _model(description: Description, tensors: dict[str, Tensor]) -> Classifier:
-    with torch.device("meta"):
-        model = build(description.network_spec())
+    model = blank(description.network_spec())
     expected = model.state_dict()
     for name in description.encodings:
         if name not in expected:
@@ -269,7 +268,7 @@ def _model(description: Description, tensors: dict[str, Tensor]) -> Classifier:
     if tensors:
         raise UserError(f"tensor {min(tensors)} is not part of the model that the description names")
     model.load_state_dict(state, assign=True)
-    return model.eval()
+    return model
 
 
 def _take(name: str, like: Tensor, tensors: dict[str, Tensor], encodings: dict[str, str]) -> Tensor:

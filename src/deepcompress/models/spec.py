@@ -1,10 +1,11 @@
 """Say which network is meant: the `model` section of params.yaml, and every number of a network in a checkpoint.
 
 Free of torch, so that planning and reporting can read it. A pruned network is a spec of smaller widths. A network is a
-VGG, or one of torchvision's; a test holds their names equal to what torchvision has. Left out are those that some step
-cannot run: transformers and ConvNeXt (no maps of convolutions and batch norms), GoogLeNet and Inception (several
-outputs in training), AlexNet (needs 63 px), RegNet (cannot be built without memory), ShuffleNet (Torch-Pruning cannot
-follow its shuffled channels) and MNASNet (takes no state dict without its version).
+VGG, or one that is known by its graph: of torchvision, of timm, or the user's own. Of torchvision's (a test holds their
+names equal to what it has) those are left out that some step cannot run: transformers and ConvNeXt (no maps of
+convolutions and batch norms), GoogLeNet and Inception (several outputs in training), AlexNet (needs 63 px), RegNet
+(cannot be built without memory), ShuffleNet (Torch-Pruning cannot follow its shuffled channels) and MNASNet (takes no
+state dict without its version).
 Source: Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556, table 1 (columns A, B, D and E).
 """
 
@@ -12,10 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.util
 import itertools
-from typing import Any
+import json
+import re
+import sys
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from deepcompress.errors import UserError
 from deepcompress.params import Section
@@ -43,7 +49,8 @@ TORCHVISION: dict[str, tuple[str, ...]] = {
 """Names of torchvision.models by family."""
 
 TORCHVISION_NAMES: tuple[str, ...] = tuple(name for names in TORCHVISION.values() for name in names)
-SIZES = (1, 2, 3)  # numbers of a layer: features; outputs and inputs; outputs, inputs and groups
+TIMM = re.compile(r"timm:([\w.-]+)")
+OWN = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")  # package.module:function
 MAX_WIDTH = 1_000_000
 LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE = 32, 4096
 """Bounds that keep a damaged description from asking for more elements than an int64 counts."""
@@ -52,28 +59,49 @@ SHRINK = 32
 """Five poolings halve the side of the image five times."""
 
 
+def library(arch: str) -> Literal["vgg", "torchvision", "timm", "own"]:
+    """Where a network comes from.
+
+    Raises:
+        ValueError: If there is no such network, or what it needs is not installed. Whether timm knows the name and
+            whether the user's function is there, building shows; see graph.py.
+    """
+    if arch in BLOCKS:
+        return "vgg"
+    if arch in TORCHVISION_NAMES:
+        return "torchvision"
+    if TIMM.fullmatch(arch):
+        if importlib.util.find_spec("timm") is None:
+            raise ValueError(f"{arch} needs timm, which is not installed; install it by: uv sync --group timm")
+        return "timm"
+    own = OWN.fullmatch(arch)
+    if own and own[1].partition(".")[0] not in sys.stdlib_module_names:
+        return "own"
+    known = (*BLOCKS, *TORCHVISION_NAMES)
+    close = difflib.get_close_matches(arch, known, n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(known)}"
+    raise ValueError(f"no step knows a network {arch!r}; {hint} Or timm:NAME, or your own package.module:function")
+
+
+def _of_a_library(arch: str) -> str:
+    library(arch)
+    return arch
+
+
 class Model(Section):
     """The `model` section.
 
     `width` multiplies every width of a VGG: those of the convolutions and `hidden`, the two hidden linear layers'.
-    These two, `batch_norm` and `dropout` are null for any other network, which comes as torchvision makes it.
+    These two, `batch_norm` and `dropout` are null for any other network, which comes as its library makes it.
     """
 
-    arch: str
+    arch: Annotated[str, AfterValidator(_of_a_library)]
     batch_norm: bool | None = Field(...)
     width: float | None = Field(gt=0, le=4)
     hidden: int | None = Field(ge=1, le=65536)
     dropout: float | None = Field(ge=0, lt=1)
     image_size: int = Field(ge=LEAST_IMAGE_SIZE, le=1024)
     weights: str | None = Field(default=None, min_length=1)
-
-    @field_validator("arch")
-    @classmethod
-    def _known(cls, arch: str) -> str:
-        known = (*BLOCKS, *TORCHVISION_NAMES)
-        if arch not in known:
-            raise ValueError(f"no step knows a network {arch!r}; {_near(arch, known)}")
-        return arch
 
     @model_validator(mode="after")
     def _own_keys(self) -> Model:
@@ -86,23 +114,55 @@ class Model(Section):
         given = [f"{key} ({value})" for key, value in own.items() if value is not None]
         if given:
             raise ValueError(
-                f"{', '.join(given)} must be null for {self.arch}, which comes as torchvision makes it; "
+                f"{', '.join(given)} must be null for {self.arch}, which comes as its library makes it; "
                 "only a VGG has these keys"
             )
         return self
 
     @model_validator(mode="after")
     def _as_the_weights(self) -> Model:
-        if self.arch not in BLOCKS or self.weights != IMAGENET:
+        if self.weights != IMAGENET:
             return self
-        if (self.width, self.hidden, self.image_size) != (1, 4096, 224):
+        if library(self.arch) == "own":
+            raise ValueError(f"weights: imagenet are there for networks of a library; {self.arch} needs a file's path")
+        if self.arch in BLOCKS and (self.width, self.hidden, self.image_size) != (1, 4096, 224):
             got = f"{self.width:g}, {self.hidden} and {self.image_size}"
             raise ValueError(f"weights: imagenet needs width 1, hidden 4096 and image_size 224, got {got}")
         return self
 
 
-@dataclasses.dataclass(frozen=True)
-class VGGSpec:
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+ImageSize = Annotated[int, Field(ge=LEAST_IMAGE_SIZE, le=MAX_IMAGE_SIZE)]
+STRICT = pydantic.ConfigDict(strict=True, extra="forbid")
+
+
+class _Plain:
+    """To plain JSON values and back."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, one per field."""
+        return dict(pydantic.TypeAdapter(type(self)).dump_python(self, mode="json"))
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """The inverse of to_dict.
+
+        Raises:
+            UserError: If `values` is no mapping, lacks a field, has one too many, or holds a bad value; it names the
+                field.
+        """
+        if not isinstance(values, dict):
+            raise UserError(f"spec must be a mapping, got {type(values).__name__}")
+        try:
+            return pydantic.TypeAdapter(cls).validate_json(json.dumps(values))
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]
+            where, what = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+            raise UserError(f"spec: {where}: {what}, got {problem['input']!r}") from None
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class VGGSpec(_Plain):
     """Every number needed to build one VGG.
 
     Attributes:
@@ -115,28 +175,24 @@ class VGGSpec:
         dropout: Probability behind each hidden layer.
 
     Raises:
-        UserError: If a value is of the wrong type or out of range; it names the field.
+        ValueError: If a value is of the wrong type or out of range.
     """
 
-    arch: str
+    arch: Literal["vgg11", "vgg13", "vgg16", "vgg19"]
     batch_norm: bool
-    features: tuple[int, ...]
-    hidden: tuple[int, ...]
-    classes: int
-    image_size: int
-    dropout: float
+    features: tuple[Width, ...]
+    hidden: tuple[Width, Width]
+    classes: Width
+    image_size: ImageSize
+    dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.arch, str) or self.arch not in BLOCKS:
-            raise UserError(f"arch must be one of {', '.join(BLOCKS)}, got {self.arch!r}")
-        if not isinstance(self.batch_norm, bool):
-            raise UserError(f"batch_norm must be true or false, got {self.batch_norm!r}")
-        _check_widths("features", self.features, sum(map(len, BLOCKS[self.arch])))
-        _check_widths("hidden", self.hidden, 2)
-        _require_whole("classes", self.classes, 1, MAX_WIDTH)
-        _require_whole("image_size", self.image_size, LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE)
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be a number in [0, 1), got {self.dropout!r}")
+    @field_validator("features")
+    @classmethod
+    def _each_convolution(cls, features: tuple[int, ...], info: pydantic.ValidationInfo) -> tuple[int, ...]:
+        count = sum(map(len, BLOCKS[info.data["arch"]])) if "arch" in info.data else len(features)
+        if len(features) != count:
+            raise ValueError(f"must be {count} widths")
+        return features
 
     @property
     def grid(self) -> int:
@@ -157,7 +213,7 @@ class VGGSpec:
         assert hidden is not None
         assert dropout is not None
         return cls(
-            arch=model.arch,
+            arch=model.arch,  # type: ignore[arg-type]
             batch_norm=bool(model.batch_norm),
             features=tuple(_scaled(width, full) for block in BLOCKS[model.arch] for full in block),
             hidden=(_scaled(width, hidden),) * 2,
@@ -166,73 +222,45 @@ class VGGSpec:
             dropout=float(dropout),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, one per field."""
-        values = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
-    @classmethod
-    def from_dict(cls, values: Any) -> VGGSpec:
-        """The inverse of to_dict.
-
-        Raises:
-            UserError: If `values` is no mapping, lacks a field, has one too many, or holds a bad value.
-        """
-        arguments: dict[str, Any] = {name: _tupled(value) for name, value in _fields_of(cls, values).items()}
-        return cls(**arguments)
+Sizes = Annotated[tuple[Width, ...], Field(min_length=1, max_length=3)]
+Widths = Annotated[
+    tuple[tuple[str, Sizes], ...],
+    BeforeValidator(lambda widths: _items(widths) if isinstance(widths, dict) else widths),
+    pydantic.PlainSerializer(lambda widths: {name: list(sizes) for name, sizes in widths}),
+]
 
 
-@dataclasses.dataclass(frozen=True)
-class TorchvisionSpec:
-    """Every number needed to build one of torchvision's networks.
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class GraphSpec(_Plain):
+    """Every number needed to build a network of a library or of the user.
 
     Attributes:
-        arch: One of TORCHVISION_NAMES.
+        arch: As `model.arch` names it; not a VGG.
         classes: Number of logits.
         image_size: Side of the square input, px.
-        widths: Per layer that no longer has torchvision's size: (features,) of a batch norm, (outputs, inputs) of a
-            linear layer, (outputs, inputs, groups) of a convolution. Empty for an unpruned network.
+        widths: Per layer that no longer has its full size: (features,) of a batch norm, (outputs, inputs) of a linear
+            layer, (outputs, inputs, groups) of a convolution. Empty for an unpruned network.
 
     Raises:
-        UserError: If a value is of the wrong type or out of range; it names the field.
+        ValueError: If a value is of the wrong type or out of range.
     """
 
-    arch: str
-    classes: int
-    image_size: int
-    widths: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    arch: Annotated[str, AfterValidator(_of_a_library)]
+    classes: Width
+    image_size: ImageSize
+    widths: Widths = ()
 
-    def __post_init__(self) -> None:
-        if self.arch not in TORCHVISION_NAMES:
-            raise UserError(f"arch must be one of {', '.join(TORCHVISION_NAMES)}, got {self.arch!r}")
-        _require_whole("classes", self.classes, 1, MAX_WIDTH)
-        _require_whole("image_size", self.image_size, LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE)
-        for name, sizes in self.widths:
-            if len(sizes) not in SIZES:
-                raise UserError(f"widths of {name} must be 1 to 3 whole numbers, got {sizes!r}")
-            for size in sizes:
-                _require_whole(f"widths of {name}", size, 1, MAX_WIDTH)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, one per field."""
-        widths = {name: list(sizes) for name, sizes in self.widths}
-        return {"arch": self.arch, "classes": self.classes, "image_size": self.image_size, "widths": widths}
-
+    @field_validator("arch")
     @classmethod
-    def from_dict(cls, values: Any) -> TorchvisionSpec:
-        """The inverse of to_dict.
-
-        Raises:
-            UserError: If `values` is no mapping, lacks a field, has one too many, or holds a bad value.
-        """
-        widths = _fields_of(cls, values)["widths"]
-        if not isinstance(widths, dict) or not all(isinstance(sizes, list) for sizes in widths.values()):
-            raise UserError(f"widths must be lists of whole numbers by layer, got {widths!r}")
-        return cls(**(values | {"widths": tuple((name, tuple(sizes)) for name, sizes in widths.items())}))
+    def _no_vgg(cls, arch: str) -> str:
+        if arch in BLOCKS:
+            raise ValueError("a VGG has a spec of its own")
+        return arch
 
 
-Spec = VGGSpec | TorchvisionSpec
-FAMILIES: dict[str, type[VGGSpec] | type[TorchvisionSpec]] = {"vgg": VGGSpec, "torchvision": TorchvisionSpec}
+Spec = VGGSpec | GraphSpec
+FAMILIES: dict[str, type[VGGSpec] | type[GraphSpec]] = {"vgg": VGGSpec, "graph": GraphSpec}
 """Kind of network -> the spec of it, as a checkpoint's description names them."""
 
 
@@ -240,7 +268,7 @@ def asked(model: Model, classes: int) -> Spec:
     """The network that the `model` section of params.yaml asks for, unpruned."""
     if model.arch in BLOCKS:
         return VGGSpec.from_model_section(model, classes)
-    return TorchvisionSpec(model.arch, classes, model.image_size)
+    return GraphSpec(model.arch, classes, model.image_size)
 
 
 def family(spec: Spec) -> str:
@@ -248,44 +276,14 @@ def family(spec: Spec) -> str:
     return next(name for name, kind in FAMILIES.items() if type(spec) is kind)
 
 
-def _near(arch: str, known: tuple[str, ...]) -> str:
-    """What to say of a name that is not there: the names like it, or all."""
-    close = difflib.get_close_matches(arch, known, n=3)
-    if close:
-        return f"did you mean {', '.join(close)}?"
-    return f"there are {', '.join(known)}"
+def dense(spec: Spec) -> Spec:
+    """The same network with all its channels."""
+    return spec if isinstance(spec, VGGSpec) else dataclasses.replace(spec, widths=())
 
 
-def _fields_of(spec: type, values: Any) -> dict[str, Any]:
-    """The values, once they are a mapping with a value for each field of a dataclass and no other.
-
-    Raises:
-        UserError: If they are not.
-    """
-    fields = [field.name for field in dataclasses.fields(spec)]
-    if not isinstance(values, dict):
-        raise UserError(f"spec must be a mapping, got {type(values).__name__}")
-    if set(values) != set(fields):
-        raise UserError(f"spec must have the keys {', '.join(fields)}; got {', '.join(map(str, values))}")
-    return values
-
-
-def _require_whole(name: str, value: Any, lowest: int, highest: int) -> None:
-    """Refuse what is no whole number in a range; the message names the field."""
-    if type(value) is not int or not lowest <= value <= highest:
-        raise UserError(f"{name} must be a whole number in {lowest}..{highest}, got {value!r}")
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _items(widths: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, tuple(sizes) if isinstance(sizes, list) else sizes) for name, sizes in widths.items())
 
 
 def _scaled(factor: float, width: int) -> int:
     return max(1, round(factor * width))
-
-
-def _check_widths(name: str, widths: Any, count: int) -> None:
-    if not isinstance(widths, tuple) or len(widths) != count:
-        raise UserError(f"{name} must be {count} widths, got {widths!r}")
-    for width in widths:
-        _require_whole(name, width, 1, MAX_WIDTH)

@@ -4,7 +4,7 @@ Name a layer by its part in the network, so that VGGs of other depth or with bat
 
 `features.11` is the first convolution of block 4 in a plain VGG-11, a ReLU in a plain VGG-19 and a batch norm
 in a VGG-16 with batch norm; `block4.conv1` is the same in all. A block ends at its max-pooling. Torchvision's
-networks have blocks of the same sizes, but no names for the layers in them: see torchvision.py.
+networks have blocks of the same sizes, but no roles for the layers in them: see graph.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
-from deepcompress.models.spec import TorchvisionSpec
+from deepcompress.models.spec import GraphSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,16 +79,16 @@ def layer(spec: Spec, role: str) -> str:
     Args:
         spec: Of the network.
         role: `block4.conv1`, `block4.norm1` or `block4.relu1`, counted from 1, or `block4.pool`; `block4` is
-            its last ReLU, or the last layer of that size in a network of torchvision. `features` is the last layer
-            before the classifier. A name such as `features.11` is its own answer, if there is such a layer.
+            its last ReLU, or the last layer of that size in another network. `features` is the last layer before the
+            classifier. A name such as `features.11` is its own answer, if there is such a layer.
 
     Raises:
         UserError: If there is no such layer; lists what there is.
     """
-    if isinstance(spec, TorchvisionSpec):
-        from deepcompress.models import torchvision  # which needs torch
+    if isinstance(spec, GraphSpec):
+        from deepcompress.models import graph  # which needs torch
 
-        names, layers = torchvision.roles(spec), set(torchvision.layers(spec))
+        names, layers = graph.roles(spec), set(graph.trace(spec).outputs)
     else:
         names, layers = roles(spec), {*roles(spec).values(), FEATURES}
     if role in names:

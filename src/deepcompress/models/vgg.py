@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Classifier(nn.Module):
-    """The common type of VGGs and of torchvision's networks; `build` in models/build.py makes both.
+    """The common type of VGGs and of all other networks; `build` in models/build.py makes both.
 
     Attributes:
         spec: Every number needed to build the network again, so that a checkpoint can.
@@ -115,8 +115,10 @@ class SmallMapConv2d(nn.Conv2d):
 
 
 def prunable_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """All convolutions and linear layers by name, in forward order."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+    """All convolutions and linear layers that run, by name, in forward order."""
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+    order = getattr(model, "layer_order", None)  # of a network whose code says nothing about it; see graph.py
+    return layers if order is None else {name: layers[name] for name in order}
 
 
 def _hooked(layer: nn.Module) -> bool:

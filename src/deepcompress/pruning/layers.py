@@ -11,8 +11,10 @@ Source: Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900, section 3.2; h
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,8 +22,9 @@ import torch
 from torch import nn
 
 from deepcompress.errors import UserError
-from deepcompress.models.build import build
-from deepcompress.models.spec import BLOCKS, VGGSpec
+from deepcompress.models.build import outline
+from deepcompress.models.graph import resize_
+from deepcompress.models.spec import BLOCKS, GraphSpec, VGGSpec, library
 from deepcompress.models.vgg import VGG, prunable_layers
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from deepcompress.pruning.scoring import Granularity
 
     Kept = Mapping[str, Bool[Tensor, " channels"]]
+    Survivors = Mapping[tuple[str, bool], Bool[Tensor, " channels"]]  # by layer, and whether outputs are meant
 
 DENSE_BELOW = 1e-3  # share of exact zeros that a trained dense model may show
 Method = Literal["unstructured", "structured"]
@@ -154,33 +158,91 @@ class Group:
 
 @functools.cache
 def groups(spec: Spec) -> dict[str, Group]:
-    """All groups of a dense network by name, in forward order, but for the classes.
+    """All groups of a dense network by name, in forward order, but for the classes and what `unprunable` names."""
+    return _searched(spec)[0]
 
-    A convolution in groups that is not depthwise stays as it is, and with it all that is tied to it.
+
+def unprunable(spec: Spec) -> dict[str, str]:
+    """Layers that no structured pruning can take channels from, but for the last one, and what is in the way."""
+    return {} if isinstance(spec, VGGSpec) else _searched(spec)[1]
+
+
+@functools.cache
+def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
+    """The groups, and why the others stay whole: something that is tied to them cannot lose a channel.
+
+    That is a convolution in groups that is not depthwise, any other module or parameter with numbers per channel, or,
+    as in attention, code that a smaller layer does not fit: there removing and masking are tried and compared.
     """
     import torch_pruning  # type: ignore[import-untyped]
 
-    model = _outline(spec)
-    image = torch.zeros(1, 3, spec.image_size, spec.image_size, device="meta")
-    with torch.enable_grad():  # the graph is that of autograd
+    model = outline(spec)
+    image = torch.zeros(1, 3, spec.image_size, spec.image_size, device=next(model.parameters()).device)
+    with torch.enable_grad(), warnings.catch_warnings(action="ignore"):  # the graph is that of autograd
         graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=image)
     names = {module: name for name, module in model.named_modules()}
     layers = prunable_layers(model)
     last = next(reversed(layers))
     found: dict[str, Group] = {}
+    whole: dict[str, str] = {}
     grouped: set[str] = {last}
     for name, layer in layers.items():
-        if name not in grouped:
-            every = list(range(len(layer.weight)))
-            pruner = graph.get_pruner_of_module(layer).prune_out_channels
-            parts = _parts(graph.get_pruning_group(layer, pruner, idxs=every), names)
-            outputs = {part.layer for part in parts if part.outputs}
-            members = tuple(other for other in layers if other in outputs)
-            grouped.update(members)
-            touched = [layers[part.layer] for part in parts if part.layer in layers]
-            if last not in members and not any(map(_in_groups, touched)):
-                found[name] = Group(members, len(every), parts)
-    return found
+        if name in grouped:
+            continue
+        every = list(range(len(layer.weight)))
+        tied = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, idxs=every)
+        parts = _parts(tied, names)
+        outputs = {part.layer for part in parts if part.outputs}
+        members = tuple(other for other in layers if other in outputs)
+        grouped.update(members)
+        if last in members:
+            whole |= dict.fromkeys(members, "its channels are the classes")
+        elif reason := _in_the_way(tied, names):
+            whole |= dict.fromkeys(members, reason)
+        else:
+            found[name] = Group(members, len(every), parts)
+    if library(spec.arch) != "torchvision" and not _removable(spec, found):  # of these a test says so
+        kept = {name: group for name, group in found.items() if _removable(spec, {name: group})}
+        for name in found.keys() - kept.keys():
+            whole |= dict.fromkeys(found[name].members, "the code behind it, such as a reshape, needs all of them")
+        found = kept
+    whole.pop(last, None)
+    return found, {name: whole[name] for name in layers if name in whole}
+
+
+def _in_the_way(tied: Any, names: Mapping[nn.Module, str]) -> str | None:
+    """What has numbers for each channel of a group and is of no kind that can lose some."""
+    for dependency, _ in tied:
+        module = dependency.target.module
+        if isinstance(module, nn.Parameter):
+            return "a parameter of its own is added to its channels"
+        if isinstance(module, nn.Conv2d):
+            if 1 < module.groups < module.out_channels:
+                return f"{names[module]} is a convolution in groups"
+        elif not isinstance(module, (nn.Linear, nn.BatchNorm2d)) and any(True for _ in module.parameters()):
+            return f"{names.get(module, type(module).__name__)} is a {type(module).__name__}"
+    return None
+
+
+def _removable(spec: Spec, found: Mapping[str, Group]) -> bool:
+    """Whether the network answers the same with every other channel of some groups masked and removed."""
+    assert isinstance(spec, GraphSpec)
+    kept = {name: torch.arange(group.channels) % 2 == 0 for name, group in found.items()}
+    model = outline(spec)
+    image = torch.rand(2, 3, spec.image_size, spec.image_size, generator=torch.Generator().manual_seed(0))
+    try:
+        survivors = _survivors(spec, kept, found)
+        with torch.no_grad():
+            masked = {name: model.get_parameter(name) * mask for name, mask in _masks(spec, survivors).items()}
+            answers = torch.func.functional_call(model, masked, (image,))
+            state, sizes = _shrunk(model.state_dict() | masked, spec, survivors)
+            smaller = copy.deepcopy(model)
+            resize_(smaller, sizes.items())
+            smaller.load_state_dict(state)
+            removed = smaller(image)
+    except (LookupError, RuntimeError, TypeError, ValueError):  # shapes that do not fit
+        return False
+    return torch.allclose(answers, removed, rtol=1e-3, atol=1e-3 * float(answers.abs().max()))
 
 
 def group_scores(model: Classifier, scores: Mapping[str, Float[Tensor, " channels"]]) -> dict[str, Tensor]:
@@ -202,9 +264,13 @@ def group_scores(model: Classifier, scores: Mapping[str, Float[Tensor, " channel
 
 def group_masks(spec: Spec, kept: Kept) -> dict[str, Bool[Tensor, ...]]:
     """True where a parameter survives: weights, biases, and scales and shifts of batch norms of dropped channels go."""
-    parameters = dict(_outline(spec).named_parameters())
+    return _masks(spec, _survivors(spec, kept, groups(spec)))
+
+
+def _masks(spec: Spec, survivors_of: Survivors) -> dict[str, Bool[Tensor, ...]]:
+    parameters = dict(outline(spec).named_parameters())
     found: dict[str, Tensor] = {}
-    for (layer, outputs), survivors in _survivors(spec, kept).items():
+    for (layer, outputs), survivors in survivors_of.items():
         for name in (f"{layer}.weight", f"{layer}.bias"):
             if outputs and name in parameters:
                 found[name] = survivors.view(-1, *[1] * (parameters[name].dim() - 1))
@@ -221,8 +287,13 @@ def shrunk_state(
         spec: Of the dense network.
         kept: Per group, which channels stay.
     """
-    layers = dict(_outline(spec).named_modules())
-    survivors = _survivors(spec, kept)
+    return _shrunk(state, spec, _survivors(spec, kept, groups(spec)))
+
+
+def _shrunk(
+    state: Mapping[str, Tensor], spec: Spec, survivors: Survivors
+) -> tuple[dict[str, Tensor], dict[str, tuple[int, ...]]]:
+    layers = dict(outline(spec).named_modules())
     smaller, sizes = dict(state), {}
     for name in dict.fromkeys(layer for layer, _ in survivors):
         outputs, inputs = survivors.get((name, True)), survivors.get((name, False))
@@ -236,13 +307,6 @@ def shrunk_state(
     return {key: value.clone() for key, value in smaller.items()}, sizes
 
 
-@functools.cache
-def _outline(spec: Spec) -> nn.Module:
-    """The dense network without memory."""
-    with torch.device("meta"):
-        return build(spec).eval()
-
-
 def _sizes(layer: nn.Module, weight: Tensor) -> tuple[int, ...]:
     if isinstance(layer, nn.Conv2d):
         depthwise = layer.groups > 1
@@ -250,21 +314,17 @@ def _sizes(layer: nn.Module, weight: Tensor) -> tuple[int, ...]:
     return tuple(weight.shape)
 
 
-def _survivors(spec: Spec, kept: Kept) -> dict[tuple[str, bool], Bool[Tensor, " channels"]]:
+def _survivors(spec: Spec, kept: Kept, groups: Mapping[str, Group]) -> Survivors:
     """By layer and whether outputs are meant: which stay, of all groups together."""
-    layers = dict(_outline(spec).named_modules())
+    layers = dict(outline(spec).named_modules())
     found: dict[tuple[str, bool], Tensor] = {}
     for name, channels in kept.items():
-        for part in groups(spec)[name].parts:
+        for part in groups[name].parts:
             place = (part.layer, part.outputs)
             weight = layers[part.layer].get_parameter("weight")
             found.setdefault(place, torch.ones(weight.shape[0 if part.outputs else 1], dtype=torch.bool))
             found[place][torch.tensor(part.indices)[~channels.cpu()]] = False
     return found
-
-
-def _in_groups(layer: nn.Conv2d | nn.Linear) -> bool:
-    return isinstance(layer, nn.Conv2d) and 1 < layer.groups < layer.out_channels
 
 
 def _parts(group: Any, names: Mapping[nn.Module, str]) -> tuple[Part, ...]:

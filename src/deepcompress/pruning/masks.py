@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from deepcompress.models.build import build
-from deepcompress.models.spec import TorchvisionSpec
+from deepcompress.models.build import blank
+from deepcompress.models.spec import GraphSpec
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.pruning.layers import batch_norms, group_masks, groups, require_names, shrunk_state
 from deepcompress.pruning.scoring import kept
@@ -144,19 +144,15 @@ def remove_channels(model: Classifier, kept: Mapping[str, Bool[Tensor, " outputs
         raise ValueError(f"{last}: its outputs are the classes and cannot be removed")
     spec: Spec
     if isinstance(model, VGG):
-        widths = [len(rows[name]) for name in hidden]
-        convolutions = len(model.spec.features)
-        spec = dataclasses.replace(
-            model.spec, features=tuple(widths[:convolutions]), hidden=tuple(widths[convolutions:])
-        )
+        *features, first, second = (len(rows[name]) for name in hidden)
+        spec = dataclasses.replace(model.spec, features=tuple(features), hidden=(first, second))
         state = _surviving(model, rows)
     else:
-        assert isinstance(model.spec, TorchvisionSpec)
+        assert isinstance(model.spec, GraphSpec)
         chosen = {name: flags for name, flags in kept.items() if name in groups(model.spec)}
         state, sizes = shrunk_state(model.state_dict(), model.spec, chosen)
         spec = dataclasses.replace(model.spec, widths=tuple(sizes.items()))
-    with torch.device("meta"):  # no time and no random numbers for weights that are replaced
-        smaller = build(spec)
+    smaller = blank(spec)
     smaller.load_state_dict(state, assign=True)
     for parameter, original in zip(smaller.parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)

@@ -10,9 +10,9 @@ import torch
 from torchvision import models as theirs
 
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint, taps, torchvision, weights
+from deepcompress.models import checkpoint, graph, taps, weights
 from deepcompress.models.build import build
-from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, TorchvisionSpec, VGGSpec
+from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec, VGGSpec
 from deepcompress.models.weights import load_pretrained_
 from tests.nets import CLASSES, SIDE, VIEW, network
 
@@ -33,7 +33,7 @@ def test_every_name_is_one_of_torchvisions_and_has_imagenet_weights() -> None:
 def test_a_network_has_torchvisions_layers_and_answers(family: str) -> None:
     name = TORCHVISION[family][0]
     with torch.device("meta"):
-        ours, full = build(TorchvisionSpec(name, 7, SIDE)), theirs.get_model(name, num_classes=7)
+        ours, full = build(GraphSpec(name, 7, SIDE)), theirs.get_model(name, num_classes=7)
     shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in (ours, full)]
     assert shapes[0] == shapes[1]
     assert not any(getattr(module, "inplace", False) for module in ours.modules())
@@ -53,25 +53,25 @@ def test_a_saved_network_comes_back_bit_for_bit(arch: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"arch": "vgg11"}, "arch must be one of resnet18"),
-        ({"classes": 0}, "classes must be a whole number"),
-        ({"image_size": 16}, "image_size must be a whole number in 32"),
-        ({"widths": {"conv1": [0, 3, 1]}}, "widths of conv1 must be a whole number in 1"),
-        ({"widths": {"conv1": 8}}, "widths must be lists"),
-        ({"widths": {"conv1": []}}, "widths of conv1 must be 1 to 3"),
-        ({"widths": []}, "widths must be lists"),
-        ({"depth": 3}, "spec must have the keys"),
+        ({"arch": "vgg11"}, "arch: a VGG has a spec of its own"),
+        ({"classes": 0}, "classes: Input should be greater"),
+        ({"image_size": 16}, "image_size: Input should be greater than or equal to 32"),
+        ({"widths": {"conv1": [0, 3, 1]}}, "widths.0.1.0: Input should be greater than or equal to 1"),
+        ({"widths": {"conv1": 8}}, "widths.0.1: Input should be a valid array"),
+        ({"widths": {"conv1": []}}, "widths.0.1: Tuple should have at least 1 item"),
+        ({"widths": 3}, "widths: Input should be a valid array"),
+        ({"depth": 3}, "depth: Unexpected keyword argument"),
     ],
 )
 def test_a_bad_spec_is_refused_by_name(change: dict[str, object], named: str) -> None:
-    values = TorchvisionSpec("resnet18", 4, SIDE).to_dict()
-    assert TorchvisionSpec.from_dict(values) == TorchvisionSpec("resnet18", 4, SIDE)
+    values = GraphSpec("resnet18", 4, SIDE).to_dict()
+    assert GraphSpec.from_dict(values) == GraphSpec("resnet18", 4, SIDE)
     with pytest.raises(UserError, match=named):
-        TorchvisionSpec.from_dict(values | change)
+        GraphSpec.from_dict(values | change)
 
 
 def test_widths_of_layers_that_are_not_there_are_refused() -> None:
-    spec = TorchvisionSpec("resnet18", 4, SIDE, (("layer9.conv", (3, 3, 1)),))
+    spec = GraphSpec("resnet18", 4, SIDE, (("layer9.conv", (3, 3, 1)),))
     with pytest.raises(UserError, match=r"a layer 'layer9.conv' with 3 sizes, which resnet18 does not have"):
         build(spec)
 
@@ -115,15 +115,15 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_blocks_are_those_of_a_vgg_by_the_side_of_their_maps(arch: str, expected: dict[str, str]) -> None:
-    spec = TorchvisionSpec(arch, 4, SIDE)
-    found = torchvision.roles(spec)
+    spec = GraphSpec(arch, 4, SIDE)
+    found = graph.roles(spec)
     assert {role: found[role] for role in expected} == expected
-    sides = torchvision.layers(spec)
-    assert [sides[found[f"block{n}"]] for n in (2, 3, 4, 5)] == [taps.side(SIDE, n) for n in (2, 3, 4, 5)]
+    shapes = graph.trace(spec).outputs
+    assert [shapes[found[f"block{n}"]][-1] for n in (2, 3, 4, 5)] == [taps.side(SIDE, n) for n in (2, 3, 4, 5)]
 
 
 def test_a_layer_is_named_by_role_or_by_name_and_an_unknown_one_is_refused() -> None:
-    spec = TorchvisionSpec("resnet18", 4, SIDE)
+    spec = GraphSpec("resnet18", 4, SIDE)
     assert taps.layer(dataclasses.replace(spec, widths=(("bn1", (9,)),)), "block4") == "layer2"
     assert taps.layer(spec, "layer2.0") == "layer2.0"
     assert taps.layer(spec, "features") == "layer4"
