@@ -46,13 +46,36 @@ def test_all_below_a_model_is_listed_once_with_itself_and_its_teachers() -> None
     ]  # fmt: skip
 
 
-def test_a_model_is_compared_with_its_control_its_teacher_and_the_same_format_without_training() -> None:
-    assert Plan(MODELS).pairs() == [
+def test_a_model_is_compared_with_its_control_its_teacher_its_start_and_those_one_choice_apart() -> None:
+    logit = PlannedModel("students/logit-vgg16", "students", "distill", "logit", teacher="teachers/vgg16")
+    assert Plan((*MODELS, logit)).pairs() == [
         ("quantized/qat-int4", "quantized/qat-fp32"),
         ("quantized/qat-int4", "quantized/ptq-int4"),
         ("students/hint-vgg16", "students/independent"),
         ("students/hint-vgg16", "teachers/vgg16"),
+        ("combined/prune_distill", "masked/shipped"),
+        ("students/logit-vgg16", "teachers/vgg16"),
+        ("students/logit-vgg16", "students/hint-vgg16"),
     ]
+
+
+def test_a_model_without_a_control_has_that_of_what_it_builds_on() -> None:
+    rounded = PlannedModel("combined/rounded", "combined", "quantize", "ptq", builds_on="quantized/qat-int4")
+    plan = Plan((*MODELS, rounded))
+    assert plan.control("combined/rounded") == "quantized/qat-fp32"
+    assert plan.control("quantized/ptq-int4") is None
+    assert ("combined/rounded", "quantized/qat-fp32") in plan.pairs()
+
+
+def test_a_plan_can_be_told_from_a_table_that_has_its_columns() -> None:
+    trained = {model.id: float(model.recipe is not None) for model in MODELS}
+    rows = [{"model": name, "training_tera_macs": cost} for name, cost in trained.items()]
+    table = [
+        {key: float("nan") if cell is None else cell for key, cell in row.items()} for row in Plan(MODELS).joined(rows)
+    ]
+    plan = Plan.of_table([*table, {"model": "sculpted/x", "family": "sculpted", "step": "chisel"}])
+    assert plan.pairs() == Plan(MODELS).pairs()
+    assert {model.id: float(model.recipe is not None) for model in plan} == trained
 
 
 def test_rows_of_other_tables_get_the_columns_of_the_plan() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ SUFFIX = ".safetensors"
 FAMILIES = ("baseline", "masked", "pruned", "quantized", "shipped", "teachers", "students", "combined")
 STEPS = ("finetune", "prune", "quantize", "train_teacher", "distill")
 NUMBERS = ("sparsity",)
+REFERENCES = ("teacher", "control", "builds_on")
+CHOICES = ("method", "teacher", "format")
+TRAINING = "training_tera_macs"  # column of metrics/evaluation.csv: of a model's own training
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Plan:
         if len(self._models) < len(listed):
             raise ValueError("a plan names each model once")
         for model in listed:
-            for column in ("teacher", "control", "builds_on"):
+            for column in REFERENCES:
                 reference = getattr(model, column)
                 if reference is not None and reference not in self._models:
                     raise ValueError(f"{model.id}: {column} {reference} is no model of the plan")
@@ -103,21 +106,22 @@ class Plan:
         return list(self._models)
 
     def pairs(self) -> list[tuple[str, str]]:
-        """(id, id of what it is compared with besides the baseline), in order.
+        """(id, id of what it is compared with besides the baseline), in order, no two models twice.
 
-        That is its control, a student's teacher, and for a model trained in a format the one just rounded to it.
+        That is its control, a student's teacher, what its step starts from, and each model before it in its family
+        that one choice sets apart: the method, the teacher or the format.
         """
-        untrained = {(model.format, model.builds_on): model.id for model in self if model.method == "ptq"}
-        listed = []
+        listed, before = list[tuple[str, str]](), list[PlannedModel]()
         for model in self:
-            trained = model.method == "qat"
-            others = [
-                model.control,
-                model.teacher if model.family == "students" else None,
-                untrained.get((model.format, model.builds_on)) if trained else None,
-            ]
-            listed += [(model.id, other) for other in others if other not in (None, BASELINE)]
-        return [(model, str(other)) for model, other in listed]
+            others = [self.control(model.id), model.teacher if model.family == "students" else None, model.builds_on]
+            others += [other.id for other in before if _one_choice_apart(model, other)]
+            listed += [(model.id, other) for other in dict.fromkeys(others) if other not in (None, BASELINE)]
+            before.append(model)
+        return [pair for pair in listed if pair[::-1] not in listed[: listed.index(pair)]]
+
+    def control(self, model: str) -> str | None:
+        """The model that was trained as long: its own control, or that of the nearest model that it builds on."""
+        return next((row.control for row in reversed(self.chain(model)) if row.control), None)
 
     def chain(self, model: str) -> list[PlannedModel]:
         """The rows from the one that starts anew to that of `model`: each builds on the one before."""
@@ -153,6 +157,29 @@ class Plan:
             raise UserError(f"{_first(orphans)}: no model of the plan; remove it, or `dvc repro plan`")
         return paths
 
+    @classmethod
+    def of_table(cls, rows: Iterable[Mapping[str, Any]]) -> Plan:
+        """The plan by the columns that `joined` gave to rows of metrics/evaluation.csv, where no plan is at hand.
+
+        `recipe` says no more than whether a model was trained. Rows of families that this file does not know are left
+        out; a reference to a model that has no row is None.
+        """
+        known = {row["model"]: row for row in rows if row.get("family") in FAMILIES and row.get("step") in STEPS}
+
+        def cell(row: Mapping[str, Any], name: str) -> Any:
+            value = row.get(name)
+            missing = value in (None, "") or value != value or (name in REFERENCES and value not in known)  # NaN
+            return None if missing else value
+
+        return cls(
+            PlannedModel(
+                model,
+                **{name: cell(row, name) for name in JOINED},
+                recipe="trained" if (row.get(TRAINING) or 0.0) > 0 else None,
+            )
+            for model, row in known.items()
+        )
+
     def write(self, path: str | Path) -> None:
         """Write a CSV with COLUMNS; empty where a row has nothing to say."""
         text = io.StringIO()
@@ -177,6 +204,13 @@ class Plan:
             raise UserError(f"{path}: no such file") from None
         except (ValueError, TypeError, csv.Error) as error:  # of a cell, a column, or bytes that are no UTF-8
             raise UserError(f"{path}: damaged plan ({error}); run `dvc repro plan`") from None
+
+
+def _one_choice_apart(model: PlannedModel, other: PlannedModel) -> bool:
+    """Whether at most one of CHOICES differs between two models of a family that come from the same start."""
+    if (model.family, model.sparsity) != (other.family, other.sparsity) or model.family == "masked":
+        return False
+    return sum(getattr(model, name) != getattr(other, name) for name in CHOICES) <= 1
 
 
 def _row(cells: dict[str, str]) -> PlannedModel:
