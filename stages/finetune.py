@@ -26,7 +26,7 @@ def main(fit: Path, source: Path | None, key: str, model_file: Path, history: Pa
     made = checkpoint.provenance("finetune", seed=seed, params=used)
     with run.TrainingRun.of_size(fit, shape.image_size, params.device_budget_mib()) as training:
         classes = training.images.meta.classes
-        model = checkpoint.load(source).model if source else run.network(shape, len(classes))
+        model = checkpoint.load(source).model if source else run.network(shape, len(classes), "model")
         epochs = training.train(model, loss, how, fabric=fabric, provenance=made)
         checkpoint.save(model_file, model, view=training.view, classes=classes, provenance=made)
         files.write_csv(history, epochs.frame())

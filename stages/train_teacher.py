@@ -26,7 +26,7 @@ def main(key: str, fit: Path, model_file: Path, history: Path) -> None:
     made = checkpoint.provenance("train_teacher", seed=seed, params=used)
     with run.TrainingRun.of_size(fit, network.image_size, params.device_budget_mib()) as training:
         classes = training.images.meta.classes
-        model = run.network(network, len(classes))
+        model = run.network(network, len(classes), key)
         epochs = training.train(model, loss, network.recipe, fabric=fabric, provenance=made)
         checkpoint.save(model_file, model, view=training.view, classes=classes, provenance=made)
         files.write_csv(history, epochs.frame())

@@ -81,7 +81,7 @@ def test_weights_in_torchvisions_layout_are_taken_but_for_the_head(source, tmp_p
     given = theirs.resnet18(num_classes=9)
     torch.save(given.state_dict(), tmp_path / "w.pth")
     addresses: list[str] = []
-    monkeypatch.setattr(weights, "_imagenet", lambda address: addresses.append(address) or tmp_path / "w.pth")
+    monkeypatch.setattr(weights, "_downloaded", lambda address: addresses.append(address) or tmp_path / "w.pth")
     model = network("resnet18")
     head = model.get_parameter("fc.weight").clone()
     load_pretrained_(model, "imagenet" if source == "imagenet" else tmp_path / "w.pth")

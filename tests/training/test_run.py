@@ -74,13 +74,13 @@ def section(weights: str | None) -> Model:
 
 
 def test_pretrained_weights_are_loaded_but_for_a_head_of_other_classes(tmp_path):
-    given = run.network(section(None), 5)
+    given = run.network(section(None), 5, "teachers.mine")
     torch.save(given.state_dict(), tmp_path / "given.pth")
-    found = run.network(section(str(tmp_path / "given.pth")), 3)
+    found = run.network(section(str(tmp_path / "given.pth")), 3, "teachers.mine")
     assert torch.equal(found.features[0].weight, given.features[0].weight)
     assert found.classifier[6].weight.shape == (3, 4)
 
 
 def test_weights_that_are_not_there_are_a_users_mistake():
     with pytest.raises(UserError, match="nowhere"):
-        run.network(section("nowhere.pth"), 3)
+        run.network(section("nowhere.pth"), 3, "teachers.mine")

@@ -65,7 +65,7 @@ class StudentTrainer:
         cache_key = (provenance, files.sha256(teacher_file) if teacher_file else None)
         seed = runtime.derived_seed(self._seed, "student")
         runtime.make_deterministic(seed)
-        model = run.network(self.config.student, len(self.training.images.meta.classes))
+        model = run.network(self.config.student, len(self.training.images.meta.classes), "distill.student")
         history = self._train(model, make_objective, seed, None, *cache_key)
         processes.first_only()
         return model, history

@@ -1,10 +1,20 @@
-"""Start from weights that someone else trained: torchvision's ImageNet weights, or a state dict in a file."""
+"""Start from weights that someone else trained: ImageNet's of a library, or a checkpoint as training scripts save it.
+
+A file is told by its content. Of what is in it only tensors are taken: nothing is unpickled but by torch's restricted
+reader, and where a file holds other objects beside them (arguments, a scheduler), these become empty stand-ins, so that
+no code of the file runs. Which part of the file is the state dict, and which prefix a wrapper put before its names, is
+told by the names and shapes of the network.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import pickle
 import re
 import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +23,18 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 
 from deepcompress.errors import UserError
-from deepcompress.models.spec import VGGSpec
+from deepcompress.models.spec import IMAGENET, TIMM, VGGSpec
 from deepcompress.models.vgg import prunable_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepcompress.models.spec import Spec
+    from deepcompress.models.spec import GraphSpec, Spec
     from deepcompress.models.vgg import Classifier
 
+    State = dict[str, Tensor]
+
+log = logging.getLogger(__name__)
 ADDRESS = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {
     ("vgg11", False): "vgg11-8a719046.pth",
@@ -35,34 +48,205 @@ IMAGENET_FILES = {
 }
 """IMAGENET1K_V1 of torchvision.models.vgg; a name ends in the first 8 digits of the file's SHA-256."""
 
-DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError)  # what torch.load raises on broken files
+DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What torch.load raises on broken files."""
+STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module", "ema", "model_ema")
+"""Where training scripts put the state dict, the weights themselves before their moving average."""
 
 OLD_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)")  # as in torchvision's DenseNet files
-BATCH_COUNTS = ".num_batches_tracked"
+COMPILED = "_orig_mod."  # of torch.compile, also in the middle of a name
+COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")  # of batch norm, thop and torch
+SHOWN = 3  # names in a message
+HOW_TO_SAVE = "save its weights alone: torch.save(model.state_dict(), PATH)"
 
 
-def load_pretrained_(model: Classifier, weights: str | Path) -> None:
-    """Overwrite the model's weights in place; a head for another number of classes stays as it was drawn.
+def load_pretrained_(model: Classifier, weights: str | Path, key: str = "model") -> None:
+    """Overwrite the model's weights in place; a head of another name or size stays as it was drawn.
 
     Args:
-        model: A VGG at `width: 1` and 224 px for the ImageNet weights; others of any image size.
-        weights: `imagenet` (downloaded once, to torch.hub's folder), or a .pth or .safetensors file with
-            torchvision's layer names.
+        model: For `imagenet` a network of a library; a VGG at `width: 1` and 224 px, others of any image size.
+        weights: `imagenet` (downloaded once, to torch.hub's folder), or a file: a state dict or a checkpoint that holds
+            one, as torch.save or safetensors write it.
+        key: Section of params.yaml that says so, for messages.
 
     Raises:
-        UserError: If the file cannot be had or read, or a tensor is missing, unknown, of another shape or not
-            finite; the model is then unchanged.
+        UserError: If the file cannot be had or read, or a tensor but those of the head is missing, unknown, of another
+            shape or not finite; the model is then unchanged.
     """
-    path = _imagenet(_address(model.spec)) if weights == "imagenet" else Path(weights)
-    given = {OLD_DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in _read(path).items()}
-    expected, head = model.state_dict(), f"{[*prunable_layers(model)][-1]}."
-    if _other_classes(given, expected, head):
-        given = {name: tensor for name, tensor in given.items() if not name.startswith(head)}
-        expected = {name: tensor for name, tensor in expected.items() if not name.startswith(head)}
-    _check(path, given, expected)
+    where, expected = f"params.yaml: {key}.weights: {weights}", model.state_dict()
+    try:
+        given = _imagenet(model.spec) if weights == IMAGENET else read(Path(weights))
+        taken, unused = _matched(given, expected, f"{[*prunable_layers(model)][-1]}.")
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     with torch.no_grad():
-        for name, tensor in given.items():
+        for name, tensor in taken.items():
             expected[name].copy_(tensor)
+    fresh = [name for name in expected if name not in taken and not name.endswith(COUNTERS)]
+    counts = f"{sum(not name.endswith(COUNTERS) for name in taken)} tensors loaded"
+    log.info("%s: %s; fresh: %s; not used: %s", where, counts, _listed(fresh), _listed(unused))
+
+
+def _listed(names: list[str]) -> str:
+    """A count and the first names."""
+    if not names:
+        return "none"
+    return f"{len(names)} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+
+
+# Which tensor of the file is which of the model.
+
+
+def _matched(given: State, expected: State, head: str) -> tuple[State, list[str]]:
+    """The tensors that are the model's, by its names, and the names of those that are not.
+
+    The prefix is the one behind which most names and shapes are the model's; what has none may be a head beside it.
+    """
+    given = {OLD_DENSE_LAYER.sub(r"\1\2", name.replace(COMPILED, "")): tensor for name, tensor in given.items()}
+    votes: Counter[str] = Counter()
+    for name, tensor in given.items():
+        parts = name.split(".")
+        for at in range(len(parts)):
+            known = expected.get(".".join(parts[at:]))
+            if known is not None and known.shape == tensor.shape and known.dim():
+                votes["".join(f"{part}." for part in parts[:at])] += 1
+    prefix, most = max(votes.items(), key=lambda vote: (vote[1], -len(vote[0])), default=("", 0))
+    rivals = [name for name, count in votes.items() if count == most and name.startswith(prefix) == (name == prefix)]
+    if len(rivals) > 1:
+        raise UserError(f"holds several networks, under {' and '.join(sorted(rivals))}; keep one of them in the file")
+    renamed = {name.removeprefix(prefix): name for name in given if name.startswith(prefix)}
+    renamed = {name: name for name in given if not name.startswith(prefix)} | renamed
+    taken = {name: given[old] for name, old in renamed.items() if name in expected}
+    whole = all(name in taken and taken[name].shape == expected[name].shape for name in expected if _in(name, head))
+    if not whole:
+        taken = {name: tensor for name, tensor in taken.items() if not _in(name, head)}
+    unused = [old for name, old in renamed.items() if name not in taken and not name.endswith(COUNTERS)]
+    theirs = {name.partition(".")[0] for name in expected}
+    for name, old in renamed.items():  # a block that the model has not may be another head; a layer of its own is not
+        if old in unused and name.partition(".")[0] in theirs and not _in(name, head):
+            raise UserError(f"tensor {old} is not part of the model; is the arch that of the weights?")
+    _check(taken, expected, head)
+    return taken, unused
+
+
+def _in(name: str, head: str) -> bool:
+    return name.startswith(head)
+
+
+def _check(taken: State, expected: State, head: str) -> None:
+    # Files trained before PyTorch 0.4, as torchvision's with batch norm are, lack the counts of batches.
+    missing = [name for name in expected if name not in taken and not name.endswith(COUNTERS) and not _in(name, head)]
+    if missing:
+        count = f"{len(taken)} of the model's tensors are there"
+        raise UserError(f"tensor {missing[0]} is missing ({count}); is the arch that of the weights?")
+    for name, tensor in taken.items():
+        if tensor.shape != expected[name].shape:
+            wanted, got = tuple(expected[name].shape), tuple(tensor.shape)
+            raise UserError(
+                f"tensor {name} must be {wanted}, got {got}; arch, width, hidden and image_size must be those of the "
+                "weights"
+            )
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise UserError(f"tensor {name} must be {expected[name].dtype}, got {tensor.dtype}")
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"tensor {name} holds NaN or infinity")
+
+
+# What a file holds.
+
+
+def read(path: Path) -> State:
+    """The state dict in a file, told by its content.
+
+    Raises:
+        UserError: If it is damaged, holds none, or holds a whole model, whose class only its own code could make.
+    """
+    path = path.expanduser()
+    if not path.is_file():
+        raise UserError("no such file; it must be null, imagenet or a file's path")
+    with path.open("rb") as file:
+        start = file.read(9)
+    try:
+        if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+            return safetensors_torch.load_file(path)
+        content = _unpickled(path)
+    except pickle.UnpicklingError:  # torch's own words advise to load it all the same
+        raise UserError(f"holds more than tensors, or is no such file; {HOW_TO_SAVE}") from None
+    except (*DAMAGED, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "TorchScript" in reason:
+            raise UserError(f"holds a whole model, of TorchScript; {HOW_TO_SAVE}") from None
+        raise UserError(f"damaged, or holds more than tensors ({reason}); {HOW_TO_SAVE}") from None
+    if isinstance(content, _StandIn):
+        raise UserError(f"holds a whole model, which is never unpickled, for that runs code; {HOW_TO_SAVE}")
+    state = _state(content)
+    if not state:
+        raise UserError(f"must hold a mapping of layer names to tensors; {HOW_TO_SAVE}")
+    return state
+
+
+class _StandIn:
+    """What any class becomes that torch's restricted reader does not know: an object that holds and does nothing."""
+
+    def __new__(cls, *_: Any, **__: Any) -> _StandIn:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _unpickled(path: Path) -> Any:
+    with warnings.catch_warnings(action="ignore"):  # torch's advice on the age of a file's format
+        unknown: list[str] = []
+        with contextlib.suppress(ValueError):  # of an old format, which is read as it is or not at all
+            unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        try:
+            return _restricted(path, _StandIn, unknown)
+        except pickle.UnpicklingError:  # a stand-in that should hold items, as Lightning's arguments do
+            return _restricted(path, OrderedDict, unknown)
+
+
+def _restricted(path: Path, stand_in: type, unknown: list[str]) -> Any:
+    with torch.serialization.safe_globals([(stand_in, name) for name in unknown]):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _state(content: Any) -> State | None:
+    """The first state dict in a checkpoint: itself, under a usual key, or the only one under any other."""
+    if not isinstance(content, Mapping):
+        return None
+    tensors = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, torch.Tensor)}
+    if any(tensor.dim() for tensor in tensors.values()):
+        return tensors
+    for key in STATE_KEYS:
+        if state := _state(content.get(key)):
+            return state
+    inner = [state for key, value in content.items() if "optim" not in str(key) and (state := _state(value))]
+    return inner[0] if len(inner) == 1 else None
+
+
+# Weights trained on ImageNet.
+
+
+def _imagenet(spec: Spec) -> State:
+    if not isinstance(spec, VGGSpec) and TIMM.fullmatch(spec.arch):
+        return _timm(spec)
+    return read(_downloaded(_address(spec)))
+
+
+def _timm(spec: GraphSpec) -> State:
+    """As timm fits them to the size of the images."""
+    from deepcompress.models import graph
+
+    try:
+        return graph.timm(spec, pretrained=True).state_dict()
+    except OSError as error:  # of huggingface_hub
+        raise UserError(
+            f"{spec.arch}: download failed ({type(error).__name__}); set weights to a file's path or to null"
+        ) from None
 
 
 def _address(spec: Spec) -> str:
@@ -73,7 +257,7 @@ def _address(spec: Spec) -> str:
     return str(get_model_weights(spec.arch)["IMAGENET1K_V1"].url)
 
 
-def _imagenet(address: str) -> Path:
+def _downloaded(address: str) -> Path:
     name = address.rpartition("/")[2]
     path = Path(torch.hub.get_dir(), "checkpoints", name)
     if path.is_file():
@@ -85,54 +269,6 @@ def _imagenet(address: str) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: a wrong checksum
         raise UserError(
             f"{address}: download failed ({error}); fetch it elsewhere and put it at {path}, "
-            "or set model.weights to its path or to null"
+            "or set weights to its path or to null"
         ) from None
     return path
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"model.weights: {path}: no such file; must be imagenet, a .pth or a .safetensors")
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = safetensors_torch.load_file(path)
-        else:
-            with warnings.catch_warnings(action="ignore"):  # torch's advice on the age of a file's format
-                state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch's own words advise to load it all the same
-        raise UserError(f"{path}: holds more than tensors, or is no such file; it must be a state dict") from None
-    except (*DAMAGED, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: damaged, or holds more than tensors ({reason})") from None
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
-    ):
-        raise UserError(f"{path}: must hold a mapping of layer names to tensors")
-    return state
-
-
-def _other_classes(given: dict[str, Tensor], expected: dict[str, Tensor], head: str) -> bool:
-    """Whether both heads are whole, fit the same hidden layer, and differ in the number of classes."""
-    heads = [(state.get(head + "weight"), state.get(head + "bias")) for state in (given, expected)]
-    if any(weight is None or bias is None or weight.shape[:1] != bias.shape for weight, bias in heads):
-        return False
-    ours, theirs = (weight.shape for weight, _ in heads if weight is not None)
-    return ours[1:] == theirs[1:] and ours[0] != theirs[0]
-
-
-def _check(path: Path, given: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    # Files trained before PyTorch 0.4, as torchvision's with batch norm are, lack the counts of batches.
-    for name in expected:
-        if name not in given and not name.endswith(BATCH_COUNTS):
-            raise UserError(f"{path}: tensor {name} is missing")
-    for name, tensor in given.items():
-        if name not in expected:
-            raise UserError(f"{path}: tensor {name} is not part of the model")
-        if tensor.shape != expected[name].shape:
-            wanted, got = tuple(expected[name].shape), tuple(tensor.shape)
-            raise UserError(
-                f"{path}: tensor {name} must be {wanted}, got {got}; "
-                "model.arch, width, hidden and image_size must be those of the weights"
-            )
-        if not torch.isfinite(tensor).all():
-            raise UserError(f"{path}: tensor {name} holds NaN or infinity")

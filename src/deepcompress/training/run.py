@@ -106,17 +106,18 @@ class TrainingRun:
         return history
 
 
-def network(model: Model, classes: int) -> Classifier:
+def network(model: Model, classes: int, key: str) -> Classifier:
     """A network on the CPU; what is not pretrained is drawn from torch's global generator.
 
     Args:
         model: The section.
         classes: Number of logits.
+        key: Of the section in params.yaml, for messages.
 
     Raises:
         UserError: If the weights cannot be had, or do not fit.
     """
     network = build(asked(model, classes))
     if model.weights is not None:
-        load_pretrained_(network, model.weights)
+        load_pretrained_(network, model.weights, key)
     return network
