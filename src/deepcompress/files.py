@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHUNK_BYTES = 1 << 20
+EXPERIMENTS = "/.dvc/tmp/exps/"  # where DVC copies a repository to, to run it aside
 
 
 @contextmanager
@@ -66,6 +67,21 @@ def _runs(process: int) -> bool:
     return True
 
 
+def from_repository(path: str) -> Path:
+    """A path of params.yaml as an absolute one: `~` is the user's home, relative paths start at the repository.
+
+    In the copy in which DVC runs `exp run --temp` and queued experiments, files that git does not track are missing:
+    there, a path that leads nowhere starts at the repository that the copy was made of.
+    """
+    try:
+        given = Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such user; write the whole path in place of ~") from None
+    here = Path.cwd()
+    original = here.as_posix().partition(EXPERIMENTS)[0]
+    return Path(os.path.abspath(here / given if (here / given).exists() else original / given))
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with atomic(path) as partial:
@@ -73,8 +89,8 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 with the line ends it has."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write `text` as UTF-8 with the line ends it has; a byte of a file name that is no UTF-8 as JSON's `\\udce9`."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -70,6 +70,14 @@ def make_folder(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
+def make_table(path: Path, files: Mapping[str, bytes]) -> Path:
+    """Write the files below a directory, and images.csv there: path, label and split of each."""
+    make_folder(path, files)
+    rows = [f"{name},{name.split('/')[1]},{name.split('/')[0]}" for name in files]
+    (path / "images.csv").write_text("\n".join(["path,label,split", *rows]), encoding="utf-8")
+    return path / "images.csv"
+
+
 def make_zip(path: Path, files: Mapping[str, bytes]) -> Path:
     """Write the files into a .zip, in the order given."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

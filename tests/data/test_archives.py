@@ -165,12 +165,13 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, name: str, content: bytes
         open_tree(tmp_path / name, tmp_path)
 
 
-def test_a_missing_path_and_an_unknown_suffix_are_named(tmp_path: Path) -> None:
+def test_a_missing_path_and_a_foreign_archive_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.zip: no such file or folder"):
         open_tree(tmp_path / "x.zip", tmp_path)
-    (tmp_path / "x.rar").write_bytes(b"Rar!")
-    with pytest.raises(UserError, match=r"x\.rar: must be a folder or end in \.zip, \.tar, \.tar\.gz, \.tgz"):
-        open_tree(tmp_path / "x.rar", tmp_path)
+    for content, name in ((b"Rar!\x1a\x07", "RAR"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"\x28\xb5\x2f\xfd", "Zstandard")):
+        (tmp_path / "x.zip").write_bytes(content)
+        with pytest.raises(UserError, match=rf"x\.zip: is packed by {name}; unpack it"):
+            open_tree(tmp_path / "x.zip", tmp_path)
 
 
 def test_linked_folders_are_followed_and_a_circle_is_refused(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ BAD_INPUT: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "missing": (lambda: None, PETS, "pets.zip: no such file or folder"),
     "no archive": (lambda: Path("pets.zip").write_bytes(b"Dear diary"), PETS, "pets.zip: is damaged or truncated"),
     "escaping": (put_zip(**{"../x.png": b"x"}), PETS, "pets.zip: '../x.png' escapes its folder"),
-    "no image": (put_zip(**{"test/bee/x.txt": b"x"}), PETS, "pets.zip: test/bee/x.txt: no image"),
+    "no image": (put_zip(**{"test/bee/x.png": b"x"}), PETS, "pets.zip: test/bee/x.png: no image"),
     "empty class": (put_zip(**{"train/dog/": b""}), PETS, "pets.zip: class folder train/dog/ is empty"),
     "unknown source": (put_zip(), {"source": "imagenet"}, "data.source"),
     "unknown key": (put_zip(), {"sizes": 3}, "data.sizes is unknown"),

@@ -1,40 +1,50 @@
-"""The files of a directory, .zip or .tar, listed and read in place: no member is unpacked under its name.
+"""The files of a directory, zip or tar, listed and read in place: no member is unpacked under its name.
 
-Archives come from anywhere, so a member that would escape its folder, a link, an encrypted or duplicate
-member and a decompression bomb are refused before any image is read.
+An archive is known by its content, whatever its suffix. Archives come from anywhere, so a member that would escape its
+folder, a link, an encrypted or duplicate member and a decompression bomb are refused before any image is read. Names
+that are no UTF-8 keep their bytes (as Python's "surrogateescape" does) unless an encoding is given.
 """
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
 import lzma
 import os
 import re
 import stat
+import struct
 import tarfile
 import tempfile
 import weakref
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+PACKERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+FOREIGN = {b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"\x28\xb5\x2f\xfd": "Zstandard"}
+ZIP, UNICODE_NAME, TO_UTF8 = b"PK", 0x7075, 0x800  # how a zip starts; a field and a flag of its members
+ZIP_METHODS = {0, 8, 12, 14} | ({93} if hasattr(zipfile, "ZIP_ZSTANDARD") else set())
+ZIP_UNREADABLE = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "xz", 98: "PPMd"}
 CHUNK_BYTES = 1 << 20
 MAX_FILE_BYTES = 256 << 20
 MAX_RATIO = 200  # unpacked / packed bytes; photographs reach 3, drawings some 50
 RATIO_FREE_BYTES = 1 << 20  # a small file may have any ratio
 BLOCK_BYTES = 512  # of a tar
 LONGEST_REASON = 200  # characters; zipfile quotes a damaged name whole
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
+DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError, UnicodeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,47 +71,72 @@ class _Member:
     read: Callable[[], bytes]
 
 
-def open_tree(path: Path, workspace: Path) -> Tree:
-    """List a directory, .zip, .tar, .tar.gz or .tgz.
+def open_tree(path: Path, workspace: Path, encoding: str | None = None) -> Tree:
+    """List a directory, or an archive: a zip, or a tar, plain or packed by gzip, bzip2 or xz.
 
     Args:
         path: The directory or archive.
-        workspace: Folder for the unpacked copy of a .tar.gz, a nameless file that goes with the process.
+        workspace: Folder for the unpacked copy of a packed tar, a nameless file that goes with the process.
+        encoding: Of names that do not say that they are UTF-8; None: their bytes are kept if they are not.
 
     Raises:
         UserError: If it is missing, empty, damaged, of another kind, or has a member that is refused.
     """
     if path.is_dir():
-        return _directory(path)
-    if not path.exists():
+        return _directory(path, encoding)
+    if not path.is_file():
         raise UserError(f"{path}: no such file or folder")
-    if not path.name.lower().endswith(SUFFIXES):
-        raise UserError(f"{path}: must be a folder or end in {', '.join(SUFFIXES)}")
-    if path.stat().st_size == 0:
+    with path.open("rb") as file:
+        head = file.read(BLOCK_BYTES)
+    if not head:
         raise UserError(f"{path}: is an empty file")
-    is_zip = path.name.lower().endswith(".zip")
+    if foreign := next((name for start, name in FOREIGN.items() if head.startswith(start)), None):
+        raise UserError(f"{path}: is packed by {foreign}; unpack it, or pack it anew as .zip or .tar.gz")
     try:
-        return _archive(path, _zip_members(path) if is_zip else _tar_members(path, workspace))
+        if head.startswith(ZIP) or (b"ustar" not in head and zipfile.is_zipfile(path)):
+            return _archive(path, _zip_members(path, encoding))
+        unpack = next((opened for start, opened in PACKERS.items() if head.startswith(start)), None)
+        return _archive(path, _tar_members(path, _decompressed(path, unpack, workspace), encoding))
     except DAMAGE as error:
         raise _damaged(f"{path}", error) from error
 
 
-def _directory(top: Path) -> Tree:
-    files, folders = [], []
+def _directory(top: Path, encoding: str | None) -> Tree:
+    files: dict[str, Path] = {}
+    folders = []
     for place, _, names in os.walk(top, onerror=_raise, followlinks=True):
         here = Path(place)
         inside = here.relative_to(top).parts
         if any(here.samefile(above) for above in here.parents[: len(inside)]):
             raise UserError(f"{here}: is a link to a folder that contains it")
-        folders.append("/".join(inside))
-        files += ["/".join((*inside, name)) for name in names]
+        folders.append(_text(os.fsencode("/".join(inside)), encoding))
+        files |= {_text(os.fsencode("/".join((*inside, name))), encoding): here / name for name in names}
 
     def read(name: str) -> bytes:
-        if not (top / name).is_file():
-            raise UserError(f"{top / name}: is no file that can be read")
-        return (top / name).read_bytes()
+        if not files[name].is_file():
+            raise UserError(f"{files[name]}: is no file that can be read")
+        return files[name].read_bytes()
 
     return Tree(tuple(sorted(files)), tuple(sorted(folders)[1:]), read)  # the first one is the top itself
+
+
+def is_unicode(name: str) -> bool:
+    """Whether a name is text; others keep bytes whose encoding nobody told."""
+    return not any("\udc80" <= sign <= "\udcff" for sign in name)
+
+
+def _text(raw: bytes, encoding: str | None) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return _decoded(raw, encoding) if encoding else raw.decode("utf-8", "surrogateescape")
+
+
+def _decoded(raw: bytes, encoding: str) -> str:
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        raise UserError(f"the name {str(raw)[1:]} is not in the encoding {encoding}; see names_encoding") from None
 
 
 def _raise(error: OSError) -> None:
@@ -112,7 +147,7 @@ def _archive(path: Path, members: Iterable[_Member]) -> Tree:
     files: dict[str, _Member] = {}
     folders: list[str] = []
     for member in members:
-        parts = member.name.replace("\\", "/").split("/")
+        parts = member.name.split("/")
         if parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:$", parts[0]):
             raise UserError(f"{path}: {member.name!r} escapes its folder; only relative paths without .. are allowed")
         name = "/".join(part for part in parts if part not in ("", "."))
@@ -138,30 +173,57 @@ def _archive(path: Path, members: Iterable[_Member]) -> Tree:
     return Tree(tuple(sorted(files)), tuple(sorted(folders)), read)
 
 
-def _zip_members(path: Path) -> Iterator[_Member]:
+def _zip_members(path: Path, encoding: str | None) -> Iterator[_Member]:
     archive = zipfile.ZipFile(path)
     for member in archive.infolist():
+        name = _zip_name(member, encoding)
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(f"{path}: {member.filename} is a link; only files and folders are allowed")
+            raise UserError(f"{path}: {name} is a link; only files and folders are allowed")
         if member.flag_bits & 1:
-            raise UserError(f"{path}: {member.filename} is encrypted; only plain members are allowed")
-        read = partial(archive.read, member)
-        yield _Member(member.filename, member.is_dir(), member.file_size, member.compress_size, read)
+            raise UserError(f"{path}: {name} is encrypted; only plain members are allowed")
+        read = partial(_read_zip, archive, member, f"{path}: {name}")
+        yield _Member(name, name.endswith("/"), member.file_size, member.compress_size, read)
 
 
-def _tar_members(path: Path, workspace: Path) -> Iterator[_Member]:
-    file = path.open("rb") if path.suffix.lower() == ".tar" else _decompressed(path, workspace)
+def _zip_name(member: zipfile.ZipInfo, encoding: str | None) -> str:
+    """With "/" between the parts; some programs write "\\", which is a part of a letter in some encodings."""
+    name = member.orig_filename.partition("\0")[0]
+    if not member.flag_bits & TO_UTF8:
+        raw = name.encode("cp437")  # as which Python read it
+        name = _named_in_extra(member.extra) or (_decoded(raw, encoding) if encoding else _text(raw, None))
+    return name.replace("\\", "/") if is_unicode(name) or "/" not in name else name
+
+
+def _named_in_extra(extra: bytes) -> str | None:
+    """The name in UTF-8 that Info-ZIP adds to one in another encoding, behind a version and a checksum."""
+    while len(extra) > 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        if kind == UNICODE_NAME:
+            return extra[9 : 4 + length].decode("utf-8", "surrogateescape")
+        extra = extra[4 + length :]
+    return None
+
+
+def _read_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> bytes:
+    if member.compress_type not in ZIP_METHODS:
+        method = ZIP_UNREADABLE.get(member.compress_type, f"method {member.compress_type}")
+        raise UserError(f"{name} is packed by {method}, which Python cannot read; pack it anew with deflate")
+    return archive.read(member)
+
+
+def _tar_members(path: Path, file: IO[bytes], encoding: str | None) -> Iterator[_Member]:
     try:
-        archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (members are read later)
+        archive = tarfile.open(fileobj=file, mode="r:", encoding="utf-8")  # noqa: SIM115 (members are read later)
     except BaseException:
         file.close()
         raise
     weakref.finalize(archive, file.close)
     for member in archive:
+        name = _text(member.name.encode("utf-8", "surrogateescape"), encoding).replace("\\", "/")
         if not (member.isdir() or member.isreg()) or member.issparse():  # a sparse file may claim any size
             kind = "a link, device or sparse file"
-            raise UserError(f"{path}: {member.name} is {kind}; only files and folders are allowed")
-        yield _Member(member.name, member.isdir(), member.size, member.size, partial(_read, archive, member))
+            raise UserError(f"{path}: {name} is {kind}; only files and folders are allowed")
+        yield _Member(name, member.isdir(), member.size, member.size, partial(_read, archive, member))
     # A tar ends with blocks of zeros; tarfile takes a file cut off between two members for a whole one.
     file.seek(archive.offset)
     if file.read(BLOCK_BYTES) != bytes(BLOCK_BYTES):
@@ -174,12 +236,14 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return stream.read()
 
 
-def _decompressed(path: Path, workspace: Path) -> IO[bytes]:
-    """A .tar.gz as a .tar, which can be read at any place, and whose size has a limit."""
+def _decompressed(path: Path, unpack: Callable[[Path], Any] | None, workspace: Path) -> IO[bytes]:
+    """A tar, unpacked where it is packed: it can then be read at any place, and its size has a limit."""
+    if unpack is None:
+        return path.open("rb")
     limit = max(RATIO_FREE_BYTES, MAX_RATIO * path.stat().st_size)
     file = tempfile.TemporaryFile(dir=workspace)  # noqa: SIM115 (lives as long as the tree)
     try:
-        with gzip.open(path) as packed:
+        with unpack(path) as packed:
             while chunk := packed.read(CHUNK_BYTES):
                 if file.tell() > limit:
                     raise UserError(f"{path}: unpacks to over {MAX_RATIO} times its size: a decompression bomb")

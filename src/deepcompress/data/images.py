@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from deepcompress.data import kinds
+from deepcompress.data.kinds import WHITE
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,11 +19,20 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 MAX_PIXELS = 64_000_000
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
-SIXTEEN_BIT_STEP = 257  # 65535 / 255
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "PPM", "JPEG2000")
+ORIENTATION, BITS_PER_SAMPLE = 0x0112, 258  # tags of EXIF and TIFF
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def decode(content: bytes, size: int, *, name: str) -> UInt8[np.ndarray, "size size 3"]:
+def decode(content: bytes, size: int, *, name: str, white: int = WHITE) -> UInt8[np.ndarray, "size size 3"]:
     """Decode an image file, turn it upright (EXIF), make it RGB and square.
 
     Transparent pixels are laid on white, 16-bit grey is scaled to 8 bit, CMYK and palettes are converted;
@@ -31,16 +42,21 @@ def decode(content: bytes, size: int, *, name: str) -> UInt8[np.ndarray, "size s
         content: The file's bytes.
         size: Side of the result, pixels.
         name: The file's name, for messages.
+        white: The value of 16-bit grey that becomes 255, as larger ones do; cameras and scanners often fill 12 bits.
 
     Raises:
         UserError: If it is no image that can be read, or has more than MAX_PIXELS pixels.
     """
     try:
+        if kinds.suffix(name) in kinds.RAW:
+            raise ValueError("a camera's raw file; export it as PNG or JPEG")
         with _open(content) as image:
             _refuse_bomb(image)
             image.draft(None, (2 * size, 2 * size))  # JPEG: decodes large photographs at 1/2, 1/4 or 1/8
-            ImageOps.exif_transpose(image, in_place=True)
-            return square(_rgb(image), size)
+            turn = TURNS.get(_orientation(image))
+            if white != WHITE and not image.mode.startswith("I") and _is_sixteen_bit(image, content):
+                raise ValueError("16-bit colour, where max_value holds for 16-bit grey alone; save it with 8 bits")
+            return square(_rgb(image if turn is None else image.transpose(turn), white), size)
     except Exception as error:  # damaged bytes make Pillow's decoders raise almost anything
         raise UserError(f"{name}: no image that can be read ({error or type(error).__name__})") from error
 
@@ -50,6 +66,19 @@ def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR)
     return np.asarray(image)
+
+
+def largest_value(content: bytes) -> int | None:
+    """The largest value of an image of 16 bits per channel, 0..65535; None: it has other bits, or cannot be read."""
+    try:
+        with _open(content) as image:
+            _refuse_bomb(image)
+            if not _is_sixteen_bit(image, content):
+                return None
+            # Pillow has the upper bytes alone of 16-bit colour
+            return int(np.asarray(image).max()) * (1 if image.mode.startswith("I") else 257)
+    except Exception:  # `decode` tells what is wrong
+        return None
 
 
 def _open(content: bytes) -> Image.Image:
@@ -75,21 +104,40 @@ def _refuse_bomb(image: Image.Image) -> None:
         raise ValueError(f"{image.width} x {image.height} px, at most {MAX_PIXELS} pixels are allowed")
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    """How the camera was held, 1..8, or 1 where EXIF cannot be read: nothing else of it matters here.
+
+    `ImageOps.exif_transpose` writes all other tags anew, which fails for those that break the standard.
+    """
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # as above
+        return 1
+
+
+def _is_sixteen_bit(image: Image.Image, content: bytes) -> bool:
+    """Whether a channel has 16 bits; Pillow says so of grey images alone, by their mode."""
+    if image.format == "TIFF":
+        return 16 in image.tag_v2.get(BITS_PER_SAMPLE, ())  # type: ignore[attr-defined]
+    return image.format == "PNG" and content[24] == 16  # the header of a PNG comes first, always
+
+
+def _rgb(image: Image.Image, white: int) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I"):
-        return _from_sixteen_bit(np.asarray(image))
+        return _from_sixteen_bit(np.asarray(image), white)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         opaque = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, opaque).convert("RGB")
+        background = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(background, opaque).convert("RGB")
     return image.convert("RGB")
 
 
-def _from_sixteen_bit(grey: np.ndarray) -> Image.Image:
-    if grey.min() < 0 or grey.max() > 65535:
+def _from_sixteen_bit(grey: np.ndarray, white: int) -> Image.Image:
+    if grey.min() < 0 or grey.max() > WHITE:
         raise ValueError("grey values outside of 0..65535; save it with 8 or 16 bits")
-    return Image.fromarray((grey // SIXTEEN_BIT_STEP).astype(np.uint8)).convert("RGB")
+    scaled = np.minimum(grey, white).astype(np.int64) * 255 // white
+    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import tokenize
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -22,6 +22,7 @@ from pydantic import AfterValidator, Field
 from tqdm import tqdm
 
 from deepcompress import params, registry, runtime
+from deepcompress.data.kinds import WHITE
 from deepcompress.errors import UserError
 from deepcompress.files import read_json, write_json
 from deepcompress.params import DEVICE_BUDGET_MIB
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PLUGINS = "data.sources"
 BYTES_PER_MIB = 2**20
+MOST_LISTED = 100  # names of files that were left out, in meta.json
 SAMPLED_AT_ONCE = 64  # images
 STATISTICS_BYTES = 1 << 20  # of pixels that are counted at once; the counting takes eight times as much
 ONE_GREY_LEVEL = 1 / 255
@@ -92,12 +94,18 @@ class Source:
         train: Images to learn from; validation images are taken from here.
         test: Held-out images, or None where the source has none.
         origin: "source" (its name) and "checksum" (such as "sha256:<hex>"), and more where it helps.
+        validation: Images to choose on; None: a fraction of the training images.
+        white: The value of 16-bit grey that became 255.
+        skipped: Why -> the files that were left out for it.
     """
 
     classes: tuple[str, ...]
     train: Part
     test: Part | None
     origin: dict[str, str]
+    validation: Part | None = None
+    white: int = WHITE
+    skipped: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,8 @@ class Meta:
         counts: Images in "train", "validation" and "heldout".
         source: Name of the source.
         checksum: Of what the source read.
+        white: The value of 16-bit grey that became 255.
+        skipped: Why -> how many files were left out for it, and the first of their names.
     """
 
     classes: tuple[str, ...]
@@ -121,6 +131,13 @@ class Meta:
     counts: dict[str, int]
     source: str
     checksum: str
+    white: int = WHITE
+    skipped: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what is as it is for most: so the bytes of a data folder, and all that is made of it, stay."""
+        optional = {entry.name for entry in fields(self)[-2:]}
+        return {key: value for key, value in asdict(self).items() if key not in optional or value not in (WHITE, {})}
 
 
 @dataclass(frozen=True)
@@ -155,7 +172,7 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
 
     Args:
         folder: Is replaced.
-        source: Its train part is split, stratified by class.
+        source: Its train part is split, stratified by class, unless it has validation images of its own.
         validation_fraction: Fraction of the training images that becomes validation, 0..1.
         seed: Decides which images become validation.
 
@@ -164,11 +181,15 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
     """
     labels = source.train.labels
     where = source.origin.get("address", source.origin["source"])
-    require_images(labels, source.classes, least=2, reason="training needs one and validation one", where=where)
-    kept, drawn = stratified(labels, validation_fraction, runtime.derived_seed(seed, "validation"))
+    if source.validation is None:
+        require_images(labels, source.classes, least=2, reason="training needs one and validation one", where=where)
+        kept, drawn = stratified(labels, validation_fraction, runtime.derived_seed(seed, "validation"))
+        validation = source.train
+    else:
+        kept, drawn, validation = np.arange(len(labels)), np.arange(len(source.validation)), source.validation
     with atomic_folders(folder) as (new,):
         _write_part(new, "train_", source.train, kept)
-        _write_part(new, "validation_", source.train, drawn)
+        _write_part(new, "validation_", validation, drawn)
         images = map_array(new / "train_images.npy")
         mean, std = channel_statistics(images)
         heldout = 0 if source.test is None else len(source.test)
@@ -180,8 +201,12 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
             counts={"train": len(kept), "validation": len(drawn), "heldout": heldout},
             source=source.origin["source"],
             checksum=source.origin["checksum"],
+            white=source.white,
+            skipped={
+                why: {"count": len(names), "files": list(names[:MOST_LISTED])} for why, names in source.skipped.items()
+            },
         )
-        write_json(new / "meta.json", asdict(meta))
+        write_json(new / "meta.json", meta.to_json())
     return meta
 
 
@@ -195,7 +220,7 @@ def write_heldout(folder: Path, source: Source, *, meta: Meta) -> None:
         raise UserError(f"data.source: {meta.source} has no test images, but at least one is needed")
     with atomic_folders(folder) as (new,):
         _write_part(new, "", source.test, np.arange(len(source.test)))
-        write_json(new / "meta.json", asdict(meta))
+        write_json(new / "meta.json", meta.to_json())
 
 
 def open_fit(folder: Path, budget_mib: int = DEVICE_BUDGET_MIB) -> Fit:
@@ -219,9 +244,9 @@ def read_meta(folder: Path) -> Meta:
     """meta.json of a data folder; a UserError names it where it is missing or damaged."""
     path = folder / "meta.json"
     content: Any = read_json(path)
-    names = [field.name for field in fields(Meta)]
-    if not isinstance(content, dict) or sorted(content) != sorted(names):
-        raise UserError(f"{path}: must hold {', '.join(names)}; run the download stage again")
+    names = [entry.name for entry in fields(Meta)]
+    if not isinstance(content, dict) or not {*names[:-2]} <= {*content} <= {*names}:
+        raise UserError(f"{path}: must hold {', '.join(names[:-2])}; run the download stage again")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
     return Meta(**values)
 

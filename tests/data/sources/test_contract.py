@@ -14,7 +14,7 @@ import pytest
 from deepcompress import registry
 from deepcompress.data.store import Source
 from deepcompress.params import Section
-from tests.data.inputs import image_files, make_cifar, make_zip, md5, served
+from tests.data.inputs import image_files, make_cifar, make_table, make_zip, md5, served
 
 NAMES = registry.names("data.sources")
 STORED_SIZE = 12
@@ -29,6 +29,7 @@ def cifar(folder: Path, address: str, classes: int) -> dict[str, Any]:
 TINY: dict[str, Callable[[Path, str], dict[str, Any]]] = {
     "cifar10": lambda folder, address: cifar(folder, address, 10),
     "cifar100": lambda folder, address: cifar(folder, address, 100),
+    "csv": lambda folder, _: {"path": str(make_table(folder / "x", image_files()))},
     "folder": lambda folder, _: {"path": str(make_zip(folder / "x.zip", image_files()))},
     "shapes": lambda *_: {"train_per_class": 2, "test_per_class": 1},
 }

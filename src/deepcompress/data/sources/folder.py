@@ -1,43 +1,37 @@
-"""The user's own images: a folder or archive of train/<class>/* and, optionally, test/<class>/*.
+"""The user's own images: a folder or archive of train/<class>/* and, optionally, validation/ and test/.
 
-One folder around train/ and test/ is accepted, folders within a class too; hidden files and what file
-managers leave behind are ignored. Classes are the sorted names, images are ordered by their paths. Every
-image is scaled to data.stored_size (shorter side, then centre crop). Without test/, a fraction of each class
-is held out.
+Or <class>/* alone. Folders around everything are looked through, folders within a class too; what is no image is
+ignored (data/kinds.py). Classes are the sorted names, in Unicode's form NFC; images are ordered by class and path.
+Every image is scaled to data.stored_size (shorter side, then centre crop). Without test/, a fraction of each class is
+held out.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import defaultdict
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-from pydantic import Field
-
-from deepcompress.data.archives import SUFFIXES, Tree, open_tree
-from deepcompress.data.images import decode
-from deepcompress.data.store import Part, Source, require_images, stratified
+from deepcompress.data import kinds
+from deepcompress.data.archives import Tree, is_unicode, open_tree
+from deepcompress.data.labelled import SPLITS, Files, Labelled, Split, as_source
+from deepcompress.data.store import Source
 from deepcompress.errors import UserError
-from deepcompress.files import sha256
-from deepcompress.params import Section
-from deepcompress.runtime import derived_seed
+from deepcompress.files import from_repository
 
 logger = logging.getLogger(__name__)
-LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+GUESSES = ("cp932", "gbk", "big5", "euc_kr", "cp1251", "cp437", "cp1252")  # encodings of names, for a message
+LIKE_SPLIT = re.compile("train|test|val|dev|eval|hold|learn", re.IGNORECASE)
+TABLE = "metadata.csv"
+
+Folder = tuple[str, ...]
+"""Names from the top downwards."""
 
 
-class Options(Section):
-    """The `data.folder` block.
-
-    Attributes:
-        path: A folder, .zip, .tar or .tar.gz; relative paths start at the repository.
-        heldout_fraction: Fraction of each class that becomes the test images where there is no test/.
-    """
-
-    path: str | None = None
-    heldout_fraction: float = Field(default=0.2, gt=0, lt=1)
+class Options(Files):
+    """The `data.folder` block; its path is a folder or an archive."""
 
 
 def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> Source:
@@ -47,118 +41,137 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
         options: The `data.folder` block.
         stored_size: Side of the images, pixels.
         seed: Decides what is held out where there is no test/.
-        workspace: For the unpacked copy of a .tar.gz.
+        workspace: For the unpacked copy of a packed tar.
 
     Raises:
         UserError: If the path is not set, or what lies there is refused; names the file.
     """
+    (path,) = inputs(options)
+    tree = open_tree(path, workspace, options.names_encoding)
+    files, classes = _layout(tree, path)
+    origin = {"source": "folder", "address": str(path)}
+    return as_source(files, tree.read, options, classes=classes, origin=origin, stored_size=stored_size, seed=seed)
+
+
+def inputs(options: Options) -> list[Path]:
+    """What is read of the user's own files; see data/fingerprint.py."""
     if not options.path:
         raise UserError(
-            f"params.yaml: data.folder.path must name a folder or a file ending in {', '.join(SUFFIXES)}, "
-            f"got {options.path!r}"
+            f"params.yaml: data.folder.path must name a folder, a .zip or a tar archive, got {options.path!r}"
         )
-    path = Path(options.path).expanduser()
-    tree = open_tree(path, workspace)
-    train, test = _layout(tree, path)
-    classes = _classes(train, test, path)
-    train_part = _part(tree, train, path=path, stored_size=stored_size)
-    if test:
-        test_part = _part(tree, test, path=path, stored_size=stored_size)
-    else:
-        reason = "without test/ every class is split in three"
-        require_images(train_part.labels, classes, least=3, reason=reason, where=str(path))
-        drawn = stratified(train_part.labels, options.heldout_fraction, derived_seed(seed, "heldout"))
-        train_part, test_part = (_subset(train_part, rows) for rows in drawn)
-    origin = {"source": "folder", "checksum": f"sha256:{_checksum(tree, path, (train, test))}"}
-    return Source(classes, train_part, test_part, {**origin, "address": str(path)})
+    return [from_repository(options.path)]
 
 
-def _layout(tree: Tree, path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    files = [name for name in tree.files if not _is_litter(name)]
-    folders = [name for name in tree.folders if not _is_litter(name)]
+def _layout(tree: Tree, path: Path) -> tuple[list[Labelled], tuple[str, ...]]:
+    """Every file of a class, in the order in which images are stored, and the classes."""
+    files = [name for name in tree.files if not kinds.is_litter(name)]
+    folders = {tuple(name.split("/")) for name in tree.folders if not kinds.is_litter(name)}
     if not files:
         raise UserError(f"{path}: holds no files")
-    top = _top([*files, *(f"{folder}/" for folder in folders)], path)
-    _tell_ignored(files, top)
-    train, test = (_members(files, folders, f"{top}{part}/", path) for part in ("train", "test"))
-    return train, test
-
-
-def _is_litter(name: str) -> bool:
-    return any(part.startswith(".") or part in LITTER for part in name.split("/"))
-
-
-def _top(names: list[str], path: Path) -> str:
-    """What stands before train/: nothing, or the one folder around everything."""
-    if any(name.startswith("train/") for name in names):
-        return ""
-    tops = sorted({name.split("/")[0] for name in names if "/" in name})
-    around = [top for top in tops if any(name.startswith(f"{top}/train/") for name in names)]
-    if len(around) != 1:
-        found = ", ".join(tops[:5]) or "no folders"
-        raise UserError(f"{path}: must hold train/<class>/ folders with images, found {found}")
-    return f"{around[0]}/"
-
-
-def _tell_ignored(files: list[str], top: str) -> None:
-    others: dict[str, int] = defaultdict(int)
     for name in files:
-        if not name.startswith((f"{top}train/", f"{top}test/")):
-            others[name.removeprefix(top).split("/")[0]] += 1
+        parts = tuple(name.split("/"))
+        folders |= {parts[:depth] for depth in range(1, len(parts))}
+    splits = _splits(folders, path) or _classes_alone(files, folders, path)
+    found = {
+        (_class_name(folder, path), split): list[Labelled]()
+        for place, split in splits.items()
+        for folder in _children(folders, place)
+    }
+    others: list[str] = []
+    for name in files:
+        parts = tuple(name.split("/"))
+        place = next((parts[:depth] for depth in range(len(parts)) if parts[:depth] in splits), parts)
+        if len(parts) > len(place) + 1:
+            label, split = _class_name(parts[: len(place) + 1], path), splits[place]
+            found[label, split].append(Labelled(name, label, split))
+            continue
+        others.append(name)
+        if place != parts and kinds.counts(name, tree.read(name)):
+            around = "/".join((*place, "<class>/"))
+            raise UserError(f"{path}: {name} is in no class folder, it must lie in {around}{_hint(files)}")
     if others:
-        logger.warning("neither train/ nor test/, ignored: %s", ", ".join(sorted(others)))
+        logger.warning("%s: in no class folder, ignored: %s", path, kinds.named(others))
+    return [file for key in sorted(found) for file in found[key]], _classes(found, splits, path)
 
 
-def _members(files: list[str], folders: list[str], prefix: str, path: Path) -> dict[str, list[str]]:
-    """Class name -> its files; no classes if there is no such folder."""
-    inside = [name.removeprefix(prefix) for name in folders if name.startswith(prefix)]
-    members: dict[str, list[str]] = {name.split("/")[0]: [] for name in inside}
-    for name in files:
-        if name.startswith(prefix):
-            folder, slash, _ = name.removeprefix(prefix).partition("/")
-            if not slash:
-                raise UserError(f"{path}: {name} is in no class folder, it must lie in {prefix}<class>/")
-            members.setdefault(folder, []).append(name)
-    for folder, names in members.items():
-        if not names:
-            raise UserError(f"{path}: class folder {prefix}{folder}/ is empty, it needs images")
-    if not members and prefix.removesuffix("/") in folders:
-        raise UserError(f"{path}: {prefix} is empty, it must hold a folder per class")
-    return members
+def _splits(folders: set[Folder], path: Path) -> dict[Folder, Split]:
+    """The folders train/, val/ and test/, by any of their names, nearest to the top; none if there is no train/."""
+    tops = {folder[:-1] for folder in folders if SPLITS.get(folder[-1].casefold()) == "train"}
+    nearest = [top for top in tops if len(top) == min(map(len, tops))]
+    if len(nearest) > 1:
+        raise UserError(
+            f"{path}: must hold one train/, found several: {', '.join(sorted('/'.join(top) for top in nearest))}"
+        )
+    splits: dict[Folder, Split] = {}
+    for folder in _children(folders, nearest[0]) if nearest else []:
+        split = SPLITS.get(folder[-1].casefold())
+        if split in splits.values():
+            both = [*(name for name in splits if splits[name] == split), folder]
+            named = " and ".join(f"{'/'.join(name)}/" for name in both)
+            raise UserError(f"{path}: {named} are both {split}; merge them")
+        if split:
+            splits[folder] = split
+    return splits
 
 
-def _classes(train: dict[str, list[str]], test: dict[str, list[str]], path: Path) -> tuple[str, ...]:
+def _classes_alone(files: list[str], folders: set[Folder], path: Path) -> dict[Folder, Split]:
+    """The folder of class folders where nobody split them: all of it is train/.
+
+    Only where it can be nothing else: each holds files and no folders, and none is called as a split might be.
+    """
+    top: Folder = ()
+    while len(inside := _children(folders, top)) == 1:
+        top = inside[0]
+    nested = any(len(folder) > len(top) + 1 for folder in folders)
+    if len(inside) < 2 or nested or any(LIKE_SPLIT.match(name) for name in (*top, *(folder[-1] for folder in inside))):
+        listed = ", ".join(folder[-1] for folder in inside[: kinds.MOST_NAMED]) or "no folders"
+        raise UserError(
+            f"{path}: must hold train/<class>/ folders with images (test/ and val/, too, or <class>/ folders alone)"
+            f", renamed so{_hint(files)}; found {listed}"
+        )
+    return {top: "train"}
+
+
+def _hint(files: Iterable[str]) -> str:
+    table = any(name.split("/")[-1] == TABLE for name in files)
+    return f"; for the labels of {TABLE}, set data.source: csv" if table else ""
+
+
+def _children(folders: Iterable[Folder], place: Folder) -> list[Folder]:
+    return sorted(folder for folder in folders if folder[:-1] == place and len(folder) == len(place) + 1)
+
+
+def _class_name(folder: Folder, path: Path) -> str:
+    name = folder[-1]
+    if not is_unicode(name):
+        raw, readings = name.encode("utf-8", "surrogateescape"), []
+        for encoding in GUESSES:
+            text = raw.decode(encoding, "replace")
+            if text.isprintable() and "\ufffd" not in text:
+                readings.append(f"{encoding} ({text})")
+        raise UserError(
+            f"{path}: the name of the class folder {'/'.join(folder)} is no UTF-8; rename it, or say in "
+            f"data.folder.names_encoding what it was written in: {', '.join(readings)}"
+        )
+    return unicodedata.normalize("NFC", name)
+
+
+def _classes(
+    found: Mapping[tuple[str, Split], list[Labelled]], splits: dict[Folder, Split], path: Path
+) -> tuple[str, ...]:
+    classes = {split: {name for name, part in found if part == split} for split in splits.values()}
+    train = classes["train"]
     if len(train) < 2:
-        found = ", ".join(train) or "none"
-        raise UserError(f"{path}: at least two class folders are needed in train/, found {found}")
-    for name in sorted(test.keys() - train.keys()):
-        raise UserError(f"{path}: test/{name} is a class that train/ does not have")
-    for name in sorted(train.keys() - test.keys()) if test else ():
-        raise UserError(f"{path}: test/ has no class {name!r}, which train/ has")
+        raise UserError(f"{path}: at least two class folders are needed in train/, found {', '.join(train) or 'none'}")
+    places = {split: "".join(f"{part}/" for part in folder) for folder, split in splits.items()}
+    for (name, split), inside in sorted(found.items()):
+        if not inside:
+            raise UserError(f"{path}: class folder {places[split]}{name}/ is empty, it needs images")
+    for split, place in places.items():
+        if not classes[split]:
+            raise UserError(f"{path}: {place} is empty, it must hold a folder per class")
+        for name in sorted(classes[split] - train):
+            raise UserError(f"{path}: {place}{name} is a class that train/ does not have")
+        for name in sorted(train - classes[split]):
+            raise UserError(f"{path}: {place} has no class {name!r}, which train/ has")
     return tuple(sorted(train))
-
-
-def _part(tree: Tree, members: dict[str, list[str]], *, path: Path, stored_size: int) -> Part:
-    names = [name for folder in sorted(members) for name in members[folder]]
-    counts = [len(members[folder]) for folder in sorted(members)]
-
-    def read(index: int) -> np.ndarray:
-        return decode(tree.read(names[index]), stored_size, name=f"{path}: {names[index]}")
-
-    return Part(labels=np.repeat(np.arange(len(counts), dtype=np.int64), counts), read=read)
-
-
-def _subset(part: Part, rows: np.ndarray) -> Part:
-    return Part(labels=part.labels[rows], read=lambda index: part.read(int(rows[index])))
-
-
-def _checksum(tree: Tree, path: Path, layout: tuple[dict[str, list[str]], ...]) -> str:
-    """Of the archive; of a folder, over the names and contents of the images."""
-    if path.is_file():
-        return sha256(path)
-    digest = hashlib.sha256()
-    for members in layout:
-        for name in sorted(name for names in members.values() for name in names):
-            digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
-            digest.update(hashlib.sha256(tree.read(name)).digest())
-    return digest.hexdigest()

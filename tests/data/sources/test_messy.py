@@ -1,0 +1,263 @@
+"""Folders and archives as people really have them: what is clear is read, what is not is refused in one line."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import struct
+import sys
+import unicodedata
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepcompress.data.sources.folder import Options, load
+from deepcompress.data.store import Source, write_fit, write_heldout
+from deepcompress.errors import UserError
+from tests.data.inputs import encoded, make_folder, make_tar, make_zip, pixels
+
+Files = dict[str, bytes]
+linux_names = pytest.mark.skipif(sys.platform != "linux", reason="only there are names of files any bytes")
+
+
+def images(*places: str, n: int = 6) -> Files:
+    """Images in folders, every image another one."""
+    return {f"{place}/{i}.png": encoded(pixels(hash_of(f"{place}/{i}"), 8, 8, 3)) for place in places for i in range(n)}
+
+
+def hash_of(name: str) -> int:
+    return int.from_bytes(name.encode(), "big")
+
+
+def read(path: Path, **options: Any) -> Source:
+    source = load(Options(path=str(path), **options), stored_size=8, seed=0, workspace=path.parent)
+    meta = write_fit(path.parent / "fit", source, validation_fraction=0.2, seed=0)
+    write_heldout(path.parent / "heldout", source, meta=meta)
+    return source
+
+
+def sizes(source: Source) -> tuple[int, int, int]:
+    train, validation, test = (
+        0 if part is None else len(part) for part in (source.train, source.validation, source.test)
+    )
+    return train, validation, test
+
+
+TRAIN = images("train/ant", "train/bee")
+PNG = encoded(pixels(1, 8, 8, 3))
+HELD_OUT = (10, 0, 2)  # of twelve images without test/
+
+
+@pytest.mark.parametrize(
+    "litter",
+    [
+        {"train/ant/thumbs.db": b"\xd0\xcf"}, {"train/Desktop.ini": b"[x]", "train/bee/DESKTOP.INI": b"[x]"},
+        {"train/@eaDir/x.png@SynoResource": b"x", "train/ant/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg": PNG},
+        {"train/ant/Icon\r": b""}, {"$RECYCLE.BIN/desktop.ini": b"", "train/$Recycle.Bin/$R1.png": PNG},
+        {"train/ant/0.png~": PNG, "train/ant/.1.png.swp": b"x", "train/bee/1.png.part": PNG},
+        {"train/classes.txt": b"ant\nbee\n", "train/ant/0.json": b"{}", "labels.csv": b"a,b"},
+        {"train/.ipynb_checkpoints/0.png": PNG, "train/ant/._0.png": b"\0\5\x16\7"},
+        {"__MACOSX/train/ant/._0.png": b"\0\5\x16\7", ".Trash-1000/files/0.png": PNG},
+        {"lost+found/x": b"", "#recycle/ant/0.png": PNG}, {"train/ant/a.mp4": b"\0\0\0\x18ftypmp42\0\0\0\0"},
+        {"train/ant/.stfolder/x": b"", "train/ant/0.png.crdownload": PNG, "System Volume Information/x": b""},
+    ],
+    ids=lambda litter: next(iter(litter)).replace("\r", "_"),
+)  # fmt: skip
+def test_what_programs_leave_behind_changes_nothing(tmp_path: Path, litter: Files) -> None:
+    clean = read(make_folder(tmp_path / "clean", TRAIN))
+    source = read(make_folder(tmp_path / "x", TRAIN | litter))
+    assert source.classes == ("ant", "bee")
+    assert source.origin["checksum"] == clean.origin["checksum"]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (images("Train/ant", "Train/bee") | images("Test/ant", "Test/bee", n=2), (12, 0, 4)),
+        (images("training/ant", "training/bee") | images("testing/ant", "testing/bee", n=2), (12, 0, 4)),
+        (TRAIN | images("val/ant", "val/bee", n=2) | images("test/ant", "test/bee", n=3), (12, 4, 6)),
+        (TRAIN | images("VALID/ant", "VALID/bee", n=2), (10, 4, 2)),
+        (TRAIN | images("validation/ant", "validation/bee", n=1), (10, 2, 2)),
+        (images("a/b/c/train/ant", "a/b/c/train/bee"), HELD_OUT),
+        ({f"a/b/{name}": data for name, data in TRAIN.items()} | {"README.md": b"", "a/LICENSE": b""}, HELD_OUT),
+        (TRAIN | {"docs/figure.png": PNG, "code/main.py": b""}, HELD_OUT),
+        (images("train/train/a", "train/bee"), HELD_OUT),
+        (images("ant", "bee"), HELD_OUT),
+        (images("photos/2024/ant", "photos/2024/bee") | {"photos/readme.txt": b""}, HELD_OUT),
+        (images("train/ant/left", "train/ant/right/far", "train/bee"), (15, 0, 3)),
+    ],
+)  # fmt: skip
+def test_layouts_that_are_clear_are_read(tmp_path: Path, files: Files, expected: tuple[int, int, int]) -> None:
+    for path in (make_folder(tmp_path / "x", files), make_zip(tmp_path / "x.zip", files)):
+        source = read(path)
+        assert len(source.classes) == 2
+        assert sizes(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (TRAIN | {"test/1.jpg": PNG}, "test/1.jpg is in no class folder, it must lie in test/<class>/"),
+        (TRAIN | {"test/ant": PNG}, "test/ant is in no class folder"),
+        (TRAIN | images("Train/ant"), "Train/ and train/ are both train; merge them"),
+        (TRAIN | images("val/ant", "valid/ant"), "val/ and valid/ are both validation; merge them"),
+        (TRAIN | images("val/ant"), "val/ has no class 'bee', which train/ has"),
+        (images("a/train/ant", "b/train/bee"), "must hold one train/, found several: a, b"),
+        (images("trainset/ant", "trainset/bee", "testset/ant", "testset/bee"), "must hold .* found testset, trainset"),
+        (images("train_images", "test_images"), "must hold .* renamed so; found test_images, train_images"),
+        (images("fold1/ant", "fold1/bee", "fold2/ant"), "must hold .* found fold1, fold2"),
+        (images("ant", "bee") | {"a.png": PNG}, "a.png is in no class folder, it must lie in <class>/"),
+        (images("ant"), "must hold train/<class>/ folders"),
+        (images("test/ant", "test/bee"), "must hold train/<class>/ folders"),
+        (images("data") | {"data/metadata.csv": b"file_name,label\n"}, ".*; for the labels of metadata.csv, set"),
+        (images("train") | {"train/metadata.csv": b"file_name,label\n"}, ".*; for the labels of metadata.csv, set"),
+        (TRAIN | {"train/cat/readme.txt": b"none yet"}, "class 'cat' has no image in train"),
+    ],
+)  # fmt: skip
+def test_layouts_that_are_not_clear_are_refused_and_the_folders_named(
+    tmp_path: Path, files: Files, message: str
+) -> None:
+    for path in (make_folder(tmp_path / "x", files), make_zip(tmp_path / "x.zip", files)):
+        with pytest.raises(UserError, match=f"^{path}: {message}"):
+            read(path)
+
+
+@pytest.mark.parametrize("letter", ["é", "Å", "ñ", "ü", "가", "が"])
+def test_a_class_is_one_however_its_accents_are_written(tmp_path: Path, letter: str) -> None:
+    split = unicodedata.normalize("NFD", letter)
+    files = images(f"train/{split}", "train/bee") | images(f"test/{letter}", "test/bee", n=2)
+    source = read(make_zip(tmp_path / "x.zip", files))
+    assert source.classes == tuple(sorted(["bee", letter]))
+    assert sizes(source) == (12, 0, 4)
+
+
+@linux_names
+@pytest.mark.parametrize(
+    ("letters", "encoding"), [("café", "cp1252"), ("犬猫", "cp932"), ("кот", "cp1251"), ("狗", "gbk")]
+)
+def test_the_name_of_a_folder_that_is_no_utf8_is_read_as_params_say_or_refused(
+    tmp_path: Path, letters: str, encoding: str
+) -> None:
+    files = {os.fsdecode(name.replace("bee", letters).encode(encoding)): data for name, data in TRAIN.items()}
+    for path in (make_folder(tmp_path / "x", files), make_tar(tmp_path / "x.tar", files)):
+        message = rf"{path}: the name of the class folder .* is no UTF-8; .*names_encoding .*{encoding} \({letters}\)"
+        with pytest.raises(UserError, match=message):
+            read(path)
+        assert read(path, names_encoding=encoding).classes == tuple(sorted(["ant", letters]))
+
+
+@linux_names
+def test_the_name_of_a_file_that_is_no_utf8_is_no_matter(tmp_path: Path) -> None:
+    extra = {os.fsdecode(b"train/ant/caf\xe9.png"): PNG, os.fsdecode(b"train/ant/\xff.txt"): b"x"}
+    source = read(make_folder(tmp_path / "x", TRAIN | extra))
+    assert sum(sizes(source)) == 13
+    assert (tmp_path / "fit/meta.json").read_text(encoding="utf-8").count("\\udcff.txt") == 1
+
+
+def zip_in(path: Path, files: Mapping[str, bytes], encoding: str, change: Callable[[bytes], bytes] = bytes) -> Path:
+    """A zip with names in another code page, as old programs write it: the flag of UTF-8 is not set."""
+    plain = make_zip(path, {f"n{i:05}.png": data for i, data in enumerate(files.values())}).read_bytes()
+    parts = {f"n{i:05}.png".encode(): change(name.encode(encoding)) for i, name in enumerate(files)}
+    renamed: list[zipfile.ZipInfo] = zipfile.ZipFile(path).infolist()
+    body, directory = b"", b""
+    for member in renamed:
+        name = parts[member.filename.encode()]
+        at = member.header_offset
+        head, rest = plain[at : at + 26], plain[at + 30 + len(member.filename) :][: member.compress_size]
+        entry = struct.pack("<4s6H3L", b"PK\x01\x02", 20, 20, 0, member.compress_type, 0, 33, *sizes_of(member))
+        directory += entry + struct.pack("<5H2L", len(name), 0, 0, 0, 0, 0, len(body)) + name
+        body += head + struct.pack("<HH", len(name), 0) + name + rest
+    count = len(files)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(directory), len(body), 0)
+    path.write_bytes(body + directory + end)
+    return path
+
+
+def sizes_of(member: zipfile.ZipInfo) -> tuple[int, int, int]:
+    return member.CRC, member.compress_size, member.file_size
+
+
+@pytest.mark.parametrize(
+    ("letters", "encoding"),
+    [("犬猫", "cp932"), ("表表", "cp932"), ("能", "cp932"), ("狗", "gbk"), ("käfer", "cp437"), ("жук", "cp866")],
+)
+def test_names_of_a_zip_in_another_code_page_are_read_as_params_say_or_refused(
+    tmp_path: Path, letters: str, encoding: str
+) -> None:
+    path = zip_in(tmp_path / "x.zip", {name.replace("bee", letters): d for name, d in TRAIN.items()}, encoding)
+    with pytest.raises(UserError, match=r"x\.zip: the name of the class folder .* is no UTF-8; rename it, or say"):
+        read(path)
+    assert read(path, names_encoding=encoding).classes == tuple(sorted(["ant", letters]))
+    if encoding != "cp437":
+        with pytest.raises(UserError, match="is not in the encoding ascii; see names_encoding"):
+            read(path, names_encoding="ascii")
+
+
+def test_names_of_a_zip_in_utf8_without_its_flag_are_utf8(tmp_path: Path) -> None:
+    path = zip_in(tmp_path / "x.zip", {name.replace("bee", "犬猫"): d for name, d in TRAIN.items()}, "utf-8")
+    assert read(path).classes == ("ant", "犬猫")
+
+
+def test_an_unknown_encoding_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be an encoding that Python knows, such as cp932, .*; got 'klingon'"):
+        Options(names_encoding="klingon")
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_backslashes_of_windows_part_names(tmp_path: Path, folders: bool) -> None:
+    files = {name.replace("/", "\\"): data for name, data in TRAIN.items()}
+    listed = {"train\\": b"", "train\\ant\\": b"", "train\\bee\\": b""} if folders else {}
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, data in (listed | files).items():
+            member = zipfile.ZipInfo("x")
+            member.filename = name
+            archive.writestr(member, data)
+    assert sizes(read(tmp_path / "x.zip")) == HELD_OUT
+
+
+TAR = make_tar
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "none": bytes,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tgz", "zip", "xz", "download"])
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_tar_is_known_by_its_content(tmp_path: Path, suffix: str, packer: str) -> None:
+    content = make_tar(tmp_path / "made.tar", TRAIN).read_bytes()
+    (tmp_path / f"x.{suffix}").write_bytes(PACKERS[packer](content))
+    assert sizes(read(tmp_path / f"x.{suffix}")) == HELD_OUT
+
+
+@pytest.mark.parametrize("name", ["x", "x.tar", "x.tar.gz", "x.part.1"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_is_known_by_its_content(tmp_path: Path, name: str, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
+        for file, data in TRAIN.items():
+            archive.writestr(file, data)
+    assert sizes(read(tmp_path / name)) == HELD_OUT
+
+
+@pytest.mark.parametrize(
+    ("method", "told"), [(9, "Deflate64"), (98, "PPMd"), (95, "xz"), (1, "Shrink"), (77, "method 77")]
+)
+def test_a_packing_that_python_cannot_read_is_named(tmp_path: Path, method: int, told: str) -> None:
+    content = make_zip(tmp_path / "x.zip", TRAIN).read_bytes()
+    for signature, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        pieces = content.split(signature)
+        content = pieces[0] + b"".join(
+            signature + p[: at - 4] + struct.pack("<H", method) + p[at - 2 :] for p in pieces[1:]
+        )
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(
+        UserError, match=rf"x\.zip: train/ant/0\.png is packed by {told}, which Python cannot read; pack"
+    ):
+        read(tmp_path / "x.zip")
