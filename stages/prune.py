@@ -24,18 +24,16 @@ def main(fit: Path, source: Path, curves: Path, link: str, models: list, tables:
     """Prune by the method's criterion and allocation, then train as `prune.finetune` says."""
     seed, train, start = params.seed(), params.section(runtime.Train, "train"), checkpoint.load(source)
     how = params.section(settings.Prune, "prune", link=link).override(**instead)
-    fabric, loss = runtime.start(train, seed), loop.CrossEntropy(how.finetune.label_smoothing)
+    used, fabric = {"train": train.model_dump(), "prune": how.provenance_params()}, runtime.start(train, seed)
     dense = layers.require_dense(start.model, str(source)).to(fabric.device)
-    known = sensitivity.curves(files.read_rows(curves) if curves else ())
-    used = {"train": train.model_dump(), "prune": how.provenance_params()}
-    made = checkpoint.provenance("prune", seed=seed, params=used)
+    made, loss = checkpoint.provenance("prune", seed=seed, params=used), loop.CrossEntropy(how.finetune.label_smoothing)
     with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:
-        pruned = prune.prune(dense, training.images, how, view=start.view, seed=seed, curves=known)
-        model, held, recipe = pruned.trained, pruned.after_step(), how.finetune
-        record = training.train(model, loss, recipe, fabric=fabric, provenance=made, after_step=held)
-        for state, path in models:
-            start.save_alike(path, getattr(pruned, state), made, masks.encodings(getattr(pruned, state)))
-        files.write_tables(tables, {"history": record.rows(), **prune.tables(dense, pruned)})
+        known = sensitivity.curves(files.read_rows(curves) if curves else ())
+        forms = prune.prune(dense, training.images, how, view=start.view, seed=seed, curves=known)
+        past = training.train(forms.trained, loss, how.finetune, fabric=fabric, provenance=made, after_step=forms.hold)
+        for form, path in models:
+            start.save_alike(path, getattr(forms, form), made, masks.encodings(getattr(forms, form)))
+        files.write_tables(tables, {"history": past.rows(), **prune.tables(dense, forms)})
 
 
 if __name__ == "__main__":

@@ -149,11 +149,10 @@ def test_the_masked_and_the_trained_model_agree_and_the_dense_one_is_untouched(m
 def test_single_weights_stay_as_zeros_and_are_held(network):
     pruned = made(network(), settings("unstructured"))
     assert pruned.trained.spec == pruned.masked.spec
-    hold = pruned.after_step()
     with torch.no_grad():
         for layer in prunable_layers(pruned.trained).values():
             layer.weight.add_(1.0)
-    hold()
+    pruned.hold()
     assert zero_share(pruned.trained) == zero_share(pruned.masked)
     for one, other in zip(*(prunable_layers(model).values() for model in (pruned.trained, pruned.masked)), strict=True):
         assert torch.equal(one.weight == 0, other.weight == 0)
@@ -162,7 +161,7 @@ def test_single_weights_stay_as_zeros_and_are_held(network):
 def test_channels_are_removed_and_nothing_needs_to_be_held(network):
     pruned = made(network(), settings("structured"))
     assert sum(pruned.trained.spec.features) < sum(pruned.masked.spec.features)
-    assert pruned.after_step() is None
+    assert pruned.hold is None
     assert zero_share(pruned.trained) == 0
 
 
@@ -172,6 +171,17 @@ def test_sparsity_0_changes_nothing(method, network):
     pruned = made(model, settings(method, sparsity=0.0))
     for other in (pruned.masked, pruned.trained):
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("method", ["unstructured", "structured"])
+def test_batch_norms_are_recalibrated_where_something_is_pruned(method, network):
+    model, how = network(), settings(method).model_copy(update={"recalibrate": 8})
+    plain, found = made(model, settings(method)), made(model, how)
+    kept = found.start.features[1].running_mean
+    assert not torch.equal(kept, plain.start.features[1].running_mean)
+    assert torch.equal(kept, found.trained.features[1].running_mean)
+    nothing = made(model, how.override(sparsity=0.0))
+    assert torch.equal(nothing.masked.features[1].running_mean, model.features[1].running_mean)
 
 
 def test_gradients_are_taken_only_for_a_criterion_that_needs_them(network):
@@ -213,4 +223,4 @@ def test_a_variant_of_the_sweep_overrides_the_shipped_model_and_says_what_it_use
     cell = how.override(method="unstructured", sparsity=0.0)
     assert (cell.method, cell.sparsity) == ("unstructured", 0.0)
     assert how.override(method=None, sparsity=None) == how
-    assert set(cell.provenance_params()) == {"method", "sparsity", "unstructured", "scoring", "finetune"}
+    assert set(cell.provenance_params()) == {"method", "sparsity", "unstructured", "scoring", "recalibrate", "finetune"}

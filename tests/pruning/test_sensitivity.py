@@ -21,7 +21,7 @@ SPARSITIES = (0.0, 0.1, 0.3, 0.5, 0.9)
 METHODS = {"unstructured": ("l1", "weight"), "structured": ("l2_channel", "channel")}
 
 
-def plain_loop(model, batches, scores, method, layers=None, sparsities=SPARSITIES):
+def plain_loop(model, batches, scores, method, layers=None, sparsities=SPARSITIES, recalibrate=False):
     rows = []
     for name, values in (layers or scores).items():
         for sparsity in sparsities:
@@ -31,16 +31,28 @@ def plain_loop(model, batches, scores, method, layers=None, sparsities=SPARSITIE
             unstructured = method == "unstructured"
             chosen = masks.unstructured(scores, counts) if unstructured else masks.structured(pruned, scores, counts)
             masks.apply_(pruned, chosen)
-            logits, labels = accuracy.logits(pruned, batches)
+            if recalibrate:  # on the batch itself; there is but one
+                logits, labels = with_own_statistics(pruned, batches)
+            else:
+                logits, labels = accuracy.logits(pruned, batches)
             right = int(accuracy.top_k_correct(logits, labels).sum())
             rows.append((name, sparsity, count, right, accuracy.cross_entropy(logits, labels)))
     return rows
 
 
-def scanned(model, batches, method, sparsities=SPARSITIES):
+def with_own_statistics(model, batches):
+    (batch,) = batches.epoch(0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train()
+    with torch.no_grad():
+        return model(batch.images), batch.labels
+
+
+def scanned(model, batches, method, sparsities=SPARSITIES, **options):
     criterion, granularity = METHODS[method]
     scores = score(criterion, in_scope(model, method, "all"), granularity)
-    return scan(model, batches, scores, sparsities, granularity=granularity), scores
+    return scan(model, batches, scores, sparsities, granularity=granularity, **options), scores
 
 
 @pytest.mark.parametrize(("image_size", "batch_norm"), [(32, True), (64, False)])
@@ -55,10 +67,19 @@ def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, network,
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_scan_with_statistics_of_the_batch_equals_the_plain_loop(method, network, make_batches):
+    model, batches = network(), make_batches(images=12, batch_size=12)
+    rows, scores = scanned(model, batches, method, recalibrate=True)
+    plain = plain_loop(model, batches, scores, method, recalibrate=True)
+    assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-4)
+    assert [row["loss"] for row in rows] != pytest.approx([row["loss"] for row in scanned(model, batches, method)[0]])
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_weights_are_untouched_bit_for_bit(method, network, make_batches):
     model = network().train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    scanned(model, make_batches(), method)
+    scanned(model, make_batches(), method, recalibrate=True)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert model.training
 

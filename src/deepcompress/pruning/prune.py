@@ -15,6 +15,7 @@ from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
 from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, require_names, scored_layers
 from deepcompress.pruning.masks import remove_channels
+from deepcompress.pruning.recalibrate import recalibrate_
 from deepcompress.pruning.scoring import score
 from deepcompress.pruning.sensitivity import gradients
 from deepcompress.pruning.settings import Channels
@@ -39,22 +40,18 @@ class Pruned:
     """What pruning made of a model.
 
     Attributes:
-        masked: In the old shape, with zeros; as accurate as pruning alone leaves it.
+        masked: In the old shape, with zeros and batch norms recalibrated; as accurate as pruning alone leaves it.
         start: What fine-tuning starts from: single weights as zeros, channels removed.
         trained: A copy of it, to be fine-tuned in place.
-        held: Which of its parameters must stay zero.
-        table: Assigned and achieved sparsity per layer; see `choosing.Choice`.
+        hold: What training calls after each step, so that zeros stay zero; None where there are none to keep.
+        table: Assigned and achieved sparsity per layer; see `Choice`.
     """
 
     masked: Classifier
     start: Classifier
     trained: Classifier
-    held: Masks
+    hold: Callable[[], None] | None
     table: list[Row]
-
-    def after_step(self) -> Callable[[], None] | None:
-        """What training calls after each step, so that zeros stay zero."""
-        return masks.hold(self.trained, self.held) if self.held else None
 
 
 def prune(
@@ -70,7 +67,7 @@ def prune(
 
     Args:
         dense: On the device that runs it.
-        images: For criteria that need gradients.
+        images: To recalibrate batch norms on, and for criteria that need gradients.
         settings: Method, sparsity, and how the method chooses.
         view: How images become the model's input.
         seed: For criteria that draw, and for the draw of images.
@@ -85,10 +82,14 @@ def prune(
     choice = choose(dense, method, way, settings.sparsity, seed=seed, curves=curves, gradients=taken)
     masked = copy.deepcopy(dense)
     masks.apply_(masked, choice.masks)
+    if choice.masks:
+        recalibrate_(masked, images.train, settings.recalibrate, view=view, seed=seed)
     if method == "structured":
         smaller = remove_channels(masked, masks.kept_channels(masked, choice.masks))
-        return Pruned(masked, smaller, copy.deepcopy(smaller), {}, choice.table)
-    return Pruned(masked, masked, copy.deepcopy(masked), choice.masks, choice.table)
+        return Pruned(masked, smaller, copy.deepcopy(smaller), None, choice.table)
+    trained = copy.deepcopy(masked)
+    hold = masks.hold(trained, choice.masks) if choice.masks else None
+    return Pruned(masked, masked, trained, hold, choice.table)
 
 
 def tables(dense: Classifier, pruned: Pruned) -> dict[str, list[Row]]:

@@ -8,6 +8,7 @@ weights are never written to. Source of the scan: Li et al., ICLR 2017, https://
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from deepcompress.measure.accuracy import evaluating, top_k_correct
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.chain import pruned_forward
 from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, scored_layers
+from deepcompress.pruning.recalibrate import batch_statistics
 from deepcompress.pruning.scoring import batch_gradients, levels, score
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def sensitivity(
         images: To measure on, and to take gradients on where the criterion needs them.
         method: Single weights, or filters and units.
         settings: Which sparsities, on how many images.
-        prune: Names the method's criterion.
+        prune: Names the method's criterion; where it recalibrates batch norms, they take each batch's statistics here.
         view: How images become the model's input.
         seed: Draws the images.
 
@@ -64,7 +66,8 @@ def sensitivity(
     if method == "structured":
         scores = group_scores(model, scores)
     batches = _batches(sampled(images.validation, settings.samples, seed), view, settings.batch_size, _device(model))
-    rows = scan(model, batches, scores, settings.sparsities, granularity=GRANULARITY[method])
+    own, granularity = prune.recalibrate > 0, GRANULARITY[method]
+    rows = scan(model, batches, scores, settings.sparsities, granularity=granularity, recalibrate=own)
     return [{"method": method, "criterion": criterion, **row} for row in rows]
 
 
@@ -79,7 +82,7 @@ def gradients(
 
 
 def _batches(arrays: Arrays, view: View, batch_size: int, device: torch.device) -> Batches:
-    return Batches(arrays, view, batch_size=batch_size, device=device)
+    return Batches(arrays, view, batch_size=batch_size, device=device, least=min(2, batch_size))
 
 
 def _device(model: Classifier) -> torch.device:
@@ -93,6 +96,7 @@ def scan(
     sparsities: Sequence[float],
     *,
     granularity: Granularity,
+    recalibrate: bool = False,
 ) -> list[dict[str, Any]]:
     """Accuracy and loss with one layer pruned, for each layer and sparsity.
 
@@ -102,10 +106,10 @@ def scan(
         scores: Per layer to scan, of single weights or of output channels; the lowest go first.
         sparsities: Rising, in [0, 1); each layer keeps at least one unit.
         granularity: What the scores are of.
+        recalibrate: Whether batch norms take the statistics of each batch, dense model included.
 
     Returns:
-        A row per layer and sparsity: `layer`, `sparsity`, `pruned_units`, `units`, `top1_pct` and
-            `top1_se_pct` (its
+        A row per layer and sparsity: `layer`, `sparsity`, `pruned_units`, `units`, `top1_pct` and `top1_se_pct` (its
         standard error), `loss` (mean cross-entropy, nats) and `loss_se`, `right` answers of `n` images.
 
     Raises:
@@ -118,7 +122,8 @@ def scan(
     plans = [_Plan.of(name, scores[name], sparsities) for name in scores]
     dense, tried = _Tally(1), pruned_forward(model, granularity)
     work = tqdm(total=len(batches) * len(plans), desc="sensitivity", unit="layer", disable=None)
-    with evaluating(model), torch.no_grad(), work:
+    statistics = batch_statistics(model) if recalibrate else nullcontext()
+    with evaluating(model), statistics, torch.no_grad(), work:
         for batch in batches.epoch(0):
             dense.add_(tried.dense(batch.images), batch.labels)
             for plan in plans:

@@ -21,12 +21,13 @@ class Sensitivity(Section):
     Attributes:
         sparsities: Rising from 0; a curve is a straight line between them.
         samples: Validation images to measure on; all of them if there are fewer.
-        batch_size: Images per pass; the inputs of all layers are kept for one batch.
+        batch_size: Images per pass; the inputs of all layers are kept for one batch. Batch norms take each batch's own
+            statistics where `prune.recalibrate` is not 0, so a few hundred are better than a few.
     """
 
     sparsities: tuple[Sparsity, ...] = tuple(tenth / 10 for tenth in range(10))
-    samples: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    samples: int = Field(ge=2)
+    batch_size: int = Field(ge=2)
 
     @model_validator(mode="after")
     def _rising_from_zero(self) -> Sensitivity:
@@ -108,6 +109,8 @@ class Prune(Section):
         unstructured: How single weights are chosen.
         structured: How filters and units are chosen; the last layer's outputs are the classes and stay.
         scoring: For criteria that need gradients.
+        recalibrate: Training images on which the statistics of batch norms are estimated anew once something is pruned;
+            0: they stay those of the dense model.
         finetune: Training after pruning.
         sweep: Models to compare.
     """
@@ -117,6 +120,7 @@ class Prune(Section):
     unstructured: MethodConfig
     structured: Channels
     scoring: Scoring
+    recalibrate: int = Field(default=0, ge=0)
     finetune: Recipe
     sweep: Sweep
 
@@ -139,4 +143,4 @@ class Prune(Section):
 
     def provenance_params(self) -> dict[str, Any]:
         """All of the section that decides about one model: the method's own block, and not the sweep."""
-        return self.model_dump(mode="json", include={"method", "sparsity", self.method, "scoring", "finetune"})
+        return self.model_dump(mode="json", exclude={"unstructured", "structured", "sweep"} - {self.method})
