@@ -46,7 +46,7 @@ def test_each_model_is_fed_images_of_its_size_and_threads_are_as_before_afterwar
 
     for name, stand_in in (("OnnxClassifier", Recorder), ("_eager", eager), ("BASELINE", "large")):
         monkeypatch.setattr(benchmark, name, stand_in)
-    for name in ("export_float", "integers.quantize_int8"):
+    for name in ("export_checkpoint", "integers.quantize_int8"):
         monkeypatch.setattr(f"deepcompress.deploy.benchmark.{name}", lambda *_, **__: None)
     models = {name: save(tmp_path / f"{name}.safetensors", size) for name, size in (("small", 32), ("large", 64))}
     before = torch.get_num_threads()

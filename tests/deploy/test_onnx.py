@@ -19,6 +19,7 @@ from deepcompress.deploy import onnx as onnx_files
 from deepcompress.deploy.classifier import BATCH, PROBABILITIES, Contract, OnnxClassifier
 from deepcompress.deploy.onnx import channels_first, export_float, write
 from deepcompress.errors import UserError
+from deepcompress.models import checkpoint
 from tests.data.inputs import CLASSES
 from tests.deploy.conftest import STORED, VIEW, Exported, network
 from tests.house import ROOT
@@ -82,6 +83,20 @@ def test_the_same_model_gives_the_same_bytes_in_another_process(exported: Export
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
     assert files.sha256(path) == files.sha256(exported.float_file)
+
+
+def test_an_equal_file_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPCOMPRESS_SCRATCH", str(tmp_path / "scratch"))
+    source, path = tmp_path / "m.safetensors", tmp_path / "m.onnx"
+    checkpoint.save(source, network(), view=VIEW, classes=CLASSES, provenance={})
+    loaded, written = checkpoint.load(source), []
+    onnx_files.export_checkpoint(source, loaded, path)
+    written.append(path.read_bytes())
+    monkeypatch.setattr(torch.onnx, "export", None)  # a second export would need it
+    onnx_files.export_checkpoint(source, loaded, path)
+    assert written[0] == path.read_bytes()
+    with pytest.raises(TypeError):
+        onnx_files.export_checkpoint(source, loaded, path, stored_size=48)
 
 
 def test_the_bytes_tell_nothing_of_the_machine(exported: Exported) -> None:

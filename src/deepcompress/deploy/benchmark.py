@@ -19,7 +19,7 @@ import torch
 from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy import integers
 from deepcompress.deploy.classifier import OnnxClassifier
-from deepcompress.deploy.onnx import FromPixels, channels_first, export_float
+from deepcompress.deploy.onnx import FromPixels, channels_first, export_checkpoint
 from deepcompress.measure import latency
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE
@@ -111,7 +111,7 @@ def _engines(
     calls: dict[str, Call] = {PYTORCH: _eager(loaded)}
     with tempfile.TemporaryDirectory() as folder:
         float_file, int8_file, int4_file = (Path(folder, f"{name}.onnx") for name in ("float", "int8", "int4"))
-        export_float(loaded.model, float_file, view=loaded.view, classes=loaded.classes)
+        export_checkpoint(path, loaded, float_file)
         calls[FLOAT] = OnnxClassifier(float_file, threads).run
         if model == BASELINE or loaded.integer_tensors:
             calibration = pixels[: deploy.calibration_samples]

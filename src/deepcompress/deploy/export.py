@@ -26,7 +26,7 @@ from deepcompress.data.heldout import HeldOut, open_heldout
 from deepcompress.data.store import BYTES_PER_MIB, atomic_folders, open_fit, sampled
 from deepcompress.deploy import integers, parity
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
-from deepcompress.deploy.onnx import channels_first, export_float
+from deepcompress.deploy.onnx import channels_first, export_checkpoint
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
@@ -108,7 +108,7 @@ class _Exporter:
         loaded, meta = checkpoint.load(path), self.heldout.meta
         if tuple(loaded.classes) != tuple(meta.classes):
             raise UserError(f"{model}: class names differ from the data set's; run its stage again")
-        export_float(loaded.model, float_file, view=loaded.view, classes=loaded.classes, stored_size=meta.image_size)
+        export_checkpoint(path, loaded, float_file, stored_size=meta.image_size)
         kinds = {float_file: FLOAT, second: FLOAT}
         if always_int8 or loaded.integer_tensors:
             kinds[second] = INT8

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 CALIBRATION_BATCH = 16  # images
 # The first ones, whose errors reach all others. Of 3,000 training images, over seven models of the default, int8 names
-# another class for 0.43 % with none in float, 0.37 % with 1, 0.29 % with 2 (1 % more bytes), 0.22 % with 3 (7 %), 0.16 %
-# with 4 (18 %).
+# another class for 0.43 % with none in float, 0.37 % with 1, 0.29 % with 2 (1 % more bytes), 0.22 % with 3 (7 %) and
+# 0.16 % with 4 (18 %).
 FLOAT_CONVOLUTIONS = 2
 INT8_OPERATORS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]  # not the normalisation, whose input is exact already
 

@@ -18,7 +18,7 @@ import onnx
 import torch
 from torch import nn
 
-from deepcompress import files
+from deepcompress import files, kept, runtime
 from deepcompress.data.batches import resize
 from deepcompress.deploy.classifier import INPUT, OUTPUTS, Contract
 from deepcompress.errors import UserError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import View
+    from deepcompress.models.checkpoint import Checkpoint
 
 OPSET = 20
 PREFIX = "model."  # of a tensor's name in the file, before its name in the model
@@ -71,6 +72,24 @@ def export_float(
         )
     assert program is not None
     write(path, program.model_proto, Contract(tuple(classes), view.size, stored_size or view.size))
+
+
+def export_checkpoint(source: Path, loaded: Checkpoint, path: Path, *, stored_size: int | None = None) -> None:
+    """`export_float` of a model file; an equal file's export is found again in scratch.
+
+    Args:
+        source: The file.
+        loaded: What it holds.
+        path: The file to write.
+        stored_size: As there.
+    """
+
+    def export() -> dict[str, np.ndarray]:
+        export_float(loaded.model, path, view=loaded.view, classes=loaded.classes, stored_size=stored_size)
+        return {"content": np.frombuffer(path.read_bytes(), np.uint8)}
+
+    folder = runtime.scratch("onnx", files.sha256(source), stored_size, torch.__version__, onnx.__version__)
+    files.write_bytes(path, kept.arrays(folder / "float.npz", export)["content"].tobytes())
 
 
 class FromPixels(nn.Module):
