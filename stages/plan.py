@@ -4,22 +4,27 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, plan
+from deepcompress import files, input_files, params, plan
 from deepcompress.errors import one_line_errors
 
 
 @click.command()
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), required=True)
 @click.option("--checked", type=click.Path(path_type=Path), required=True)
+@click.option("--inputs", type=click.Path(path_type=Path), required=True, help="Folder of links to files of params.")
+@click.option("--hashes", type=click.Path(path_type=Path), required=True, help="Table of their hashes to write.")
 @click.option("--clean", type=click.Path(path_type=Path), multiple=True, help="Folder named by model id.")
 @one_line_errors
-def main(plan_file: Path, checked: Path, clean: tuple[Path, ...]) -> None:
+def main(plan_file: Path, checked: Path, inputs: Path, hashes: Path, clean: tuple[Path, ...]) -> None:
     """Every other stage waits for this one, so a wrong key stops the run before any work starts."""
     plan.check()
-    models = plan.table(params.read())
+    document = params.read()
+    models = plan.table(document)
     for folder in clean:
         for stray in plan.remove_strays(folder, models.ids):
             click.echo(f"removed {stray}: no model of the plan")
+    input_files.link_(document, inputs)
+    files.write_json(hashes, input_files.hashes(document))
     models.write(plan_file)
     files.write_text(checked, "Every section of params.yaml passed its check.\n")
 

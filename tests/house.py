@@ -31,6 +31,7 @@ FLOORS = {
     "distillation": 4,
     "deploy": 4,
     "report": 5,
+    "input_files": 5,
     "plan": 5,
     "repro": 5,
     "warm": 5,

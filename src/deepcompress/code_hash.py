@@ -67,8 +67,13 @@ def closure(root: Path, path: Path) -> set[Path]:
 @cache
 def imports(root: Path, path: Path) -> frozenset[Path]:
     """Files of the package that a file imports anywhere in its code; imports for annotations only do not count."""
-    found = {_file(root, name) for node in _running(_parsed(path)) for name in _names(node)}
+    found = {_file(root, name) for name in imported(path)}
     return frozenset(file for file in found if file and file != path)
+
+
+def imported(path: Path) -> set[str]:
+    """Names of the modules, or of what is in them, that a file imports anywhere in its code."""
+    return {name for node in _running(_parsed(path)) for name in _names(node)}
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from deepcompress import params
+from deepcompress import input_files, params
 from deepcompress.data.store import DataConfig
 from deepcompress.deploy.settings import Benchmark, Deploy, require_planned
 from deepcompress.distillation.network import Teachers, require_name
@@ -17,7 +17,7 @@ from deepcompress.distillation.settings import INDEPENDENT, Distill, require_lay
 from deepcompress.errors import UserError
 from deepcompress.explain.settings import Explain
 from deepcompress.measure.settings import Evaluate
-from deepcompress.models.spec import IMAGENET, Model
+from deepcompress.models.spec import Model
 from deepcompress.params import Section
 from deepcompress.plan_table import BASELINE, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
@@ -95,9 +95,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
     require_planned(params.section(Benchmark, "benchmark", path), table(document).ids)
     _require_heads(document, distill, teachers)
     _require_one_size(document)
-    weights = params.section(Model, "model", path).weights
-    if weights not in (None, IMAGENET) and not Path(weights).is_file():
-        raise UserError(f"{path}: model.weights: {weights}: no such file; it must be null, imagenet or a file's path")
+    input_files.named(document)
 
 
 def _check_links(combine: Combine, distill: Distill, teachers: Teachers, path: str | Path) -> None:
@@ -146,8 +144,7 @@ def _require_heads(document: dict[str, Any], distill: Distill, teachers: Teacher
 def _require_one_size(document: dict[str, Any]) -> None:
     """Teachers, students and what becomes of the baseline are compared on the same pixels."""
     size = document["model"]["image_size"]
-    blocks = {f"teachers.{name}": block for name, block in document["teachers"].items()}
-    for key, block in {**blocks, "distill.student": document["distill"]["student"]}.items():
+    for key, block in input_files.networks(document).items():
         if block["image_size"] != size:
             raise UserError(
                 f"params.yaml: {key}.image_size must be that of the model, {size}, got {block['image_size']}; all "

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from deepcompress import stopwatch, warm
+from deepcompress import input_files, stopwatch, warm
 from deepcompress.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -386,6 +386,7 @@ def main(jobs: int | None, keep_going: bool, scheduler: str | None, targets: tup
     except ImportError:
         raise UserError("dvc is not installed; run this by `uv run`") from None
     signal.signal(signal.SIGTERM, _interrupt)
+    input_files.unlink_lost_()
     try:
         with (
             cluster(scheduler, jobs) if scheduler else machine(jobs) as place,

@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepcompress import code_hash
+from deepcompress import code_hash, input_files, params
 from deepcompress.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 CODE = "code"  # the stage that hashes the code behind the others
+INPUTS = "inputs.json"  # what the hashes of files that params.yaml names lie in
 FOLDER_SUFFIX = ".dir"
 
 
-def reasons(stage: Stage, made: Mapping[str, str], code: Mapping[str, code_hash.Hashes]) -> Iterator[str]:
+def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.Hashes]) -> Iterator[str]:
     """Why the record of a stage in dvc.lock does not fit what is in the working tree and in the other records.
 
     Args:
         stage: As DVC loaded it.
         made: Full path of every file and folder that stages make -> its recorded md5.
-        code: Full path of the file of hashes of the code -> what it holds for the code as it is now.
+        anew: Full path of a file of hashes, of the code or of files that params.yaml names -> what it would hold now.
     """
     if not any(out.hash_info for out in stage.outs):
         yield "has not run yet"
@@ -42,10 +44,12 @@ def reasons(stage: Stage, made: Mapping[str, str], code: Mapping[str, code_hash.
     if stage.changed_stage():
         yield "its command changed"
     for dep in stage.deps:
-        if dep.fs_path in code:
-            recorded, now = dep.hash_info.value or {}, {key: _at(code[dep.fs_path], key) for key in dep.params}
+        if dep.fs_path in anew:
+            recorded, now = dep.hash_info.value or {}, {key: _at(anew[dep.fs_path], key) for key in dep.params}
             if changed := sorted({key for key, _ in leaves(recorded) ^ leaves(now)}):
-                yield f"its code changed: {', '.join(changed)}"
+                yield f"its {'inputs' if dep.fs_path.endswith(INPUTS) else 'code'} changed: {', '.join(changed)}"
+            continue
+        if dep.def_path == input_files.FOLDER:  # its links lead to files that a fresh clone may lack
             continue
         yield from _changes(dep, brought=any(_meet(dep, path) for path in made))
         if dep.hash_info and _made(dep, made) not in (None, dep.hash_info.value):
@@ -107,14 +111,18 @@ def main() -> None:
         from dvc.repo.reproduce import plan_repro
     except ImportError:
         raise UserError("dvc is not installed; run this by `uv run`") from None
+    input_files.unlink_lost_()
     try:
         with Repo() as repo:
             stages = plan_repro(repo.index.graph)
             others = [stage for stage in stages if stage.addressing != CODE]
             hashers = [stage for stage in stages if stage.addressing == CODE]
-            code = {out.fs_path: code_hash.hashes(Path(repo.root_dir)) for stage in hashers for out in stage.outs}
+            anew = {out.fs_path: code_hash.hashes(Path(repo.root_dir)) for stage in hashers for out in stage.outs}
+            with suppress(UserError):  # of a file that is not here; what was committed of it is taken on trust
+                inputs = [out.fs_path for stage in others for out in stage.outs if out.fs_path.endswith(INPUTS)]
+                anew |= {path: input_files.hashes(params.read()) for path in inputs}
             made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
-            stale = {stage.addressing: list(reasons(stage, made, code)) for stage in others}
+            stale = {stage.addressing: list(reasons(stage, made, anew)) for stage in others}
     except DvcException as error:
         raise UserError(str(error)) from error
     found = {address: why for address, why in stale.items() if why}

@@ -1,0 +1,118 @@
+"""Files that params.yaml names for a network, as inputs of the graph: one that is replaced runs its stages again.
+
+DVC takes no dependency from a key that may be null. So stage `plan` links each file into the folder inputs/, on which
+it depends, and writes their hashes by key into a table of params, on which the stages depend that read them. What
+counts of weights is the file's content; of a network of the user the code of the function's file and of all that it
+imports from the same folder, without comments and docstrings. Code in other places does not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deepcompress import code_hash, files
+from deepcompress.errors import UserError
+from deepcompress.models.spec import IMAGENET, OWN, TIMM
+
+FOLDER = "inputs"  # of links; git and DVC see it empty in a fresh clone
+KEPT = ".gitignore"
+
+
+def networks(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The block of every network by its key, from the whole of params.yaml, already checked."""
+    teachers = {f"teachers.{name}": block for name, block in document["teachers"].items()}
+    return {"model": document["model"], **teachers, "distill.student": document["distill"]["student"]}
+
+
+def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """The files by the key that names them, such as `model.weights`.
+
+    Raises:
+        UserError: If one is not there.
+    """
+    found: dict[str, list[Path]] = {}
+    for key, block in networks(document).items():
+        arch, weights = block["arch"], block["weights"]
+        if weights not in (None, IMAGENET):
+            path = Path(weights).expanduser().absolute()
+            if not path.is_file():
+                where = f"params.yaml: {key}.weights: {weights}"
+                raise UserError(f"{where}: no such file; it must be null, imagenet or a file's path")
+            found[f"{key}.weights"] = [path]
+        if OWN.fullmatch(arch) and not TIMM.fullmatch(arch):
+            try:
+                found[f"{key}.arch"] = sources(arch)
+            except UserError as error:
+                raise UserError(f"params.yaml: {key}.arch: {error}") from None
+    return found
+
+
+def hashes(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested by key: {"model": {"weights": "0f1e...", "arch": null}, ...}; null where no file is named.
+
+    Raises:
+        UserError: If a file is not there, or code is not Python.
+    """
+    there, nested = named(document), dict[str, Any]()
+    for key in networks(document):
+        inner = nested
+        for part in key.split("."):
+            inner = inner.setdefault(part, {})
+        weights, code = there.get(f"{key}.weights"), there.get(f"{key}.arch")
+        inner["weights"] = files.sha256(weights[0]) if weights else None
+        texts = [code_hash.digest(path) for path in code or ()]
+        inner["arch"] = hashlib.sha256(repr(texts).encode()).hexdigest() if code else None
+    return nested
+
+
+def link_(document: Mapping[str, Any], folder: Path) -> None:
+    """Make the links in `folder` those to the files that are named, and no others."""
+    wanted = {
+        f"{key}.{number}-{path.name}": path
+        for key, paths in named(document).items()
+        for number, path in enumerate(paths)
+    }
+    folder.mkdir(exist_ok=True)
+    for link in folder.iterdir():
+        if link.name != KEPT and (link.name not in wanted or link.readlink() != wanted.pop(link.name)):
+            link.unlink()
+    for name, path in wanted.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(path)
+
+
+def unlink_lost_(folder: Path = Path(FOLDER)) -> None:
+    """Remove links to files that are gone, at which DVC stops; `plan` then says which key names such a file."""
+    for link in folder.glob("*"):
+        if link.is_symlink() and not link.exists():
+            link.unlink()
+
+
+def sources(arch: str) -> list[Path]:
+    """The file of the user's function and all that it imports, at any distance, from the folder that holds its module.
+
+    Raises:
+        UserError: If there is no such module, or a file is not Python.
+    """
+    from deepcompress.models.graph import source_file  # which needs torch
+
+    first = source_file(arch)
+    depth = arch.partition(":")[0].count(".") + (first.name == "__init__.py")
+    root, seen, waiting = first.parents[depth], list[Path](), [first]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.append(path)
+            folders = [folder for folder in (root, *path.parents[:2]) if folder.is_relative_to(root)]
+            waiting += [
+                file for name in code_hash.imported(path) for folder in folders for file in _files(folder, name)
+            ]
+    return [first, *sorted(set(seen) - {first})]
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    module = folder.joinpath(*name.split("."))
+    return [path for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()]

@@ -1,0 +1,83 @@
+"""Files that params.yaml names: their hashes tell what was replaced, and links bring them into DVC's sight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepcompress import input_files
+from deepcompress.errors import UserError
+
+OWN = "mynets.small:make"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mynets").mkdir()
+    (tmp_path / "mynets/small.py").write_text("import math\nfrom .parts import block\n\ndef make(classes):\n    ...\n")
+    (tmp_path / "mynets/parts.py").write_text("from mynets import __name__\nblock = 1\n")
+    (tmp_path / "mynets/other.py").write_text("other = 1\n")
+    (tmp_path / "w.pth").write_bytes(b"one")
+    return tmp_path
+
+
+def document(arch: str = "vgg11", weights: str | None = None) -> dict[str, Any]:
+    plain = {"arch": "vgg11", "weights": None}
+    return {"model": {"arch": arch, "weights": weights}, "teachers": {"a": plain}, "distill": {"student": plain}}
+
+
+def test_nothing_is_hashed_where_no_file_is_named(project: Path) -> None:
+    nothing = {"weights": None, "arch": None}
+    expected = {"model": nothing, "teachers": {"a": nothing}, "distill": {"student": nothing}}
+    assert input_files.hashes(document()) == expected
+    assert input_files.hashes(document("timm:resnet18", "imagenet")) == expected
+
+
+def test_weights_of_other_content_have_another_hash(project: Path) -> None:
+    before = input_files.hashes(document(weights="w.pth"))["model"]
+    (project / "w.pth").write_bytes(b"two")
+    assert input_files.hashes(document(weights="w.pth"))["model"] != before
+    with pytest.raises(UserError, match=r"params.yaml: model.weights: gone.pth: no such file; it must be null"):
+        input_files.hashes(document(weights="gone.pth"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "counts"),
+    [
+        ("small.py", "# fast\nimport math\nfrom .parts import block\n\ndef make(classes):\n    ...\n", False),
+        ("small.py", "import math\nfrom .parts import block\n\ndef make(classes):\n    return block\n", True),
+        ("parts.py", "block = 2\n", True),
+        ("other.py", "other = 2\n", False),
+    ],
+)
+def test_code_counts_that_the_function_can_reach(project: Path, name: str, text: str, counts: bool) -> None:
+    before = input_files.hashes(document(OWN))["model"]["arch"]
+    input_files.code_hash.digest.cache_clear()
+    (project / "mynets" / name).write_text(text)
+    assert (input_files.hashes(document(OWN))["model"]["arch"] != before) == counts
+
+
+def test_links_are_those_to_the_named_files_alone(project: Path) -> None:
+    folder = project / "inputs"
+    input_files.link_(document(OWN, "w.pth"), folder)
+    links = sorted(folder.iterdir())
+    assert [link.name for link in links] == ["model.arch.0-small.py", "model.arch.1-parts.py", "model.weights.0-w.pth"]
+    assert links[2].read_bytes() == b"one"
+    input_files.link_(document(OWN, "w.pth"), folder)
+    assert sorted(folder.iterdir()) == links
+    (project / "w.pth").unlink()
+    input_files.unlink_lost_(folder)
+    assert sorted(folder.iterdir()) == links[:2]
+    input_files.link_(document(), folder)
+    assert not list(folder.iterdir())
+
+
+def test_a_module_that_is_not_there_is_refused_by_key(project: Path) -> None:
+    with pytest.raises(UserError, match=r"^params.yaml: model.arch: mynets.tiny:make: there is no module"):
+        input_files.hashes(document("mynets.tiny:make"))
+    with pytest.raises(UserError, match=r"model.arch: numpy:array: module numpy is an installed package; call it from"):
+        input_files.hashes(document("numpy:array"))
