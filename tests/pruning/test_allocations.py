@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from deepcompress import registry
@@ -216,6 +219,28 @@ def test_counts_are_whole_steps_whose_sum_is_nearest_to_the_target():
     asked = Problem(layers, 0.5)
     assert counts(asked, {"a": 0.55, "b": 0.55, "c": 0.0}) == {"a": 8, "b": 16, "c": 0}
     assert counts(Problem(layers, 0.25), {"a": 0.2, "b": 0.3, "c": 0.0}) == {"a": 4, "b": 8, "c": 0}
+
+
+def test_a_layer_that_was_assigned_less_than_half_a_step_loses_none():
+    layers = (Layer("small", (16, 3, 3, 3), 16, 27, step=4), Layer("big", (64, 64, 3, 3), 64, 576, step=4))
+    asked = Problem(layers, 0.1)  # 3730 weights: one step of "big" is 2304, one of "small" 108
+    assert counts(asked, {"small": 0.003, "big": 0.101}) == {"small": 0, "big": 8}
+    assert counts(asked, {"small": 0.126, "big": 0.05}) == {"small": 4, "big": 4}
+    assert counts(Problem(layers, 0.003), {"small": 0.003, "big": 0.003}) == {"small": 0, "big": 0}
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.9), st.integers(2, 40), st.integers(1, 500)), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_no_layer_loses_more_than_its_share_and_one_step(layers):
+    drawn = {
+        f"layer{n}": (share, Layer(f"layer{n}", (4 * u, w), 4 * u, w, step=4)) for n, (share, u, w) in enumerate(layers)
+    }
+    problem = Problem(tuple(layer for _, layer in drawn.values()), 0.0)
+    gone = sum(share * layer.weights for share, layer in drawn.values())
+    found = counts(dataclasses.replace(problem, sparsity=gone / problem.weights), {n: s for n, (s, _) in drawn.items()})
+    for name, (share, layer) in drawn.items():
+        assert abs(found[name] - share * layer.units) < layer.step + 1e-3
+        assert found[name] == 0 or share * layer.units >= layer.step / 2
 
 
 def test_the_table_names_every_layer_and_the_whole():

@@ -138,7 +138,8 @@ def counts(problem: Problem, shares: Mapping[str, float]) -> dict[str, int]:
 
     Remainders are served from the largest down, a step being taken where that brings the sum nearer to the
     target: so the sum ends within half of one step's weights of it. Single weights meet the rounded target
-    exactly.
+    exactly. Where a step is more than a weight, a layer that was assigned less than half of one loses none, however
+    well its small step would fill the gap; then the sum may stay below the target by what such layers were assigned.
     """
     exact = {layer.name: shares[layer.name] * layer.units / layer.step for layer in problem.layers}
     steps = {layer.name: min(layer.most // layer.step, int(exact[layer.name] + ROUNDING)) for layer in problem.layers}
@@ -147,7 +148,8 @@ def counts(problem: Problem, shares: Mapping[str, float]) -> dict[str, int]:
     by_remainder = sorted(problem.layers, key=lambda layer: steps[layer.name] - exact[layer.name])
     for layer in by_remainder:
         weights = layer.step * layer.weights_per_unit
-        if steps[layer.name] * layer.step < layer.most and 2 * missing >= weights:
+        spared = weights > 1 and exact[layer.name] < 1 / 2
+        if not spared and steps[layer.name] * layer.step < layer.most and 2 * missing >= weights:
             steps[layer.name] += 1
             missing -= weights
     return {layer.name: steps[layer.name] * layer.step for layer in problem.layers}
