@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from deepcompress.measure.statistics import (
+    compare,
     decimals,
+    holm,
     mcnemar,
     outcomes,
-    paired_bootstrap,
+    paired_interval,
     significant,
+    t_test,
     wilson_interval,
 )
 
@@ -74,66 +77,94 @@ def test_outcomes_are_counted_in_the_order_that_is_promised(
         assert outcomes(*pair(both, a_alone, b_alone, neither)).tolist() == [both, a_alone, b_alone, neither]
 
 
-def test_mcnemar_is_the_binomial_tail_worked_by_hand() -> None:
-    # 7 images differ, 1 of them in favour of a: 2 * (1 + 7) / 2**7
-    assert mcnemar(*pair(5, 1, 6, 3)) == 0.125
-    assert mcnemar(*pair(50, 1, 6, 0)) == 0.125
-    assert mcnemar(*pair(0, 4, 4, 0)) == 1.0
-    assert mcnemar(*pair(9, 0, 0, 9)) == 1.0
+def test_mcnemar_is_chi_squared_of_one_degree_of_freedom() -> None:
+    # 9 images differ, 2 of them in favour of a: (7 - 2)^2 / 9 and the like
+    for gained, lost in ((2, 7), (40, 12), (5100, 4900)):
+        p = stats.chi2.sf((gained - lost) ** 2 / (gained + lost), 1)
+        assert mcnemar(gained, lost) == mcnemar(lost, gained) == pytest.approx(p, rel=1e-9)
+    assert mcnemar(4, 4) == mcnemar(0, 0) == 1.0
 
 
-@given(a_alone=few, b_alone=few)
-def test_mcnemar_is_symmetric_and_exact(a_alone: int, b_alone: int) -> None:
-    right_a, right_b = pair(1, a_alone, b_alone, 1)
-    n = a_alone + b_alone
-    tail = sum(Fraction(math.comb(n, i), 2**n) for i in range(min(a_alone, b_alone) + 1))
-    assert mcnemar(right_a, right_b) == mcnemar(right_b, right_a) == float(min(Fraction(1), 2 * tail))
+def test_paired_interval_is_the_published_one() -> None:
+    # Newcombe, Statistics in Medicine 17 (1998), 2635, table III, and Tango's own example: 1 of 44 patients differs.
+    low, high = paired_interval(0, 1, 44)
+    assert (low / 100, high / 100) == pytest.approx((-0.1181, 0.0594), abs=1e-4)
 
 
-def test_mcnemar_of_many_differing_images_neither_overflows_nor_lasts() -> None:
-    assert 0 < mcnemar(*pair(0, 5100, 4900, 0)) < 0.05
-    assert mcnemar(*pair(0, 10_000, 0, 0)) == 0.0
+def test_ends_of_the_paired_interval_are_where_the_score_test_turns() -> None:
+    gained, lost, n = 14, 6, 100
+    for end in paired_interval(gained, lost, n):
+        difference = end / 100
+        shares = np.linspace(1e-6, 0.5, 200_001)  # of lost images: the likelihood's maximum by trying all
+        other = shares + difference
+        possible = (other > 0) & (shares + other < 1)
+        shares, other = shares[possible], other[possible]
+        likelihood = gained * np.log(other) + lost * np.log(shares) + 80 * np.log(1 - shares - other)
+        best = shares[likelihood.argmax()]
+        z = (gained - lost - n * difference) / math.sqrt(n * (2 * best + difference - difference**2))
+        assert abs(z) == pytest.approx(1.959964, abs=1e-4)
 
 
-def test_bootstrap_interval_is_that_of_resampling_the_images_one_by_one() -> None:
-    right_a, right_b = pair(70, 14, 6, 10)
-    rng = np.random.default_rng(1)
-    rows = rng.integers(0, 100, (20_000, 100))
-    drawn = 100 * (right_a[rows].mean(1) - right_b[rows].mean(1))
-    assert paired_bootstrap(right_a, right_b) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1.01)
-    # The normal approximation: 8 +- 1.96 * sqrt(14 + 6 - 8**2 / 100) points
-    assert paired_bootstrap(right_a, right_b) == pytest.approx((8 - 8.62, 8 + 8.62), abs=0.8)
+@given(gained=few, lost=few, n=st.integers(80, 20_000))
+def test_the_paired_interval_and_p_agree_and_models_may_be_swapped(gained: int, lost: int, n: int) -> None:
+    low, high = paired_interval(gained, lost, n)
+    assert -100 <= low <= 100 * (gained - lost) / n <= high <= 100
+    assert (low > 0 or high < 0) == (mcnemar(gained, lost) < 0.05)
+    assert paired_interval(lost, gained, n) == (-high, -low)
 
 
-def test_bootstrap_of_equal_answers_is_no_difference() -> None:
-    assert paired_bootstrap(*pair(30, 0, 0, 10)) == (0.0, 0.0)
+@pytest.mark.parametrize("expected", [3, 4, 6, 10, 30, 100, 300])
+def test_paired_intervals_hold_the_difference_as_often_as_they_promise(expected: int) -> None:
+    """Exactly, over all likely counts of 2,000 images of which so many are expected to differ."""
+    n, counts = 2000, np.arange(int(expected + 8 * math.sqrt(expected) + 10))
+    held = []
+    for favoured in (0.5, 0.6, 0.8) if expected <= 30 else (0.5,):
+        gains, losses = expected * favoured / n, expected * (1 - favoured) / n
+        chance = stats.binom.pmf(counts, n, gains)[:, None]
+        chance = chance * stats.binom.pmf(counts[None], n - counts[:, None], losses / (1 - gains))
+        likely = np.argwhere(chance > 1e-6).tolist()
+        inside = [low <= 100 * (gains - losses) <= high for low, high in (paired_interval(*pair, n) for pair in likely)]
+        held.append(chance[tuple(np.transpose(likely))] @ inside)
+    assert 0.935 <= held[0] <= 0.9705  # models that are equally often right
+    assert all(0.93 <= share <= 0.985 for share in held)
 
 
-def test_bootstrap_repeats_itself_and_widens_with_confidence() -> None:
-    rights = pair(700, 60, 40, 200)
-    assert paired_bootstrap(*rights, 3) == paired_bootstrap(*rights, 3)
-    low, high = paired_bootstrap(*rights, confidence=0.95)
-    lower, higher = paired_bootstrap(*rights, confidence=0.99)
-    assert lower < low < 2.0 < high < higher
+@pytest.mark.parametrize("counts", [(-1, 0, 5), (3, 3, 5), (0, 0, 0)])
+def test_a_paired_interval_refuses_impossible_counts(counts: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="gained and lost must be 0 to n"):
+        paired_interval(*counts)
 
 
-@settings(max_examples=20)
-@given(both=few, a_alone=few, b_alone=few, neither=st.integers(1, 40))
-def test_swapping_the_models_mirrors_the_bootstrap(both: int, a_alone: int, b_alone: int, neither: int) -> None:
-    right_a, right_b = pair(both, a_alone, b_alone, neither)
-    low, high = paired_bootstrap(right_a, right_b)
-    mirrored_low, mirrored_high = paired_bootstrap(right_b, right_a)
-    assert -100 <= low <= high <= 100
-    # Two quantiles of 10,000 draws each differ by 0.04 of the standard deviation, sqrt(a_alone + b_alone) images at
-    # most: six times that, and the two steps of one image between which a quantile may fall.
-    images = 2 + 6 * 0.04 * math.sqrt(a_alone + b_alone)
-    assert (-mirrored_high, -mirrored_low) == pytest.approx((low, high), abs=100 * images / len(right_a))
+def test_a_comparison_holds_the_difference_its_interval_and_p() -> None:
+    found = compare(*pair(70, 14, 6, 10))
+    assert (found.points, found.gained, found.lost, found.n) == (8.0, 14, 6, 100)
+    assert ((found.low, found.high), found.p) == (paired_interval(14, 6, 100), mcnemar(14, 6))
+
+
+@pytest.mark.parametrize("freedom", [1, 1.3, 2, 4.7, 30, 3000, 9999, 1e6, math.inf])
+def test_t_test_is_student_s(freedom: float) -> None:
+    low, high, p = t_test(2.0, 0.25, freedom)
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, freedom, 2.0, 0.5), rel=1e-3 if freedom > 1e4 else 1e-8)
+    assert p == pytest.approx(2 * stats.t.sf(4.0, freedom), rel=1e-3)
+    assert t_test(high - 2.0, 0.25, freedom)[2] == pytest.approx(0.05)
+
+
+def test_t_test_without_variance_is_certain() -> None:
+    assert t_test(0.0, 0.0, 2) == (0.0, 0.0, 1.0)
+    assert t_test(0.5, 0.0, 2) == (0.5, 0.5, 0.0)
+
+
+def test_holm_is_the_correction_worked_by_hand() -> None:
+    # Four tested: 4 * 0.01, 3 * 0.02, 2 * 0.022 but not below the one before, 0.9
+    assert holm([0.02, None, 0.01, 0.9, 0.022, math.nan]) == pytest.approx([0.06, None, 0.04, 0.9, 0.06, None])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 @pytest.mark.parametrize(("a", "b"), [(np.ones(3, bool), np.ones(4, bool)), (np.ones(0, bool), np.ones(0, bool))])
 def test_a_paired_test_refuses_other_images_and_none(a: np.ndarray, b: np.ndarray) -> None:
     with pytest.raises(ValueError, match="same images"):
-        mcnemar(a, b)
+        compare(a, b)
 
 
 def test_rounding_knows_no_negative_zero_and_no_infinity() -> None:

@@ -15,7 +15,7 @@ from deepcompress.data import store
 from deepcompress.data.store import BYTES_PER_MIB
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, latency, passes
-from deepcompress.measure.statistics import paired_bootstrap, wilson_interval
+from deepcompress.measure.statistics import compare, wilson_interval
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE
 
@@ -114,18 +114,14 @@ def measure(
     for model in (row.id for row in plan if row.family not in NOT_DEPLOYABLE):
         measured = passes.measured(paths[model], images, STAGE, batch_size=batch_size, device=device)
         right = accuracy.top_k_correct(measured.logits, images.labels, 1).numpy()
-        interval = None if baseline is None else _rounded(paired_bootstrap(baseline, right))
+        lost = None if baseline is None else compare(baseline, right)
         baseline = right if baseline is None else baseline
         time = _latency_ms(paths[model]) if timed else None
+        interval = (round(lost.low, 2) + 0.0, round(lost.high, 2) + 0.0) if lost else None
         candidate = Candidate(model, int(right.sum()), len(right), measured.size_bytes, measured.macs, time, interval)
         log.info("%s: %.2f %% top-1 of %d validation images", model, candidate.top1_pct, candidate.n)
         candidates.append(candidate)
     return candidates
-
-
-def _rounded(interval: tuple[float, float]) -> tuple[float, float]:
-    low, high = (round(end, 2) + 0.0 for end in interval)
-    return low, high
 
 
 def _latency_ms(path: Path) -> float:

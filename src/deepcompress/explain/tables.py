@@ -270,21 +270,21 @@ def jitter_rows(plain: Logits, jittered: Logits, labels: Int[Tensor, " images"])
     """A row per model: accuracy on the images and on the jittered copy, each with its 95 % Wilson interval.
 
     `consistency_pct` is the share of images that get the same answer in both colours, `drop_points` the plain
-    accuracy less the jittered one with its paired 95 % bootstrap interval.
+    accuracy less the jittered one with its paired 95 % interval.
     """
     rows = []
     for model, outputs in plain.items():
         right, other = (accuracy.top_k_correct(both, labels).numpy() for both in (outputs, jittered[model]))
-        low, high = statistics.paired_bootstrap(right, other)
+        drop = statistics.compare(right, other)
         rows.append(
             {
                 "model": model,
                 "n": len(labels),
                 **_accuracy("top1_pct", int(right.sum()), len(labels)),
                 **_accuracy("jittered_top1_pct", int(other.sum()), len(labels)),
-                "drop_points": decimals(100 * float(right.mean() - other.mean())),
-                "drop_points_low": decimals(low),
-                "drop_points_high": decimals(high),
+                "drop_points": decimals(drop.points),
+                "drop_points_low": decimals(drop.low),
+                "drop_points_high": decimals(drop.high),
                 "consistency_pct": decimals(100 * accuracy.top1_agreement(outputs, jittered[model])),
             }
         )

@@ -137,7 +137,7 @@ def pair_row(model: str, reference: str, own: Measurement, other: Measurement, l
     """How a model does against another one than the baseline, on the same images: its control, or its teacher.
 
     Returns:
-        `model`, `reference`, `n` images, `difference_points` with its bootstrap interval, `mcnemar_p`,
+        `model`, `reference`, `n` images, `difference_points` with its interval, `mcnemar_p`,
         `agreement_pct`, the percentage of images on which both answer the same class, and `kl_nats`,
         KL(reference || model) per image.
     """
@@ -175,13 +175,13 @@ def _quality_of(measured: Measurement, labels: Int[Tensor, " images"], calibrati
 
 def _compared(measured: Measurement, other: Measurement, labels: Int[Tensor, " images"]) -> Row:
     ours, theirs = _right(measured, labels).numpy(), _right(other, labels).numpy()
-    low, high = statistics.paired_bootstrap(ours, theirs)
+    difference = statistics.compare(ours, theirs)
     kl = accuracy.kl_divergence(other.logits.double(), measured.logits.double())
     values = (
-        decimals(100 * (int(ours.sum()) - int(theirs.sum())) / len(labels)),
-        decimals(low),
-        decimals(high),
-        significant(statistics.mcnemar(ours, theirs)),
+        decimals(difference.points),
+        decimals(difference.low),
+        decimals(difference.high),
+        significant(difference.p),
         decimals(100 * accuracy.top1_agreement(measured.logits, other.logits)),
         significant(round(kl.item(), 6)),  # below a millionth it is rounding of the logits
     )

@@ -7,12 +7,21 @@ about the difference, so overlapping intervals of two single models do not mean 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Bool, Int
+
+ALPHA = 0.05
+WITHIN_95 = NormalDist().inv_cdf(1 - ALPHA / 2)  # standard errors
+HALVINGS = 45  # of a bisection, from 1,000 to 3e-11
+AS_NORMAL = 1e4  # degrees of freedom from which on Student's t is the normal distribution to four digits
 
 
 def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -46,45 +55,130 @@ def outcomes(
     return np.bincount(3 - 2 * right_a.astype(int) - right_b.astype(int), minlength=4)
 
 
-def mcnemar(right_a: Bool[np.ndarray, " images"], right_b: Bool[np.ndarray, " images"]) -> float:
-    """Exact two-sided p-value of "both models are right equally often", from the images on which they differ.
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided p-value of "both models are right equally often", from the images on which they differ.
 
-    Under it, each such image favours either model with probability one half: p doubles the binomial tail
-    (summed in whole numbers, hence exact), and is 1 at most. No differing image gives 1.
+    The score test: without a continuity correction, as `paired_interval` inverts it, so that p is below 0.05 exactly
+    where that interval leaves out zero.
 
-    Source: McNemar, Psychometrika 12 (1947), https://doi.org/10.1007/BF02295996, who approximates by chi
-    squared, which is poor for few differing images; the exact form is the sign test on them.
+    Args:
+        gained: Images that the first model alone got right.
+        lost: Images that the second alone got right.
+
+    Source: McNemar, Psychometrika 12 (1947), https://doi.org/10.1007/BF02295996; Fagerland et al., BMC Medical
+    Research Methodology 13:91 (2013), find it closer to its level than the exact test, which is far too cautious.
     """
-    _, a_alone, b_alone, _ = outcomes(right_a, right_b).tolist()
-    differing = a_alone + b_alone
-    tail = ways = 1
-    for i in range(min(a_alone, b_alone)):
-        ways = ways * (differing - i) // (i + 1)
-        tail += ways
-    return min(1.0, 2 * tail / 2**differing)
+    return math.erfc(abs(gained - lost) / math.sqrt(2 * (gained + lost))) if gained + lost else 1.0
 
 
-def paired_bootstrap(
-    right_a: Bool[np.ndarray, " images"],
-    right_b: Bool[np.ndarray, " images"],
-    seed: int = 0,
-    *,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-) -> tuple[float, float]:
-    """Percentile interval of accuracy(a) - accuracy(b) [percent points], over resamples of the images.
+def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
+    """Score interval of the difference of two accuracies on the same images [percent points], 95 %.
 
-    The difference depends on the four outcome counts alone, and drawing n images with replacement makes these
-    counts multinomial: they are drawn directly, which is the same distribution without n draws per resample.
+    All differences that a score test does not refuse. It holds with few differing images, where a bootstrap is too
+    narrow (85.8 % with 3 of 2,000 expected) and Wald's interval with half an image added per cell too wide (99.1 %).
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
+    Args:
+        gained: Images that the first model alone got right.
+        lost: Images that the second alone got right.
+        n: All images.
+
+    Source: Tango, Statistics in Medicine 17 (1998), 891, equations 8 and 9.
     """
-    counts = outcomes(right_a, right_b)
-    n = counts.sum()
-    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
-    points = (drawn[:, 1] - drawn[:, 2]) * (100 / n)
-    low, high = np.quantile(points, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    if min(gained, lost) < 0 or gained + lost > n or n == 0:
+        raise ValueError(f"gained and lost must be 0 to n of n > 0 images, got {gained} and {lost} of {n}")
+    return -100 * _largest(lost, gained, n), 100 * _largest(gained, lost, n)
+
+
+def _largest(gained: int, lost: int, n: int) -> float:
+    """The largest difference that the score test does not refuse, by bisection above the measured one."""
+    low, high = (gained - lost) / n, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        # The likelihood's maximum of the lost share under this difference, from a quadratic equation.
+        b = (2 * n - gained + lost) * middle - gained - lost
+        share = (math.sqrt(max(b * b + 8 * n * lost * middle * (1 - middle), 0.0)) - b) / (4 * n)
+        deviation = math.sqrt(max(n * (2 * share + middle * (1 - middle)), 0.0))
+        low, high = (middle, high) if n * middle - gained + lost <= WITHIN_95 * deviation else (low, middle)
+    return high
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two models on the same images: accuracy(a) - accuracy(b) in percent points, with its 95 % interval and p."""
+
+    points: float
+    low: float
+    high: float
+    p: float
+    gained: int
+    lost: int
+    n: int
+
+
+def compare(right_a: Bool[np.ndarray, " images"], right_b: Bool[np.ndarray, " images"]) -> Difference:
+    """All that the answers of two models to the same images say of their difference."""
+    _, gained, lost, _ = outcomes(right_a, right_b).tolist()
+    n = len(right_a)
+    low, high = paired_interval(gained, lost, n)
+    return Difference(100 * (gained - lost) / n, low, high, mcnemar(gained, lost), gained, lost, n)
+
+
+def t_test(value: float, variance: float, freedom: float) -> tuple[float, float, float]:
+    """95 % interval and two-sided p-value of "it is 0" of an estimate with an estimated variance.
+
+    Args:
+        value: The estimate.
+        variance: Of the estimate; 0 gives an interval without width.
+        freedom: Degrees of freedom of the variance, at least 1, whole or not, or infinite.
+
+    Returns:
+        Low, high, p; p is below 0.05 exactly where the interval leaves out zero.
+    """
+    if variance == 0:
+        return value, value, float(value == 0)
+    error, low, high = math.sqrt(variance), 0.0, 1e3  # 12.7 is the quantile of one degree of freedom
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_tails(middle, freedom) > ALPHA else (low, middle)
+    return value - high * error, value + high * error, _t_tails(value / error, freedom)
+
+
+def _t_tails(t: float, freedom: float) -> float:
+    """P(|T| >= |t|) of Student's t: the regularized incomplete beta function at freedom / (freedom + t^2).
+
+    Source: NIST Digital Library of Mathematical Functions, equations 8.17.4 and 8.17.22, https://dlmf.nist.gov/8.17.
+    """
+    if freedom > AS_NORMAL:
+        return math.erfc(abs(t) / math.sqrt(2))
+    a, b, x = freedom / 2, 0.5, freedom / (freedom + t * t)
+    swapped = x > (a + 1) / (a + b + 2)  # where the fraction would converge slowly
+    if swapped:
+        a, b, x = b, a, t * t / (freedom + t * t)
+    if x == 0:
+        return float(swapped)
+    fraction = 1.0
+    for m in range(12 + int(math.sqrt(freedom)), -1, -1):  # terms in excess of what converges
+        fraction = 1 - (a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)) / fraction
+        fraction = 1 + m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)) / fraction if m else fraction
+    front = a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    share = math.exp(front) / (a * fraction)
+    return 1 - share if swapped else share
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """p-values corrected for being a family: the chance of one false difference or more among all stays below 5 %.
+
+    Args:
+        p: Of each comparison; None or NaN: not tested, hence not of the family, and None in the result.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979), 65, as adjusted p-values.
+    """
+    tested = sorted((value, place) for place, value in enumerate(p) if value is not None and not math.isnan(value))
+    corrected: list[float | None] = [None] * len(p)
+    highest = 0.0
+    for rank, (value, place) in enumerate(tested):
+        highest = corrected[place] = min(1.0, max(highest, (len(tested) - rank) * value))
+    return corrected
 
 
 def decimals(number: float) -> float | None:

@@ -149,14 +149,14 @@ def _costs(
     increase = losses[1] - losses[0]
     mean, half = increase.mean().item(), Z * (increase.std() / len(labels) ** 0.5).item()
     was, now = (accuracy.top_k_correct(logits, labels).numpy() for logits in (before, after))
-    p, drop = statistics.mcnemar(was, now), 100 * (int(was.sum()) - int(now.sum())) / len(labels)
+    drop = statistics.compare(was, now)
     return {
         "output_error_relative_told_apart": not torch.equal(before, after),
         "loss_increase": significant(mean),
         "loss_increase_low": significant(mean - half),
         "loss_increase_high": significant(mean + half),
         "loss_increase_told_apart": mean - half > 0,
-        "accuracy_drop_points": decimals(drop),
-        "accuracy_drop_p": significant(p),
-        "accuracy_drop_points_told_apart": p < 0.05 and drop > 0,
+        "accuracy_drop_points": decimals(drop.points),
+        "accuracy_drop_p": significant(drop.p),
+        "accuracy_drop_points_told_apart": drop.low > 0,
     }

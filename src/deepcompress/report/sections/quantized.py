@@ -91,7 +91,7 @@ def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
              "QAT to PTQ, points", "QAT to float control, points")  # fmt: skip
     caption = (
         f"Counterpart of Figure 11 of the source report; its baseline is at {text.number(theirs['baseline'])} %. "
-        "Points: paired bootstrap, 95 % interval; p: McNemar's test. The source report has no float control: "
+        "Points: 95 % interval; p: McNemar's test. The source report has no float control: "
         f"{theirs['note']}."
     )
     return Table(heads, tuple(cells), caption)

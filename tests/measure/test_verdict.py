@@ -1,0 +1,170 @@
+"""Verdicts: over images where one training is behind both models, over seeds elsewhere, and none on one training."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepcompress.errors import UserError
+from deepcompress.measure import verdict
+from deepcompress.measure.verdict import Replicates, change, judge, over_seeds, trained_apart
+from deepcompress.plan_table import Plan, PlannedModel
+
+PLAN = Plan(
+    [
+        PlannedModel("baseline", "baseline", "finetune", recipe="finetune"),
+        PlannedModel("masked/a", "masked", "prune", builds_on="baseline"),
+        PlannedModel("pruned/a", "pruned", "prune", builds_on="masked/a", recipe="prune.finetune"),
+        PlannedModel("quantized/ptq", "quantized", "quantize", builds_on="baseline"),
+        PlannedModel("shipped/quantized", "shipped", "quantize", builds_on="pruned/a"),
+        PlannedModel("students/a", "students", "distill", recipe="distill.student.recipe"),
+    ]
+)
+
+
+def row(model: str, points: float, low: float, high: float, p: float, **more: Any) -> dict[str, Any]:
+    ends = {"difference_points_low": low, "difference_points_high": high, "mcnemar_p": p}
+    return {"model": model, "n": 2000, "top1_pct": 90 + points, "difference_points": points, **ends, **more}
+
+
+def replicates(model: str, differences: list[float], shared: float = 0.0, reference: str = "baseline") -> Replicates:
+    values = {"model": model, "reference": reference, "n": 2000.0, "gained": 1.0, "lost": 1.0}
+    values["shared_variance"] = shared
+    return Replicates(
+        [{**values, "seed": k, "difference_points": d, "top1_pct": 90 + d} for k, d in enumerate(differences)]
+    )
+
+
+def test_a_training_stands_between_two_models_if_one_has_it_and_the_other_has_not() -> None:
+    assert not trained_apart(PLAN, "quantized/ptq", "baseline")
+    assert not trained_apart(PLAN, "masked/a", "quantized/ptq")
+    assert not trained_apart(PLAN, "shipped/quantized", "pruned/a")
+    assert trained_apart(PLAN, "shipped/quantized", "baseline")
+    assert trained_apart(PLAN, "students/a", "baseline")
+
+
+@pytest.mark.parametrize(
+    ("points", "p", "words"),
+    [(-0.5, 0.01, "loss"), (0.5, 0.049, "gain"), (0.5, 0.05, "no significant difference")],
+)
+def test_one_training_is_judged_over_images(points: float, p: float, words: str) -> None:
+    found = judge(row("quantized/ptq", points, points - 0.4, points + 0.4, p), PLAN)
+    assert (found.words, found.basis, found.p, found.low) == (words, "images", p, points - 0.4)
+    assert found.tested
+    assert found.significant == (words != "no significant difference")
+
+
+def test_two_trainings_without_replicates_are_not_judged() -> None:
+    found = judge(row("pruned/a", -4.0, -5.0, -3.0, 1e-9), PLAN)
+    assert (found.words, found.points, found.low, found.p) == ("not tested: one training each", -4.0, None, None)
+    assert not found.tested
+    assert not found.significant
+
+
+def test_two_trainings_are_judged_over_seeds() -> None:
+    measured = row("pruned/a", -4.0, -5.0, -3.0, 1e-9)
+    agreeing = judge(measured, PLAN, replicates("pruned/a", [-4.0, -4.2, -3.9]))
+    straying = judge(measured, PLAN, replicates("pruned/a", [-4.0, 1.0, -6.0]))
+    assert (agreeing.words, agreeing.seeds, agreeing.points) == ("loss", 3, pytest.approx(-12.1 / 3))
+    assert straying.words == "no significant difference"
+
+
+def test_a_pair_is_judged_by_its_own_replicates() -> None:
+    measured = row("shipped/quantized", -0.5, -0.6, -0.4, 0.01, reference="students/a")
+    assert judge(measured, PLAN, replicates("shipped/quantized", [-0.5, -0.5, -0.5])).words.startswith("not tested")
+    seen = replicates("shipped/quantized", [-0.5, -0.51, -0.5], reference="students/a")
+    assert judge(measured, PLAN, seen).words == "loss"
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_a_row_that_compares_nothing_is_refused(nothing: Any) -> None:
+    with pytest.raises(ValueError, match="baseline is compared with nothing"):
+        judge(row("baseline", 0, 0, 0, 1) | {"difference_points": nothing}, PLAN)
+
+
+def test_over_seeds_is_the_t_interval_worked_by_hand() -> None:
+    # Mean 2, deviation 1, three seeds: 2 -+ 4.303 / sqrt(3)
+    found = over_seeds([1.0, 2.0, 3.0])
+    assert (found.low, found.high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)
+    # With as much again from shared images: variance 2/3, degrees of freedom 2 * 2^2 = 8, quantile 2.306
+    found = over_seeds([1.0, 2.0, 3.0], shared_variance=1 / 3)
+    assert (found.low, found.high) == pytest.approx(
+        (2 - 2.306 * math.sqrt(2 / 3), 2 + 2.306 * math.sqrt(2 / 3)), abs=1e-3
+    )
+
+
+def test_over_seeds_without_chance_of_training_is_the_interval_over_images() -> None:
+    found = over_seeds([0.5, 0.5, 0.5], shared_variance=0.04)
+    assert (found.low, found.high) == pytest.approx((0.5 - 1.96 * 0.2, 0.5 + 1.96 * 0.2), abs=1e-3)
+    assert over_seeds([0.0, 0.0], shared_variance=-0.1).words == "no significant difference"
+
+
+@pytest.mark.parametrize("deviations", [(0.0, 1.0, 0.5), (0.05, 1.0, 1.0), (0.3, 0.5, 0.5), (0.1, 0.0, 1.0)])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_over_seeds_holds_the_difference_as_often_as_it_promises(
+    seeds: int, deviations: tuple[float, float, float]
+) -> None:
+    """With known deviations of trainings, images, and both together; not much wider than if they were known."""
+    rng, n, runs, held = np.random.default_rng(0), 100, 300, 0
+    of_training, of_image, of_both = deviations
+    widths = []
+    for _ in range(runs):
+        drawn = rng.normal(0, of_training, (seeds, 1)) + rng.normal(0, of_image, n)
+        drawn = drawn + rng.normal(0, of_both, (seeds, n))
+        covariances = np.cov(drawn)
+        shared = covariances[~np.eye(seeds, dtype=bool)].mean() / n
+        found = over_seeds(drawn.mean(1).tolist(), shared_variance=shared)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= 0 <= found.high
+        widths.append(found.high - found.low)
+    ideal = 2 * 1.96 * math.sqrt(of_training**2 / seeds + of_image**2 / n + of_both**2 / (n * seeds))
+    assert held / runs >= 0.9  # 95 % less four standard errors
+    assert 0.9 <= np.median(widths) / ideal <= 2.3  # 4.3 / 1.96, where all is chance of training
+
+
+def test_a_change_is_judged_by_how_far_trainings_lie_apart() -> None:
+    seen = replicates("pruned/a", [0.0, 0.5, -0.5])
+    assert change(90.0, 90.3, "pruned/a", 2000, seen).words == "no significant difference"
+    assert change(90.0, 85.0, "pruned/a", 2000, seen).words == "loss"
+    # sqrt(2) * 0.5 * 4.303
+    assert change(90.0, 90.3, "pruned/a", 2000, seen).high == pytest.approx(0.3 + 3.0426, abs=1e-3)
+    assert change(90.0, 90.3, "pruned/a", 2000).words.startswith("not tested")
+    assert change(90.0, 90.0, "pruned/a", 2000).words == "no significant difference"
+
+
+HEADER = ",".join(verdict.COLUMNS)
+OWN = [{"model": "baseline", "n": 2000, "top1_pct": 90.0, "difference_points": math.nan}, row("pruned/a", -1, -2, 0, 1)]
+
+
+def read(path: Path, *lines: str) -> Replicates:
+    path.write_text("\n".join([HEADER, *lines, ""]))
+    return Replicates.read(path, OWN, [])
+
+
+def test_replicates_are_read_if_one_seed_is_the_evaluation(tmp_path: Path) -> None:
+    lines = [f"{seed},{line}" for seed, points in ((1, -2), (0, -1)) for line in (
+        f"baseline,,2000,{90.0 if seed == 0 else 91.0},,,,",
+        f"pruned/a,baseline,2000,{90 + points},{points},10,30,0.01",
+    )]  # fmt: skip
+    found = read(tmp_path / "replicates.csv", *lines)
+    assert found
+    assert (found.seeds, found.stale) == ([1, 0], None)
+    assert [row["difference_points"] for row in found.of("pruned/a", "baseline")] == [-2.0, -1.0]
+    assert [row["top1_pct"] for row in found.of("baseline", None)] == [91.0, 90.0]
+    found = read(tmp_path / "replicates.csv", *(line.replace("90.0", "90.5") for line in lines))
+    assert not found
+    assert found.stale is not None
+    assert "replicates.csv: not of this evaluation" in found.stale
+
+
+def test_no_file_and_a_header_alone_are_no_replicates_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    for found in (Replicates.read(tmp_path / "none.csv", OWN, []), read(tmp_path / "replicates.csv")):
+        assert not found
+        assert found.stale is None
+    with pytest.raises(UserError, match=r"replicates\.csv: damaged table"):
+        read(tmp_path / "replicates.csv", "0,baseline,,many,,,,,")
