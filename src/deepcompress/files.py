@@ -15,7 +15,6 @@ from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 CHUNK_BYTES = 1 << 20
 EXPERIMENTS = "/.dvc/tmp/exps/"  # where DVC copies a repository to, to run it aside
@@ -141,12 +140,6 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         raise UserError(f"{path}: no such file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: damaged table ({error})") from None
-
-
-def write_figure(path: str | Path, figure: Figure) -> None:
-    """Write a figure in the format of the suffix; PNG bytes hold no date and no version."""
-    with atomic(path) as partial:
-        figure.savefig(partial, format=Path(path).suffix[1:], metadata={"Software": None})
 
 
 def sha256(path: str | Path) -> str:

@@ -15,7 +15,6 @@ import onnx
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from deepcompress import files, stopwatch
 from deepcompress.data.batches import View
@@ -31,12 +30,6 @@ from tests.data.inputs import source
 from tests.faults.damage import below
 
 LIMITS = (0, 1, 60, 900)  # bytes of one file
-
-
-def figure() -> Figure:
-    drawn = Figure()
-    drawn.subplots().plot(range(50))
-    return drawn
 
 
 def network() -> VGG:
@@ -61,7 +54,6 @@ SAVES: dict[str, Callable[[Path], object]] = {
     "table.csv": lambda path: files.write_csv(path, pd.DataFrame({"x": range(2000)})),
     "value.json": lambda path: files.write_json(path, list(range(2000))),
     "page.html": lambda path: files.write_text(path, "x" * 9000),
-    "figure.png": lambda path: files.write_figure(path, figure()),
     "model.onnx": lambda path: write(path, graph(), Contract(("a",), 32, 32)),
     "state.pt": lambda path: resume.save(path.parent, {"weights": torch.zeros(5000)}),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +29,7 @@ def test_tables_and_figures_are_written_and_old_figures_go(alone: Tables, tmp_pa
         "models.csv",
         "pruning.csv",
         "students.csv",
+        "vega.js",
     ]
     models = pd.read_csv(tmp_path / "models.csv")
     assert models.loc[0, ["series", "model", "size_mib", "top1_pct"]].tolist() == [
@@ -47,13 +49,6 @@ def test_the_pruning_curve_rises_by_sparsity_and_students_have_a_series_per_teac
     assert "vgg16" in set(plots.taught(data)["series"])
 
 
-def test_a_figure_holds_no_date_and_no_version(alone: Tables, tmp_path: Path) -> None:
-    plots.write(tmp_path, alone, page.sections(alone).values())
-    png = (tmp_path / "figures" / "class_accuracy.png").read_bytes()
-    assert b"Software" not in png
-    assert b"Date" not in png
-
-
 def test_nothing_trained_leaves_the_headings(alone: Tables) -> None:
     empty = plots.history(dataclasses.replace(alone, history=alone.history.head(0)))
     assert list(empty.columns) == list(plots.HISTORY_COLUMNS)
@@ -70,3 +65,11 @@ def test_templates_colour_by_series_and_tell_revisions_apart(name: str) -> None:
 
 def test_templates_read_columns_that_exist() -> None:
     assert {"top1_pct_low", "top1_pct_high", "series"} <= set(plots.MODEL_COLUMNS)
+
+
+def test_dvc_draws_its_plots_with_the_library_that_the_report_wrote() -> None:
+    page = (TEMPLATES / "page.html").read_text(encoding="utf-8")
+    config = (TEMPLATES.parent / "config").read_text(encoding="utf-8")
+    assert "html_template = plots/page.html" in config
+    assert {"{refresh_tag}", "{scripts}", "{plot_divs}"} <= set(re.findall(r"\{\w+\}", page))
+    assert f'<script src="../plots/{plots.LIBRARY}"></script>' in page

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from deepcompress.report import queries, text
-from deepcompress.report.blocks import Paragraph, Table
+from deepcompress.report.blocks import Table
 from deepcompress.report.estimates import (
     AGREES,
     CONTRADICTS,
@@ -108,12 +108,6 @@ def figure(data: Tables, number: str) -> Comparison:
     """One figure or table, by its number."""
     row = content()["figures"][number]
     return _judged(Comparison(number, row["statement"], row["shows"], row["page"]), row, data)
-
-
-def paragraphs(data: Tables, *numbers: str, strong: bool = False) -> list[Paragraph]:
-    """The sentences of some figures and tables; what was not tested is left out."""
-    found = [figure(data, number) for number in numbers]
-    return [Paragraph(comparison.sentence, strong) for comparison in found if comparison.verdict != UNTESTED]
 
 
 def _judged(comparison: Comparison, row: Row, data: Tables) -> Comparison:

@@ -1,13 +1,11 @@
 """report.html: one file that needs no network and no other file, for phones and desktops, light and dark.
 
-Every file in sections/ adds its parts when the tables hold something for them. Figures are inlined as SVG whose ink
-follows the page's colours, so that they are sharp and legible in both themes.
+The first screen holds every model; behind it a section per question, each a file of sections/, drawn when the tables
+hold something for it. Charts are Vega-Lite, drawn in the browser by the library that is written into the page once.
 """
 
 from __future__ import annotations
 
-import io
-import itertools
 import logging
 import re
 from pathlib import Path
@@ -18,18 +16,16 @@ from markupsafe import Markup, escape
 
 from deepcompress import registry
 from deepcompress.errors import UserError
-from deepcompress.report import style, text
+from deepcompress.report import charts, first_screen, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from matplotlib.figure import Figure
 
     from deepcompress.report.blocks import Block, Section
     from deepcompress.report.tables import Tables
 
 ROOM = "report.sections"
-TEMPLATE = "template.html.j2"
+ASSETS = Path(__file__).with_name("assets")
 BAD_TABLE_ERRORS = (
     LookupError,
     ValueError,
@@ -39,15 +35,6 @@ BAD_TABLE_ERRORS = (
 )  # what odd cells and notes cause
 LONGEST_REASON = 200  # characters
 log = logging.getLogger(__name__)
-# A drawing's exact colours -> the page's.
-THEME = {
-    style.INK: "currentColor",
-    style.MUTED: "var(--muted)",
-    style.GRID: "var(--grid)",
-    style.CARD: "var(--card)",
-    style.GREY: "var(--grey)",
-    style.BLUE: "var(--blue)",
-}
 
 
 def sections(data: Tables) -> dict[str, Section]:
@@ -82,39 +69,23 @@ def _built(name: str, build: Callable[[Tables], Section | None], data: Tables) -
 def render(parts: Mapping[str, Section], data: Tables) -> str:
     """The whole page as HTML, from what `sections` found."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(ASSETS),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(svg=svg, kind=_kind, breakable=_breakable)
-    environment.filters["alt"] = lambda figure: " ".join(figure.get_suptitle().split())
-    return environment.get_template(TEMPLATE).render(parts=parts, subtitle=_subtitle(data))
-
-
-def svg(figure: Figure, name: str) -> Markup:
-    """A figure as an SVG element that scales with the page and takes its colours from it.
-
-    Args:
-        figure: What to draw; its own background is left out.
-        name: Unique on the page; every id of the drawing starts with it.
-    """
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with style.context():
-        figure.savefig(buffer, format="svg", metadata=nothing, facecolor="none")
-    drawing = buffer.getvalue()
-    drawing = drawing[drawing.index("<svg") :]
-    drawing = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawing, count=1)
-    drawing = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawing, count=1)
-    drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)
-    drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
-    number = itertools.count()  # pixels are named by what they show, so equal pictures have one name
-    drawing = re.sub(r'(\bid="[^"]*-image\w+)"', lambda found: f'{found[1]}-{next(number)}"', drawing)
-    for drawn, themed in THEME.items():
-        drawing = drawing.replace(drawn, themed)
-    return Markup(drawing.strip())
+    environment.filters.update(kind=_kind, breakable=_breakable)
+    return environment.get_template("page.html.j2").render(
+        parts=parts,
+        anchors={*parts, *(key for part in parts.values() for key in part.keys)},
+        first=first_screen.build(data),
+        subtitle=_subtitle(data),
+        themes={"light": charts.LIGHT, "dark": charts.DARK},
+        configs={"light": charts.config(charts.LIGHT), "dark": charts.config(charts.DARK)},
+        **{name: Markup((ASSETS / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")},
+        library=Markup(charts.library()),
+    )
 
 
 def _subtitle(data: Tables) -> str:

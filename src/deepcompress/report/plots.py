@@ -1,4 +1,4 @@
-"""The tables behind DVC's own plots, and the file that each figure of the report becomes."""
+"""The tables behind DVC's own plots, the library that draws them offline, and each figure of the report as a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from deepcompress import files
-from deepcompress.report import queries, style
+from deepcompress.report import charts, queries
 from deepcompress.report.tables import TEACHERS
 
 if TYPE_CHECKING:
@@ -27,18 +27,21 @@ STUDENT_COLUMNS = ("series", "student", "top1_pct", "top1_pct_low", "top1_pct_hi
 HISTORY_COLUMNS = ("series", "epoch", "validation_top1_pct", "validation_loss", "train_loss", "learning_rate")
 
 
+LIBRARY = "vega.js"  # what .dvc/plots/page.html loads
+
+
 def write(folder: Path, data: Tables, sections: Iterable[Section]) -> None:
-    """Write a table per plot of dvc.yaml and figures/<name>.png, and remove the figures of a former run."""
+    """Write a table per plot of dvc.yaml, vega.js and figures/<name>.png; remove the figures of a former run."""
     for name, made in (("models", models), ("history", history), ("pruning", pruning), ("bits", bits)):
         files.write_csv(folder / f"{name}.csv", made(data))
     files.write_csv(folder / "students.csv", taught(data))
+    files.write_text(folder / LIBRARY, charts.library())
     pictures = {picture.name: picture for section in sections for picture in section.pictures}
     for old in (folder / "figures").glob("*.png"):
         if old.stem not in pictures:
             old.unlink()
-    with style.context():
-        for name, picture in pictures.items():
-            files.write_figure(folder / "figures" / f"{name}.png", picture.figure)
+    for name, picture in pictures.items():
+        files.write_bytes(folder / "figures" / f"{name}.png", charts.png(picture))
 
 
 def models(data: Tables) -> pd.DataFrame:

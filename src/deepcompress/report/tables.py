@@ -147,9 +147,9 @@ def paper_results() -> dict[str, Any]:
     return yaml.safe_load(Path(__file__).with_name("paper_results.yaml").read_text(encoding="utf-8"))
 
 
-def pareto(models: pd.DataFrame) -> pd.DataFrame:
-    """The models that no other one beats in both bytes and accuracy, from the smallest to the largest."""
-    ordered = models.sort_values(["size_bytes", "top1_pct", "model"], ascending=[True, False, True])
+def pareto(models: pd.DataFrame, cost: str = "size_bytes") -> pd.DataFrame:
+    """The models that no other one beats in both a cost and accuracy, from the cheapest to the costliest."""
+    ordered = models.sort_values([cost, "top1_pct", "model"], ascending=[True, False, True])
     best_so_far = ordered["top1_pct"].cummax().shift(fill_value=float("-inf"))
     return ordered[ordered["top1_pct"] > best_so_far]
 

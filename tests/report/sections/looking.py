@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from deepcompress.report.blocks import Paragraph, Picture, Section, Table
+from collections.abc import Iterable
+
+from deepcompress.report.blocks import Block, Fold, Paragraph, Picture, Section, Table, flat
 
 
-def tables_of(section: Section | None) -> list[Table]:
-    """The tables, in order."""
-    assert section is not None
-    return [block for block in section.blocks if isinstance(block, Table)]
+def tables_of(part: Section | Iterable[Block] | None) -> list[Table]:
+    """The tables, folded ones, too, in order."""
+    return [block for block in _all(part) if isinstance(block, Table)]
 
 
-def pictures_of(section: Section | None) -> list[Picture]:
+def pictures_of(part: Section | Iterable[Block] | None) -> list[Picture]:
     """The figures, in order."""
-    assert section is not None
-    return list(section.pictures)
+    return [block for block in _all(part) if isinstance(block, Picture)]
 
 
-def text_of(section: Section | None) -> list[str]:
+def text_of(part: Section | Iterable[Block] | None) -> list[str]:
     """The words of the paragraphs, in order."""
-    assert section is not None
-    return [block.text for block in section.blocks if isinstance(block, Paragraph)]
+    return [block.text for block in _all(part) if isinstance(block, Paragraph)]
+
+
+def folded(part: Section | None, key: str) -> tuple[Block, ...]:
+    """What a fold of a section holds."""
+    (found,) = [block for block in _all(part) if isinstance(block, Fold) and block.key == key]
+    return found.blocks
+
+
+def column(picture: Picture, name: str, panel: int = 0) -> list[object]:
+    """The values of a column that a picture draws, each once, in order."""
+    return list(dict.fromkeys(row[name] for row in picture.panels[panel]["data"]["values"]))
+
+
+def _all(part: Section | Iterable[Block] | None) -> list[Block]:
+    assert part is not None
+    return list(flat(part.blocks if isinstance(part, Section) else part))

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepcompress.report.sections import attention
+from deepcompress.report.sections import _attention, _maps
 from deepcompress.report.tables import Tables
-from tests.report.sections.looking import pictures_of, tables_of, text_of
+from tests.report.sections.looking import column, pictures_of, tables_of, text_of
 
 
 @pytest.fixture
@@ -39,36 +39,34 @@ def changed(data: Tables, name: str, model: str, **values: float) -> Tables:
 
 def sentence(data: Tables, start: str) -> str:
     """The paragraph that starts so; empty without any."""
-    return next((words for words in text_of(attention.attention(data)) if words.startswith(start)), "")
+    return next((words for words in text_of(_attention.attention(data)) if words.startswith(start)), "")
 
 
 def test_of_students_the_most_accurate_is_drawn(with_students: Tables) -> None:
-    strip, picture = pictures_of(attention.attention(with_students))
+    strip, picture = pictures_of(_attention.attention(with_students))
     compressed = ["pruned/unstructured-0.25", "pruned/structured-0.25", "quantized/ptq-int8"]
     for drawing, first in ((strip, ["image", "baseline"]), (picture, [])):
-        labels = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
-        assert labels == [*first, *compressed, "students/dkd-vgg16"]
+        assert column(drawing, "name") == [*first, *compressed, "students/dkd-vgg16"]
 
 
 def test_maps_are_drawn_in_their_own_order_whatever_the_plan_s(with_students: Tables) -> None:
     maps = with_students.extra["explain/strips"].iloc[::-1]
     turned = dataclasses.replace(with_students, extra=with_students.extra | {"explain/strips": maps})
-    drawn = [pictures_of(attention.attention(data))[0] for data in (with_students, turned)]
-    labels = [[label.get_text() for label in one.figure.axes[0].get_yticklabels()] for one in drawn]
-    assert labels[0] == labels[1]
+    drawn = [pictures_of(_attention.attention(data))[0] for data in (with_students, turned)]
+    assert column(drawn[0], "name") == column(drawn[1], "name")
 
 
 def test_the_finding_is_about_compressed_models_alone_and_names_both_ends(data: Tables, with_students: Tables) -> None:
-    finding = (
-        "quantized/ptq-int8 looks most like the baseline (SSIM 0.99), pruned/structured-0.25 least (0.60; n = 190)."
-    )
-    assert text_of(attention.attention(data))[0] == text_of(attention.attention(with_students))[0] == finding
+    titles = [pictures_of(_attention.attention(tables))[-1].title for tables in (data, with_students)]
+    assert set(titles) == {
+        "quantized/ptq-int8 looks most like the baseline (SSIM 0.99), pruned/structured-0.25 least (0.60; n = 190)"
+    }
 
 
 def test_without_a_usable_map_the_finding_says_so(data: Tables) -> None:
     rows = data.extra["explain/attention"].assign(ssim=np.nan)
     none = dataclasses.replace(data, extra={**data.extra, "explain/attention": rows})
-    assert text_of(attention.attention(none))[0].startswith("No map")
+    assert pictures_of(_attention.attention(none))[-1].title.startswith("No map")
 
 
 def test_models_above_another_training_are_counted_by_intervals(data: Tables, with_students: Tables) -> None:
@@ -92,7 +90,7 @@ def test_a_difference_under_colour_jitter_is_one_by_intervals(data: Tables) -> N
 
 
 def test_the_table_begins_with_the_baseline_and_says_what_no_aim_would_give(data: Tables) -> None:
-    (table,) = tables_of(attention.attention(data))
+    (table,) = tables_of(_attention.attention(data))
     assert table.rows[0] == ("baseline", "–", "–", "52.0", "40.0 (36.0 to 44.0)", "45.0 (41.0 to 49.0)")
     assert len(table.rows) == 4
     assert "covers 20.0 %" in table.caption
@@ -124,27 +122,27 @@ def test_pruning_is_held_against_fine_tuning_alone(
 def test_students_alone_make_no_section(with_students: Tables) -> None:
     rows = with_students.extra["explain/attention"]
     extra = with_students.extra | {"explain/attention": rows[rows["model"].str.startswith("students/")]}
-    assert attention.attention(dataclasses.replace(with_students, extra=extra)) is None
+    assert _attention.attention(dataclasses.replace(with_students, extra=extra)) == []
 
 
 @pytest.mark.parametrize("missing", ["attention", "colour"])
 def test_without_maps_or_colours_there_is_no_section(data: Tables, missing: str) -> None:
     extra = {key: rows for key, rows in data.extra.items() if key != f"explain/{missing}"}
-    assert attention.attention(dataclasses.replace(data, extra=extra)) is None
+    assert _attention.attention(dataclasses.replace(data, extra=extra)) == []
 
 
 def test_an_empty_map_is_named_and_a_missing_similarity_is_not_a_number(data: Tables) -> None:
-    empty = attention.PREFIX + base64.b64encode(bytes(16)).decode()
+    empty = _maps.PREFIX + base64.b64encode(bytes(16)).decode()
     rows = data.extra["explain/strips"]
     rows = rows.assign(map=rows["map"].where(rows["model"] != "quantized/ptq-int8", empty))
     rows.loc[rows["model"] != "pruned/unstructured-0.25", "ssim"] = np.nan
     drawn = dataclasses.replace(data, extra={**data.extra, "explain/strips": rows})
-    (axes,) = pictures_of(attention.attention(drawn))[0].figure.axes
-    assert [note.get_text() for note in axes.texts] == ["", "SSIM 0.90", "", "empty map"]
+    cells = pictures_of(_attention.attention(drawn))[0].panels[0]["data"]["values"]
+    assert [cell["note"] for cell in cells] == ["", "", "0.90", "", "empty map"]
 
 
 def test_pixels_must_be_whole() -> None:
     with pytest.raises(ValueError, match="must start with 'uint8:'"):
-        attention.pixels("abc", 1)
+        _maps.pixels("abc", 1)
     with pytest.raises(ValueError, match="reshape"):
-        attention.pixels(attention.PREFIX + base64.b64encode(bytes(3)).decode(), 2, 2)
+        _maps.pixels(_maps.PREFIX + base64.b64encode(bytes(3)).decode(), 2, 2)

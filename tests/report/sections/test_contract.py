@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 
 from deepcompress.report import page, queries, tables
-from deepcompress.report.blocks import Table
 from deepcompress.report.tables import Tables
+from tests.report.sections.looking import tables_of
 
 SECTIONS = page.builders()
-ALWAYS = {"overview", "baseline", "training", "classes", "provenance"}  # even of a baseline alone
+ALWAYS = {"details"}  # even of a baseline alone
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -20,7 +20,7 @@ def test_a_section_has_a_title_and_whole_tables(name: str, data: Tables) -> None
     assert section is not None
     assert section.title
     assert section.blocks
-    for table in (block for block in section.blocks if isinstance(block, Table)):
+    for table in tables_of(section):
         assert {len(row) for row in table.rows} == {len(table.columns)}
         assert all(isinstance(cell, str) and "nan" not in cell for row in table.rows for cell in row)
 
@@ -40,6 +40,9 @@ def test_a_section_can_do_without_comparisons(name: str, data: Tables) -> None:
     assert section.blocks
 
 
-def test_picture_names_are_unique(data: Tables) -> None:
-    pictures = [picture.name for section in page.sections(data).values() for picture in section.pictures]
+def test_names_of_pictures_and_parts_are_unique(data: Tables) -> None:
+    sections = page.sections(data)
+    pictures = [picture.name for section in sections.values() for picture in section.pictures]
+    parts = [*sections, *(key for section in sections.values() for key in section.keys)]
     assert len(pictures) == len(set(pictures))
+    assert len(parts) == len(set(parts))

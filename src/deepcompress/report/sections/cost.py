@@ -1,23 +1,18 @@
-"""What models cost to make, in MACs and in seconds, and how it was all made: versions, parameters, data."""
+"""What it costs: images seen times MACs, what a budget buys, and seconds where stages ran here."""
 
 from __future__ import annotations
-
-import platform
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import pandas as pd
 
 from deepcompress.plan_table import COLUMNS, Plan, PlannedModel
-from deepcompress.report import figures, queries, tables, text
-from deepcompress.report.blocks import Paragraph, Picture, Section, Table
+from deepcompress.report import first_screen, queries, tables, text
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
+from deepcompress.report.sections import _parts
 from deepcompress.report.tables import BASELINE, Tables
 
 CAPTION = (
-    "Section 4.9 of the source report asks what pays under a fixed budget. Cost: training images seen times MACs of a "
-    "forward pass, with all that the model builds on (baseline, teacher, the teacher's answers). Frozen layers that "
-    "see unchanged images run once. Bars: 95 % Wilson intervals."
+    "Cost: training images seen times MACs of a forward pass, with all that the model builds on (baseline, teacher, "
+    "its answers). Frozen layers that see unchanged images run once. Bars: 95 % intervals."
 )
 BUDGETS = (1.0, 1.25, 1.5, 2.0, 4.0)  # in trainings of the baseline
 BUDGET = "What a budget buys, in trainings of the baseline, which most models build on. Chosen on held-out images."
@@ -28,23 +23,27 @@ SECONDS = (
 OWN_SECONDS, ALL_SECONDS = "Own stage, s", "All its stages, s"
 STAGES, PLAN = "benchmark/stages", "plan"
 NOT_PLANNED = (float("nan"), float("nan"))
-MADE = "dvc repro makes all of this again, byte for byte on the same machine; nothing here was typed by hand."
-PACKAGES = ("deepcompress", "torch", "torchvision", "lightning-fabric", "numpy", "pandas", "matplotlib", "dvc")
 
 
 def cost(data: Tables) -> Section | None:
-    """Accuracy against cost, what a budget buys, and a row per model; None where no cost is known."""
-    rows = queries.costs(data)
-    if len(rows) < 2:
-        return None
-    spans = [
-        f"{family} {' to '.join(dict.fromkeys(text.times(end) for end in span))}"
-        for family, span in queries.cost_spans(rows).items()
-    ]
-    finding = f"Cost in trainings of the baseline: {', '.join(spans)}"
-    picture = Picture("cost", figures.cost(rows, finding), CAPTION)
-    blocks = (Paragraph(f"{finding}.", strong=True), picture, _budgets(data, rows), _every_model(data, rows))
-    return Section("What models cost to make", blocks)
+    """Accuracy against cost, what a budget buys, and a row per model; None where neither cost nor time is known."""
+    rows, blocks = queries.costs(data), _times(data)
+    if len(rows) >= 2:
+        spans = [
+            f"{family} {' to '.join(dict.fromkeys(text.times(end) for end in span))}"
+            for family, span in queries.cost_spans(rows).items()
+        ]
+        finding = f"Cost in trainings of the baseline: {', '.join(spans)}"
+        label = "cost to make, with all it builds on [10¹² MACs], logarithmic"
+        picture = Picture("cost", finding, (first_screen.chart(rows, "total", label),), CAPTION)
+        blocks = [
+            Paragraph(f"{finding}.", strong=True),
+            picture,
+            _budgets(data, rows),
+            _every_model(data, rows),
+            *blocks,
+        ]
+    return Section("What it costs to make", tuple(blocks)) if blocks else None
 
 
 def _budgets(data: Tables, rows: pd.DataFrame) -> Table:
@@ -83,8 +82,7 @@ def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
             for place, head in enumerate((OWN_SECONDS, ALL_SECONDS))
         }
     columns["Top-1 % (95 %)"] = [text.accuracy(row) for _, row in rows.iterrows()]
-    cells = tuple(zip(*columns.values(), strict=True))
-    return Table(tuple(columns), cells, SECONDS if spent else "", folded="Cost of every model")
+    return _parts.whole(columns, SECONDS if spent else "", folded="Cost of every model")
 
 
 def seconds(data: Tables) -> dict[str, tuple[float, float]]:
@@ -107,59 +105,16 @@ def seconds(data: Tables) -> dict[str, tuple[float, float]]:
     return spent
 
 
-def times(data: Tables) -> Section | None:
-    """How long each stage took on the machine that ran the pipeline, the longest first; None where none ran here."""
+def _times(data: Tables) -> list[Block]:
+    """How long each stage took on the machine that ran the pipeline, the longest first."""
     rows = data.extra.get(STAGES)
     if rows is None or rows.empty:
-        return None
+        return []
     longest = rows.sort_values(["seconds", "stage"], ascending=[False, True])
     minutes, stages = text.number(rows["seconds"].sum() / 60), text.count(len(rows), "stage")
-    lead = f"{stages} took {minutes} minutes in all, DVC's own work apart; of each the last time that it ran."
     cells = tuple((str(row["stage"]), text.number(row["seconds"])) for _, row in longest.iterrows())
-    return Section("Time of each stage", (Paragraph(lead), Table(("Stage", "Seconds"), cells, folded="All stages")))
+    lead = f"{stages} took {minutes} minutes in all, DVC's own work apart; of each the last time that it ran."
+    return [Table(("Stage", "Seconds"), cells, lead, folded="Time of each stage")]
 
 
-def provenance(data: Tables) -> Section:
-    """Data, versions, every parameter, and the headline that reviewers compare; the long tables folded away."""
-    settings = tuple((key, str(value)) for key, value in _flat(data.params))
-    headline = tuple((key, str(value)) for key, value in _flat(data.headline))
-    blocks = (
-        Paragraph(MADE),
-        Table(("Data", ""), tuple(_images(data)), caption="Choices were made on validation images alone."),
-        Table(("Software", "Version"), tuple(_versions())),
-        Table(("Parameter", "Value"), settings, folded=f"All {len(settings)} parameters (params.yaml)"),
-        Table(("Number", "Value"), headline, folded="Headline numbers (what dvc metrics diff compares)"),
-    )
-    return Section("How this was made", blocks)
-
-
-def _images(data: Tables) -> Iterator[tuple[str, str]]:
-    meta, counts = data.meta, data.meta.get("counts", {})
-    yield "Source", str(meta.get("source", data.params.get("data", {}).get("source", text.MISSING)))
-    yield "Classes", str(data.per_class["class"].nunique())
-    yield "Stored size, px", str(meta.get("image_size", text.MISSING))
-    for part in ("train", "validation"):
-        yield f"{part.capitalize()} images", f"{counts[part]:,}" if part in counts else text.MISSING
-    yield "Held-out images", f"{int(data.baseline['n']):,}"
-    yield "Checksum", str(meta.get("checksum") or text.MISSING)
-    yield "Models", str(len(data.models))
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    yield "Python", platform.python_version()
-    for package in PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            yield package, "not installed"
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", text.MISSING if value is None else value
-
-
-SECTIONS = {"cost": (60, cost), "times": (85, times), "provenance": (90, provenance)}
+SECTIONS = {"cost": (50, cost)}

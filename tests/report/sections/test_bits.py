@@ -7,12 +7,12 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from deepcompress.report import figures, page, queries, source_report, tables
+from deepcompress.report import queries, tables
 from deepcompress.report.blocks import Section, Table
-from deepcompress.report.sections import quantized
+from deepcompress.report.sections import bits
 from deepcompress.report.tables import Tables
 from tests.report import made_up
-from tests.report.sections.looking import pictures_of, tables_of, text_of
+from tests.report.sections.looking import column, pictures_of, tables_of, text_of
 
 FORMATS = ("fp16", "bf16", "int8", "int4")
 RIGHT = {"fp16": (873, 880), "bf16": (873, 880), "int8": (871, 881), "int4": (798, 862)}
@@ -34,13 +34,13 @@ def points() -> pd.DataFrame:
     """What the bits stage writes."""
     rows = []
     for granularity in ("channel", "group"):
-        for bits in range(2, 9):
-            error = 0.8 * 2.0 ** (2 - bits)
+        for width in range(2, 9):
+            error = 0.8 * 2.0 ** (2 - width)
             rows.append(
                 {
-                    "bits": bits, "granularity": granularity, "n": 500,
-                    "validation_top1_pct": 96.0 if bits > 3 else 80.0, "output_error_relative": error,
-                    "output_error_relative_trend": error * 1.1, "accuracy_drop_points_told_apart": bits < 4,
+                    "bits": width, "granularity": granularity, "n": 500,
+                    "validation_top1_pct": 96.0 if width > 3 else 80.0, "output_error_relative": error,
+                    "output_error_relative_trend": error * 1.1, "accuracy_drop_points_told_apart": width < 4,
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
@@ -81,7 +81,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 @pytest.fixture(scope="module")
 def section(everything: Tables) -> Section:
-    built = quantized.quantized(everything)
+    built = bits.bits(everything)
     assert built is not None
     return built
 
@@ -93,13 +93,7 @@ def table(section: Section, column: str) -> Table:
 
 def sentence(data: Tables, words: str) -> str:
     """The paragraph that holds some words; empty without any."""
-    return next((shown for shown in text_of(quantized.quantized(data)) if words in shown), "")
-
-
-def test_figures_come_in_order_and_are_drawn_on_the_page(section: Section) -> None:
-    pictures = pictures_of(section)
-    assert [one.name for one in pictures] == ["quantization_formats", "quantization_bits", "quantized_differences"]
-    assert all(page.svg(one.figure, one.name).startswith("<svg") for one in pictures)
+    return next((shown for shown in text_of(bits.bits(data)) if words in shown), "")
 
 
 def test_formats_come_floats_first_then_by_falling_width(everything: Tables) -> None:
@@ -107,12 +101,23 @@ def test_formats_come_floats_first_then_by_falling_width(everything: Tables) -> 
     assert list(dict.fromkeys(rows["format"])) == ["fp32", "fp16", "bf16", "int8", "int4"]
 
 
-def test_the_source_report_stands_beside_ours_with_both_comparisons(section: Section) -> None:
+def test_figures_come_in_order(section: Section) -> None:
+    assert [picture.name for picture in pictures_of(section)] == ["quantization_formats", "quantization_bits"]
+
+
+def test_a_format_has_what_it_costs_and_both_comparisons(section: Section) -> None:
     rows = {row[0]: row for row in table(section, "Format").rows}
     assert list(rows) == list(FORMATS)
-    assert rows["int4"][1:5] == ("61.6", "79.8 (77.2 to 82.2)", "64.9", "86.2 (83.9 to 88.2)")
-    assert rows["int4"][5:] == ("+6.4 (+4.0 to +8.8), p < 0.001", "−2.0 (−3.1 to −0.9), p = 0.001")
-    assert rows["fp16"][5:] == ("–", "–")
+    assert rows["int4"][:4] == ("int4", "1.35", "79.8 (77.2 to 82.2)", "−7.5 (−8.6 to −6.4)")
+    assert rows["int4"][6:] == ("+6.4 (+4.0 to +8.8), p < 0.001", "−2.0 (−3.1 to −0.9), p = 0.001")
+    assert rows["fp16"][6:] == ("–", "–")
+
+
+def test_the_float_control_is_drawn_as_a_line_and_not_as_a_format(section: Section) -> None:
+    formats = pictures_of(section)[0]
+    assert column(formats, "format") == list(FORMATS)
+    (levels,) = [layer["data"]["values"] for layer in formats.panels[0]["layer"] if "data" in layer]
+    assert [level["level"] for level in levels] == [87.3, pytest.approx(88.2)]
 
 
 def test_the_verdict_counts_against_the_float_control(everything: Tables) -> None:
@@ -127,23 +132,6 @@ def test_the_verdict_counts_against_the_float_control(everything: Tables) -> Non
 def test_neither_a_missing_pair_nor_a_tie_is_called_a_gain(everything: Tables, model: str, verdict: str) -> None:
     pairs = everything.pairs[everything.pairs["model"] == model]
     assert sentence(dataclasses.replace(everything, pairs=pairs), verdict)
-
-
-def test_the_float_control_is_drawn_as_a_line_and_not_as_a_format(section: Section) -> None:
-    (axes,) = pictures_of(section)[0].figure.axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == list(FORMATS)
-    lines = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert [float(line.get_ydata()[0]) for line in lines] == [pytest.approx(88.2)]
-
-
-def test_the_source_report_s_points_are_drawn_on_its_own_data_alone(everything: Tables) -> None:
-    def markers(data: Tables) -> int:
-        (axes,) = pictures_of(quantized.quantized(data))[0].figure.axes
-        return sum(line.get_marker() == "D" for line in axes.lines)
-
-    names = sorted(source_report.ONLY_IN_CIFAR100) + [f"class_{i}" for i in range(97)]
-    cifar = dataclasses.replace(everything, per_class=pd.DataFrame({"class": names}))
-    assert (markers(everything), markers(cifar)) == (0, 2)
 
 
 def test_a_trend_is_told_with_its_points_and_its_residual(section: Section) -> None:
@@ -182,11 +170,5 @@ def test_coverage_is_folded_away(section: Section) -> None:
 
 
 def test_without_further_tables_the_accuracies_are_shown_all_the_same(everything: Tables) -> None:
-    built = quantized.quantized(dataclasses.replace(everything, extra={}, pairs=everything.pairs.head(0)))
-    assert [picture.name for picture in pictures_of(built)] == ["quantization_formats", "quantized_differences"]
-
-
-def test_points_without_a_trend_are_drawn_without_a_line() -> None:
-    plain = points().assign(output_error_relative_trend=float("nan"))
-    lines = [figures.bits(rows, "finding").axes[0].lines for rows in (points(), plain)]
-    assert len(lines[0]) - len(lines[1]) == 2
+    built = bits.bits(dataclasses.replace(everything, extra={}, pairs=everything.pairs.head(0)))
+    assert [picture.name for picture in pictures_of(built)] == ["quantization_formats"]

@@ -1,11 +1,11 @@
-"""The source report's claims, figures and tables beside measured rows, and its words on each technique."""
+"""What of the source report holds: its claims, figures and tables beside measured rows, and its words on techniques."""
 
 from __future__ import annotations
 
 from deepcompress.report import claims, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Section, Table
+from deepcompress.report.blocks import Block, Paragraph, Section, Table, fold
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNTESTED, chosen, content
-from deepcompress.report.source_report import setting_note
+from deepcompress.report.source_report import setting_note, side_by_side
 from deepcompress.report.tables import Tables
 
 CAPTION = (
@@ -15,9 +15,9 @@ CAPTION = (
     "tested alone: of twenty without any effect, about one seems to have one."
 )
 INDEX = (
-    "Each name leads to the section that has both sides. Points to each one's own baseline are compared on CIFAR-100 "
-    "alone, with the errors of both; on other data the order of the models is, where the source report's 10,000 images "
-    "tell two apart. Where it prints no numbers, its words are judged."
+    "Each name leads to the part of this page with our counterpart. Points to each one's own baseline are compared on "
+    "CIFAR-100 alone, with the errors of both; on other data the order of the models is, where the source report's "
+    "10,000 images tell two apart. Where it prints no numbers, its words are judged."
 )
 TECHNIQUES = (
     "Counterpart of sections 4.7 to 4.10: where the source report has words, here are numbers of one model each "
@@ -31,31 +31,64 @@ VERBS = {
     UNTESTED: "were not tested",
 }  # fmt: skip
 COST = "training_tera_macs_total"
+FIGURE_8 = (
+    "MiB of weights held dense, as in its Figure 8: 4 bytes for a zero as for any weight, so nothing is saved. Its "
+    "times stand under What it runs like."
+)
+FAMILIES = ("pruned", "quantized", "teachers")  # students stand beside theirs under their own question
 
 
-def build(data: Tables) -> Section | None:
+def source(data: Tables) -> Section | None:
     """How much agrees, each claim and figure with its evidence, and the techniques; None without compressed models."""
     stated, drawn = claims.claims(data), claims.figures(data)
     if {one.verdict for one in (*stated, *drawn)} == {UNTESTED}:
         return None
     table = tuple((one.place, one.statement, one.judgement, one.evidence or text.MISSING) for one in stated)
-    index = tuple((one.place, one.shows, one.judgement) for one in drawn)
+    index = tuple((one.place, one.shows, one.statement, one.judgement, one.evidence or text.MISSING) for one in drawn)
     links = tuple(one.page for one in drawn)
-    blocks: list[Block] = [
-        Paragraph(f"{_counts(stated, 'claims')}{setting_note(data)}.", strong=True),
-        Table(("Section", "Claim", "Verdict", "Measured"), table, CAPTION),
-        Paragraph(f"{_counts(drawn, 'figures, tables and parts of them')}.", strong=True),
-        Table(("Source report", "Shows", "Verdict"), index, INDEX, links=links),
-    ]
-    if rows := tuple(cells for name in content()["techniques"] if (cells := _technique(data, name))):
-        blocks.append(Table(HEADS, rows, TECHNIQUES.format(n=f"{int(data.baseline['n']):,}")))
-    return Section("The source report's claims, figures and tables", tuple(blocks))
+    figures = Table(("Source report", "Shows", "States", "Verdict", "Measured"), index, INDEX, links=links)
+    both = [beside for family in FAMILIES if (beside := side_by_side(data, family))]
+    return Section(
+        "What of the source report holds",
+        (
+            Paragraph(f"{_counts(stated, 'claims')}{setting_note(data)}.", strong=True),
+            Table(("Section", "Claim", "Verdict", "Measured"), table, CAPTION, folded="Each claim with its evidence"),
+            *fold(f"{_counts(drawn, 'figures, tables and parts of them')}.", "source_figures", [figures]),
+            *fold("Accuracies side by side", "side_by_side", both),
+            *fold("Bytes and words of pruning side by side", "storage_side_by_side", _pruning(data)),
+            *fold("Each technique in numbers", "techniques", _techniques(data)),
+        ),
+    )
 
 
 def _counts(compared: list[claims.Comparison], what: str) -> str:
     verdicts = [one.verdict for one in compared]
     counts = [f"{verdicts.count(word)} {verb}" for word, verb in VERBS.items() if word in verdicts]
     return f"Of {len(compared)} {what} of the source report, {', '.join(counts)}"
+
+
+def _pruning(data: Tables) -> list[Block]:
+    """The source report's bytes of zeros and of other weights beside ours, and its words with numbers."""
+    by_method = claims.stored(data)
+    if not by_method:
+        return []
+    states = {"baseline": claims.state(next(iter(by_method.values())), "dense")}
+    states |= {method: claims.state(rows, "masked") for method, rows in by_method.items()}
+    cells = []
+    for name, row in states.items():
+        theirs = data.paper["storage_mib"][name]
+        sizes = (theirs["nonzero"], theirs["zero"], theirs["nonzero"] + theirs["zero"])
+        ours = (row["nonzero_mib"], row["zero_mib"], row["total_mib"])
+        cells.append((name, *(text.number(size, 2) for size in (*sizes, *ours))))
+    kinds = ("non-zero", "zero", "total")
+    heads = ("Model", *(f"{side}: {kind}" for side in ("Source report", "Here") for kind in kinds))
+    words = claims.aspect_table(data)
+    return [Table(heads, tuple(cells), FIGURE_8), *([] if words is None else [words])]
+
+
+def _techniques(data: Tables) -> list[Block]:
+    rows = tuple(cells for name in content()["techniques"] if (cells := _technique(data, name)))
+    return [Table(HEADS, rows, TECHNIQUES.format(n=f"{int(data.baseline['n']):,}"))] if rows else []
 
 
 def _technique(data: Tables, name: str) -> tuple[str, ...]:
@@ -85,4 +118,4 @@ def _faster(data: Tables, model: str) -> str:
     return text.MISSING if engine is None else text.times(some["speedup"][engine])
 
 
-SECTIONS = {"claims": (65, build)}
+SECTIONS = {"claims": (70, source)}

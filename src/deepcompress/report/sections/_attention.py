@@ -1,26 +1,19 @@
-"""Where compressed models look, and how they do under colour jitter, beside the baseline; and strips of their maps.
-
-Holds the counterpart of figure 6 of the source report, and with the students' strips that of figure 14.
-"""
+"""Where compressed models look, and how they do under colour jitter, beside the baseline."""
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from deepcompress.report import figures, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
-from deepcompress.report.claims import paragraphs
+from deepcompress.report import charts, queries, text
+from deepcompress.report.blocks import Block, Paragraph, Picture, Table
+from deepcompress.report.sections import _maps, _parts
 from deepcompress.report.tables import BASELINE, Tables
 
-PREFIX = "uint8:"
 STRIP = (
-    "Counterpart of Figure 6 of the source report, and the same for the other families: where each model sees "
-    "the right class ({role}), on the same validation images; below each map its SSIM to the {teacher}'s, undefined "
-    "where a map is empty."
+    "Where each model sees the right class ({role}), on the same validation images; below each map its SSIM to the "
+    "{teacher}'s, undefined where a map is empty."
 )
 FIGURE = (
     "Up to {n} validation images, maps of {role}; uniform window of {window} px, data range 1. The source report takes "
@@ -42,34 +35,31 @@ DRAWN: tuple[dict[str, Any], ...] = (
 )
 
 
-def attention(data: Tables) -> Section | None:
-    """Maps, SSIM and accuracy under colour jitter; None while the explain stage did not look at compressed models."""
+def attention(data: Tables) -> list[Block]:
+    """Maps, SSIM and accuracy under colour jitter; nothing while no compressed model was looked at."""
     rows, jitter = queries.explained(data, "attention"), queries.explained(data, "colour")
     if rows.empty or jitter.empty:
-        return None
+        return []
     baseline = jitter[jitter["model"] == BASELINE].iloc[0]
     own = [name for name in jitter if name == "model" or name not in rows]
     rows = rows[rows["teacher"] == BASELINE].merge(jitter[own], on="model").reset_index(drop=True)
     made = rows[rows["family"] != "students"]
     if made.empty:
-        return None
+        return []
     title, first = _finding(made), rows.iloc[0]
     sentences = (_beside_control(made), _beside_independent(data, rows), _jittered(made, baseline))
-    blocks: list[Block] = [
-        Paragraph(f"{title}.", strong=True),
-        *paragraphs(data, "Figure 6"),
-        *(Paragraph(words) for words in sentences if words),
-    ]
+    blocks: list[Block] = [Paragraph(words) for words in sentences if words]
     best = _best_student(rows)
     if not (drawn := _drawn(data, best)).empty:
-        blocks.append(strip(data, drawn, "attention_strip", STRIP))
+        blocks.append(_maps.strip(data, drawn, "attention_strip", STRIP))
     apart = rows.loc[rows["model"] == queries.independent(data), "ssim"]
+    levels = None if apart.empty else {"independent student": float(apart.iloc[0])}
     shown = pd.concat([made, rows[rows["model"] == best]])
-    figure = figures.attention(shown, None if apart.empty else float(apart.iloc[0]), title)
+    label = "SSIM to the baseline's maps; short strokes: to the map of another image"
+    chart = charts.dots(shown.assign(name=shown["model"]), "ssim", label, levels=levels, null="ssim_other_image")
     seen = int((rows["n"] + rows["empty"]).max())
     caption = FIGURE.format(n=f"{seen:,}", role=first["role"], window=int(first["window_px"]))
-    blocks += [Picture("attention", figure, caption), _table(rows, baseline)]
-    return Section("Attention and colours", tuple(blocks))
+    return [*blocks, Picture("attention", title, (chart,), caption), _table(rows, baseline)]
 
 
 def _best_student(rows: pd.DataFrame) -> str | None:
@@ -167,7 +157,7 @@ def _table(rows: pd.DataFrame, baseline: pd.Series) -> Table:
     }
     share = first["object_pct"]
     caption = "" if pd.isna(share) else OBJECT.format(share=text.number(share))
-    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), caption, "Every model but teachers")
+    return _parts.whole(columns, caption, "Every model but teachers")
 
 
 def _place(row: pd.Series, other: pd.Series) -> str:
@@ -179,50 +169,3 @@ def _place(row: pd.Series, other: pd.Series) -> str:
 
 def _ssim(row: pd.Series) -> str:
     return text.interval(row, "ssim", 2)
-
-
-def strip(data: Tables, rows: pd.DataFrame, name: str, caption: str) -> Picture:
-    """The images, and below them the maps of some models, the one that they are compared with first.
-
-    Args:
-        data: Of these, the images are read.
-        rows: Of the table `strips`, with one `teacher`.
-        name: Of the picture.
-        caption: With places for {teacher} and {role}.
-    """
-    images = queries.explained(data, "strip_images").sort_values("image")
-    photos = [pixels(row["pixels"], row["side"], row["side"], 3) for _, row in images.iterrows()]
-    teacher = str(rows["teacher"].iloc[0])
-    # Among students and teachers the family says no more than the heading does.
-    names = dict(zip(rows["model"], rows["model" if teacher == BASELINE else "name"], strict=True))
-    maps, notes = {}, {}
-    for model, own in rows.groupby("model", sort=False):
-        label, ordered = names[model], own.sort_values("image")
-        maps[label] = [pixels(row["map"], row["side"], row["side"]) for _, row in ordered.iterrows()]
-        notes[label] = [_note(*both) for both in zip(maps[label], ordered["ssim"], strict=True)]
-    alike = rows[rows["model"] != teacher].groupby("model")["ssim"].mean().dropna()
-    most = "no model can be compared with" if alike.empty else f"{names[alike.idxmax()]} looks most like"
-    finding = f"On these {len(photos)} images {most} {'the ' * (teacher == BASELINE)}{names[teacher]}"
-    figure = figures.strip(photos, maps, notes, finding)
-    return Picture(name, figure, caption.format(teacher=names[teacher], role=rows["role"].iloc[0]))
-
-
-def _note(heat: np.ndarray, ssim: float) -> str:
-    """What stands below a map."""
-    if not heat.any():
-        return "empty map"
-    return "" if np.isnan(ssim) else f"SSIM {text.number(ssim, 2)}"
-
-
-def pixels(written: str, *shape: int) -> np.ndarray:
-    """Bytes that were written as text, in their shape.
-
-    Raises:
-        ValueError: If they are not there, or too many or too few.
-    """
-    if not written.startswith(PREFIX):
-        raise ValueError(f"pixels must start with {PREFIX!r}, got {written[:10]!r}")
-    return np.frombuffer(base64.b64decode(written.removeprefix(PREFIX)), np.uint8).reshape(shape)
-
-
-SECTIONS = {"attention": (55, attention)}

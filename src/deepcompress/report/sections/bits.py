@@ -1,4 +1,4 @@
-"""Quantization: fewer bits per weight, after training or in it. Source report: figure 11, sections 3.3 and 4.4."""
+"""How few bits: accuracy of each mode and format, costs against bits, fp16 beside bf16, and what is quantized."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import math
 
 import pandas as pd
 
-from deepcompress.report import figures, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
-from deepcompress.report.claims import paragraphs
-from deepcompress.report.sections import families
-from deepcompress.report.source_report import is_cifar100, source_top1
+from deepcompress.measure.statistics import wilson_interval
+from deepcompress.report import charts, queries, text
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold
+from deepcompress.report.sections import _parts
 from deepcompress.report.tables import Tables
 
-FORMATS = "Counterpart of Figure 11 of the source report. Bars and bands: 95 % Wilson intervals."
-BITS = "Rounded after training, every layer alike, on validation images. Bars: 95 % Wilson intervals."
+FORMATS = "PTQ rounds after training, QAT trains with rounded weights. Bars: 95 % intervals."
+BITS = "Rounded after training, every layer alike, on validation images. Bars: 95 % intervals; dashed: fitted trend."
 COSTS = {
     "output_error_relative": "relative error of the logits",
     "loss_increase": "increase of the cross-entropy",
@@ -31,70 +30,65 @@ SIXTEEN_BITS = (
     "number; underflows: weights that became zero; subnormal: weights stored with fewer digits than the format "
     "has; same answer: on validation images, before and after the cast."
 )
+WRITTEN = (text.accuracy, text.difference)  # of each mode
 COVERAGE = "Bits include scales and masks. Errors: of rounding alone, relative, the logits' on validation images."
 
 
-def quantized(data: Tables) -> Section | None:
-    """Accuracy of each mode and format, costs against bits, fp16 beside bf16, and the source report beside ours."""
+def bits(data: Tables) -> Section | None:
+    """None where nothing was quantized."""
     models = data.of("quantized")
     if models.empty:
         return None
-    rows = queries.by_format(data)
-    rounding = queries.of_models(data, "rounding", data.models["model"])
+    rows, rounding = queries.by_format(data), queries.of_models(data, "rounding", data.models["model"])
     blocks = (
-        families.lead(data, models),
+        _parts.lead(data, models),
         *_formats(data, rows),
-        *_bits(data),
-        *_sixteen_bits(rows, rounding),
-        *families.against_baseline(data, models, there=True),
+        *fold("What each bit costs", "bits_trend", _trend(data)),
+        *fold("fp16 beside bf16", "sixteen_bits", _sixteen_bits(rows, rounding)),
         *([] if rounding.empty else [_coverage(rounding)]),
     )
-    return Section("Quantization", blocks)
+    return Section("How few bits", blocks)
 
 
 def _formats(data: Tables, rows: pd.DataFrame) -> list[Block]:
-    """Counterpart of figure 11: the figure, the table of both modes, and what the paired tests say of training."""
+    """Both modes at every format, beside the baseline and the float control, and what the paired tests say."""
     is_control = rows["model"].isin(rows["control"])
     controls, others = rows[is_control], rows[~is_control]
     if others.empty:
         return []
     control = None if controls.empty else controls.iloc[0]
-    theirs = source_top1(data, "quantized") if is_cifar100(data) else {}
     integers = others[~others["format"].isin(queries.FLOATS)]
-    finding = "Accuracy at every format"
+    title = "Accuracy at every format"
     if not integers.empty:
         narrowest = others[others["format"] == integers["format"].iloc[-1]]
         accuracies = [f"{row['method'].upper()} {text.number(row['top1_pct'])} %" for _, row in narrowest.iterrows()]
-        finding = f"{narrowest['format'].iloc[0]}: {', '.join(accuracies)} (n = {int(others['n'].iloc[0]):,})"
+        title = f"{narrowest['format'].iloc[0]}: {', '.join(accuracies)} (n = {int(others['n'].iloc[0]):,})"
+    levels = {"baseline": float(data.baseline["top1_pct"])}
+    if control is not None:
+        levels["float control: as long, not rounded"] = float(control["top1_pct"])
+    drawn = others.assign(mode=others["method"].str.upper())
+    chart = charts.lines(drawn, "format", "top1_pct", ("format", charts.TOP1), series="mode", levels=levels)
     return [
-        Picture("quantization_formats", figures.formats(others, data.baseline, control, theirs, finding), FORMATS),
-        *paragraphs(data, "Figure 11", strong=True),
+        Picture("quantization_formats", title, (chart,), FORMATS),
         _formats_table(data, others),
         Paragraph(_verdict(data, rows, control), strong=True),
     ]
 
 
 def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
-    """A row per format: the source report's accuracies beside ours, QAT against PTQ and against the float control."""
-    theirs, cells = data.paper["quantized"], []
+    """A row per format: both accuracies, what they cost, QAT against PTQ and against the float control."""
+    cells = []
     for name in dict.fromkeys(rows["format"]):
         modes = {row["method"]: row for _, row in rows[rows["format"] == name].iterrows()}
-        accuracies = []
-        for mode in queries.MODES:
-            ours = text.accuracy(modes[mode]) if mode in modes else text.MISSING
-            accuracies += [text.number(theirs[mode].get(name, math.nan)), ours]
         qat, ptq = modes.get("qat"), modes.get("ptq")
+        sizes = [text.number(row["size_mib"], 2) for row in (ptq, qat) if row is not None][:1]
+        ours = [write(modes[mode]) if mode in modes else text.MISSING for mode in queries.MODES for write in WRITTEN]
         references = (None if ptq is None else ptq["model"], None if qat is None else qat["control"])
         gains = [text.MISSING if qat is None else _gain(data, qat["model"], other) for other in references]
-        cells.append((str(name), *accuracies, *gains))
-    heads = ("Format", "Source report: PTQ %", "PTQ % (95 %)", "Source report: QAT %", "QAT % (95 %)",
+        cells.append((str(name), *sizes, *ours, *gains))
+    heads = ("Format", "MiB", "PTQ, top-1 % (95 %)", "Points to baseline", "QAT, top-1 % (95 %)", "Points to baseline",
              "QAT to PTQ, points", "QAT to float control, points")  # fmt: skip
-    caption = (
-        f"Counterpart of Figure 11 of the source report; its baseline is at {text.number(theirs['baseline'])} %. "
-        "Points: 95 % interval; p: McNemar's test. The source report has no float control: "
-        f"{theirs['note']}."
-    )
-    return Table(heads, tuple(cells), caption)
+    return Table(heads, tuple(cells), "Points: 95 % interval; p: McNemar's test.")
 
 
 def _gain(data: Tables, model: str, reference: object) -> str:
@@ -127,7 +121,7 @@ def _verdict(data: Tables, rows: pd.DataFrame, control: pd.Series | None) -> str
     )
 
 
-def _bits(data: Tables) -> list[Block]:
+def _trend(data: Tables) -> list[Block]:
     """Costs against the number of bits, the lines through them, and what they do not say."""
     points, trends = data.extra.get("bits/points"), data.extra.get("bits/trends")
     if points is None or trends is None or points.empty:
@@ -135,23 +129,37 @@ def _bits(data: Tables) -> list[Block]:
     falls = [text.MISSING if math.isnan(slope) else text.times(2**-slope) for slope in trends["slope_per_bit"]]
     trends = trends.assign(falls=falls, name=[COSTS.get(str(cost), str(cost)) for cost in trends["cost"]])
     cells = [
-        (
-            str(row["name"]),
-            f"per {row['granularity']}",
-            str(int(row["points"])),
-            str(row["falls"]),
-            text.number(row["spread_doublings"], 2),
-        )
+        (row["name"], f"per {row['granularity']}", str(int(row["points"])), row["falls"],
+         text.number(row["spread_doublings"], 2))
         for _, row in trends.iterrows()
-    ]
+    ]  # fmt: skip
     error = trends[(trends["cost"] == "output_error_relative") & trends["slope_per_bit"].notna()]
     factors = ", ".join(f"{row['falls']} per {row['granularity']}" for _, row in error.iterrows())
-    finding = f"One bit more divides the error of the logits by {factors}" if factors else "Costs against bits"
+    title = f"One bit more divides the error of the logits by {factors}" if factors else "Costs against bits"
     return [
-        Picture("quantization_bits", figures.bits(points, finding), BITS),
+        Picture("quantization_bits", title, _trend_panels(points), BITS, across=2),
         Table(TREND_HEADS, tuple(cells), TRENDS),
         Paragraph(_unsupported(points, trends)),
     ]
+
+
+def _trend_panels(points: pd.DataFrame) -> tuple[charts.Spec, ...]:
+    """Error of the logits with its trend, and validation accuracy, against the bits."""
+    rows = points.assign(scales="one scale per " + points["granularity"].astype(str))
+    trend = rows.dropna(subset=["output_error_relative_trend"])
+    fitted = trend.assign(output_error_relative=trend["output_error_relative_trend"], line="fitted")
+    both = pd.concat([rows.assign(line="measured"), fitted])
+    bounds = [
+        wilson_interval(round(top1 * n / 100), int(n))
+        for top1, n in zip(rows["validation_top1_pct"], rows["n"], strict=True)
+    ]
+    ends = {f"validation_top1_pct_{end}": [100 * bound[i] for bound in bounds] for i, end in enumerate(("low", "high"))}
+    label = "bits per weight, without scales"
+    errors = (label, "relative error of the logits")
+    return (
+        charts.lines(both, "bits", "output_error_relative", errors, series="scales", dash="line", log=True),
+        charts.lines(rows.assign(**ends), "bits", "validation_top1_pct", (label, charts.VALIDATION), series="scales"),
+    )
 
 
 def _unsupported(points: pd.DataFrame, trends: pd.DataFrame) -> str:
@@ -213,9 +221,9 @@ def _coverage(rows: pd.DataFrame) -> Table:
         "Relative weight error": ("weight_error_relative", 4),
         "Relative logit error": ("output_error_relative", 4),
     }
-    columns = {"Model": list(rows["name"])}
+    columns = {"Model": list(rows["model"])}
     columns |= {head: [text.number(value, digits) for value in rows[name]] for head, (name, digits) in numbers.items()}
     return Table.of(columns, COVERAGE, folded="Coverage and errors of every quantized model")
 
 
-SECTIONS = {"quantized": (20, quantized)}
+SECTIONS = {"quantized": (30, bits)}

@@ -1,0 +1,300 @@
+"""Charts as Vega-Lite specifications: tables in, plain data out, drawn by the browser in the page and `png` in files.
+
+A column such as `top1_pct` stands for itself, `top1_pct_low` and `top1_pct_high`, its 95 % interval. Names are data,
+never markup. Colour = family, grey = baseline. The colours are Okabe and Ito's, which differ for any colour vision, but
+for those that vanish on white or on the dark page: each has a contrast of 3 : 1 with both (WCAG 2.2, 1.4.11).
+
+Source: Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/; Vega-Lite 6,
+https://vega.github.io/vega-lite/docs/
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from deepcompress.report import text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deepcompress.report.blocks import Picture
+
+Spec = dict[str, Any]
+
+LIGHT = {"page": "#f3f5f7", "card": "#ffffff", "text": "#1f2328", "muted": "#57606b", "line": "#d0d7de",
+         "grid": "#e3e7ec", "accent": "#0058a3"}  # fmt: skip
+DARK = {"page": "#0f1318", "card": "#1b2129", "text": "#e8ecf1", "muted": "#a9b4c0", "line": "#3a444f",
+        "grid": "#303a45", "accent": "#7cc0ff"}  # fmt: skip
+GREY, BLUE, RED, GREEN, ORANGE, PINK = "#767c85", "#0072b2", "#c8442a", "#009e73", "#c08500", "#cc79a7"
+PURPLE, OLIVE = "#9b5fd0", "#999933"
+COLOURS = {"baseline": GREY, "pruned": BLUE, "quantized": ORANGE, "teachers": PINK, "students": GREEN, "combined": RED,
+           "shipped": PURPLE}  # fmt: skip
+CYCLE = (BLUE, RED, GREEN, ORANGE, PURPLE, PINK, OLIVE, GREY)
+# Lines in an order, such as layers: matplotlib's plasma, its ends mixed with white or black.
+SHADES = ("#8057bd", "#8d4bc0", "#9b43bf", "#a63cb4", "#b138a0", "#bc3587", "#cd4a76", "#dc5d67", "#e77156", "#dc7a42",
+          "#ce842f", "#be8b21")  # fmt: skip
+TOP1 = "top-1 on held-out images [%]"
+VALIDATION = "top-1 on validation images [%]"
+PNG_WIDTH, TITLE_LETTERS = 640, 84
+FADED = 0.07
+FIT = {"type": "fit-x", "contains": "padding"}  # of charts whose height follows from their lines
+
+
+def scatter(rows: pd.DataFrame, x: str, label: str, *, y: str = "top1_pct", limit: float | None = None) -> Spec:
+    """Accuracy with its interval against a cost, a logarithmic axis; upwards and leftwards is better.
+
+    A click on the legend shows one family; the page sets `marked`, a model's id, and `hidden`, a list of them.
+
+    Args:
+        rows: `model`, `name`, `family`, the two columns; those with `front` true are named and joined by a line.
+        x: Column of the cost; models without one are left out.
+        label: Of the axis.
+        y: Column of the accuracy.
+        limit: The lowest accuracy that is allowed [%], as a line.
+    """
+    rows = rows[rows[x] > 0]
+    tips = {"model": "model", "family": "family", f"{y}_text": "top-1 % (95 %)", x: label.partition(",")[0]}
+    seen = {"condition": {"test": "datum.model === marked || width > 420", "value": 1}, "value": 0}
+    shown = [
+        {"test": "datum.model === marked", "value": 1},
+        {"test": "indexof(hidden, datum.model) >= 0", "value": FADED},
+        {"param": "family", "value": 0.85},
+    ]
+    colour = _colours(rows, "family")
+    place = {"x": _value(x, label, log=True), "y": _value(y, VALIDATION if y.startswith("v") else TOP1)}
+    span = {"y": {"field": f"{y}_low", "type": "quantitative"}, "y2": {"field": f"{y}_high"}}
+    opacity = {"opacity": {"condition": shown, "value": FADED}}
+    click: Spec = {"name": "family", "select": {"type": "point", "fields": ["family"]}, "bind": "legend"}
+    layers: list[Spec] = [
+        {"mark": {"type": "line", "interpolate": "step-after", "style": "front"}, "encoding": place,
+         "transform": [{"filter": "datum.front"}]},
+        {"mark": {"type": "rule", "strokeWidth": 1.2}, "encoding": {**place, **span, "color": colour, **opacity}},
+        {"mark": {"type": "point", "filled": True, "cursor": "pointer"}, "params": [click],
+         "encoding": {**place, "color": colour, **opacity, "tooltip": _tips(tips),
+                      "size": {"condition": {"test": "datum.model === marked", "value": 260}, "value": 75}}},
+        {"mark": {"type": "text", "align": "left", "dx": 7, "dy": -8, "limit": 150, "style": "name"},
+         "encoding": {**place, "text": {"field": "name"}, "opacity": seen},
+         "transform": [{"filter": "datum.named || datum.model === marked"}]},
+    ]  # fmt: skip
+    if limit is not None:
+        layers.append(_levels({"lowest allowed": limit}, "y"))
+    spec = _spec(_said(rows, y), ("model", "name", "family", "front", "named", x, y), layers)
+    return {**spec, "height": 380, "params": [{"name": "marked", "value": ""}, {"name": "hidden", "value": []}]}
+
+
+def dots(
+    rows: pd.DataFrame, column: str, label: str, *, series: str = "family", levels: Mapping[str, float] | None = None,
+    null: str = "", low: float | None = None,
+) -> Spec:  # fmt: skip
+    """A line per `name`: values with intervals, one per series beside each other.
+
+    Args:
+        rows: `name`, the series and the column; intervals where there are any.
+        column: What is drawn.
+        label: Of the axis.
+        series: The column that colours tell apart.
+        levels: Values to compare with, by name: a dashed line each.
+        null: A further column: the value without any effect, as a short stroke.
+        low: Where the axis starts.
+    """
+    names = list(dict.fromkeys(rows["name"]))
+    colour, several = _colours(rows, series), rows.groupby("name").size().max() > 1
+    # Vega-Lite has no offset for a single series: it would move the dots off their names.
+    beside = {"yOffset": {"field": series, "sort": None}} if several else {}
+    line = {"y": {"field": "name", "type": "nominal", "sort": names, "title": None}, **beside}
+    place = {"x": _value(column, label, low=low), **line, "color": colour}
+    span = {**place, "x": {"field": f"{column}_low", "type": "quantitative"}, "x2": {"field": f"{column}_high"}}
+    tips = {"name": "name", series: series, f"{column}_text": label}
+    layers: list[Spec] = [{"mark": {"type": "point", "filled": True, "size": 60},
+                           "encoding": {**place, "shape": _shapes(rows, series), "tooltip": _tips(tips)}}]  # fmt: skip
+    if f"{column}_low" in rows:
+        layers.insert(0, {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": span})
+    if null:
+        none = {"x": {"field": null, "type": "quantitative"}, **line}
+        layers.append({"mark": {"type": "tick", "style": "null"}, "encoding": none})
+    if levels:
+        layers.append(_levels(levels, "x"))
+    spec = _spec(_said(rows, column), ("name", series, column, null), layers)
+    return {**spec, "height": {"step": 13 if several else 22}, "autosize": FIT}
+
+
+def lines(
+    rows: pd.DataFrame, x: str, y: str, labels: tuple[str, str], *, series: str, dash: str = "",
+    levels: Mapping[str, float] | None = None, log: bool = False, shades: bool = False,
+) -> Spec:  # fmt: skip
+    """Values against a number or, where x holds words, a place: a line per series, with intervals.
+
+    Args:
+        rows: The columns x, y, series and dash.
+        x: Column of the place.
+        y: Column of the value.
+        labels: Of both axes.
+        series: The column that colours tell apart.
+        dash: The column that dashes tell apart.
+        levels: Values to compare with, by name: a dashed line each.
+        log: Whether the values' axis is logarithmic.
+        shades: Whether colours follow the order of the series.
+    """
+    words = not rows[x].map(lambda value: isinstance(value, int | float)).all()
+    across = _value(x, labels[0])
+    if words:
+        across = {"field": x, "type": "ordinal", "sort": None, "title": labels[0], "axis": {"labelAngle": 0}}
+    colour = _colours(rows, series, shades=shades)
+    place = {"x": across, "y": _value(y, labels[1], log=log), "color": colour}
+    if words:
+        place["xOffset"] = {"field": series, "sort": None}
+    drawn = {**place, "shape": _shapes(rows, series)}
+    line = {**place, "strokeDash": {"field": dash, "type": "nominal", "sort": None, "title": None}} if dash else place
+    span = {**place, "y": {"field": f"{y}_low", "type": "quantitative"}, "y2": {"field": f"{y}_high"}}
+    tips = {series: series, dash: dash, x: labels[0], f"{y}_text": labels[1]}
+    layers: list[Spec] = [{"mark": {"type": "point", "filled": True, "size": 50},
+                           "encoding": {**drawn, "tooltip": _tips(tips)}}]  # fmt: skip
+    if not words:
+        layers.insert(0, {"mark": {"type": "line", "strokeWidth": 1.6}, "encoding": line})
+    if f"{y}_low" in rows:
+        layers.insert(0, {"mark": {"type": "rule"}, "encoding": span})
+    if levels:
+        layers.append(_levels(levels, "y"))
+    return {**_spec(_said(rows, y), (series, dash, x, y), layers), "height": 300}
+
+
+def histogram(rows: pd.DataFrame, title: str, *, family: str) -> Spec:
+    """Counts by bin, from the columns `low`, `high` and `count`."""
+    bar = {"mark": {"type": "bar", "color": COLOURS[family], "binSpacing": 0}, "encoding": {
+        "x": {"field": "low", "bin": {"binned": True}, "title": None, "axis": {"tickCount": 3, "format": "~g"}},
+        "x2": {"field": "high"}, "y": {"field": "count", "type": "quantitative", "axis": None}}}  # fmt: skip
+    spec = _spec(rows, ("low", "high", "count"), [bar])
+    return {**spec, "height": 70, "title": {"text": title, "fontSize": 11, "fontWeight": "normal", "anchor": "start"}}
+
+
+def strip(rows: pd.DataFrame, *, side: int = 84) -> Spec:
+    """Pictures in a grid.
+
+    Args:
+        rows: `name` (the line), `image` (the column), `url` and a `note` that stands below the picture.
+        side: Height of a picture [px].
+    """
+    names, size = list(dict.fromkeys(rows["name"])), {"expr": f"min({side}, width / {rows['image'].nunique()} - 4)"}
+    place = {
+        "x": {"field": "image", "type": "nominal", "axis": None, "scale": {"type": "band", "paddingInner": 0.06}},
+        "y": {"field": "name", "type": "nominal", "sort": names, "title": None,
+              "scale": {"type": "band"}, "axis": {"domain": False, "ticks": False, "labelLimit": 130}},
+    }  # fmt: skip
+    below = {"type": "text", "fontSize": 9, "baseline": "bottom", "yOffset": side / 2 + 8}
+    layers: list[Spec] = [
+        {"mark": {"type": "image", "width": size, "height": size, "yOffset": -6, "smooth": False, "aria": False},
+         "encoding": {**place, "url": {"field": "url"}, "tooltip": _tips({"name": "model", "note": "SSIM"})}},
+        {"mark": below, "encoding": {**place, "text": {"field": "note"}}},
+    ]  # fmt: skip
+    spec = _spec(rows, ("name", "image", "url", "note"), layers)
+    return {**spec, "height": {"step": side + 16}, "view": {"stroke": None}, "autosize": FIT}
+
+
+def config(theme: Mapping[str, str]) -> Spec:
+    """Vega's configuration for a theme, LIGHT or DARK."""
+    words = {"labelColor": theme["text"], "titleColor": theme["text"], "labelFontSize": 12, "titleFontSize": 12}
+    thin = {"domainColor": theme["line"], "tickColor": theme["line"], "gridColor": theme["grid"]}
+    return {
+        "background": None,
+        "view": {"stroke": None},
+        "axis": {**words, **thin, "titleFontWeight": "normal", "labelLimit": 220},
+        "legend": {**words, "orient": "top", "direction": "horizontal", "title": None, "symbolOpacity": 1,
+                   "symbolLimit": 16, "labelLimit": 240},
+        "title": {"color": theme["text"]},
+        "text": {"color": theme["text"], "fill": theme["text"]},
+        "style": {
+            "front": {"color": theme["muted"], "stroke": theme["muted"], "strokeDash": [2, 3], "strokeWidth": 1.3},
+            "level": {"color": theme["muted"], "stroke": theme["muted"], "strokeDash": [6, 4]},
+            "level-name": {"fill": theme["muted"], "fontSize": 11},
+            "null": {"color": theme["text"], "thickness": 2, "size": 14},
+            "name": {"fill": theme["text"], "fontSize": 11},
+        },
+    }  # fmt: skip
+
+
+@functools.cache
+def library() -> str:
+    """Vega, Vega-Lite and vega-embed as one script that sets `vegaEmbed` and needs no network."""
+    import vl_convert
+
+    return f"(() => {{{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}}})();"
+
+
+def png(picture: Picture) -> bytes:
+    """A picture as PNG on white, its title above; the same bytes for the same picture and fonts."""
+    import vl_convert
+
+    wide = (PNG_WIDTH - 30 * (picture.across - 1)) // picture.across
+    panels = [{**panel, "width": wide} for panel in picture.panels]
+    whole = panels[0]
+    if len(panels) > 1:
+        apart = {"scale": {"color": "independent", "shape": "independent"}}
+        whole = {"concat": panels, "columns": picture.across, "resolve": apart}
+    title = {"text": textwrap.wrap(picture.title, TITLE_LETTERS), "anchor": "start", "fontSize": 14, "offset": 12}
+    whole = {**whole, "title": title, "config": {**config(LIGHT), "background": LIGHT["card"]}}
+    drawn, small = Image.open(io.BytesIO(vl_convert.vegalite_to_png(whole, scale=2))), io.BytesIO()
+    drawn.convert("RGB").quantize(128).save(small, "PNG", optimize=True)  # a tenth of the bytes; git keeps them all
+    return small.getvalue()
+
+
+def _spec(rows: pd.DataFrame, columns: Sequence[str], layers: list[Spec]) -> Spec:
+    """A chart as wide as its container, with the columns that it needs and no other."""
+    wanted = dict.fromkeys(f"{name}{end}" for name in columns for end in ("", "_low", "_high", "_text"))
+    values = rows[[name for name in wanted if name in rows]].to_json(orient="records", double_precision=6)
+    return {"data": {"values": json.loads(values)}, "width": "container", "layer": layers}
+
+
+def _said(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows with the value and its interval as words, for who points at it."""
+    if f"{column}_low" in rows:
+        return rows.assign(**{f"{column}_text": [text.interval(row, column, 2) for _, row in rows.iterrows()]})
+    return rows.assign(**{f"{column}_text": [f"{value:.4g}" for value in rows[column].astype(float)]})
+
+
+def _value(column: str, label: str, *, log: bool = False, low: float | None = None) -> Spec:
+    scale: Spec = {"type": "log", "nice": False, "padding": 18} if log else {"zero": False, "padding": 10}
+    if low is not None:
+        scale = {"domainMin": low, "padding": 10}
+    axis = {"format": "~g", "tickCount": 6} if log else {"tickCount": 6}
+    return {"field": column, "type": "quantitative", "title": label, "scale": scale, "axis": axis}
+
+
+def _colours(rows: pd.DataFrame, series: str, *, shades: bool = False) -> Spec:
+    names = [str(name) for name in dict.fromkeys(rows[series])]
+    last = max(1, len(names) - 1)
+    spread = [SHADES[round(i * (len(SHADES) - 1) / last)] for i in range(len(names))]
+    own = [COLOURS.get(name, OLIVE if series == "family" else CYCLE[i % len(CYCLE)]) for i, name in enumerate(names)]
+    legend = {} if len(names) > 1 else {"legend": None}
+    return {"field": series, "type": "nominal", "title": None,
+            "scale": {"domain": names, "range": spread if shades else own}, **legend}  # fmt: skip
+
+
+def _shapes(rows: pd.DataFrame, series: str) -> Spec:
+    shapes = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left")
+    names = [str(name) for name in dict.fromkeys(rows[series])]
+    scale = {"domain": names, "range": [shapes[i % len(shapes)] for i in range(len(names))]}
+    legend = {} if len(names) > 1 else {"legend": None}
+    return {"field": series, "type": "nominal", "title": None, "scale": scale, **legend}
+
+
+def _levels(levels: Mapping[str, float], axis: str) -> Spec:
+    values = [{"level": value, "label": label} for label, value in levels.items()]
+    at = {axis: {"field": "level", "type": "quantitative"}}
+    words: Spec = {"type": "text", "style": "level-name", "align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
+    words |= {"x": 0} if axis == "y" else {"y": 0}
+    rule = {"mark": {"type": "rule", "style": "level"}, "encoding": at}
+    return {
+        "data": {"values": values},
+        "layer": [rule, {"mark": words, "encoding": {**at, "text": {"field": "label"}}}],
+    }
+
+
+def _tips(fields: Mapping[str, str]) -> list[Spec]:
+    return [{"field": field, "title": title} for field, title in fields.items() if field]

@@ -1,0 +1,185 @@
+"""Everything else: all columns of all models, the baseline, training, attention, classes, and how it was made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pandas as pd
+
+from deepcompress.measure.statistics import wilson_interval
+from deepcompress.report import charts, findings, first_screen, tables, text
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold
+from deepcompress.report.sections import _attention, _parts
+from deepcompress.report.source_report import is_cifar100, setting_note
+from deepcompress.report.tables import BASELINE, Tables
+
+# Source report, section 2.1, "Model preparation and fine-tuning" and "Training configuration".
+SOURCE_SETTING = {
+    "Architecture": "vgg11",
+    "Data": "CIFAR-100, 100 classes",
+    "Image size, px": "224",
+    "Starting weights": "imagenet",
+    "Trained layers": "head",
+    "Epochs": "3",
+    "Batch size": "64",
+    "Optimizer": "adam",
+    "Learning rate": "0.001",
+    "Weight decay": "0.0001",
+}
+ENDS = 10  # classes that are shown of each end
+MADE = "dvc repro makes all of this again, byte for byte on the same machine; nothing here was typed by hand."
+PACKAGES = ("deepcompress", "torch", "torchvision", "lightning-fabric", "numpy", "pandas", "vl-convert-python", "dvc")
+
+
+def details(data: Tables) -> Section:
+    """Always there: every number that no question above asked for."""
+    blocks = (
+        *fold(f"All {text.count(len(data.models), 'model')}, every column", "overview", _overview(data)),
+        *fold("The baseline", "baseline", _baseline(data)),
+        *fold("Training curves", "training", _training(data)),
+        *fold("Where compressed models look, and colour jitter", "attention", _attention.attention(data)),
+        *fold("Accuracy per class", "classes", _classes(data)),
+        *fold("How this was made", "provenance", _provenance(data)),
+    )
+    return Section("Details", blocks)
+
+
+def _overview(data: Tables) -> list[Block]:
+    return [first_screen.picture(data), _parts.models_table(data.models)]
+
+
+def _baseline(data: Tables) -> list[Block]:
+    """Setting and accuracy of both baselines side by side, and whether the two accuracies can be compared at all."""
+    here, theirs = _setting(data), float(data.paper["baseline"]["top1_pct"])
+    rows = [(name, setting, here[name]) for name, setting in SOURCE_SETTING.items()]
+    rows.append(("Top-1, %", text.number(theirs), text.accuracy(data.baseline)))
+    rows.append(("Held-out images", "10,000", f"{int(data.baseline['n']):,}"))
+    caption = f"The source report's accuracy is stated without interval; {data.paper['baseline']['note']}."
+    table = Table(("Baseline", "Source report", "Here (95 % interval)"), tuple(rows), caption)
+    return [Paragraph(_verdict(data, theirs), strong=True), table]
+
+
+def _verdict(data: Tables, theirs: float) -> str:
+    row, note = data.baseline, setting_note(data)
+    both = f"{text.number(row['top1_pct'])} % here, {text.number(theirs)} % in the source report"
+    if not is_cifar100(data):
+        return f"{both}: other data, so that this neither agrees with the source report nor contradicts it{note}."
+    if row["top1_pct_low"] <= theirs <= row["top1_pct_high"]:
+        return f"{both}: they agree within our 95 % interval{note}."
+    side = "below" if theirs < row["top1_pct"] else "above"
+    return f"{both}: our 95 % interval leaves the source report's value {side} it{note}."
+
+
+def _setting(data: Tables) -> dict[str, str]:
+    model, recipe = data.params.get("model", {}), data.params.get("finetune", {})
+    source, classes = data.params.get("data", {}).get("source", text.MISSING), data.per_class["class"].nunique()
+    width = model.get("width", 1)
+    batch_norm = " with batch norm" if model.get("batch_norm") else ""
+    values: dict[str, Any] = {
+        "Architecture": f"{model.get('arch', text.MISSING)}{batch_norm}{'' if width == 1 else f', width × {width}'}",
+        "Data": f"{source}, {text.count(classes, 'class')}",
+        "Image size, px": model.get("image_size"),
+        "Starting weights": model.get("weights") or "random",
+        "Trained layers": recipe.get("trainable"),
+        "Epochs": recipe.get("epochs"),
+        "Batch size": recipe.get("batch_size"),
+        "Optimizer": recipe.get("optimizer"),
+        "Learning rate": recipe.get("learning_rate"),
+        "Weight decay": recipe.get("weight_decay"),
+    }
+    return {name: text.MISSING if value is None else str(value) for name, value in values.items()}
+
+
+def _training(data: Tables) -> list[Block]:
+    """Validation accuracy and training loss against the epoch, a picture per family."""
+    in_order = dict.fromkeys([*data.models["family"], *data.history["family"]])
+    runs_of = {family: data.history[data.history["family"] == family] for family in in_order}
+    drawn = {"validation_top1_pct": "validation top-1 [%]", "train_loss": "training loss"}
+    pictures: list[Block] = []
+    for family, runs in runs_of.items():
+        if not runs.empty:
+            panels = [charts.lines(runs, "epoch", y, ("epoch", label), series="name") for y, label in drawn.items()]
+            pictures.append(Picture(f"{family}_training", findings.of_training(runs), tuple(panels), across=2))
+    return pictures
+
+
+def _classes(data: Tables) -> list[Block]:
+    """The baseline's best and worst classes, the smallest good model beside it."""
+    rows = data.named(data.per_class.dropna(subset=["top1_pct"]))
+    dense = rows[rows["model"] == BASELINE].sort_values(["top1_pct", "class"], ascending=[False, True])
+    if dense.empty:
+        return []
+    listed = [str(name) for name in dense["class"]]
+    few = len(listed) <= 2 * ENDS
+    shown = listed if few else listed[:ENDS] + listed[-ENDS:]
+    best = tables.smallest_within(data.compressed, data.max_drop_points)
+    models = [BASELINE] if best is None or best["model"] not in set(rows["model"]) else [BASELINE, best["model"]]
+    which = "All classes" if few else f"The best and the worst {ENDS} of {len(listed)} classes"
+    images = " to ".join(str(n) for n in dict.fromkeys((int(dense["n"].min()), int(dense["n"].max()))))
+    caption = f"{which}, in the baseline's order; {images} held-out images each. Bars: 95 % intervals."
+    chart = charts.dots(_of_classes(rows, models, shown), "top1_pct", charts.TOP1, series="model")
+    blocks: list[Block] = [Picture("class_accuracy", findings.of_classes(dense), (chart,), caption)]
+    if len(models) > 1:
+        wide = data.per_class.pivot(index="class", columns="model", values="top1_pct")
+        change = (wide[models[1]] - wide[BASELINE]).dropna().sort_values(kind="stable")
+        named = ", ".join(f"{name} ({text.signed(points, 0)})" for name, points in change.head(3).items())
+        sentence = f"{models[1]} against the baseline, lowest three in points: {named}; {images} images each."
+        blocks.append(Paragraph(sentence))
+    return blocks
+
+
+def _of_classes(rows: pd.DataFrame, models: list[str], classes: list[str]) -> pd.DataFrame:
+    """Accuracy of some models on some classes in this order, with intervals."""
+    own = rows[rows["model"].isin(models) & rows["class"].isin(classes)].assign(name=rows["class"])
+    own = own.sort_values("class", key=lambda names: names.map(classes.index), kind="stable")
+    right = (own["top1_pct"] * own["n"] / 100).round().astype(int)
+    bounds = [wilson_interval(int(hits), int(n)) for hits, n in zip(right, own["n"], strict=True)]
+    return own.assign(top1_pct_low=[100 * low for low, _ in bounds], top1_pct_high=[100 * high for _, high in bounds])
+
+
+def _provenance(data: Tables) -> list[Block]:
+    """Data, versions, every parameter, and the headline that reviewers compare; the long tables folded away."""
+    settings = tuple((key, str(value)) for key, value in _flat(data.params))
+    headline = tuple((key, str(value)) for key, value in _flat(data.headline))
+    return [
+        Paragraph(MADE),
+        Table(("Data", "Value"), tuple(_images(data)), caption="Choices were made on validation images alone."),
+        Table(("Software", "Version"), tuple(_versions())),
+        Table(("Parameter", "Value"), settings, folded=f"All {len(settings)} parameters (params.yaml)"),
+        Table(("Number", "Value"), headline, folded="Headline numbers (what dvc metrics diff compares)"),
+    ]
+
+
+def _images(data: Tables) -> Iterator[tuple[str, str]]:
+    meta, counts = data.meta, data.meta.get("counts", {})
+    yield "Source", str(meta.get("source", data.params.get("data", {}).get("source", text.MISSING)))
+    yield "Classes", str(data.per_class["class"].nunique())
+    yield "Stored size, px", str(meta.get("image_size", text.MISSING))
+    for part in ("train", "validation"):
+        yield f"{part.capitalize()} images", f"{counts[part]:,}" if part in counts else text.MISSING
+    yield "Held-out images", f"{int(data.baseline['n']):,}"
+    yield "Checksum", str(meta.get("checksum") or text.MISSING)
+    yield "Models", str(len(data.models))
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    yield "Python", platform.python_version()
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", text.MISSING if value is None else value
+
+
+SECTIONS = {"details": (90, details)}

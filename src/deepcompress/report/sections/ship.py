@@ -1,0 +1,128 @@
+"""What to ship: the recommended model and why, its files, your own configuration, and chains of techniques."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from deepcompress.report import charts, queries, text
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold
+from deepcompress.report.sections import _parts
+from deepcompress.report.tables import BASELINE, BYTES_PER_MIB, Tables
+
+CHOICE = "Named: the recommended model, the runner-up and the baseline. Dashed: the lowest accuracy that is allowed."
+
+
+def ship(data: Tables) -> Section | None:
+    """The choice, made on validation images; None while there is nothing to choose from."""
+    blocks = [
+        *_recommended(data),
+        *_files(data),
+        *fold("Your configuration (prune.*, quant.*)", "shipped", _configured(data)),
+        *fold("Chains of techniques", "combined", _combined(data)),
+    ]
+    return Section("What to ship", tuple(blocks)) if blocks else None
+
+
+def _recommended(data: Tables) -> list[Block]:
+    rows, note = data.extra.get("recommendation"), data.notes.get("recommendation")
+    if rows is None or note is None or rows.empty:
+        return []
+    rows = data.named(rows)
+    blocks: list[Block] = [Paragraph(note["reason"], strong=True), Paragraph(_heldout(data, note))]
+    if len(rows) > 1:
+        lowest = note["validation"]["baseline_top1_pct"] - note["limits"]["max_drop_points"]
+        title = f"{note['model']} is the smallest allowed (n = {note['n']:,} validation images)"
+        drawn = rows.assign(front=False, named=rows["model"].isin((note["model"], note["runner_up"], BASELINE)))
+        chart = charts.scatter(drawn, "size_mib", "file size [MiB], logarithmic", y="validation_top1_pct", limit=lowest)
+        blocks.append(Picture("recommendation", title, (chart,), CHOICE))
+    front, excluded = rows[rows["on_front"]].sort_values(["size_mib", "model"]), rows[~rows["allowed"]]
+    blocks.append(
+        _choices(front, folded=f"{text.count(len(front), 'model')} on the Pareto front of accuracy, bytes, MACs")
+    )
+    if not excluded.empty:
+        blocks.append(_choices(excluded, folded=f"{text.count(len(excluded), 'model')} not allowed, and why"))
+    return blocks
+
+
+def _heldout(data: Tables, note: dict[str, Any]) -> str:
+    """What the held-out images say of the choice that they had no part in."""
+    runner_up = f" The runner-up is {note['runner_up']}." if note["runner_up"] else ""
+    rows = data.models[data.models["model"] == note["model"]]
+    if rows.empty:
+        return f"It was not measured on the held-out images.{runner_up}"
+    row = rows.iloc[0]
+    points = text.difference(row)
+    beside = "" if points == text.MISSING else f", {points} points to the baseline"
+    chosen = f"On the {int(row['n']):,} held-out images, which it was not chosen on"
+    return f"{chosen}: {text.accuracy(row)} %{beside}.{runner_up}"
+
+
+def _choices(rows: pd.DataFrame, *, folded: str) -> Table:
+    columns = {
+        "Model": list(rows["model"]),
+        "Validation top-1 % (95 %)": [text.interval(row, "validation_top1_pct") for _, row in rows.iterrows()],
+        "Points lost (95 %)": [_lost(row) for _, row in rows.iterrows()],
+        "MiB": [text.number(value, 2) for value in rows["size_mib"]],
+        "Million MACs": [text.number(value, 2) for value in rows["macs_million"]],
+        "Allowed": ["yes" if row["allowed"] else str(row["why_not"]) for _, row in rows.iterrows()],
+    }
+    return Table.of(columns, folded=folded)
+
+
+def _lost(row: pd.Series) -> str:
+    points = text.number(row["drop_points"])
+    if pd.isna(row["drop_points_low"]):
+        return points
+    return f"{points} ({text.signed(row['drop_points_low'])} to {text.signed(row['drop_points_high'])})"
+
+
+def _files(data: Tables) -> list[Block]:
+    """Whether each exported file answers as the model that it was made from, on the same held-out images."""
+    rows = data.extra.get("deploy/parity")
+    if rows is None or rows.empty:
+        return []
+    columns = {
+        "File": list(rows["file"]),
+        "Model": list(rows["model"]),
+        "Weights": list(rows["kind"]),
+        "Size, MiB": [text.number(size / BYTES_PER_MIB, 2) for size in rows["size_bytes"]],
+        "Same answer, %": [text.number(share, 2) for share in rows["agreement_pct"]],
+        "Largest difference of a logit": [f"{difference:.2g}" for difference in rows["largest_difference"]],
+        "Top-1, %": [text.number(top1) for top1 in rows["top1_pct"]],
+    }
+    worst = rows.sort_values("agreement_pct", kind="stable").iloc[0]
+    recommended = rows.loc[rows["file"] == "model.onnx", "model"].iloc[0]
+    best = rows[rows["model"] == recommended].sort_values("size_bytes", kind="stable").iloc[0]
+    finding = (
+        f"The smallest file of the recommended model, models/deploy/{best['file']} ({best['kind']}), takes "
+        f"{text.number(best['size_bytes'] / BYTES_PER_MIB, 2)} MiB and gets {text.number(best['top1_pct'])} % right; "
+        f"of all files, {worst['file']} agrees least with its model: {text.number(worst['agreement_pct'])} % of the "
+        "answers are the same."
+    )
+    caption = f"Against the same model in PyTorch, on {text.count(int(rows['n'].iloc[0]), 'held-out image')}."
+    return fold("Files to deploy", "deploy", [Paragraph(finding, strong=True), Table.of(columns, caption)])
+
+
+def _configured(data: Tables) -> list[Block]:
+    """What params.yaml makes of the baseline: your own pruning, and your own format on top."""
+    rows = data.of("shipped")
+    return [] if rows.empty else [_parts.lead(data, rows), _parts.models_table(rows)]
+
+
+def _combined(data: Tables) -> list[Block]:
+    """Several techniques on one model, and what a teacher adds to the same steps without one."""
+    rows = data.of("combined")
+    if rows.empty:
+        return []
+    gains = [
+        f"{row['model']} against {row['control']}, which had no teacher: {text.difference(gain)} points (95 %)"
+        for _, row in rows.dropna(subset=["teacher"]).iterrows()
+        if (gain := queries.pair(data, row["model"], row["control"])) is not None
+    ]
+    taught = [Paragraph("; ".join(gains) + ".")] if gains else []
+    return [_parts.lead(data, rows), _parts.models_table(rows), *taught]
+
+
+SECTIONS = {"ship": (10, ship)}

@@ -1,0 +1,229 @@
+"""Does a teacher help: students beside controls that learn alone, how like their teacher they are, and its size."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from deepcompress.report import charts, queries, text
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold
+from deepcompress.report.sections import _maps, _parts
+from deepcompress.report.source_report import source_top1
+from deepcompress.report.tables import TEACHERS, Tables
+
+ACCURACY = "Students and teachers with 95 % intervals; dashed: the independent student, which learned alone."
+GAINS = "Points and p compare with the independent student on the same held-out images."
+LIKENESS = (
+    "KL is KL(teacher || student) at temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. The "
+    "source report states neither direction nor temperature of its KL, nor window nor null of its SSIM."
+)
+ALIGNMENT = (
+    "Students of {teacher} and the controls, on {n} validation images; maps of {maps}, SSIM with a uniform window of "
+    "{window} px and data range 1; short strokes: to the map of another image."
+)
+JITTER = "Validation images as they are and under colour jitter, the same for all models. Bars: 95 % intervals."
+STRIP = (
+    "Where {teacher} and its students see the right class ({role}), on the same validation images; below each map its "
+    "SSIM to the teacher's."
+)
+SOURCE_TEACHER = "vgg16"  # whose students' likeness the source report tells
+
+
+def teach(data: Tables) -> Section | None:
+    """None where there is neither a student nor a teacher; what was not measured is left out."""
+    rows, teachers = queries.students(data), data.of(TEACHERS)
+    if rows.empty and teachers.empty:
+        return None
+    blocks: list[Block] = [] if rows.empty else _gains(data, rows)
+    blocks += [
+        *fold("How like their teacher students are", "alignment", _likeness(data, rows)),
+        *fold("Accuracy under colour jitter", "students_colour", _colour_jitter(data)),
+        *fold("Where students look", "students_maps", _strips(data)),
+        *fold("Teachers and their size", "teachers", _teachers(data, teachers)),
+    ]
+    return Section("Does a teacher help", tuple(blocks))
+
+
+def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
+    shown = pd.concat([data.of(TEACHERS), rows])
+    alone = shown.loc[shown["model"] == queries.independent(data), "top1_pct"]
+    levels = {"independent": float(alone.iloc[0])} if len(alone) else None
+    chart = charts.dots(shown, "top1_pct", charts.TOP1, levels=levels)
+    theirs = source_top1(data, "students")
+    columns = {
+        "Student": list(rows["name"]),
+        "Source report: top-1 %": [text.number(theirs.get(model, math.nan)) for model in rows["model"]],
+        "Top-1 % (95 %)": [text.accuracy(row) for _, row in rows.iterrows()],
+        "Points to independent (95 %)": [text.difference(row) for _, row in rows.iterrows()],
+        "p": [text.probability(p) for p in rows["mcnemar_p"]],
+        "MiB": [text.number(size, 2) for size in rows["size_mib"]],
+    }
+    return [
+        Paragraph(_verdict(rows), strong=True),
+        Picture("students_accuracy", _finding(data, rows), (chart,), ACCURACY),
+        Table.of(columns, GAINS, folded="Every student beside the independent one"),
+    ]
+
+
+def _verdict(rows: pd.DataFrame) -> str:
+    """How many students gained from their teacher, each by its 95 % interval, and by how much the best."""
+    tested = rows[rows["teacher"] != ""].dropna(subset=["difference_points_low", "difference_points_high"])
+    if tested.empty:
+        return "No student was compared with the independent one."
+    above, below = int((tested["difference_points_low"] > 0).sum()), int((tested["difference_points_high"] < 0).sum())
+    same = len(tested) - above - below
+    best = tested.sort_values(["difference_points", "model"]).iloc[-1]
+    counts = [
+        f"{above} of {text.count(len(tested), 'student')} with a teacher {_verb('come', above)} out above the "
+        "independent one"
+    ]
+    counts += [f"{same} {_verb('show', same)} no significant difference from it"] if same else []
+    counts += [f"{below} {_verb('come', below)} out below it"] if below else []
+    return f"{', '.join(counts)}; {best['name']} is best: {text.difference(best)} points (95 % interval)."
+
+
+def _verb(plural: str, n: int) -> str:
+    return f"{plural}s" if n == 1 else plural
+
+
+def _finding(data: Tables, rows: pd.DataFrame) -> str:
+    """The best student against its teacher and the independent one, as a title."""
+    taught = rows[rows["teacher"] != ""]
+    if taught.empty:
+        return "Students and teachers"
+    best = taught.sort_values(["top1_pct", "model"]).iloc[-1]
+    teacher = data.models.loc[data.models["model"] == best["teacher"], "top1_pct"]
+    gain = best["difference_points"]
+    more = "" if math.isnan(gain) else f", {text.signed(gain)} points to the independent student"
+    share = "" if teacher.empty else f", {text.percent(best['top1_pct'], teacher.iloc[0])} % of its teacher"
+    return f"{best['name']}: {text.number(best['top1_pct'])} %{share}{more} (n = {int(best['n']):,})"
+
+
+def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
+    """How like their teacher students answer and look: a table, and a picture per teacher."""
+    teachers = dict.fromkeys([*data.of(TEACHERS)["model"], *rows["teacher"]])  # a student may learn from the baseline
+    own = [found for teacher in teachers if teacher and not (found := queries.alignment(data, teacher)).empty]
+    if not own:
+        return []
+    # Of a student with a teacher that one's row; of a control the first teacher's.
+    alike = pd.concat(own).drop_duplicates("model").set_index("model").reindex(rows["model"])
+    theirs = {key: _of_source(data.paper["students"][key]) for key in ("kl_to_teacher", "cam_ssim")}
+    columns = {
+        "Student": list(rows["name"]),
+        "Source report: KL": [text.number(theirs["kl_to_teacher"].get(m, math.nan), 3) for m in alike.index],
+        "KL": [text.number(value, 3) for value in alike["kl_nats"]],
+        "Same answer, %": [text.number(value) for value in alike["agreement_pct"]],
+        "Source report: SSIM": [text.number(theirs["cam_ssim"].get(m, math.nan), 3) for m in alike.index],
+    }
+    if "ssim" in alike:
+        columns["SSIM"] = [text.number(value, 3) for value in alike["ssim"]]
+        columns["SSIM over independent (95 %)"] = [
+            text.interval(row, "ssim_gain", 3, text.signed) for _, row in alike.iterrows()
+        ]
+    return [Table.of(columns, LIKENESS), *_alignments(data)]
+
+
+def _of_source(theirs: dict[str, float], teacher: str = SOURCE_TEACHER) -> dict[str, float]:
+    """Method -> a number of the source report's, under our ids of that teacher's students."""
+    return {f"students/{method}-{teacher}": value for method, value in theirs.items()}
+
+
+def _alignments(data: Tables) -> list[Block]:
+    """A picture per teacher, of those whose students' answers and maps were compared with its own."""
+    blocks: list[Block] = []
+    for _, teacher in data.of(TEACHERS).iterrows():
+        rows, name = queries.alignment(data, teacher["model"]), teacher["name"]
+        if not rows.empty and "ssim" in rows:
+            best = rows.sort_values(["kl_nats", "name"]).iloc[0]
+            title = f"{name}: {best['name']} answers most like it ({text.number(best['kl_nats'], 3)} nats)"
+            n, window = f"{int(best['n']):,}", int(best["window_px"])
+            caption = ALIGNMENT.format(teacher=name, n=n, maps=best["role"], window=window)
+            independent = rows["ssim_independent"].iloc[0]
+            levels = None if pd.isna(independent) else {"independent": float(independent)}
+            panels = (
+                charts.dots(rows, "kl_nats", "KL(teacher || student) [nats]; lower is closer", low=0),
+                charts.dots(rows, "ssim", "SSIM of Grad-CAM maps; higher is closer", levels=levels,
+                            null="ssim_other_image"),
+            )  # fmt: skip
+            blocks.append(Picture(f"students_alignment_{name}", title, panels, caption, across=2))
+    return blocks
+
+
+def _colour_jitter(data: Tables) -> list[Block]:
+    """Accuracy under colour jitter, beside the source report's students of its jittered teacher and that teacher."""
+    rows = queries.explained(data, "colour")
+    rows = rows if rows.empty else rows[rows["family"].isin(("students", TEACHERS))]
+    if rows.empty:
+        return []
+    best = rows[rows["family"] == "students"].sort_values(["jittered_top1_pct", "model"]).iloc[-1]
+    both = f"{text.number(best['jittered_top1_pct'])} % under it, {text.number(best['top1_pct'])} % before"
+    title = f"{best['name']} is most robust to jitter: {both} (n = {int(best['n']):,})"
+    theirs = _of_source(data.paper["students"]["jittered_top1_pct"], "vgg16_jitter")
+    theirs["teachers/vgg16_jitter"] = data.paper["teachers"]["vgg16_jitter_on_jittered"]
+    cells = [row for _, row in rows.iterrows()]
+    columns = {
+        "Model": list(rows["name"]),
+        "Source report: jittered %": [text.number(theirs.get(model, math.nan)) for model in rows["model"]],
+        "Top-1 % (95 %)": [text.interval(row, "top1_pct") for row in cells],
+        "Jittered % (95 %)": [text.interval(row, "jittered_top1_pct") for row in cells],
+        "Drop, points (95 %)": [text.interval(row, "drop_points", write=text.signed) for row in cells],
+        "Same answer, %": [text.number(value) for value in rows["consistency_pct"]],
+    }
+    ends = ("", "_low", "_high")
+    jittered = rows.assign(**{f"top1_pct{end}": rows[f"jittered_top1_pct{end}"] for end in ends})
+    both_kinds = pd.concat([rows.assign(images="as they are"), jittered.assign(images="under colour jitter")])
+    chart = charts.dots(both_kinds, "top1_pct", charts.VALIDATION, series="images")
+    return [Picture("students_colour", title, (chart,), JITTER), _parts.whole(columns)]
+
+
+def _strips(data: Tables) -> list[Block]:
+    """A strip of maps per teacher; none while the explain stage did not run."""
+    images, maps = queries.explained(data, "strip_images"), queries.explained(data, "strips")
+    if images.empty or maps.empty:
+        return []
+    names = data.of(TEACHERS).set_index("model")["name"]
+    taught = maps[maps["teacher"].isin(names.index)].groupby("teacher", sort=False)
+    return [_maps.strip(data, rows, f"students_strip_{names[teacher]}", STRIP) for teacher, rows in taught]
+
+
+def _teachers(data: Tables, rows: pd.DataFrame) -> list[Block]:
+    """How much better the larger models are than the baseline, and what a larger one of them brings to students."""
+    return [] if rows.empty else [_parts.lead(data, rows), _parts.models_table(rows), *_teacher_sizes(data)]
+
+
+def _teacher_sizes(data: Tables) -> list[Block]:
+    """Students of the two teachers of other size that most methods were tried with, if there are two."""
+    sizes = data.of(TEACHERS).set_index("model")["parameters"].drop_duplicates()
+    rows = queries.students(data)
+    rows = rows[rows["teacher"].isin(sizes.index)]
+    tried = rows.groupby("method")["teacher"].transform("nunique")
+    most = rows.loc[tried > 1, "teacher"].value_counts().head(2).index
+    pair = sorted(most, key=lambda teacher: (sizes[teacher], teacher))
+    rows = rows[rows["teacher"].isin(pair)].set_index("method", drop=False)
+    wide = rows.pivot(index="method", columns="teacher", values="top1_pct").dropna()
+    if len(pair) < 2 or wide.empty:
+        return []
+    small, large = (rows[rows["teacher"] == teacher].loc[wide.index] for teacher in pair)
+    names = dict(zip(pair, data.models.set_index("model").loc[pair, "name"], strict=True))
+    change = large["top1_pct"] - small["top1_pct"]
+    title = (
+        f"{names[pair[1]]} in place of {names[pair[0]]}: {text.signed(change.mean())} points on average over "
+        f"{len(wide)} methods"
+    )
+    columns = {"Method": [str(method) for method in wide.index]}
+    for name, models in zip(names.values(), (small, large), strict=True):
+        columns[f"{name}: top-1 % (95 %)"] = [text.accuracy(row) for _, row in models.iterrows()]
+    columns["Points"] = [text.signed(points) for points in change]
+    apart = (large["top1_pct_low"] > small["top1_pct_high"]) | (large["top1_pct_high"] < small["top1_pct_low"])
+    doubt = (
+        f"In {int(apart.sum())} of {len(wide)} methods the intervals of the two students lie apart; the rest is within "
+        "noise."
+    )
+    drawn = pd.concat([small, large]).reset_index(drop=True)
+    drawn = drawn.assign(name=drawn["method"], taught="taught by " + drawn["teacher"].map(names).astype(str))
+    picture = Picture("teacher_size", title, (charts.dots(drawn, "top1_pct", charts.TOP1, series="taught"),))
+    return [picture, _parts.whole(columns), Paragraph(doubt)]
+
+
+SECTIONS = {"students": (40, teach)}

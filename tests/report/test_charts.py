@@ -1,0 +1,82 @@
+"""Charts: every name as it is written, every interval drawn, colours that stand out, equal bytes for equal numbers."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from deepcompress.report import charts, first_screen
+from deepcompress.report.blocks import Picture
+from deepcompress.report.tables import Tables
+
+MARKS, WORDS = 3.0, 4.5  # contrasts that WCAG 2.2 asks for
+THEMES = {"light": charts.LIGHT, "dark": charts.DARK}
+ROWS = pd.DataFrame({"name": ["$1_$5", "$x_2$", "<b>&"], "family": ["pruned", "pruned", "odd"],
+                     "top1_pct": [50.0, 60.0, 70.0], "top1_pct_low": [40.0, 50.0, 60.0],
+                     "top1_pct_high": [60.0, 70.0, 80.0]})  # fmt: skip
+
+
+def contrast(first: str, second: str) -> float:
+    """1 (equal) to 21 (black on white); WCAG 2.2, "contrast ratio"."""
+    part = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (first, second)])
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return float((high + 0.05) / (low + 0.05))
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_colour_stands_out_in_both_themes(theme: str) -> None:
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)  # the grey that just passes for words
+    card, page = THEMES[theme]["card"], THEMES[theme]["page"]
+    for colour in {*charts.COLOURS.values(), *charts.CYCLE, *charts.SHADES}:
+        assert contrast(colour, card) >= MARKS, colour
+    for words in ("text", "muted", "accent"):
+        assert min(contrast(THEMES[theme][words], ground) for ground in (card, page)) >= WORDS
+
+
+def test_names_are_drawn_as_they_are_written() -> None:
+    chart = charts.dots(ROWS, "top1_pct", charts.TOP1)
+    assert [row["name"] for row in chart["data"]["values"]] == list(ROWS["name"])
+    first, again = (charts.png(Picture("a", "Of $1_$5 <b>&", (chart,))) for _ in range(2))
+    assert first == again
+    assert not re.search(rb"Date|Software|tIME", first)
+
+
+def test_each_point_has_its_interval_as_a_rule_and_as_words(data: Tables) -> None:
+    spec = first_screen.chart(first_screen.models(data), "size_mib", "file size [MiB]")
+    (rule,) = [layer for layer in spec["layer"] if layer["mark"]["type"] == "rule"]
+    assert (rule["encoding"]["y"]["field"], rule["encoding"]["y2"]["field"]) == ("top1_pct_low", "top1_pct_high")
+    cells = {row["model"]: row for row in spec["data"]["values"]}
+    assert set(cells) == set(data.candidates["model"])
+    assert cells["baseline"]["top1_pct_text"] == "87.30 (85.09 to 89.22)"
+
+
+def test_the_front_holds_what_nothing_beats(data: Tables) -> None:
+    values = first_screen.chart(first_screen.models(data), "size_mib", "file size [MiB]")["data"]["values"]
+    for row in values:
+        beaten = any(o["size_mib"] < row["size_mib"] and o["top1_pct"] >= row["top1_pct"] for o in values)
+        assert not (row["front"] and beaten)
+
+
+def test_a_family_without_a_colour_of_its_own_is_olive() -> None:
+    scale = charts.dots(ROWS, "top1_pct", "")["layer"][1]["encoding"]["color"]["scale"]
+    assert scale == {"domain": ["pruned", "odd"], "range": [charts.BLUE, charts.OLIVE]}
+
+
+def test_panels_stand_beside_each_other() -> None:
+    panel = charts.lines(ROWS, "top1_pct_low", "top1_pct", ("x", "y"), series="name")
+    sizes = [
+        Image.open(io.BytesIO(charts.png(Picture("a", "t", (panel, panel), across=across)))).size for across in (1, 2)
+    ]
+    assert sizes[0][1] > 1.5 * sizes[1][1]
+
+
+def test_the_library_is_one_script_that_asks_nobody() -> None:
+    assert "vegaEmbed" in charts.library()
+    assert "</script" not in charts.library()
+    assert "cdn" not in charts.library()
