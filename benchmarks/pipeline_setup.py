@@ -83,7 +83,7 @@ def write(folder: Path, scale: Scale) -> None:
     (folder / params.PARAMS_FILE).write_text(text, encoding="utf-8")
     with inside(folder):
         seed, data = params.seed(), params.section(DataConfig, "data")
-        _draw(Path("data/fit"), data, data.options(data.source), seed)
+        _draw(Path("data/fit"), data, data.options(data.source), data.seed)
         few = data.options(data.source).model_copy(update={"train_per_class": scale.pretraining_per_class})
         _draw(PRETRAINING, data, few, PRETRAINING_SEED)
         Path("start").mkdir()

@@ -18,16 +18,15 @@ from deepcompress.errors import one_line_errors
 def main(fit: Path, heldout: Path) -> None:
     """Write both folders, whole or not at all."""
     data = params.section(DataConfig, "data")
-    seed = params.seed()
     options = data.options(data.source)
     source = registry.find(data.plugins, data.source).load(
         options,
         stored_size=data.stored_size,
-        seed=seed,
+        seed=data.seed,
         workspace=runtime.scratch("download", data.source, options),
     )
     with atomic_folders(fit, heldout) as (new_fit, new_heldout):
-        meta = write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=seed)
+        meta = write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=data.seed)
         write_heldout(new_heldout, source, meta=meta)
 
 

@@ -26,8 +26,8 @@ def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, data = params.section(Explain, "explain"), params.section(store.DataConfig, "data")
-    train, seed = params.section(runtime.Train, "train"), params.seed()
-    runtime.make_deterministic(seed, train.threads)
+    train = params.section(runtime.Train, "train")
+    runtime.make_deterministic(params.seed(), train.threads)
     fit, plan, device = store.open_fit(fit_folder, data.device_budget_mib), Plan.read(plan_file), runtime.device(train)
     pairs, ids = explain_tables.pairs(plan), [model.id for model in plan if model.family != "masked"]
     paths = {model: folder / f"{model}.safetensors" for model in ids}
@@ -35,7 +35,7 @@ def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
         passes.digest([fit_folder / "meta.json", *fit_folder.glob("validation_*")]),
         checkpoint.load(paths[BASELINE]).view,
     )
-    images = explain_tables.ValidationImages(fit, digest, view, config, data, device, seed)
+    images = explain_tables.ValidationImages(fit, digest, view, config, data, device)
     looks = explain_tables.looks(paths, pairs, images)
     for name, rows in explain_tables.tables(looks, pairs, images).items():
         files.write_csv(tables / f"{name}.csv", pd.DataFrame(rows))

@@ -44,6 +44,7 @@ def test_every_section_of_the_file_has_a_schema() -> None:
         ("finetune.learning_rate", "1e-3"),
         ("finetune.augment.crop_padding", -1),
         ("data.source", "nope"),
+        ("data.seed", -1),
         ("data.validation_fraction", 1.5),
         ("model.arch", "resnet19"),
         ("model", {**DOCUMENT["model"], "arch": "resnet50"}),

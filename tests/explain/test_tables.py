@@ -84,7 +84,7 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_pa
         }
     )
     fit = store.open_fit(tmp_path / "fit")
-    images = tables.ValidationImages(fit, "a digest", VIEW, config, DATA, torch.device("cpu"), seed=0)
+    images = tables.ValidationImages(fit, "a digest", VIEW, config, DATA, torch.device("cpu"))
     for model in ("baseline", TEACHER, STUDENT):
         save(tmp_path, model, classes=meta.classes)
     pairs = [(STUDENT, TEACHER), (STUDENT, "baseline")]
@@ -156,7 +156,7 @@ def test_colours_do_not_depend_on_the_budget_nor_on_the_images_at_once(
 
 
 SEED = 3
-DATA = DataConfig(source="shapes", stored_size=16, validation_fraction=0.25, shapes={"train_per_class": 4})
+DATA = DataConfig(source="shapes", seed=SEED, stored_size=16, validation_fraction=0.25, shapes={"train_per_class": 4})
 
 
 @pytest.fixture(scope="module")
@@ -169,21 +169,21 @@ def fit(tmp_path_factory: pytest.TempPathFactory) -> store.Fit:
 
 
 def test_a_mask_is_that_of_the_image_as_it_was_drawn(fit: store.Fit) -> None:
-    masks = object_masks(DATA, fit, np.array([0, 7]), size=16, seed=SEED)
+    masks = object_masks(DATA, fit, np.array([0, 7]), size=16)
     drawn = [shapes.draw(number, split="train", size=16, seed=SEED) for number in range(80)]
     assert masks is not None
     for row, mask in zip((0, 7), masks, strict=True):
         (expected,) = [own for image, own in drawn if np.array_equal(image, fit.validation.images[row])]
         assert np.array_equal(mask, expected)
-    large = object_masks(DATA, fit, np.array([0, 7]), size=32, seed=SEED)
+    large = object_masks(DATA, fit, np.array([0, 7]), size=32)
     assert np.array_equal(large, masks.repeat(2, 1).repeat(2, 2))  # each pixel several times
 
 
 def test_only_images_that_are_drawn_from_this_seed_have_masks(fit: store.Fit) -> None:
     with pytest.raises(UserError, match=r"not those that params.yaml draws; run the download stage again"):
-        object_masks(DATA, fit, np.array([0]), size=16, seed=SEED + 1)
+        object_masks(DATA.model_copy(update={"seed": SEED + 1}), fit, np.array([0]), size=16)
     photographs = DataConfig(source="cifar100", stored_size=16, validation_fraction=0.25)
-    assert object_masks(photographs, fit, np.array([0]), size=16, seed=SEED) is None
+    assert object_masks(photographs, fit, np.array([0]), size=16) is None
 
 
 LOG3 = math.log(3.0)

@@ -28,7 +28,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write_params(**data: Any) -> None:
     section = {"source": "folder", "stored_size": 8, "validation_fraction": 0.25, **data}
-    Path("params.yaml").write_text(yaml.safe_dump({"seed": 0, "data": section}))
+    Path("params.yaml").write_text(yaml.safe_dump({"data": section}))
 
 
 def run(**data: Any) -> Result:
@@ -84,6 +84,13 @@ def test_cifar_is_downloaded_once() -> None:
     assert run(source="cifar10", cifar10=options).exit_code == 0, "the server is gone"
     assert tree("data") == first
     assert open_fit(Path("data/fit")).meta.source == "cifar10"
+
+
+def test_images_follow_their_own_seed() -> None:
+    shapes = {"source": "shapes", "shapes": {"train_per_class": 4, "test_per_class": 1}}
+    written = [run(**shapes, seed=seed).exit_code or arrays() for seed in (0, 0, 1)]
+    assert written[0] == written[1]
+    assert all(written[0][name] != written[2][name] for name in written[0] if name.endswith("images.npy"))
 
 
 def put_zip(**files: bytes) -> Callable[[], object]:

@@ -56,6 +56,8 @@ class DataConfig(params.PluginSection):
 
     Attributes:
         source: A file in data/sources.
+        seed: Of the images that are drawn and of the splits; apart from the pipeline's, so that further trainings are
+            measured on the same images.
         stored_size: Images are stored as squares of this side, pixels.
         validation_fraction: Fraction of each class's training images that choices are made on.
         device_budget_mib: What the images of one part (training, validation, held-out) may take in the memory of a GPU
@@ -64,6 +66,7 @@ class DataConfig(params.PluginSection):
 
     plugins: ClassVar[str] = PLUGINS
     source: Annotated[str, AfterValidator(_known)]
+    seed: int = Field(default=0, ge=0, le=params.HIGHEST_SEED)
     stored_size: int = Field(ge=8, le=1024)
     validation_fraction: float = Field(gt=0, lt=1)
     device_budget_mib: int = Field(default=DEVICE_BUDGET_MIB, ge=0)

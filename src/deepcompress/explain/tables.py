@@ -77,9 +77,9 @@ class ValidationImages:
         digest: Of their files, as `passes.digest` makes it.
         view: Of every model.
         config: The `explain` section.
-        data: The `data` section, from which objects may be drawn again.
+        data: The `data` section, from which objects may be drawn again; its seed decides which images have maps and
+            how all are recoloured.
         device: Where models run.
-        seed: Of the pipeline; decides which images have maps and how all are recoloured.
     """
 
     fit: Fit
@@ -88,7 +88,6 @@ class ValidationImages:
     config: Explain
     data: DataConfig
     device: torch.device
-    seed: int
 
     def batches(self, arrays: Arrays) -> Batches:
         """The images as the models see them."""
@@ -96,13 +95,13 @@ class ValidationImages:
 
     def mapped(self) -> Int[np.ndarray, " images"]:
         """Rows of the images that have attention maps."""
-        order = np.random.default_rng(derived_seed(self.seed, "explained images"))
+        order = np.random.default_rng(derived_seed(self.data.seed, "explained images"))
         return np.sort(order.permutation(len(self.fit.validation))[: self.config.images])
 
     @cached_property
     def jittered(self) -> Arrays:
         """All of them, each in colours of its own."""
-        return jittered(self.fit.validation, self.config.jitter, seed=self.seed)
+        return jittered(self.fit.validation, self.config.jitter, seed=self.data.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +136,7 @@ def looks(paths: Mapping[str, Path], pairs: Pairs, images: ValidationImages) -> 
     made = {}
     for model, path in tqdm(paths.items(), desc="explain", unit="model", disable=None):
         roles = [finest, *(coarser if model in everywhere else ())]
-        parts = images.digest, images.view, images.config, images.seed, images.device.type, roles
+        parts = images.digest, images.view, images.config, images.data.seed, images.device.type, roles
         folder = passes.scratch(STAGE, path, *parts)
         found = kept.arrays(folder / "look.npz", partial(_look, path, roles, images))
         plain, other = (torch.from_numpy(found[name]) for name in ("plain", "jittered"))
@@ -165,7 +164,7 @@ def tables(looks: Mapping[str, Look], pairs: Pairs, images: ValidationImages) ->
     config, whole, rows = images.config, images.fit.validation, images.mapped()
     plain = {model: look.plain for model, look in looks.items()}
     other = {model: look.jittered for model, look in looks.items()}
-    objects = object_masks(images.data, images.fit, rows, size=images.view.size, seed=images.seed)
+    objects = object_masks(images.data, images.fit, rows, size=images.view.size)
     shown = np.linspace(0, len(rows) - 1, config.strip_images).astype(int)
     classes = [images.fit.meta.classes[whole.labels[row]] for row in rows[shown]]
     made: dict[str, list[Row]] = {
@@ -205,7 +204,7 @@ def jittered(arrays: Arrays, jitter: Jitter, *, seed: int) -> Arrays:
 
 
 def object_masks(
-    data: DataConfig, fit: Fit, wanted: Int[np.ndarray, " images"], *, size: int, seed: int
+    data: DataConfig, fit: Fit, wanted: Int[np.ndarray, " images"], *, size: int
 ) -> Bool[np.ndarray, "images size size"] | None:
     """Which pixels the object covers in some validation images; None where the source cannot draw them.
 
@@ -216,17 +215,16 @@ def object_masks(
         fit: What the download stage made of it.
         wanted: Rows of the validation images.
         size: Side of the masks [px].
-        seed: Of the pipeline.
 
     Raises:
-        UserError: If the stored images are not those of this section and seed.
+        UserError: If the stored images are not those of this section.
     """
     source = registry.find(data.plugins, data.source, "data.source")
     if not hasattr(source, "draw"):
         return None
     labels = np.arange(len(fit.train) + len(fit.validation), dtype=np.int64) % len(source.CLASSES)
-    _, rows = stratified(labels, data.validation_fraction, derived_seed(seed, "validation"))
-    drawn = [source.draw(int(rows[i]), split="train", size=data.stored_size, seed=seed) for i in wanted]
+    _, rows = stratified(labels, data.validation_fraction, derived_seed(data.seed, "validation"))
+    drawn = [source.draw(int(rows[i]), split="train", size=data.stored_size, seed=data.seed) for i in wanted]
     if not all(np.array_equal(image, fit.validation.images[i]) for (image, _), i in zip(drawn, wanted, strict=True)):
         raise UserError("the validation images are not those that params.yaml draws; run the download stage again")
     nearest = np.arange(size) * data.stored_size // size
