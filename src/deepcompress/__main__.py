@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
 
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import EXIT_CODE, one_line, one_line_errors, printable
 
 MODEL = Path("models/deploy/model.onnx")
 SHIPPED, FIT, PTE = Path("models/shipped/quantized.safetensors"), Path("data/fit"), Path("model.pte")
@@ -24,23 +25,29 @@ def main() -> None:
     "--model", type=click.Path(path_type=Path), default=MODEL, show_default=True, help="exported ONNX or .pte file"
 )
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="classes to show of each image")
-@click.option("--json", "as_json", is_flag=True, help="print one JSON list in place of lines")
+@click.option("--json", "as_json", is_flag=True, help="print a line of JSON per file")
 @one_line_errors
 def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> None:
-    """Name the likeliest classes of IMAGES: files, or folders whose images are all taken."""
+    """Name the likeliest classes of IMAGES: files, or folders whose images are all taken.
+
+    A file that cannot be read has its error in place of classes, and the exit code is 2.
+    """
+    from deepcompress.data.kinds import named
     from deepcompress.deploy.predict import image_files, open_classifier
     from deepcompress.deploy.predict import predict as classify
 
-    predictions = classify(open_classifier(model), image_files(images), top)
-    if as_json:
-        rows = [
-            {"file": str(row.file), "classes": [{"class": name, "probability": p} for name, p in row.classes]}
-            for row in predictions
-        ]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    for row in predictions:
-        click.echo(f"{row.file}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in row.classes))
+    files, others = image_files(images)
+    failed = 0
+    for row in classify(open_classifier(model), files, top):
+        failed += row.error is not None
+        if as_json:
+            click.echo(json.dumps(row.row()))
+        else:
+            line = printable(row.line()) if row.error is None else f"error: {one_line(row.error)}"
+            click.echo(line, err=row.error is not None)
+    if others:
+        click.echo(f"no images, skipped {len(others)}: {one_line(named(map(str, others)))}", err=True)
+    sys.exit(EXIT_CODE if failed else 0)
 
 
 @main.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -24,11 +25,14 @@ class UserError(Exception):
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
     """Decorate a command so that a `UserError`, or a failing disk, prints one line and exits with code 2.
 
+    A console of another encoding shows what it cannot write as Python spells it.
     What a command that ends well took is noted, see stopwatch.py.
     """
 
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             done = main(*args, **kwargs)
             stopwatch.note()
@@ -45,8 +49,12 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
 
 def one_line(message: str) -> str:
     """A message without line ends and without what would steer a terminal, such as a name from a file may hold."""
-    words = " ".join(message.split())
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in words)
+    return printable(" ".join(message.split()))
+
+
+def printable(text: str) -> str:
+    """A text with what would steer a terminal, and line ends, spelled as Python does."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def _stop(message: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -19,6 +20,9 @@ def test_metadata_holds_the_contract() -> None:
     assert Contract.from_metadata("a.onnx", metadata) == CONTRACT
     assert metadata["contract.images"].startswith("uint8 (n, 3, 32, 32): RGB")
     assert list(metadata) == sorted(metadata)
+    assert "white" not in metadata
+    twelve_bits = replace(CONTRACT, white=4095)
+    assert Contract.from_metadata("a.onnx", twelve_bits.to_metadata()) == twelve_bits
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,7 @@ def test_metadata_holds_the_contract() -> None:
         ("classes", "ant, bee", "damaged metadata"),
         ("classes", "3", "damaged metadata"),
         ("image_size", "large", "damaged metadata"),
+        ("white", "0", "damaged metadata"),
         ("stored_size", None, "damaged metadata"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepcompress.data.kinds import WHITE
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ class Contract:
         classes: Names, in the order of the logits.
         image_size: Side of the square input [px].
         stored_size: Side of the squares that images were cut to in training, before they took `image_size` [px].
+        white: The value of 16-bit grey images that became 255.
     """
 
     classes: tuple[str, ...]
     image_size: int
     stored_size: int
+    white: int = WHITE
 
     @property
     def sentences(self) -> dict[str, str]:
@@ -60,6 +63,8 @@ class Contract:
             "image_size": str(self.image_size),
             "stored_size": str(self.stored_size),
         }
+        if self.white != WHITE:
+            values["white"] = str(self.white)
         return dict(sorted((words | values).items()))
 
     @classmethod
@@ -73,10 +78,12 @@ class Contract:
             raise UserError(f"{path}: not a deepcompress export (its metadata has no format {FORMAT})")
         try:
             classes = json.loads(metadata["classes"])
-            sizes = [int(metadata[key]) for key in ("image_size", "stored_size")]
-            if not isinstance(classes, list) or not classes or not all(0 < size <= MAX_SIZE for size in sizes):
+            image_size, stored_size = (int(metadata[key]) for key in ("image_size", "stored_size"))
+            white = int(metadata.get("white", WHITE))
+            possible = all(0 < size <= MAX_SIZE for size in (image_size, stored_size)) and 0 < white <= WHITE
+            if not isinstance(classes, list) or not classes or not possible:
                 raise ValueError("no classes, or no sizes of images")
-            return cls(tuple(map(str, classes)), *sizes)
+            return cls(tuple(map(str, classes)), image_size, stored_size, white)
         except (KeyError, ValueError, TypeError, RecursionError):
             raise UserError(f"{path}: damaged metadata; run the export stage again") from None
 

@@ -65,7 +65,7 @@ def convert(model: Path, fit: Path, out: Path, settings: Deploy, *, integers: bo
     if integers:
         drawn = sampled(data.train, settings.calibration_samples, seed)
         calibration = channels_first(drawn.images, loaded.view.size)
-    contract = Contract(tuple(loaded.classes), loaded.view.size, data.meta.image_size)
+    contract = Contract(tuple(loaded.classes), loaded.view.size, data.meta.image_size, data.meta.white)
     logits = accuracy.logits(loaded.model, Batches(data.validation, loaded.view, batch_size=BATCH))[0]
     required = settings.required_agreement(integers=integers)
     with files.atomic(out) as partial:

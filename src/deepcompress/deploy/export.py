@@ -16,13 +16,14 @@ import logging
 import math
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress import files
 from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import HeldOut, open_heldout
+from deepcompress.data.kinds import WHITE
 from deepcompress.data.store import BYTES_PER_MIB, atomic_folders, open_fit, sampled
 from deepcompress.deploy import integers, parity
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
@@ -108,7 +109,7 @@ class _Exporter:
         loaded, meta = checkpoint.load(path), self.heldout.meta
         if tuple(loaded.classes) != tuple(meta.classes):
             raise UserError(f"{model}: class names differ from the data set's; run its stage again")
-        export_checkpoint(path, loaded, float_file, stored_size=meta.image_size)
+        export_checkpoint(path, loaded, float_file, stored_size=meta.image_size, white=meta.white)
         kinds = {float_file: FLOAT, second: FLOAT}
         if always_int8 or loaded.integer_tensors:
             kinds[second] = INT8
@@ -180,8 +181,9 @@ def card(
         meta: Of the data.
         rows: One per ONNX file: `file`, `model`, `kind`, `agreement_pct`, `top1_pct`, `n`, `size_bytes`.
     """
-    contract = Contract(tuple(description["classes"]), description["image_size"], meta.image_size)
-    data = {name: value for name, value in asdict(meta).items() if name != "classes"}
+    contract = Contract(tuple(description["classes"]), description["image_size"], meta.image_size, meta.white)
+    white = "" if meta.white == WHITE else f" (16-bit grey: {meta.white} is white)"
+    data = {name: value for name, value in meta.to_json().items() if name != "classes"}
     return {
         "model": chosen.model,
         "reason": chosen.reason,
@@ -189,8 +191,8 @@ def card(
         "limits": list(LIMITS),
         "contract": contract.sentences,
         "image_preparation": (
-            f"Turn upright, make RGB, scale the shorter side to {meta.image_size} px and cut out the centre square"
-            + ("." if meta.image_size == contract.image_size else f"; then resize to {contract.image_size} px.")
+            f"Turn upright, make RGB{white}, scale the shorter side to {meta.image_size} px and cut out the centre "
+            + f"square{'' if meta.image_size == contract.image_size else f'; then resize to {contract.image_size} px'}."
         ),
         "metrics": metrics,
         "files": rows,

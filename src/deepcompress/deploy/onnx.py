@@ -11,7 +11,7 @@ import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -20,6 +20,7 @@ from torch import nn
 
 from deepcompress import files, kept, runtime
 from deepcompress.data.batches import resize
+from deepcompress.data.kinds import WHITE
 from deepcompress.deploy.classifier import INPUT, OUTPUTS, Contract
 from deepcompress.errors import UserError
 
@@ -41,7 +42,13 @@ CHUNK = 64  # images that are resized at a time
 
 
 def export_float(
-    model: nn.Module, path: str | Path, *, view: View, classes: tuple[str, ...], stored_size: int | None = None
+    model: nn.Module,
+    path: str | Path,
+    *,
+    view: View,
+    classes: tuple[str, ...],
+    stored_size: int | None = None,
+    white: int = WHITE,
 ) -> None:
     """Write a model as ONNX; the same model gives the same bytes.
 
@@ -53,6 +60,7 @@ def export_float(
         view: Size and normalisation of the model's input.
         classes: Names, in the order of the logits.
         stored_size: Side of the squares that training images were cut to [px]; None: that of the view.
+        white: The value of 16-bit grey images that became 255.
 
     Raises:
         UserError: If the file would take 2 GiB or more.
@@ -71,10 +79,12 @@ def export_float(
             verbose=False,
         )
     assert program is not None
-    write(path, program.model_proto, Contract(tuple(classes), view.size, stored_size or view.size))
+    write(path, program.model_proto, Contract(tuple(classes), view.size, stored_size or view.size, white))
 
 
-def export_checkpoint(source: Path, loaded: Checkpoint, path: Path, *, stored_size: int | None = None) -> None:
+def export_checkpoint(
+    source: Path, loaded: Checkpoint, path: Path, *, stored_size: int | None = None, white: int = WHITE
+) -> None:
     """`export_float` of a model file; an equal file's export is found again in scratch.
 
     Args:
@@ -82,13 +92,15 @@ def export_checkpoint(source: Path, loaded: Checkpoint, path: Path, *, stored_si
         loaded: What it holds.
         path: The file to write.
         stored_size: As there.
+        white: As there.
     """
 
     def export() -> dict[str, np.ndarray]:
-        export_float(loaded.model, path, view=loaded.view, classes=loaded.classes, stored_size=stored_size)
+        stored: dict[str, Any] = {"stored_size": stored_size, "white": white}
+        export_float(loaded.model, path, view=loaded.view, classes=loaded.classes, **stored)
         return {"content": np.frombuffer(path.read_bytes(), np.uint8)}
 
-    folder = runtime.scratch("onnx", files.sha256(source), stored_size, torch.__version__, onnx.__version__)
+    folder = runtime.scratch("onnx", files.sha256(source), stored_size, white, torch.__version__, onnx.__version__)
     files.write_bytes(path, kept.arrays(folder / "float.npz", export)["content"].tobytes())
 
 

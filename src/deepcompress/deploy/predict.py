@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from deepcompress.data import images
+from deepcompress.data import images, kinds
+from deepcompress.data.archives import open_tree
 from deepcompress.deploy.classifier import BATCH, PROBABILITIES, OnnxClassifier
 from deepcompress.errors import UserError
 
@@ -21,15 +22,31 @@ if TYPE_CHECKING:
     from deepcompress.deploy.executorch import PteClassifier
 
 PTE = ".pte"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest classes of one file with their probabilities (0 to 1), the likeliest first."""
+    """The answer for one file.
+
+    Attributes:
+        file: As it was asked for.
+        classes: The likeliest with their probabilities (0 to 1), the likeliest first; none where there is an error.
+        error: Why the file cannot be read; None: it was read.
+    """
 
     file: Path
-    classes: tuple[tuple[str, float], ...]
+    classes: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        if self.error is not None:
+            return {"file": str(self.file), "error": self.error}
+        return {"file": str(self.file), "classes": [{"class": name, "probability": p} for name, p in self.classes]}
+
+    def line(self) -> str:
+        """The classes in words."""
+        return f"{self.file}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in self.classes)
 
 
 def open_classifier(path: Path) -> OnnxClassifier | PteClassifier:
@@ -46,7 +63,7 @@ def open_classifier(path: Path) -> OnnxClassifier | PteClassifier:
 
 
 def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], top: int) -> Iterator[Prediction]:
-    """Classify image files, a batch at a time, in the order given.
+    """Classify image files, a batch at a time, in the order given; a file that cannot be read has its error instead.
 
     Args:
         classifier: An exported model.
@@ -54,41 +71,63 @@ def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], t
         top: Classes per image; all of them if there are fewer.
 
     Raises:
-        UserError: If a file is missing or is no image that can be read.
+        UserError: If the model cannot be run.
     """
     listed, names = list(paths), classifier.contract.classes
     for start in range(0, len(listed), BATCH):
         part = listed[start : start + BATCH]
-        pixels = np.stack([_pixels(path, classifier.contract) for path in part])
-        for path, row in zip(part, classifier.run(pixels, PROBABILITIES), strict=True):
+        pixels = [_pixels(path, classifier.contract) for path in part]
+        read = [entry for entry in pixels if not isinstance(entry, str)]
+        rows = iter(classifier.run(np.stack(read), PROBABILITIES) if read else ())
+        for path, entry in zip(part, pixels, strict=True):
+            if isinstance(entry, str):
+                yield Prediction(path, error=entry)
+                continue
+            row = next(rows)
             order = np.argsort(-row, kind="stable")[:top]
             yield Prediction(path, tuple((names[i], float(row[i])) for i in order))
 
 
-def image_files(paths: Iterable[Path]) -> list[Path]:
-    """The files themselves, and of a folder every file below it with an image's suffix, in sorted order.
+def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """The files themselves, and of a folder every image below it, in sorted order; and what of it is no image.
+
+    What counts as an image is what the data sources take for one (data/kinds.py); litter is left out of both.
 
     Raises:
-        UserError: If a path does not exist, or a folder holds no image.
+        UserError: If a folder holds no image.
     """
     files: list[Path] = []
+    others: list[Path] = []
     for path in paths:
         if not path.is_dir():
             files.append(path)
             continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        below = [path / name for name in open_tree(path, path).files if not kinds.is_litter(name)]
+        inside = [file for file in below if kinds.counts(file.name, _head(file))]
         if not inside:
-            raise UserError(f"{path}: no image below this folder (looked for {', '.join(sorted(SUFFIXES))})")
+            raise UserError(f"{path}: no image below this folder, found {kinds.named(map(str, below)) or 'no files'}")
         files += inside
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise UserError(f"{missing[0]}: no such file")
-    return files
+        others += sorted({*below} - {*inside})
+    return files, others
 
 
-def _pixels(path: Path, contract: Contract) -> UInt8[np.ndarray, "3 size size"]:
-    """As the data stages store an image; then to the side that the network takes, where that is another."""
-    pixels = images.decode(path.read_bytes(), contract.stored_size, name=str(path))
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as content:
+            return content.read(kinds.HEAD_BYTES)
+    except OSError:  # the name decides
+        return b""
+
+
+def _pixels(path: Path, contract: Contract) -> UInt8[np.ndarray, "3 size size"] | str:
+    """As the data stages store an image; then to the side that the network takes. Or why it cannot be read."""
+    try:
+        content = path.read_bytes()
+        pixels = images.decode(content, contract.stored_size, name=str(path), white=contract.white)
+    except OSError as error:
+        return f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror}"
+    except UserError as error:
+        return str(error)
     if contract.image_size != contract.stored_size:
         pixels = images.square(Image.fromarray(pixels), contract.image_size)
     return pixels.transpose(2, 0, 1)
