@@ -12,6 +12,7 @@ from deepcompress.errors import EXIT_CODE, one_line, one_line_errors, printable
 
 MODEL = Path("models/deploy/model.onnx")
 SHIPPED, FIT, PTE = Path("models/shipped/quantized.safetensors"), Path("data/fit"), Path("model.pte")
+STATE = Path("model.pt")
 
 
 @click.group()
@@ -68,6 +69,18 @@ def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
         f"{out}: {row['size_bytes'] / 2**20:.2f} MiB, agrees with {model} on {row['agreement_pct']:.2f} % of "
         f"{row['n']} validation images (top-1 {row['top1_pct']:.2f} %, the checkpoint's {row['model_top1_pct']:.2f} %)"
     )
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path), default=SHIPPED)
+@click.option("--out", type=click.Path(path_type=Path), default=STATE, show_default=True, help="file to write")
+@one_line_errors
+def torchao(model: Path, out: Path) -> None:
+    """Write the state of MODEL, a checkpoint, with its integers as torchao's tensors: see docs/deploying.md."""
+    from deepcompress.deploy.engines import torchao as engine
+
+    stayed = engine.write(model, out)
+    click.echo(f"{out}: " + (f"float32 stayed {', '.join(stayed)}" if stayed else "all quantized weights are tensors"))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +22,7 @@ from deepcompress.models.vgg import VGG
 from tests.data import inputs
 from tests.house import ROOT
 
+FLOAT, INT8 = "onnxruntime", "onnxruntime_int8"
 DEPLOY = params.section(Deploy, "deploy", ROOT / "params.yaml").model_copy(update={"calibration_samples": 4})
 
 
@@ -35,41 +39,40 @@ def test_each_model_is_fed_images_of_its_size_and_threads_are_as_before_afterwar
     write_fit(tmp_path / "fit", inputs.source(train=12, test=3), validation_fraction=0.25, seed=0)
     fed: list[tuple[str, int, tuple[int, ...]]] = []
 
-    class Recorder:
-        """In place of ONNX Runtime."""
+    def recorder(name: str) -> SimpleNamespace:
+        def load(_: object) -> Callable[[np.ndarray], None]:
+            return lambda pixels: fed.append((name, torch.get_num_threads(), pixels.shape))
 
-        def __init__(self, *_: object) -> None:
-            self.run = lambda pixels: fed.append((benchmark.FLOAT, torch.get_num_threads(), pixels.shape))
+        return SimpleNamespace(FLOAT_FORM=name, missing=lambda: None, load=load)
 
-    def eager(_: checkpoint.Checkpoint) -> benchmark.Call:
-        return lambda pixels: fed.append((benchmark.PYTORCH, torch.get_num_threads(), pixels.shape))
-
-    for name, stand_in in (("OnnxClassifier", Recorder), ("_eager", eager), ("BASELINE", "large")):
-        monkeypatch.setattr(benchmark, name, stand_in)
-    for name in ("export_checkpoint", "integers.quantize_int8"):
-        monkeypatch.setattr(f"deepcompress.deploy.benchmark.{name}", lambda *_, **__: None)
+    monkeypatch.setattr(benchmark, "BASELINE", "large")
+    engines = {name: recorder(name) for name in (benchmark.PYTORCH, FLOAT)}
+    monkeypatch.setattr(benchmark, "available", lambda names: ({name: engines[name] for name in names}, {}))
     models = {name: save(tmp_path / f"{name}.safetensors", size) for name, size in (("small", 32), ("large", 64))}
     before = torch.get_num_threads()
-    settings = Benchmark(models=None, batch_sizes=(1, 2), warm_up=0, rounds=1, threads=before + 1)
+    settings = Benchmark(
+        models=None, engines=(benchmark.PYTORCH, FLOAT), batch_sizes=(1, 2), warm_up=0, rounds=1, threads=before + 1
+    )
     rows = benchmark.latencies(models, tmp_path / "fit", settings, DEPLOY, seed=0)
     assert torch.get_num_threads() == before
     assert {threads for _, threads, _ in fed} == {before + 1}
     assert {shape for *_, shape in fed} == {(1, 3, 32, 32), (2, 3, 32, 32), (1, 3, 64, 64), (2, 3, 64, 64)}
     calls = [(engine, shape) for engine, _, shape in fed]
     assert calls.count((benchmark.PYTORCH, (1, 3, 32, 32))) == 1 + benchmark.PAPER_RUNS
-    assert calls.count((benchmark.FLOAT, (2, 3, 32, 32))) == 1
-    assert len(rows) == 2 * (2 + 3)  # batch sizes; the engines of small, and of large, with int8 as the baseline has it
+    assert calls.count((FLOAT, (2, 3, 32, 32))) == 1
+    assert len(rows) == 2 * 2 * 2
 
 
 def test_a_row_by_hand_compares_with_the_dense_float_model_in_the_same_engine() -> None:
+    forms = {benchmark.PYTORCH: benchmark.PYTORCH, FLOAT: FLOAT, INT8: FLOAT}
     times = {
         ("baseline", benchmark.PYTORCH, 1): Times((0.012,)),
-        ("baseline", benchmark.FLOAT, 1): Times((0.008,)),
+        ("baseline", FLOAT, 1): Times((0.008,)),
         ("small", benchmark.PYTORCH, 1): Times((0.001, 0.002, 0.003, 0.004, 0.005)),
-        ("small", benchmark.INT8, 1): Times((0.002,)),
+        ("small", INT8, 1): Times((0.002,)),
         ("small", benchmark.PYTORCH, 32): Times((0.02,)),
     }
-    *_, eager, integers, alone = [benchmark._row(key, times, {"small": 3.5, "baseline": 12.5}) for key in times]
+    *_, eager, integers, alone = [benchmark._row(key, times, {"small": 3.5, "baseline": 12.5}, forms) for key in times]
     assert eager == {
         "model": "small",
         "engine": benchmark.PYTORCH,

@@ -157,8 +157,8 @@ def benchmark_tables(folder: Path) -> Path:
     median = {
         ("baseline", "pytorch"): 10.0,
         ("baseline", "onnxruntime"): 10.0,
-        ("baseline", "onnxruntime-int8"): 4.0,
-        ("quantized/ptq-int4", "onnxruntime-int4"): 8.0,
+        ("baseline", "onnxruntime_int8"): 4.0,
+        ("quantized/ptq-int4", "onnxruntime_int4"): 8.0,
         ("pruned/unstructured-0.5", "onnxruntime"): 9.9,
         ("pruned/structured-0.5", "onnxruntime"): 5.0,
     }

@@ -175,7 +175,7 @@ def test_claims_of_speed_follow_the_quartiles(data: Tables, low: float, high: fl
 
 def test_int8_is_timed_in_its_own_engine_against_the_dense_float_model(data: Tables) -> None:
     rows = data.extra["benchmark/latency"]
-    int8 = rows[(rows["model"] == "baseline") & (rows["engine"] == "onnxruntime-int8")]
+    int8 = rows[(rows["model"] == "baseline") & (rows["engine"] == "onnxruntime_int8")]
     timed = with_table(data, "benchmark/latency", pd.concat([rows, int8.assign(model="quantized/ptq-int8")]))
     found = claims.claim(timed, "integer speed")
     assert (found.verdict, "2.5× at batch 1" in found.evidence) == (AGREES, True)

@@ -19,6 +19,8 @@ from tests.data import inputs
 from tests.deploy.conftest import network, save
 from tests.house import ROOT
 
+ENGINES = ("pytorch", "onnxruntime", "onnxruntime_int8", "onnxruntime_int4")
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -35,7 +37,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_params(**changes: object) -> None:
     document = params.read(ROOT / "params.yaml")
-    document["benchmark"] |= {"models": None, "batch_sizes": [1, 2], "warm_up": 0, "rounds": 3, **changes}
+    document["benchmark"] |= {
+        "models": None,
+        "engines": list(ENGINES),
+        "batch_sizes": [1, 2],
+        "warm_up": 0,
+        "rounds": 3,
+        **changes,
+    }
     document["deploy"]["calibration_samples"] = 8
     Path("params.yaml").write_text(yaml.safe_dump(document))
 
@@ -56,13 +65,13 @@ def test_every_model_is_timed_in_every_engine_and_the_machine_and_the_stages_are
     rows = pd.read_csv("out/latency.csv")
     timed = set(zip(rows["model"], rows["engine"], rows["batch_size"], strict=True))
     engines: dict[str, tuple[str, ...]] = {"shipped/pruned": ("pytorch", "onnxruntime")}
-    engines["baseline"] = (*engines["shipped/pruned"], "onnxruntime-int8")
-    engines["quantized/ptq-int4"] = (*engines["baseline"], "onnxruntime-int4")
+    engines["baseline"] = (*engines["shipped/pruned"], "onnxruntime_int8")
+    engines["quantized/ptq-int4"] = (*engines["baseline"], "onnxruntime_int4")
     assert timed == {(model, engine, size) for model in engines for engine in engines[model] for size in (1, 2)}
     assert (rows["latency_ms_p25"] <= rows["latency_ms_p50"]).all()
     assert (rows["latency_ms_p50"] <= rows["latency_ms_p75"]).all()
     assert (rows["n"] == 3).all()
-    assert (rows[(rows["model"] == "baseline") & (rows["engine"] != "onnxruntime-int8")]["speedup"] == 1).all()
+    assert (rows[(rows["model"] == "baseline") & (rows["engine"] != "onnxruntime_int8")]["speedup"] == 1).all()
     assert rows["paper_protocol_ms"].notna().sum() == 3
     assert {"processor", "cores", "threads", "torch", "onnxruntime"} <= set(
         json.loads(Path("out/machine.json").read_text())
@@ -73,6 +82,12 @@ def test_every_model_is_timed_in_every_engine_and_the_machine_and_the_stages_are
 def test_a_model_that_the_plan_lacks_is_refused_before_any_work(project: Path) -> None:
     write_params(models=["baseline", "pruned/structured-0.99"])
     with pytest.raises(UserError, match=r"benchmark\.models must be among .*; got 'pruned/structured-0\.99'"):
+        plan.check("params.yaml")
+
+
+def test_an_engine_that_nobody_wrote_is_refused_before_any_work(project: Path) -> None:
+    write_params(engines=["pytorch", "tpu"])
+    with pytest.raises(UserError, match=r"benchmark\.engines must be among executorch, .*; got 'tpu'"):
         plan.check("params.yaml")
 
 

@@ -1,4 +1,4 @@
-"""How fast models run on this machine: PyTorch and ONNX Runtime, every one of them timed in turn.
+"""How fast models run on this machine, every one of them timed in turn in every engine that has a form of it.
 
 What is timed is what a program waits for: uint8 pixels in, logits out, normalisation included. int8 files are made
 of models whose own weights are integers, and of the baseline, so that the gain of int8 alone can be read; int4 files
@@ -7,39 +7,38 @@ of models that are stored in 4 bits or fewer.
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import os
 import platform
 import tempfile
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from deepcompress.data.store import open_fit, sampled
-from deepcompress.deploy import integers
-from deepcompress.deploy.classifier import OnnxClassifier
-from deepcompress.deploy.onnx import FromPixels, channels_first, export_checkpoint
+from deepcompress.deploy.engine import Deployable, available
+from deepcompress.deploy.onnx import channels_first
 from deepcompress.measure import latency
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    import numpy as np
-    from jaxtyping import UInt8
-
+    from deepcompress.deploy.engine import Call, Pixels
     from deepcompress.deploy.settings import Benchmark, Deploy
-    from deepcompress.models.checkpoint import Checkpoint
 
     Row = dict[str, Any]
-    Pixels = UInt8[np.ndarray, "images 3 size size"]
-    Call = Callable[[Pixels], object]
 
-PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime-int8", "onnxruntime-int4"
+log = logging.getLogger(__name__)
+PYTORCH = "pytorch"
 PAPER_RUNS = 50  # of one image, in PyTorch, no warm-up, the mean: the source report's protocol
 CPU_INFO = Path("/proc/cpuinfo")
+PACKAGES = ("torch", "onnxruntime", "openvino", "executorch", "torchao")
 
 
 def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy: Deploy, *, seed: int) -> list[Row]:
@@ -64,29 +63,39 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     images = sampled(open_fit(fit).train, max(*settings.batch_sizes, deploy.calibration_samples), seed).images
+    engines, missing = available(settings.engines)
+    for name, why in missing.items():
+        log.warning("%s is left out: %s", name, why)
     calls: dict[tuple[str, str], Call] = {}
     pixels: dict[str, Pixels] = {}  # models may see different sizes
     try:
         for model, path in models.items():
-            resized, engines = _engines(model, path, images, deploy, threads)
+            loaded = checkpoint.load(path)
+            resized = channels_first(images, loaded.view.size)
             pixels[model] = resized[: max(settings.batch_sizes)].copy()
-            calls |= {(model, engine): call for engine, call in engines.items()}
+            calibration = resized[: deploy.calibration_samples]
+            with tempfile.TemporaryDirectory() as folder:
+                deployable = Deployable(
+                    path, loaded, calibration, deploy, threads, Path(folder), always_int8=model == BASELINE
+                )
+                forms = {(model, name): engine.load(deployable) for name, engine in engines.items()}
+            calls |= {key: call for key, call in forms.items() if call is not None}
         tasks = {
             (model, engine, size): partial(call, pixels[model][:size])
             for (model, engine), call in calls.items()
             for size in settings.batch_sizes
         }
         times = latency.interleaved(tasks, warm_up=settings.warm_up, rounds=settings.rounds, seed=seed)
-        paper = {model: _paper_protocol_ms(calls[model, PYTORCH], pixels[model][:1]) for model in models}
+        single = {model: call for (model, engine), call in calls.items() if engine == PYTORCH}
+        paper = {model: _paper_protocol_ms(call, pixels[model][:1]) for model, call in single.items()}
     finally:
         torch.set_num_threads(before)
-    return [_row(key, times, paper) for key in times]
+    forms_of = {name: engine.FLOAT_FORM for name, engine in engines.items()}
+    return [_row(key, times, paper, forms_of) for key in times]
 
 
 def machine(settings: Benchmark) -> Row:
     """What the times belong to: processor, cores, threads and versions."""
-    import onnxruntime
-
     lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
@@ -95,42 +104,11 @@ def machine(settings: Benchmark) -> Row:
         "threads": settings.threads or os.cpu_count(),
         "system": platform.system(),
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "onnxruntime": onnxruntime.__version__,
+        **{name: version(name) for name in PACKAGES if importlib.util.find_spec(name)},
+        "engines_left_out": available(settings.engines)[1],
         "warm_up": settings.warm_up,
         "rounds": settings.rounds,
     }
-
-
-def _engines(
-    model: str, path: Path, images: np.ndarray, deploy: Deploy, threads: int
-) -> tuple[Pixels, dict[str, Call]]:
-    """The images as one model takes them, and what each engine is called with for it."""
-    loaded = checkpoint.load(path)
-    pixels = channels_first(images, loaded.view.size)
-    calls: dict[str, Call] = {PYTORCH: _eager(loaded)}
-    with tempfile.TemporaryDirectory() as folder:
-        float_file, int8_file, int4_file = (Path(folder, f"{name}.onnx") for name in ("float", "int8", "int4"))
-        export_checkpoint(path, loaded, float_file)
-        calls[FLOAT] = OnnxClassifier(float_file, threads).run
-        if model == BASELINE or loaded.integer_tensors:
-            calibration = pixels[: deploy.calibration_samples]
-            integers.quantize_int8(float_file, int8_file, images=calibration, reduce_range=deploy.reduce_range)
-            calls[INT8] = OnnxClassifier(int8_file, threads).run
-        if weights := integers.int4_weights(path, loaded):
-            integers.quantize_int4(float_file, int4_file, weights)
-            calls[INT4] = OnnxClassifier(int4_file, threads).run
-    return pixels, calls
-
-
-def _eager(loaded: Checkpoint) -> Call:
-    network = FromPixels(loaded.model, loaded.view).eval().to(memory_format=torch.channels_last)
-
-    def call(pixels: Pixels) -> object:
-        with torch.inference_mode():
-            return network(torch.from_numpy(pixels))
-
-    return call
 
 
 def _paper_protocol_ms(call: Call, image: Pixels) -> float:
@@ -138,11 +116,14 @@ def _paper_protocol_ms(call: Call, image: Pixels) -> float:
 
 
 def _row(
-    key: tuple[str, str, int], times: Mapping[tuple[str, str, int], latency.Times], paper: Mapping[str, float]
+    key: tuple[str, str, int],
+    times: Mapping[tuple[str, str, int], latency.Times],
+    paper: Mapping[str, float],
+    float_forms: Mapping[str, str],
 ) -> Row:
     (model, engine, size), measured = key, times[key]
     low, high = measured.quartiles_ms
-    dense = times.get((BASELINE, engine if engine == PYTORCH else FLOAT, size))
+    dense = times.get((BASELINE, float_forms[engine], size))
     return {
         "model": model,
         "engine": engine,

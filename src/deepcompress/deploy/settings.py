@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from deepcompress import registry
 from deepcompress.errors import UserError
 from deepcompress.params import Section
 
@@ -48,6 +49,7 @@ class Benchmark(Section):
 
     Attributes:
         models: Ids; None: every model of the plan.
+        engines: Files of deploy/engines; those that cannot run here are left out, and named.
         batch_sizes: Images per call.
         warm_up: Rounds before those that count.
         rounds: Rounds that count; each times every model in every engine once.
@@ -55,6 +57,7 @@ class Benchmark(Section):
     """
 
     models: tuple[str, ...] | None
+    engines: tuple[str, ...] = Field(min_length=1)
     batch_sizes: tuple[Count, ...] = Field(min_length=1)
     warm_up: int = Field(ge=0)
     rounds: Count
@@ -62,7 +65,11 @@ class Benchmark(Section):
 
     @model_validator(mode="after")
     def _different(self) -> Benchmark:
-        for key, values in (("models", self.models or ()), ("batch_sizes", self.batch_sizes)):
+        for key, values in (
+            ("models", self.models or ()),
+            ("engines", self.engines),
+            ("batch_sizes", self.batch_sizes),
+        ):
             if len(set(values)) < len(values):
                 raise ValueError(f"{key} must each be named once, got {list(values)}")
         if self.models == ():
@@ -71,7 +78,11 @@ class Benchmark(Section):
 
 
 def require_planned(benchmark: Benchmark, ids: list[str]) -> None:
-    """Refuse a model that the plan does not have."""
+    """Refuse a model that the plan does not have, and an engine that nobody wrote."""
+    known = registry.names("deploy.engines")
+    for engine in benchmark.engines:
+        if engine not in known:
+            raise UserError(f"params.yaml: benchmark.engines must be among {', '.join(known)}; got {engine!r}")
     for model in benchmark.models or ():
         if model not in ids:
             raise UserError(f"params.yaml: benchmark.models must be among {', '.join(ids)}; got {model!r}")

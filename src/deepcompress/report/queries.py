@@ -21,7 +21,7 @@ NEAR = 0.5  # standard deviations of the dense layer: what counts as near zero
 OVERALL = "Overall"
 MODES, FLOATS = ("ptq", "qat"), ("fp32", "fp16", "bf16")
 DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
-PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime-int8", "onnxruntime-int4"
+PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime_int8", "onnxruntime_int4"
 ENGINES = {PYTORCH: "PyTorch, float32"} | {
     engine: f"ONNX Runtime, {kind}" for engine, kind in ((FLOAT, "float32"), (INT8, "int8"), (INT4, "int4"))
 }

@@ -1,0 +1,1 @@
+"""Engines that models are timed in, a file each; deploy/engine.py says what such a file holds."""
