@@ -13,7 +13,8 @@ from deepcompress.deploy.settings import Benchmark, Deploy, require_planned
 from deepcompress.errors import UserError
 from tests.deploy.conftest import DEPLOY
 
-BENCHMARK = {"models": ["baseline"], "engines": ["pytorch"], "batch_sizes": [1, 32], "warm_up": 0, "rounds": 1, "threads": None}
+COUNTS = {"batch_sizes": [1, 32], "warm_up": 0, "rounds": 1, "threads": None}
+BENCHMARK = {"models": ["baseline"], "engines": ["pytorch"], **COUNTS}
 
 
 def test_the_sections_are_read() -> None:
