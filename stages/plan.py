@@ -17,7 +17,8 @@ from deepcompress.errors import one_line_errors
 @one_line_errors
 def main(plan_file: Path, checked: Path, inputs: Path, hashes: Path, clean: tuple[Path, ...]) -> None:
     """Every other stage waits for this one, so a wrong key stops the run before any work starts."""
-    plan.check()
+    for note in plan.check():
+        click.echo(note)
     document = params.read()
     models = plan.table(document)
     for folder in clean:

@@ -32,6 +32,7 @@ FLOORS = {
     "deploy": 4,
     "report": 5,
     "input_files": 5,
+    "plan_networks": 5,
     "plan": 5,
     "repro": 5,
     "warm": 5,

@@ -111,6 +111,9 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: damaged JSON ({error})") from None
 
 
+NO_ROWS = b"\n"  # what write_csv makes of a table without rows, whose columns nobody knows
+
+
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     """Write a table without its index, line ends `\\n` on every system."""
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
@@ -135,6 +138,8 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     import pandas as pd
 
     try:
+        if Path(path).read_bytes() == NO_ROWS:
+            return []
         return [{str(key): cell for key, cell in row.items()} for row in pd.read_csv(path).to_dict("records")]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

@@ -19,6 +19,7 @@ from deepcompress.explain.settings import Explain
 from deepcompress.measure.settings import Evaluate
 from deepcompress.models.spec import Model
 from deepcompress.params import Section
+from deepcompress.plan_networks import require_networks
 from deepcompress.plan_table import BASELINE, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization.settings import CONTROL, Quant, split
@@ -75,8 +76,11 @@ EXPORTS = "deploy"
 PRUNE_CONTROL = "pruned/control"  # the baseline, trained on as long as pruned models are
 
 
-def check(path: str | Path = params.PARAMS_FILE) -> None:
+def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     """Check every section of the file against its schema.
+
+    Returns:
+        What steps leave out where they run all the same, a line each; see plan_networks.py.
 
     Raises:
         UserError: At the first key that is missing, unknown, mistyped or out of range.
@@ -90,12 +94,14 @@ def check(path: str | Path = params.PARAMS_FILE) -> None:
         params.section(schema, key, path)
     distill, teachers = params.section(Distill, "distill", path), params.section(Teachers, "teachers", path)
     require_teachers(distill, teachers)
+    _require_one_size(document)
+    input_files.named(document)
+    notes = require_networks(document)
     require_layers(distill, teachers)
     _check_links(params.section(Combine, "combine", path), distill, teachers, path)
     require_planned(params.section(Benchmark, "benchmark", path), table(document).ids)
     _require_heads(document, distill, teachers)
-    _require_one_size(document)
-    input_files.named(document)
+    return notes
 
 
 def _check_links(combine: Combine, distill: Distill, teachers: Teachers, path: str | Path) -> None:

@@ -123,10 +123,18 @@ def shape(model: Classifier, name: str) -> tuple[int, ...]:
     image = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
     with evaluating(model), torch.no_grad(), taps.tap(model, [name]) as layers:
         model(image)
-    return tuple(layers[name].shape[1:])
+    return tuple(as_maps(layers[name]).shape[1:])
+
+
+def as_maps(output: Tensor) -> Float[Tensor, "batch channels height width"]:
+    """What a layer gives as maps: tokens of a transformer are places of a map that is one wide, a vector is one."""
+    if output.dim() == 3:
+        return output.transpose(1, 2)[..., None]
+    return output[..., None, None] if output.dim() == 2 else output
 
 
 def read(layers: Mapping[str, Tensor], wanted: Iterable[Tap], batch: Batch) -> dict[Tap, Tensor]:
     """The taps' features of the whole batch, in 32-bit floats, from what the layers give for a process's own images."""
-    features = {tap: layers[tap.layer].mean(dim=(2, 3)) if tap.pooled else layers[tap.layer] for tap in wanted}
-    return {tap: batch.whole(feature.float()) for tap, feature in features.items()}
+    features = {tap: as_maps(layers[tap.layer]) for tap in wanted}
+    pooled = {tap: maps.mean(dim=(2, 3)) if tap.pooled else maps for tap, maps in features.items()}
+    return {tap: batch.whole(feature.float()) for tap, feature in pooled.items()}

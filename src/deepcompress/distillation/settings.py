@@ -179,10 +179,9 @@ def require_layers(distill: Distill, teachers: Teachers) -> None:
         import torch
 
         from deepcompress.distillation.loss import LossContext
-        from deepcompress.models.build import build
+        from deepcompress.models.build import outline
 
-        with torch.device("meta"):
-            student, taught = (build(asked(network, PROBE_CLASSES)).eval() for network in networks)
+        student, taught = (outline(asked(network, PROBE_CLASSES)) for network in networks)
         for loss, (_, options) in distill.weighted(method)[1].items():
             try:
                 registry.find(LOSSES, loss).build(options, LossContext(student, taught, torch.arange(PROBE_CLASSES)))

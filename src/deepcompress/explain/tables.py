@@ -111,7 +111,7 @@ class Look:
     Attributes:
         plain: Logits of all validation images.
         jittered: Logits of their copy in other colours.
-        maps: By layer role, of the images that have maps.
+        maps: By layer role, of the images that have maps; a network without such a layer has none.
     """
 
     plain: Float[Tensor, "images classes"]
@@ -140,7 +140,7 @@ def looks(paths: Mapping[str, Path], pairs: Pairs, images: ValidationImages) -> 
         folder = passes.scratch(STAGE, path, *parts)
         found = kept.arrays(folder / "look.npz", partial(_look, path, roles, images))
         plain, other = (torch.from_numpy(found[name]) for name in ("plain", "jittered"))
-        made[model] = Look(plain, other, {role: found[role] for role in roles})
+        made[model] = Look(plain, other, {role: found[role] for role in roles if role in found})
     return made
 
 
@@ -155,7 +155,7 @@ def _look(path: Path, roles: Sequence[str], images: ValidationImages) -> dict[st
     return {
         "plain": accuracy.logits(model, images.batches(whole))[0].numpy(),
         "jittered": accuracy.logits(model, images.batches(images.jittered))[0].numpy(),
-        **{role: gradcam.maps(model, mapped, role) for role in roles},
+        **{role: gradcam.maps(model, mapped, role) for role in roles if taps.has(model.spec, role)},
     }
 
 
@@ -175,10 +175,11 @@ def tables(looks: Mapping[str, Look], pairs: Pairs, images: ValidationImages) ->
     }
     for depth, role in enumerate(taps.deepest_blocks(images.view.size)):
         maps = {model: look.maps[role] for model, look in looks.items() if role in look.maps}
-        chosen = [pair for pair in pairs if depth == 0 or pair[1] != BASELINE]
+        seen = [pair for pair in pairs if maps.keys() >= {*pair}]  # not every network has maps of this side
+        chosen = [pair for pair in seen if depth == 0 or pair[1] != BASELINE]
         made["attention"] += attention_rows(maps, chosen, role, window=config.ssim_window, masks=objects)
         if depth == 0:
-            made["strips"] = strip_rows(maps, pairs, role, shown, window=config.ssim_window)
+            made["strips"] = strip_rows(maps, seen, role, shown, window=config.ssim_window)
     return made
 
 

@@ -99,6 +99,14 @@ def layer(spec: Spec, role: str) -> str:
     raise UserError(f"layer {role!r} does not exist in a {spec.arch}; there are {there}")
 
 
+def has(spec: Spec, role: str) -> bool:
+    """Whether there is such a layer."""
+    try:
+        return bool(layer(spec, role))
+    except UserError:
+        return False
+
+
 def roles(spec: VGGSpec) -> dict[str, str]:
     """Layer name of every role of the convolutional part, in forward order."""
     found, index = {}, 0

@@ -65,8 +65,8 @@ def walk(model: Classifier, batches: Batches, quantize_layer: QuantizeLayer, *, 
         model: In evaluation mode, on the device of the batches; not changed.
         batches: In the stored order.
         quantize_layer: Takes a layer's name and inputs, and gives its quantized weight in float32; None for the inputs
-            of a convolution in groups, whose outputs see different ones.
-        inputs: Vectors per layer; a linear layer has no more than images.
+            of a convolution in groups, whose outputs see different ones, or with dilation or padding of another kind.
+        inputs: Vectors per layer; a linear layer has no more than images, or tokens of them.
         seed: Draws the places of a map that a convolution's vectors come from.
     """
     generator = torch.Generator().manual_seed(derived_seed(seed, "calibration places"))
@@ -118,14 +118,18 @@ def _walk_graph(
     layers = prunable_layers(quantized_model)
     for name, (drawn, seen) in floats.items():
         layer, known = layers[name], None
-        if not _in_groups(layer):
+        if _is_plain(layer):
             now = [_vectors_at(quantized_model, layer, batch, at) for batch, at in zip(images, drawn, strict=True)]
             known = CalibrationInputs(torch.cat(seen)[:inputs], torch.cat(now)[:inputs])
         layer.weight.copy_(quantize_layer(name, known))
 
 
-def _in_groups(layer: Layer) -> bool:
-    return isinstance(layer, nn.Conv2d) and layer.groups > 1
+def _is_plain(layer: Layer) -> bool:
+    """Whether all outputs see the same vectors, and these are those that `vectors` gives."""
+    if isinstance(layer, nn.Linear):
+        return True
+    padded = not isinstance(layer.padding, str) and layer.padding_mode == "zeros"
+    return layer.groups == 1 and set(layer.dilation) == {1} and padded
 
 
 def _float_inputs(
@@ -137,7 +141,7 @@ def _float_inputs(
     def hook_of(name: str) -> Callable[..., None]:
         def hook(layer: Any, values: tuple[Tensor, ...]) -> None:
             drawn, there = seen.setdefault(name, ([], []))
-            if not _in_groups(layer):
+            if _is_plain(layer):
                 drawn.append(places(layer, values[0], per_batch, generator))
                 there.append(vectors(layer, values[0], drawn[-1]))
 
@@ -169,7 +173,7 @@ def _vectors_at(model: nn.Module, layer: Layer, images: Tensor, drawn: Tensor) -
 
 def places(layer: Layer, value: Float[Tensor, "batch ..."], wanted: int, generator: torch.Generator) -> Tensor:
     """Draw some of the vectors that a layer multiplies its weights with, without replacement: their numbers."""
-    count = len(value) if isinstance(layer, nn.Linear) else _patches(layer, value)[:, 0, ..., 0, 0].numel()
+    count = value[..., 0].numel() if isinstance(layer, nn.Linear) else _patches(layer, value)[:, 0, ..., 0, 0].numel()
     return torch.randperm(count, generator=generator)[:wanted]
 
 
@@ -177,13 +181,13 @@ def vectors(layer: Layer, value: Float[Tensor, "batch ..."], drawn: Tensor) -> F
     """The vectors at some places of a layer's input, in the order of its weights; float32, on the CPU.
 
     Args:
-        layer: A convolution without groups or dilation, or a linear layer.
+        layer: See `_is_plain`; a linear layer's input may be tokens, (batch, tokens, size).
         value: Its input.
         drawn: Numbers of `places`.
     """
     drawn = drawn.to(value.device)
     if isinstance(layer, nn.Linear):
-        return value[drawn].float().cpu()
+        return value.flatten(0, -2)[drawn].float().cpu()
     patches = _patches(layer, value)
     rows, columns = patches.shape[2:4]
     at = patches[drawn // (rows * columns), :, drawn // columns % rows, drawn % columns]

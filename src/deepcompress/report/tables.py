@@ -212,6 +212,8 @@ def _below(place: Path, suffix: str = ".csv", *, named: bool = True) -> dict[str
 
 def _csv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     try:
+        if Path(path).read_bytes() == files.NO_ROWS:
+            return pd.DataFrame()
         frame = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

@@ -23,6 +23,7 @@ from deepcompress import processes
 from deepcompress.data.batches import Batch, Batches, Shard
 from deepcompress.data.store import BYTES_PER_MIB, in_nameless_file
 from deepcompress.measure.accuracy import evaluating
+from deepcompress.models.vgg import prunable_layers
 from deepcompress.training.inputs import TrainingData
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def trainable_part(
 
 
 def head(model: nn.Module) -> nn.Linear:
-    """The last linear layer."""
-    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    """The last linear layer that runs."""
+    return [layer for layer in prunable_layers(model).values() if isinstance(layer, nn.Linear)][-1]
 
 
 def freeze_(model: nn.Module) -> None:
