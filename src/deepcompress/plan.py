@@ -92,6 +92,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     params.seed(path)
     for key, schema in SECTIONS.items():
         params.section(schema, key, path)
+    params.section(Prune, "prune", path).require_sweep()
     distill, teachers = params.section(Distill, "distill", path), params.section(Teachers, "teachers", path)
     require_teachers(distill, teachers)
     _require_one_size(document)

@@ -20,12 +20,13 @@ from deepcompress.pruning.prune import choose
 from deepcompress.pruning.scoring import batch_gradients
 from deepcompress.pruning.settings import Channels, MethodConfig, Prune, Sensitivity
 from tests.nets import assert_equal_outputs
+from tests.pruning.test_allocations import NAMES
 from tests.pruning.test_settings import PRUNE
 
 CASES = [
     (method, criterion, allocation)
     for method, criterion, allocation in itertools.product(
-        ("unstructured", "structured"), registry.names("pruning.criteria"), registry.names("pruning.allocations")
+        ("unstructured", "structured"), registry.names("pruning.criteria"), NAMES
     )
     if GRANULARITY[method] in registry.find("pruning.criteria", criterion).GRANULARITIES
 ]

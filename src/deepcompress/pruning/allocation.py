@@ -1,10 +1,12 @@
 """Share a sparsity out over layers, so that whole numbers of weights or filters meet the target.
 
-An allocation is a file in allocations/ with EVIDENCE ("none", "curves" or "scores") and `shares(problem)`:
-which share of each layer's units goes. Here those shares become counts. A unit is one weight (unstructured)
-or one output channel with its own weights (structured; inputs that the next layer loses along with it are not
-counted, as in the source report). The denominator is the weights of all layers in scope, those that are to
-stay dense included.
+An allocation is a file in allocations/ with EVIDENCE ("none", "curves" or "scores") and `shares(problem)`: which share
+of each layer's units goes. Here those shares become counts. One with a pattern (two_of_four) also has GRANULARITIES,
+its only SPARSITY, and `kept(scores, count)` in place of `scoring.kept`.
+
+A unit is one weight (unstructured) or one output channel with its own weights (structured; inputs that the next layer
+loses along with it are not counted, as in the source report). The denominator is the weights of all layers in scope,
+those that are to stay dense included.
 """
 
 from __future__ import annotations
@@ -89,6 +91,11 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
         UserError: If the allocation is unknown or the target out of reach.
     """
     module = registry.find("pruning.allocations", name)
+    if hasattr(
+        module, "SPARSITY"
+    ):  # of the layers that it fits: no other one gives more in place of one that it does not
+        shares = module.shares(problem)
+        return shares, {layer.name: round(shares[layer.name] * layer.units) for layer in problem.layers}
     _require_reachable(problem)
     shares = module.shares(problem)
     return shares, counts(problem, shares)

@@ -31,18 +31,22 @@ if TYPE_CHECKING:
     from deepcompress.models.vgg import Classifier
 
     Masks = dict[str, Bool[Tensor, "..."]]
+    Choose = Callable[[Tensor, int], Bool[Tensor, "..."]]
 
 BITMASK_ABOVE = 1 / 32  # share of zeros; a bit of mask per 32-bit weight costs as much as these save
 
 
-def unstructured(scores: Mapping[str, Float[Tensor, "outputs ..."]], pruned: Mapping[str, int]) -> Masks:
+def unstructured(
+    scores: Mapping[str, Float[Tensor, "outputs ..."]], pruned: Mapping[str, int], choose: Choose = kept
+) -> Masks:
     """Masks of single weights.
 
     Args:
         scores: Per layer, in the shape of its weight; higher = keep.
         pruned: Weights to prune per layer.
+        choose: Which of a layer's survive, given its scores and how many go; by default the highest.
     """
-    return {f"{name}.weight": kept(scores[name], count) for name, count in pruned.items() if count}
+    return {f"{name}.weight": choose(scores[name], count) for name, count in pruned.items() if count}
 
 
 def structured(model: Classifier, scores: Mapping[str, Float[Tensor, " outputs"]], pruned: Mapping[str, int]) -> Masks:

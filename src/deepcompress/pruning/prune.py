@@ -10,13 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deepcompress import registry
 from deepcompress.measure import cost
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
 from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, require_names, scored_layers
 from deepcompress.pruning.masks import remove_channels
 from deepcompress.pruning.recalibrate import recalibrate_
-from deepcompress.pruning.scoring import score
+from deepcompress.pruning.scoring import kept, score
 from deepcompress.pruning.sensitivity import gradients
 from deepcompress.pruning.settings import Channels
 
@@ -179,7 +180,8 @@ def choose(
     if method == "structured":
         chosen = masks.structured(model, scores, pruned)
     else:
-        chosen = masks.unstructured(scores, pruned)
+        pattern = getattr(registry.find("pruning.allocations", way.allocation), "kept", kept)
+        chosen = masks.unstructured(scores, pruned, pattern)
     rows = table(problem, shares, pruned)
     return Choice(chosen, [{"method": method, "scope": way.scope, **row} for row in rows])
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from deepcompress import registry
+from deepcompress.errors import UserError
 from deepcompress.params import Section
 from deepcompress.training.recipe import Recipe
 
@@ -125,13 +126,39 @@ class Prune(Section):
     sweep: Sweep
 
     @model_validator(mode="after")
-    def _criteria_fit(self) -> Prune:
+    def _plugins_fit(self) -> Prune:
         for method, granularity in (("unstructured", "weight"), ("structured", "channel")):
-            criterion = self.method_config(method).criterion
-            scored = registry.find("pruning.criteria", criterion).GRANULARITIES
+            config = self.method_config(method)
+            scored = registry.find("pruning.criteria", config.criterion).GRANULARITIES
             if granularity not in scored:
-                raise ValueError(f"{method}.criterion must score a {granularity}; {criterion} scores a {scored[0]}")
+                raise ValueError(
+                    f"{method}.criterion must score a {granularity}; {config.criterion} scores a {scored[0]}"
+                )
+            allocation = registry.find("pruning.allocations", config.allocation)
+            if granularity not in getattr(allocation, "GRANULARITIES", granularity):
+                raise ValueError(f"{method}.allocation must be one for filters, and {config.allocation} is for weights")
+        self._require_sparsity(self.method, self.sparsity, "sparsity")
         return self
+
+    def require_sweep(self) -> None:
+        """Refuse a sweep at a sparsity that its allocation does not meet; a link of a chain need not care.
+
+        Raises:
+            UserError: Naming the key.
+        """
+        for method, sparsity in itertools.product(self.sweep.methods, self.sweep.sparsities):
+            try:
+                self._require_sparsity(method, sparsity, "sweep.sparsities")
+            except ValueError as error:
+                raise UserError(f"params.yaml: prune.{error}") from None
+
+    def _require_sparsity(self, method: str, sparsity: float, key: str) -> None:
+        name = self.method_config(method).allocation
+        only = getattr(registry.find("pruning.allocations", name), "SPARSITY", sparsity)
+        if sparsity != only:
+            raise ValueError(
+                f"{key} must be {only}, the only one that {method}.allocation: {name} meets; got {sparsity:g}"
+            )
 
     def method_config(self, method: str) -> MethodConfig:
         """How a method chooses what goes."""
