@@ -72,9 +72,10 @@ def scatter(rows: pd.DataFrame, x: str, label: str, *, y: str = "top1_pct", limi
     span = {"y": {"field": f"{y}_low", "type": "quantitative"}, "y2": {"field": f"{y}_high"}}
     opacity = {"opacity": {"condition": shown, "value": FADED}}
     click: Spec = {"name": "family", "select": {"type": "point", "fields": ["family"]}, "bind": "legend"}
+    front: Spec = {"mark": {"type": "line", "interpolate": "step-after", "style": "front"}, "encoding": place,
+                   "transform": [{"filter": "datum.front"}]}  # fmt: skip
     layers: list[Spec] = [
-        {"mark": {"type": "line", "interpolate": "step-after", "style": "front"}, "encoding": place,
-         "transform": [{"filter": "datum.front"}]},
+        *([front] if rows["front"].any() else []),
         {"mark": {"type": "rule", "strokeWidth": 1.2}, "encoding": {**place, **span, "color": colour, **opacity}},
         {"mark": {"type": "point", "filled": True, "cursor": "pointer"}, "params": [click],
          "encoding": {**place, "color": colour, **opacity, "tooltip": _tips(tips),

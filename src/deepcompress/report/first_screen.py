@@ -100,7 +100,9 @@ def _row(row: pd.Series) -> dict[str, Any]:
     interval = f"{text.number(row['top1_pct_low'])} to {text.number(row['top1_pct_high'])}"
     low, high = row["difference_points_low"], row["difference_points_high"]
     points = "" if pd.isna(low) else f"{text.signed(low)} to {text.signed(high)}"
+    words = (row[name] for name in ("model", "family", "method", "format", "teacher"))
     return {
+        "words": " ".join(str(word).lower() for word in words if pd.notna(word)),
         "model": row["model"], "family": row["family"], "top1": text.number(row["top1_pct"]), "interval": interval,
         "points": text.signed(row["difference_points"]), "points_interval": points,
         "size": text.number(row["size_mib"], 2), "macs": text.number(row["macs_million"], 2),

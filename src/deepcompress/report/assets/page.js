@@ -67,7 +67,7 @@ function filter() {
   const family = field("family").value;
   const most = { lost: field("lost").valueAsNumber, mib: field("mib").valueAsNumber };
   for (const row of rows) {
-    const fits = words.every((word) => row.dataset.model.toLowerCase().includes(word))
+    const fits = words.every((word) => row.dataset.words.includes(word))
       && (!family || row.dataset.family === family)
       && !(Number(row.dataset.lost) > most.lost + 1e-9) && !(Number(row.dataset.mib) > most.mib);
     row.hidden = !fits;

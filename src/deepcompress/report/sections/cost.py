@@ -35,7 +35,7 @@ def cost(data: Tables) -> Section | None:
         ]
         finding = f"Cost in trainings of the baseline: {', '.join(spans)}"
         label = "cost to make, with all it builds on [10¹² MACs], logarithmic"
-        picture = Picture("cost", finding, (first_screen.chart(rows, "total", label),), CAPTION)
+        picture = Picture("cost", "Accuracy against cost to make", (first_screen.chart(rows, "total", label),), CAPTION)
         blocks = [
             Paragraph(f"{finding}.", strong=True),
             picture,

@@ -27,7 +27,7 @@ def run(data: Tables) -> Section | None:
         return None
     sentences = speed_findings(rows)
     caption = SPEED.format(n=int(rows["n"].iloc[0]), **machine)
-    title = sentences[0] if sentences else "How long a call takes"
+    title = "How fast each model is, beside the dense float model in the same engine"
     blocks: list[Block] = [Paragraph(sentence, strong=True) for sentence in sentences]
     blocks += [Picture("speed", title, _panels(rows), caption, across=2), _latencies(rows)]
     if least := queries.least_pruned(rows):
