@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deepcompress import files
 from deepcompress.models import checkpoint
 from tests import pipeline
 
@@ -64,11 +64,10 @@ def test_a_network_goes_all_the_way(arch: str, tmp_path: Path, monkeypatch: pyte
     (project.folder / "mynet.py").write_text(OWN)
     project.set(overlay(arch, ARCHS[arch]), remove=LEFT_OUT)
     project.repro()
-    files = [*(project.folder / "models").rglob("*.safetensors")]
-    models = {path.relative_to(project.folder / "models").with_suffix("").as_posix(): path for path in files}
-    specs = {name: checkpoint.load(path).model.spec for name, path in models.items() if not name.startswith("teachers")}
+    made = [path for path in (project.folder / "models").rglob("*.safetensors") if path.parent.name != "teachers"]
+    specs = {path.relative_to(project.folder / "models").as_posix(): checkpoint.load(path).model.spec for path in made}
     assert {spec.arch for spec in specs.values()} == {arch}
-    assert specs["shipped/quantized"].to_dict()["widths"]
-    rows = [*csv.DictReader((project.folder / "results/deploy/parity.csv").open())]
-    assert {float(row["agreement_pct"]) for row in rows if row["kind"] == "float32"} == {100.0}
+    assert specs["shipped/quantized.safetensors"].to_dict()["widths"]
+    rows = files.read_rows(project.folder / "results/deploy/parity.csv")
+    assert {row["agreement_pct"] for row in rows if row["kind"] == "float32"} == {100.0}
     assert (project.folder / "models/deploy/shipped_int8.onnx").stat().st_size > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +16,9 @@ from deepcompress.models import graph
 from deepcompress.models.build import outline
 from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.layers import groups
+from deepcompress.pruning.layers import groups, unprunable
 from deepcompress.training.recipe import require_head
-from tests import test_families, test_torchvision_pipeline
+from tests import test_families, test_networks_pipeline, test_torchvision_pipeline
 from tests.docs import pages
 
 PAGE = (pages.DOCS / "models.md").read_text(encoding="utf-8")
@@ -40,7 +41,7 @@ class Row:
 
 def rows(page: str) -> list[Row]:
     found = []
-    for line in re.findall(r"^\| (.+) \|$", page, flags=re.MULTILINE)[2:]:
+    for line in re.findall(r"^\| (.+) \|$", page.partition("| Family ")[2], flags=re.MULTILINE)[2:]:
         family, names, there, trainable, channels, tried = line.split(" | ")
         quoted = (tuple(pages.INLINE.findall(cell)) for cell in (names, tried))
         found.append(Row(family, next(quoted), there, trainable, channels, next(quoted)))
@@ -91,3 +92,33 @@ def test_channels_go_from_the_layers_that_the_row_says(name: str) -> None:
     assert SAID[name].channels == ("all layers" if shrunk == {*before} else "some layers")
     assert shrunk
     assert isinstance(layers[last], nn.Linear) == ("head" in SAID[name].trainable)
+
+
+WHOLE = [
+    pytest.param(*line.split(" | "), marks=() if "mynet" in line else pytest.mark.slow)
+    for line in re.findall(r"^\| (.+) \|$", PAGE.partition("| Network ")[2].partition("##")[0], flags=re.MULTILINE)[2:]
+]
+
+
+def test_networks_that_run_whole_are_those_of_the_table_and_the_small_one_is_shown() -> None:
+    named = {row.values[0].strip("`"): int(row.values[1]) for row in WHOLE}
+    assert named == test_networks_pipeline.ARCHS
+    assert test_networks_pipeline.OWN in PAGE
+
+
+@pytest.mark.parametrize(("name", "pixels", "blocks", "channels"), WHOLE)
+def test_a_network_that_runs_whole_is_as_its_row_says(
+    name: str, pixels: str, blocks: str, channels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mynet.py").write_text(test_networks_pipeline.OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = GraphSpec(name.strip("`"), 4, int(pixels))
+    there = [role.removeprefix("block") for role in graph.roles(spec) if role != graph.FEATURES]
+    assert blocks == (f"{there[0]} to {there[-1]}" if there else "none")
+    if channels == "all layers":
+        assert groups(spec)
+        assert not unprunable(spec)
+    else:
+        assert channels == "hidden units of MLPs"
+        assert all(layer.endswith("mlp.fc1") for layer in groups(spec))
+        assert len(groups(spec)) == 12

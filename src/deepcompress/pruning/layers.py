@@ -133,7 +133,7 @@ class Part:
     Attributes:
         layer: Its name.
         outputs: Whether outputs go (of a convolution, a linear layer, a batch norm), or inputs.
-        indices: Which output or input belongs to channel 0, 1, ... of the group.
+        indices: Which outputs or inputs belong to channel 0, 1, ... of the group; several where a map is flattened.
     """
 
     layer: str
@@ -323,7 +323,7 @@ def _survivors(spec: Spec, kept: Kept, groups: Mapping[str, Group]) -> Survivors
             place = (part.layer, part.outputs)
             weight = layers[part.layer].get_parameter("weight")
             found.setdefault(place, torch.ones(weight.shape[0 if part.outputs else 1], dtype=torch.bool))
-            found[place][torch.tensor(part.indices)[~channels.cpu()]] = False
+            found[place][torch.tensor(part.indices).view(len(channels), -1)[~channels.cpu()]] = False
     return found
 
 
