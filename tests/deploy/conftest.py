@@ -18,7 +18,7 @@ from deepcompress.deploy.integers import quantize_int8
 from deepcompress.deploy.onnx import channels_first, export_float
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
-from deepcompress.models.encodings import packed
+from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
@@ -73,12 +73,12 @@ def save(
     bits: int | None = None,
     group_size: int | None = None,
 ) -> None:
-    """As a checkpoint; with `bits`, weights are rounded in place to integers with a scale per group, and packed."""
+    """As a checkpoint; with `bits`, weights are rounded in place to integers with a scale per group, and coded."""
     encodings = {}
     for name, layer in prunable_layers(model).items() if bits else ():
-        parts = packed.encode(QuantizedWeight.quantize(layer.weight.detach(), bits, group_size))
-        layer.weight.data = packed.decode(parts, layer.weight.shape, torch.float32)
-        encodings[f"{name}.weight"] = checkpoint.Encoded("packed", parts)
+        parts = coded.encode(QuantizedWeight.quantize(layer.weight.detach(), bits, group_size))
+        layer.weight.data = coded.decode(parts, layer.weight.shape, torch.float32)
+        encodings[f"{name}.weight"] = checkpoint.Encoded("coded", parts)
     provenance = checkpoint.provenance("finetune", seed=1, params={"epochs": 3})
     checkpoint.save(path, model, view=view, classes=classes, provenance=provenance, encodings=encodings)
 

@@ -19,28 +19,33 @@ from safetensors import torch as safetensors_torch
 from deepcompress import registry
 from deepcompress.data.batches import View
 from deepcompress.models import checkpoint, weights
+from deepcompress.models.encodings import coded
+from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from tests.faults.damage import Trap, below, fuzz, read_or_refused, spoilt
 
 SPEC = VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), 3, 32, 0.5)
-ENCODED = {"classifier.0.weight": "bitmask", "classifier.3.weight": "packed", "features.0.weight": "cast",
-           "features.4.weight": "packed_sparse", "features.8.weight": "cast_sparse"}  # fmt: skip
+ENCODED = {"classifier.0.weight": "bitmask", "features.0.weight": "cast", "features.8.weight": "cast_sparse"}
 DTYPES = ("BOOL", "U8", "I8", "I16", "I32", "I64", "U16", "U32", "U64", "F16", "BF16", "F32", "F64", "F8_E4M3",
           "F8_E5M2", "F4", "C64", "F99", "", 7, None)  # fmt: skip
 ODD_JSON = (
     None, True, 0, -1, 1, 7, 10**9, 10**400, 1.5, float("nan"), float("inf"), "", "vgg11", "x" * 10_000, [], [1], {},
-    [[]], ["a", "a", "a"], [1, 2, 3], [1.0, 2.0, 3.0], [10**30, 1, 1], {"a": 1}, {"classifier.0.weight": "packed"},
-    {"features.0.weight": "_bits"}, {"features.0.weight": 3},
+    [[]], ["a", "a", "a"], [1, 2, 3], [1.0, 2.0, 3.0], [10**30, 1, 1], {"a": 1}, {"classifier.0.weight": "coded"},
+    {"features.0.weight": "_bits"}, {"features.0.weight": 3}, {"*": "coded"}, {"*": "cast"},
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+@pytest.fixture(scope="module", params=[False, True], ids=["tensors", "stream"])
+def content(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> bytes:
     torch.manual_seed(0)
     model = VGG(SPEC)
-    encodings = {}
-    for name, encoding in ENCODED.items():
+    encodings: dict[str, Any] = {}
+    if request.param:
+        weight = QuantizedWeight.quantize(model.classifier[0].weight.detach(), 4)
+        model.classifier[0].weight.data = weight.dequantize()
+        encodings["classifier.0.weight"] = checkpoint.Encoded("coded", coded.encode(weight))
+    for name, encoding in ({} if request.param else ENCODED).items():
         codec, weight = registry.find(checkpoint.ENCODINGS, encoding), model.get_parameter(name).detach()
         weight[weight.abs() < weight.std() / 2] = 0
         weight.copy_(codec.decode(codec.encode(weight), weight.shape, weight.dtype))

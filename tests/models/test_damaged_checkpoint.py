@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,9 @@ from safetensors.torch import save_file
 
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint
+from deepcompress.models import checkpoint, records
+from deepcompress.models.encodings import coded
+from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.vgg import VGG
 
 Tensors = dict[str, torch.Tensor]
@@ -37,6 +40,20 @@ def good(tiny: VGG, tmp_path: Path) -> Path:
         provenance={},
         encodings={"classifier.0.weight": "bitmask"},
     )
+    return path
+
+
+@pytest.fixture
+def stream(tiny: VGG, tmp_path: Path) -> Path:
+    """A file that holds all its tensors in one stream."""
+    weight = QuantizedWeight.quantize(tiny.classifier[0].weight.detach(), 4)
+    tiny.classifier[0].weight.data = weight.dequantize()
+    path, view = tmp_path / "stream.safetensors", View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    encodings = {
+        "classifier.0.weight": checkpoint.Encoded("coded", coded.encode(weight)),
+        "features.4.weight": "bitmask",
+    }
+    checkpoint.save(path, tiny, view=view, classes=("a", "b", "c"), provenance={}, encodings=encodings)
     return path
 
 
@@ -207,3 +224,70 @@ def test_flipped_bytes_of_the_header_never_end_in_a_traceback(good: Path, data: 
     bad.write_bytes(content)
     with contextlib.suppress(UserError):
         checkpoint.load(bad)
+
+
+def changed(stream: Path, change: Callable[[list[bytes]], list[bytes]]) -> Path:
+    """The file with other records in its stream."""
+
+    def put_records(tensors: Tensors, block: Block) -> None:
+        content = records.join(change(records.split(tensors["coded"].numpy().tobytes())))
+        tensors["coded"] = torch.from_numpy(np.frombuffer(bytearray(content), np.uint8))
+
+    return rewritten(stream, put_records)
+
+
+def test_a_stream_gives_back_the_model_and_its_integers(stream: Path, tiny: VGG) -> None:
+    loaded = checkpoint.load(changed(stream, lambda parts: parts))
+    state = loaded.model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in tiny.state_dict().items())
+    assert list(loaded.integers) == ["classifier.0.weight"]
+    with safe_open(stream, framework="pt") as stored:
+        assert set(stored.keys()) == {"coded", "features.4.weight::mask", "features.4.weight::values"}
+    assert loaded.description["encodings"] == {"*": "coded", "features.4.weight": "bitmask"}
+
+
+def test_no_spoilt_byte_of_a_stream_gives_other_numbers(stream: Path, tiny: VGG) -> None:
+    with safe_open(stream, framework="pt") as stored:
+        bytes_ = stored.get_tensor("coded").numpy().tobytes()
+    content, bad = stream.read_bytes(), stream.with_name("bad.safetensors")
+    start, state = content.index(bytes_), tiny.state_dict()
+    for at in range(start, start + len(bytes_), 151):
+        bad.write_bytes(content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :])
+        with contextlib.suppress(UserError):
+            loaded = checkpoint.load(bad).model.state_dict()
+            assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda parts: parts[:-1], "tensor coded holds"),
+        (lambda parts: [*parts, b""], "tensor coded holds"),
+        (lambda parts: [b"", *parts[1:]], "tensor classifier.0.bias: a record is cut off"),
+        (
+            lambda parts: [parts[1], parts[0], *parts[2:]],
+            "tensor classifier.0.weight: damaged: its checksum is another",
+        ),
+    ],
+)
+def test_a_stream_of_other_records_is_refused(
+    stream: Path, change: Callable[[list[bytes]], list[bytes]], named: str
+) -> None:
+    assert named in refusal(changed(stream, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (drop("coded"), "tensors named * must be coded, in a tensor coded"),
+        (put("coded", torch.zeros(3)), "a stream must be uint8"),
+        (put("features.0.weight", torch.zeros(1)), "tensor features.0.weight is not part"),
+        (lambda tensors, block: block["encodings"].update({"*": "cast"}), "tensors named * must be coded"),
+        (lambda tensors, block: block["encodings"].clear(), "is missing"),
+        (lambda tensors, block: block["spec"].update(hidden=[10**6, 7]), "are not 1 x 1000000"),
+    ],
+)
+def test_a_stream_that_the_description_does_not_bear_out_is_refused(
+    stream: Path, change: Callable[[Tensors, Block], None], named: str
+) -> None:
+    assert named in refusal(rewritten(stream, change))

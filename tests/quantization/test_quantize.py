@@ -75,7 +75,9 @@ GROUPED = [(name, 32) for name in ("int2", "int4", "int7")]
 
 
 @pytest.mark.parametrize(("name", "size"), [*((name, None) for name in NAMES), *GROUPED])
-def test_the_file_takes_bits_and_scales_and_the_rest_in_float32(name: str, size: int | None, tmp_path: Path) -> None:
+def test_the_file_takes_bits_scales_and_the_rest_in_float32_at_most(
+    name: str, size: int | None, tmp_path: Path
+) -> None:
     model = wide()
     formats = assign(model, name, group_size=size)
     layers = {key: layer.weight for key, layer in prunable_layers(model).items()}
@@ -83,9 +85,10 @@ def test_the_file_takes_bits_and_scales_and_the_rest_in_float32(name: str, size:
     scales = sum(2 * len(weight) * formats[key].groups(weight) for key, weight in layers.items())
     expected = weights * formats["features.0"].bits / 8 + scales + in_float32(model)
     stored = saved_bytes(model, tmp_path / "model.safetensors", name, size)
-    assert stored <= 1.001 * expected + 8
-    if formats["features.0"].bits > 3:  # below, so many weights become zero that a mask is shorter
-        assert stored >= expected
+    if formats["features.0"].bits >= 16:
+        assert expected <= stored <= 1.001 * expected + 8
+    else:
+        assert stored < expected
 
 
 @pytest.mark.parametrize(("name", "bits"), [("fp16", 16), ("int8", 8), ("int4", 4)])
@@ -111,11 +114,9 @@ def test_other_networks_are_packed_and_come_back(arch: str, tmp_path: Path) -> N
 def test_each_layer_is_stored_the_shorter_way(network) -> None:
     model = network()
     model.classifier[0].weight.data[:, ::2] = 0
-    formats = assign(model, "int8")
+    formats = assign(model, "fp16")
     encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats))
-    assert [name for name, encoded in encodings.items() if encoded.encoding == "packed_sparse"] == [
-        "classifier.0.weight"
-    ]
+    assert [name for name, encoded in encodings.items() if encoded.encoding == "cast_sparse"] == ["classifier.0.weight"]
 
 
 def covered(model, formats) -> dict[str, float]:
@@ -126,8 +127,8 @@ def test_everything_or_nothing_is_quantized(network) -> None:
     found = covered(network(), assign(network(), "int4"))
     assert found["weights_quantized_pct"] == found["macs_quantized_pct"] == 100
     layers = [layer.weight for layer in prunable_layers(network()).values()]
-    extra = sum(16 * len(weight) + 4 * (-weight.numel() % 8) for weight in layers)
-    assert found["bits_per_weight"] == pytest.approx(4 + extra / sum(weight.numel() for weight in layers))
+    extra = sum(16 * len(weight) + 8 * 40 for weight in layers)
+    assert 3 < found["bits_per_weight"] < 4 + extra / sum(weight.numel() for weight in layers)
     expected = {"bits_per_weight": 32.0, "weights_quantized_pct": 0.0, "macs_quantized_pct": 0.0}
     assert covered(network(), assign(network(), "fp32")) == expected
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from deepcompress.deploy.settings import Deploy
     from deepcompress.models.checkpoint import Checkpoint
-    from deepcompress.models.quantized_weight import QuantizedWeight
 
     Pixels = UInt8[np.ndarray, "images 3 size size"]
     Call = Callable[[Pixels], Float[np.ndarray, "images classes"]]
@@ -65,7 +64,7 @@ class Deployable:
     @cached_property
     def int8_file(self) -> Path | None:
         """In int8, of a model whose own weights are integers."""
-        if not (self.always_int8 or self.loaded.integer_tensors):
+        if not (self.always_int8 or self.loaded.integers):
             return None
         path, reduce_range = self.folder / "int8.onnx", self.settings.reduce_range
         integers.quantize_int8(self.float_file, path, images=self.calibration, reduce_range=reduce_range)
@@ -74,19 +73,11 @@ class Deployable:
     @cached_property
     def int4_file(self) -> Path | None:
         """With the model's own weights in 4 bits, if it stores them in 4 or fewer."""
-        weights = {name: weight for name, weight in self.integers.items() if weight.bits <= integers.INT4_BITS}
-        weights = {name: weight for name, weight in weights.items() if weight.codes.any()}
+        weights = integers.int4_weights(self.loaded)
         if not weights:
             return None
         integers.quantize_int4(self.float_file, self.folder / "int4.onnx", weights)
         return self.folder / "int4.onnx"
-
-    @cached_property
-    def integers(self) -> dict[str, QuantizedWeight]:
-        """The model's own quantized weights, by tensor name."""
-        from deepcompress.models import checkpoint
-
-        return checkpoint.quantized_weights(self.path, self.loaded)
 
 
 def available(names: tuple[str, ...]) -> tuple[dict[str, ModuleType], dict[str, str]]:

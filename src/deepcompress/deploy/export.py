@@ -111,13 +111,13 @@ class _Exporter:
             raise UserError(f"{model}: class names differ from the data set's; run its stage again")
         export_checkpoint(path, loaded, float_file, stored_size=meta.image_size, white=meta.white)
         kinds = {float_file: FLOAT, second: FLOAT}
-        if always_int8 or loaded.integer_tensors:
+        if always_int8 or loaded.integers:
             kinds[second] = INT8
             pixels = channels_first(self.calibration.images, loaded.view.size)
             integers.quantize_int8(float_file, second, images=pixels, reduce_range=self.settings.reduce_range)
         else:
             shutil.copyfile(float_file, second)
-        if weights := integers.int4_weights(path, loaded):
+        if weights := integers.int4_weights(loaded):
             kinds[int4_file] = INT4
             integers.quantize_int4(float_file, int4_file, weights)
         logits = accuracy.logits(loaded.model, Batches(self.heldout.arrays, loaded.view, batch_size=BATCH))[0]

@@ -29,7 +29,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from deepcompress.deploy.classifier import INPUT
 from deepcompress.deploy.onnx import PREFIX, read, write
-from deepcompress.models import checkpoint
 from deepcompress.models.quantized_weight import group_size
 
 if TYPE_CHECKING:
@@ -104,15 +103,9 @@ class _CalibrationImages(CalibrationDataReader):
         return None if batch is None else {INPUT: batch}
 
 
-def int4_weights(path: str | Path, loaded: Checkpoint) -> dict[str, QuantizedWeight]:
-    """Name of a weight -> its integers and scales, of each weight that is stored in integers of 4 bits or fewer.
-
-    Args:
-        path: The checkpoint.
-        loaded: The same, as `checkpoint.load` checked it.
-    """
-    weights = checkpoint.quantized_weights(path, loaded)
-    return {name: weight for name, weight in weights.items() if weight.bits <= INT4_BITS and weight.codes.any()}
+def int4_weights(loaded: Checkpoint) -> dict[str, QuantizedWeight]:
+    """Name of a weight -> its integers and scales, of each weight that is stored in integers of 4 bits or fewer."""
+    return {name: weight for name, weight in loaded.integers.items() if weight.bits <= INT4_BITS and weight.codes.any()}
 
 
 def quantize_int4(float_file: str | Path, path: str | Path, weights: Mapping[str, QuantizedWeight]) -> None:

@@ -23,6 +23,7 @@ from deepcompress import files, params, registry
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
 from deepcompress.models.build import blank
+from deepcompress.models.encodings import coded
 from deepcompress.models.spec import FAMILIES, family
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from deepcompress.models.vgg import Classifier
 
 ENCODINGS = "models.encodings"
+STREAM, ALL = "coded", "*"
+"""An encoding that keeps whole models: their tensors are one tensor of this name, and as encoded are named all."""
 PART_SEPARATOR = "::"
 METADATA_KEY = "description"
 FORMAT_VERSION: Literal[1] = 1  # raised by a change that older code cannot read
@@ -59,6 +62,7 @@ class Checkpoint:
         classes: Names, in the order of the logits.
         provenance: As it was saved; see `provenance`.
         description: The whole description as plain JSON values.
+        integers: The weights that the file holds as integers and scales, by tensor name.
     """
 
     model: Classifier
@@ -66,12 +70,7 @@ class Checkpoint:
     classes: tuple[str, ...]
     provenance: dict[str, Any]
     description: dict[str, Any]
-
-    @property
-    def integer_tensors(self) -> list[str]:
-        """Names of the tensors that the file holds as integers and scales; see `quantized_weights`."""
-        stored = self.description["encodings"].items()
-        return [name for name, encoding in stored if hasattr(registry.find(ENCODINGS, encoding), "quantized")]
+    integers: dict[str, QuantizedWeight]
 
     def save_alike(
         self,
@@ -108,7 +107,7 @@ def save(
         classes: Names, in the order of the logits.
         provenance: JSON values; see `provenance`.
         encodings: Tensor name -> a file in models/encodings/, or parts that such a file decodes. Tensors not
-            named are stored as they are.
+            named are stored as they are, or `coded` where any tensor is.
 
     Raises:
         UserError: If a tensor is not finite, as after a training that diverged.
@@ -119,9 +118,15 @@ def save(
         if not torch.isfinite(tensor).all():
             raise UserError(f"{path}: tensor {name} holds NaN or infinity; did training diverge?")
     encoded = {name: _encoded(name, state, wanted) for name, wanted in (encodings or {}).items()}
-    names = {name: parts.encoding for name, parts in encoded.items()}
+    names = {name: parts.encoding for name, parts in encoded.items() if parts.encoding != STREAM}
+    stored: dict[str, Tensor] = {}
+    if len(names) < len(encoded):
+        streamed = sorted(set(state) - set(names))  # the order of a state dict is an accident
+        encoded |= {name: _encoded(name, state, STREAM) for name in streamed if name not in encoded}
+        stored = {STREAM: coded.join(encoded.pop(name).parts for name in streamed)}
+        names, state = names | {ALL: STREAM}, {}
     description = _described(model, view, tuple(classes), names, provenance)
-    stored = {name: tensor for name, tensor in state.items() if name not in encoded}
+    stored |= {name: tensor for name, tensor in state.items() if name not in encoded}
     for name, parts in encoded.items():
         stored |= {name + PART_SEPARATOR + part: tensor.contiguous() for part, tensor in parts.parts.items()}
     files.write_bytes(path, safetensors_torch.save(stored, metadata=description.to_metadata()))
@@ -143,29 +148,11 @@ def load(path: str | Path) -> Checkpoint:
     except SafetensorError as error:
         raise UserError(f"{path}: not a whole safetensors file ({error})") from None
     try:
-        model = _model(description, tensors)
+        model, integers = _model(description, tensors)
     except (UserError, ValueError) as error:
         raise UserError(f"{path}: {error}") from None
     view = View(size=description.image_size, mean=description.mean, std=description.std)
-    return Checkpoint(model, view, description.classes, description.provenance, description.to_dict())
-
-
-def quantized_weights(path: str | Path, loaded: Checkpoint) -> dict[str, QuantizedWeight]:
-    """The integers and scales of a file, by tensor name.
-
-    Args:
-        path: The checkpoint.
-        loaded: The same, as `load` checked it.
-    """
-    weights, state = {}, loaded.model.state_dict()
-    with safe_open(path, framework="pt") as stored:
-        for name in loaded.integer_tensors:
-            prefix = name + PART_SEPARATOR
-            keys = [key for key in stored.keys() if key.startswith(prefix)]  # noqa: SIM118 (not a dict)
-            parts = {key.removeprefix(prefix): stored.get_tensor(key) for key in keys}
-            encoding = registry.find(ENCODINGS, loaded.description["encodings"][name])
-            weights[name] = encoding.quantized(parts, state[name].shape, state[name].dtype)
-    return weights
+    return Checkpoint(model, view, description.classes, description.provenance, description.to_dict(), integers)
 
 
 class Description(params.Section):
@@ -246,37 +233,72 @@ def _encoded(name: str, state: dict[str, Tensor], wanted: str | Encoded) -> Enco
         raise ValueError(f"encodings name a tensor {name}, which the model does not have")
     if isinstance(wanted, str):
         wanted = Encoded(wanted, registry.find(ENCODINGS, wanted).encode(state[name]))
-    if not torch.equal(_decoded(name, wanted, state[name]), state[name]):
+    if not torch.equal(_decoded(name, wanted, state[name])[0], state[name]):
         raise ValueError(f"encoding {wanted.encoding} does not give back the values of tensor {name}")
     return wanted
 
 
-def _decoded(name: str, encoded: Encoded, like: Tensor) -> Tensor:
+def _decoded(name: str, encoded: Encoded, like: Tensor) -> tuple[Tensor, QuantizedWeight | None]:
+    """A tensor, and its integers and scales if it is stored so."""
     try:
-        return registry.find(ENCODINGS, encoded.encoding).decode(encoded.parts, like.shape, like.dtype)
+        encoding = registry.find(ENCODINGS, encoded.encoding)
+        find = getattr(encoding, "quantized", None)
+        if find and (weight := find(encoded.parts, like.shape, like.dtype)):
+            return weight.dequantize(), weight
+        return encoding.decode(encoded.parts, like.shape, like.dtype), None
     except (UserError, ValueError) as error:
         raise ValueError(f"tensor {name}: {error}") from None
 
 
-def _model(description: Description, tensors: dict[str, Tensor]) -> Classifier:
+def _split(stream: Tensor | None, names: list[str]) -> dict[str, Tensor]:
+    """The records of a stream as parts of the tensors that it holds."""
+    if stream is None:
+        raise UserError(f"tensors named {ALL} must be {STREAM}, in a tensor {STREAM}")
+    found = coded.split(stream)
+    if len(found) != len(names):
+        raise UserError(f"tensor {STREAM} holds {len(found)} tensors, the model has {len(names)} of them")
+    return {
+        name + PART_SEPARATOR + part: record
+        for name, parts in zip(names, found, strict=True)
+        for part, record in parts.items()
+    }
+
+
+def _model(description: Description, tensors: dict[str, Tensor]) -> tuple[Classifier, dict[str, QuantizedWeight]]:
     model = blank(description.network_spec())
-    expected = model.state_dict()
-    for name in description.encodings:
+    expected, encodings = model.state_dict(), dict(description.encodings)
+    if whole := encodings.pop(ALL, None):
+        rest = sorted(set(expected) - set(encodings))
+        tensors |= _split(tensors.pop(STREAM, None) if whole == STREAM else None, rest)
+        encodings |= dict.fromkeys(rest, STREAM)
+    for name in encodings:
         if name not in expected:
             raise UserError(f"the description encodes a tensor {name}, which the model does not have")
-    state = {name: _take(name, like, tensors, description.encodings) for name, like in expected.items()}
+    integers: dict[str, QuantizedWeight] = {}
+    state = {name: _take(name, like, tensors, encodings, integers) for name, like in expected.items()}
     if tensors:
         raise UserError(f"tensor {min(tensors)} is not part of the model that the description names")
     model.load_state_dict(state, assign=True)
-    return model
+    return model, integers
 
 
-def _take(name: str, like: Tensor, tensors: dict[str, Tensor], encodings: dict[str, str]) -> Tensor:
-    """Remove one tensor of the model from `tensors`, its parts decoded, and check it against `like`."""
+def _take(
+    name: str,
+    like: Tensor,
+    tensors: dict[str, Tensor],
+    encodings: dict[str, str],
+    integers: dict[str, QuantizedWeight],
+) -> Tensor:
+    """Remove one tensor of the model from `tensors`, its parts decoded, and check it against `like`.
+
+    Its integers, if it is stored so, go to `integers`.
+    """
     if name in encodings:
         prefix = name + PART_SEPARATOR
         parts = {key.removeprefix(prefix): tensors.pop(key) for key in [*tensors] if key.startswith(prefix)}
-        tensor = _decoded(name, Encoded(encodings[name], parts), like)
+        tensor, weight = _decoded(name, Encoded(encodings[name], parts), like)
+        if weight:
+            integers[name] = weight
     elif name in tensors:
         tensor = tensors.pop(name)
     else:

@@ -116,7 +116,7 @@ def test_a_written_state_comes_back_bit_by_bit(tmp_path: Path) -> None:
     assert torchao.write(source, out) == []
     loaded, again = checkpoint.load(source), network()
     again.load_state_dict(torch.load(out, weights_only=True), assign=True)
-    for name, weight in checkpoint.quantized_weights(source, loaded).items():
+    for name, weight in loaded.integers.items():
         tensor = again.get_parameter(name)
         assert type(tensor.data).__name__ == "IntxUnpackedToInt8Tensor"
         assert torch.equal(tensor.dequantize(), weight.dequantize())

@@ -41,7 +41,7 @@ def missing() -> str | None:
 
 def load(model: Deployable) -> Call | None:
     """The network with torchao's tensors, if any of its weights can be one."""
-    network, _ = with_tensors(model.loaded.model, model.integers)
+    network, _ = with_tensors(model.loaded.model, model.loaded.integers)
     return caller(FromPixels(network, model.loaded.view)) if network is not None else None
 
 
@@ -91,7 +91,7 @@ def write(source: Path, out: Path) -> list[str]:
     if (why := missing()) is not None:
         raise UserError(why)
     loaded = checkpoint.load(source)
-    network, floats = with_tensors(loaded.model, checkpoint.quantized_weights(source, loaded))
+    network, floats = with_tensors(loaded.model, loaded.integers)
     if network is None:
         raise UserError(
             f"{source}: has no integers whose groups torchao can describe; quant.group_size: null gives some"

@@ -10,7 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from deepcompress.models.checkpoint import Encoded
-from deepcompress.models.encodings import packed, packed_sparse
+from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight, group_count, rows, split
 from deepcompress.quantization.format import Format
 
@@ -60,7 +60,7 @@ class IntN(Format):
 
     def encodings(self, quantized: Quantized) -> list[Encoded]:
         assert isinstance(quantized, QuantizedWeight)
-        return [Encoded("packed", packed.encode(quantized)), Encoded("packed_sparse", packed_sparse.encode(quantized))]
+        return [Encoded("coded", coded.encode(quantized))]
 
 
 def make(bits: int, group_size: int | None = None) -> IntN:
