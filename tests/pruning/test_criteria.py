@@ -11,6 +11,7 @@ import torch
 from deepcompress import registry
 from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
+from deepcompress.pruning.layers import norm_scales
 from deepcompress.pruning.scoring import LayerView, batch_gradients, score
 
 CASES = [
@@ -72,6 +73,20 @@ def test_l1_is_the_absolute_value():
 def test_l2_channel_is_the_length_of_each_filter():
     found = registry.find("pruning.criteria", "l2_channel").scores(subject([[3.0, -4.0], [0.0, 1.0]], "channel"))
     assert found.tolist() == [5.0, 1.0]
+
+
+def test_bn_scale_is_that_of_the_norm_behind_and_the_length_where_there_is_none():
+    bn_scale = registry.find("pruning.criteria", "bn_scale")
+    weight = [[3.0, -4.0], [0.0, 1.0]]
+    assert bn_scale.scores(subject(weight, "channel", norm_scale=torch.tensor([0.5, -2.0]))).tolist() == [0.5, 2.0]
+    assert bn_scale.scores(subject(weight, "channel")).tolist() == [5.0, 1.0]
+
+
+def test_every_layer_is_scored_by_its_own_batch_norm(network):
+    model = network()
+    found = score("bn_scale", prunable_layers(model), "channel", norm_scales=norm_scales(model))
+    assert torch.equal(found["features.4"], model.features[5].weight.detach().abs())
+    assert torch.equal(found["classifier.0"], model.classifier[0].weight.detach().norm(dim=1))
 
 
 def test_taylor_multiplies_weight_and_gradient_and_sums_a_filter_before_the_absolute_value():

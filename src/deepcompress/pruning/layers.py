@@ -85,7 +85,16 @@ def batch_norms(model: nn.Module) -> dict[str, str]:
     return {
         name: after
         for (name, module), (after, norm) in itertools.pairwise(modules)
-        if isinstance(module, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        if isinstance(module, nn.Conv2d)
+        and isinstance(norm, nn.BatchNorm2d)
+        and norm.num_features == len(module.weight)
+    }
+
+
+def norm_scales(model: nn.Module) -> dict[str, Float[Tensor, " outputs"]]:
+    """Scale of the batch norm right behind each layer that has one."""
+    return {
+        name: model.get_submodule(norm).get_parameter("weight").detach() for name, norm in batch_norms(model).items()
     }
 
 

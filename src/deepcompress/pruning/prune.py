@@ -14,7 +14,7 @@ from deepcompress import registry
 from deepcompress.measure import cost
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
-from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, require_names, scored_layers
+from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, norm_scales, require_names, scored_layers
 from deepcompress.pruning.masks import remove_channels
 from deepcompress.pruning.recalibrate import recalibrate_
 from deepcompress.pruning.scoring import kept, score
@@ -164,7 +164,8 @@ def choose(
     layers = in_scope(model, method, way.scope)
     require_names(way.dense, layers, f"prune.{method}.dense")
     judges = scored_layers(model, method, layers)
-    scores = score(way.criterion, judges, GRANULARITY[method], seed=seed, gradients=gradients)
+    scales, granularity = norm_scales(model), GRANULARITY[method]
+    scores = score(way.criterion, judges, granularity, seed=seed, gradients=gradients, norm_scales=scales)
     if method == "structured":
         scores = group_scores(model, scores)
     problem = Problem(

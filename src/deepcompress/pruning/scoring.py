@@ -44,6 +44,7 @@ class LayerView:
         granularity: Whether a score per weight or per output channel is asked for.
         seed: For criteria that draw.
         gradient: Of the mean cross-entropy of one batch; None where the criterion needs none.
+        norm_scale: Of the batch norm right behind, one per output; None where there is none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class LayerView:
     granularity: Granularity
     seed: int = 0
     gradient: Float[Tensor, "outputs ..."] | None = None
+    norm_scale: Float[Tensor, " outputs"] | None = None
 
 
 def score(
@@ -60,6 +62,7 @@ def score(
     *,
     seed: int = 0,
     gradients: Iterable[Mapping[str, Tensor]] | None = None,
+    norm_scales: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Float[Tensor, "outputs ..."]]:
     """Scores of every layer; higher = keep.
 
@@ -69,6 +72,7 @@ def score(
         granularity: "weight": scores in the shape of each weight; "channel": one per output.
         seed: For criteria that draw.
         gradients: What `batch_gradients` yields; read only by criteria that need it.
+        norm_scales: Of `layers.norm_scales`.
 
     Raises:
         UserError: If the criterion is unknown or does not score this granularity, or a weight or score is not
@@ -80,10 +84,14 @@ def score(
     for name, layer in layers.items():
         _require_finite(name, "weight", layer.weight)
 
+    scales = norm_scales or {}
+
     def asked(by_layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with torch.no_grad():
             return {
-                name: module.scores(LayerView(name, layer.weight.detach(), granularity, seed, by_layer.get(name)))
+                name: module.scores(
+                    LayerView(name, layer.weight.detach(), granularity, seed, by_layer.get(name), scales.get(name))
+                )
                 for name, layer in layers.items()
             }
 

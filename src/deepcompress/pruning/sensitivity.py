@@ -23,7 +23,7 @@ from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating, top_k_correct
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.chain import pruned_forward
-from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, scored_layers
+from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, norm_scales, scored_layers
 from deepcompress.pruning.recalibrate import batch_statistics
 from deepcompress.pruning.scoring import batch_gradients, levels, score
 
@@ -62,11 +62,11 @@ def sensitivity(
     layers, criterion = in_scope(model, method, "all"), prune.method_config(method).criterion
     judges = scored_layers(model, method, layers)
     taken = gradients(criterion, model, judges, images, prune.scoring, view=view, seed=seed)
-    scores = score(criterion, judges, GRANULARITY[method], seed=seed, gradients=taken)
+    own, granularity, scales = prune.recalibrate > 0, GRANULARITY[method], norm_scales(model)
+    scores = score(criterion, judges, granularity, seed=seed, gradients=taken, norm_scales=scales)
     if method == "structured":
         scores = group_scores(model, scores)
     batches = _batches(sampled(images.validation, settings.samples, seed), view, settings.batch_size, _device(model))
-    own, granularity = prune.recalibrate > 0, GRANULARITY[method]
     rows = scan(model, batches, scores, settings.sparsities, granularity=granularity, recalibrate=own)
     return [{"method": method, "criterion": criterion, **row} for row in rows]
 
