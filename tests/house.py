@@ -35,6 +35,7 @@ FLOORS = {
     "plan_networks": 5,
     "plan": 5,
     "repro": 5,
+    "set_params": 5,
     "warm": 5,
     "stale": 5,
     "__main__": 5,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from deepcompress import input_files
+from deepcompress import files, input_files
 from deepcompress.errors import UserError
+from tests.data.inputs import image_files, make_folder, make_zip
 
 OWN = "mynets.small:make"
 
@@ -25,14 +28,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def document(arch: str = "vgg11", weights: str | None = None) -> dict[str, Any]:
+def document(arch: str = "vgg11", weights: str | None = None, images: str | None = None) -> dict[str, Any]:
     plain = {"arch": "vgg11", "weights": None}
-    return {"model": {"arch": arch, "weights": weights}, "teachers": {"a": plain}, "distill": {"student": plain}}
+    networks = {"model": {"arch": arch, "weights": weights}, "teachers": {"a": plain}, "distill": {"student": plain}}
+    data = {"source": "shapes" if images is None else "folder", "folder": {"path": images}}
+    return {**networks, "data": {"stored_size": 8, "validation_fraction": 0.1, **data}}
 
 
 def test_nothing_is_hashed_where_no_file_is_named(project: Path) -> None:
     nothing = {"weights": None, "arch": None}
-    expected = {"model": nothing, "teachers": {"a": nothing}, "distill": {"student": nothing}}
+    expected = {"data": "none", "model": nothing, "teachers": {"a": nothing}, "distill": {"student": nothing}}
     assert input_files.hashes(document()) == expected
     assert input_files.hashes(document("timm:resnet18", "imagenet")) == expected
 
@@ -70,7 +75,7 @@ def test_links_are_those_to_the_named_files_alone(project: Path) -> None:
     input_files.link_(document(OWN, "w.pth"), folder)
     assert sorted(folder.iterdir()) == links
     (project / "w.pth").unlink()
-    input_files.unlink_lost_(folder)
+    input_files.look_anew_(folder)
     assert sorted(folder.iterdir()) == links[:2]
     input_files.link_(document(), folder)
     assert not list(folder.iterdir())
@@ -81,3 +86,29 @@ def test_a_module_that_is_not_there_is_refused_by_key(project: Path) -> None:
         input_files.hashes(document("mynets.tiny:make"))
     with pytest.raises(UserError, match=r"model.arch: numpy:array: module numpy is an installed package; call it from"):
         input_files.hashes(document("numpy:array"))
+
+
+def test_changed_images_are_told_of_in_a_file_that_dvc_sees(project: Path) -> None:
+    folder, archive = project / "inputs", make_zip(project / "x.zip", {"a": b"1"})
+    pets = make_folder(project / "pets", image_files())
+    for path in (pets, archive):
+        input_files.link_(document(images=str(path)), folder)
+        told = (folder / input_files.IMAGES).read_text()
+        assert told == input_files.hashes(document(images=str(path)))["data"]
+        os.utime(path if path.is_file() else path / "train/ant/0.png", ns=(1, 1))
+        files.write_text("params.yaml", yaml.safe_dump(document(images=str(path))))
+        input_files.look_anew_(folder)
+        assert (folder / input_files.IMAGES).read_text() != told
+    assert sorted(entry.name for entry in folder.iterdir()) == ["data.x.zip", input_files.IMAGES]
+    input_files.link_(document(), folder)
+    assert not list(folder.iterdir())
+
+
+def test_what_was_recorded_of_images_that_are_gone_holds_on(project: Path) -> None:
+    given = document(images=str(make_folder(project / "pets", image_files())))
+    hashes = input_files.hashes(given)
+    (project / "pets").rename(project / "away")
+    with pytest.raises(UserError, match=r"^params.yaml: data.folder: .*pets: no such file or folder$"):
+        input_files.hashes(given)
+    files.write_json(input_files.HASHES, hashes)
+    assert input_files.hashes(given) == hashes

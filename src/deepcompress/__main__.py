@@ -51,6 +51,17 @@ def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> N
     sys.exit(EXIT_CODE if failed else 0)
 
 
+@main.command("set", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, required=True, metavar="KEY VALUE ...")
+@one_line_errors
+def set_params(arguments: tuple[str, ...]) -> None:
+    """Set keys of params.yaml to values, all or none; comments stay, and what is not allowed is refused."""
+    from deepcompress.set_params import set_
+
+    for key, value in set_(arguments).items():
+        click.echo(f"params.yaml: {key}: {json.dumps(value, ensure_ascii=False)}")
+
+
 @main.command()
 @click.option("--model", type=click.Path(path_type=Path), default=SHIPPED, show_default=True, help="checkpoint")
 @click.option("--fit", type=click.Path(path_type=Path), default=FIT, show_default=True, help="folder of the images")

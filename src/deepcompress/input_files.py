@@ -1,24 +1,31 @@
-"""Files that params.yaml names for a network, as inputs of the graph: one that is replaced runs its stages again.
+"""Files that params.yaml names, as inputs of the graph: one that is replaced runs its stages again.
 
 DVC takes no dependency from a key that may be null. So stage `plan` links each file into the folder inputs/, on which
 it depends, and writes their hashes by key into a table of params, on which the stages depend that read them. What
 counts of weights is the file's content; of a network of the user the code of the function's file and of all that it
-imports from the same folder, without comments and docstrings. Code in other places does not count.
+imports from the same folder, without comments and docstrings. Code in other places does not count. Of the user's images
+names, sizes and times count. DVC follows no link to a folder: a file in inputs/ tells of them, which `make repro`
+writes anew before it asks DVC what changed.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deepcompress import code_hash, files
+from deepcompress import code_hash, files, params
+from deepcompress.data.fingerprint import NOTHING, fingerprint, inputs
+from deepcompress.data.store import DataConfig
 from deepcompress.errors import UserError
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
 
 FOLDER = "inputs"  # of links; git and DVC see it empty in a fresh clone
 KEPT = ".gitignore"
+IMAGES = "images"  # the file in FOLDER that tells of the user's images
+HASHES = Path("results/inputs.json")
 
 
 def networks(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -50,13 +57,24 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
     return found
 
 
+def images(document: Mapping[str, Any]) -> str:
+    """Tells whether the user's images changed; see data/fingerprint.py. Where they are gone, what HASHES tells of them.
+
+    Raises:
+        UserError: If they are not there, and never were.
+    """
+    recorded = files.read_json(HASHES) if HASHES.is_file() else {}
+    before = recorded.get("data") if isinstance(recorded, dict) else None
+    return fingerprint(params.validate(DataConfig, document.get("data"), "data"), str(before))
+
+
 def hashes(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested by key: {"model": {"weights": "0f1e...", "arch": null}, ...}; null where no file is named.
+    """Nested by key: {"model": {"weights": "0f1e...", "arch": null}, ..., "data": "..."}; null: no file is named.
 
     Raises:
         UserError: If a file is not there, or code is not Python.
     """
-    there, nested = named(document), dict[str, Any]()
+    there, nested = named(document), dict[str, Any](data=images(document))
     for key in networks(document):
         inner = nested
         for part in key.split("."):
@@ -75,17 +93,36 @@ def link_(document: Mapping[str, Any], folder: Path) -> None:
         for key, paths in named(document).items()
         for number, path in enumerate(paths)
     }
+    data = inputs(params.validate(DataConfig, document.get("data"), "data"))
+    wanted |= {
+        f"data.{path.name}": path for path in data[:1] if path.is_file()
+    }  # an archive or table: DVC looks itself
     folder.mkdir(exist_ok=True)
+    tell_of_images_(document, folder)
     for link in folder.iterdir():
-        if link.name != KEPT and (link.name not in wanted or link.readlink() != wanted.pop(link.name)):
+        if link.name not in (KEPT, IMAGES) and (link.name not in wanted or link.readlink() != wanted.pop(link.name)):
             link.unlink()
     for name, path in wanted.items():
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(path)
 
 
-def unlink_lost_(folder: Path = Path(FOLDER)) -> None:
-    """Remove links to files that are gone, at which DVC stops; `plan` then says which key names such a file."""
+def tell_of_images_(document: Mapping[str, Any], folder: Path) -> None:
+    """Write the file that tells of the user's images, if there are any, and they are not as it says."""
+    path, now = folder / IMAGES, images(document)
+    if now == NOTHING:
+        path.unlink(missing_ok=True)
+    elif not path.is_file() or path.read_text(encoding="utf-8") != now:
+        files.write_text(path, now)
+
+
+def look_anew_(folder: Path = Path(FOLDER)) -> None:
+    """Make the folder such that DVC sees what changed: tell of the images, and remove links to files that are gone.
+
+    DVC would stop at such a link; `plan` says which key names the file.
+    """
+    with suppress(UserError):
+        tell_of_images_(params.read(), folder)
     for link in folder.glob("*"):
         if link.is_symlink() and not link.exists():
             link.unlink()

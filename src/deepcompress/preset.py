@@ -137,7 +137,11 @@ def _scalar(value: Any) -> str:
 
 
 def _spelled(value: Any) -> Any:
-    """Numbers in the spelling that YAML 1.1 reads as numbers: 1.0e-3, never 1e-3."""
+    """Numbers in the spelling that YAML 1.1 reads as numbers, 1.0e-3, never 1e-3; text in quotes if need be."""
+    if isinstance(value, str) and _scalar(value).startswith(("'", '"')):
+        from ruamel.yaml.scalarstring import SingleQuotedScalarString
+
+        return SingleQuotedScalarString(value)
     if isinstance(value, float) and "e" in repr(value):
         from ruamel.yaml.scalarfloat import ScalarFloat
 

@@ -386,7 +386,7 @@ def main(jobs: int | None, keep_going: bool, scheduler: str | None, targets: tup
     except ImportError:
         raise UserError("dvc is not installed; run this by `uv run`") from None
     signal.signal(signal.SIGTERM, _interrupt)
-    input_files.unlink_lost_()
+    input_files.look_anew_()
     try:
         with (
             cluster(scheduler, jobs) if scheduler else machine(jobs) as place,

@@ -111,7 +111,7 @@ def main() -> None:
         from dvc.repo.reproduce import plan_repro
     except ImportError:
         raise UserError("dvc is not installed; run this by `uv run`") from None
-    input_files.unlink_lost_()
+    input_files.look_anew_()
     try:
         with Repo() as repo:
             stages = plan_repro(repo.index.graph)

@@ -32,11 +32,10 @@ def fingerprint(data: DataConfig, before: str = NOTHING) -> str:
     Raises:
         UserError: If the images are not there, and never were.
     """
-    source, options = registry.find(data.plugins, data.source), data.options(data.source)
-    paths: list[Path] = source.inputs(options) if hasattr(source, "inputs") else []
+    paths = inputs(data)
     if not paths:
         return NOTHING
-    asked = hashlib.sha256(f"{data.source} {options.model_dump_json()}".encode()).hexdigest()[:DIGITS]
+    asked = hashlib.sha256(f"{data.source} {data.options(data.source).model_dump_json()}".encode()).hexdigest()[:DIGITS]
     digest = hashlib.sha256()
     try:
         for path in paths:
@@ -47,6 +46,16 @@ def fingerprint(data: DataConfig, before: str = NOTHING) -> str:
             return before
         raise UserError(f"params.yaml: data.{data.source}: {error.filename}: no such file or folder") from None
     return f"{asked}-{digest.hexdigest()[:DIGITS]}"
+
+
+def inputs(data: DataConfig) -> list[Path]:
+    """The files and folders of the user's that the data source reads: an archive, a folder, a table and what it names.
+
+    Raises:
+        UserError: If params.yaml does not say where they are, or a table is damaged.
+    """
+    source = registry.find(data.plugins, data.source)
+    return list(source.inputs(data.options(data.source))) if hasattr(source, "inputs") else []
 
 
 def _states(path: Path) -> Iterator[tuple[str, os.stat_result]]:
