@@ -187,8 +187,13 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
 
     model = outline(spec)
     image = torch.zeros(1, 3, spec.image_size, spec.image_size, device=next(model.parameters()).device)
-    with torch.enable_grad(), warnings.catch_warnings(action="ignore"):  # the graph is that of autograd
-        graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=image)
+    unknown = "Torch-Pruning cannot follow the network there"
+    graph = torch_pruning.DependencyGraph()
+    try:
+        with torch.enable_grad(), warnings.catch_warnings(action="ignore"):  # the graph is that of autograd
+            graph.build_dependency(model, example_inputs=image)
+    except Exception:  # of any kind, on a network that it does not know
+        return {}, dict.fromkeys([*prunable_layers(model)][:-1], unknown)
     names = {module: name for name, module in model.named_modules()}
     layers = prunable_layers(model)
     last = next(reversed(layers))
@@ -199,7 +204,11 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
         if name in grouped:
             continue
         every = list(range(len(layer.weight)))
-        tied = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, idxs=every)
+        try:
+            tied = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, idxs=every)
+        except ValueError:  # the layer is not in its graph
+            whole[name] = unknown
+            continue
         parts = _parts(tied, names)
         outputs = {part.layer for part in parts if part.outputs}
         members = tuple(other for other in layers if other in outputs)
