@@ -8,8 +8,10 @@ endif
 PYTHON ?= python3
 # Stages at a time; empty: one per GPU, or per core. `make repro JOBS=1` is a plain `dvc repro`.
 JOBS ?=
+# Trainings of everything, this one included, that `make seeds` tells a difference from chance by.
+N ?= 3
 
-.PHONY: repro test slow check clean
+.PHONY: repro seeds test slow check clean
 
 repro: $(UV)
 ifeq ($(JOBS),1)
@@ -17,6 +19,11 @@ ifeq ($(JOBS),1)
 else
 	$(UV) run python -m deepcompress.repro $(if $(JOBS),-j $(JOBS))
 endif
+
+# The pipeline under further seeds, and the report with their verdicts.
+seeds: repro
+	$(UV) run python -m deepcompress.replicates --seeds $(N) $(if $(JOBS),-j $(JOBS))
+	$(MAKE) repro
 
 # One test process per core.
 test: $(UV)

@@ -1,4 +1,4 @@
-"""Measure every model of the plan on held-out images, and say what it cost to make: three tables, headline numbers."""
+"""Measure every model of the plan on held-out images, and say what it cost to make: four tables, headline numbers."""
 
 import logging
 from pathlib import Path
@@ -20,6 +20,7 @@ from deepcompress.plan_table import Plan
 @click.option("--history", type=Path, required=True, help="folder of a table per training, with a row per epoch")
 @click.option("--explained", "seen", type=Path, help="folder of explain's tables; None leaves their columns out")
 @click.option("--table", "tables", type=(str, Path), multiple=True, help="evaluation, per_class or pairs, and its file")
+@click.option("--outcomes", type=Path, required=True, help="JSON to write: which images each model got right")
 @click.option("--headline", "headline_file", type=Path, required=True, help="JSON to write, for `dvc metrics`")
 @one_line_errors
 def main(plan_file: Path, heldout: Path, models: Path, history: Path, **options: Any) -> None:
@@ -29,10 +30,11 @@ def main(plan_file: Path, heldout: Path, models: Path, history: Path, **options:
     runtime.make_deterministic(params.seed(), train.threads)
     device, paths = runtime.device(train), (plan := Plan.read(plan_file)).paths(models)
     trained = cost.read_trainings(history, plan, params.read(), heldout)
-    rows = evaluate.evaluate(paths, plan.pairs(), heldout, settings, device, params.device_budget_mib())
+    rows, right = evaluate.evaluate(paths, plan.pairs(), heldout, settings, device, params.device_budget_mib())
     costed, seen = cost.with_training_cost(rows["evaluation"], trained), options["seen"]
     rows["evaluation"] = plan.joined(evaluate.with_explained(costed, seen, plan) if seen else costed)
     files.write_tables(options["tables"], rows)
+    files.write_json(options["outcomes"], right)
     files.write_json(options["headline_file"], evaluate.headline(rows["evaluation"]))
 
 

@@ -34,6 +34,7 @@ FLOORS = {
     "input_files": 5,
     "plan_networks": 5,
     "plan": 5,
+    "replicates": 5,
     "repro": 5,
     "set_params": 5,
     "warm": 5,

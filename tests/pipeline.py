@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from deepcompress import preset
+from deepcompress.measure import verdict
 from tests.house import ROOT
 
 DEADLINE_S = 1200.0  # of a command
@@ -119,6 +120,8 @@ def copy(folder: Path) -> Project:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
+    (folder / "metrics").mkdir()
+    (folder / "metrics/replicates.csv").write_text(f"{','.join(verdict.COLUMNS)}\n")
     project = Project(folder)
     subprocess.run(["git", "init", "-q"], cwd=folder, env=project.environment, check=True)
     project.set(TINY, remove=LEFT_OUT)

@@ -22,6 +22,7 @@ from deepcompress.measure.settings import Evaluate
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import Plan
+from deepcompress.replicates import unpacked
 from tests import plans
 from tests.data import inputs
 
@@ -68,7 +69,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def run(project: Path, settings: Evaluate = SETTINGS) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     models = Plan.read(project / "results/plan.csv").paths(project / "models")
-    found = measuring.evaluate(models, [], project / "data/heldout", settings, CPU)
+    found, _ = measuring.evaluate(models, [], project / "data/heldout", settings, CPU)
     assert found["pairs"] == []
     return found["evaluation"], found["per_class"]
 
@@ -205,8 +206,9 @@ def test_a_pair_says_what_the_two_rows_say(project: Path, plan: Make, add_model:
     two_models(plan, add_model)
     models = Plan.read(project / "results/plan.csv").paths(project / "models")
     pair = ("pruned/structured-0.25", "baseline")
-    found = measuring.evaluate(models, [pair], project / "data/heldout", SETTINGS, CPU)
+    found, right = measuring.evaluate(models, [pair], project / "data/heldout", SETTINGS, CPU)
     (row,), compared = found["pairs"], found["evaluation"][1]
+    assert unpacked(right[pair[0]], 9).sum() == round(0.09 * compared["top1_pct"])
     assert (row["model"], row["reference"]) == pair
     assert all(row[name] == compared[name] for name in ("n", "difference_points", "mcnemar_p"))
     assert row["agreement_pct"] == compared["agreement_with_baseline_pct"]

@@ -35,6 +35,7 @@ ARGUMENTS = [
     *("--table", "evaluation", "metrics/evaluation.csv"),
     *("--table", "per_class", "metrics/per_class.csv"),
     *("--table", "pairs", "metrics/pairs.csv"),
+    *("--outcomes", "results/outcomes.json"),
     "--headline",
     "metrics/headline.json",
 ]

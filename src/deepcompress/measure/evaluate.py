@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -64,7 +65,7 @@ def evaluate(
     settings: Evaluate,
     device: torch.device,
     budget_mib: int = DEVICE_BUDGET_MIB,
-) -> dict[str, list[Row]]:
+) -> tuple[dict[str, list[Row]], dict[str, str]]:
     """Measure every model.
 
     Args:
@@ -76,7 +77,7 @@ def evaluate(
         budget_mib: See `store.Arrays`.
 
     Returns:
-        The rows of each table: `evaluation`, `per_class` and `pairs`.
+        The rows of each table (`evaluation`, `per_class` and `pairs`), and which images each model got right, `packed`.
 
     Raises:
         UserError: If a model file is damaged, or made for other classes than the data has.
@@ -95,7 +96,13 @@ def evaluate(
         measured[model] = own
         log.info("%s: %.2f %% top-1 of %d held-out images", model, rows[-1]["top1_pct"], len(labels))
     paired = [pair_row(model, other, measured[model], measured[other], labels) for model, other in pairs]
-    return {"evaluation": rows, "per_class": per_class, "pairs": paired}
+    tables = {"evaluation": rows, "per_class": per_class, "pairs": paired}
+    return tables, {model: packed(_right(own, labels)) for model, own in measured.items()}
+
+
+def packed(right: Bool[Tensor, " images"]) -> str:
+    """Which images were right, as hexadecimal digits: eight images in two, the first in the highest bit."""
+    return np.packbits(right.numpy()).tobytes().hex()
 
 
 # Rows.

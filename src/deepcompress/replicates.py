@@ -1,0 +1,222 @@
+"""The pipeline again under further seeds: `python -m deepcompress.replicates --seeds 3` writes metrics/replicates.csv.
+
+One training each does not tell a method's effect from chance. So everything up to `evaluate` runs anew under the seeds
+after that of params.yaml, on the same images (`data.seed`), each in a copy of the working tree with scratch of its own:
+a folder `.scratch/replicates/<seed>` with the cache of this project, whose stages `deepcompress.repro` brings up to
+date. What has run does not run again, after an interruption as after a second call; the working tree stays as it is.
+
+DVC's own queue takes what is committed alone, runs the stages of an experiment one after the other, and computes again
+what two workers both lack.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import numpy as np
+
+from deepcompress import files, params, preset, runtime
+from deepcompress.errors import UserError, one_line_errors
+from deepcompress.measure.statistics import decimals, significant
+from deepcompress.measure.verdict import COLUMNS
+from deepcompress.plan_table import BASELINE
+
+TABLE = Path("metrics/replicates.csv")
+TARGET = "evaluate"
+MADE = ("dvc.lock", "metrics", "plots", "results")  # by the stages; git has them, but a copy makes its own
+FAILED = 1  # exit code
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `evaluate` wrote under one seed: rows of evaluation.csv and pairs.csv, and which images were right."""
+
+    evaluation: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    right: Mapping[str, np.ndarray]
+
+    @classmethod
+    def read(cls, root: Path) -> Measured:
+        """The tables under a working tree; a UserError names one that is missing or damaged."""
+        evaluation, pairs = (files.read_rows(root / "metrics" / f"{name}.csv") for name in ("evaluation", "pairs"))
+        n = int(evaluation[0]["n"])
+        outcomes = files.read_json(root / "results/outcomes.json")
+        return cls(evaluation, pairs, {model: unpacked(text, n) for model, text in outcomes.items()})
+
+    def compared(self) -> Iterator[tuple[dict[str, Any], str | None]]:
+        """The row of each model and what it is compared with: nothing, the baseline, what pairs.csv names."""
+        by_id = {row["model"]: row for row in self.evaluation}
+        yield from ((row, None if row["model"] == BASELINE else BASELINE) for row in self.evaluation)
+        yield from ((by_id[row["model"]], row["reference"]) for row in self.pairs)
+
+
+def unpacked(text: str, n: int) -> np.ndarray:
+    """Which of n images were right, from `evaluate.packed`."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=n).astype(bool)
+
+
+def rows(measured: Mapping[int, Measured]) -> list[dict[str, Any]]:
+    """The rows of metrics/replicates.csv, see verdict.COLUMNS.
+
+    Args:
+        measured: By seed, that of the working tree first; all of the same models and images.
+
+    Raises:
+        UserError: If a seed was measured on other images or models.
+    """
+    first = next(iter(measured.values()))
+    compared = [(row["model"], reference) for row, reference in first.compared()]
+    for seed, of_seed in measured.items():
+        if [(row["model"], reference) for row, reference in of_seed.compared()] != compared or any(
+            len(of_seed.right[model]) != len(right) for model, right in first.right.items()
+        ):
+            raise UserError(f"seed {seed} was measured on other models or images; run `make repro`, then this again")
+    shared = {pair: _shared_variance([one.right for one in measured.values()], *pair) for pair in compared}
+    table = []
+    for number, (seed, of_seed) in enumerate(measured.items()):
+        for row, reference in of_seed.compared():
+            cells: list[Any] = [seed, row["model"], reference, int(row["n"]), row["top1_pct"]]
+            if reference is not None:
+                own, other = of_seed.right[row["model"]], of_seed.right[reference]
+                gained, lost = int((own & ~other).sum()), int((other & ~own).sum())
+                points = decimals(100 * (gained - lost) / len(own))
+                cells += [points, gained, lost, significant(shared[row["model"], reference][number])]
+            table.append(dict(zip(COLUMNS, [*cells, *[None] * (len(COLUMNS) - len(cells))], strict=True)))
+    return table
+
+
+def _shared_variance(right: list[Mapping[str, np.ndarray]], model: str, reference: str | None) -> np.ndarray:
+    """Of each seed's mean difference, its mean covariance with those of the others [points^2]: (seeds,)."""
+    if reference is None or len(right) == 1:
+        return np.zeros(len(right))
+    covariance = np.cov([of_seed[model].astype(float) - of_seed[reference] for of_seed in right])
+    others = covariance.sum(axis=1) - np.diagonal(covariance)
+    return 100**2 * others / (len(right) - 1) / len(right[0][model])
+
+
+# Copies of the working tree.
+
+
+def copy_(root: Path, folder: Path, seed: int, cache: Path) -> None:
+    """Bring a copy of the working tree up to date: all that git has or would have, with another seed.
+
+    Args:
+        root: Of the project.
+        folder: The copy's; what stages made there stays, with the dvc.lock of it.
+        seed: For its params.yaml.
+        cache: DVC's, which all copies share.
+    """
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(listing, cwd=root, capture_output=True, check=False)
+    if done.returncode:
+        raise UserError(f"git: {done.stderr.decode(errors='replace').strip()}")
+    wanted = {name for name in done.stdout.decode().split("\0") if name and (root / name).is_file()}
+    names = folder / ".dvc/copied.json"
+    copied = set(files.read_json(names)) if names.is_file() else set()
+    for name in copied - wanted:
+        (folder / name).unlink(missing_ok=True)
+    for name in sorted(wanted):
+        source, target = root / name, folder / name
+        if Path(name).parts[0] in MADE and copied:
+            continue
+        content = source.read_bytes()
+        if name == params.PARAMS_FILE:
+            content = preset.apply(content.decode(), {"seed": seed}).encode()
+        if not target.is_file() or target.read_bytes() != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            target.write_bytes(content)
+            shutil.copymode(source, target)
+    for name in _named_files(params.read(root / params.PARAMS_FILE)):
+        link = folder / name
+        if (root / name).exists() and not os.path.lexists(link):  # beside what git has, such as an archive of images
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((root / name).resolve())
+    files.write_text(folder / ".dvc/config.local", f"[core]\n    no_scm = true\n[cache]\n    dir = {cache}\n")
+    files.write_json(names, sorted(wanted))
+
+
+def _named_files(block: Any) -> Iterator[str]:
+    """Relative paths that params name, or what looks like them."""
+    if isinstance(block, dict | list):
+        for inner in block.values() if isinstance(block, dict) else block:
+            yield from _named_files(inner)
+    elif isinstance(block, str) and not block.startswith(("/", "~")):
+        yield block
+
+
+def reproduce(folder: Path, jobs: int | None) -> bool:
+    """Bring the stages of a copy up to date, its output going where ours goes; whether all ended well."""
+    command = [sys.executable, "-m", "deepcompress.repro", *(["-j", str(jobs)] if jobs else []), TARGET]
+    settings = {"PYTHONPATH": str(folder / "src"), runtime.SCRATCH_VARIABLE: str(folder / ".scratch")}
+    process = subprocess.Popen(command, cwd=folder, env=os.environ | settings)
+    try:
+        return process.wait() == 0
+    except BaseException:  # it notes what has ended, and stops the stages that run
+        process.terminate()
+        process.wait()
+        raise
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _dvc() -> Path:
+    """DVC's cache, if all that the working tree's evaluation comes from is as its stages left it."""
+    try:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+    except ImportError:
+        raise UserError("dvc is not installed; run this by `uv run`") from None
+    try:
+        with Repo() as repo:
+            if changed := repo.status(targets=[TARGET], with_deps=True):
+                raise UserError(
+                    f"results here are not of this code and these params ({min(changed)}); run `make repro`"
+                )
+            return Path(repo.cache.local.path)
+    except DvcException as error:
+        raise UserError(str(error)) from error
+
+
+@click.command()
+@click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True, help="Trainings, this one included.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Stages at a time; default: one per GPU, or per core.")
+@one_line_errors
+def main(seeds: int, jobs: int | None) -> None:
+    """Run the pipeline under further seeds, and write what every seed came to into metrics/replicates.csv."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    root, own, cache = Path.cwd(), params.seed(), _dvc()
+    measured = {own: Measured.read(root)}
+    failed: list[int] = []
+    for seed in range(own + 1, own + seeds):
+        click.echo(f"seed {seed}:")
+        folder = Path(os.environ.get(runtime.SCRATCH_VARIABLE, ".scratch"), "replicates", str(seed)).resolve()
+        copy_(root, folder, seed, cache)
+        if reproduce(folder, jobs):
+            measured[seed] = Measured.read(folder)
+        else:
+            failed.append(seed)
+    if len(measured) > 1:
+        import pandas as pd
+
+        counts = dict.fromkeys(("gained", "lost"), "Int64")
+        files.write_csv(TABLE, pd.DataFrame(rows(measured), columns=list(COLUMNS)).astype(counts))
+        click.echo(f"{TABLE}: seeds {', '.join(map(str, measured))}; `make repro` puts their verdicts into the report")
+    if failed:
+        click.echo(f"error: seed {', '.join(map(str, failed))} failed, see above; the others are kept", err=True)
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()
