@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from deepcompress import kept, registry
 from deepcompress.data.augment import Augment
-from deepcompress.data.batches import Batches
+from deepcompress.data.batches import Batches, resize
 from deepcompress.data.store import Arrays, collected, stratified
 from deepcompress.errors import UserError
 from deepcompress.explain import gradcam, similarity
@@ -171,7 +171,7 @@ def tables(looks: Mapping[str, Look], pairs: Pairs, images: ValidationImages) ->
         "alignment": alignment_rows(pairs, plain, other, temperature=config.temperature),
         "colour": jitter_rows(plain, other, torch.from_numpy(np.array(whole.labels))),
         "attention": [],
-        "strip_images": image_rows(whole.images[rows[shown]], classes),
+        "strip_images": image_rows(seen_pixels(whole.images[rows[shown]], images.view.size), classes),
     }
     for depth, role in enumerate(taps.deepest_blocks(images.view.size)):
         maps = {model: look.maps[role] for model, look in looks.items() if role in look.maps}
@@ -367,6 +367,13 @@ def _mean(values: Float[np.ndarray, " images"]) -> float | None:
 
 def _inside_pct(maps: Maps, masks: np.ndarray | None) -> float | None:
     return None if masks is None else decimals(100 * similarity.mean(gradcam.inside(maps, masks)).value)
+
+
+def seen_pixels(
+    stored: UInt8[np.ndarray, "images height width 3"], size: int
+) -> UInt8[np.ndarray, "images size size 3"]:
+    """Images of the side that models see them at, which is that of their maps [px]."""
+    return resize(torch.from_numpy(np.array(stored)), size).to(torch.uint8).numpy()
 
 
 def image_rows(pixels: UInt8[np.ndarray, "images side side 3"], labels: Sequence[str]) -> list[Row]:
