@@ -15,6 +15,7 @@ from deepcompress.errors import one_line_errors
 @click.option("--evaluation", type=Path, required=True, help="table: a row per model")
 @click.option("--per-class", type=Path, required=True, help="table: a row per model and class")
 @click.option("--pairs", type=Path, help="table: a row per model and reference other than the baseline")
+@click.option("--replicates", type=Path, help="table: a row per seed, model and reference; may be missing")
 @click.option("--headline", type=Path, required=True, help="JSON: the numbers for `dvc metrics`")
 @click.option("--history", type=Path, required=True, help="folder of training histories, <id>.csv each")
 @click.option("--meta", type=Path, required=True, help="JSON: what the training images are")

@@ -165,6 +165,7 @@ class Plan:
         out; a reference to a model that has no row is None.
         """
         known = {row["model"]: row for row in rows if row.get("family") in FAMILIES and row.get("step") in STEPS}
+        known = {BASELINE: {"family": BASELINE, "step": STEPS[0]}} | known
 
         def cell(row: Mapping[str, Any], name: str) -> Any:
             value = row.get(name)

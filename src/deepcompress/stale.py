@@ -101,10 +101,15 @@ def leaves(value: Any, key: str = "") -> set[tuple[str, Any]]:
     return {leaf for name, inner in value.items() for leaf in leaves(inner, f"{key}.{name}".lstrip("."))}
 
 
-@click.command()
-@one_line_errors
-def main() -> None:
-    """Say which committed results do not belong to the committed code and params; exit code 2 if any."""
+def check(root: Path | None = None) -> tuple[list[str], str | None]:
+    """What is stale in the DVC project at `root`, or in the one around the current folder.
+
+    Returns:
+        A line per stage that is stale, and the error that says how many; if there is none, a line that says so, None.
+
+    Raises:
+        UserError: If DVC is missing, or cannot load the project.
+    """
     try:
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
@@ -113,7 +118,7 @@ def main() -> None:
         raise UserError("dvc is not installed; run this by `uv run`") from None
     input_files.look_anew_()
     try:
-        with Repo() as repo:
+        with Repo(str(root) if root else None) as repo:
             stages = plan_repro(repo.index.graph)
             others = [stage for stage in stages if stage.addressing != CODE]
             hashers = [stage for stage in stages if stage.addressing == CODE]
@@ -125,13 +130,21 @@ def main() -> None:
             stale = {stage.addressing: list(reasons(stage, made, anew)) for stage in others}
     except DvcException as error:
         raise UserError(str(error)) from error
-    found = {address: why for address, why in stale.items() if why}
-    for address, why in found.items():
-        click.echo(f"{address}: {', '.join(why)}")
-    if found:
-        count = f"{len(found)} stage{'s' if len(found) > 1 else ''}"
-        raise UserError(f"the results of {count} are stale; run `dvc repro` and commit what it changed")
-    click.echo(f"The committed results of {len(stages)} stages belong to this code and these params.")
+    found = [f"{address}: {', '.join(why)}" for address, why in stale.items() if why]
+    if not found:
+        return [f"The committed results of {len(stages)} stages belong to this code and these params."], None
+    count = f"{len(found)} stage{'s' if len(found) > 1 else ''}"
+    return found, f"the results of {count} are stale; run `dvc repro` and commit what it changed"
+
+
+@click.command()
+@one_line_errors
+def main() -> None:
+    """Say which committed results do not belong to the committed code and params; exit code 2 if any."""
+    lines, error = check()
+    click.echo("\n".join(lines))
+    if error:
+        raise UserError(error)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
 @pytest.fixture(scope="session")
 def data(paths: Paths) -> Tables:
     return tables.read(paths)
+
+
+@pytest.fixture(scope="session")
+def single(paths: Paths) -> Tables:
+    """Of one training each, without replicates."""
+    return tables.read(dataclasses.replace(paths, replicates=None))
 
 
 @pytest.fixture(scope="session")

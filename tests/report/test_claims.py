@@ -9,6 +9,7 @@ import re
 import pandas as pd
 import pytest
 
+from deepcompress.measure.verdict import NONE, Replicates
 from deepcompress.report import claims, estimates, page, queries, source_report
 from deepcompress.report.blocks import Fold, Paragraph, Table
 from deepcompress.report.estimates import (
@@ -38,8 +39,13 @@ def with_models(data: Tables, *names: str, **columns: object) -> Tables:
 
 
 def with_pairs(data: Tables, *rows: tuple[str, str, float, float]) -> Tables:
-    cells = [(one, other, 1000, (low + high) / 2, low, high, 0.01, 90.0) for one, other, low, high in rows]
-    return dataclasses.replace(data, pairs=pd.DataFrame(cells, columns=list(PAIR_COLUMNS)))
+    cells = [(one, other, 1000, (low + high) / 2, low, high, 0.01, 90.0, "") for one, other, low, high in rows]
+    return dataclasses.replace(data, pairs=pd.DataFrame(cells, columns=[*PAIR_COLUMNS, "verdict"]))
+
+
+def of_one_training(data: Tables, *names: str) -> Tables:
+    """Tables that say of some models that they were not trained."""
+    return with_models(data, *names, training_tera_macs=0.0)
 
 
 def with_table(data: Tables, name: str, rows: pd.DataFrame) -> Tables:
@@ -62,7 +68,7 @@ def test_every_row_of_the_file_names_a_rule_a_measure_and_models_that_are_there(
         for more in (row, *row.get("also", ())):
             assert more.get("measure", estimates.TOP1) in file["measures"]
             sides = [name for side in more.get("sides", ()) for name in (side if isinstance(side, list) else [side])]
-            used |= {side for side in sides if isinstance(side, str)}
+            used |= {side for side in sides if isinstance(side, str)} | set(more.get("factors", ()))
     assert used == set(file["models"])
     assert len({row["statement"] for row in file["claims"].values()}) == len(file["claims"])
 
@@ -125,16 +131,27 @@ def test_a_claim_follows_the_paired_interval_in_either_direction(
     )
     assert found.verdict == verdict
     assert found.evidence.startswith("quantized/qat-int4: 86.2")
-    assert ", paired (n = 1,000)" in found.evidence
+    assert "(n = 1,000)" in found.evidence
+    assert found.p == 0.01
 
 
-@pytest.mark.parametrize(("at", "verdict"), [(90.0, AGREES), (75.0, SAME), (60.0, CONTRADICTS)])
-def test_models_without_a_pair_are_compared_by_both_intervals(data: Tables, at: float, verdict: str) -> None:
-    changed = with_models(data, "pruned/unstructured-0.25", top1_pct=at, top1_pct_low=at - 4, top1_pct_high=at + 4)
-    changed = with_models(changed, "pruned/structured-0.25", top1_pct=75.0, top1_pct_low=71.0, top1_pct_high=79.0)
-    found = claims.claim(changed, "granularity")
-    assert found.verdict == verdict
-    assert "paired" not in found.evidence
+def test_models_that_were_trained_apart_are_not_tested_without_replicates(single: Tables) -> None:
+    for name in ("granularity", "best student", "robustness", "quarter", "comparable teachers", "best combination"):
+        found = claims.claim(single, name)
+        assert found.judgement == f"{UNTESTED} (one training each)", name
+        assert found.evidence, name
+        assert math.isnan(found.p), name
+    assert claims.claim(single, "eight bits").verdict == SAME
+    tested = [one for one in claims.claims(single) if not math.isnan(one.p)]
+    assert [one.statement for one in tested] == ["Four-bit weights, rounded afterwards, lose accuracy."]
+
+
+def test_p_of_claims_is_corrected_for_their_number(data: Tables) -> None:
+    tested = [one for one in claims.claims(data) if not math.isnan(one.p)]
+    assert len(tested) > 4
+    smallest = min(tested, key=lambda one: one.p)
+    assert smallest.holm_p == pytest.approx(len(tested) * smallest.p)
+    assert all(one.holm_p >= one.p for one in tested)
 
 
 @pytest.mark.parametrize(
@@ -199,30 +216,35 @@ def test_zeros_save_storage_by_the_bytes_of_the_file(data: Tables, smaller: floa
     assert claims.claim(changed, "storage").verdict == verdict
 
 
-@pytest.mark.parametrize(("half", "most", "verdict"), [(85, 60, AGREES), (73, 65, SAME), (45, 44, CONTRADICTS)])
-def test_a_sharp_drop_is_steeper_than_the_one_before(data: Tables, half: int, most: int, verdict: str) -> None:
+@pytest.mark.parametrize(("by", "verdict"), [(1.0, AGREES), (0.0, SAME), (-1.0, CONTRADICTS)])
+def test_a_weighted_sum_is_judged_over_seeds_with_the_error_of_the_images(
+    data: Tables, by: float, verdict: str
+) -> None:
+    factors = {"a": 1.0, "b": -1.0}
+    parts = [Estimate("a", 80.0, 79.9, 80.1, 1000), Estimate("b", 80.0, 79.9, 80.1, 1000)]
+    top1 = {"a": [80.0 + by, 80.1 + by, 79.9 + by], "b": [80.0, 80.0, 80.0]}
+    rows = [{"seed": i, "model": name, "reference": "baseline", "top1_pct": at} for name, seen in top1.items()
+            for i, at in enumerate(seen)]  # fmt: skip
+    repeated = dataclasses.replace(data, replicates=Replicates(rows))
+    found = estimates.contrast(repeated, parts, list(factors.values()))
+    assert (found.words, found.value) == (verdict, pytest.approx(by))
+    over_trainings_alone = 4.3027 * 0.1 / 3**0.5
+    assert found.high - found.value > 0.7 * over_trainings_alone
+    assert estimates.contrast(dataclasses.replace(data, replicates=NONE), parts, [1, -1]).words == UNTESTED
+
+
+def test_a_sharp_drop_is_a_weighted_sum_of_three_sparsities(data: Tables) -> None:
     rows = data.models.set_index("model").loc[["pruned/unstructured-0.0"] * 3].reset_index()
-    rows = rows.assign(sparsity=[0.0, 0.5, 0.75], model=["a", "b", "c"], top1_pct=[87.0, half, most])
-    rows = rows.assign(top1_pct_low=rows["top1_pct"] - 2, top1_pct_high=rows["top1_pct"] + 2)
+    rows = rows.assign(sparsity=[0.0, 0.5, 0.75], model=["a", "b", "c"], top1_pct=[87.0, 85.0, 60.0])
     others = data.models[data.models["family"] != "pruned"]
     found = claims.claim(dataclasses.replace(data, models=pd.concat([others, rows])), "sharp drop")
-    assert found.verdict == verdict
-
-
-def test_gains_are_compared_by_their_paired_intervals(data: Tables) -> None:
-    assert claims.claim(data, "qat at few bits").verdict == UNTESTED
-    models = pd.concat([data.models, data.models.tail(1).assign(
-        model="quantized/qat-fp16", family="quantized", method="qat", format="fp16")])  # fmt: skip
-    gains = [(f"quantized/qat-{name}", f"quantized/ptq-{name}", at - 0.5, at + 0.5)
-             for name, at in (("int4", 3.0), ("fp16", 0.1))]  # fmt: skip
-    found = claims.claim(with_pairs(dataclasses.replace(data, models=models), *gains), "qat at few bits")
-    assert found.verdict == AGREES
-    assert found.evidence.startswith("quantized/qat-int4 over quantized/ptq-int4: 3.0 (2.5 to 3.5) points")
+    assert found.judgement == f"{UNTESTED} (one training each)"
+    assert "lost beyond a half less up to there +9.60 points" in found.evidence  # 25 in 2.5 tenths, 2 in 5
 
 
 def test_hints_compete_with_the_best_of_the_source_report_s_methods(data: Tables) -> None:
     assert "students/dkd-vgg16: 86.8" in claims.claim(data, "best student").evidence
-    better = with_models(data, "students/hint-vgg16", top1_pct=95.0, top1_pct_low=94.0, top1_pct_high=96.0)
+    better = with_pairs(data, ("students/hint-vgg16", "students/dkd-vgg16", 1.0, 2.0))
     assert claims.claim(better, "best student").verdict == AGREES
 
 
@@ -246,8 +268,10 @@ def test_equal_answers_to_the_teacher_are_compared_by_their_intervals(data: Tabl
     rows = pd.DataFrame({"model": [f"students/{name}" for name in answers], "teacher": "teachers/vgg16", "n": 500,
                          "agreement_pct": list(answers.values())})  # fmt: skip
 
+    untrained = of_one_training(data, *(f"students/{name}" for name in answers))
+
     def judged(some: pd.DataFrame) -> claims.Comparison:
-        return claims.claim(with_table(data, "explain/alignment", some), "alignment")
+        return claims.claim(with_table(untrained, "explain/alignment", some), "alignment")
 
     found = judged(rows)
     assert found.verdict == AGREES
@@ -262,14 +286,8 @@ def test_robustness_is_what_colour_jitter_takes(data: Tables, drop: float, verdi
     rows = data.extra["explain/colour"].copy()
     own = rows["model"] == "pruned/structured-0.25"
     rows.loc[own, ["drop_points", "drop_points_low", "drop_points_high"]] = (drop, drop - 4, drop + 4)
-    assert claims.claim(with_table(data, "explain/colour", rows), "robustness").verdict == verdict
-
-
-def test_what_no_run_could_contradict_has_numbers_and_no_verdict(data: Tables) -> None:
-    found = claims.claim(data, "cheap rounding")
-    assert found.verdict == UNTESTED
-    assert "true by construction" in found.evidence
-    assert "quantized/ptq-int4: 0.00" in found.evidence
+    untrained = of_one_training(data, "pruned/structured-0.25")
+    assert claims.claim(with_table(untrained, "explain/colour", rows), "robustness").verdict == verdict
 
 
 # Figures and tables.
@@ -396,14 +414,13 @@ def test_tables_1_and_2_are_judged_by_the_order_of_the_layers(data: Tables) -> N
     assert claims.figure(data, "Table 1").verdict == INCOMPARABLE
 
 
-def test_orders_of_students_are_seen_where_the_intervals_tell(data: Tables) -> None:
-    students = [f"students/{method}-vgg16" for method in ("crd", "dkd", "hint", "logit")]
-    wide = with_models(data, *students, top1_pct=50.0, top1_pct_low=10.0, top1_pct_high=99.0)
-    assert claims.figure(wide, "Figure 12 (left)").verdict == SAME
-    better = with_models(wide, "students/hint-vgg16", top1_pct=99.9, top1_pct_low=99.5, top1_pct_high=99.95)
-    found = claims.figure(better, "Figure 12 (left)")
-    assert (found.verdict, "agrees in 3" in found.note) == (IN_PART, True)
-    assert "students" in found.evidence
+def test_orders_of_students_are_seen_where_the_pairs_tell(data: Tables) -> None:
+    hint, others = "students/hint-vgg16", [f"students/{method}-vgg16" for method in ("crd", "dkd", "logit")]
+    found = claims.figure(with_pairs(data, *((hint, other, 1.0, 2.0) for other in others)), "Figure 12 (left)")
+    assert found.verdict == AGREES
+    assert "of 5 pairs of models that its n = 10,000 tells apart: agrees in 3, not tested in 2" in found.note
+    worse = with_pairs(data, *((hint, other, -2.0, -1.0) for other in others))
+    assert claims.figure(worse, "Figure 12 (left)").verdict == CONTRADICTS
 
 
 def test_the_source_report_s_own_setting_has_no_note(data: Tables) -> None:

@@ -15,7 +15,7 @@ def test_the_baseline_alone_is_stated_as_it_is(alone: Tables) -> None:
 
 
 def test_the_smallest_good_model_makes_the_title(data: Tables) -> None:
-    assert findings.of_all(data) == "combined/prune_quantize is 6.6× smaller at −0.8 points (n = 1,000)"
+    assert findings.of_all(data) == "combined/prune_quantize is 6.6× smaller at −0.8 points to the baseline (n = 1,000)"
 
 
 def test_no_good_model_is_said_so(data: Tables) -> None:
@@ -26,23 +26,45 @@ def test_no_good_model_is_said_so(data: Tables) -> None:
 def test_a_difference_within_its_interval_is_not_called_a_gain(data: Tables) -> None:
     sentence = findings.of_models(data.of("quantized"), data)
     assert sentence == (
-        "ptq-int8 is the smallest that stays within 1 point of the baseline: 3.9× smaller, "
-        "−0.2 points (95 % interval −1.3 to +0.9, no significant difference)."
+        "ptq-int8 is the smallest that loses at most 1 point on validation images: 3.9× smaller; on held-out images "
+        "−0.2 points (95 % interval −1.3 to +0.9, no significant difference) to the baseline."
     )
+
+
+def test_one_training_each_is_called_neither_a_gain_nor_a_loss_and_has_no_interval(single: Tables) -> None:
+    rows = single.models[single.models["model"] == "combined/prune_quantize"]
+    assert findings.of_models(rows, single).endswith(
+        "6.6× smaller; on held-out images −0.8 points (not tested: one training each) to the baseline."
+    )
+
+
+def test_a_fine_tuned_model_is_held_against_its_control_as_well(data: Tables) -> None:
+    row = data.models.set_index("model", drop=False).loc["pruned/unstructured-0.25"]
+    assert findings.change(row) == (
+        "+0.1 points (95 % interval −1.0 to +1.2, no significant difference) to the baseline, −0.1 points (95 % "
+        "interval −1.2 to +1.0, no significant difference) to pruned/unstructured-0.0, trained as long"
+    )
+
+
+def test_the_choice_is_made_on_validation_images_whatever_held_out_ones_say(data: Tables) -> None:
+    rows = data.models[data.models["model"].isin(["pruned/structured-0.5", "pruned/structured-0.25"])]
+    sentence = findings.of_models(rows, data)
+    assert sentence.startswith("structured-0.5 is the smallest that loses at most 1 point on validation images")
+    assert "on held-out images −3.1 points (95 % interval −4.2 to −2.0) to the baseline" in sentence
+    unseen = dataclasses.replace(data, extra={})
+    assert "was measured on validation images, so none is chosen" in findings.of_models(rows, unseen)
 
 
 def test_a_family_that_is_larger_is_not_called_smaller(data: Tables) -> None:
     sentence = findings.of_models(data.of("teachers"), data)
-    assert sentence.startswith("vgg16 comes out best, +2.9 points")
-    assert "none that stays within 1 point is smaller" in sentence
+    assert sentence.startswith("None that loses at most 1 point on validation images is smaller; vgg16 is best there")
 
 
-def test_a_family_that_loses_too_much_says_what_comes_closest(data: Tables) -> None:
-    rows = data.models[data.models["model"].isin(["pruned/structured-0.5", "pruned/unstructured-0.75"])]
+def test_a_family_that_loses_too_much_says_what_is_best(data: Tables) -> None:
+    rows = data.models[data.models["model"].isin(["quantized/ptq-int4", "pruned/unstructured-0.75"])]
     sentence = findings.of_models(rows, data)
-    assert sentence.startswith("None stays within 1 point of the baseline; structured-0.5 comes closest, −3.1")
-    assert "no significant" not in sentence
-    assert findings.of_family(rows, data) == "structured-0.5 comes out best, −3.1 points"
+    assert sentence.startswith("None loses at most 1 point on validation images; unstructured-0.75 is best there; on")
+    assert findings.of_family(rows, data) == "unstructured-0.75: −3.4 (−4.5 to −2.3) points to the baseline"
 
 
 def test_models_that_nothing_was_compared_with_are_said_so(alone: Tables) -> None:

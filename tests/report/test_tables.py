@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -41,13 +42,41 @@ def test_pareto_front_of_a_hand_worked_case() -> None:
     assert list(tables.pareto(models)["model"]) == ["small", "middle", "big"]
 
 
-def test_smallest_within_the_limit_is_smaller_than_the_baseline(data: Tables) -> None:
-    best = tables.smallest_within(data.models, 1.0)
+def test_the_smallest_within_the_limit_is_chosen_on_validation_images_and_smaller_than_the_baseline(
+    data: Tables,
+) -> None:
+    best = tables.selected(data, data.models)
     assert best is not None
     assert best["model"] == "combined/prune_quantize"
-    assert tables.smallest_within(data.models, -5.0) is None
-    teachers = data.models[data.models["family"].isin(["teachers", "baseline"])]
-    assert tables.smallest_within(teachers, 100.0) is None
+    seen = data.choice.assign(drop_points=data.choice["drop_points"].where(data.choice["model"] != best["model"], 2.0))
+    other = tables.selected(dataclasses.replace(data, extra={"recommendation": seen}), data.models)
+    assert other is not None
+    assert other["model"] == "students/dkd-vgg16"
+    assert tables.selected(dataclasses.replace(data, extra={}), data.models) is None
+    assert tables.selected(data, data.models[data.models["family"].isin(["teachers", "baseline"])]) is None
+
+
+def test_differences_are_judged_once_and_have_no_interval_where_chance_is_unknown(data: Tables, single: Tables) -> None:
+    ends = ["difference_points_low", "difference_points_high", "mcnemar_p", "holm_p"]
+    trained, rounded = "students/dkd-vgg16", "quantized/ptq-int4"
+    repeated, once = (some.models.set_index("model") for some in (data, single))
+    assert once.loc[trained, ends].isna().all()
+    assert once.loc[trained, "verdict"] == "not tested: one training each"
+    assert once.loc[trained, "difference_points"] == pytest.approx(-0.5)
+    assert list(repeated.loc[trained, ends[:2]]) == pytest.approx([-1.6, 0.6], abs=1e-3)
+    assert repeated.loc[trained, "verdict"] == "no significant difference"
+    assert list(once.loc[rounded, ends[:2]]) == pytest.approx([-8.6, -6.4])
+    assert once.loc[rounded, "verdict"] == "loss"
+    assert once.loc[trained, "compared_with"] == "students/independent"
+    assert once.loc[trained, "control_points"] == pytest.approx(1.7)
+    pairs = single.pairs.set_index(["model", "reference"])
+    assert math.isnan(pairs.loc[(trained, "students/independent"), "mcnemar_p"])
+
+
+def test_p_is_corrected_within_a_family(data: Tables) -> None:
+    rows = data.of("students").sort_values("mcnemar_p")
+    assert rows["holm_p"].iloc[0] == pytest.approx(len(rows) * rows["mcnemar_p"].iloc[0])
+    assert (rows["holm_p"] >= rows["mcnemar_p"]).all()
 
 
 def test_limit_comes_from_params_once_they_have_it(data: Tables) -> None:

@@ -72,8 +72,9 @@ def test_it_shows_what_a_branch_changes(clone: Path) -> None:
     done = run(clone, "origin/main", "plot.png")
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "|" in line]
-    assert ["shipped.top1_pct", "69.45", "64.32", "-5.13"] in rows
-    assert ["quant.bits", "8", "4"] in rows
+    assert ["`shipped.top1_pct`", "69.45", "64.32", "-5.13"] in rows
+    assert ["`quant.bits`", "8", "4"] in rows
+    assert "`metrics/evaluation.csv` is not in both revisions: no accuracy was compared." in done.stdout
     assert (clone / "plot.png").read_bytes().startswith(PNG)
     assert done.stdout.startswith("## Results against `origin/main`\n")
 
@@ -112,4 +113,52 @@ def test_a_plot_that_cannot_be_drawn_stops_it(clone: Path) -> None:
     (clone / ".dvc/plots/points.json").unlink()
     done = run(clone, "origin/main", "plot.png")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "error: the plot was not drawn"
+    assert done.stderr.splitlines()[-1].startswith("error: dvc plots diff origin/main")
+
+
+def test_it_works_in_a_folder_of_a_larger_repository(origin: Path, tmp_path: Path) -> None:
+    """DVC's root is then not git's: there, DVC answered that nothing changed."""
+    folder = tmp_path / "mono" / "vision"
+    shutil.copytree(origin, folder, ignore=shutil.ignore_patterns(".git"))
+    git(folder.parent, "init", "-q", "-b", "main")
+    shutil.rmtree(folder / ".dvc")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--subdir"], cwd=folder, check=True)
+    table = folder / "metrics/evaluation.csv"
+    table.write_text(evaluation(top1=90.0))
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "Eight bits")
+    table.write_text(evaluation(top1=80.0))
+    (folder / "params.yaml").write_text("quant:\n  bits: 3\n")
+    done = run(folder / "plots", "main")
+    assert done.returncode == 0, done.stderr
+    assert "| `quant.bits` | 4 | 3 |" in done.stdout
+    assert "| `quantized/ptq-int8` | 90.00 | 80.00 | -10.00 (" in done.stdout
+    assert "**loss** |" in done.stdout
+
+
+def test_a_command_that_fails_fails_the_report(clone: Path) -> None:
+    (clone / "metrics/headline.json").write_text("{")
+    done = run(clone, "origin/main")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("error: dvc metrics diff origin/main")
+
+
+def test_it_needs_neither_torch_nor_what_counts_with_it(clone: Path) -> None:
+    """The dependency group `ci`, all that a workflow installs, has none of these."""
+    blocked = "\n".join(f"sys.modules[{name!r}] = None" for name in ("numpy", "scipy", "pandas", "torch"))
+    program = f"import sys\n{blocked}\nfrom deepcompress.report import pr_report\npr_report.main()"
+    (clone / "metrics/evaluation.csv").write_text(evaluation(top1=90.0))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                   "PYTHONPATH": str(ROOT / "src")}  # fmt: skip
+    command = [sys.executable, "-c", program, "origin/main"]
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "### Accuracies" in done.stdout
+
+
+def evaluation(*, top1: float) -> str:
+    """A table of a baseline and of it, rounded."""
+    answers = "model,top1_pct,top5_pct,n,cross_entropy_loss,agreement_with_baseline_pct"
+    heads = f"{answers},training_tera_macs,family,step,builds_on"
+    rounded = f"quantized/ptq-int8,{top1},99.0,1000,0.5,{top1},0.0,quantized,quantize,baseline"
+    return f"{heads}\nbaseline,90.0,99.0,1000,0.5,,1.0,baseline,finetune,\n{rounded}\n"

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from jaxtyping import Bool, Int
 
 ALPHA = 0.05
@@ -52,6 +51,8 @@ def outcomes(
     """How many images [both, a alone, b alone, neither] got right; both saw the same images, in order."""
     if right_a.shape != right_b.shape or right_a.ndim != 1 or right_a.size == 0:
         raise ValueError(f"a paired test needs the same images, got {right_a.shape} and {right_b.shape}")
+    import numpy as np  # here, since a pull request's report is made without it
+
     return np.bincount(3 - 2 * right_a.astype(int) - right_b.astype(int), minlength=4)
 
 

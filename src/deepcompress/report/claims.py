@@ -2,48 +2,50 @@
 
 claims.yaml holds the rows, this file the rules that they name. The 95 % interval of a difference decides: what was
 measured agrees where all of it lies on the claimed side, contradicts where all of it lies on the other, and else there
-is no significant difference. Bytes, MACs and sparsities are counted and have no interval. Differences in points are
-compared on CIFAR-100 alone, with the error that the source report's 10,000 images have; on other data only orders are.
+is no significant difference. Where trainings differ, the interval is that over seeds; without replicates nothing is
+tested. Bytes, MACs and sparsities are counted and have no interval. Differences in points are compared on CIFAR-100
+alone, with the error that the source report's 10,000 images have; on other data only orders are.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from deepcompress.report import queries, text
+from deepcompress.measure.statistics import holm
+from deepcompress.report import estimates, queries, text
 from deepcompress.report.blocks import Table
 from deepcompress.report.estimates import (
     AGREES,
     CONTRADICTS,
     IN_PART,
     INCOMPARABLE,
-    INTERVAL,
     SAME,
     UNTESTED,
     Estimate,
     Row,
     chosen,
-    combined,
     content,
     difference,
     measure_of,
     measured,
     paired,
 )  # fmt: skip
-from deepcompress.report.source_report import accuracies, interval, is_cifar100, outcome, source_top1
+from deepcompress.report.source_report import accuracies, interval, is_cifar100, outcome, source_top1, start
 from deepcompress.report.tables import BASELINE
 
 if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
 
 ONE_POINT = 0.01  # shares of zeros this close are equal
-OWN_COST, COST = "training_tera_macs", "training_tera_macs_total"
+COST = "training_tera_macs_total"
 MIB = 2**20
+ONE_TRAINING = "one training each"  # why a difference is not tested
 
 
 class Outcome(NamedTuple):
@@ -52,6 +54,7 @@ class Outcome(NamedTuple):
     verdict: str
     evidence: str
     note: str = ""
+    p: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Comparison:
         verdict: AGREES, CONTRADICTS, SAME or UNTESTED; IN_PART where several comparisons differ, or INCOMPARABLE.
         evidence: The same as measured, with intervals and n; for UNTESTED, why, if there is more to say.
         note: What the verdict counts, or why it is so.
+        p: Of a claim that one difference of accuracies tests: that there is none.
+        holm_p: The same, corrected for all claims that have one.
     """
 
     place: str
@@ -75,6 +80,8 @@ class Comparison:
     verdict: str = UNTESTED
     evidence: str = ""
     note: str = ""
+    p: float = math.nan
+    holm_p: float = math.nan
 
     @property
     def judgement(self) -> str:
@@ -89,8 +96,10 @@ class Comparison:
 
 
 def claims(data: Tables) -> list[Comparison]:
-    """Every claim with its verdict, in the order of the source report."""
-    return [claim(data, name) for name in content()["claims"]]
+    """Every claim with its verdict, in the order of the source report, and p corrected for their number."""
+    found = [claim(data, name) for name in content()["claims"]]
+    corrected = holm([one.p for one in found])
+    return [replace(one, holm_p=math.nan if p is None else p) for one, p in zip(found, corrected, strict=True)]
 
 
 def figures(data: Tables) -> list[Comparison]:
@@ -124,8 +133,8 @@ def higher(data: Tables, row: Row) -> Outcome | None:
         return None
     measure, apart = measure_of(row), difference(data, row, *sides)
     both = "; ".join(side.spelled(measure) for side in sides)
-    spelled = f"{apart.ends(measure.get('digits', 1), signed=True)}{', paired' if apart.paired else ''}"
-    return Outcome(_sign(apart), f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
+    spelled = apart.ends(measure.get("digits", 1), signed=True)
+    return _outcome(apart, apart.words, f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
 
 
 def keeps(data: Tables, row: Row) -> Outcome | None:
@@ -133,11 +142,12 @@ def keeps(data: Tables, row: Row) -> Outcome | None:
     if (sides := _sides(data, row)) is None:
         return None
     apart, (model, reference) = difference(data, row, *sides), (side.name for side in sides)
-    against, smaller = f" against {reference}", ""
+    smaller = ""
     if reference == BASELINE:
-        against, smaller = "", f", {text.times(chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
+        smaller = f", {text.times(chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
     limit = f"{text.number(data.max_drop_points)} points may go"
-    return Outcome(_kept(apart, data), f"{model}{against}: {apart.points}{smaller} ({limit}, {_n(sides)})")
+    evidence = f"{model} against {reference}: {apart.ends(signed=True)} points{smaller} ({limit}, {_n(sides)})"
+    return _outcome(apart, _kept(apart, data), evidence)._replace(p=math.nan)
 
 
 def similar(data: Tables, row: Row) -> Outcome | None:
@@ -147,33 +157,35 @@ def similar(data: Tables, row: Row) -> Outcome | None:
     apart, limit = difference(data, row, *sides), data.max_drop_points
     within, beyond = max(-apart.low, apart.high) <= limit, apart.low > limit or apart.high < -limit
     models = " against ".join(side.name for side in sides)
-    evidence = f"{models}: {apart.points} ({text.number(limit)} either way count as similar, {_n(sides)})"
-    return Outcome(AGREES if within else CONTRADICTS if beyond else SAME, evidence)
+    evidence = f"{models}: {apart.ends(signed=True)} points ({text.number(limit)} either way are similar, {_n(sides)})"
+    return _outcome(apart, AGREES if within else CONTRADICTS if beyond else SAME, evidence)._replace(p=math.nan)
 
 
-def steeper(data: Tables, row: Row) -> Outcome | None:
-    """Of three rising sparsities, accuracy falls faster between the last two than between the first two."""
-    if (parts := _sides(data, row)) is None:
+def weighted(data: Tables, row: Row) -> Outcome | None:
+    """A weighted sum of accuracies is above zero, such as a loss per tenth of the weights less another one."""
+    sides = list(row["factors"])
+    if (parts := _sides(data, {**row, "sides": sides})) is None:
         return None
-    sparsity = [float(chosen(data, {"model": part.name})["sparsity"].iloc[0]) for part in parts]
-    first, second = 10 * (sparsity[1] - sparsity[0]), 10 * (sparsity[2] - sparsity[1])  # tenths of the weights
-    apart = combined(parts, (-1 / first, 1 / first + 1 / second, -1 / second))
-    falls = [
-        (one.value - other.value) / step for one, other, step in zip(parts[:2], parts[1:], (first, second), strict=True)
-    ]
-    spelled = " and then ".join(text.number(fall, 2) for fall in falls)
+    apart = estimates.contrast(data, parts, list(row["factors"].values()))
     both = "; ".join(part.spelled(measure_of(row)) for part in parts)
-    return Outcome(_sign(apart), f"{both}; {spelled} points lost per tenth, difference {apart.points} ({_n(parts)})")
+    spelled = apart.ends(2, signed=True)
+    return _outcome(apart, apart.words, f"{both}; {row['sum']} {spelled} points ({_n(parts)})")
 
 
-def faster(data: Tables, row: Row) -> Outcome | None:
-    """A model is faster than the dense float one at every batch size: its quartiles lie apart."""
-    return _timed(data, row, lambda gains, slower: AGREES if all(gains) else CONTRADICTS if slower else SAME)
-
-
-def no_faster(data: Tables, row: Row) -> Outcome | None:
-    """A model is faster than the dense float one at no batch size."""
-    return _timed(data, row, lambda gains, _: AGREES if not any(gains) else CONTRADICTS if all(gains) else SAME)
+def timed(data: Tables, row: Row) -> Outcome | None:
+    """A model is faster than the dense float one at every batch size, by quartiles that lie apart; or at none."""
+    rows = queries.latency(data)
+    some = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"]) & (rows["engine"] == row["engine"])]
+    if some.empty:
+        return None
+    gains, losses = some["differs"] & (some["speedup"] > 1), some["differs"] & (some["speedup"] < 1)
+    if row["faster"]:
+        verdict = AGREES if gains.all() else CONTRADICTS if losses.any() else SAME
+    else:
+        verdict = AGREES if not gains.any() else CONTRADICTS if gains.all() else SAME
+    parts = ", ".join(f"{text.times(call['speedup'])} at batch {call['batch_size']}" for _, call in some.iterrows())
+    where, n = f"{some['model'].iloc[0]} in {queries.ENGINES[row['engine']]}", int(some["n"].iloc[0])
+    return Outcome(verdict, f"{where}: {parts} (n = {n} calls each)")
 
 
 def saves(data: Tables, row: Row) -> Outcome | None:
@@ -195,19 +207,14 @@ def costliest(data: Tables, row: Row) -> Outcome | None:
     if len(most) < len(row["families"]):
         return None
     verdict = AGREES if most["family"].iloc[-1] == row["families"][0] else CONTRADICTS
-    return Outcome(verdict, f"costliest of each: {_costs(most, COST)}")
-
-
-def by_construction(data: Tables, row: Row) -> Outcome | None:
-    """What no run could contradict: numbers without a verdict."""
-    rows = pd.concat([chosen(data, side) for side in row["sides"]]).dropna(subset=[OWN_COST])
-    complete = len(rows) == len(row["sides"])
-    return Outcome(UNTESTED, f"{row['why']} ({_costs(rows, OWN_COST)} of its own)") if complete else None
+    costs = zip(most["model"], most[COST], strict=True)
+    listed = "; ".join(f"{model}: {text.number(cost, 2)}·10¹² MACs" for model, cost in costs)
+    return Outcome(verdict, f"costliest of each: {listed}")
 
 
 def smallest_that_keeps(data: Tables, row: Row) -> Outcome | None:
     """A model keeps to the allowed loss and no smaller one of its family might."""
-    rows = chosen(data, {"family": row["family"]}).dropna(subset=INTERVAL).sort_values("model")
+    rows = chosen(data, {"family": row["family"]}).dropna(subset=["difference_points"]).sort_values("model")
     own = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"])]
     if own.empty or len(rows) == 1:
         return None
@@ -221,7 +228,8 @@ def smallest_that_keeps(data: Tables, row: Row) -> Outcome | None:
         for _, other in rows.iterrows()
     ]
     limit = f"{text.number(data.max_drop_points)} points may go, n = {int(own['n'].iloc[0]):,}"
-    return Outcome(verdict, f"{'; '.join(parts)} ({limit})")
+    untested = UNTESTED in (mine, *smaller)
+    return Outcome(UNTESTED if untested else verdict, f"{'; '.join(parts)} ({limit})", ONE_TRAINING if untested else "")
 
 
 def untested(_data: Tables, row: Row) -> Outcome:
@@ -235,34 +243,28 @@ def _sides(data: Tables, row: Row) -> list[Estimate] | None:
     return [max(side, key=lambda estimate: (estimate.value, estimate.name)) for side in sides] if all(sides) else None
 
 
-def _sign(apart: Estimate) -> str:
-    return AGREES if apart.low > 0 else CONTRADICTS if apart.high < 0 else SAME
+def _outcome(apart: Estimate, verdict: str, evidence: str) -> Outcome:
+    """An outcome by a difference; without an interval there is no verdict."""
+    if math.isnan(apart.low):
+        return Outcome(UNTESTED, evidence, ONE_TRAINING)
+    return Outcome(verdict, evidence, p=apart.p)
 
 
 def _kept(apart: Estimate, data: Tables) -> str:
     limit = -data.max_drop_points
-    return AGREES if apart.low >= limit else CONTRADICTS if apart.high < limit else SAME
+    return (
+        UNTESTED
+        if math.isnan(apart.low)
+        else AGREES
+        if apart.low >= limit
+        else CONTRADICTS
+        if apart.high < limit
+        else SAME
+    )
 
 
 def _n(sides: Sequence[Estimate]) -> str:
     return f"n = {' and '.join(dict.fromkeys(f'{side.n:,}' for side in sides))}"
-
-
-def _costs(rows: pd.DataFrame, column: str) -> str:
-    listed = zip(rows["model"], rows[column], strict=True)
-    return "; ".join(f"{model}: {text.number(cost, 2)}·10¹² MACs" for model, cost in listed)
-
-
-def _timed(data: Tables, row: Row, judge: Callable[[list[bool], bool], str]) -> Outcome | None:
-    rows = queries.latency(data)
-    some = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"]) & (rows["engine"] == row["engine"])]
-    if some.empty:
-        return None
-    apart = [(call["speedup"], call["differs"]) for _, call in some.iterrows()]
-    verdict = judge([told and speedup > 1 for speedup, told in apart], any(told and at < 1 for at, told in apart))
-    parts = ", ".join(f"{text.times(call['speedup'])} at batch {call['batch_size']}" for _, call in some.iterrows())
-    where, n = f"{some['model'].iloc[0]} in {queries.ENGINES[row['engine']]}", int(some["n"].iloc[0])
-    return Outcome(verdict, f"{where}: {parts} (n = {n} calls each)")
 
 
 # Rules of figures and tables.
@@ -271,7 +273,7 @@ def _timed(data: Tables, row: Row, judge: Callable[[list[bool], bool], str]) -> 
 def same_as_claim(data: Tables, row: Row) -> Outcome | None:
     """Judged as a claim is, with further numbers behind its evidence."""
     compared = claim(data, row["claim"])
-    if compared.verdict == UNTESTED:
+    if not compared.evidence:
         return None
     further = [
         estimate.spelled(measure_of(more)) + more.get("ending", "")
@@ -279,7 +281,7 @@ def same_as_claim(data: Tables, row: Row) -> Outcome | None:
         for side in more["sides"]
         for estimate in measured(data, more, side)
     ]
-    return Outcome(compared.verdict, "; ".join((row.get("opening", "") + compared.evidence, *further)))
+    return Outcome(compared.verdict, "; ".join((row.get("opening", "") + compared.evidence, *further)), compared.note)
 
 
 def points(data: Tables, row: Row) -> Outcome | None:
@@ -287,10 +289,9 @@ def points(data: Tables, row: Row) -> Outcome | None:
     if not is_cifar100(data):
         seen = orders(data, row)
         return seen and seen._replace(note=f"{seen.note}; points: {INCOMPARABLE}")
-    theirs = source_top1(data, row["family"])
-    words = [outcome(data, theirs, model) for model in theirs if model != BASELINE]
-    tested = [word for word in words if word != UNTESTED]
-    return _tally(tested, accuracies(data, theirs), "models, in points to each one's own baseline")
+    theirs, first = source_top1(data, row["family"]), start(data, row["family"])
+    words = [outcome(data, theirs, model, first) for model in theirs if model != first]
+    return _tally(words, accuracies(data, theirs), "models, in points to each one's own baseline")
 
 
 def orders(data: Tables, row: Row) -> Outcome | None:
@@ -299,8 +300,9 @@ def orders(data: Tables, row: Row) -> Outcome | None:
     here = {estimate.name: estimate for estimate in measured(data, row, {"model": list(theirs)})}
     teacher = chosen(data, {"model": list(theirs)}).set_index("model")["teacher"].astype(object).fillna("")
     for first, second in itertools.permutations(theirs, 2):
-        if teacher[first] == teacher[second] and combined((theirs[first], theirs[second]), (1, -1)).low > 0:
-            words.append(_sign(difference(data, row, here[first], here[second])))
+        told = estimates.combined((theirs[first], theirs[second]), (1, -1)).low > 0
+        if told and teacher[first] == teacher[second]:
+            words.append(difference(data, row, here[first], here[second]).words)
     return _tally(words, accuracies(data, theirs), "pairs of models that its n = 10,000 tells apart")
 
 
@@ -387,9 +389,8 @@ def together(data: Tables, row: Row) -> Outcome | None:
 RULES: dict[str, Callable[[Tables, Row], Outcome | None]] = {
     rule.__name__: rule
     for rule in (
-        higher, keeps, similar, steeper, faster, no_faster, saves, costliest, by_construction, smallest_that_keeps,
-        untested, same_as_claim, points, orders, layer_order, zero_bytes, one_image, centred, concentrated, aspects,
-        together,
+        higher, keeps, similar, weighted, timed, saves, costliest, smallest_that_keeps, untested, same_as_claim, points,
+        orders, layer_order, zero_bytes, one_image, centred, concentrated, aspects, together,
     )
 }  # fmt: skip
 
@@ -399,7 +400,8 @@ def _together(words: Mapping[str, str], evidence: str) -> Outcome:
     names = {word: [name for name in words if words[name] == word] for word in dict.fromkeys(words.values())}
     if len(names) == 1:
         return Outcome(next(iter(names)), evidence)
-    verdict = IN_PART if {AGREES, IN_PART} & set(names) else CONTRADICTS if CONTRADICTS in names else SAME
+    order = (CONTRADICTS, SAME, INCOMPARABLE, UNTESTED)
+    verdict = IN_PART if {AGREES, IN_PART} & set(names) else next(word for word in order if word in names)
     return Outcome(verdict, evidence, "; ".join(f"{word}: {', '.join(named)}" for word, named in names.items()))
 
 
@@ -407,8 +409,10 @@ def _tally(words: Sequence[str], evidence: str, what: str) -> Outcome | None:
     """One verdict of many comparisons, and how many have each."""
     if not words:
         return None
-    counts = ", ".join(f"{word} in {words.count(word)}" for word in (AGREES, CONTRADICTS, SAME) if word in words)
-    one = _together({str(i): word for i, word in enumerate(words)}, evidence)
+    listed = (AGREES, CONTRADICTS, SAME, UNTESTED)
+    counts = ", ".join(f"{word} in {words.count(word)}" for word in listed if word in words)
+    tested = [word for word in words if word != UNTESTED] or words
+    one = _together({str(i): word for i, word in enumerate(tested)}, evidence)
     return one._replace(note=f"of {len(words)} {what}: {counts}")
 
 
@@ -447,7 +451,10 @@ def aspect_table(data: Tables) -> Table | None:
         "csr_pct": text.percent(loose["csr_bytes"], dense["dense_bytes"]),
     }  # fmt: skip
     columns = ("aspect", "structured", "structured_here", "unstructured", "unstructured_here")
-    rows = [(*(row[name].format(**values) for name in columns), words[row["aspect"]]) for row in content()["aspects"]]
+    rows = [
+        (*(row[name].format(**values) for name in columns), f"{words[row['aspect']]}{_why(row)}")
+        for row in content()["aspects"]
+    ]
     heads = ("Aspect", "Source report: structured", "Here, at 25 %", "Source report: unstructured", "Here, at 25 %",
              "Verdict")  # fmt: skip
     caption = (
@@ -455,6 +462,10 @@ def aspect_table(data: Tables) -> Table | None:
         "accuracy are those of the claims of section 4.3; counts of bytes and parameters have no interval."
     )
     return Table(heads, tuple(rows), caption)
+
+
+def _why(row: Row) -> str:
+    return f" ({row['why']})" if "why" in row else ""
 
 
 def _aspect_words(data: Tables) -> dict[str, str]:

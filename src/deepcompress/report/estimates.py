@@ -1,4 +1,8 @@
-"""What claims are judged by: measured values with intervals, chosen by the plan's columns, and their differences."""
+"""What claims are judged by: measured values with intervals, chosen by the plan's columns, and their differences.
+
+A difference of accuracies is the one that `evaluate` took image by image, as tables.py had it judged. Of other measures
+there are no replicates: where a training stands between two models, their difference is not tested.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +16,28 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from deepcompress.measure.statistics import wilson_interval
-from deepcompress.report import text
-from deepcompress.report.tables import BASELINE
+from deepcompress.measure import verdict
+from deepcompress.measure.statistics import WITHIN_95, wilson_interval
+from deepcompress.report import queries, text
 
 if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
 
-AGREES, CONTRADICTS, SAME, UNTESTED = "agrees", "contradicts", "no significant difference", "not tested"
+AGREES, CONTRADICTS, SAME, UNTESTED = "agrees", "contradicts", verdict.NO_DIFFERENCE, "not tested"
 IN_PART, INCOMPARABLE = "agrees in part", "not comparable data"
 Row = Mapping[str, Any]  # of claims.yaml
-WITHIN_95 = 1.96  # standard errors
 TOP1 = "top1"
 ENDS = ("", "_low", "_high")
-INTERVAL = ["difference_points_low", "difference_points_high"]
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value with the ends of its 95 % interval (NaN: none) and n.
+    """A measured value with the ends of its 95 % interval (NaN: none, for a difference: not tested) and n.
 
     Attributes:
         name: Whose: a model's id, or a layer.
-        paired: For a difference, whether it is of the same images, taken one by one.
+        p: Of a difference of accuracies.
     """
 
     name: str
@@ -42,7 +45,7 @@ class Estimate:
     low: float
     high: float
     n: int = 0
-    paired: bool = False
+    p: float = NAN
 
     def spelled(self, measure: Row) -> str:
         """`pruned/structured-0.25: 96.6 (95.7 to 97.3) %`."""
@@ -55,9 +58,9 @@ class Estimate:
         return at if math.isnan(self.low) else f"{at} ({low} to {high})"
 
     @property
-    def points(self) -> str:
-        """Of a difference: `−0.4 (−1.1 to +0.3) points`, with `, paired` where it is."""
-        return f"{self.ends(signed=True)} points{', paired' if self.paired else ''}"
+    def words(self) -> str:
+        """Of a difference: the side of zero that all of its interval lies on."""
+        return UNTESTED if math.isnan(self.low) else AGREES if self.low > 0 else CONTRADICTS if self.high < 0 else SAME
 
 
 @cache
@@ -79,13 +82,9 @@ def chosen(data: Tables, models: str | Row) -> pd.DataFrame:
     return rows
 
 
-def measured(data: Tables, row: Row, side: str | Row | Sequence[str]) -> list[Estimate]:
+def measured(data: Tables, row: Row, side: str | Row) -> list[Estimate]:
     """All that one side of a row names, by the row's measure; empty where nothing was measured."""
     measure = measure_of(row)
-    if measure["table"] == "pairs":
-        pair = [model for name in side for model in chosen(data, name)["model"]]
-        gain = paired(data, *pair) if len(pair) == len(side) else None
-        return [] if gain is None else [gain]
     table = data.models if measure["table"] == "models" else data.extra.get(measure["table"], pd.DataFrame())
     for column, value in row.get("where", {}).items():
         table = table[table[column] == value] if column in table else table.head(0)
@@ -95,9 +94,9 @@ def measured(data: Tables, row: Row, side: str | Row | Sequence[str]) -> list[Es
         table = table[table["role"] == table["role"].iloc[0]]  # maps of the finest layer come first
     table = _with_ends(table, measure["column"])
     if "layers" in side:
-        table = _of_layers(table, side["layers"])  # type: ignore[call-overload]
+        table = _of_layers(table, side["layers"])  # type: ignore[index]
     else:
-        table = table[table["model"].isin(chosen(data, side)["model"])]  # type: ignore[arg-type]
+        table = table[table["model"].isin(chosen(data, side)["model"])]
     names, n = table["model"].astype(str), table["n"].astype(int)
     values = [table[measure["column"] + end].astype(float) for end in ENDS]
     return [Estimate(*cells) for cells in zip(names, *values, n, strict=True) if not math.isnan(cells[1])]
@@ -109,7 +108,7 @@ def _with_ends(table: pd.DataFrame, column: str) -> pd.DataFrame:
     if low in table:
         return table
     if not column.endswith("_pct"):
-        return table.assign(**{low: math.nan, high: math.nan})
+        return table.assign(**{low: NAN, high: NAN})
     if error in table:
         half = WITHIN_95 * table[error]
         return table.assign(**{low: table[column] - half, high: table[column] + half})
@@ -132,17 +131,24 @@ def _of_layers(table: pd.DataFrame, which: str) -> pd.DataFrame:
     return mean.head(0) if some.empty else mean
 
 
+def difference(data: Tables, row: Row, first: Estimate, second: Estimate) -> Estimate:
+    """First less second; NaN for an interval where the two are of different trainings and nothing tells of chance."""
+    value, n = first.value - second.value, first.n
+    if row.get("measure", TOP1) == TOP1:
+        return paired(data, first.name, second.name) or Estimate("", value, NAN, NAN, n)
+    models = [name for name in (first.name, second.name) if name in data.plan]
+    if len(models) == 2 and verdict.trained_apart(data.plan, *models):
+        return Estimate("", value, NAN, NAN, n)
+    return combined((first, second), (1, -1))  # of one training; wider than by image, which the tables do not hold
+
+
 def paired(data: Tables, model: str, reference: str) -> Estimate | None:
-    """The difference of two models [points] as `evaluate` took it image by image, in either direction; None if not."""
-    for first, second, sign in ((model, reference, 1), (reference, model, -1)):
-        rows = data.models if second == BASELINE else data.pairs[data.pairs["reference"] == second]
-        rows = rows[rows["model"] == first].dropna(subset=INTERVAL)
-        if len(rows):
-            row = rows.iloc[0]
-            low, high = sorted(sign * float(row[end]) for end in INTERVAL)
-            name, value = f"{model} over {reference}", sign * float(row["difference_points"])
-            return Estimate(name, value, low, high, int(row["n"]), paired=True)
-    return None
+    """The judged difference of two models [points], in either direction; None where `evaluate` did not compare them."""
+    found = queries.pair(data, model, reference)
+    if found is None:
+        return None
+    value, low, high, p = (float(found[name]) for name in queries.DIFFERENCES)
+    return Estimate(f"{model} over {reference}", value, low, high, int(found["n"]), p)
 
 
 def combined(parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
@@ -158,7 +164,22 @@ def combined(parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
     return Estimate("", value, value - below, value + above, parts[0].n)
 
 
-def difference(data: Tables, row: Row, first: Estimate, second: Estimate) -> Estimate:
-    """First less second: of accuracies image by image where `evaluate` compared the two, else from both intervals."""
-    same_images = paired(data, first.name, second.name) if row.get("measure", TOP1) == TOP1 else None
-    return same_images or combined((first, second), (1, -1))
+def contrast(data: Tables, parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
+    """A weighted sum of the accuracies of models that are trained apart: judged over seeds, or not at all.
+
+    What all seeds share because their images are the same is taken as for independent images: never less than it is.
+    """
+    value = sum(factor * part.value for part, factor in zip(parts, factors, strict=True))
+    runs = [
+        {row["seed"]: row["top1_pct"] for row in data.replicates.of(part.name, queries.reference_of(part.name))}
+        for part in parts
+    ]
+    seeds = [seed for seed in runs[0] if all(seed in run for run in runs)]
+    if len(seeds) < 2:
+        return Estimate("", value, NAN, NAN, parts[0].n)
+    errors = [factor * (part.high - part.low) / (2 * WITHIN_95) for part, factor in zip(parts, factors, strict=True)]
+    sums = [sum(factor * run[seed] for run, factor in zip(runs, factors, strict=True)) for seed in seeds]
+    found = verdict.over_seeds(sums, shared_variance=sum(error**2 for error in errors), n=parts[0].n)
+    ends = (NAN if end is None else end for end in (found.low, found.high, found.p))
+    low, high, p = ends
+    return Estimate("", found.points, low, high, parts[0].n, p)

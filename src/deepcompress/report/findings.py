@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from deepcompress.measure import verdict
 from deepcompress.report import tables, text
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 def of_all(data: Tables) -> str:
     """The smallest model that keeps the accuracy asked for, or the baseline alone, as a title."""
-    best = tables.smallest_within(data.compressed, data.max_drop_points)
-    base = data.baseline
+    best, base = tables.selected(data, data.candidates), data.baseline
     n = f"n = {int(base['n']):,}"
     if best is not None:
         return f"{best['model']} is {_smaller(best)} ({n})"
@@ -29,43 +29,59 @@ def of_all(data: Tables) -> str:
 def of_models(rows: pd.DataFrame, data: Tables, *, name: str = "name") -> str:
     """What the smallest good model of some brings, or how far the best of them is from good, as a sentence.
 
+    Which one is good or best is chosen on validation images; what is said of it was measured on held-out ones.
+
     Args:
         rows: Models, such as those of one family.
         data: All tables, for the accuracy that a model may lose.
         name: The column that the sentence calls a model by: `name`, or `model` for the whole id.
     """
-    measured = rows.dropna(subset=["difference_points"])
-    if measured.empty:
+    compared = rows.dropna(subset=["difference_points"])
+    if compared.empty:
         return "No model was compared with the baseline."
-    limit = _points(data.max_drop_points)
-    best = tables.smallest_within(measured, data.max_drop_points)
+    limit, top = f"at most {_points(data.max_drop_points)}", tables.best_chosen(data, compared)
+    if top is None:
+        return f"None of these models was measured on validation images, so none is chosen to lose {limit}."
+    best = tables.selected(data, compared)
     if best is not None:
-        smaller = f"{text.times(best['times_smaller'])} smaller, {change(best)}"
-        return f"{best[name]} is the smallest that stays within {limit} of the baseline: {smaller}."
-    top = measured.sort_values(["difference_points", "model"]).iloc[-1]
-    if top["difference_points"] >= -data.max_drop_points:
-        return f"{top[name]} comes out best, {change(top)}; none that stays within {limit} is smaller."
-    return f"None stays within {limit} of the baseline; {top[name]} comes closest, {change(top)}."
+        smaller = f"{text.times(best['times_smaller'])} smaller; on held-out images {change(best)}"
+        return f"{best[name]} is the smallest that loses {limit} on validation images: {smaller}."
+    fits = data.choice.loc[data.choice["model"] == top["model"], "drop_points"].iloc[0] <= data.max_drop_points
+    closest = f"{top[name]} is best there; on held-out images {change(top)}"
+    none = (
+        f"None that loses {limit} on validation images is smaller"
+        if fits
+        else f"None loses {limit} on validation images"
+    )
+    return f"{none}; {closest}."
 
 
 def of_family(rows: pd.DataFrame, data: Tables) -> str:
     """The same in a few words, as a title."""
-    measured = rows.dropna(subset=["difference_points"])
-    best = tables.smallest_within(measured, data.max_drop_points)
+    compared = rows.dropna(subset=["difference_points"])
+    best = tables.selected(data, compared)
     if best is not None:
         return f"{best['name']} is {_smaller(best)}"
-    top = measured.sort_values(["difference_points", "model"]).iloc[-1]
-    return f"{top['name']} comes out best, {text.signed(top['difference_points'])} points"
+    top = tables.best_chosen(data, compared)
+    return "Points to the baseline" if top is None else f"{top['name']}: {text.difference(top)} points to the baseline"
 
 
 def change(row: pd.Series) -> str:
-    """A difference in words; one whose interval holds zero is not called a gain or a loss."""
-    low, high = row["difference_points_low"], row["difference_points_high"]
-    points = text.signed(row["difference_points"])
+    """What a model is to the baseline and, where it has one, to its equally long control: what and against what."""
+    found = f"{_change(row, 'difference')} to the baseline"
+    if isinstance(row.get("compared_with"), str) and not math.isnan(row["control_points"]):
+        found += f", {_change(row, 'control')} to {row['compared_with']}, trained as long"
+    return found
+
+
+def _change(row: pd.Series, column: str) -> str:
+    """A difference with its interval and verdict; what was not tested is called neither a gain nor a loss."""
+    points, low, high = (row[f"{column}_points{end}"] for end in ("", "_low", "_high"))
+    spelled, words = f"{text.signed(points)} points", row.get(text.VERDICT[column])
     if math.isnan(low) or math.isnan(high):
-        return f"{points} points"
-    doubt = ", no significant difference" if low <= 0 <= high else ""
-    return f"{points} points (95 % interval {text.signed(low)} to {text.signed(high)}{doubt})"
+        return spelled + (f" ({words})" if words == verdict.NOT_TESTED else "")
+    doubt = f", {words}" if words == verdict.NO_DIFFERENCE else ""
+    return f"{spelled} (95 % interval {text.signed(low)} to {text.signed(high)}{doubt})"
 
 
 def of_training(runs: pd.DataFrame) -> str:
@@ -90,7 +106,9 @@ def of_classes(rows: pd.DataFrame) -> str:
 
 
 def _smaller(row: pd.Series) -> str:
-    return f"{text.times(row['times_smaller'])} smaller at {text.signed(row['difference_points'])} points"
+    return (
+        f"{text.times(row['times_smaller'])} smaller at {text.signed(row['difference_points'])} points to the baseline"
+    )
 
 
 def _points(value: float) -> str:

@@ -88,7 +88,7 @@ def _sentence(data: Tables, chosen: str) -> str:
     rows = data.models[data.models["model"] == chosen]
     if rows.empty or chosen == BASELINE:
         alone = len(data.candidates) == 1
-        return f"{findings.of_all(data)}." if alone else findings.of_models(data.compressed, data, name="model")
+        return f"{findings.of_all(data)}." if alone else findings.of_models(data.candidates, data, name="model")
     row = rows.iloc[0]
     smaller = f"{text.times(row['times_smaller'])} smaller than the baseline ({text.number(row['size_mib'], 2)} MiB)"
     right = f"{text.number(row['top1_pct'])} % right on {int(row['n']):,} held-out images"

@@ -5,11 +5,14 @@ Models are chosen by the plan's columns, which every row of the evaluation has; 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from deepcompress.report.tables import BASELINE, TEACHERS
+from deepcompress.measure import verdict
+from deepcompress.measure.statistics import holm
+from deepcompress.report.tables import BASELINE, DIFFERENCES, TEACHERS
 
 if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
@@ -20,7 +23,6 @@ DRAWN = (0.5, SPARSITY)  # it draws the weights at 50 %; what the sweep lacks is
 NEAR = 0.5  # standard deviations of the dense layer: what counts as near zero
 OVERALL = "Overall"
 MODES, FLOATS = ("ptq", "qat"), ("fp32", "fp16", "bf16")
-DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
 PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime_int8", "onnxruntime_int4"
 ENGINES = {PYTORCH: "PyTorch, float32"} | {
     engine: f"ONNX Runtime, {kind}" for engine, kind in ((FLOAT, "float32"), (INT8, "int8"), (INT4, "int4"))
@@ -35,17 +37,38 @@ TEXT_ROUNDING = 1e-9  # of numbers read from text
 
 
 def pair(data: Tables, model: str, reference: Any) -> pd.Series | None:
-    """The measured difference between two models on the same images, if it was asked for."""
-    rows = data.pairs[(data.pairs["model"] == model) & (data.pairs["reference"] == reference)]
-    return None if rows.empty else rows.iloc[0]
+    """The judged difference between two models on the same images, in either direction; None if none was measured."""
+    for first, second, sign in ((model, reference, 1), (reference, model, -1)):
+        rows = data.models if second == BASELINE else data.pairs[data.pairs["reference"] == second]
+        rows = rows[rows["model"] == first].dropna(subset=["difference_points"])
+        if len(rows):
+            row = rows.iloc[0]
+            return row if sign > 0 else _turned(row, model)
+    return None
+
+
+def _turned(row: pd.Series, model: str) -> pd.Series:
+    points, low, high, _ = DIFFERENCES
+    said = str(row.get("verdict"))
+    words = {verdict.GAIN: verdict.LOSS, verdict.LOSS: verdict.GAIN}.get(said, said)
+    turned = {points: -row[points], low: -row[high], high: -row[low], "verdict": words}
+    return pd.Series({**row, **turned, "model": model, "reference": row["model"]})
+
+
+def reference_of(model: str) -> str | None:
+    """The reference of a model's own row of metrics/replicates.csv."""
+    return None if model == BASELINE else BASELINE
 
 
 def to_control(data: Tables, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose DIFFERENCES are those to each model's own control; NaN where no such pair was measured."""
+    """Rows whose JUDGED columns are those to each model's own control; NaN where no such pair was measured.
+
+    `holm_p` is corrected for these rows.
+    """
     found = [pair(data, row["model"], row["control"]) for _, row in rows.iterrows()]
-    nothing = pd.Series(float("nan"), DIFFERENCES)
-    values = pd.DataFrame([nothing if row is None else row[list(DIFFERENCES)] for row in found], dtype=float)
-    return rows.assign(**{column: values[column].to_numpy() if len(values) else [] for column in DIFFERENCES})
+    columns = {name: [math.nan if row is None else row[name] for row in found] for name in DIFFERENCES}
+    words = pd.Series([None if row is None else row.get("verdict") for row in found], rows.index, dtype=object)
+    return rows.assign(**columns, verdict=words, holm_p=pd.Series(holm(columns["mcnemar_p"]), rows.index, dtype=float))
 
 
 # Pruning.

@@ -25,7 +25,8 @@ def render(data: Tables) -> str:
     classes = text.count(data.per_class["class"].nunique(), "class")
     where = f"{classes} of `{source}`, {int(data.baseline['n']):,} held-out images"
     picture = f"![{findings.of_all(data)}]({PICTURE})"
-    return "\n\n".join((f"**{_sentence(data)}** ({where})", picture, _table(_short(data)))) + "\n"
+    parts = (f"**{_sentence(data)}** ({where})", picture, _table(_short(data)), _note(data))
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def updated(path: Path, data: Tables) -> str:
@@ -52,33 +53,46 @@ def replace_block(document: str, block: str, *, name: str = "README.md") -> str:
     return f"{document[: begin + len(BEGIN)]}\n{block}{document[end:]}"
 
 
+def _note(data: Tables) -> str:
+    """What the table's rows were chosen on, and what its differences rest on."""
+    if len(data.candidates) == 1:
+        return ""
+    chosen = (
+        "Rows are chosen on validation images, numbers are of held-out ones; a control was trained as long without the "
+        "technique."
+    )
+    if data.replicates:
+        return f"{chosen} Differences between trainings are means of {len(data.replicates.seeds)} seeds."
+    return f"{chosen} Where a training stands between two models, one of each says nothing of chance: no interval."
+
+
 def _sentence(data: Tables) -> str:
     base = data.baseline
     start = f"The baseline reaches {text.accuracy(base)} % top-1 in {text.number(base['size_mib'], 2)} MiB"
     if len(data.candidates) == 1:
         return f"{start}."
-    return f"{start}. {findings.of_models(data.compressed, data, name='model')}"
+    return f"{start}. {findings.of_models(data.candidates, data, name='model')}"
 
 
 def _short(data: Tables) -> pd.DataFrame:
-    """The baseline and, from the Pareto front, models smaller than it: the most accurate ones and the sentence's."""
-    front = tables.pareto(data.compressed)
-    front = front[front["times_smaller"] > 1]
-    best = front.sort_values("top1_pct", ascending=False)
-    named = tables.smallest_within(front, data.max_drop_points)
-    if named is not None:
-        first = best["model"] == named["model"]
-        best = pd.concat([best[first], best[~first]])
+    """The baseline and smaller models that none beats on validation images: the sentence's, the most accurate ones."""
+    front = data.choice[data.choice["on_front"].astype(bool)].sort_values("validation_top1_pct", ascending=False)
+    models = data.candidates.set_index("model", drop=False)
+    best = models.loc[[model for model in front["model"] if model in models.index]]
+    best = best[best["times_smaller"] > 1]
+    if (named := tables.selected(data, data.candidates)) is not None:
+        best = pd.concat([models.loc[[named["model"]]], best[best["model"] != named["model"]]])
     shown = best.head(MOST_ROWS - 1).sort_values("top1_pct", ascending=False)
-    return pd.concat([data.candidates[data.candidates["model"] == tables.BASELINE], shown])
+    return pd.concat([models.loc[[tables.BASELINE]], shown])
 
 
 def _table(rows: pd.DataFrame) -> str:
     lines = [
-        "| Model | Top-1 % (95 % interval) | Points to baseline | Size, MiB | Smaller |",
-        "|---|--:|--:|--:|--:|",
+        "| Model | Top-1 % (95 % interval) | Points to baseline | Points to control | MiB | Smaller |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
     for _, row in rows.iterrows():
         size, times = text.number(row["size_mib"], 2), text.times(row["times_smaller"])
-        lines.append(f"| `{row['model']}` | {text.accuracy(row)} | {text.difference(row)} | {size} | {times} |")
+        points = f"{text.difference(row)} | {text.difference(row, 'control')}"
+        lines.append(f"| `{row['model']}` | {text.accuracy(row)} | {points} | {size} | {times} |")
     return "\n".join(lines)

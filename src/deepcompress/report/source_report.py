@@ -6,6 +6,7 @@ the baseline of its own setting can, where the images are the same: those of CIF
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from deepcompress.measure.statistics import wilson_interval
@@ -15,6 +16,7 @@ from deepcompress.report.estimates import (
     AGREES,
     CONTRADICTS,
     INCOMPARABLE,
+    SAME,
     UNTESTED,
     Estimate,
     chosen,
@@ -35,22 +37,29 @@ TEACHERS = ("vgg16", "vgg19")  # whose students it measured
 Query = tuple[dict[str, object], float]  # what chooses a model by the plan's columns, and its top-1 there
 
 
+def start(data: Tables, family: str) -> str:
+    """The model that those of a family are compared with: the baseline, or quantization's own."""
+    known = data.of(family)["builds_on"].dropna()
+    return str(known.iloc[0]) if family == "quantized" and len(known) else BASELINE
+
+
 def source_top1(data: Tables, family: str) -> dict[str, float]:
-    """Its top-1 [%] by our ids, of the models that we have, too; before them the baseline, or the teachers."""
+    """Its top-1 [%] by our ids, of the models that we have, too; before them their `start`, or the teachers."""
     paper = data.paper
+    first: dict[str, object] = {"model": start(data, family)}
     teachers: list[Query] = [({"model": f"teachers/{name}"}, paper["teachers"][name]) for name in TEACHERS]
     rows: dict[str, list[Query]] = {
-        "pruned": [({"family": BASELINE}, paper["baseline"]["top1_pct"])]
+        "pruned": [(first, paper["baseline"]["top1_pct"])]
         + [
             ({"family": "pruned", "method": m, "sparsity": paper["pruned"]["overall_sparsity"]},
              paper["pruned"][m]["top1_pct"]) for m in queries.METHODS
         ],
-        "quantized": [({"family": BASELINE}, paper["quantized"]["baseline"])]
+        "quantized": [(first, paper["quantized"]["baseline"])]
         + [
             ({"family": "quantized", "method": mode, "format": name}, top1)
             for mode in ("ptq", "qat") for name, top1 in paper["quantized"][mode].items()
         ],
-        "teachers": [({"family": BASELINE}, paper["quantized"]["baseline"]), *teachers],
+        "teachers": [(first, paper["quantized"]["baseline"]), *teachers],
         "students": teachers
         + [
             ({"family": "students", "method": method, "teacher": f"teachers/{name}"}, top1)
@@ -62,18 +71,20 @@ def source_top1(data: Tables, family: str) -> dict[str, float]:
 
 def side_by_side(data: Tables, family: str) -> Table | None:
     """Its accuracies and ours, and both as points to each one's own baseline; None where no model is in both."""
-    theirs, cells = source_top1(data, family), []
+    theirs, first, cells = source_top1(data, family), start(data, family), []
     for _, row in data.of(family).iterrows():
-        if (top1 := theirs.get(row["model"])) is not None:
-            points_there = _their_points(theirs, row["model"]).ends(signed=True)
-            verdict = outcome(data, theirs, row["model"]) if is_cifar100(data) else INCOMPARABLE
-            cells.append((row["name"], points_there, text.difference(row), verdict, text.number(top1),
+        here = queries.pair(data, row["model"], first)
+        if (top1 := theirs.get(row["model"])) is not None and here is not None:
+            points_there = _their_points(theirs, row["model"], first).ends(signed=True)
+            verdict = outcome(data, theirs, row["model"], first) if is_cifar100(data) else INCOMPARABLE
+            cells.append((row["name"], points_there, text.difference(here), verdict, text.number(top1),
                           text.accuracy(row)))  # fmt: skip
     heads = ("Model", "Source report: points (95 %)", "Here: points (95 %)", "Verdict", "Source report: top-1 %",
              "Here: top-1 % (95 %)")  # fmt: skip
     caption = (
         "Points: difference to each one's own baseline. The source report prints no intervals: those here are of two "
-        "samples of 10,000 images, wider than of the same images, which it does not tell."
+        "samples of 10,000 images, wider than of the same images, which it does not tell, and without the chance of "
+        "its one training each."
     )
     return Table(heads, tuple(cells), caption) if cells else None
 
@@ -101,17 +112,17 @@ def interval(top1: float) -> Estimate:
     return Estimate("", top1, 100 * low, 100 * high, SOURCE_IMAGES)
 
 
-def _their_points(theirs: Mapping[str, float], model: str) -> Estimate:
-    return combined((interval(theirs[model]), interval(theirs[BASELINE])), (1, -1))
+def _their_points(theirs: Mapping[str, float], model: str, first: str) -> Estimate:
+    return combined((interval(theirs[model]), interval(theirs[first])), (1, -1))
 
 
-def outcome(data: Tables, theirs: Mapping[str, float], model: str) -> str:
-    """Whether the two differences to each one's own baseline could be the same, by the errors of both."""
-    here = paired(data, model, BASELINE)
-    if here is None:
+def outcome(data: Tables, theirs: Mapping[str, float], model: str, first: str) -> str:
+    """Whether the two differences to each one's own start could be the same, by the errors of both."""
+    here = paired(data, model, first)
+    if here is None or math.isnan(here.low):
         return UNTESTED
-    apart = combined((here, _their_points(theirs, model)), (1, -1))
-    return AGREES if apart.low <= 0 <= apart.high else CONTRADICTS
+    apart = combined((here, _their_points(theirs, model, first)), (1, -1))
+    return AGREES if apart.words == SAME else CONTRADICTS
 
 
 def accuracies(data: Tables, models: Iterable[str]) -> str:

@@ -2,12 +2,16 @@
 
 A model's id is the key of every table. What a model is, its family, method or teacher, stands in the columns of the
 plan, which `evaluate` joins to its table. Columns and families that this file has never heard of pass through.
+
+Every difference is judged here, once, by measure/verdict.py: where a training stands between two models, its interval
+is that over seeds, or missing. Whatever reads DIFFERENCES afterwards can say no more than they carry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +20,26 @@ import yaml
 
 from deepcompress import files, params
 from deepcompress.errors import UserError
-from deepcompress.plan_table import BASELINE
+from deepcompress.measure import verdict
+from deepcompress.measure.statistics import holm
+from deepcompress.measure.verdict import Replicates
+from deepcompress.plan_table import BASELINE, Plan
 from deepcompress.plan_table import JOINED as PLAN_COLUMNS
 
 INTERMEDIATE = ("masked",)  # families of models that show what a step did, such as pruning before fine-tuning
 SWEPT = ("masked", "pruned", "quantized", "students")  # families whose figures tell their methods apart
 TEACHERS = "teachers"
 BYTES_PER_MIB = 2**20
+DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
+JUDGED = (*DIFFERENCES, "verdict")  # of a difference; the last in words of measure/verdict.py
+TO_CONTROL = tuple(name.replace("difference", "control") for name in DIFFERENCES[:3])
 EVALUATION_COLUMNS = ("model", "family", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
 OPTIONAL_COLUMNS = (
-    "top5_pct", "cross_entropy_loss", "calibration_error_pct", "difference_points", "difference_points_low",
-    "difference_points_high", "mcnemar_p", "parameters", "nonzero_weights", "macs", "training_tera_macs",
-    "training_tera_macs_total", *PLAN_COLUMNS,
+    "top5_pct", "cross_entropy_loss", "calibration_error_pct", *DIFFERENCES, "parameters", "nonzero_weights", "macs",
+    "training_tera_macs", "training_tera_macs_total", *PLAN_COLUMNS,
 )  # fmt: skip
-PAIR_COLUMNS = (
-    "model", "reference", "n", "difference_points", "difference_points_low", "difference_points_high", "mcnemar_p",
-    "agreement_pct",
-)  # fmt: skip
+PAIR_COLUMNS = ("model", "reference", "n", *DIFFERENCES, "agreement_pct")
+CHOICE_COLUMNS = ("model", "validation_top1_pct", "n", "drop_points", "on_front")
 WORDS = (
     "model",
     "reference",
@@ -54,6 +61,7 @@ class Paths:
     history: Path | None = None
     meta: Path | None = None
     pairs: Path | None = None
+    replicates: Path | None = None
     extra: tuple[Path, ...] = ()
 
 
@@ -62,15 +70,18 @@ class Tables:
     """All that the sections of the report may look at.
 
     Attributes:
-        models: A row per model id: `metrics/evaluation.csv` plus name (the id without its family), variant (what a
-            figure tells apart within a family), size_mib and times_smaller; optional columns that are missing hold NaN.
+        models: A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id
+            without its family), variant (what a figure tells apart within a family), size_mib, times_smaller, holm_p
+            (p, corrected within the family), compared_with (the control, or that of what it builds on) and TO_CONTROL
+            with control_verdict; optional columns that are missing hold NaN.
         per_class: Accuracy of each model on each class.
         headline: What `dvc metrics diff` compares.
         history: A row per model and epoch, with family and name; empty when nothing was trained.
         meta: What the training images are: classes, counts, source.
         params: params.yaml as plain values.
         paper: The source report's own figures.
-        pairs: Paired differences between a model and a reference other than the baseline; may be empty.
+        pairs: JUDGED differences between a model and a reference other than the baseline; may be empty.
+        replicates: Of further seeds; none without `make seeds`.
         extra: Every further CSV, by folder and path without suffix: `sensitivity/structured`; one that is given as
             a file, by its name.
         notes: Every further JSON, named alike.
@@ -84,6 +95,7 @@ class Tables:
     params: dict[str, Any]
     paper: dict[str, Any]
     pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PAIR_COLUMNS)))
+    replicates: Replicates = verdict.NONE
     extra: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -97,10 +109,15 @@ class Tables:
         """The models that somebody might use: all but those that show a step on the way."""
         return self.models[~self.models["family"].isin(INTERMEDIATE)]
 
+    @cached_property
+    def plan(self) -> Plan:
+        """What the models are made of."""
+        return Plan.of_table(_records(self.models))
+
     @property
-    def compressed(self) -> pd.DataFrame:
-        """The candidates without teachers, which are there to be learned from, whatever their size."""
-        return self.candidates[self.candidates["family"] != TEACHERS]
+    def choice(self) -> pd.DataFrame:
+        """Accuracy on validation images, on which every choice is made: results/recommendation.csv, or no rows."""
+        return self.extra.get("recommendation", pd.DataFrame(columns=list(CHOICE_COLUMNS)))
 
     @property
     def max_drop_points(self) -> float:
@@ -128,17 +145,60 @@ def read(paths: Paths) -> Tables:
     Raises:
         UserError: If a table is missing, damaged, lacks a column, names a model twice or has no baseline.
     """
+    models, pairs = _models(paths.evaluation), _pairs(paths.pairs)
+    replicates, plan = verdict.NONE, Plan.of_table(_records(models))
+    if paths.replicates:
+        replicates = Replicates.read(paths.replicates, _records(models), _records(pairs))
+    models, pairs = (_judged(rows, plan, replicates) for rows in (models, pairs))
     return Tables(
-        models=_models(paths.evaluation),
+        models=_with_controls(models.assign(holm_p=corrected(models)), pairs, plan),
         per_class=_csv(paths.per_class, CLASS_COLUMNS),
         headline=files.read_json(paths.headline),
         history=_history(paths.history),
         meta=files.read_json(paths.meta) if paths.meta else {},
         params=params.read(paths.params),
         paper=paper_results(),
-        pairs=_pairs(paths.pairs),
+        pairs=pairs,
+        replicates=replicates,
         extra={name: _csv(path) for place in paths.extra for name, path in _below(place).items()},
         notes={name: files.read_json(path) for place in paths.extra for name, path in _below(place, ".json").items()},
+    )
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): cell for name, cell in row.items()} for row in rows.to_dict("records")]
+
+
+def _judged(rows: pd.DataFrame, plan: Plan, replicates: Replicates) -> pd.DataFrame:
+    """Rows with JUDGED columns; of a model that the plan does not know the interval is left out."""
+
+    def judged(row: dict[str, Any]) -> tuple[Any, ...]:
+        if pd.isna(row["difference_points"]):
+            return (float("nan"),) * len(DIFFERENCES) + (None,)
+        if row["model"] not in plan or row.get("reference", BASELINE) not in plan:
+            return row["difference_points"], *(float("nan"),) * 3, verdict.NOT_TESTED
+        found = verdict.judge(row, plan, replicates)
+        return found.points, *(float("nan") if x is None else x for x in (found.low, found.high, found.p)), found.words
+
+    cells = [judged(row) for row in _records(rows)]
+    return rows.assign(**{name: [row[place] for row in cells] for place, name in enumerate(JUDGED)})
+
+
+def corrected(rows: pd.DataFrame) -> pd.Series:
+    """p of each row, corrected by Holm for the family that it is in."""
+    families = rows.groupby("family", sort=False)["mcnemar_p"]
+    return families.transform(lambda p: pd.Series(holm(list(p)), index=p.index, dtype=float))
+
+
+def _with_controls(models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """The models with what each is to the one that was trained as long, where the two were compared."""
+    controls = [plan.control(model) if model in plan else None for model in models["model"]]
+    columns = dict(zip(DIFFERENCES[:3], TO_CONTROL, strict=True)) | {
+        "reference": "compared_with", "verdict": "control_verdict"
+    }  # fmt: skip
+    judged = pairs[["model", *columns]].rename(columns=columns).astype({"model": object, "compared_with": object})
+    return models.assign(compared_with=pd.Series(controls, models.index, dtype=object)).merge(
+        judged, on=["model", "compared_with"], how="left"
     )
 
 
@@ -154,10 +214,20 @@ def pareto(models: pd.DataFrame, cost: str = "size_bytes") -> pd.DataFrame:
     return ordered[ordered["top1_pct"] > best_so_far]
 
 
-def smallest_within(models: pd.DataFrame, max_drop_points: float) -> pd.Series | None:
-    """The smallest model below the baseline's size that loses at most so many points, if any."""
-    good = models[(models["difference_points"] >= -max_drop_points) & (models["times_smaller"] > 1)]
-    return None if good.empty else good.sort_values(["size_bytes", "model"]).iloc[0]
+def selected(data: Tables, rows: pd.DataFrame) -> pd.Series | None:
+    """The smallest of some models, if below the baseline's size, that loses `max_drop_points` or less on validation.
+
+    Held-out images have no part in the choice, so what its row says of them does not flatter. None if there is none.
+    """
+    good = set(data.choice.loc[data.choice["drop_points"] <= data.max_drop_points, "model"])
+    kept = rows[rows["model"].isin(good) & (rows["times_smaller"] > 1)]
+    return None if kept.empty else kept.sort_values(["size_bytes", "model"]).iloc[0]
+
+
+def best_chosen(data: Tables, rows: pd.DataFrame) -> pd.Series | None:
+    """The most accurate of some models on validation images; None if none of them was measured there."""
+    seen = rows.merge(data.choice[["model", "validation_top1_pct"]], on="model")
+    return None if seen.empty else seen.sort_values(["validation_top1_pct", "model"]).iloc[-1]
 
 
 def _models(path: Path) -> pd.DataFrame:

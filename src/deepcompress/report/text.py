@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from deepcompress.measure import verdict
+
 MISSING = "–"
+VERDICT = {"difference": "verdict", "control": "control_verdict"}  # start of the columns of a difference -> its words
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -66,13 +69,15 @@ def accuracy(row: pd.Series) -> str:
     return interval(row, "top1_pct")
 
 
-def difference(row: pd.Series) -> str:
-    """Points to the baseline with their interval, where one was measured: −0.4 (−1.1 to +0.3)."""
-    low, high = row["difference_points_low"], row["difference_points_high"]
-    if row["model"] == "baseline" or math.isnan(row["difference_points"]):
+def difference(row: pd.Series, column: str = "difference") -> str:
+    """Points with their interval, −0.4 (−1.1 to +0.3), or with why there is none: −0.4 (one training each)."""
+    points, low, high = (row[f"{column}_points{end}"] for end in ("", "_low", "_high"))
+    if row["model"] == "baseline" or math.isnan(points):
         return MISSING
-    bounds = "" if math.isnan(low) or math.isnan(high) else f" ({signed(low)} to {signed(high)})"
-    return signed(row["difference_points"]) + bounds
+    if math.isnan(low) or math.isnan(high):
+        untested = row.get(VERDICT[column]) == verdict.NOT_TESTED
+        return f"{signed(points)} (one training each)" if untested else signed(points)
+    return f"{signed(points)} ({signed(low)} to {signed(high)})"
 
 
 def count(n: int, noun: str) -> str:

@@ -52,7 +52,7 @@ def _budgets(data: Tables, rows: pd.DataFrame) -> Table:
     for budget in BUDGETS:
         models = queries.within_budget(rows, budget)
         best = None if models.empty else models.sort_values(["top1_pct", "times_smaller", "model"]).iloc[-1]
-        small = tables.smallest_within(models, data.max_drop_points)
+        small = tables.selected(data, models)
         cells.append(
             (
                 f"{text.number(budget, 2)}×",

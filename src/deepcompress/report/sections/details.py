@@ -115,7 +115,7 @@ def _classes(data: Tables) -> list[Block]:
     listed = [str(name) for name in dense["class"]]
     few = len(listed) <= 2 * ENDS
     shown = listed if few else listed[:ENDS] + listed[-ENDS:]
-    best = tables.smallest_within(data.compressed, data.max_drop_points)
+    best = tables.selected(data, data.candidates)
     models = [BASELINE] if best is None or best["model"] not in set(rows["model"]) else [BASELINE, best["model"]]
     which = "All classes" if few else f"The best and the worst {ENDS} of {len(listed)} classes"
     images = " to ".join(str(n) for n in dict.fromkeys((int(dense["n"].min()), int(dense["n"].max()))))

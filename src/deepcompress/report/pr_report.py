@@ -1,0 +1,238 @@
+"""A pull request's report in Markdown: what the working tree changes against a revision, and what of it may be chance.
+
+    python -m deepcompress.report.pr_report BASE [PLOT.png] > report.md
+
+It needs git history and the small files that git holds: no data, no DVC remote, no torch, no pandas. It works in DVC's
+root, which may be a folder of a larger repository. A command that fails, fails the report: no answer is never read as
+no change.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepcompress import files, params, stale
+from deepcompress.errors import UserError, one_line_errors
+from deepcompress.measure import verdict
+from deepcompress.measure.statistics import ALPHA, holm, mcnemar, paired_interval
+from deepcompress.measure.verdict import Replicates, Verdict
+from deepcompress.plan_table import BASELINE, Plan
+
+EVALUATION, PAIRS, REPLICATES = (f"metrics/{name}.csv" for name in ("evaluation", "pairs", "replicates"))
+PLOT = "Accuracy against size"
+ANSWERS = ("top1_pct", "top5_pct", "cross_entropy_loss")  # equal in both revisions: it is the same training
+AGREEMENT = "agreement_with_baseline_pct"
+NO_CHANGE = "No change."
+LONGEST = 300  # characters of what a failing command said
+KEY = (
+    "A change is marked where it exceeds its 95 % interval, corrected (Holm) for all that are tested. Two trainings of "
+    "one model differ by chance: without replicates (`make seeds`) their difference is not tested."
+)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A model's top-1 accuracy in both revisions [%], and what is known of the difference."""
+
+    model: str
+    before: float
+    after: float
+    verdict: Verdict
+
+
+def changes(before: Sequence[Row], after: Sequence[Row], replicates: Replicates) -> list[Change]:
+    """Every model of both tables whose accuracy differs, in the order of the newer one.
+
+    Args:
+        before: Rows of metrics/evaluation.csv of the older revision.
+        after: Of the newer one.
+        replicates: Of the newer one.
+    """
+    old, plan = {row["model"]: row for row in before}, Plan.of_table(after)
+    both = [(old[row["model"]], row) for row in after if row["model"] in old]
+    same = {new["model"] for was, new in both if all(was.get(key) == new.get(key) for key in ANSWERS)}
+    return [
+        Change(new["model"], was["top1_pct"], new["top1_pct"], _judged(was, new, plan, same, replicates))
+        for was, new in both
+        if was["top1_pct"] != new["top1_pct"]
+    ]
+
+
+def _judged(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicates) -> Verdict:
+    """By seeds; by images where no training that the model rests on has changed, as after another rounding."""
+    model, n = new["model"], int(new["n"])
+    trained = [row.id for row in plan.chain(model) if row.recipe] if model in plan else [model]
+    if n != was["n"] or not same.issuperset([BASELINE, *trained]):
+        return verdict.change(was["top1_pct"], new["top1_pct"], model, n, replicates)
+    # Each revision tells on how many images its model and the one baseline differ; the two differ on no more than both.
+    apart = round(n * sum(100 - row[AGREEMENT] for row in (was, new)) / 100)
+    net = round(n * (new["top1_pct"] - was["top1_pct"]) / 100)
+    gained = (max(apart, abs(net)) + net) // 2
+    lost = gained - net
+    low, high = paired_interval(gained, lost, n)
+    p = mcnemar(gained, lost)
+    words = verdict.NO_DIFFERENCE if p >= ALPHA else verdict.GAIN if net > 0 else verdict.LOSS
+    return Verdict(words, 100 * net / n, low, high, p, verdict.IMAGES, 1, n)
+
+
+def accuracy_section(found: Sequence[Change], models: int) -> str:
+    """How many accuracies changed and which of them by more than chance; the marked ones first."""
+    if not found:
+        return NO_CHANGE
+    rows = []
+    for change, corrected in zip(found, holm([change.verdict.p for change in found]), strict=True):
+        of, beyond = change.verdict, corrected is not None and corrected < ALPHA
+        ends = "" if of.low is None or of.high is None else f" ({of.low:+.2f} to {of.high:+.2f})"
+        words = f"**{of.words}**" if beyond else verdict.NO_DIFFERENCE if of.tested else of.words
+        points = f"{change.after - change.before:+.2f}{ends}"
+        rows.append((f"`{change.model}`", f"{change.before:.2f}", f"{change.after:.2f}", points, words))
+    marked = [row for row in rows if row[-1].startswith("**")]
+    heads = ("Model", "Top-1 % before", "After", "Points (95 %)", "Beyond chance?")
+    rest = _table(heads, [row for row in rows if row not in marked])
+    count = f"{len(found)} of {models} accuracies changed, {len(marked)} of them by more than chance. {KEY}"
+    folded = f"<details><summary>{len(rows) - len(marked)} others</summary>\n\n{rest}\n\n</details>"
+    parts = [count, *([_table(heads, marked)] if marked else []), *([folded] if len(rows) > len(marked) else [])]
+    return "\n\n".join(parts)
+
+
+def difference_section(answer: Any, *, change: bool) -> str:
+    """The answer of `dvc metrics diff --json` or `dvc params diff --json` as a table.
+
+    Args:
+        answer: File -> key -> `old`, `new` and, of two numbers, `diff`.
+        change: Whether to show `diff`.
+    """
+    heads = ("Key", "Before", "After", *(("Change",) if change else ()))
+    columns = ("old", "new", *(("diff",) if change else ()))
+    rows = [
+        (f"`{key}`", *(_shown(values.get(column)) for column in columns))
+        for keys in answer.values()
+        for key, values in keys.items()
+    ]
+    return _table(heads, rows) if rows else NO_CHANGE
+
+
+def _shown(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))
+
+
+# What git and DVC say.
+
+
+def _answer(*command: str, folder: Path | None = None) -> str:
+    """What a command prints.
+
+    Raises:
+        UserError: If it cannot be run, or fails.
+    """
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{command[0]} is not installed") from None
+    # DVC ends well where it could not read a file, and shows its values as gone.
+    unread = [line for line in done.stderr.splitlines() if "failed to load" in line and "workspace" in line]
+    if done.returncode or unread:
+        lines = unread or [line for line in done.stderr.splitlines() if line.startswith(("ERROR", "error", "fatal"))]
+        raise UserError(f"{' '.join(command)}: {(lines or [f'exit code {done.returncode}'])[-1][:LONGEST]}")
+    return done.stdout
+
+
+def _dvc(folder: Path, *arguments: str) -> Any:
+    """The JSON that a command of DVC prints; also where only a part of it could be answered, it fails."""
+    answer = json.loads(_answer("dvc", *arguments, "--json", folder=folder) or "null")
+    if not isinstance(answer, dict) or answer.get("errors"):
+        raise UserError(f"dvc {' '.join(arguments)}: no whole answer ({str(answer)[:LONGEST]})")
+    return answer.get("diff", answer)
+
+
+def _rows(text: str, name: str) -> list[Row]:
+    """A CSV as one mapping per row: numbers, text, None for an empty cell."""
+
+    def cell(text: str) -> Any:
+        try:
+            return float(text)
+        except ValueError:
+            return text or None
+
+    try:
+        table = csv.DictReader(io.StringIO(text), strict=True)
+        return [{key: cell(value) for key, value in row.items()} for row in table]
+    except (csv.Error, TypeError) as error:
+        raise UserError(f"{name}: damaged table ({error})") from None
+
+
+def _accuracies(root: Path, base: str) -> str:
+    listed = _answer("git", "ls-tree", "--name-only", base, "--", EVALUATION, folder=root)
+    here = root / EVALUATION
+    if not listed.strip() or not here.is_file():
+        return f"`{EVALUATION}` is not in both revisions: no accuracy was compared."
+    before = _rows(_answer("git", "show", f"{base}:./{EVALUATION}", folder=root), f"{base}:{EVALUATION}")
+    after = _rows(here.read_text(encoding="utf-8"), EVALUATION)
+    pairs = root / PAIRS
+    compared = _rows(pairs.read_text(encoding="utf-8"), PAIRS) if pairs.is_file() else []
+    replicates = Replicates.read(root / REPLICATES, after, compared)
+    try:
+        found = accuracy_section(changes(before, after, replicates), len(after))
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{EVALUATION}: damaged table ({error})") from None
+    return f"{found}\n\n{replicates.stale}" if replicates.stale else found
+
+
+def _root(base: str) -> Path:
+    try:
+        _answer("git", "rev-parse", "--show-toplevel")
+    except UserError:
+        raise UserError("not inside a git repository") from None
+    try:
+        _answer("git", "rev-parse", "--quiet", "--verify", f"{base}^{{commit}}")
+    except UserError:
+        hint = "a shallow clone needs: git fetch --depth=1 origin BRANCH"
+        raise UserError(f"{base} is no revision here; {hint}") from None
+    return Path(_answer("dvc", "root").strip()).resolve()
+
+
+def _draw(root: Path, base: str, path: Path) -> None:
+    """Accuracy against size of both revisions as a PNG."""
+    import vl_convert
+
+    chart = _answer("dvc", "plots", "diff", base, "--targets", PLOT, "--show-vega", folder=root)
+    try:
+        files.write_bytes(path, vl_convert.vegalite_to_png(chart, scale=2))
+    except ValueError:
+        raise UserError("the plot was not drawn") from None
+
+
+@click.command()
+@click.argument("base")
+@click.argument("plot", required=False, type=click.Path(path_type=Path))
+@one_line_errors
+def main(base: str, plot: Path | None) -> None:
+    """Print what the working tree changes against the revision BASE; draw both revisions into PLOT, a PNG."""
+    root, drawing = _root(base), plot and plot.absolute()
+    if drawing:
+        _draw(root, base, drawing)
+    metrics = difference_section(_dvc(root, "metrics", "diff", base), change=True)
+    changed = difference_section(_dvc(root, "params", "diff", base, "--targets", params.PARAMS_FILE), change=False)
+    accuracies = _accuracies(root, base)
+    lines, error = stale.check(root)  # stale results are a finding of the report, not a failure of it
+    results = "\n".join([*lines, *([error] if error else [])])
+    click.echo(f"## Results against `{base}`\n\n### Accuracies\n\n{accuracies}\n\n### Metrics\n\n{metrics}\n")
+    click.echo(f"### Params\n\n{changed}\n\n### Do the results belong to the code?\n\n```\n{results}\n```")
+
+
+if __name__ == "__main__":
+    main()

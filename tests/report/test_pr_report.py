@@ -1,0 +1,91 @@
+"""What a pull request's changes of accuracy are worth: nothing is marked that chance explains."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, NONE, NOT_TESTED, Replicates
+from deepcompress.report import pr_report
+from deepcompress.report.pr_report import changes
+
+N = 2000
+
+
+def row(model: str, top1: float, **columns: Any) -> dict[str, Any]:
+    family = model.partition("/")[0]
+    common = {"model": model, "family": family, "step": "finetune", "n": N, "top1_pct": top1, "training_tera_macs": 1.0}
+    return {**common, "builds_on": None if family == "baseline" else "baseline", **columns}
+
+
+def rounded(top1: float, agreement: float) -> dict[str, Any]:
+    columns = {"step": "quantize", "training_tera_macs": 0.0, "agreement_with_baseline_pct": agreement}
+    return row("quantized/ptq-int4", top1, **columns)
+
+
+def replicates(**top1: list[float]) -> Replicates:
+    rows = [
+        {"seed": seed, "model": model, "reference": None if model == "baseline" else "baseline", "top1_pct": at}
+        for model, found in top1.items() for seed, at in enumerate(found)
+    ]  # fmt: skip
+    return Replicates(rows)
+
+
+def test_a_trained_model_is_not_tested_without_replicates() -> None:
+    (found,) = changes([row("baseline", 96.0)], [row("baseline", 80.0)], NONE)
+    assert found.verdict.words == NOT_TESTED
+    assert "**" not in pr_report.accuracy_section([found], 1)
+    assert "1 of 1 accuracies changed, 0 of them by more than chance" in pr_report.accuracy_section([found], 1)
+
+
+@pytest.mark.parametrize(("after", "words"), [(95.75, NO_DIFFERENCE), (90.0, LOSS), (99.0, GAIN)])
+def test_a_trained_model_is_judged_by_how_far_its_trainings_lie_apart(after: float, words: str) -> None:
+    repeated = replicates(baseline=[96.0, 96.2, 95.8])
+    (found,) = changes([row("baseline", 96.0)], [row("baseline", after)], repeated)
+    assert found.verdict.words == words
+    assert ("**" in pr_report.accuracy_section([found], 1)) == (words != NO_DIFFERENCE)
+
+
+@pytest.mark.parametrize(("after", "agreement", "words"), [(95.75, 98.0, NO_DIFFERENCE), (94.0, 97.5, LOSS)])
+def test_another_rounding_of_the_same_training_is_judged_by_its_images(
+    after: float, agreement: float, words: str
+) -> None:
+    before = [row("baseline", 96.0), rounded(96.0, 99.0)]
+    (found,) = changes(before, [row("baseline", 96.0), rounded(after, agreement)], NONE)
+    assert found.verdict.words == words
+    assert found.verdict.low < after - 96.0 < found.verdict.high  # type: ignore[operator]
+
+
+def test_a_rounding_of_another_training_is_a_training() -> None:
+    before, after = [row("baseline", 96.0), rounded(96.0, 99.0)], [row("baseline", 96.1), rounded(94.0, 97.5)]
+    assert [found.verdict.words for found in changes(before, after, NONE)] == [NOT_TESTED, NOT_TESTED]
+
+
+def test_a_rerun_that_draws_other_trainings_marks_nothing() -> None:
+    """Forty models, each run again with another draw of the same spread; Holm keeps one lone small p unmarked."""
+    draw, models = random.Random(0), [f"pruned/{i}" for i in range(40)]
+    seen = {model: [90 + draw.gauss(0, 0.3) for _ in range(4)] for model in models}
+    before, after = ([row("baseline", 96.0), *(row(model, seen[model][i]) for model in models)] for i in (0, 3))
+    repeated = replicates(**{model: found[:3] for model, found in seen.items()})
+    found = changes(before, after, repeated)
+    assert len(found) == 40
+    assert "40 of 41 accuracies changed, 0 of them by more than chance" in pr_report.accuracy_section(found, 41)
+
+
+def test_the_marked_changes_come_first_and_the_others_are_folded() -> None:
+    repeated = replicates(baseline=[96.0, 96.1, 95.9], **{"pruned/a": [90.0, 90.1, 89.9]})
+    before, after = [row("baseline", 96.0), row("pruned/a", 90.0)], [row("baseline", 96.05), row("pruned/a", 80.0)]
+    text = pr_report.accuracy_section(changes(before, after, repeated), 2)
+    assert (
+        text.index("| `pruned/a` | 90.00 | 80.00 |")
+        < text.index("<details><summary>1 others")
+        < text.index("`baseline`")
+    )
+
+
+def test_nothing_changed_is_said() -> None:
+    assert (
+        pr_report.accuracy_section(changes([row("baseline", 96.0)], [row("baseline", 96.0)], NONE), 1) == "No change."
+    )
