@@ -96,29 +96,6 @@ def test_the_table_begins_with_the_baseline_and_says_what_no_aim_would_give(data
     assert "covers 20.0 %" in table.caption
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "unstructured", "structured"),
-    [
-        (0.87, 0.89, "shows no significant difference from that", "moves them further"),
-        (0.5, 0.55, "moves them less far", "moves them less far"),
-    ],
-)
-def test_pruning_is_held_against_fine_tuning_alone(
-    data: Tables, low: float, high: float, unstructured: str, structured: str
-) -> None:
-    assert sentence(data, "Fine-tuning alone") == ""
-    extra = dict(data.extra)
-    for name in ("attention", "colour"):
-        rows = extra[f"explain/{name}"]
-        control = rows[rows["model"] == "quantized/ptq-int8"].assign(model="pruned/unstructured-0.0")
-        if name == "attention":
-            control = control.assign(ssim=(low + high) / 2, ssim_low=low, ssim_high=high)
-        extra[f"explain/{name}"] = pd.concat([rows, control], ignore_index=True)
-    words = sentence(dataclasses.replace(data, extra=extra), "Fine-tuning alone")
-    assert f"({low:.2f} to {high:.2f})" in words
-    assert f"; unstructured pruning at 25 % {unstructured}; structured pruning at 25 % {structured}." in words
-
-
 def test_students_alone_make_no_section(with_students: Tables) -> None:
     rows = with_students.extra["explain/attention"]
     extra = with_students.extra | {"explain/attention": rows[rows["model"].str.startswith("students/")]}

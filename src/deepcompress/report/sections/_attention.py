@@ -20,7 +20,6 @@ FIGURE = (
     "the last convolution; this is the finer of the two deepest blocks whose maps have 4 x 4 places or more."
 )
 OBJECT = "The object covers {share} % of the image: what a map without any aim would have inside it."
-QUARTER = (("unstructured", 0.25), ("structured", 0.25))
 # What is drawn of each family: figure 6 of the source report first, then a model of each kind, in this order.
 DRAWN: tuple[dict[str, Any], ...] = (
     {"family": "baseline"},
@@ -47,7 +46,7 @@ def attention(data: Tables) -> list[Block]:
     if made.empty:
         return []
     title, first = _finding(made), rows.iloc[0]
-    sentences = (_beside_control(made), _beside_independent(data, rows), _jittered(made, baseline))
+    sentences = (_beside_independent(data, rows), _jittered(made, baseline))
     blocks: list[Block] = [Paragraph(words) for words in sentences if words]
     best = _best_student(rows)
     if not (drawn := _drawn(data, best)).empty:
@@ -91,38 +90,15 @@ def _finding(rows: pd.DataFrame) -> str:
     )
 
 
-def _pruned(rows: pd.DataFrame, method: str, sparsity: float) -> pd.Series | None:
-    models = rows[(rows["family"] == "pruned") & (rows["method"] == method) & (rows["sparsity"] == sparsity)]
-    return None if models.empty else models.iloc[0]
-
-
-def _beside_control(rows: pd.DataFrame) -> str:
-    """Whether pruning at 25 % moves the maps further than fine-tuning alone does; empty without that control."""
-    control = _pruned(rows, "unstructured", 0.0)
-    if control is None:
-        return ""
-    moves = {
-        "above": "moves them less far",
-        "below": "moves them further",
-        "within": "shows no significant difference from that",
-    }
-    moved = [
-        f"{method} pruning at 25 % {moves[_place(row, control)]}"
-        for method, sparsity in QUARTER
-        if (row := _pruned(rows, method, sparsity)) is not None
-    ]
-    return "; ".join((f"Fine-tuning alone, without pruning, moves the maps to SSIM {_ssim(control)}", *moved)) + "."
-
-
 def _beside_independent(data: Tables, rows: pd.DataFrame) -> str:
     """How alike to the baseline a network is that was trained apart from it, and who is closer; empty if unknown."""
     apart = rows[rows["model"] == queries.independent(data)]
     if apart.empty:
         return ""
     null, made = apart.iloc[0], rows[rows["family"] != "students"]
-    closer = sum(_place(row, null) == "above" for _, row in made.iterrows())
+    closer = int((made["ssim_low"] > null["ssim_high"]).sum())
     return (
-        f"A network trained apart from the baseline, {null['model']}, comes to SSIM {_ssim(null)}; "
+        f"A network trained apart from the baseline, {null['model']}, comes to SSIM {text.interval(null, 'ssim', 2)}; "
         f"{closer} of {text.count(len(made), 'compressed model')} lie above that, intervals apart."
     )
 
@@ -146,26 +122,14 @@ def _table(rows: pd.DataFrame, baseline: pd.Series) -> Table:
     """A row per model, the baseline's first."""
     first = rows.iloc[0]
     own = pd.DataFrame([baseline]).assign(inside_pct=first["teacher_inside_pct"])
-    every = pd.concat([own, rows])
-    columns = {
-        "Model": list(every["model"]),
-        "SSIM (95 %)": [text.interval(row, "ssim", 2) for _, row in every.iterrows()],
-        "To another image": [text.number(value, 2) for value in every["ssim_other_image"]],
-        "Inside the object, %": [text.number(value) for value in every["inside_pct"]],
-        "Jittered top-1 % (95 %)": [text.interval(row, "jittered_top1_pct") for _, row in every.iterrows()],
-        "Drop, points (95 %)": [text.interval(row, "drop_points") for _, row in every.iterrows()],
+    columns: dict[str, _parts.Column] = {
+        "Model": "model",
+        "SSIM (95 %)": _parts.interval("ssim", 2),
+        "To another image": ("ssim_other_image", 2),
+        "Inside the object, %": ("inside_pct", 1),
+        "Jittered top-1 % (95 %)": _parts.interval("jittered_top1_pct"),
+        "Drop, points (95 %)": _parts.interval("drop_points"),
     }
     share = first["object_pct"]
     caption = "" if pd.isna(share) else OBJECT.format(share=text.number(share))
-    return _parts.whole(columns, caption, "Every model but teachers")
-
-
-def _place(row: pd.Series, other: pd.Series) -> str:
-    """Where one SSIM lies beside another: above, below, or within, where their intervals meet."""
-    if row["ssim_low"] > other["ssim_high"]:
-        return "above"
-    return "below" if row["ssim_high"] < other["ssim_low"] else "within"
-
-
-def _ssim(row: pd.Series) -> str:
-    return text.interval(row, "ssim", 2)
+    return _parts.table(pd.concat([own, rows]), columns, caption, "Every model but teachers")

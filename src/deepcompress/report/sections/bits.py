@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pandas as pd
@@ -19,18 +20,26 @@ COSTS = {
     "loss_increase": "increase of the cross-entropy",
     "accuracy_drop_points": "drop of top-1",
 }
-TREND_HEADS = ("Cost", "Scales", "Points that differ from 0", "Falls per bit", "Fit residual (log2 RMS)")
 TRENDS = (
     "A straight line through the logarithm of each cost, over the points whose 95 % interval leaves out zero; "
     "none through fewer than three. Fit residual: root mean square, 1 = a factor of two."
 )
-LOOSE = 0.25  # a fit residual above this is a fifth or more off the line
 SIXTEEN_BITS = (
     "Errors are those of the cast alone, after any training. Overflows: weights beyond the format's largest "
     "number; underflows: weights that became zero; subnormal: weights stored with fewer digits than the format "
     "has; same answer: on validation images, before and after the cast."
 )
 WRITTEN = (text.accuracy, text.difference)  # of each mode
+CAST_ERRORS = {"Largest weight error": "weight_error_largest", "Relative weight error": "weight_error_relative"}
+CAST_COUNTS = {"Overflows": "overflows", "Underflows": "underflows", "Subnormal": "subnormals"}
+COVERED: dict[str, _parts.Column] = {
+    "Model": "model",
+    "Bits per weight": ("bits_per_weight", 2),
+    "Weights quantized %": ("weights_quantized_pct", 1),
+    "MACs quantized %": ("macs_quantized_pct", 1),
+    "Relative weight error": ("weight_error_relative", 4),
+    "Relative logit error": ("output_error_relative", 4),
+}
 COVERAGE = "Bits include scales and masks. Errors: of rounding alone, relative, the logits' on validation images."
 
 
@@ -45,7 +54,7 @@ def bits(data: Tables) -> Section | None:
         *_formats(data, rows),
         *fold("What each bit costs", "bits_trend", _trend(data)),
         *fold("fp16 beside bf16", "sixteen_bits", _sixteen_bits(rows, rounding)),
-        *([] if rounding.empty else [_coverage(rounding)]),
+        *([] if rounding.empty else [_parts.table(rounding, COVERED, COVERAGE, "Coverage and errors of every model")]),
     )
     return Section("How few bits", blocks)
 
@@ -126,21 +135,25 @@ def _trend(data: Tables) -> list[Block]:
     points, trends = data.extra.get("bits/points"), data.extra.get("bits/trends")
     if points is None or trends is None or points.empty:
         return []
-    falls = [text.MISSING if math.isnan(slope) else text.times(2**-slope) for slope in trends["slope_per_bit"]]
-    trends = trends.assign(falls=falls, name=[COSTS.get(str(cost), str(cost)) for cost in trends["cost"]])
-    cells = [
-        (row["name"], f"per {row['granularity']}", str(int(row["points"])), row["falls"],
-         text.number(row["spread_doublings"], 2))
-        for _, row in trends.iterrows()
-    ]  # fmt: skip
+    columns: dict[str, _parts.Column] = {
+        "Cost": lambda row: COSTS.get(row["cost"], str(row["cost"])),
+        "Scales": lambda row: f"per {row['granularity']}",
+        "Points that differ from 0": ("points", 0),
+        "Falls per bit": _falls,
+        "Fit residual (log2 RMS)": ("spread_doublings", 2),
+    }
     error = trends[(trends["cost"] == "output_error_relative") & trends["slope_per_bit"].notna()]
-    factors = ", ".join(f"{row['falls']} per {row['granularity']}" for _, row in error.iterrows())
+    factors = ", ".join(f"{_falls(row)} per {row['granularity']}" for _, row in error.iterrows())
     title = f"One bit more divides the error of the logits by {factors}" if factors else "Costs against bits"
-    return [
-        Picture("quantization_bits", title, _trend_panels(points), BITS, across=2),
-        Table(TREND_HEADS, tuple(cells), TRENDS),
-        Paragraph(_unsupported(points, trends)),
-    ]
+    lossy = points.loc[points["accuracy_drop_points_told_apart"].astype(bool), "bits"]
+    where = "At no width a" if lossy.empty else f"Above {int(lossy.max())} bits no"
+    words = f"{where} drop of top-1 differs significantly from zero (n = {int(points['n'].iloc[0]):,})."
+    picture = Picture("quantization_bits", title, _trend_panels(points), BITS, across=2)
+    return [picture, _parts.table(trends, columns, TRENDS), Paragraph(words)]
+
+
+def _falls(row: pd.Series) -> str:
+    return text.MISSING if math.isnan(row["slope_per_bit"]) else text.times(2 ** -row["slope_per_bit"])
 
 
 def _trend_panels(points: pd.DataFrame) -> tuple[charts.Spec, ...]:
@@ -162,68 +175,22 @@ def _trend_panels(points: pd.DataFrame) -> tuple[charts.Spec, ...]:
     )
 
 
-def _unsupported(points: pd.DataFrame, trends: pd.DataFrame) -> str:
-    """What these measurements do not say, in plain words."""
-    weak, loose = trends[trends["slope_per_bit"].isna()], trends[trends["spread_doublings"] > LOOSE]
-    n = int(points["n"].iloc[0])
-    sentences = [
-        f"One model on one data set, {n:,} validation images: how the cost depends on the size of either is open"
-    ]
-    reasons = {"Too few points differ from zero to carry a trend": weak, "The line fits poorly": loose}
-    for reason, rows in reasons.items():
-        if not rows.empty:
-            names = ", ".join(f"{row['name']} per {row['granularity']}" for _, row in rows.iterrows())
-            sentences.append(f"{reason}: {names}")
-    lossy = points.loc[points["accuracy_drop_points_told_apart"].astype(bool), "bits"]
-    where = "At no width" if lossy.empty else f"Above {int(lossy.max())} bits no"
-    drop = "a drop of top-1 differs" if lossy.empty else "drop of top-1 differs"
-    sentences.append(f"{where} {drop} significantly from zero, so a claim of more or less accuracy there has no ground")
-    return ". ".join(sentences) + "."
-
-
 def _sixteen_bits(rows: pd.DataFrame, rounding: pd.DataFrame) -> list[Block]:
     """fp16 beside bf16: what rounding did to the weights, and what became of the accuracy."""
-    models = rows[rows["format"].isin(("fp16", "bf16"))].set_index("model")
-    if rounding.empty or models.empty or not rounding["model"].isin(models.index).any():
+    models = rows[rows["format"].isin(("fp16", "bf16"))]
+    if rounding.empty or not rounding["model"].isin(models["model"]).any():
         return []
-    written = rounding.set_index("model")
-    written = written.loc[[model for model in models.index if model in written.index]]
-    counts = {"Overflows": "overflows", "Underflows": "underflows", "Subnormal": "subnormals"}
-    errors = {"Largest weight error": "weight_error_largest", "Relative weight error": "weight_error_relative"}
-    columns = {"Model": list(written["name"])}
-    columns |= {head: [f"{value:.1e}".replace("-", "−") for value in written[name]] for head, name in errors.items()}
-    columns |= {head: [f"{int(n):,}" for n in written[name]] for head, name in counts.items()}
-    columns["Same answer, %"] = [text.number(share, 2) for share in written["agreement_pct"]]
-    columns["Top-1 % (95 %)"] = [text.accuracy(models.loc[model]) for model in written.index]
-    return [Table.of(columns, SIXTEEN_BITS), Paragraph(_ranges(written))]
+    cast = [*CAST_ERRORS.values(), *CAST_COUNTS.values(), "agreement_pct"]
+    written = models.merge(rounding[["model", *cast]], on="model")
+    columns: dict[str, _parts.Column] = {"Model": "model"}
+    columns |= {head: functools.partial(_scientific, name) for head, name in CAST_ERRORS.items()}
+    columns |= {head: (name, 0) for head, name in CAST_COUNTS.items()}
+    columns |= {"Same answer, %": ("agreement_pct", 2), "Top-1 % (95 %)": text.accuracy}
+    return [_parts.table(written, columns, SIXTEEN_BITS)]
 
 
-def _ranges(written: pd.DataFrame) -> str:
-    """What the counts say of the claim that the wider range of bf16 makes it the more stable one."""
-    lost = written.groupby("format")[["overflows", "underflows"]].sum().sum(axis=1)
-    error = written.groupby("format")["weight_error_relative"].mean()
-    if set(lost.index) != {"fp16", "bf16"}:
-        return "Only one of the two 16-bit formats was measured."
-    weights = "no weight" if not lost.any() else text.count(int(lost.sum()), "weight")
-    return (
-        f"bf16 errs {text.number(error['bf16'] / error['fp16'])} times as much as fp16, whose mantissa is 3 bits "
-        f"longer; the range, which is what bf16 has more of, cost {weights} in either. Nothing here bears on "
-        "the stability of training in 16 bits: masters, activations and the optimizer are float32."
-    )
-
-
-def _coverage(rows: pd.DataFrame) -> Table:
-    """How much of each model is quantized, and how many bits a weight takes in the file."""
-    numbers = {
-        "Bits per weight": ("bits_per_weight", 2),
-        "Weights quantized %": ("weights_quantized_pct", 1),
-        "MACs quantized %": ("macs_quantized_pct", 1),
-        "Relative weight error": ("weight_error_relative", 4),
-        "Relative logit error": ("output_error_relative", 4),
-    }
-    columns = {"Model": list(rows["model"])}
-    columns |= {head: [text.number(value, digits) for value in rows[name]] for head, (name, digits) in numbers.items()}
-    return Table.of(columns, COVERAGE, folded="Coverage and errors of every quantized model")
+def _scientific(name: str, row: pd.Series) -> str:
+    return f"{row[name]:.1e}".replace("-", "−")
 
 
 SECTIONS = {"quantized": (30, bits)}

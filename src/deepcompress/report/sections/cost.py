@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.plan_table import COLUMNS, Plan, PlannedModel
 from deepcompress.report import first_screen, queries, tables, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
 from deepcompress.report.sections import _parts
@@ -16,13 +15,8 @@ CAPTION = (
 )
 BUDGETS = (1.0, 1.25, 1.5, 2.0, 4.0)  # in trainings of the baseline
 BUDGET = "What a budget buys, in trainings of the baseline, which most models build on. Chosen on held-out images."
-SECONDS = (
-    "Seconds: of the stage that made the model, when it last ran, and with the stages that it builds on (a pruned "
-    "model's sensitivity scan among them, not the data's). Other stages may have run at the same time."
-)
-OWN_SECONDS, ALL_SECONDS = "Own stage, s", "All its stages, s"
+SECONDS = "Seconds: of the stage that made the model, when it last ran; others may have run at the same time."
 STAGES, PLAN = "benchmark/stages", "plan"
-NOT_PLANNED = (float("nan"), float("nan"))
 
 
 def cost(data: Tables) -> Section | None:
@@ -70,39 +64,24 @@ def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
     rows = rows.sort_values(["total", "model"])
     base = rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
     spent = seconds(data)
-    columns = {
-        "Model": list(rows["model"]),
-        "Own cost, 10¹² MACs": [text.number(value, 3) for value in rows["own"]],
-        "With all below it": [text.number(value, 3) for value in rows["total"]],
-        "Times the baseline's": [text.times(value / base) for value in rows["total"]],
+    columns: dict[str, _parts.Column] = {
+        "Model": "model",
+        "Own cost, 10¹² MACs": ("own", 3),
+        "With all below it": ("total", 3),
+        "Times the baseline's": lambda row: text.times(row["total"] / base),
+        "Its stage, s": lambda row: text.number(spent.get(row["model"], float("nan"))),
+        "Top-1 % (95 %)": text.accuracy,
     }
-    if spent:
-        columns |= {
-            head: [text.number(spent.get(model, NOT_PLANNED)[place]) for model in rows["model"]]
-            for place, head in enumerate((OWN_SECONDS, ALL_SECONDS))
-        }
-    columns["Top-1 % (95 %)"] = [text.accuracy(row) for _, row in rows.iterrows()]
-    return _parts.whole(columns, SECONDS if spent else "", folded="Cost of every model")
+    return _parts.table(rows, columns, SECONDS if spent else "", folded="Cost of every model")
 
 
-def seconds(data: Tables) -> dict[str, tuple[float, float]]:
-    """Seconds of the stage that made each model, and of all stages that it builds on with that one, each once.
-
-    NaN where a stage did not run here; empty where none did, or where the plan was not given.
-    """
+def seconds(data: Tables) -> dict[str, float]:
+    """Seconds of the stage that made each model when it last ran here; empty where none did."""
     rows, planned = data.extra.get(STAGES), data.extra.get(PLAN)
-    if rows is None or planned is None or rows.empty:
+    if rows is None or planned is None:
         return {}
     took = dict(zip(rows["stage"].astype(str), rows["seconds"].astype(float), strict=True))
-    cells = planned.astype(object).where(planned.notna(), None)
-    plan = Plan(PlannedModel(*row) for row in cells[list(COLUMNS)].itertuples(index=False))
-    stages = {row.id: [str(row.stage), *([f"sensitivity@{row.method}"] if row.step == "prune" else [])] for row in plan}
-    spent = {}
-    for model in plan.ids:
-        below = dict.fromkeys(stage for other in plan.below(model) for stage in stages[other])
-        own = took.get(stages[model][0], float("nan"))
-        spent[model] = own, sum(took.get(stage, float("nan")) for stage in below)
-    return spent
+    return {model: took[stage] for model, stage in zip(planned["id"], planned["stage"], strict=True) if stage in took}
 
 
 def _times(data: Tables) -> list[Block]:
@@ -112,9 +91,8 @@ def _times(data: Tables) -> list[Block]:
         return []
     longest = rows.sort_values(["seconds", "stage"], ascending=[False, True])
     minutes, stages = text.number(rows["seconds"].sum() / 60), text.count(len(rows), "stage")
-    cells = tuple((str(row["stage"]), text.number(row["seconds"])) for _, row in longest.iterrows())
     lead = f"{stages} took {minutes} minutes in all, DVC's own work apart; of each the last time that it ran."
-    return [Table(("Stage", "Seconds"), cells, lead, folded="Time of each stage")]
+    return [_parts.table(longest, {"Stage": "stage", "Seconds": ("seconds", 1)}, lead, folded="Time of each stage")]
 
 
 SECTIONS = {"cost": (50, cost)}

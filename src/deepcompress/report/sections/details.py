@@ -17,18 +17,14 @@ from deepcompress.report.source_report import is_cifar100, setting_note
 from deepcompress.report.tables import BASELINE, Tables
 
 # Source report, section 2.1, "Model preparation and fine-tuning" and "Training configuration".
-SOURCE_SETTING = {
-    "Architecture": "vgg11",
-    "Data": "CIFAR-100, 100 classes",
-    "Image size, px": "224",
-    "Starting weights": "imagenet",
-    "Trained layers": "head",
-    "Epochs": "3",
-    "Batch size": "64",
-    "Optimizer": "adam",
-    "Learning rate": "0.001",
-    "Weight decay": "0.0001",
-}
+SETTING = {
+    "Architecture": ("vgg11", "model.arch"), "Batch norm": ("False", "model.batch_norm"),
+    "Width": ("1", "model.width"), "Data": ("CIFAR-100", "data.source"), "Image size, px": ("224", "model.image_size"),
+    "Starting weights": ("imagenet", "model.weights"), "Trained layers": ("head", "finetune.trainable"),
+    "Epochs": ("3", "finetune.epochs"), "Batch size": ("64", "finetune.batch_size"),
+    "Optimizer": ("adam", "finetune.optimizer"), "Learning rate": ("0.001", "finetune.learning_rate"),
+    "Weight decay": ("0.0001", "finetune.weight_decay"),
+}  # fmt: skip
 ENDS = 10  # classes that are shown of each end
 MADE = "dvc repro makes all of this again, byte for byte on the same machine; nothing here was typed by hand."
 PACKAGES = ("deepcompress", "torch", "torchvision", "lightning-fabric", "numpy", "pandas", "vl-convert-python", "dvc")
@@ -53,8 +49,8 @@ def _overview(data: Tables) -> list[Block]:
 
 def _baseline(data: Tables) -> list[Block]:
     """Setting and accuracy of both baselines side by side, and whether the two accuracies can be compared at all."""
-    here, theirs = _setting(data), float(data.paper["baseline"]["top1_pct"])
-    rows = [(name, setting, here[name]) for name, setting in SOURCE_SETTING.items()]
+    here, theirs = dict(_flat(data.params)), float(data.paper["baseline"]["top1_pct"])
+    rows = [(name, there, str(here.get(key, text.MISSING))) for name, (there, key) in SETTING.items()]
     rows.append(("Top-1, %", text.number(theirs), text.accuracy(data.baseline)))
     rows.append(("Held-out images", "10,000", f"{int(data.baseline['n']):,}"))
     caption = f"The source report's accuracy is stated without interval; {data.paper['baseline']['note']}."
@@ -71,26 +67,6 @@ def _verdict(data: Tables, theirs: float) -> str:
         return f"{both}: they agree within our 95 % interval{note}."
     side = "below" if theirs < row["top1_pct"] else "above"
     return f"{both}: our 95 % interval leaves the source report's value {side} it{note}."
-
-
-def _setting(data: Tables) -> dict[str, str]:
-    model, recipe = data.params.get("model", {}), data.params.get("finetune", {})
-    source, classes = data.params.get("data", {}).get("source", text.MISSING), data.per_class["class"].nunique()
-    width = model.get("width", 1)
-    batch_norm = " with batch norm" if model.get("batch_norm") else ""
-    values: dict[str, Any] = {
-        "Architecture": f"{model.get('arch', text.MISSING)}{batch_norm}{'' if width == 1 else f', width × {width}'}",
-        "Data": f"{source}, {text.count(classes, 'class')}",
-        "Image size, px": model.get("image_size"),
-        "Starting weights": model.get("weights") or "random",
-        "Trained layers": recipe.get("trainable"),
-        "Epochs": recipe.get("epochs"),
-        "Batch size": recipe.get("batch_size"),
-        "Optimizer": recipe.get("optimizer"),
-        "Learning rate": recipe.get("learning_rate"),
-        "Weight decay": recipe.get("weight_decay"),
-    }
-    return {name: text.MISSING if value is None else str(value) for name, value in values.items()}
 
 
 def _training(data: Tables) -> list[Block]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pandas as pd
 
 from deepcompress.report import charts, queries, text
@@ -68,15 +70,15 @@ def _finding(data: Tables) -> str:
 def _compared(data: Tables) -> list[Block]:
     """Every pruned model beside the control that was trained as long without pruning."""
     rows = data.of("pruned").sort_values(["method", "sparsity"], na_position="first")
-    to_control = queries.to_control(data, rows)
-    columns = {
-        "Model": list(rows["model"]),
-        "Before fine-tuning, top-1 % (95 %)": [_before(data, row) for _, row in rows.iterrows()],
-        "Fine-tuned, top-1 % (95 %)": [text.accuracy(row) for _, row in rows.iterrows()],
-        "Points to baseline (95 %)": [text.difference(row) for _, row in rows.iterrows()],
-        "Points to control (95 %)": [text.difference(row) for _, row in to_control.iterrows()],
-        "MiB": [text.number(size, 2) for size in rows["size_mib"]],
-        "MACs": [text.short(n) for n in rows["macs"]],
+    to_control = {row["model"]: row for _, row in queries.to_control(data, rows).iterrows()}
+    columns: dict[str, _parts.Column] = {
+        "Model": "model",
+        "Before fine-tuning, top-1 % (95 %)": lambda row: _before(data, row),
+        "Fine-tuned, top-1 % (95 %)": text.accuracy,
+        "Points to baseline (95 %)": text.difference,
+        "Points to control (95 %)": lambda row: text.difference(to_control[row["model"]]),
+        "MiB": ("size_mib", 2),
+        "MACs": lambda row: text.short(row["macs"]),
     }
     controls = [row for method in queries.METHODS if (row := queries.at(data, "pruned", method, 0)) is not None]
     sentence = "There is no control without pruning, so what fine-tuning brings by itself is not known."
@@ -85,7 +87,7 @@ def _compared(data: Tables) -> list[Block]:
             f"The control without pruning reaches {text.accuracy(controls[0])} %: {text.difference(controls[0])} points"
             " to the baseline come from fine-tuning alone, and must not be counted as pruning's."
         )
-    return [Paragraph(sentence), Table.of(columns, folded="Every pruned model beside its control")]
+    return [Paragraph(sentence), _parts.table(rows, columns, folded="Every pruned model beside its control")]
 
 
 def _before(data: Tables, row: pd.Series) -> str:
@@ -119,53 +121,39 @@ def _allocation(data: Tables, method: str) -> list[Block]:
     if rows is None:
         return []
     theirs, names = data.paper["pruned"][method], queries.source_layers(list(rows["layer"]))
-    given = [theirs["assigned"].get(names.get(str(layer), ""), theirs["overall"]) for layer in rows["layer"]]
-    columns = {
-        "Layer": list(rows["layer"]),
-        "Weights": [f"{n:,}" for n in rows["weights"]],
-        "Assigned": [f"{share:.3f}" for share in rows["assigned_sparsity"]],
-        "Achieved": [f"{share:.3f}" for share in rows["achieved_sparsity"]],
-        "Source report": [f"{share:.3f}" for share in given],
+    columns: dict[str, _parts.Column] = {
+        "Layer": "layer",
+        "Weights": lambda row: f"{row['weights']:,}",
+        "Assigned": ("assigned_sparsity", 3),
+        "Achieved": ("achieved_sparsity", 3),
+        "Source report": lambda row: f"{theirs['assigned'].get(names.get(row['layer'], ''), theirs['overall']):.3f}",
     }
     caption = f"Sparsities are shares of the weights of {SCOPES[str(rows['scope'].iloc[0])]}."
-    return [Table.of(columns, caption, folded=f"Sparsity per layer, {method} 25 %")]
+    return [_parts.table(rows, columns, caption, folded=f"Sparsity per layer, {method} 25 %")]
 
 
 def _storage(data: Tables) -> list[Block]:
     """Bytes of each way to store zeros, and operations, at 25 %."""
     by_method = stored(data)
-    return [Paragraph(_saved(by_method), strong=True), _sizes(by_method)] if by_method else []
-
-
-def _saved(by_method: dict[str, pd.DataFrame]) -> str:
-    states = {method: [state(rows, name) for name in ("dense", "trained")] for method, rows in by_method.items()}
-    parts = []
-    if "unstructured" in states:
-        dense, sparse = states["unstructured"]
-        bitmask, csr = (text.percent(sparse[f"{form}_bytes"], dense["dense_bytes"]) for form in ("bitmask", "csr"))
-        parts.append(
-            f"At 25 % unstructured a bitmask takes {bitmask} % of the dense bytes and CSR {csr} %, no MAC saved"
-        )
-    if "structured" in states:
-        dense, small = states["structured"]
-        size, macs = (text.percent(small[name], dense[name]) for name in ("dense_bytes", "macs"))
-        parts.append(f"structured 25 % leaves {size} % of the bytes and {macs} % of the MACs, in a plain file")
-    return "; ".join(parts) + "."
+    return [_sizes(by_method)] if by_method else []
 
 
 def _sizes(by_method: dict[str, pd.DataFrame]) -> Table:
     """Parameters, MACs and the bytes of each way to store zeros."""
     states = {"baseline": state(next(iter(by_method.values())), "dense")}
     for method, rows in by_method.items():
-        states[f"{method}, masked"] = state(rows, "masked")
         removed = "removed, " if method == "structured" else ""
-        states[f"{method}, {removed}fine-tuned"] = state(rows, "trained")
+        states |= {f"{method}, masked": state(rows, "masked"), f"{method}, {removed}fine-tuned": state(rows, "trained")}
     counts = {"Parameters": "parameters", "Non-zero weights": "nonzero_weights", "MACs": "macs"}
-    columns = {"Model": list(states)}
-    columns |= {head: [text.short(row[name]) for row in states.values()] for head, name in counts.items()}
-    for form, head in FORMS.items():
-        columns[f"{head}, MiB"] = [text.number(row[f"{form}_bytes"] / BYTES_PER_MIB, 2) for row in states.values()]
-    return Table.of(columns, SIZES)
+    columns: dict[str, _parts.Column] = {"Model": "name"}
+    columns |= {head: functools.partial(_count, name) for head, name in counts.items()}
+    columns |= {f"{head}, MiB": (form, 2) for form, head in FORMS.items()}
+    stored_mib = {form: [row[f"{form}_bytes"] / BYTES_PER_MIB for row in states.values()] for form in FORMS}
+    return _parts.table(pd.DataFrame(states.values()).assign(name=list(states), **stored_mib), columns, SIZES)
+
+
+def _count(name: str, row: pd.Series) -> str:
+    return text.short(row[name])
 
 
 def _weights(data: Tables) -> list[Block]:

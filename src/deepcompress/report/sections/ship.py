@@ -7,11 +7,28 @@ from typing import Any
 import pandas as pd
 
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, fold
 from deepcompress.report.sections import _parts
 from deepcompress.report.tables import BASELINE, BYTES_PER_MIB, Tables
 
 CHOICE = "Named: the recommended model, the runner-up and the baseline. Dashed: the lowest accuracy that is allowed."
+CHOICES: dict[str, _parts.Column] = {
+    "Model": "model",
+    "Validation top-1 % (95 %)": _parts.interval("validation_top1_pct"),
+    "Points lost (95 %)": lambda row: _lost(row),
+    "MiB": ("size_mib", 2),
+    "Million MACs": ("macs_million", 2),
+    "Allowed": lambda row: "yes" if row["allowed"] else str(row["why_not"]),
+}
+FILES: dict[str, _parts.Column] = {
+    "File": "file",
+    "Model": "model",
+    "Weights": "kind",
+    "Size, MiB": lambda row: text.number(row["size_bytes"] / BYTES_PER_MIB, 2),
+    "Same answer, %": ("agreement_pct", 2),
+    "Largest difference of a logit": lambda row: f"{row['largest_difference']:.2g}",
+    "Top-1, %": ("top1_pct", 1),
+}
 
 
 def ship(data: Tables) -> Section | None:
@@ -38,11 +55,12 @@ def _recommended(data: Tables) -> list[Block]:
         chart = charts.scatter(drawn, "size_mib", "file size [MiB], logarithmic", y="validation_top1_pct", limit=lowest)
         blocks.append(Picture("recommendation", title, (chart,), CHOICE))
     front, excluded = rows[rows["on_front"]].sort_values(["size_mib", "model"]), rows[~rows["allowed"]]
-    blocks.append(
-        _choices(front, folded=f"{text.count(len(front), 'model')} on the Pareto front of accuracy, bytes, MACs")
-    )
+    title = f"{text.count(len(front), 'model')} on the Pareto front of accuracy, bytes, MACs"
+    blocks.append(_parts.table(front, CHOICES, folded=title))
     if not excluded.empty:
-        blocks.append(_choices(excluded, folded=f"{text.count(len(excluded), 'model')} not allowed, and why"))
+        blocks.append(
+            _parts.table(excluded, CHOICES, folded=f"{text.count(len(excluded), 'model')} not allowed, and why")
+        )
     return blocks
 
 
@@ -59,18 +77,6 @@ def _heldout(data: Tables, note: dict[str, Any]) -> str:
     return f"{chosen}: {text.accuracy(row)} %{beside}.{runner_up}"
 
 
-def _choices(rows: pd.DataFrame, *, folded: str) -> Table:
-    columns = {
-        "Model": list(rows["model"]),
-        "Validation top-1 % (95 %)": [text.interval(row, "validation_top1_pct") for _, row in rows.iterrows()],
-        "Points lost (95 %)": [_lost(row) for _, row in rows.iterrows()],
-        "MiB": [text.number(value, 2) for value in rows["size_mib"]],
-        "Million MACs": [text.number(value, 2) for value in rows["macs_million"]],
-        "Allowed": ["yes" if row["allowed"] else str(row["why_not"]) for _, row in rows.iterrows()],
-    }
-    return Table.of(columns, folded=folded)
-
-
 def _lost(row: pd.Series) -> str:
     points = text.number(row["drop_points"])
     if pd.isna(row["drop_points_low"]):
@@ -83,15 +89,6 @@ def _files(data: Tables) -> list[Block]:
     rows = data.extra.get("deploy/parity")
     if rows is None or rows.empty:
         return []
-    columns = {
-        "File": list(rows["file"]),
-        "Model": list(rows["model"]),
-        "Weights": list(rows["kind"]),
-        "Size, MiB": [text.number(size / BYTES_PER_MIB, 2) for size in rows["size_bytes"]],
-        "Same answer, %": [text.number(share, 2) for share in rows["agreement_pct"]],
-        "Largest difference of a logit": [f"{difference:.2g}" for difference in rows["largest_difference"]],
-        "Top-1, %": [text.number(top1) for top1 in rows["top1_pct"]],
-    }
     worst = rows.sort_values("agreement_pct", kind="stable").iloc[0]
     recommended = rows.loc[rows["file"] == "model.onnx", "model"].iloc[0]
     best = rows[rows["model"] == recommended].sort_values("size_bytes", kind="stable").iloc[0]
@@ -102,7 +99,7 @@ def _files(data: Tables) -> list[Block]:
         "answers are the same."
     )
     caption = f"Against the same model in PyTorch, on {text.count(int(rows['n'].iloc[0]), 'held-out image')}."
-    return fold("Files to deploy", "deploy", [Paragraph(finding, strong=True), Table.of(columns, caption)])
+    return fold("Files to deploy", "deploy", [Paragraph(finding, strong=True), _parts.table(rows, FILES, caption)])
 
 
 def _configured(data: Tables) -> list[Block]:

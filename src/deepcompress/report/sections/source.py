@@ -31,10 +31,6 @@ VERBS = {
     UNTESTED: "were not tested",
 }  # fmt: skip
 COST = "training_tera_macs_total"
-FIGURE_8 = (
-    "MiB of weights held dense, as in its Figure 8: 4 bytes for a zero as for any weight, so nothing is saved. Its "
-    "times stand under What it runs like."
-)
 FAMILIES = ("pruned", "quantized", "teachers")  # students stand beside theirs under their own question
 
 
@@ -48,6 +44,7 @@ def source(data: Tables) -> Section | None:
     links = tuple(one.page for one in drawn)
     figures = Table(("Source report", "Shows", "States", "Verdict", "Measured"), index, INDEX, links=links)
     both = [beside for family in FAMILIES if (beside := side_by_side(data, family))]
+    words = claims.aspect_table(data)
     return Section(
         "What of the source report holds",
         (
@@ -55,7 +52,7 @@ def source(data: Tables) -> Section | None:
             Table(("Section", "Claim", "Verdict", "Measured"), table, CAPTION, folded="Each claim with its evidence"),
             *fold(f"{_counts(drawn, 'figures, tables and parts of them')}.", "source_figures", [figures]),
             *fold("Accuracies side by side", "side_by_side", both),
-            *fold("Bytes and words of pruning side by side", "storage_side_by_side", _pruning(data)),
+            *fold("Its words on pruning in numbers (Figure 9)", "aspects", [words] if words else []),
             *fold("Each technique in numbers", "techniques", _techniques(data)),
         ),
     )
@@ -65,25 +62,6 @@ def _counts(compared: list[claims.Comparison], what: str) -> str:
     verdicts = [one.verdict for one in compared]
     counts = [f"{verdicts.count(word)} {verb}" for word, verb in VERBS.items() if word in verdicts]
     return f"Of {len(compared)} {what} of the source report, {', '.join(counts)}"
-
-
-def _pruning(data: Tables) -> list[Block]:
-    """The source report's bytes of zeros and of other weights beside ours, and its words with numbers."""
-    by_method = claims.stored(data)
-    if not by_method:
-        return []
-    states = {"baseline": claims.state(next(iter(by_method.values())), "dense")}
-    states |= {method: claims.state(rows, "masked") for method, rows in by_method.items()}
-    cells = []
-    for name, row in states.items():
-        theirs = data.paper["storage_mib"][name]
-        sizes = (theirs["nonzero"], theirs["zero"], theirs["nonzero"] + theirs["zero"])
-        ours = (row["nonzero_mib"], row["zero_mib"], row["total_mib"])
-        cells.append((name, *(text.number(size, 2) for size in (*sizes, *ours))))
-    kinds = ("non-zero", "zero", "total")
-    heads = ("Model", *(f"{side}: {kind}" for side in ("Source report", "Here") for kind in kinds))
-    words = claims.aspect_table(data)
-    return [Table(heads, tuple(cells), FIGURE_8), *([] if words is None else [words])]
 
 
 def _techniques(data: Tables) -> list[Block]:

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, fold
 from deepcompress.report.sections import _maps, _parts
 from deepcompress.report.source_report import source_top1
 from deepcompress.report.tables import TEACHERS, Tables
@@ -51,18 +51,18 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
     levels = {"independent": float(alone.iloc[0])} if len(alone) else None
     chart = charts.dots(shown, "top1_pct", charts.TOP1, levels=levels)
     theirs = source_top1(data, "students")
-    columns = {
-        "Student": list(rows["name"]),
-        "Source report: top-1 %": [text.number(theirs.get(model, math.nan)) for model in rows["model"]],
-        "Top-1 % (95 %)": [text.accuracy(row) for _, row in rows.iterrows()],
-        "Points to independent (95 %)": [text.difference(row) for _, row in rows.iterrows()],
-        "p": [text.probability(p) for p in rows["mcnemar_p"]],
-        "MiB": [text.number(size, 2) for size in rows["size_mib"]],
+    columns: dict[str, _parts.Column] = {
+        "Student": "name",
+        "Source report: top-1 %": lambda row: text.number(theirs.get(row["model"], math.nan)),
+        "Top-1 % (95 %)": text.accuracy,
+        "Points to independent (95 %)": text.difference,
+        "p": lambda row: text.probability(row["mcnemar_p"]),
+        "MiB": ("size_mib", 2),
     }
     return [
         Paragraph(_verdict(rows), strong=True),
-        Picture("students_accuracy", _finding(data, rows), (chart,), ACCURACY),
-        Table.of(columns, GAINS, folded="Every student beside the independent one"),
+        Picture("students_accuracy", "Students beside their teachers and the independent student", (chart,), ACCURACY),
+        _parts.table(rows, columns, GAINS, folded="Every student beside the independent one"),
     ]
 
 
@@ -87,19 +87,6 @@ def _verb(plural: str, n: int) -> str:
     return f"{plural}s" if n == 1 else plural
 
 
-def _finding(data: Tables, rows: pd.DataFrame) -> str:
-    """The best student against its teacher and the independent one, as a title."""
-    taught = rows[rows["teacher"] != ""]
-    if taught.empty:
-        return "Students and teachers"
-    best = taught.sort_values(["top1_pct", "model"]).iloc[-1]
-    teacher = data.models.loc[data.models["model"] == best["teacher"], "top1_pct"]
-    gain = best["difference_points"]
-    more = "" if math.isnan(gain) else f", {text.signed(gain)} points to the independent student"
-    share = "" if teacher.empty else f", {text.percent(best['top1_pct'], teacher.iloc[0])} % of its teacher"
-    return f"{best['name']}: {text.number(best['top1_pct'])} %{share}{more} (n = {int(best['n']):,})"
-
-
 def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
     """How like their teacher students answer and look: a table, and a picture per teacher."""
     teachers = dict.fromkeys([*data.of(TEACHERS)["model"], *rows["teacher"]])  # a student may learn from the baseline
@@ -109,19 +96,17 @@ def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
     # Of a student with a teacher that one's row; of a control the first teacher's.
     alike = pd.concat(own).drop_duplicates("model").set_index("model").reindex(rows["model"])
     theirs = {key: _of_source(data.paper["students"][key]) for key in ("kl_to_teacher", "cam_ssim")}
-    columns = {
-        "Student": list(rows["name"]),
-        "Source report: KL": [text.number(theirs["kl_to_teacher"].get(m, math.nan), 3) for m in alike.index],
-        "KL": [text.number(value, 3) for value in alike["kl_nats"]],
-        "Same answer, %": [text.number(value) for value in alike["agreement_pct"]],
-        "Source report: SSIM": [text.number(theirs["cam_ssim"].get(m, math.nan), 3) for m in alike.index],
+    columns: dict[str, _parts.Column] = {
+        "Student": lambda row: row["model"].partition("/")[2],
+        "Source report: KL": lambda row: text.number(theirs["kl_to_teacher"].get(row["model"], math.nan), 3),
+        "KL": ("kl_nats", 3),
+        "Same answer, %": ("agreement_pct", 1),
+        "Source report: SSIM": lambda row: text.number(theirs["cam_ssim"].get(row["model"], math.nan), 3),
     }
     if "ssim" in alike:
-        columns["SSIM"] = [text.number(value, 3) for value in alike["ssim"]]
-        columns["SSIM over independent (95 %)"] = [
-            text.interval(row, "ssim_gain", 3, text.signed) for _, row in alike.iterrows()
-        ]
-    return [Table.of(columns, LIKENESS), *_alignments(data)]
+        columns["SSIM"] = ("ssim", 3)
+        columns["SSIM over independent (95 %)"] = _parts.interval("ssim_gain", 3, text.signed)
+    return [_parts.table(alike.reset_index(), columns, LIKENESS), *_alignments(data)]
 
 
 def _of_source(theirs: dict[str, float], teacher: str = SOURCE_TEACHER) -> dict[str, float]:
@@ -161,20 +146,19 @@ def _colour_jitter(data: Tables) -> list[Block]:
     title = f"{best['name']} is most robust to jitter: {both} (n = {int(best['n']):,})"
     theirs = _of_source(data.paper["students"]["jittered_top1_pct"], "vgg16_jitter")
     theirs["teachers/vgg16_jitter"] = data.paper["teachers"]["vgg16_jitter_on_jittered"]
-    cells = [row for _, row in rows.iterrows()]
-    columns = {
-        "Model": list(rows["name"]),
-        "Source report: jittered %": [text.number(theirs.get(model, math.nan)) for model in rows["model"]],
-        "Top-1 % (95 %)": [text.interval(row, "top1_pct") for row in cells],
-        "Jittered % (95 %)": [text.interval(row, "jittered_top1_pct") for row in cells],
-        "Drop, points (95 %)": [text.interval(row, "drop_points", write=text.signed) for row in cells],
-        "Same answer, %": [text.number(value) for value in rows["consistency_pct"]],
+    columns: dict[str, _parts.Column] = {
+        "Model": "name",
+        "Source report: jittered %": lambda row: text.number(theirs.get(row["model"], math.nan)),
+        "Top-1 % (95 %)": text.accuracy,
+        "Jittered % (95 %)": _parts.interval("jittered_top1_pct"),
+        "Drop, points (95 %)": _parts.interval("drop_points", write=text.signed),
+        "Same answer, %": ("consistency_pct", 1),
     }
     ends = ("", "_low", "_high")
     jittered = rows.assign(**{f"top1_pct{end}": rows[f"jittered_top1_pct{end}"] for end in ends})
     both_kinds = pd.concat([rows.assign(images="as they are"), jittered.assign(images="under colour jitter")])
     chart = charts.dots(both_kinds, "top1_pct", charts.VALIDATION, series="images")
-    return [Picture("students_colour", title, (chart,), JITTER), _parts.whole(columns)]
+    return [Picture("students_colour", title, (chart,), JITTER), _parts.table(rows, columns)]
 
 
 def _strips(data: Tables) -> list[Block]:
@@ -211,19 +195,11 @@ def _teacher_sizes(data: Tables) -> list[Block]:
         f"{names[pair[1]]} in place of {names[pair[0]]}: {text.signed(change.mean())} points on average over "
         f"{len(wide)} methods"
     )
-    columns = {"Method": [str(method) for method in wide.index]}
-    for name, models in zip(names.values(), (small, large), strict=True):
-        columns[f"{name}: top-1 % (95 %)"] = [text.accuracy(row) for _, row in models.iterrows()]
-    columns["Points"] = [text.signed(points) for points in change]
     apart = (large["top1_pct_low"] > small["top1_pct_high"]) | (large["top1_pct_high"] < small["top1_pct_low"])
-    doubt = (
-        f"In {int(apart.sum())} of {len(wide)} methods the intervals of the two students lie apart; the rest is within "
-        "noise."
-    )
+    caption = f"In {int(apart.sum())} of {len(wide)} methods the 95 % intervals of the two students lie apart."
     drawn = pd.concat([small, large]).reset_index(drop=True)
     drawn = drawn.assign(name=drawn["method"], taught="taught by " + drawn["teacher"].map(names).astype(str))
-    picture = Picture("teacher_size", title, (charts.dots(drawn, "top1_pct", charts.TOP1, series="taught"),))
-    return [picture, _parts.whole(columns), Paragraph(doubt)]
+    return [Picture("teacher_size", title, (charts.dots(drawn, "top1_pct", charts.TOP1, series="taught"),), caption)]
 
 
 SECTIONS = {"students": (40, teach)}
