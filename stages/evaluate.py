@@ -35,7 +35,7 @@ def main(plan_file: Path, heldout: Path, models: Path, history: Path, **options:
     rows["evaluation"] = plan.joined(evaluate.with_explained(costed, seen, plan) if seen else costed)
     files.write_tables(options["tables"], rows)
     files.write_json(options["outcomes"], right)
-    files.write_json(options["headline_file"], evaluate.headline(rows["evaluation"]))
+    files.write_json(options["headline_file"], evaluate.headline(rows["evaluation"], rows["pairs"], plan))
 
 
 if __name__ == "__main__":

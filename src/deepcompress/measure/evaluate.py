@@ -53,7 +53,11 @@ ROLES = {
     "combined": "combined/prune_distill_quantize",
 }  # what a model is to the reader -> its id
 QUALITY = ("top1_pct", "top1_pct_low", "top1_pct_high", "top5_pct", "cross_entropy_loss", "calibration_error_pct")
-COMPARISON = ("top1_pct", "difference_points", "agreement_with_baseline_pct")
+COMPARISON = {  # column of the evaluation -> its name in the headline, which says against what
+    "top1_pct": "top1_pct",
+    "difference_points": "points_to_baseline",
+    "agreement_with_baseline_pct": "agreement_with_baseline_pct",
+}
 MIB = 2**20
 MILLION = 1e6
 
@@ -240,15 +244,22 @@ def with_explained(rows: Iterable[Row], folder: Path, plan: Plan) -> list[Row]:
 # The few rounded numbers that `dvc metrics diff` shows; all that there is stands in metrics/evaluation.csv.
 
 
-def headline(rows: Iterable[Row], roles: Mapping[str, str] = ROLES) -> dict[str, dict[str, float | None]]:
+def headline(
+    rows: Iterable[Row], pairs: Iterable[Row], plan: Plan, roles: Mapping[str, str] = ROLES
+) -> dict[str, dict[str, float | None]]:
     """Role -> quantity -> number: of the baseline all that says how good it is, of others how they compare.
+
+    `points_to_control` compares with the model that was trained as long; None where there is none.
 
     Args:
         rows: Of metrics/evaluation.csv, the baseline's among them.
+        pairs: Of metrics/pairs.csv.
+        plan: Says what each model's control is.
         roles: Role -> model id; one whose model is not in the table is left out, and `baseline` is what others are
             compared with.
     """
     by_id = {row["model"]: row for row in rows}
+    points = {(pair["model"], pair["reference"]): pair["difference_points"] for pair in pairs}
     baseline = by_id[roles[BASELINE]]
     numbers = {"heldout": {"n_images": baseline["n"]}, BASELINE: {name: baseline[name] for name in QUALITY}}
     numbers[BASELINE] |= _cost(baseline)
@@ -256,7 +267,9 @@ def headline(rows: Iterable[Row], roles: Mapping[str, str] = ROLES) -> dict[str,
         if role != BASELINE and model in by_id:
             row = by_id[model]
             smaller = {"times_smaller": decimals(baseline["size_bytes"] / row["size_bytes"])}
-            numbers[role] = {name: row[name] for name in COMPARISON} | smaller | _cost(row)
+            compared = {shown: row[name] for name, shown in COMPARISON.items()}
+            compared["points_to_control"] = points.get((model, plan.control(model)))
+            numbers[role] = compared | smaller | _cost(row)
     return numbers
 
 

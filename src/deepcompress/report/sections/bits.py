@@ -106,15 +106,20 @@ def _gain(data: Tables, model: str, reference: object) -> str:
     if row is None:
         return text.MISSING
     p = text.probability(row["mcnemar_p"])
+    if p == text.MISSING:
+        return text.difference(row)
     return f"{text.difference(row)}, p {p if p.startswith('<') else f'= {p}'}"
 
 
 def _verdict(data: Tables, rows: pd.DataFrame, control: pd.Series | None) -> str:
     """Whether training with rounded weights brings more than training alone, by the paired tests."""
     trained = rows[(rows["method"] == "qat") & rows["control"].notna()]
-    tested = queries.to_control(data, trained).dropna(subset=["difference_points"])
-    if tested.empty:
+    compared = queries.to_control(data, trained).dropna(subset=["difference_points"])
+    tested = compared.dropna(subset=["difference_points_low"])
+    if compared.empty:
         return "QAT was not compared with an equally long float training, so its gains cannot be told from that."
+    if tested.empty:
+        return "One training each: what training with rounded weights brings is not tested; `make seeds` trains more."
     better = int((tested["difference_points_low"] > 0).sum())
     worse = int((tested["difference_points_high"] < 0).sum())
     sentence = (

@@ -68,9 +68,12 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
 
 def _verdict(rows: pd.DataFrame) -> str:
     """How many students gained from their teacher, each by its 95 % interval, and by how much the best."""
-    tested = rows[rows["teacher"] != ""].dropna(subset=["difference_points_low", "difference_points_high"])
-    if tested.empty:
+    compared = rows[rows["teacher"] != ""].dropna(subset=["difference_points"])
+    tested = compared.dropna(subset=["difference_points_low", "difference_points_high"])
+    if compared.empty:
         return "No student was compared with the independent one."
+    if tested.empty:
+        return "One training each: what students gain from their teacher is not tested; `make seeds` trains more."
     above, below = int((tested["difference_points_low"] > 0).sum()), int((tested["difference_points_high"] < 0).sum())
     same = len(tested) - above - below
     best = tested.sort_values(["difference_points", "model"]).iloc[-1]
