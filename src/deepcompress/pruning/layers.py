@@ -267,7 +267,7 @@ def group_scores(model: Classifier, scores: Mapping[str, Float[Tensor, " channel
     """Scores of channels that go together, from those of their layers; in a VGG they are the layers' own.
 
     Of several layers the mean, each layer's divided by its own mean.
-    Source: the defaults of Torch-Pruning's GroupNormImportance, which also counts the inputs that go.
+    Source: the defaults of Torch-Pruning's GroupMagnitudeImportance, which also counts the inputs that go.
     """
     if isinstance(model, VGG):
         return dict(scores)
