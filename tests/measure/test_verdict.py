@@ -168,3 +168,6 @@ def test_no_file_and_a_header_alone_are_no_replicates_and_a_damaged_one_is_refus
         assert found.stale is None
     with pytest.raises(UserError, match=r"replicates\.csv: damaged table"):
         read(tmp_path / "replicates.csv", "0,baseline,,many,,,,,")
+    (tmp_path / "replicates.csv").write_text("seed,model\n")
+    with pytest.raises(UserError, match="its columns must be seed, model, reference"):
+        Replicates.read(tmp_path / "replicates.csv", OWN, [])

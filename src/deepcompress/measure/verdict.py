@@ -220,9 +220,12 @@ def _first_other(rows: Iterable[Row], own: Mapping[tuple[str, str | None], Row])
 def _read(path: Path) -> list[Row]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
+            table = csv.DictReader(stream, strict=True)
+            if tuple(table.fieldnames or ()) != COLUMNS:
+                raise ValueError(f"its columns must be {', '.join(COLUMNS)}")
             return [
                 {name: (cell or None) if name in TEXTS else float(cell) if cell else None for name, cell in row.items()}
-                for row in csv.DictReader(stream, strict=True)
+                for row in table
             ]
     except (ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path}: damaged table ({error}); run `make seeds`") from None
