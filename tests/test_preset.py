@@ -112,3 +112,9 @@ def test_the_command_changes_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert params.value("model.image_size", path) == 224
     refused = CliRunner().invoke(preset.main, ["nope", "--params-file", str(path)])
     assert refused.exit_code == 2
+
+
+def test_a_block_that_is_emptied_stays_in_its_place() -> None:
+    text = "combine:\n  distill:   # links\n    one: {from: a}\n  quantize: {}\n"
+    emptied = preset.apply(text, {"combine": {"distill": {}}}, ["combine.distill.one"])
+    assert yaml.safe_load(emptied) == {"combine": {"distill": {}, "quantize": {}}}

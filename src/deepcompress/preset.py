@@ -91,7 +91,7 @@ def apply(text: str, overlay: dict[str, Any], remove: Iterable[str] = ()) -> str
             raise UserError(f"preset: {dotted} is unknown in params.yaml")
         if last not in place:
             place.insert(0, last, _spelled(value))
-        elif place[last] != value or isinstance(place[last], bool) != isinstance(value, bool):
+        elif place[last] != value or value == {} or isinstance(place[last], bool) != isinstance(value, bool):
             place[last] = _spelled(value)
     stream = io.StringIO()
     editor.dump(document, stream)
