@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,13 @@ def test_groups_that_products_cannot_hold_and_fewer_bits_agree_as_well(
     assert parity.largest_difference < (1e-4 if size == 12 else 0.1) * spread
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
+TOKENS = pytest.param(
+    "timm:vit_tiny_patch16_224",
+    marks=[pytest.mark.slow, pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")],
+)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2", TOKENS])
 def test_other_networks_agree_in_float32_int8_and_int4(arch: str, tmp_path: Path) -> None:
     data, int8_file = nets.batches(images=16, batch_size=8), tmp_path / "int8.onnx"
     few = few_bits(tmp_path, nets.network(arch), 4, 32, view=nets.VIEW, classes=nets.CLASSES)

@@ -127,9 +127,12 @@ def quantize_int4(float_file: str | Path, path: str | Path, weights: Mapping[str
     floats = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        name = node.input[1] if node.op_type in {"Conv", "Gemm"} else ""
+        name = node.input[1] if node.op_type in {"Conv", "Gemm", "MatMul"} else ""
         known = weights.get(name.removeprefix(PREFIX))
-        exact = None if known is None or name not in floats else _exported(floats[name], known)
+        if node.op_type == "MatMul" and name in floats:
+            exact = _of_tokens(floats[name], weights)
+        else:
+            exact = None if known is None or name not in floats else _exported(floats[name], known)
         nodes += [node] if exact is None else _replaced(node, name, exact, floats[name].shape, graph.initializer)
     used = {source for node in nodes for source in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
@@ -169,11 +172,18 @@ def _exported(weight: Float[np.ndarray, "outputs ..."], known: QuantizedWeight) 
     return exact if np.abs(exact.weight - rows).max() <= CLOSE * np.abs(rows).max() else None
 
 
+def _of_tokens(weight: Float[np.ndarray, "inputs outputs"], weights: Mapping[str, QuantizedWeight]) -> _Exported | None:
+    """The integers of a layer on tokens, whose weight the exporter turns and leaves without its name."""
+    alike = (known for known in weights.values() if known.codes.shape == weight.T.shape)
+    found = (_exported(weight.T, known) for known in alike)
+    return next((exact for exact in found if exact and _product_block(exact)), None)
+
+
 def _replaced(
     node: onnx.NodeProto, name: str, exact: _Exported, shape: tuple[int, ...], tensors: list[onnx.TensorProto]
 ) -> list[onnx.NodeProto]:
     """A layer's nodes with its integers in `tensors`, which grow by them."""
-    if node.op_type == "Gemm" and (block := _product_block(exact)):
+    if node.op_type in {"Gemm", "MatMul"} and (block := _product_block(exact)):
         return list(_product(node, name, exact, block, tensors))
     return [*_multiplied_out(name, exact, shape, tensors), _with_weight(node, f"{name}_float")]
 
