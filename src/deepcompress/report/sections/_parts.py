@@ -17,6 +17,8 @@ MODELS: dict[str, Column] = {
     "Top-1 % (95 %)": text.accuracy,
     "Points to baseline (95 %)": text.difference,
     "p": lambda row: text.probability(row["mcnemar_p"]),
+    "p (Holm)": lambda row: text.probability(row["holm_p"]),
+    "Points to control (95 %)": lambda row: text.difference(row, "control"),
     "MiB": ("size_mib", 2),
     "Smaller": lambda row: text.times(row["times_smaller"]),
     "Parameters": lambda row: text.short(row["parameters"]),

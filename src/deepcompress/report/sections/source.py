@@ -10,10 +10,12 @@ from deepcompress.report.tables import Tables
 
 CAPTION = (
     "A claim agrees where the 95 % interval of a difference lies on the claimed side of zero, contradicts where it "
-    "lies on the other; paired: of the same images, one by one. Bytes and MACs are counts and have no interval. A "
-    "technique keeps the accuracy where the whole interval lies within what deploy.max_drop_points allows. Each is "
-    "tested alone: of twenty without any effect, about one seems to have one."
+    "lies on the other. Where trainings differ, the interval is that over seeds; one training each is not tested. "
+    "Bytes and MACs are counts and have no interval. A technique keeps the accuracy where the whole interval lies "
+    "within what deploy.max_drop_points allows. Of twenty without any effect about one seems to have one: p (Holm) is "
+    "corrected for all claims that have a p."
 )
+CLAIMS = ("Section", "Claim", "Verdict", "Measured", "p", "p (Holm)")
 INDEX = (
     "Each name leads to the part of this page with our counterpart. Points to each one's own baseline are compared on "
     "CIFAR-100 alone, with the errors of both; on other data the order of the models is, where the source report's "
@@ -39,7 +41,10 @@ def source(data: Tables) -> Section | None:
     stated, drawn = claims.claims(data), claims.figures(data)
     if {one.verdict for one in (*stated, *drawn)} == {UNTESTED}:
         return None
-    table = tuple((one.place, one.statement, one.judgement, one.evidence or text.MISSING) for one in stated)
+    table = tuple(
+        (one.place, one.statement, one.judgement, one.evidence or text.MISSING, text.probability(one.p),
+         text.probability(one.holm_p)) for one in stated
+    )  # fmt: skip
     index = tuple((one.place, one.shows, one.statement, one.judgement, one.evidence or text.MISSING) for one in drawn)
     links = tuple(one.page for one in drawn)
     figures = Table(("Source report", "Shows", "States", "Verdict", "Measured"), index, INDEX, links=links)
@@ -49,7 +54,7 @@ def source(data: Tables) -> Section | None:
         "What of the source report holds",
         (
             Paragraph(f"{_counts(stated, 'claims')}{setting_note(data)}.", strong=True),
-            Table(("Section", "Claim", "Verdict", "Measured"), table, CAPTION, folded="Each claim with its evidence"),
+            Table(CLAIMS, table, CAPTION, folded="Each claim with its evidence"),
             *fold(f"{_counts(drawn, 'figures, tables and parts of them')}.", "source_figures", [figures]),
             *fold("Accuracies side by side", "side_by_side", both),
             *fold("Its words on pruning in numbers (Figure 9)", "aspects", [words] if words else []),

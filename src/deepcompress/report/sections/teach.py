@@ -57,6 +57,7 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
         "Top-1 % (95 %)": text.accuracy,
         "Points to independent (95 %)": text.difference,
         "p": lambda row: text.probability(row["mcnemar_p"]),
+        "p (Holm)": lambda row: text.probability(row["holm_p"]),
         "MiB": ("size_mib", 2),
     }
     return [
