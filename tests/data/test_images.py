@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deepcompress.data.images import MAX_PIXELS, decode
 from deepcompress.errors import UserError
@@ -81,12 +81,15 @@ def test_the_centre_is_cut_out() -> None:
     assert (decode(encoded(image.transpose(1, 0, 2)), 8, name="x") == 200).all()
 
 
-def test_a_photograph_is_turned_upright() -> None:
-    image = pixels(0, 8, 8, 3)
-    orientation = Image.Exif()
-    orientation[0x0112] = 6  # the camera was turned by 90 degrees
-    turned = Image.fromarray(image).transpose(Image.Transpose.ROTATE_90)
-    assert (decode(encoded(turned, exif=orientation), 8, name="x") == image).all()
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_upright(kind: str, orientation: int) -> None:
+    image = Image.fromarray(pixels(0, 8, 8, 3))
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    content = encoded(image, kind, exif=tags, **({"lossless": True} if kind == "WEBP" else {}))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert (decode(content, 8, name="x") == np.asarray(expected)).all()
 
 
 def test_a_large_jpeg_is_close_to_its_full_decoding() -> None:

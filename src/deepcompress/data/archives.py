@@ -42,9 +42,7 @@ MAX_RATIO = 200  # unpacked / packed bytes; photographs reach 3, drawings some 5
 RATIO_FREE_BYTES = 1 << 20  # a small file may have any ratio
 BLOCK_BYTES = 512  # of a tar
 LONGEST_REASON = 200  # characters; zipfile quotes a damaged name whole
-DAMAGE = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError, UnicodeError,
-)  # fmt: skip
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,16 @@ def open_tree(path: Path, workspace: Path, encoding: str | None = None) -> Tree:
     Raises:
         UserError: If it is missing, empty, damaged, of another kind, or has a member that is refused.
     """
-    if path.is_dir():
-        return _directory(path, encoding)
+    try:
+        return _directory(path, encoding) if path.is_dir() else _open_archive(path, workspace, encoding)
+    except UnicodeDecodeError as error:
+        name = str(error.object)[1:]
+        raise UserError(
+            f"{path}: the name {name} is not in the encoding {error.encoding}; see names_encoding"
+        ) from None
+
+
+def _open_archive(path: Path, workspace: Path, encoding: str | None) -> Tree:
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder")
     with path.open("rb") as file:
@@ -129,14 +135,7 @@ def _text(raw: bytes, encoding: str | None) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        return _decoded(raw, encoding) if encoding else raw.decode("utf-8", "surrogateescape")
-
-
-def _decoded(raw: bytes, encoding: str) -> str:
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError:
-        raise UserError(f"the name {str(raw)[1:]} is not in the encoding {encoding}; see names_encoding") from None
+        return raw.decode(encoding) if encoding else raw.decode("utf-8", "surrogateescape")
 
 
 def _raise(error: OSError) -> None:
@@ -190,7 +189,7 @@ def _zip_name(member: zipfile.ZipInfo, encoding: str | None) -> str:
     name = member.orig_filename.partition("\0")[0]
     if not member.flag_bits & TO_UTF8:
         raw = name.encode("cp437")  # as which Python read it
-        name = _named_in_extra(member.extra) or (_decoded(raw, encoding) if encoding else _text(raw, None))
+        name = _named_in_extra(member.extra) or (raw.decode(encoding) if encoding else _text(raw, None))
     return name.replace("\\", "/") if is_unicode(name) or "/" not in name else name
 
 

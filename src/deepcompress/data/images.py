@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -50,7 +52,7 @@ def decode(content: bytes, size: int, *, name: str, white: int = WHITE) -> UInt8
     try:
         if kinds.suffix(name) in kinds.RAW:
             raise ValueError("a camera's raw file; export it as PNG or JPEG")
-        with _open(content) as image:
+        with _quiet(), _open(content) as image:
             _refuse_bomb(image)
             image.draft(None, (2 * size, 2 * size))  # JPEG: decodes large photographs at 1/2, 1/4 or 1/8
             turn = TURNS.get(_orientation(image))
@@ -71,7 +73,7 @@ def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
 def largest_value(content: bytes) -> int | None:
     """The largest value of an image of 16 bits per channel, 0..65535; None: it has other bits, or cannot be read."""
     try:
-        with _open(content) as image:
+        with _quiet(), _open(content) as image:
             _refuse_bomb(image)
             if not _is_sixteen_bit(image, content):
                 return None
@@ -90,6 +92,14 @@ def _open(content: bytes) -> Image.Image:
 
 
 @contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Pillow's warnings of metadata that breaks a standard: pixels are all that is read, and errors stay."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
 def _own_limit() -> Iterator[None]:
     """Pillow's own limit is another number, and half a warning: `_refuse_bomb` decides before any pixel is decoded."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -105,14 +115,28 @@ def _refuse_bomb(image: Image.Image) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """How the camera was held, 1..8, or 1 where EXIF cannot be read: nothing else of it matters here.
+    """How the camera was held, 1..8, or 1 where nothing tells: nothing else of EXIF matters here.
 
-    `ImageOps.exif_transpose` writes all other tags anew, which fails for those that break the standard.
+    `ImageOps.exif_transpose` writes all other tags anew, and `getexif` stops at one that leads out of the block: both
+    fail for tags that break the standard.
     """
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        block = image.info.get("exif")
+        return _orientation_in(block.removeprefix(b"Exif\0\0")) if block else int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # as above
         return 1
+
+
+def _orientation_in(block: bytes) -> int:
+    """The value in the first directory of a block of EXIF: entries of 12 bytes, the number of them before."""
+    order = {b"II": "<", b"MM": ">"}[block[:2]]
+    (start,) = struct.unpack_from(f"{order}I", block, 4)
+    (count,) = struct.unpack_from(f"{order}H", block, start)
+    for number in range(count):
+        tag, _, _, value = struct.unpack_from(f"{order}HHIH", block, start + 2 + 12 * number)
+        if tag == ORIENTATION:
+            return int(value)
+    return 1
 
 
 def _is_sixteen_bit(image: Image.Image, content: bytes) -> bool:

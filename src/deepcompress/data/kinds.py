@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from deepcompress.errors import printable
+
 HEAD_BYTES = 64  # of a file that `counts` must see
 MOST_NAMED = 5
 WHITE = 2**16 - 1  # the largest value of 16-bit grey
@@ -65,6 +67,6 @@ def suffix(name: str) -> str:
 
 def named(names: Iterable[str]) -> str:
     """The first of some names for a message, and how many more there are."""
-    listed = list(names)
+    listed = [printable(name) for name in names]
     more = f" and {len(listed) - MOST_NAMED} more" if len(listed) > MOST_NAMED else ""
     return ", ".join(listed[:MOST_NAMED]) + more

@@ -1,0 +1,165 @@
+"""Odd folders, archives, tables and files that people have: read, or refused in one line, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepcompress.__main__ import main
+from deepcompress.data import images, kinds
+from deepcompress.data.sources import csv, folder
+from deepcompress.data.store import Source, write_fit, write_heldout
+from tests.data.inputs import encoded, image_files, make_table, make_zip, pixels
+from tests.faults.damage import fuzz, read_or_refused, spoilt
+from tests.house import ROOT
+
+FILES = image_files(train=3, test=1)
+IMAGE = encoded(pixels(99, 8, 8, 3))
+PARTS = (
+    "train", "Train", "TRAINING", "val", "Valid", "validation", "test", "Testing", "trainset", "ant", "bee", "cat",
+    "Ant", "e\u0301", "\u00e9", "@eaDir", "Thumbs.db", "Desktop.ini", "Icon\r", ".hidden", "__MACOSX", "a b", "a\nb",
+    "$x_2$", "..", "con", "\u202e", "x" * 200, "~", "*", "%", "a\\b", "metadata.csv", "0.png", "0.png~", "1.JPG",
+    "x.txt", "y.heic",
+)  # fmt: skip
+CONTENTS = (
+    b"",
+    b"x",
+    IMAGE,
+    IMAGE[:90],
+    encoded(pixels(98, 9, 9, 3), "JPEG"),
+    b"\0\5\x16\7",
+    b"path,label\n0.png,ant\n",
+)
+PATHS = st.lists(st.sampled_from(PARTS), min_size=1, max_size=5).map("/".join)
+TREES = st.dictionaries(PATHS, st.sampled_from(CONTENTS), max_size=12)
+OPTIONS = st.fixed_dictionaries(
+    {
+        "on_bad_image": st.sampled_from(["stop", "skip"]),
+        "on_duplicate": st.sampled_from(["stop", "drop"]),
+        "max_value": st.sampled_from([None, 1, 4095]),
+        "names_encoding": st.sampled_from([None, "cp932", "ascii", "utf-8"]),
+    }
+)
+
+
+def stored(source: Source, place: Path) -> None:
+    meta = write_fit(place / "fit", source, validation_fraction=0.2, seed=0)
+    write_heldout(place / "heldout", source, meta=meta)
+
+
+def read(path: Path, options: dict[str, object]) -> str | None:
+    """What the download stage does with an archive or folder."""
+    made = folder.Options.model_validate({"path": str(path), **options})
+    return read_or_refused(
+        lambda: stored(folder.load(made, stored_size=8, seed=0, workspace=path.parent), path.parent), naming=path.name
+    )
+
+
+@pytest.mark.parametrize("base", [{}, FILES], ids=["alone", "among good ones"])
+@fuzz(70)
+@given(tree=TREES, options=OPTIONS)
+def test_any_tree_of_names(
+    tmp_path: Path, base: dict[str, bytes], tree: dict[str, bytes], options: dict[str, object]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, content in (base | tree).items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    read(tmp_path / "x.zip", options)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are names of files any bytes")
+@fuzz(60)
+@given(raw=st.binary(min_size=1, max_size=12), options=OPTIONS, where=st.sampled_from(["train", "train/ant", "."]))
+def test_any_bytes_as_the_name_of_a_file_or_folder(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes, options: dict[str, object], where: str
+) -> None:
+    top = tmp_path_factory.mktemp("any") / "pets"
+    for name, content in FILES.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(content)
+    name = raw.replace(b"/", b"_").replace(b"\0", b"_").strip(b".") or b"_"
+    place = os.path.join(os.fsencode(top / where), name)
+    if not os.path.exists(place):
+        os.mkdir(place)
+        for number in range(3):
+            with open(os.path.join(place, b"%d.png" % number), "wb") as file:
+                file.write(encoded(pixels(200 + number, 8, 8, 3)))
+    read(top, options)
+
+
+@fuzz(60)
+@given(raw=st.binary(min_size=3, max_size=3), options=OPTIONS)
+def test_any_bytes_as_a_name_in_a_zip(tmp_path: Path, raw: bytes, options: dict[str, object]) -> None:
+    content = make_zip(tmp_path / "x.zip", FILES).read_bytes()
+    (tmp_path / "x.zip").write_bytes(content.replace(b"/bee/", b"/" + raw + b"/"))
+    read(tmp_path / "x.zip", options)
+
+
+@fuzz(80)
+@given(data=st.data())
+def test_a_spoilt_table(tmp_path: Path, data: st.DataObject) -> None:
+    path = make_table(tmp_path / "t", FILES)
+    path.write_bytes(data.draw(spoilt(path.read_bytes())))
+
+    def everything() -> None:
+        options = csv.Options(path=str(path))
+        csv.inputs(options)
+        stored(csv.load(options, stored_size=8, seed=0, workspace=tmp_path), tmp_path)
+
+    read_or_refused(everything)
+
+
+@fuzz(60)
+@given(text=st.text(max_size=60))
+def test_any_text_as_a_table(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_bytes(b"path,label,split\n" + text.encode("utf-8", "surrogatepass"))
+    options = csv.Options(path=str(tmp_path / "t.csv"))
+    assert read_or_refused(lambda: csv.load(options, stored_size=8, seed=0, workspace=tmp_path))
+
+
+@fuzz(80)
+@given(
+    content=st.binary(max_size=200),
+    start=st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"II*\0", b"BM", b"P5 9 9 255\n"]),
+)
+def test_any_bytes_as_an_image(content: bytes, start: bytes) -> None:
+    kinds.counts("x", start + content)
+    images.largest_value(start + content)
+    read_or_refused(lambda: images.decode(start + content, 8, name="x.png", white=4095), naming="x.png")
+
+
+@fuzz(40)
+@given(tag=st.integers(0, 65535), kind=st.integers(0, 20), count=st.integers(0, 2**32 - 1), value=st.binary(max_size=8))
+def test_any_exif_tag_beside_the_orientation_changes_nothing(tag: int, kind: int, count: int, value: bytes) -> None:
+    plain = encoded(pixels(3, 8, 8, 3), "JPEG")
+    turn = (0x0112, struct.pack("<HHI4s", 0x0112, 3, 1, b"\6\0\0\0"))
+    other = (tag, struct.pack("<HHI4s", tag, kind, count, value[:4].ljust(4, b"\0")))
+    entries = [turn, *([other] if tag != 0x0112 else [])]
+
+    def turned(entries: list[tuple[int, bytes]]) -> bytes:
+        block = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + b"".join(e for _, e in sorted(entries)) + bytes(4)
+        exif = b"Exif\0\0" + block + value
+        return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+
+    expected = images.decode(turned([turn]), 8, name="x")
+    assert (images.decode(turned(entries), 8, name="x") == expected).all()
+
+
+@fuzz(60)
+@given(
+    key=st.sampled_from(["seed", "data.folder.path", "model.arch", "finetune.epochs", "x"]), text=st.text(max_size=20)
+)
+def test_any_value_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    done = CliRunner().invoke(main, ["set", key, text])
+    assert done.exit_code in (0, 2), done.exception
+    assert done.exit_code == 0 or done.stderr.count("\n") <= 4
