@@ -120,6 +120,8 @@ def _orientation(image: Image.Image) -> int:
     `ImageOps.exif_transpose` writes all other tags anew, and `getexif` stops at one that leads out of the block: both
     fail for tags that break the standard.
     """
+    if image.format == "TIFF":  # Pillow turns these when it reads their pixels
+        return 1
     try:
         block = image.info.get("exif")
         return _orientation_in(block.removeprefix(b"Exif\0\0")) if block else int(image.getexif().get(ORIENTATION, 1))
