@@ -89,7 +89,7 @@ def test_an_unknown_key_and_an_unknown_preset_are_refused() -> None:
     for unknown in ("b.x", "b"):
         with pytest.raises(UserError, match=rf"preset: {unknown} is unknown in params\.yaml"):
             preset.apply("a: {b: 1}", {"b": {"x": 1}} if unknown == "b.x" else {"b": 1})
-    with pytest.raises(UserError, match="preset must be one of cifar, paper, quick; got 'nope'"):
+    with pytest.raises(UserError, match="preset must be one of cifar, gpu-hour, laptop, paper, quick; got 'nope'"):
         preset.load("nope", ROOT / "presets")
 
 

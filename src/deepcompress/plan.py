@@ -319,9 +319,11 @@ def _link(name: str, step: str, link: dict[str, Any], source: PlannedModel, docu
 
 
 def _controlled(row: PlannedModel, known: dict[str, PlannedModel]) -> PlannedModel:
-    """With its control: the model that went the same way without a teacher, if there is one."""
+    """With its control: the model that went the same way without a teacher, or was trained as long without pruning."""
     if row.builds_on is None or row.control is not None:
         return row
+    if (row.builds_on, row.step) == (BASELINE, "prune"):
+        return dataclasses.replace(row, control=PRUNE_CONTROL if PRUNE_CONTROL in known else None)
     source = row.builds_on
     if row.step == "distill":
         alike = [other for other in known.values() if other.builds_on == source and other.step == "prune"]

@@ -1,4 +1,4 @@
-"""Lay a preset over params.yaml: `python -m deepcompress.preset quick|cifar|paper`; comments and other keys stay.
+"""Lay a preset over params.yaml: `python -m deepcompress.preset NAME`; comments and other keys stay.
 
 A preset names what differs from the committed params. Every key that any preset names goes back to its default first
 (`quick` holds those), so the file comes out the same whatever was laid over it before.
