@@ -76,7 +76,7 @@ def _run(arguments: list[str], environment: Mapping[str, str], folder: str, outp
         os.dup2(output.fileno(), stream.fileno())
     output.close()
     # Anew, because a stream that was a file would seek in what is a pipe now.
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
