@@ -103,3 +103,19 @@ def test_a_missing_and_a_damaged_table_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text('a,b\n1,2\n1,2,3,"')
     with pytest.raises(UserError, match=r"bad\.csv: damaged table"):
         files.read_rows(tmp_path / "bad.csv")
+
+
+def test_a_relative_path_starts_at_the_repository_also_in_a_copy_of_an_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "repository/.dvc/tmp/exps/tmp123"
+    copy.mkdir(parents=True)
+    (copy / "tracked.zip").write_bytes(b"")
+    monkeypatch.chdir(copy)
+    assert files.from_repository("tracked.zip") == copy / "tracked.zip"
+    assert files.from_repository("../photos.zip") == tmp_path / "photos.zip"
+    monkeypatch.chdir(tmp_path / "repository")
+    assert files.from_repository("x/../none.zip") == tmp_path / "repository/none.zip"
+    assert files.from_repository(str(tmp_path)) == tmp_path
+    with pytest.raises(UserError, match="there is no such user"):
+        files.from_repository("~nobody_of_this_name/x.zip")
