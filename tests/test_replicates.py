@@ -88,11 +88,13 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     for name, text in {
         "train.py": TRAIN,
         "evaluate.py": EVALUATE,
-        "params.yaml": "seed: 0\nweights: start.pt\n",
+        "params.yaml": "seed: 0\nweights: start.pt\npath: pets\n",
     }.items():
         (made.folder / name).write_text(text)
     (made.folder / ".gitignore").write_text("/model\n/results/\n/.scratch/\n/start.pt\n")
     (made.folder / "start.pt").touch()
+    (made.folder / "pets").mkdir()
+    (made.folder / "pets/one.png").touch()
     outs = [{f"metrics/{name}.csv": {"cache": False}} for name in ("evaluation", "pairs")]
     stages = {
         "train": stage("python train.py && ls start.pt", ["train.py"], ["model"], params=["seed"]),
@@ -146,6 +148,7 @@ def test_changed_code_reaches_the_copies_and_a_changed_working_tree_must_run_fir
     assert trained(pipeline) == ["0", "1", "0", "1"]
     copy = pipeline.folder / ".scratch/replicates/1"
     assert (copy / "notes.txt").is_file()
+    assert (copy / "pets").readlink() == pipeline.folder / "pets", "images are not copied"
     (pipeline.folder / "notes.txt").unlink()
     run(pipeline, "--seeds", "2")
     assert not (copy / "notes.txt").exists()

@@ -119,7 +119,10 @@ def copy_(root: Path, folder: Path, seed: int, cache: Path) -> None:
     done = subprocess.run(listing, cwd=root, capture_output=True, check=False)
     if done.returncode:
         raise UserError(f"git: {done.stderr.decode(errors='replace').strip()}")
+    linked = {os.path.normpath(name) for name in _texts(params.read(root / params.PARAMS_FILE))} - {".", ".."}
+    linked = {name for name in linked if not name.startswith(("/", "~")) and (root / name).exists()}
     wanted = {name for name in done.stdout.decode().split("\0") if name and (root / name).is_file()}
+    wanted = {name for name in wanted if linked.isdisjoint((name, *map(str, Path(name).parents)))}
     names = folder / ".dvc/copied.json"
     copied = set(files.read_json(names)) if names.is_file() else set()
     for name in copied - wanted:
@@ -136,21 +139,19 @@ def copy_(root: Path, folder: Path, seed: int, cache: Path) -> None:
             target.unlink(missing_ok=True)
             target.write_bytes(content)
             shutil.copymode(source, target)
-    for name in _named_files(params.read(root / params.PARAMS_FILE)):
-        link = folder / name
-        if (root / name).exists() and not os.path.lexists(link):  # beside what git has, such as an archive of images
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to((root / name).resolve())
+    for name in linked:  # files that params name, such as a folder of images
+        if not os.path.lexists(folder / name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to((root / name).resolve())
     files.write_text(folder / ".dvc/config.local", f"[core]\n    no_scm = true\n[cache]\n    dir = {cache}\n")
     files.write_json(names, sorted(wanted))
 
 
-def _named_files(block: Any) -> Iterator[str]:
-    """Relative paths that params name, or what looks like them."""
+def _texts(block: Any) -> Iterator[str]:
     if isinstance(block, dict | list):
         for inner in block.values() if isinstance(block, dict) else block:
-            yield from _named_files(inner)
-    elif isinstance(block, str) and not block.startswith(("/", "~")):
+            yield from _texts(inner)
+    elif isinstance(block, str):
         yield block
 
 
