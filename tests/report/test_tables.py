@@ -21,10 +21,9 @@ def frame(*rows: tuple[str, int, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "size_bytes", "top1_pct"])
 
 
-def test_a_name_is_the_id_without_its_family_and_a_variant_what_a_figure_tells_apart(data: Tables) -> None:
+def test_a_name_is_the_id_without_its_family(data: Tables) -> None:
     rows = data.models.set_index("model")
-    assert tuple(rows.loc["pruned/structured-0.25", ["name", "variant"]]) == ("structured-0.25", "structured")
-    assert tuple(rows.loc["combined/prune_quantize", ["name", "variant"]]) == ("prune_quantize", "prune_quantize")
+    assert tuple(rows.loc["pruned/structured-0.25", ["name", "method"]]) == ("structured-0.25", "structured")
     assert data.baseline["name"] == "baseline"
     assert rows.loc["pruned/structured-0.25", "times_smaller"] == pytest.approx(1.7, rel=1e-3)
 

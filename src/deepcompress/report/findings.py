@@ -56,16 +56,6 @@ def of_models(rows: pd.DataFrame, data: Tables, *, name: str = "name") -> str:
     return f"{none}; {closest}."
 
 
-def of_family(rows: pd.DataFrame, data: Tables) -> str:
-    """The same in a few words, as a title."""
-    compared = rows.dropna(subset=["difference_points"])
-    best = tables.selected(data, compared)
-    if best is not None:
-        return f"{best['name']} is {_smaller(best)}"
-    top = tables.best_chosen(data, compared)
-    return "Points to the baseline" if top is None else f"{top['name']}: {text.difference(top)} points to the baseline"
-
-
 def change(row: pd.Series) -> str:
     """What a model is to the baseline and, where it has one, to its equally long control: what and against what."""
     found = f"{_change(row, 'difference')} to the baseline"

@@ -27,7 +27,6 @@ from deepcompress.plan_table import BASELINE, Plan
 from deepcompress.plan_table import JOINED as PLAN_COLUMNS
 
 INTERMEDIATE = ("masked",)  # families of models that show what a step did, such as pruning before fine-tuning
-SWEPT = ("masked", "pruned", "quantized", "students")  # families whose figures tell their methods apart
 TEACHERS = "teachers"
 BYTES_PER_MIB = 2**20
 DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
@@ -71,8 +70,7 @@ class Tables:
 
     Attributes:
         models: A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id
-            without its family), variant (what a figure tells apart within a family), size_mib, times_smaller, holm_p
-            (p, corrected within the family), compared_with (the control, or that of what it builds on) and TO_CONTROL
+            without its family), size_mib, times_smaller, holm_p (p, corrected within the family), compared_with (the control, or that of what it builds on) and TO_CONTROL
             with control_verdict; optional columns that are missing hold NaN.
         per_class: Accuracy of each model on each class.
         headline: What `dvc metrics diff` compares.
@@ -245,7 +243,6 @@ def _models(path: Path) -> pd.DataFrame:
     baseline_mib = size_mib[frame["model"] == BASELINE].iloc[0]
     return frame.assign(
         name=name,
-        variant=name.mask(frame["family"].isin(SWEPT) & frame["method"].notna(), frame["method"]),
         size_mib=size_mib,
         times_smaller=baseline_mib / size_mib,
     )
