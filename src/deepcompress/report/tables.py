@@ -70,8 +70,9 @@ class Tables:
 
     Attributes:
         models: A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id
-            without its family), size_mib, times_smaller, holm_p (p, corrected within the family), compared_with (the control, or that of what it builds on) and TO_CONTROL
-            with control_verdict; optional columns that are missing hold NaN.
+            without its family), size_mib, times_smaller, holm_p (p, corrected within the family), compared_with (the
+            control, or that of what it builds on) and TO_CONTROL with control_verdict; optional columns that are
+            missing hold NaN.
         per_class: Accuracy of each model on each class.
         headline: What `dvc metrics diff` compares.
         history: A row per model and epoch, with family and name; empty when nothing was trained.
