@@ -80,3 +80,10 @@ def test_the_library_is_one_script_that_asks_nobody() -> None:
     assert "vegaEmbed" in charts.library()
     assert "</script" not in charts.library()
     assert "cdn" not in charts.library()
+
+
+def test_letters_that_no_font_has_are_named() -> None:
+    assert charts.unreadable("Größe $1_$5 <b>&") == ""
+    assert charts.unreadable(f"a{charts.NOT_A_LETTER}\u0378") == ""  # neither can be printed
+    assert set(charts.unreadable("漢字")) <= {"漢", "字"}
+    assert charts.unreadable("\U0001325f") in {"", "\U0001325f"}

@@ -44,6 +44,7 @@ TOP1 = "top-1 on held-out images [%]"
 VALIDATION = "top-1 on validation images [%]"
 PNG_WIDTH, TITLE_LETTERS = 640, 84
 FADED = 0.07
+LAST_COMMON, NOT_A_LETTER = 0x24F, chr(0x10FFFD)  # the end of Latin; a place that no font fills
 FIT = {"type": "fit-x", "contains": "padding"}  # of charts whose height follows from their lines
 
 
@@ -243,6 +244,18 @@ def png(picture: Picture) -> bytes:
     drawn, small = Image.open(io.BytesIO(vl_convert.vegalite_to_png(whole, scale=2))), io.BytesIO()
     drawn.convert("RGB").quantize(128).save(small, "PNG", optimize=True)  # a tenth of the bytes; git keeps them all
     return small.getvalue()
+
+
+def unreadable(words: str) -> str:
+    """Letters that no font of this machine has, so that `png` draws boxes in their place."""
+    import vl_convert
+
+    def drawn(letter: str) -> bytes:
+        letters = f'<text y="30" font-size="20" font-family="sans-serif">{letter}</text>'
+        return vl_convert.svg_to_png(f'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">{letters}</svg>')
+
+    rare = sorted({letter for letter in words if ord(letter) > LAST_COMMON and letter.isprintable()})
+    return "".join(letter for letter in rare if drawn(letter) == drawn(NOT_A_LETTER))
 
 
 def _spec(rows: pd.DataFrame, columns: Sequence[str], layers: list[Spec]) -> Spec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ STUDENT_COLUMNS = ("series", "student", "top1_pct", "top1_pct_low", "top1_pct_hi
 HISTORY_COLUMNS = ("series", "epoch", "validation_top1_pct", "validation_loss", "train_loss", "learning_rate")
 
 
+log = logging.getLogger(__name__)
 LIBRARY = "vega.js"  # what .dvc/plots/page.html loads
 
 
@@ -40,6 +42,10 @@ def write(folder: Path, data: Tables, sections: Iterable[Section]) -> None:
     for old in (folder / "figures").glob("*.png"):
         if old.stem not in pictures:
             old.unlink()
+    if missing := charts.unreadable("".join(data.per_class["class"].unique())):
+        log.warning(
+            "no font of this machine has %s: boxes in %s, letters in the page", missing[:20], folder / "figures"
+        )
     for name, picture in pictures.items():
         files.write_bytes(folder / "figures" / f"{name}.png", charts.png(picture))
 
