@@ -23,7 +23,7 @@ def main() -> None:
 @main.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--model", type=click.Path(path_type=Path), default=MODEL, show_default=True, help="exported ONNX or .pte file"
+    "--model", type=click.Path(path_type=Path), default=MODEL, show_default=True, help="exported ONNX, .dc or .pte file"
 )
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="classes to show of each image")
 @click.option("--json", "as_json", is_flag=True, help="print a line of JSON per file")
@@ -60,6 +60,21 @@ def set_params(arguments: tuple[str, ...]) -> None:
 
     for key, value in set_(arguments).items():
         click.echo(f"params.yaml: {key}: {json.dumps(value, ensure_ascii=False)}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--onnx", "out", type=click.Path(path_type=Path), required=True, help="ONNX file to write")
+@one_line_errors
+def unpack(file: Path, out: Path) -> None:
+    """Write the ONNX file that a model.dc holds, and its model card beside it."""
+    from deepcompress import files
+    from deepcompress.deploy import handover
+
+    content, card = handover.unpack(file), handover.read_card(file)
+    files.write_bytes(out, content)
+    files.write_json(out.with_suffix(".json"), card)
+    click.echo(f"{out}: {len(content) / 2**20:.2f} MiB from {file.stat().st_size / 2**20:.2f}")
 
 
 @main.command()

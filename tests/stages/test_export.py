@@ -24,8 +24,8 @@ from stages import export
 from tests.data.inputs import CLASSES
 from tests.deploy.conftest import DEPLOY, VIEW, coloured, network, save
 
-NAMES = ["classes.json", "model.onnx", "model_card.json", "model_card.md", "model_float.onnx", "shipped.onnx",
-         "shipped_int8.onnx"]  # fmt: skip
+NAMES = ["classes.json", "model.dc", "model.onnx", "model_card.json", "model_card.md", "model_float.onnx",
+         "shipped.onnx", "shipped_int8.onnx"]  # fmt: skip
 
 
 AGREEMENT = {"integer_agreement_pct": 60.0, "calibration_samples": 24}

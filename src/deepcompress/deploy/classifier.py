@@ -94,13 +94,14 @@ class OnnxClassifier:
     Args:
         path: A file that the export stage wrote.
         threads: Of one operation; 0: as many as ONNX Runtime sees fit.
+        content: What was unpacked from `path`; None: the file is ONNX itself.
 
     Raises:
         UserError: If the file is missing, damaged, or was not written by the export stage; damage in the middle of a
             graph may show only in `run`.
     """
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
+    def __init__(self, path: str | Path, threads: int = 0, content: bytes | None = None) -> None:
         import onnxruntime
 
         if not Path(path).is_file():
@@ -109,7 +110,9 @@ class OnnxClassifier:
         options.intra_op_num_threads, options.log_severity_level = threads, ERRORS_ONLY
         options.use_deterministic_compute = True
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                content or str(path), options, providers=["CPUExecutionProvider"]
+            )
             metadata = self._session.get_modelmeta().custom_metadata_map
             inputs = {value.name: (value.type, *value.shape[1:]) for value in self._session.get_inputs()}
             outputs = {value.name: (value.type, *value.shape[1:]) for value in self._session.get_outputs()}

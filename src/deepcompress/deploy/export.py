@@ -2,7 +2,8 @@
 
 The recommended model becomes `model.onnx`, in int8 if its own weights are integers, and `model_float.onnx`; your
 configuration becomes `shipped.onnx` and `shipped_int8.onnx`. A model whose weights are integers of 4 bits or fewer has
-a further file with these integers, `model_int4.onnx` or `shipped_int4.onnx`. The folder appears whole, and only if
+a further file with these integers, `model_int4.onnx` or `shipped_int4.onnx`. `model.dc` is `model_float.onnx` with its
+weights coded and the card inside. The folder appears whole, and only if
 every file agrees with its checkpoint.
 
 Headings of the card follow Mitchell et al., FAT* 2019, https://arxiv.org/abs/1810.03993, section 4, as far as this
@@ -25,12 +26,13 @@ from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import HeldOut, open_heldout
 from deepcompress.data.kinds import WHITE
 from deepcompress.data.store import BYTES_PER_MIB, atomic_folders, open_fit, sampled
-from deepcompress.deploy import integers, parity
+from deepcompress.deploy import handover, integers, parity
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
 from deepcompress.deploy.onnx import channels_first, export_checkpoint
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
+from deepcompress.models.records import Weight
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -89,6 +91,11 @@ def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Ro
         content = card(chosen, loaded.description, metrics, exporter.heldout.meta, rows)
         files.write_json(new / "model_card.json", content)
         files.write_text(new / "model_card.md", markdown(content))
+        weights = {
+            name: Weight(weight.codes.flatten(1).contiguous().numpy(), weight.scales.numpy(), weight.bits)
+            for name, weight in loaded.integers.items()
+        }
+        handover.pack(new / "model_float.onnx", new / "model.dc", weights, content)
     return rows
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deepcompress.deploy.classifier import Contract
     from deepcompress.deploy.executorch import PteClassifier
 
-PTE = ".pte"
+PTE, PACKED = ".pte", ".dc"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ def open_classifier(path: Path) -> OnnxClassifier | PteClassifier:
     Raises:
         UserError: If the file is missing or damaged, or its runtime is not installed.
     """
+    if path.suffix == PACKED:
+        from deepcompress.deploy import handover
+
+        return OnnxClassifier(path, content=handover.unpack(path))
     if path.suffix != PTE:
         return OnnxClassifier(path)
     from deepcompress.deploy.executorch import PteClassifier

@@ -14,11 +14,12 @@ from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.measure.cost import layer_macs
 from deepcompress.measure.statistics import decimals, significant
-from deepcompress.models.quantized_weight import group_size
+from deepcompress.models.quantized_weight import QuantizedWeight, group_size
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.format import FLOAT_BITS, dequantize
 from deepcompress.quantization.settings import FORMATS, HALF_BITS, INTEGER, require_format
+from deepcompress.quantization.vectors import round_vectors_
 from deepcompress.training.loop import CrossEntropy, History
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ def round_and_measure_(
     model.cpu().to(memory_format=torch.contiguous_format)
     floats = {name: layer.weight.detach().clone() for name, layer in prunable_layers(model).items()}
     quantized = ptq.quantize_weights_(model, formats, ratios)
+    if any(isinstance(weight, QuantizedWeight) for weight in quantized.values()):
+        round_vectors_(model)
     encodings = smallest_encodings(formats, quantized)
     logits, _ = accuracy.logits(model.to(validation.device), validation)
     model.cpu()

@@ -1,0 +1,85 @@
+"""model.dc: the exported file to the last byte, its card, without torch; damage ends in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from deepcompress.__main__ import main
+from deepcompress.deploy import handover
+from deepcompress.deploy.onnx import export_float
+from deepcompress.errors import UserError
+from deepcompress.models import checkpoint
+from deepcompress.models.records import Weight
+from deepcompress.quantization.vectors import round_vectors_
+from tests.data.inputs import encoded, make_folder, pixels
+from tests.deploy.conftest import network, save
+
+CARD = {"model": "quantized/ptq-int4", "classes": ["été", "b"]}
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, model = tmp_path_factory.mktemp("packed"), network()
+    round_vectors_(model)
+    save(folder / "model.safetensors", model, bits=4)
+    loaded = checkpoint.load(folder / "model.safetensors")
+    export_float(loaded.model, folder / "model.onnx", view=loaded.view, classes=loaded.classes)
+    weights = {
+        name: Weight(weight.codes.flatten(1).numpy(), weight.scales.numpy(), weight.bits)
+        for name, weight in loaded.integers.items()
+    }
+    handover.pack(folder / "model.onnx", folder / "model.dc", weights, CARD)
+    return folder / "model.dc"
+
+
+def test_the_exported_file_comes_back_and_the_packed_one_is_small(packed: Path) -> None:
+    exported = packed.with_suffix(".onnx").read_bytes()
+    assert handover.unpack(packed) == exported
+    assert handover.read_card(packed) == CARD
+    assert packed.stat().st_size < 1.1 * packed.with_suffix(".safetensors").stat().st_size
+    assert packed.stat().st_size < 0.25 * len(exported)
+
+
+def test_weights_that_are_no_products_are_kept_as_they_are(packed: Path, tmp_path: Path) -> None:
+    handover.pack(packed.with_suffix(".onnx"), tmp_path / "m.dc", {}, CARD)
+    assert handover.unpack(tmp_path / "m.dc") == packed.with_suffix(".onnx").read_bytes()
+
+
+def test_unpacking_and_predicting_load_no_torch(packed: Path, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images", {"a.png": encoded(pixels(1, 40, 40, 3))})
+    code = (
+        "import sys; from deepcompress.__main__ import main;"
+        f"main(['unpack', {str(packed)!r}, '--onnx', 'out.onnx'], standalone_mode=False);"
+        "sys.exit = lambda code=0: None;"
+        f"main(['predict', '--model', {str(packed)!r}, {str(folder)!r}], standalone_mode=False);"
+        "assert not {'torch', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.onnx").read_bytes() == packed.with_suffix(".onnx").read_bytes()
+    assert json.loads((tmp_path / "out.json").read_text()) == CARD
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_every_spoilt_byte_and_every_cut_is_told(packed: Path, tmp_path: Path) -> None:
+    content, bad = packed.read_bytes(), tmp_path / "bad.dc"
+    for at in range(0, len(content), 97):
+        for spoilt in (content[:at], content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]):
+            bad.write_bytes(spoilt)
+            with pytest.raises(UserError, match=r"bad\.dc: (no deepcompress model file|damaged or cut off)"):
+                handover.unpack(bad)
+
+
+def test_a_missing_file_and_another_one_end_in_one_line(packed: Path, tmp_path: Path) -> None:
+    for file in (tmp_path / "none.dc", packed.with_suffix(".onnx")):
+        done = CliRunner().invoke(main, ["unpack", str(file), "--onnx", str(tmp_path / "out.onnx")])
+        assert done.exit_code == 2
+        assert done.stderr.count("\n") == 1
+        assert file.name in done.stderr
+    assert list(tmp_path.iterdir()) == []
