@@ -9,8 +9,6 @@ from deepcompress import errors, files, params, runtime
 from deepcompress.data import store
 from deepcompress.explain import tables as explain_tables
 from deepcompress.explain.settings import Explain
-from deepcompress.measure import passes
-from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE, Plan
 
 
@@ -28,14 +26,10 @@ def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
     config, data = params.section(Explain, "explain"), params.section(store.DataConfig, "data")
     train = params.section(runtime.Train, "train")
     runtime.make_deterministic(params.seed(), train.threads)
-    fit, plan, device = store.open_fit(fit_folder, data.device_budget_mib), Plan.read(plan_file), runtime.device(train)
+    plan, device = Plan.read(plan_file), runtime.device(train)
     pairs, ids = explain_tables.pairs(plan), [model.id for model in plan if model.family != "masked"]
     paths = {model: folder / f"{model}.safetensors" for model in ids}
-    digest, view = (
-        passes.digest([fit_folder / "meta.json", *fit_folder.glob("validation_*")]),
-        checkpoint.load(paths[BASELINE]).view,
-    )
-    images = explain_tables.ValidationImages(fit, digest, view, config, data, device)
+    images = explain_tables.ValidationImages.open(fit_folder, paths[BASELINE], config, data, device)
     looks = explain_tables.looks(paths, pairs, images)
     for name, rows in explain_tables.tables(looks, pairs, images).items():
         files.write_csv(tables / f"{name}.csv", pd.DataFrame(rows))

@@ -112,7 +112,7 @@ def test_no_file_and_no_function_is_a_giant(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     assert ast.get_docstring(tree), "the first line says what the file is for"
-    assert len(text.splitlines()) <= (45 if path.parent.name == "stages" else 500)
+    assert len(text.splitlines()) <= (42 if path.parent.name == "stages" else 500)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None

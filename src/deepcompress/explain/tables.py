@@ -16,7 +16,7 @@ from tqdm import tqdm
 from deepcompress import kept, registry
 from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches, resize
-from deepcompress.data.store import Arrays, collected, stratified
+from deepcompress.data.store import Arrays, collected, open_fit, stratified
 from deepcompress.errors import UserError
 from deepcompress.explain import gradcam, similarity
 from deepcompress.measure import accuracy, passes, statistics
@@ -88,6 +88,15 @@ class ValidationImages:
     config: Explain
     data: DataConfig
     device: torch.device
+
+    @classmethod
+    def open(
+        cls, folder: Path, baseline: Path, config: Explain, data: DataConfig, device: torch.device
+    ) -> ValidationImages:
+        """Those that the download stage wrote to `folder`, as the baseline of this file sees them."""
+        digest = passes.digest([folder / "meta.json", *folder.glob("validation_*")])
+        view = checkpoint.load(baseline).view
+        return cls(open_fit(folder, data.device_budget_mib), digest, view, config, data, device)
 
     def batches(self, arrays: Arrays) -> Batches:
         """The images as the models see them."""
