@@ -51,8 +51,8 @@ def network(*, width: float, size: int, batch_norm: bool) -> VGG:
     return VGG(VGGSpec.from_model_section(section, CLASSES)).eval()
 
 
-def steps(formats: tuple[str, ...], *, width: float, size: int, batch_size: int) -> dict[str, Callable[[], None]]:
-    """A way to train per format, a few steps at every call; fp32 is the plain loop."""
+def steps(names: tuple[str, ...], *, width: float, size: int, batch_size: int) -> dict[str, Callable[[], None]]:
+    """A way to train per format, `int4 learned` with learned steps, a few at every call; fp32 is the plain loop."""
     fabric = runtime.start(runtime.Train(device="auto", precision="32-true"), 0)
     recipe = Recipe(
         trainable="all",
@@ -68,13 +68,15 @@ def steps(formats: tuple[str, ...], *, width: float, size: int, batch_size: int)
     )
     batch = next(iter(images.epoch(0)))
     ways: dict[str, Callable[[], None]] = {}
-    for form in formats:
+    for name in names:
+        form, _, learned = name.partition(" ")
         model = network(width=width, size=size, batch_norm=True)
         chosen = assign(model, form, group_size=GROUP_SIZE)
-        qat.attach_(model, chosen, ptq.by_weight_error(model, chosen) if form == "int4" else dict.fromkeys(chosen))
+        quantized = ptq.without_images(model, chosen, "weight_error" if form == "int4" else "none")
+        qat.attach_(model, chosen, quantized, steps="learned" if learned else "fixed")
         stepper = Stepper(model, CrossEntropy(), recipe, fabric)
         stepper.set_modes_()
-        ways[form] = partial(_some_steps, stepper, batch)
+        ways[name] = partial(_some_steps, stepper, batch)
     return ways
 
 
@@ -85,15 +87,17 @@ def searches(model: VGG, *, samples: int) -> dict[str, float]:
     batches = calibration.batches(arrays, view, samples=samples, batch_size=16, device="cpu", seed=0)
     found, clock = {}, time.perf_counter()
     for name, search in (
-        ("search by weight error", lambda: ptq.by_weight_error(model, formats)),
-        ("search by output error", lambda: ptq.by_output_error(model, formats, batches, inputs=256, seed=0)),
+        ("search by weight error", lambda: ptq.without_images(model, formats, "weight_error")),
+        ("search by output error", partial(ptq.from_images, model, formats, batches, inputs=256, seed=0)),
+        ("the same, and GPTQ", partial(ptq.from_images, model, formats, batches, inputs=256, seed=0, rounding="gptq")),
     ):
-        ratios = search()
+        quantized = search()
         found[name], clock = time.perf_counter() - clock, time.perf_counter()
     rounded = copy.deepcopy(model)
     clock = time.perf_counter()
-    smallest_encodings(formats, ptq.quantize_weights_(rounded, formats, ratios))
-    found["rounding and packing"] = time.perf_counter() - clock
+    ptq.assign_(rounded, quantized)
+    smallest_encodings(formats, quantized)
+    found["packing"] = time.perf_counter() - clock
     return found
 
 
@@ -103,7 +107,9 @@ def files_of(model: VGG, folder: Path) -> dict[str, Callable[[], object]]:
     for form in ("fp32", "int8", "int4", "int3"):
         formats = assign(model, form, group_size=GROUP_SIZE)
         rounded = copy.deepcopy(model)
-        encodings = smallest_encodings(formats, ptq.quantize_weights_(rounded, formats))
+        quantized = ptq.without_images(rounded, formats)
+        ptq.assign_(rounded, quantized)
+        encodings = smallest_encodings(formats, quantized)
         checkpoint.save(
             folder / f"{form}.safetensors",
             rounded,
@@ -138,7 +144,7 @@ def _print_ratios(seconds: dict[str, list[float]], what: str) -> None:
 def main(size: int, width: float, samples: int, step_width: float, batch_size: int, repeats: int) -> None:
     """Step, searches and loading, each beside what it replaces."""
     print_machine(repeats)
-    ways = steps(("fp32", "bf16", "int8", "int4"), width=step_width, size=32, batch_size=batch_size)
+    ways = steps(("fp32", "bf16", "int8", "int4", "int4 learned"), width=step_width, size=32, batch_size=batch_size)
     _print_ratios(interleave(ways, repeats), f"{STEPS} steps")
     model = network(width=width, size=size, batch_norm=False)
     for name, seconds in searches(model, samples=samples).items():

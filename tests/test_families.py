@@ -65,12 +65,13 @@ def test_pruning_of_channels(model) -> None:
 def test_rounding_after_and_in_training(model, tmp_path: Path) -> None:
     rounded = copy.deepcopy(model)
     formats = assign(rounded, "int4", group_size=32)
-    qat.attach_(rounded, formats, dict.fromkeys(formats))
+    qat.attach_(rounded, formats, ptq.without_images(rounded, formats), steps="learned")
     batch = next(batches(batch_size=6).epoch(0))
     F.cross_entropy(rounded.train()(batch.images), batch.labels).backward()
     qat.detach_(rounded)
-    ratios = ptq.by_output_error(rounded.eval(), formats, batches(), inputs=32, seed=0)
-    encodings = smallest_encodings(formats, ptq.quantize_weights_(rounded, formats, ratios))
+    quantized = ptq.from_images(rounded.eval(), formats, batches(), inputs=32, seed=0, rounding="auto")
+    ptq.assign_(rounded, quantized)
+    encodings = smallest_encodings(formats, quantized)
     path = tmp_path / "int4.safetensors"
     checkpoint.save(path, rounded, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
     loaded = checkpoint.load(path).model.state_dict()

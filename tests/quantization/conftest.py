@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.quantization import ptq
 
 CLASSES = ("ant", "bee", "cat", "dog")
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -40,6 +42,13 @@ def _batches(images: int = 24, batch_size: int = 10) -> Batches:
     pixels = random.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
     arrays = Arrays(images=pixels, labels=random.integers(0, len(CLASSES), images))
     return Batches(arrays, VIEW, batch_size=batch_size, device="cpu")
+
+
+def round_(model: torch.nn.Module, formats: dict[str, Any]) -> dict[str, Any]:
+    """Round a model to nearest in place, without clipping."""
+    quantized = ptq.without_images(model, formats)
+    ptq.assign_(model, quantized)
+    return quantized
 
 
 @pytest.fixture(scope="session")

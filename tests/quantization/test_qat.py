@@ -12,17 +12,29 @@ import torch.nn.functional as F
 from deepcompress import runtime
 from deepcompress.data.batches import Batches
 from deepcompress.models import checkpoint
+from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.quantization import ptq, qat
+from deepcompress.quantization.formats.intn import IntN
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 from tests import nets
-from tests.quantization.conftest import CLASSES, VIEW
+from tests.quantization.conftest import CLASSES, VIEW, round_
 
-FORMATS = [("fp32", None), ("fp16", None), ("bf16", None), ("int8", None), ("int4", 16), ("int3", None), ("int2", 16)]
+FORMATS = [
+    ("fp32", None, "learned"),
+    ("fp16", None, "fixed"),
+    ("bf16", None, "fixed"),
+    ("int8", None, "fixed"),
+    ("int4", 16, "fixed"),
+    ("int4", 16, "learned"),
+    ("int3", None, "learned"),
+    ("int2", 16, "fixed"),
+    ("int2", None, "learned"),
+]
 
 
 @pytest.fixture
@@ -45,33 +57,39 @@ def train() -> Callable[..., None]:
     return run
 
 
-@pytest.mark.parametrize(("name", "size"), FORMATS)
+@pytest.mark.parametrize(("name", "size", "steps"), FORMATS)
 def test_the_model_that_was_trained_is_the_model_that_is_loaded(
-    name: str, size: int | None, network, make_batches, train, tmp_path: Path
+    name: str, size: int | None, steps: qat.Steps, network, make_batches, train, tmp_path: Path
 ) -> None:
     model, batches = network(sparsity=0.3), make_batches()
     formats = assign(model, name, group_size=size)
-    ratios = ptq.by_weight_error(model, formats)
-    qat.attach_(model, formats, ratios)
+    qat.attach_(model, formats, ptq.without_images(model, formats, "weight_error"), steps=steps)
     train(model, batches)
     images = next(iter(batches.epoch(0))).images
     with torch.no_grad():
         trained = model(images)
-    qat.detach_(model)
+    quantized = qat.detach_(model)
     model.to(memory_format=torch.contiguous_format)
-    encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats, ratios))
+    ptq.assign_(model, quantized)
+    encodings = smallest_encodings(formats, quantized)
     path = tmp_path / "model.safetensors"
     checkpoint.save(path, model, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
     with torch.no_grad():
         assert torch.equal(checkpoint.load(path).model(images), trained)
 
 
-@pytest.mark.parametrize(("name", "optimizer"), [("fp32", "adamw"), ("fp16", "adam"), ("int4", "sgd")])
-def test_zeros_before_are_zeros_after(name: str, optimizer: str, network, make_batches, train) -> None:
+@pytest.mark.parametrize(
+    ("name", "optimizer", "steps"),
+    [("fp32", "adamw", "fixed"), ("fp16", "adam", "fixed"), ("int4", "sgd", "fixed"), ("int2", "adam", "learned")],
+)
+def test_zeros_before_are_zeros_after(
+    name: str, optimizer: str, steps: qat.Steps, network, make_batches, train
+) -> None:
     model = network(sparsity=0.5)
     before = {key: layer.weight.detach().clone() for key, layer in prunable_layers(model).items()}
     formats = assign(model, name)
-    qat.attach_(model, formats, dict.fromkeys(formats))
+    quantized = ptq.without_images(model, formats)
+    qat.attach_(model, formats, quantized, steps=steps, from_quantized=steps == "learned")
     train(model, make_batches(), optimizer)
     qat.detach_(model)
     for key, layer in prunable_layers(model).items():
@@ -82,8 +100,7 @@ def test_zeros_before_are_zeros_after(name: str, optimizer: str, network, make_b
 def test_a_rounded_weight_hands_its_gradient_on_as_it_is(network) -> None:
     model = network()
     formats = assign(model, "int2", group_size=8)
-    qat.attach_(model, formats, {name: torch.full((len(layer.weight), formats[name].groups(layer.weight)), 0.5)
-                                  for name, layer in prunable_layers(model).items()})  # fmt: skip
+    qat.attach_(model, formats, ptq.without_images(model, formats, "weight_error"))
     layer = model.classifier[0]
     seen = layer.weight
     gradient = torch.randn_like(seen)
@@ -95,8 +112,7 @@ def test_a_rounded_weight_hands_its_gradient_on_as_it_is(network) -> None:
 def test_the_forward_pass_sees_the_rounded_weight_until_the_masters_come_back(network) -> None:
     model, rounded, state = network(), network(), network().state_dict()
     formats = assign(model, "int4", group_size=16)
-    qat.attach_(model, formats, dict.fromkeys(formats))
-    ptq.quantize_weights_(rounded, formats)
+    qat.attach_(model, formats, round_(rounded, formats))
     for name, layer in prunable_layers(rounded).items():
         assert torch.equal(prunable_layers(model)[name].weight, layer.weight)
     qat.detach_(model)
@@ -107,7 +123,7 @@ def test_the_forward_pass_sees_the_rounded_weight_until_the_masters_come_back(ne
 def test_the_float_control_trains_as_if_nothing_were_attached(network, make_batches, train) -> None:
     plain, control = network(), network()
     formats = assign(control, "fp32")
-    qat.attach_(control, formats, dict.fromkeys(formats))
+    qat.attach_(control, formats, ptq.without_images(control, formats))
     for model in (plain, control):
         train(model, make_batches())
     assert all(
@@ -121,7 +137,7 @@ def test_a_step_with_rounded_weights_moves_every_layer_of_other_networks(arch: s
     model = nets.network(arch)
     formats = assign(model, "int4", group_size=32)
     before = {name: layer.weight.detach().clone() for name, layer in prunable_layers(model).items()}
-    qat.attach_(model, formats, dict.fromkeys(formats))
+    qat.attach_(model, formats, ptq.without_images(model, formats))
     batch = next(nets.batches().epoch(0))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     F.cross_entropy(model.train()(batch.images), batch.labels).backward()
@@ -129,3 +145,60 @@ def test_a_step_with_rounded_weights_moves_every_layer_of_other_networks(arch: s
     qat.detach_(model)
     assert all(not torch.equal(before[name], layer.weight) for name, layer in prunable_layers(model).items())
     assert model.eval()(batch.images).isfinite().all()
+
+
+@pytest.mark.parametrize(("bits", "size", "pruned"), [(2, None, False), (3, 5, True), (8, None, False)])
+def test_learned_steps_get_the_gradient_of_the_paper(bits: int, size: int | None, pruned: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(12, 3)
+    layer.weight.data = torch.randn(3, 12, generator=generator)
+    if pruned:
+        layer.weight.data[:, ::3] = 0
+    weight, gradient = layer.weight.detach().clone(), torch.randn(3, 12, generator=generator)
+    form = IntN(bits, size)
+    start = form.quantize(weight, torch.full((3, form.groups(weight)), 0.6))
+    fake = qat.LearnedSteps(start, weight != 0 if pruned else None)
+    master = weight.clone().requires_grad_()
+    fake(master).backward(gradient)
+    length, low, high = start.group_size, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    for row in range(3):
+        for group in range(form.groups(weight)):
+            columns = [c for c in range(group * length, min((group + 1) * length, 12)) if not pruned or weight[row, c]]
+            step, of_step = float(start.scales[row, group]), 0.0
+            for column in columns:
+                scaled, g = float(weight[row, column]) / step, float(gradient[row, column])
+                inside = low < scaled < high
+                of_step += g * (round(scaled) - scaled if inside else (low if scaled <= low else high))
+                assert float(master.grad[row, column]) == (g if inside else 0.0)
+            expected = of_step / (len(columns) * high) ** 0.5
+            ours = step * float(fake.moved.grad.view(3, -1)[row, group])
+            terms = 12 * float(gradient.abs().max()) * 2**bits
+            assert ours == pytest.approx(expected, abs=8 * torch.finfo(torch.float32).eps * terms)
+    assert not pruned or (master.grad[:, ::3] == 0).all()
+
+
+def test_a_step_of_sgd_moves_a_scale_as_the_paper_does_and_adamw_does_not_decay_it(network) -> None:
+    model = network()
+    formats = assign(model, "int3")
+    qat.attach_(model, formats, ptq.without_images(model, formats), steps="learned")
+    fake = model.classifier[0].parametrizations.weight[0]
+    before = fake.scales().float()
+    fake.moved.grad = torch.full_like(fake.moved, 0.5) / fake.start.flatten()  # a gradient of 0.5 of each scale
+    torch.optim.SGD([fake.moved], lr=1e-3).step()
+    torch.testing.assert_close(fake.scales().float(), before - 5e-4, rtol=2**-10, atol=2**-20)
+    assert fake.moved.ndim == 1
+
+
+def test_masters_that_start_on_the_grid_are_the_quantized_weights_and_only_pruned_ones_are_held(network) -> None:
+    model = network(sparsity=0.3)
+    formats = assign(model, "int2")
+    quantized = ptq.without_images(model, formats)
+    zero = model.classifier[3].weight == 0
+    qat.attach_(model, formats, quantized, from_quantized=True)
+    layer = model.classifier[3]
+    weight = quantized["classifier.3"]
+    assert isinstance(weight, QuantizedWeight)
+    assert torch.equal(layer.parametrizations.weight.original, weight.dequantize())
+    assert torch.equal(layer.weight, weight.dequantize())
+    assert torch.equal(layer.parametrizations.weight[0].kept, ~zero)
+    assert (weight.codes == 0).sum() > zero.sum()

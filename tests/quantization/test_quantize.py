@@ -10,7 +10,6 @@ import torch
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
-from deepcompress.quantization import ptq
 from deepcompress.quantization.quantize import (
     assign,
     coverage,
@@ -20,7 +19,7 @@ from deepcompress.quantization.quantize import (
     weight_errors,
 )
 from tests import nets
-from tests.quantization.conftest import CLASSES, VIEW
+from tests.quantization.conftest import CLASSES, VIEW, round_
 
 NAMES = ["fp32", "fp16", "bf16", *(f"int{bits}" for bits in range(2, 9))]
 
@@ -55,7 +54,7 @@ def wide(sparsity: float = 0.0) -> VGG:
 def saved_bytes(model, path: Path, name: str, size: int | None) -> int:
     """Round, save, see that equal tensors come back, and give the bytes of the tensors."""
     formats = assign(model, name, group_size=size)
-    encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats))
+    encodings = smallest_encodings(formats, round_(model, formats))
     classes = CLASSES if isinstance(model, VGG) else nets.CLASSES
     checkpoint.save(path, model, view=VIEW, classes=classes, provenance={}, encodings=encodings)
     loaded = checkpoint.load(path).model.state_dict()
@@ -115,12 +114,12 @@ def test_each_layer_is_stored_the_shorter_way(network) -> None:
     model = network()
     model.classifier[0].weight.data[:, ::2] = 0
     formats = assign(model, "fp16")
-    encodings = smallest_encodings(formats, ptq.quantize_weights_(model, formats))
+    encodings = smallest_encodings(formats, round_(model, formats))
     assert [name for name, encoded in encodings.items() if encoded.encoding == "cast_sparse"] == ["classifier.0.weight"]
 
 
 def covered(model, formats) -> dict[str, float]:
-    return coverage(model, formats, smallest_encodings(formats, ptq.quantize_weights_(model, formats)))
+    return coverage(model, formats, smallest_encodings(formats, round_(model, formats)))
 
 
 def test_everything_or_nothing_is_quantized(network) -> None:

@@ -19,6 +19,7 @@ GOOD: dict[str, Any] = {
     "first_bits": None,
     "last_bits": None,
     "clipping": "output_error",
+    "rounding": "nearest",
     "calibration": {"samples": 64, "inputs": 128, "batch_size": 32},
     "qat": {
         "trainable": "all",
@@ -28,6 +29,7 @@ GOOD: dict[str, Any] = {
         "learning_rate": 1e-4,
         "weight_decay": 0.05,
         "schedule": "cosine",
+        "steps": "fixed",
     },
     "sweep": ["ptq-int4", "qat-int4", "qat-fp32"],
 }
@@ -62,6 +64,8 @@ def test_several_widths_are_answered_with_how_to_queue_them() -> None:
         ({"first_bits": 1}, "quant.first_bits must be one of 2..8 or 16, got 1"),
         ({"group_size": 0}, "quant.group_size must be"),
         ({"clipping": "some"}, "quant.clipping must be"),
+        ({"rounding": "up"}, "quant.rounding must be 'nearest', 'gptq' or 'auto'"),
+        ({"qat": GOOD["qat"] | {"steps": "learnt"}}, "quant.qat.steps must be 'fixed' or 'learned'"),
         ({"sweep": ["ptq-int9"]}, ", int2 to int8; got 'int9'"),
         ({"sweep": ["int4"]}, "ptq-<format> or qat-<format>, got 'int4'"),
         ({"sweep": ["ptq-fp32"]}, "the float control is qat-fp32"),
@@ -99,6 +103,7 @@ def test_a_task_keeps_only_what_it_uses() -> None:
     assert task(section(), "ptq-int4").qat is None
     assert task(section(), "qat-int4").qat == section().qat
     assert task(section(clipping="weight_error")).calibration is None
+    assert task(section(clipping="weight_error", rounding="gptq")).calibration == section().calibration
 
 
 @pytest.mark.parametrize("name", ["intn", "int", "int1", "int16", "_cast", "FP16", ""])

@@ -21,8 +21,8 @@ from deepcompress.distillation.loss import LossContext
 from deepcompress.distillation.objective import DistillObjective, build_losses
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG, prunable_layers
-from deepcompress.quantization import qat
+from deepcompress.models.vgg import VGG
+from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign
 from deepcompress.registry import find
 from deepcompress.training import frozen, loop
@@ -101,7 +101,7 @@ def quantized(fabric: Fabric, bits: str) -> tuple[VGG, History]:
     model, made = network(0), recipe()
     options: dict[str, Any] = {"group_size": 8, "channel_bits": 8, "first_bits": None, "last_bits": None}
     formats = assign(model, bits, float16="fp16", **options)
-    qat.attach_(model, formats, dict.fromkeys(prunable_layers(model)))
+    qat.attach_(model, formats, ptq.without_images(model, formats), steps="learned")
     history = train(fabric, model, CrossEntropy(), made, data(made))
     qat.detach_(model)
     return model, history

@@ -25,7 +25,7 @@ from deepcompress.measure import accuracy, statistics
 from deepcompress.measure.statistics import decimals, significant
 from deepcompress.models.quantized_weight import WIDTHS
 from deepcompress.quantization import ptq
-from deepcompress.quantization.quantize import BATCH_SIZE, assign, round_and_measure_
+from deepcompress.quantization.quantize import BATCH_SIZE, assign, assign_and_measure_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,8 +68,8 @@ def measure(model: Classifier, data: TrainingRun, quant: Quant, *, seed: int) ->
     for granularity, size in (("channel", None), ("group", quant.group_size)):
         for bits in WIDTHS if granularity == "channel" or size else ():
             formats = assign(model, f"int{bits}", group_size=size, channel_bits=NO_WIDTH_IS_UNGROUPED)
-            ratios = ptq.clip_ratios(model, formats, data, quant.clipping, quant.calibration, seed=seed)
-            rounded = round_and_measure_(copy.deepcopy(model), formats, ratios, validation, before)
+            quantized = ptq.quantize(model, formats, data, quant, quant.calibration, seed=seed)
+            rounded = assign_and_measure_(copy.deepcopy(model), formats, quantized, validation, before)
             named = {"bits": bits, "granularity": granularity, "group_size": size}
             rows.append(named | rounded.row | _costs(*before, rounded.logits))
             log.info("%d bits per %s: top-1 %.2f %%", bits, granularity, rows[-1]["validation_top1_pct"])

@@ -1,41 +1,32 @@
-"""Quantize after training: round to nearest, on scales whose clipping is searched.
+"""Quantize after training: choose scales and integers layer by layer, the layers below being rounded already.
 
-A search on the output error, layer by layer with the layers below already rounded, is the default. Top-1 on
-validation images [%] after rounding all layers, on a VGG-11 with batch norm of width 0.5 (CIFAR-100, n = 2000,
-57.45 in float32) and on one of width 0.25 (24 drawn shapes, n = 500, 96.4), by what the search looks at:
+Scales are searched first (`clipping`), as rounding to nearest would have them; then come the integers (`rounding`):
 
-                            CIFAR-100                    shapes
-                            nothing  weights  outputs    nothing  weights  outputs
-    8 bits per channel      57.10    57.30    57.40      96.2     96.2     96.6
-    4 bits, groups of 32    55.20    55.15    56.75      95.4     93.6     95.6
-    3 bits, groups of 32    45.65    35.90    55.80      94.6     40.6     95.6
-    4 bits per channel      53.85    53.80    56.40      94.2     89.8     95.6
-    2 bits, groups of 32     8.35     2.70    52.45      52.2      5.2     89.8
-
-The search on the weight error reaches the smallest error of weights (4 bits, groups of 32, CIFAR-100: 0.087 against
-0.092 for nothing and 0.096) and is worse than none all the same: it clips, and what is clipped has a bias that adds
-up behind ReLU, from layer to layer. It needs no images.
+- `nearest`: each weight's own nearest multiple of its scale.
+- `gptq`: integers of a layer chosen together, so that their errors cancel in its outputs; see gptq.py.
+- `auto`: per layer, of these two the one with less error on inputs that neither has seen.
 
 Source: reconstructing one layer after another from rounded inputs: Nagel et al., ICML 2020,
-https://arxiv.org/abs/2004.10568, who learn how to round; here each scale is searched, and what is quantized stays.
+https://arxiv.org/abs/2004.10568, who learn how to round.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
-from deepcompress.models.quantized_weight import round_, rows, split, stored_scales, unclipped_scales
+from deepcompress.models.quantized_weight import QuantizedWeight, rows, split, unclipped_scales
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization import calibration
+from deepcompress.quantization import calibration, clipping, gptq
 from deepcompress.quantization.format import dequantize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from jaxtyping import Float
     from torch import Tensor, nn
@@ -44,77 +35,87 @@ if TYPE_CHECKING:
     from deepcompress.models.vgg import Classifier
     from deepcompress.quantization.calibration import CalibrationInputs
     from deepcompress.quantization.format import ClipRatio, Format, Quantized
-    from deepcompress.quantization.settings import Calibration
+    from deepcompress.quantization.settings import Calibration, Clipping, QuantOptions, Rounding
     from deepcompress.training.run import TrainingRun
 
-TRIALS = 16
+log = logging.getLogger(__name__)
 ERROR_FEEDBACK = 0.5
 """The share of the error from the layers below that a layer tries to make good. All of it fits the calibration
-images rather than the model: at width 0.5 on CIFAR-100, int4 in groups of 32, the relative error of the logits of
-validation images is 0.10 with none, 0.08 with half and 0.23 with all of it."""
-WEIGHTS_AT_ONCE = 2**16  # so that one group's trials stay in the processor's cache
-OUTPUT_WEIGHTS_AT_ONCE = 2**19  # fewer would starve the matrix product
+images rather than the model: at width 0.5 on CIFAR-100, int4 in groups of 32 rounded to nearest, the relative error of
+the logits of validation images is 0.10 with none, 0.08 with half and 0.23 with all of it."""
+HELD_BACK = 4
+"""One input vector of so many is held back to choose the rounding by."""
 
 
-def clip_ratios(
+def quantize(
     model: Classifier,
     formats: Mapping[str, Format],
     data: TrainingRun,
-    clipping: str,
-    chosen: Calibration | None,
+    options: QuantOptions,
+    images: Calibration | None,
     *,
     seed: int,
-) -> dict[str, ClipRatio]:
-    """How far below the finest scale that clips nothing each scale is to lie, per layer.
+) -> dict[str, Quantized]:
+    """Quantize the weight of each layer.
 
     Args:
         model: On the device to compute on; not changed.
         formats: Of its layers.
-        data: Training images, of which `output_error` looks at some.
-        clipping: `none`, `weight_error` or `output_error`.
-        chosen: How many images; None: `output_error` is not asked for.
+        data: Training images, some of which are looked at if the options ask for it.
+        options: How scales and integers are chosen.
+        images: How many; None: no image is looked at.
         seed: Draws them.
 
     Raises:
-        UserError: If a weight is not finite.
+        UserError: If a weight or what a layer sees is not finite.
     """
-    if clipping == "weight_error":
-        return by_weight_error(model, formats)
-    layers = prunable_layers(model)
-    if clipping == "none" or chosen is None or not any(form.groups(layers[n].weight) for n, form in formats.items()):
-        return dict.fromkeys(formats)
-    images = calibration.batches(
+    weights = prunable_layers(model)
+    if images is None or not any(form.groups(weights[name].weight) for name, form in formats.items()):
+        return without_images(model, formats, options.clipping)
+    batches = calibration.batches(
         data.images.train,
         data.view,
-        samples=chosen.samples,
-        batch_size=chosen.batch_size,
+        samples=images.samples,
+        batch_size=images.batch_size,
         device=next(model.parameters()).device,
         seed=seed,
     )
-    return by_output_error(model, formats, images, inputs=chosen.inputs, seed=seed)
+    return from_images(
+        model,
+        formats,
+        batches,
+        inputs=images.inputs,
+        seed=seed,
+        clipping=options.clipping,
+        rounding=options.rounding,
+    )
 
 
-def by_weight_error(model: nn.Module, formats: Mapping[str, Format]) -> dict[str, ClipRatio]:
-    """The ratios that change the weights least, per layer; None where a format has no scales.
+def without_images(model: nn.Module, formats: Mapping[str, Format], scales: Clipping = "none") -> dict[str, Quantized]:
+    """Round every weight to nearest.
 
     Args:
         model: On any device; not changed.
         formats: Of its layers.
+        scales: `weight_error`; all else clips nothing.
 
     Raises:
         UserError: If a weight is not finite.
     """
-    ratios: dict[str, ClipRatio] = {}
-    for name, weight in _weights(model, formats).items():
-        count = formats[name].groups(weight)
-        ratios[name] = least_weight_error(split(rows(weight), count), formats[name].bits) if count else None
-    return ratios
+    return {name: formats[name].quantize(w, _ratio(w, formats[name], scales)) for name, w in _weights(model, formats)}
 
 
-def by_output_error(
-    model: Classifier, formats: Mapping[str, Format], batches: Batches, *, inputs: int, seed: int
-) -> dict[str, ClipRatio]:
-    """The ratios that change each layer's output least, the layers below being rounded too.
+def from_images(
+    model: Classifier,
+    formats: Mapping[str, Format],
+    batches: Batches,
+    *,
+    inputs: int,
+    seed: int,
+    clipping: Clipping = "output_error",
+    rounding: Rounding = "nearest",
+) -> dict[str, Quantized]:
+    """Quantize each layer by what it sees and gives, the layers below being quantized too.
 
     Args:
         model: On the device of the batches; not changed.
@@ -122,170 +123,122 @@ def by_output_error(
         batches: Training images; see `calibration.batches`.
         inputs: Input vectors per layer.
         seed: Draws them.
-
-    Returns:
-        As `by_weight_error`.
+        clipping: How scales are chosen.
+        rounding: How integers are chosen.
 
     Raises:
-        UserError: If a weight is not finite.
+        UserError: If a weight or what a layer sees is not finite.
     """
-    weights = _weights(model, formats)
-    ratios: dict[str, ClipRatio] = dict.fromkeys(formats)
+    weights = dict(_weights(model, formats))
+    quantized: dict[str, Quantized] = {}
+    together = 0
 
     def quantize_layer(name: str, seen: CalibrationInputs | None) -> Tensor:
+        nonlocal together
         weight, form = weights[name], formats[name]
-        count = form.groups(weight)
-        if count and seen is not None:  # without inputs nothing is clipped
-            residual = ERROR_FEEDBACK * (rows(weight) @ (seen.quantized - seen.float).T)
-            grouped, grouped_inputs = split(rows(weight), count), split(seen.quantized, count)
-            ratios[name] = least_output_error(grouped, form.bits, grouped_inputs, residual)
-        return dequantize(form.quantize(weight, ratios[name]))
+        if seen is None or not form.groups(weight):  # without inputs nothing is clipped
+            quantized[name] = form.quantize(weight)
+        else:
+            layer = _Layer.of(name, weight, form, seen)
+            quantized[name], is_gptq = layer.quantize(clipping, rounding)
+            together += is_gptq
+        return dequantize(quantized[name])
 
     with evaluating(model):
         calibration.walk(model, batches, quantize_layer, inputs=inputs, seed=seed)
-    return ratios
-
-
-@torch.no_grad()
-def quantize_weights_(
-    model: nn.Module, formats: Mapping[str, Format], ratios: Mapping[str, ClipRatio] | None = None
-) -> dict[str, Quantized]:
-    """Quantize every layer's weight, once: what is given goes into the file, and into the model in float32.
-
-    Args:
-        model: On the CPU.
-        formats: Of its layers.
-        ratios: As a search found them; None: nothing is clipped.
-
-    Raises:
-        UserError: If a weight is not finite.
-    """
-    layers = prunable_layers(model)
-    quantized: dict[str, Quantized] = {}
-    for name, weight in _weights(model, formats).items():
-        quantized[name] = formats[name].quantize(weight, ratios[name] if ratios else None)
-        layers[name].weight.copy_(dequantize(quantized[name]))
+    if rounding == "auto":
+        log.info("quant.rounding: gptq in %d of %d layers, nearest in the others", together, len(weights))
     return quantized
 
 
-def least_weight_error(grouped: Float[Tensor, "outputs groups size"], bits: int) -> Float[Tensor, "outputs groups"]:
-    """The clip ratio with the least squared error of the weights, group by group.
-
-    Args:
-        grouped: As `quantized_weight.split` gives it, on the CPU.
-        bits: Of the integers, 2 to 8.
-    """
-    unclipped, best = unclipped_scales(grouped, bits), torch.ones(grouped.shape[:2])
-    at_once = max(1, WEIGHTS_AT_ONCE // grouped[0].numel())
-    with _one_thread():
-        for weights, scales, out in _in_parts(at_once, grouped, unclipped, best):
-            least, buffer = torch.full_like(scales, torch.inf), torch.empty_like(weights)
-            for ratio in trial_ratios(bits):
-                error = _error_(buffer, weights, scales * ratio, bits).square_().sum(2)
-                better = error < least
-                out[better], least = ratio, torch.minimum(least, error)
-    return best
+@torch.no_grad()
+def assign_(model: nn.Module, quantized: Mapping[str, Quantized]) -> None:
+    """Give a model on the CPU the weights that a file would hold, in float32."""
+    layers = prunable_layers(model)
+    for name, weight in quantized.items():
+        layers[name].weight.copy_(dequantize(weight))
 
 
-def least_output_error(
-    grouped: Float[Tensor, "outputs groups size"],
-    bits: int,
-    inputs: Float[Tensor, "samples groups size"],
-    residual: Float[Tensor, "outputs samples"],
-) -> Float[Tensor, "outputs groups"]:
-    """The clip ratio with the least squared error of what the layer gives for some inputs.
+@dataclass(frozen=True)
+class _Layer:
+    """A layer to quantize by its outputs: weight, format, what it sees, and the error that it is to make good."""
 
-    The groups of a row add up to one output, so they are searched one after the other, each against the error
-    that those before it have left: a shift of the output that one group causes, another makes good.
+    weight: Float[Tensor, "outputs ..."]
+    form: Format
+    inputs: Float[Tensor, "samples size"]
+    residual: Float[Tensor, "outputs samples"]
 
-    Args:
-        grouped: As `quantized_weight.split` gives it, on the CPU.
-        bits: Of the integers, 2 to 8.
-        inputs: What the layer sees, in the order of its weights.
-        residual: Error of the outputs before anything is rounded here: that of the layers below.
-    """
-    unclipped, best = unclipped_scales(grouped, bits), torch.ones(grouped.shape[:2])
-    at_once = max(1, OUTPUT_WEIGHTS_AT_ONCE // grouped.shape[2])
-    with _one_thread():
-        for weights, scales, out, error in _in_parts(at_once, grouped, unclipped, best, residual):
-            for group in range(grouped.shape[1]):
-                chosen, seen = weights[:, group].contiguous(), inputs[:, group].T
-                out[:, group], error = _least_of_group(chosen, scales[:, group], bits, seen, error)
-    return best
+    @classmethod
+    def of(cls, name: str, weight: Tensor, form: Format, seen: CalibrationInputs) -> _Layer:
+        residual = ERROR_FEEDBACK * (rows(weight) @ (seen.quantized - seen.float).T)
+        if not torch.isfinite(residual).all():
+            raise UserError(f"what {name} sees for the calibration images holds NaN or infinity")
+        return cls(weight, form, seen.quantized, residual)
 
+    def quantize(self, scales: Clipping, rounding: Rounding) -> tuple[Quantized, bool]:
+        """The quantized weight, and whether GPTQ rounded it."""
+        size = self.inputs.shape[1]
+        if rounding == "nearest" or size > gptq.LONGEST_ROW:
+            return self._nearest(scales), False
+        if rounding == "gptq" or len(self.inputs) < HELD_BACK:
+            return self._gptq(self._nearest(scales)), True
+        count = len(self.inputs) // HELD_BACK
+        fit, held = self._part(slice(count, None)), self._part(slice(count))
+        nearest = fit._nearest(scales)
+        together = fit._gptq(nearest)
+        better = held._error(together) < held._error(nearest)
+        return (together if better else nearest), better
 
-def trial_ratios(bits: int) -> list[float]:
-    """What is tried, from 1 down in even steps: the fewer bits, the further.
+    def _part(self, samples: slice) -> _Layer:
+        return _Layer(self.weight, self.form, self.inputs[samples], self.residual[:, samples])
 
-    The end lies a little below the best ratio of normally distributed weights, 4000 to a group: 0.25 at 2 bits,
-    0.5 at 3, 0.66 at 4, 0.95 at 7. Beyond it a search on few inputs finds only what fits these inputs.
-    """
-    lowest = (bits + 1) / 10 if bits > 2 else 0.17
-    return [1 - (1 - lowest) * trial / (TRIALS - 1) for trial in range(TRIALS)]
+    def _nearest(self, scales: Clipping) -> QuantizedWeight:
+        ratio: ClipRatio
+        if scales == "output_error":
+            count = self.form.groups(self.weight)
+            grouped, inputs = split(rows(self.weight), count), split(self.inputs, count)
+            ratio = clipping.least_output_error(grouped, self.form.bits, inputs, self.residual)
+        else:
+            ratio = _ratio(self.weight, self.form, scales)
+        quantized = self.form.quantize(self.weight, ratio)
+        assert isinstance(quantized, QuantizedWeight)
+        return quantized
 
+    def _gptq(self, start: QuantizedWeight) -> QuantizedWeight:
+        bits = start.bits
+        codes, scales = gptq.solve(rows(self.weight), start.scales, bits, self.inputs, self.residual)
+        return QuantizedWeight(codes.view(self.weight.shape), scales, bits)
 
-def _least_of_group(
-    weights: Float[Tensor, "outputs size"],
-    scales: Float[Tensor, " outputs"],
-    bits: int,
-    inputs: Float[Tensor, "size samples"],
-    residual: Float[Tensor, "outputs samples"],
-) -> tuple[Float[Tensor, " outputs"], Float[Tensor, "outputs samples"]]:
-    """The ratios of one group of each row, and the output error that is left with them."""
-    best, least = torch.ones(len(weights)), torch.full((len(weights),), torch.inf)
-    buffer, squared = torch.empty_like(weights), _squared(inputs, residual)
-    for ratio in trial_ratios(bits):
-        error = squared(_error_(buffer, weights, scales * ratio, bits))
-        better = error < least
-        best[better], least = ratio, torch.minimum(least, error)
-    return best, torch.addmm(residual, _error_(buffer, weights, scales * best, bits), inputs)
-
-
-def _squared(
-    inputs: Float[Tensor, "size samples"], residual: Float[Tensor, "outputs samples"]
-) -> Callable[[Float[Tensor, "outputs size"]], Float[Tensor, " outputs"]]:
-    """A function from the rounding E of the weights to the squared error of each output, up to a constant.
-
-    |residual + E X|^2 = |residual|^2 + E (X X') E' + 2 residual X' E' row by row: with more samples than weights in
-    a group the two products with X are computed once and not for every trial.
-    """
-    if inputs.shape[0] >= inputs.shape[1]:
-        return lambda rounding: torch.addmm(residual, rounding, inputs).square_().sum(1)
-    products, twice = inputs @ inputs.T, 2 * residual @ inputs.T
-    return lambda rounding: torch.addmm(twice, rounding, products).mul_(rounding).sum(1)
+    def _error(self, quantized: Quantized) -> float:
+        change = rows(dequantize(quantized)) - rows(self.weight)
+        return float((self.residual + change @ self.inputs.T).double().square().sum())
 
 
-def _error_(buffer: Tensor, weights: Tensor, scales: Tensor, bits: int) -> Tensor:
-    """Rounded minus true weights, in the memory of `buffer`."""
-    steps = stored_scales(scales).float()[..., None]
-    # Where QuantizedWeight multiplies by 1 / step: they differ where a weight lies within a last digit of a tie.
-    return round_(torch.div(weights, steps, out=buffer), bits).mul_(steps).sub_(weights)
+def clip_ratio(weight: Float[Tensor, "outputs ..."], quantized: Quantized) -> ClipRatio:
+    """Of each scale of a quantized weight to the finest that clips nothing; None where there are no scales."""
+    if not isinstance(quantized, QuantizedWeight):
+        return None
+    scales = quantized.scales.float()
+    return scales / unclipped_scales(split(rows(weight), scales.shape[1]), quantized.bits)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """For a great many small operations: two threads that meet after each wait longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _ratio(weight: Tensor, form: Format, scales: Clipping) -> ClipRatio:
+    """What a search without images finds."""
+    count = form.groups(weight)
+    if scales != "weight_error" or not count:
+        return None
+    return clipping.least_weight_error(split(rows(weight), count), form.bits)
 
 
-def _in_parts(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
-
-
-def _weights(model: nn.Module, formats: Mapping[str, Format]) -> dict[str, Tensor]:
+def _weights(model: nn.Module, formats: Mapping[str, Format]) -> Iterator[tuple[str, Tensor]]:
     """Weights by layer, on the CPU.
 
     Raises:
         UserError: If one is not finite.
     """
-    layers, weights = prunable_layers(model), {}
+    layers = prunable_layers(model)
     for name in formats:
-        weights[name] = layers[name].weight.detach().cpu().contiguous()
-        if not torch.isfinite(weights[name]).all():
+        weight = layers[name].weight.detach().cpu().contiguous()
+        if not torch.isfinite(weight).all():
             raise UserError(f"the weight of {name} holds NaN or infinity, which no format can round")
-    return weights
+        yield name, weight

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from deepcompress.models.checkpoint import Checkpoint, Encoded
     from deepcompress.models.vgg import Classifier
-    from deepcompress.quantization.format import ClipRatio, Format, Quantized
+    from deepcompress.quantization.format import Format, Quantized
     from deepcompress.quantization.settings import Task
     from deepcompress.training.run import TrainingRun
 
@@ -81,14 +81,14 @@ def quantize_(
     layout = task.model_dump(include={"group_size", "channel_bits", "first_bits", "last_bits", "float16"})
     formats = assign(model, task.format, **layout)
     model.to(fabric.device)
-    ratios = ptq.clip_ratios(model, formats, data, task.clipping, task.calibration, seed=int(provenance["seed"]))
+    quantized = ptq.quantize(model, formats, data, task, task.calibration, seed=int(provenance["seed"]))
     if task.qat is not None:
-        qat.attach_(model, formats, ratios)
+        qat.attach_(model, formats, quantized, steps=task.qat.steps, from_quantized=task.rounding != "nearest")
         loss = CrossEntropy(task.qat.label_smoothing)
         history = data.train(model, loss, task.qat, fabric=fabric, provenance=provenance)
-        qat.detach_(model)
+        quantized = qat.detach_(model)
     validation = Batches(data.images.validation, data.view, batch_size=BATCH_SIZE, device=fabric.device)
-    rounded = round_and_measure_(model, formats, ratios, validation)
+    rounded = assign_and_measure_(model, formats, quantized, validation)
     row = rounded.row
     log.info(
         "%s-%s: %.2f bits per weight, top-1 %.2f %% on validation images, agrees with the unrounded model on %.2f %%",
@@ -143,26 +143,26 @@ def find(name: str, group_size: int | None = None, channel_bits: int = 9) -> For
     return cast("Format", registry.find(FORMATS, name).make())
 
 
-def round_and_measure_(
+def assign_and_measure_(
     model: Classifier,
     formats: Mapping[str, Format],
-    ratios: Mapping[str, ClipRatio],
+    quantized: Mapping[str, Quantized],
     validation: Batches,
     before: tuple[Logits, Int[Tensor, " images"]] | None = None,
 ) -> Rounded:
-    """Round in place: the last step of every way to quantize, and what that alone costs.
+    """Put quantized weights into a model: the last step of every way to quantize, and what that alone costs.
 
     Args:
         model: On the device of the batches; is left on the CPU.
         formats: Of its layers.
-        ratios: Of their scales.
+        quantized: Its weights, on the CPU.
         validation: Images to measure on.
         before: Logits and labels, of the model as it is, if they are known.
     """
     float_logits, labels = before or accuracy.logits(model, validation)
     model.cpu().to(memory_format=torch.contiguous_format)
     floats = {name: layer.weight.detach().clone() for name, layer in prunable_layers(model).items()}
-    quantized = ptq.quantize_weights_(model, formats, ratios)
+    ptq.assign_(model, quantized)
     if any(isinstance(weight, QuantizedWeight) for weight in quantized.values()):
         round_vectors_(model)
     encodings = smallest_encodings(formats, quantized)

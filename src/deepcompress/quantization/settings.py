@@ -22,6 +22,7 @@ CONTROL = "qat-fp32"
 FAMILY = "quantized"
 
 Clipping = Literal["none", "weight_error", "output_error"]
+Rounding = Literal["nearest", "gptq", "auto"]
 Mode = Literal["ptq", "qat"]
 
 
@@ -42,7 +43,7 @@ Bits = Annotated[int, BeforeValidator(_width)]
 
 
 class Calibration(Section):
-    """Training images, seen as in a test, that `clipping: output_error` looks at.
+    """Training images, seen as in a test, that `clipping: output_error` and every rounding but `nearest` look at.
 
     Attributes:
         samples: Images; all of them if there are fewer.
@@ -64,7 +65,8 @@ class QuantOptions(Section):
         channel_bits: At or above this width: per-channel scales, `group_size` ignored.
         first_bits: Of the first layer; None: like the others.
         last_bits: Of the last layer; None: like the others.
-        clipping: How scales are chosen; see quantization/ptq.py.
+        clipping: How scales are chosen; see quantization/clipping.py.
+        rounding: How integers are chosen after training; see quantization/ptq.py.
     """
 
     float16: Literal["fp16", "bf16"]
@@ -73,6 +75,18 @@ class QuantOptions(Section):
     first_bits: Bits | None = None
     last_bits: Bits | None = None
     clipping: Clipping
+    rounding: Rounding
+
+
+class QatRecipe(Recipe):
+    """Training with rounded weights.
+
+    Attributes:
+        steps: Of integers: `fixed` as the search found them in proportion to the largest weight, or `learned` along
+            with the weights.
+    """
+
+    steps: Literal["fixed", "learned"]
 
 
 class Quant(QuantOptions):
@@ -81,7 +95,7 @@ class Quant(QuantOptions):
     Attributes:
         bits: Of the model we ship.
         mode: Of the model we ship: after training (`ptq`) or in training (`qat`).
-        calibration: For `clipping: output_error`.
+        calibration: For the choices that look at images.
         qat: Training with rounded weights, and of the float control.
         sweep: The models to compare, <mode>-<format> each.
         source: Id of the model that the sweep quantizes (the key `from`): the baseline, or one of `baselines`.
@@ -92,7 +106,7 @@ class Quant(QuantOptions):
     bits: Bits
     mode: Mode
     calibration: Calibration
-    qat: Recipe
+    qat: QatRecipe
     sweep: tuple[str, ...] = Field(min_length=1)
     source: str = Field(default=BASELINE, alias="from")
     baselines: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Recipe] = Field(default={})
@@ -133,7 +147,7 @@ class Task(QuantOptions):
     mode: Mode
     format: str
     calibration: Calibration | None
-    qat: Recipe | None
+    qat: QatRecipe | None
 
 
 def task(quant: Quant, variant: str | None = None) -> Task:
@@ -143,11 +157,14 @@ def task(quant: Quant, variant: str | None = None) -> Task:
         UserError: If there is no such mode or format.
     """
     mode, form = split(quant.shipped if variant is None else variant)
+    options = {name: getattr(quant, name) for name in QuantOptions.model_fields}
     return Task(
-        **{name: getattr(quant, name) for name in QuantOptions.model_fields},
+        **options,
         mode=mode,
         format=form,
-        calibration=quant.calibration if quant.clipping == "output_error" else None,
+        calibration=quant.calibration
+        if options["clipping"] == "output_error" or options["rounding"] != "nearest"
+        else None,
         qat=quant.qat if mode == "qat" else None,
     )
 
