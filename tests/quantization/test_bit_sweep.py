@@ -54,7 +54,7 @@ def test_every_width_is_measured_per_channel_and_per_group(source: VGG, rows: li
     assert all(torch.equal(state[name], tensor) for name, tensor in source.state_dict().items())
 
 
-def test_trends_rest_on_points_told_apart_from_zero(rows: list[dict[str, Any]]) -> None:
+def test_trends_rest_on_points_significant_from_zero(rows: list[dict[str, Any]]) -> None:
     rows = [dict(row) for row in rows]
     lines = bit_sweep.trends(rows)
     assert [(line["granularity"], line["cost"]) for line in lines] == [
@@ -82,13 +82,13 @@ def test_costs_by_hand() -> None:
     found = bit_sweep._costs(before, labels, after)
     assert found["accuracy_drop_points"] == 40.0
     assert found["accuracy_drop_p"] == 0.004678  # chi squared 8^2 / 8
-    assert found["accuracy_drop_points_told_apart"]
+    assert found["accuracy_drop_points_significant"]
     assert found["loss_increase"] == pytest.approx(0.4 * 9, rel=1e-3)
     assert found["loss_increase_low"] > 0
     same = SimpleNamespace(**bit_sweep._costs(before, labels, before))
-    assert not same.output_error_relative_told_apart
-    assert not same.loss_increase_told_apart
-    assert not same.accuracy_drop_points_told_apart
+    assert not same.output_error_relative_significant
+    assert not same.loss_increase_significant
+    assert not same.accuracy_drop_points_significant
 
 
 @given(intercept=st.floats(-5, 5), slope=st.floats(-3, 3))
@@ -97,11 +97,11 @@ def test_an_exact_exponential_is_found_and_leaves_nothing(intercept: float, slop
     line = bit_sweep.trend(bits, [2 ** (intercept + slope * b) for b in bits], [True] * 4)
     assert line is not None
     assert (line.intercept, line.slope) == pytest.approx((intercept, slope), abs=1e-6)
-    assert line.spread == pytest.approx(0, abs=1e-6)
+    assert line.residual_rms == pytest.approx(0, abs=1e-6)
     assert line.at(4) == pytest.approx(2 ** (intercept + slope * 4), rel=1e-5)
 
 
-def test_points_that_are_not_told_apart_from_zero_do_not_count() -> None:
+def test_points_that_are_not_significant_from_zero_do_not_count() -> None:
     costs = [1.0, 0.5, 0.25, 1e-9, -1.0]
     line = bit_sweep.trend([2, 3, 4, 5, 6], costs, [True, True, True, False, True])
     assert line is not None
@@ -116,7 +116,7 @@ def test_two_points_carry_no_trend(costs: list[float], apart: list[bool]) -> Non
     assert bit_sweep.trend(range(2, 2 + len(costs)), costs, apart) is None
     rows = [
         {"granularity": "channel", "bits": bits, **dict.fromkeys(bit_sweep.COSTS, cost)}
-        | {f"{name}_told_apart": told for name in bit_sweep.COSTS}
+        | {f"{name}_significant": told for name in bit_sweep.COSTS}
         for bits, (cost, told) in enumerate(zip(costs, apart, strict=True), 2)
     ]
     lines = bit_sweep.trends(rows)
@@ -125,11 +125,11 @@ def test_two_points_carry_no_trend(costs: list[float], apart: list[bool]) -> Non
     assert all(row["loss_increase_trend"] is row["loss_increase_residual"] is None for row in rows)
 
 
-def test_residuals_are_in_doublings_and_the_spread_is_their_root_mean_square() -> None:
-    line = bit_sweep.Trend(intercept=0.0, slope=-1.0, spread=0.0)
+def test_residuals_are_powers_of_two_and_summed_up_by_their_root_mean_square() -> None:
+    line = bit_sweep.Trend(intercept=0.0, slope=-1.0, residual_rms=0.0)
     assert [line.residual(3, 2 * line.at(3)), line.residual(3, line.at(3) / 4)] == [1.0, -2.0]
     bits, costs = [2, 3, 4, 5], [1.0, 0.6, 0.2, 0.13]
     line = bit_sweep.trend(bits, costs, [True] * 4)
     assert line is not None
     residuals = [line.residual(b, c) for b, c in zip(bits, costs, strict=True)]
-    assert line.spread == pytest.approx(math.sqrt(sum(r**2 for r in residuals) / 4))
+    assert line.residual_rms == pytest.approx(math.sqrt(sum(r**2 for r in residuals) / 4))

@@ -58,7 +58,7 @@ def measure(model: Classifier, data: TrainingRun, quant: Quant, *, seed: int) ->
     Returns:
         `bits`, `granularity` (channel or group), `group_size`, the columns of `quantize.Rounded`, and three costs:
         `output_error_relative`, `loss_increase` (cross-entropy over the unrounded model's, nats) with its 95 %
-        interval, and `accuracy_drop_points` with the p of McNemar's test; `<cost>_told_apart` says whether it
+        interval, and `accuracy_drop_points` with the p of McNemar's test; `<cost>_significant` says whether it
         differs from zero.
     """
     device = next(model.parameters()).device
@@ -79,14 +79,14 @@ def measure(model: Classifier, data: TrainingRun, quant: Quant, *, seed: int) ->
 def trends(rows: list[Row]) -> list[Row]:
     """A row per granularity and cost: the line through its logarithm, empty where too few points can carry one.
 
-    Also adds to each of `rows` what its line says (`<cost>_trend`) and how far above it the cost lies, in
-    doublings (`<cost>_residual`); empty for a point that the line does not rest on.
+    Also adds to each of `rows` what its line says (`<cost>_trend`) and how far above it the cost lies, as a
+    power of two (`<cost>_residual`); empty for a point that the line does not rest on.
     """
     lines = []
     for granularity in dict.fromkeys(row["granularity"] for row in rows):
         some = [row for row in rows if row["granularity"] == granularity]
         for cost in COSTS:
-            apart = [row[f"{cost}_told_apart"] for row in some]
+            apart = [row[f"{cost}_significant"] for row in some]
             line = trend([row["bits"] for row in some], [row[cost] for row in some], apart)
             for row, usable in zip(some, apart, strict=True):
                 row[f"{cost}_trend"] = significant(line.at(row["bits"])) if line else None
@@ -98,7 +98,7 @@ def trends(rows: list[Row]) -> list[Row]:
                     "cost": cost,
                     "points": sum(map(bool, apart)),
                     "slope_per_bit": significant(line.slope) if line else None,
-                    "spread_doublings": significant(line.spread) if line else None,
+                    "residual_log2_rms": significant(line.residual_rms) if line else None,
                 }
             )
     return lines
@@ -106,40 +106,40 @@ def trends(rows: list[Row]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Trend:
-    """cost = 2 ** (intercept + slope * bits); `spread`: root mean square of the residuals, in doublings."""
+    """cost = 2 ** (intercept + slope * bits); `residual_rms`: of the residuals, in powers of two."""
 
     intercept: float
     slope: float
-    spread: float
+    residual_rms: float
 
     def at(self, bits: float) -> float:
         """The cost that the line says."""
         return float(2 ** (self.intercept + self.slope * bits))
 
     def residual(self, bits: float, cost: float) -> float:
-        """How far a cost lies above the line, in doublings: 1 is twice what the line says."""
+        """Log2 of a cost over what the line says: 1 is twice as much."""
         return float(np.log2(cost) - self.intercept - self.slope * bits)
 
 
-def trend(bits: Sequence[float], costs: Sequence[float], told_apart: Sequence[bool]) -> Trend | None:
+def trend(bits: Sequence[float], costs: Sequence[float], differs: Sequence[bool]) -> Trend | None:
     """The line of least squares through the logarithms of some costs.
 
     Args:
         bits: Of each point.
         costs: Of each point; those to be used are above zero.
-        told_apart: Whether a point's cost is told apart from zero; the others say nothing of a trend.
+        differs: Whether a point's cost differs significantly from zero; the others say nothing of a trend.
 
     Returns:
         None where fewer than three points can be used.
     """
-    used: Bool[np.ndarray, " points"] = np.array(told_apart, bool) & (np.array(costs, float) > 0)
+    used: Bool[np.ndarray, " points"] = np.array(differs, bool) & (np.array(costs, float) > 0)
     if used.sum() < FEWEST_POINTS:
         return None
     x: Float[np.ndarray, " used"] = np.array(bits, float)[used]
     y: Float[np.ndarray, " used"] = np.log2(np.array(costs, float)[used])
     slope, intercept = np.polyfit(x, y, 1)
-    spread = float(np.sqrt(np.mean((y - intercept - slope * x) ** 2)))
-    return Trend(float(intercept), float(slope), spread)
+    rms = float(np.sqrt(np.mean((y - intercept - slope * x) ** 2)))
+    return Trend(float(intercept), float(slope), rms)
 
 
 def _costs(
@@ -151,12 +151,12 @@ def _costs(
     was, now = (accuracy.top_k_correct(logits, labels).numpy() for logits in (before, after))
     drop = statistics.compare(was, now)
     return {
-        "output_error_relative_told_apart": not torch.equal(before, after),
+        "output_error_relative_significant": not torch.equal(before, after),
         "loss_increase": significant(mean),
         "loss_increase_low": significant(mean - half),
         "loss_increase_high": significant(mean + half),
-        "loss_increase_told_apart": mean - half > 0,
+        "loss_increase_significant": mean - half > 0,
         "accuracy_drop_points": decimals(drop.points),
         "accuracy_drop_p": significant(drop.p),
-        "accuracy_drop_points_told_apart": drop.low > 0,
+        "accuracy_drop_points_significant": drop.low > 0,
     }

@@ -40,7 +40,7 @@ def points() -> pd.DataFrame:
                 {
                     "bits": width, "granularity": granularity, "n": 500,
                     "validation_top1_pct": 96.0 if width > 3 else 80.0, "output_error_relative": error,
-                    "output_error_relative_trend": error * 1.1, "accuracy_drop_points_told_apart": width < 4,
+                    "output_error_relative_trend": error * 1.1, "accuracy_drop_points_significant": width < 4,
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
@@ -54,7 +54,7 @@ def trends() -> pd.DataFrame:
             ("channel", "accuracy_drop_points", 2, None, None),
             ("group", "output_error_relative", 7, -0.9, 0.05),
         ],
-        columns=["granularity", "cost", "points", "slope_per_bit", "spread_doublings"],
+        columns=["granularity", "cost", "points", "slope_per_bit", "residual_log2_rms"],
     )
 
 
@@ -142,7 +142,7 @@ def test_a_trend_is_told_with_its_points_and_its_residual(section: Section) -> N
 
 def test_what_the_data_do_not_support_is_said(everything: Tables) -> None:
     assert sentence(everything, "Above 3 bits no drop of top-1 differs significantly from zero (n = 500).")
-    none = points().assign(accuracy_drop_points_told_apart=False)
+    none = points().assign(accuracy_drop_points_significant=False)
     lossless = dataclasses.replace(everything, extra={**everything.extra, "bits/points": none})
     assert sentence(lossless, "At no width a drop of top-1 differs significantly from zero")
 

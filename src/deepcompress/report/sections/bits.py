@@ -145,12 +145,12 @@ def _trend(data: Tables) -> list[Block]:
         "Scales": lambda row: f"per {row['granularity']}",
         "Points that differ from 0": ("points", 0),
         "Falls per bit": _falls,
-        "Fit residual (log2 RMS)": ("spread_doublings", 2),
+        "Fit residual (log2 RMS)": ("residual_log2_rms", 2),
     }
     error = trends[(trends["cost"] == "output_error_relative") & trends["slope_per_bit"].notna()]
     factors = ", ".join(f"{_falls(row)} per {row['granularity']}" for _, row in error.iterrows())
     title = f"One bit more divides the error of the logits by {factors}" if factors else "Costs against bits"
-    lossy = points.loc[points["accuracy_drop_points_told_apart"].astype(bool), "bits"]
+    lossy = points.loc[points["accuracy_drop_points_significant"].astype(bool), "bits"]
     where = "At no width a" if lossy.empty else f"Above {int(lossy.max())} bits no"
     words = f"{where} drop of top-1 differs significantly from zero (n = {int(points['n'].iloc[0]):,})."
     picture = Picture("quantization_bits", title, _trend_panels(points), BITS, across=2)
