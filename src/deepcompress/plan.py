@@ -141,8 +141,10 @@ def _require_lesson(key: str, link: dict[str, Any], distill: Distill, teachers: 
 def _require_heads(document: dict[str, Any], distill: Distill, teachers: Teachers) -> None:
     """Every training of every network; see `require_head`."""
     sections = {"finetune": document["finetune"]} | {"prune.finetune": document["prune"]["finetune"]}
-    for key, block in (sections | {"quant.qat": document["quant"]["qat"]}).items():
-        require_head(key, document["model"]["arch"], params.validate(Recipe, block, key))
+    recipes = {key: params.validate(Recipe, block, key) for key, block in sections.items()}
+    recipes["quant.qat"] = params.validate(Quant, document["quant"], "quant").qat
+    for key, recipe in recipes.items():
+        require_head(key, document["model"]["arch"], recipe)
     require_head("distill.student.recipe", distill.student.arch, distill.student.recipe)
     for name, block in (teachers.model_extra or {}).items():
         require_head(f"teachers.{name}.recipe", block["arch"], params.validate(Recipe, block["recipe"], name))
