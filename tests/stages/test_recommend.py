@@ -27,12 +27,12 @@ from tests.deploy.conftest import DEPLOY, save
 ARGUMENTS = ["--plan", "results/plan.csv", "--fit", "data/fit", "--models", "models"]
 ARGUMENTS += ["--table", "results/recommendation.csv", "--recommendation", "results/recommendation.json"]
 LIMITS = {"max_drop_points": 100.0}
-MODELS = {"baseline": 4, "pruned/structured-0.5": 2, "masked/structured-0.5": 1, "teachers/vgg16": 1}
+MODELS = {"baseline": 4, "pruned/structured-0.5": 2, "masked/structured-0.5": 1, "teachers/vgg16": 3}
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Params, images, and four models of which a teacher and a masked one are the smallest."""
+    """Params, images, and four models of which a masked one is the smallest."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
     limit(tmp_path)
@@ -60,7 +60,7 @@ def run() -> Result:
     return CliRunner().invoke(recommend.main, ARGUMENTS)
 
 
-def test_the_smallest_candidate_is_recommended_and_teachers_and_masked_models_are_none(project: Path) -> None:
+def test_the_smallest_candidate_is_recommended_and_masked_models_are_none(project: Path) -> None:
     done = run()
     assert done.exit_code == 0, done.output
     chosen = json.loads(Path("results/recommendation.json").read_text())
@@ -68,7 +68,7 @@ def test_the_smallest_candidate_is_recommended_and_teachers_and_masked_models_ar
     assert chosen["model"] == "pruned/structured-0.5"
     assert chosen["reason"] in done.output
     assert chosen["size_bytes"] == Path("models/pruned/structured-0.5.safetensors").stat().st_size
-    assert list(table.index) == ["baseline", "pruned/structured-0.5"]
+    assert list(table.index) == ["baseline", "pruned/structured-0.5", "teachers/vgg16"]
     assert table["latency_ms"].isna().all()
     assert table.loc["baseline", "validation_top1_pct"] == chosen["validation"]["baseline_top1_pct"]
     assert (table["n"] == chosen["n"]).all()
@@ -110,6 +110,6 @@ def test_limits_that_nothing_keeps_to_end_in_one_line(project: Path) -> None:
     done = run()
     assert done.exit_code == 2
     assert done.stderr.splitlines()[-1].startswith(
-        "error: params.yaml: no model keeps to the limits under deploy; max_macs_million 1e-09 excludes most, 2 of 2"
+        "error: params.yaml: no model keeps to the limits under deploy; max_macs_million 1e-09 excludes most, 3 of 3"
     )
     assert not Path("results/recommendation.json").exists()
