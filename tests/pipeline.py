@@ -47,6 +47,10 @@ LEFT_OUT = (  # one model of each kind is left
     "distill.controls.label_smoothing",
     "combine.quantize.prune_quantize",
     "combine.quantize.distill_quantize",
+    "combine.prune.narrow_sparse",
+    "combine.distill.sparse95_distill",
+    *(f"combine.quantize.{name}" for name in ("narrow_int4", "narrow_sparse_int4", "sparse75_int4")),
+    *(f"combine.quantize.sparse95_{name}" for name in ("int3", "int4", "distill_int4")),
 )
 
 
