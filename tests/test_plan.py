@@ -130,6 +130,7 @@ def test_links_follow_each_other_in_any_order_of_the_file(tmp_path: Path) -> Non
     assert table["combined/small"].teacher == "teachers/vgg16"
 
 
+AGAIN = {"from": "pruned/structured-0.5", "method": "structured", "structured": {"allocation": "erk"}}
 SCANNED = {"from": "students/hint-vgg16", "structured": {"allocation": "by_sensitivity"}}
 
 
@@ -143,6 +144,11 @@ SCANNED = {"from": "students/hint-vgg16", "structured": {"allocation": "by_sensi
         ("quantize", {"from": "baseline", "bits": 9}, r"combine.quantize.new.bits must be one of 2..8 or 16, got 9"),
         ("quantize", {"from": "baseline", "bit": 4}, r"combine.quantize.new.bit is unknown; .*did you mean bits"),
         ("quantize", 4, r"combine.quantize.new must be"),
+        (
+            "prune",
+            AGAIN,
+            r"combine.prune.new.from: pruned/structured-0.5 is pruned already .*single weights may",
+        ),
         ("prune", SCANNED, r"combine.prune.new: allocation by_sensitivity was measured on"),
         ("distill", {"from": "masked/shipped", "teacher": "baseline"}, r"combine.distill.new.method must be one of"),
         ("distill", {"from": "masked/shipped", "method": "hint", "teacher": "x"}, r"new.teacher must be one of base"),

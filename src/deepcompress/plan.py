@@ -299,6 +299,8 @@ def _combined(document: dict[str, Any], rows: list[PlannedModel]) -> list[Planne
                     "quantizing comes last"
                 )
             made[name] = _link(name, step, link, source, document)
+            if step == "prune":
+                _require_unpruned(made[name], known)
             known[made[name].id] = made[name]
     return [_controlled(made[name], known) for name in links]
 
@@ -318,6 +320,21 @@ def _link(name: str, step: str, link: dict[str, Any], source: PlannedModel, docu
     return PlannedModel(
         model, "combined", step, prune["method"], float(prune["sparsity"]), teacher=source.teacher, **columns
     )
+
+
+def _require_unpruned(row: PlannedModel, known: dict[str, PlannedModel]) -> None:
+    """A second step of pruning may take single weights of a model that lost channels, and nothing else."""
+    ancestor = known[str(row.builds_on)]
+    while True:
+        if ancestor.step == "prune" and not (row.method == "unstructured" and ancestor.method == "structured"):
+            name = row.id.removeprefix("combined/")
+            raise UserError(
+                f"params.yaml: combine.prune.{name}.from: {row.builds_on} is pruned already ({ancestor.id}: "
+                f"{ancestor.method}); of such models only single weights may go, and only where channels went before"
+            )
+        if ancestor.builds_on is None:
+            return
+        ancestor = known[ancestor.builds_on]
 
 
 def _controlled(row: PlannedModel, known: dict[str, PlannedModel]) -> PlannedModel:

@@ -159,6 +159,17 @@ def test_single_weights_stay_as_zeros_and_are_held(network):
         assert torch.equal(one.weight == 0, other.weight == 0)
 
 
+def test_single_weights_of_a_model_that_lost_channels_may_go_and_nothing_else_twice(network):
+    narrow = made(network(), settings("structured")).trained
+    assert prune.require_source(narrow, "unstructured", "m") is narrow
+    with pytest.raises(UserError, match="m: channels are already removed"):
+        prune.require_source(narrow, "structured", "m")
+    sparse = made(network(), settings("unstructured")).trained
+    for method in ("unstructured", "structured"):
+        with pytest.raises(UserError, match="m: already pruned"):
+            prune.require_source(sparse, method, "m")
+
+
 def test_channels_are_removed_and_nothing_needs_to_be_held(network):
     pruned = made(network(), settings("structured"))
     assert sum(pruned.trained.spec.features) < sum(pruned.masked.spec.features)

@@ -14,7 +14,17 @@ from deepcompress import registry
 from deepcompress.measure import cost
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
-from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, norm_scales, require_names, scored_layers
+from deepcompress.pruning.layers import (
+    DENSE_BELOW,
+    GRANULARITY,
+    group_scores,
+    in_scope,
+    norm_scales,
+    require_dense,
+    require_names,
+    scored_layers,
+    zero_share,
+)
 from deepcompress.pruning.masks import remove_channels
 from deepcompress.pruning.recalibrate import recalibrate_
 from deepcompress.pruning.scoring import kept, score
@@ -91,6 +101,21 @@ def prune(
     trained = copy.deepcopy(masked)
     hold = masks.hold(trained, choice.masks) if choice.masks else None
     return Pruned(masked, masked, trained, hold, choice.table)
+
+
+def require_source(model: Classifier, method: Method, where: str) -> Classifier:
+    """The model as it is, if the method may start from it: a dense one, or for single weights one that lost channels.
+
+    Args:
+        model: As loaded.
+        method: That is to prune it.
+        where: Its file, for the message.
+
+    Raises:
+        UserError: If it is pruned already, as far as its zeros and widths tell.
+    """
+    thinned = method == "unstructured" and zero_share(model) <= DENSE_BELOW
+    return model if thinned else require_dense(model, where)
 
 
 def tables(dense: Classifier, pruned: Pruned) -> dict[str, list[Row]]:
