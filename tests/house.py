@@ -40,6 +40,8 @@ FLOORS = {
     "warm": 5,
     "stale": 5,
     "__main__": 5,
+    "progress": 5,
+    "api": 6,
 }
 METHODS = {room for room, floor in FLOORS.items() if floor == 4}
 

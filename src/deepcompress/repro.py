@@ -28,6 +28,7 @@ import click
 
 from deepcompress import input_files, stopwatch, warm
 from deepcompress.errors import UserError, one_line_errors
+from deepcompress.progress import Progress, closing, last_seconds
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -228,12 +229,14 @@ class Reproduction:
         graph: Each stage points to those that it depends on.
         waiting: Stages to bring up to date, the most urgent first.
         place: Runs their commands.
+        progress: Tells of each.
         keeps_going: Whether after a failure all stages run that do not depend on what failed.
     """
 
     graph: DiGraph
     waiting: list[Stage]
     place: Place
+    progress: Progress
     keeps_going: bool = False
     done: set[Stage] = field(default_factory=set)
     changed: list[Stage] = field(default_factory=list)
@@ -270,12 +273,13 @@ class Reproduction:
             self.waiting.remove(stage)
             with self._noting_failure(stage):
                 if not stage.changed():
-                    click.echo(f"Stage '{stage.addressing}' didn't change, skipping")
+                    self.progress.skipped(stage)
                     self.done.add(stage)
                 elif self._restored(stage):
                     self._record(stage)
+                    self.progress.ended(stage)
                 else:
-                    click.echo(f"Running stage '{stage.addressing}':\n> {stage.cmd}")
+                    self.progress.started(stage)
                     self.running[self.place.submit(Job.of(stage))] = stage
 
     def _next(self) -> Stage | None:
@@ -305,6 +309,7 @@ class Reproduction:
             return
         with self._noting_failure(stage):
             self._record(stage)
+            self.progress.ended(stage)
 
     def _record(self, stage: Stage) -> None:
         """Hash and cache what the stage wrote; the run cache takes no stage with an uncached table."""
@@ -356,8 +361,9 @@ def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: b
 
     graph = get_active_graph(repo.index.graph)
     order = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
-    times = {str(noted["stage"]): float(str(noted["seconds"])) for noted in stopwatch.noted()}
-    work = Reproduction(graph, by_urgency(order, graph, times), place, keep_going)
+    times = last_seconds()
+    progress = Progress(graph, order, times, place.size)
+    work = Reproduction(graph, by_urgency(order, graph, times), place, progress, keep_going)
     try:
         work.run()
     finally:
@@ -366,6 +372,8 @@ def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: b
             lockfile.dump_stages(mine, update_pipeline=False)
     if not work.changed:
         click.echo("Data and pipelines are up to date.")
+    for line in closing(work.done):
+        click.echo(line)
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -1,0 +1,398 @@
+"""What the stages do, as functions for a notebook or a script: `import deepcompress as dc`, then `dc.prune(...)`.
+
+Each function makes a new model and leaves the one that it is given as it is. What a call does not say is as params.yaml
+of the working folder has it, or that of the repository where there is none; a keyword is a key of the step's section,
+and a mapping changes single keys of a block: `dc.prune(model, images, sparsity=0.9, finetune={"epochs": 2})`. As in a
+stage, torch is seeded, uses deterministic algorithms and `train.threads` threads from then on, in this one process.
+A mistake raises `deepcompress.errors.UserError` with one line that says what is allowed.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+import torch
+
+from deepcompress import files, params, registry, runtime
+from deepcompress.data import fingerprint, heldout, store
+from deepcompress.data.batches import Batches
+from deepcompress.distillation.settings import Distill
+from deepcompress.distillation.student import StudentTrainer
+from deepcompress.errors import UserError
+from deepcompress.measure import accuracy as measured
+from deepcompress.measure import cost
+from deepcompress.models import checkpoint, spec
+from deepcompress.pruning import allocation, masks, sensitivity
+from deepcompress.pruning import prune as pruning
+from deepcompress.pruning.settings import Prune, Sensitivity
+from deepcompress.quantization import quantize as quantization
+from deepcompress.quantization import settings as quantization_settings
+from deepcompress.training import loop
+from deepcompress.training.recipe import Recipe
+from deepcompress.training.run import TrainingRun, network
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    Row = dict[str, Any]
+
+S = TypeVar("S", bound=params.Section)
+OWN = Path(__file__).parents[2] / params.PARAMS_FILE  # of the repository
+BATCH_SIZE = 256  # images to measure on
+ONNX_BITS = (4, 8, 32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model(checkpoint.Checkpoint):
+    """A model as its file holds it, with what making it had to tell.
+
+    Attributes:
+        content: Of the file.
+        tables: Name -> rows: `history` of epochs, and what the step measured (`allocation`, `storage`, `quantized`).
+    """
+
+    content: bytes = dataclasses.field(default=b"", repr=False)
+    tables: dict[str, list[Row]] = dataclasses.field(default_factory=dict, repr=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint that all stages and commands read; a network changed by hand since then as float32."""
+        with _file(self.content) as file:
+            before = checkpoint.load(file).model.state_dict()
+        now = self.model.state_dict()
+        same = now.keys() == before.keys() and all(torch.equal(now[name].cpu(), before[name]) for name in now)
+        if same:
+            files.write_bytes(path, self.content)
+        else:
+            self.save_alike(path, self.model, self.provenance)
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Images as the download stage stores them.
+
+    Attributes:
+        fit: Folder of training and validation images; held-out ones lie beside it, in `heldout`.
+        meta: Classes, counts, size and statistics.
+    """
+
+    fit: Path
+    meta: store.Meta
+
+
+Given: TypeAlias = Model | str | Path  # a model, or the path of its file
+GivenImages: TypeAlias = Images | str | Path  # images, or what `images` takes
+
+
+def load(path: str | Path) -> Model:
+    """Read a checkpoint, such as models/shipped/quantized.safetensors.
+
+    Raises:
+        UserError: If it is missing, damaged, or no checkpoint.
+    """
+    loaded = checkpoint.load(path)
+    return Model(**_fields(loaded), content=Path(path).read_bytes())
+
+
+def images(path: str | Path, **settings: Any) -> Images:
+    """Open data/fit, or store photographs: a folder, zip or tar of train/<class>/* (also test/), or of <class>/*.
+
+    Args:
+        path: Of either. Photographs are decoded once into scratch, and again when a file changes.
+        settings: Keys of the section `data`, such as stored_size=64 [px].
+
+    Raises:
+        UserError: If there is nothing, or nothing that can be learnt from; names the file.
+    """
+    place = Path(path)
+    if (place / "meta.json").is_file():
+        return Images(place, store.read_meta(place))
+    if not place.exists():
+        raise UserError(f"{place}: no such file or folder; images wants data/fit, or photographs in a folder per class")
+    block = {**settings, "source": "folder", "folder": {**settings.get("folder", {}), "path": str(place.absolute())}}
+    data = _section(store.DataConfig, "data", block)
+    made = runtime.scratch("images", data, fingerprint.fingerprint(data))
+    fit, test = made / "fit", made / "heldout"
+    if not (fit / "meta.json").is_file():
+        plugin, seed = registry.find(data.plugins, data.source), data.seed
+        source = plugin.load(data.options("folder"), stored_size=data.stored_size, seed=seed, workspace=made)
+        with store.atomic_folders(fit, test) as (new_fit, new_test):
+            meta = store.write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=seed)
+            store.write_heldout(new_test, source, meta=meta)
+    return Images(fit, store.read_meta(fit))
+
+
+def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = None, **settings: Any) -> Model:
+    """Train the baseline, as the stage `finetune` does.
+
+    Args:
+        images: To learn from and to choose on.
+        network_settings: Keys of the section `model`, such as {"arch": "resnet18", "weights": "imagenet"}.
+        settings: Keys of the section `finetune`, such as epochs=20.
+    """
+    shape = _section(spec.Model, "model", network_settings or {})
+    how, seed = _section(Recipe, "finetune", settings), params.seed(_params())
+    fabric, used = _start(seed)
+    made = checkpoint.provenance("finetune", seed=seed, params={**used, **_used(model=shape, finetune=how)})
+    with TrainingRun.of_size(_images(images).fit, shape.image_size, _budget()) as training:
+        classes = training.images.meta.classes
+        net = network(shape, len(classes), "model")
+        past = training.train(net, loop.CrossEntropy(how.label_smoothing), how, fabric=fabric, provenance=made)
+        with _file() as file:
+            checkpoint.save(file, net, view=training.view, classes=classes, provenance=made)
+            return dataclasses.replace(load(file), tables={"history": past.rows()})
+
+
+def prune(
+    model: Given,
+    images: GivenImages,
+    *,
+    sparsity: float | EllipsisType = ...,
+    method: Literal["unstructured", "structured"] | EllipsisType = ...,
+    **settings: Any,
+) -> Model:
+    """Remove weights (`unstructured`) or filters and units (`structured`), and fine-tune what is left.
+
+    Args:
+        model: Dense, or for `unstructured` also one that lost channels before.
+        images: To learn from.
+        sparsity: Share of the weights in scope that goes, in [0, 1).
+        method: What goes.
+        settings: Other keys of the section `prune`, such as finetune={"epochs": 2}.
+
+    Returns:
+        The trained model; tables `history`, `allocation` (a row per layer), `weights` and `storage`.
+    """
+    start, seed = _loaded(model), params.seed(_params())
+    how = _section(Prune, "prune", _said(sparsity=sparsity, method=method) | settings)
+    fabric, used = _start(seed)
+    made = checkpoint.provenance("prune", seed=seed, params={**used, "prune": how.provenance_params()})
+    dense = pruning.require_source(copy.deepcopy(start.model), how.method, "the model to prune").to(fabric.device)
+    with TrainingRun(_images(images).fit, start.view, _budget()) as training:
+        known: dict[str, Any] = {}
+        options: dict[str, Any] = {"view": start.view, "seed": seed}
+        if allocation.evidence(how.method_config(how.method).allocation) == "curves":
+            scan = _section(Sensitivity, "sensitivity", {})
+            rows = sensitivity.sensitivity(dense, training.images, how.method, scan, how, **options)
+            known = sensitivity.curves(rows)
+        forms = pruning.prune(dense, training.images, how, curves=known, **options)
+        loss = loop.CrossEntropy(how.finetune.label_smoothing)
+        past = training.train(forms.trained, loss, how.finetune, fabric=fabric, provenance=made, after_step=forms.hold)
+        tables = {"history": past.rows(), **pruning.tables(dense, forms)}
+        return _alike(start, forms.trained, made, masks.encodings(forms.trained), tables)
+
+
+def quantize(
+    model: Given,
+    images: GivenImages,
+    *,
+    bits: int | EllipsisType = ...,
+    group_size: int | EllipsisType | None = ...,
+    mode: Literal["ptq", "qat"] | EllipsisType = ...,
+    **settings: Any,
+) -> Model:
+    """Round weights to fewer bits, after training (`ptq`) or in training (`qat`); zeros stay zero.
+
+    Args:
+        model: Of any kind.
+        images: To calibrate and to learn from; validation images tell what rounding cost.
+        bits: Per weight: 2 to 8, or 16.
+        group_size: Inputs that share a scale, at most; None: one scale per output channel.
+        mode: When.
+        settings: Other keys of the section `quant`, such as rounding="gptq".
+
+    Returns:
+        The rounded model, which is stored in that many bits; tables `quantized` (one row: accuracy, error) and
+        `history`.
+    """
+    start, seed = _loaded(model), params.seed(_params())
+    said = _said(bits=bits, group_size=group_size, mode=mode) | settings
+    task = quantization_settings.task(_section(quantization_settings.Quant, "quant", said))
+    fabric, used = _start(seed)
+    made = checkpoint.provenance("quantize", seed=seed, params={**used, **_used(quantize=task)})
+    rounding = dataclasses.replace(start, model=copy.deepcopy(start.model))
+    with TrainingRun(_images(images).fit, start.view, _budget()) as training:
+        rounded, past = quantization.quantize_(rounding, training, task, fabric=fabric, provenance=made)
+        tables = {"quantized": [rounded.row], "history": past.rows()}
+        return _alike(start, rounding.model, made, rounded.encodings, tables)
+
+
+def distill(
+    student: Given | None,
+    teacher: Given,
+    images: GivenImages,
+    *,
+    method: str,
+    recipe: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Model:
+    """Train a student that learns from a teacher's answers as well as from labels.
+
+    Args:
+        student: Learns on as `prune.finetune` says, its zeros stay; None: a fresh network of `distill.student`.
+        teacher: Knows the same classes and sees images at the same size.
+        images: To learn from.
+        method: A name in `distill.methods` or `distill.mixtures`, such as "logit".
+        recipe: Keys of the training, such as {"epochs": 4}.
+        settings: Keys of the section `distill`, such as methods={"logit": {"temperature": 4.0}}.
+    """
+    start, seed = None if student is None else _loaded(student), params.seed(_params())
+    if start is None:
+        settings = params.linked(settings, {"student": {"recipe": dict(recipe or {})}})
+        config = _section(Distill, "distill", settings)
+    else:
+        after = _section(Recipe, "prune.finetune", recipe or {})
+        config = _section(Distill, "distill", settings).for_pruned(after, start.view.size)
+    fabric, used = _start(seed)
+    made = checkpoint.provenance("distill", seed=seed, params={**used, **config.provenance_params(method, taught=True)})
+    size = config.student.image_size
+    with _file() as taught, TrainingRun.of_size(_images(images).fit, size, _budget()) as training:
+        _loaded(teacher).save(taught)
+        trainer = StudentTrainer(config, training, fabric=fabric, seed=seed)
+        if start is None:
+            net, past = trainer.train(method, taught, made)
+            with _file() as file:
+                checkpoint.save(file, net, view=training.view, classes=training.images.meta.classes, provenance=made)
+                return dataclasses.replace(load(file), tables={"history": past.rows()})
+        net = copy.deepcopy(start.model)
+        past = trainer.train_from(net, method, taught, made, after_step=masks.keep_zeros(net))
+        return _alike(start, net, made, masks.encodings(net), {"history": past.rows()})
+
+
+def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImages | None = None) -> None:
+    """Write an ONNX file that takes uint8 pixels and gives logits and probabilities.
+
+    Args:
+        model: Of any kind.
+        path: Ends in .onnx.
+        bits: 32: float; 8: weights and activations in int8; 4: the model's own integers of 4 bits or fewer.
+        images: What ranges of activations are found on, for 8 bits; their stored size goes into the file.
+
+    Raises:
+        UserError: If something of that is missing.
+    """
+    from deepcompress.deploy import integers, onnx
+    from deepcompress.deploy.settings import Deploy
+
+    source, given = _loaded(model), None if images is None else _images(images)
+    if Path(path).suffix != ".onnx" or bits not in ONNX_BITS:
+        raise UserError(f"export writes .onnx with bits 4, 8 or 32; got {path} with {bits}")
+    if bits == 8 and given is None:
+        raise UserError("export: bits=8 needs images to find the ranges of activations on")
+    weights = integers.int4_weights(source)
+    if bits == 4 and not weights:
+        raise UserError("export: bits=4 needs a model with integers of 4 bits or fewer; see quantize(bits=4)")
+    how = {} if given is None else {"stored_size": given.meta.image_size, "white": given.meta.white}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(path) if bits == 32 else Path(folder, "float.onnx")
+        onnx.export_float(source.model, file, view=source.view, classes=source.classes, **how)
+        if bits == 4:
+            integers.quantize_int4(file, path, weights)
+        elif given is not None and bits == 8:
+            deploy = _section(Deploy, "deploy", {})
+            seen = store.sampled(store.open_fit(given.fit).train, deploy.calibration_samples, params.seed(_params()))
+            pixels = onnx.channels_first(seen.images, source.view.size)
+            integers.quantize_int8(file, path, images=pixels, reduce_range=deploy.reduce_range)
+
+
+def size_report(model: Given) -> dict[str, int | float]:
+    """What a model takes.
+
+    Returns:
+        `file_bytes` of the checkpoint; `bits_per_weight`: that over all parameters; `parameters`, `weights` of
+        convolutions and linear layers, `nonzero_weights`; `macs`: multiply-accumulates for one image; `dense_bytes`,
+        `bitmask_bytes`, `csr_bytes`, `zstd_bytes`, `bitmask_zstd_bytes`: of the float32 tensors, stored in other ways.
+    """
+    given = _loaded(model)
+    with _file() as file:
+        given.save(file)
+        size = file.stat().st_size
+    counts = cost.parameters(given.model)
+    return {
+        "file_bytes": size,
+        "bits_per_weight": 8 * size / counts["total"],
+        "parameters": counts["total"],
+        "weights": counts["weights"],
+        "nonzero_weights": counts["nonzero"],
+        "macs": sum(cost.layer_macs(given.model).values()),
+        **cost.payload_bytes(given.model),
+    }
+
+
+def accuracy(model: Given, images: GivenImages, *, part: Literal["validation", "heldout"] = "validation") -> float:
+    """Top-1 accuracy [%] on validation images; held-out ones are for the end, when all is chosen."""
+    given, where = _loaded(model), _images(images)
+    if part not in ("validation", "heldout"):
+        raise UserError(f"accuracy: part must be validation or heldout, got {part!r}")
+    if part == "validation":
+        arrays = store.open_fit(where.fit).validation
+    else:
+        arrays = heldout.open_heldout(where.fit.parent / "heldout").arrays
+    logits, labels = measured.logits(given.model, Batches(arrays, given.view, batch_size=BATCH_SIZE))
+    return 100 * measured.top_k_correct(logits, labels).double().mean().item()
+
+
+def _params() -> Path:
+    """The params.yaml that holds."""
+    here = Path(params.PARAMS_FILE)
+    if here.is_file() or not OWN.is_file():
+        return here  # a missing one is an error that names it
+    return OWN
+
+
+def _section(schema: type[S], key: str, changes: Mapping[str, Any]) -> S:
+    block = params.value(key, _params())
+    return params.validate(schema, params.linked(block, dict(changes)), key, _params())
+
+
+def _said(**given: Any) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if value is not ...}
+
+
+def _used(**sections: params.Section) -> dict[str, Any]:
+    return {name: section.model_dump() for name, section in sections.items()}
+
+
+def _budget() -> int:
+    return params.device_budget_mib(_params())
+
+
+def _start(seed: int) -> tuple[Fabric, dict[str, Any]]:
+    """A Fabric of one process, and what provenance says of it."""
+    alone = _section(runtime.Train, "train", {}).alone()
+    return runtime.start(alone, seed), _used(train=alone)
+
+
+def _loaded(model: Given) -> Model:
+    return model if isinstance(model, Model) else load(model)
+
+
+def _images(given: GivenImages) -> Images:
+    return given if isinstance(given, Images) else images(given)
+
+
+def _fields(loaded: checkpoint.Checkpoint) -> dict[str, Any]:
+    return {field.name: getattr(loaded, field.name) for field in dataclasses.fields(checkpoint.Checkpoint)}
+
+
+def _alike(start: Model, net: Any, made: dict[str, Any], encodings: Mapping[str, Any], tables: dict[str, Any]) -> Model:
+    """A model made from another one, as its file gives it back."""
+    with _file() as file:
+        start.save_alike(file, net, made, encodings)
+        return dataclasses.replace(load(file), tables=tables)
+
+
+@contextmanager
+def _file(content: bytes | None = None) -> Iterator[Path]:
+    """A file for as long as it is needed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.safetensors")
+        if content is not None:
+            path.write_bytes(content)
+        yield path

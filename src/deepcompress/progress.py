@@ -1,0 +1,152 @@
+"""What a run tells while it goes on: a line as a stage starts and ends, the time left, how it came out.
+
+The time left rests on what stages took in the last run here (.scratch) or, where there was none, in the one whose
+results/benchmark lies in the working tree. All stages count that are not done, so that it falls fast where few changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deepcompress import stopwatch
+
+if TYPE_CHECKING:
+    from dvc.stage import Stage
+    from networkx import DiGraph
+
+STAGES = Path("results/benchmark/stages.csv")
+REPORT, PAGE, README = "report", "report.html", Path("README.md")
+CI_VARIABLE = "CI"  # set by GitHub, GitLab and others
+
+
+def last_seconds() -> dict[str, float]:
+    """What stages took last, by address, and matrix stages such as `prune_sweep@structured-0.5` each."""
+    found: dict[str, float] = {}
+    with (
+        suppress(OSError, ValueError, KeyError, TypeError, csv.Error),
+        STAGES.open(encoding="utf-8", newline="") as file,
+    ):
+        found |= {row["stage"]: float(row["seconds"]) for row in csv.DictReader(file)}
+    return found | {str(noted["stage"]): float(str(noted["seconds"])) for noted in stopwatch.noted()}
+
+
+def is_watched() -> bool:
+    """Whether a person looks on: standard output is a terminal, and this is no CI."""
+    return sys.stdout.isatty() and not os.environ.get(CI_VARIABLE)
+
+
+@dataclass
+class Progress:
+    """Tells what runs, how much is done and how long it takes yet; unwatched, what starts or is skipped alone.
+
+    Attributes:
+        graph: Each stage points to those that it depends on.
+        order: All stages of the run; none comes before what it depends on.
+        seconds: Of `last_seconds`.
+        size: Stages at a time.
+        watched: Whether to tell all.
+        now: A clock [s].
+    """
+
+    graph: DiGraph
+    order: list[Stage]
+    seconds: Mapping[str, float]
+    size: int
+    watched: bool = field(default_factory=is_watched)
+    now: Callable[[], float] = time.monotonic
+    since: dict[Stage, float] = field(default_factory=dict)
+    done: set[Stage] = field(default_factory=set)
+
+    def skipped(self, stage: Stage) -> None:
+        """A stage is as it was."""
+        self.done.add(stage)
+        click.echo(f"Stage '{stage.addressing}' didn't change, skipping")
+
+    def started(self, stage: Stage) -> None:
+        """A stage's command starts."""
+        self.since[stage] = self.now()
+        took = self.seconds.get(stage.addressing)
+        last = f", {spoken(took)} last time" if took is not None and self.watched else ""
+        click.echo(f"Running stage '{stage.addressing}'{last}{self._rest()}")
+
+    def ended(self, stage: Stage) -> None:
+        """What a stage wrote is recorded; one that never started came from the run cache."""
+        self.done.add(stage)
+        if self.watched:
+            began = self.since.get(stage)
+            how = "came from the run cache" if began is None else f"took {spoken(self.now() - began)}"
+            click.echo(f"Stage '{stage.addressing}' {how}{self._rest()}")
+
+    def _rest(self) -> str:
+        """How much is done and left, for a line's end."""
+        if not self.watched:
+            return ""
+        left = self.left()
+        done = f" ({len(self.done)} of {len(self.order)} done"
+        return f"{done})" if left is None or len(self.done) == len(self.order) else f"{done}, {spoken(left)} left)"
+
+    def left(self) -> float | None:
+        """Seconds until all is done: the longest chain, or the sum over the places; None where no time is known.
+
+        A stage without a time counts as the mean of the others.
+        """
+        known = [self.seconds[stage.addressing] for stage in self.order if stage.addressing in self.seconds]
+        if not known:
+            return None
+        own: dict[Stage, float] = {}
+        chain: dict[Stage, float] = {}
+        for stage in reversed(self.order):
+            if stage not in self.done:
+                spent = self.now() - self.since[stage] if stage in self.since else 0.0
+                own[stage] = max(0.0, self.seconds.get(stage.addressing, sum(known) / len(known)) - spent)
+                behind = (chain[later] for later in self.graph.predecessors(stage) if later in chain)
+                chain[stage] = own[stage] + max(behind, default=0.0)
+        return max([sum(own.values()) / self.size, *chain.values()])
+
+
+def spoken(seconds: float) -> str:
+    """A time in a unit that suits it: `7 s`, `3 min`, `2 h 5 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def closing(done: Iterable[Stage]) -> Iterator[str]:
+    """Where the report is up to date, the headline of the README, and where the page lies and what shows it."""
+    if not any(stage.addressing == REPORT for stage in done) or not Path(PAGE).is_file():
+        return
+    if sentence := headline():
+        yield f"\n{sentence}"
+    yield f"{Path(PAGE).absolute()}: {viewer()}"
+
+
+def headline() -> str | None:
+    """The sentence in bold at the top of the README's results."""
+    from deepcompress.report.readme import BEGIN, END  # loads pandas, which a run's start need not wait for
+
+    try:
+        block = README.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    except (OSError, UnicodeDecodeError):
+        return None
+    return block.partition("**")[2].partition("**")[0] or None
+
+
+def viewer() -> str:
+    """The command that shows the page on this system."""
+    opener = {"Darwin": "open", "Windows": "start"}.get(platform.system()) or shutil.which("xdg-open")
+    if not opener:
+        return "copy the file to a machine with a browser; it needs nothing beside it"
+    return f"look at it by `{Path(opener).name} {PAGE}`"
