@@ -21,7 +21,9 @@ else
 endif
 
 # The pipeline under further seeds, and the report with their verdicts.
-seeds: repro
+seeds: $(UV)
+	@test "$(N)" -ge 2 2>/dev/null || { echo "error: N must be a whole number of 2 or more, got '$(N)'" >&2; exit 2; }
+	$(MAKE) repro
 	$(UV) run python -m deepcompress.replicates --seeds $(N) $(if $(JOBS),-j $(JOBS))
 	$(MAKE) repro
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress.errors import EXIT_CODE, one_line, one_line_errors, printable
+from deepcompress.errors import EXIT_CODE, UserError, one_line, one_line_errors, printable
 
 MODEL = Path("models/deploy/model.onnx")
 SHIPPED, FIT, PTE = Path("models/shipped/quantized.safetensors"), Path("data/fit"), Path("model.pte")
@@ -67,10 +67,12 @@ def set_params(arguments: tuple[str, ...]) -> None:
 @click.option("--onnx", "out", type=click.Path(path_type=Path), required=True, help="ONNX file to write")
 @one_line_errors
 def unpack(file: Path, out: Path) -> None:
-    """Write the ONNX file that a model.dc holds, and its model card beside it."""
+    """Write the ONNX file that a model.dc holds, and its model card beside it (.json)."""
     from deepcompress import files
     from deepcompress.deploy import handover
 
+    if out.suffix == ".json":
+        raise UserError(f"--onnx: {out} would be the model card's name; give the ONNX file another suffix")
     content, card = handover.unpack(file), handover.read_card(file)
     files.write_bytes(out, content)
     files.write_json(out.with_suffix(".json"), card)

@@ -36,23 +36,29 @@ def set_(arguments: Sequence[str], path: Path = Path(params.PARAMS_FILE)) -> dic
     sections = params.read_as_written(path)  # refuses what is damaged, and names the file
     if not arguments or len(arguments) % 2:
         raise UserError(f"set: each key needs a value, such as `set data.source folder`; got {' '.join(arguments)}")
-    values = {key: value(text) for key, text in zip(arguments[::2], arguments[1::2], strict=True)}
+    values: dict[str, Any] = {}
     overlay: dict[str, Any] = {}
-    for key, given in values.items():
+    for key, text in zip(arguments[::2], arguments[1::2], strict=True):
+        given = values[key] = value(text)
         first, *_ = parts = key.split(".")
         if first not in sections or not all(parts):
             raise UserError(f"{path}: {key} is unknown; sections: {', '.join(sections)}")
         if f"{key}{given}".encode("utf-8", "replace").decode() != f"{key}{given}":
             raise UserError(f"{path}: {key}: the value is no UTF-8; rename the file")
-        place = overlay
-        for part in parts[:-1]:
-            place = place.setdefault(part, {})
+        place, there = overlay, sections
+        for depth, part in enumerate(parts[:-1], 1):
+            place, there = place.setdefault(part, {}), there.get(part, {})
             if not isinstance(place, dict):
                 raise UserError(f"{path}: {key} lies in a key that is set, too")
+            if not isinstance(there, dict):
+                block = ".".join(parts[:depth])
+                raise UserError(f"{path}: {key} lies in no block: {block} is {there!r}; set {block}")
+        if parts[-1] in place:
+            raise UserError(f"{path}: {key} is set twice")
         place[parts[-1]] = given
-    text = preset.apply(path.read_text(encoding="utf-8"), overlay)
+    content = preset.apply(path.read_text(encoding="utf-8"), overlay)
     with files.atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(content, encoding="utf-8")
         try:
             plan.check(partial)
         except UserError as error:
