@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -58,12 +59,13 @@ def test_a_network_that_was_changed_by_hand_is_saved_as_it_is(model: api.Model) 
         (lambda m: dc.images("nowhere"), "nowhere: no such file or folder"),
         (lambda m: dc.prune(m, "nowhere", sparsity=2.0), "prune.sparsity must be less than 1, got 2.0"),
         (lambda m: dc.prune(m, "nowhere", sparsty=0.5), "did you mean sparsity"),
-        (lambda m: dc.quantize(m, "nowhere", bits=9), "quant.bits must be one of 2..8 or 16"),
+        (lambda m: dc.quantize(m, "nowhere", bits=np.int64(9)), "quant.bits must be one of 2..8 or 16, got 9"),
         (lambda m: dc.distill(m, m, "nowhere", method="magic"), "distill.methods has no 'magic'; it has logit"),
+        (lambda m: dc.distill(m, m, "nowhere", method="logit", network_settings={"width": 1.0}), "a fresh network"),
         (lambda m: dc.export(m, "model.pt"), "writes .onnx"),
         (lambda m: dc.export(m, "model.onnx", bits=8), "bits=8 needs images"),
         (lambda m: dc.export(m, "model.onnx", bits=4), "bits=4 needs a model with integers"),
-        (lambda m: dc.accuracy(m, "nowhere", part="test"), "nowhere: no such file or folder"),
+        (lambda m: dc.accuracy(m, "nowhere", part="test"), "part must be validation or heldout"),
     ],
 )
 def test_a_mistake_is_one_line(model: api.Model, call: Callable[[api.Model], object], said: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 
 from deepcompress import files, params, registry, runtime
@@ -112,12 +113,14 @@ def images(path: str | Path, **settings: Any) -> Images:
     """
     place = Path(path)
     if (place / "meta.json").is_file():
+        if settings:
+            raise UserError(f"{place}: is stored already, so {', '.join(settings)} cannot change it")
         return Images(place, store.read_meta(place))
     if not place.exists():
         raise UserError(f"{place}: no such file or folder; images wants data/fit, or photographs in a folder per class")
     block = {**settings, "source": "folder", "folder": {**settings.get("folder", {}), "path": str(place.absolute())}}
     data = _section(store.DataConfig, "data", block)
-    made = runtime.scratch("images", data, fingerprint.fingerprint(data))
+    made = runtime.scratch("images", data, fingerprint.fingerprint(data)).absolute()
     fit, test = made / "fit", made / "heldout"
     if not (fit / "meta.json").is_file():
         plugin, seed = registry.find(data.plugins, data.source), data.seed
@@ -230,6 +233,7 @@ def distill(
     *,
     method: str,
     recipe: Mapping[str, Any] | None = None,
+    network_settings: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Model:
     """Train a student that learns from a teacher's answers as well as from labels.
@@ -240,19 +244,23 @@ def distill(
         images: To learn from.
         method: A name in `distill.methods` or `distill.mixtures`, such as "logit".
         recipe: Keys of the training, such as {"epochs": 4}.
+        network_settings: Keys of `distill.student`, for a fresh network, such as {"width": 0.25}.
         settings: Keys of the section `distill`, such as methods={"logit": {"temperature": 4.0}}.
     """
     start, seed = None if student is None else _loaded(student), params.seed(_params())
     if start is None:
-        settings = params.linked(settings, {"student": {"recipe": dict(recipe or {})}})
-        config = _section(Distill, "distill", settings)
+        fresh = {**(network_settings or {}), "recipe": dict(recipe or {})}
+        config = _section(Distill, "distill", {**settings, "student": fresh})
+    elif network_settings:
+        raise UserError("distill: network_settings are for a fresh network, and a student is given")
     else:
         after = _section(Recipe, "prune.finetune", recipe or {})
         config = _section(Distill, "distill", settings).for_pruned(after, start.view.size)
     fabric, used = _start(seed)
     made = checkpoint.provenance("distill", seed=seed, params={**used, **config.provenance_params(method, taught=True)})
-    size = config.student.image_size
-    with _file() as taught, TrainingRun.of_size(_images(images).fit, size, _budget()) as training:
+    fit, size = _images(images).fit, config.student.image_size
+    run = TrainingRun(fit, start.view, _budget()) if start else TrainingRun.of_size(fit, size, _budget())
+    with _file() as taught, run as training:
         _loaded(teacher).save(taught)
         trainer = StudentTrainer(config, training, fabric=fabric, seed=seed)
         if start is None:
@@ -327,9 +335,9 @@ def size_report(model: Given) -> dict[str, int | float]:
 
 def accuracy(model: Given, images: GivenImages, *, part: Literal["validation", "heldout"] = "validation") -> float:
     """Top-1 accuracy [%] on validation images; held-out ones are for the end, when all is chosen."""
-    given, where = _loaded(model), _images(images)
     if part not in ("validation", "heldout"):
         raise UserError(f"accuracy: part must be validation or heldout, got {part!r}")
+    given, where = _loaded(model), _images(images)
     if part == "validation":
         arrays = store.open_fit(where.fit).validation
     else:
@@ -348,7 +356,8 @@ def _params() -> Path:
 
 def _section(schema: type[S], key: str, changes: Mapping[str, Any]) -> S:
     block = params.value(key, _params())
-    return params.validate(schema, params.linked(block, dict(changes)), key, _params())
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in changes.items()}
+    return params.validate(schema, params.linked(block, plain), key, _params())
 
 
 def _said(**given: Any) -> dict[str, Any]:
