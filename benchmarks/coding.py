@@ -192,7 +192,7 @@ def print_load(hidden: int, repeats: int, *, width: int = 512) -> None:
 def main(files: tuple[Path, ...], interpreter: Path | None, hidden: tuple[int, ...], repeats: int) -> None:
     """A line per checkpoint or .npz of integers; without FILES, per model under models/ that has any."""
     torch.set_num_threads(1)
-    print(f"| {' | '.join(HEADER + TIMES)} |\n|---|{'--:|' * (len(HEADER + TIMES) - 1)}")
+    print(f"| {' | '.join(HEADER + TIMES)} |\n|---|{'--:|' * (len(HEADER + TIMES) - 1)}", flush=True)
     for file in files or sorted(Path("models").rglob("*.safetensors")):
         layers, stored = integers(file)
         if layers:
