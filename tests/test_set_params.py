@@ -64,6 +64,11 @@ def test_comments_order_and_other_keys_stay_and_several_are_set_at_once() -> Non
     assert yaml.safe_load(Path("params.yaml").read_text())["finetune"]["learning_rate"] == 1e-5
 
 
+def test_a_null_becomes_a_block_and_its_comment_stays() -> None:
+    assert run("recipe.augment.jitter.hue", "0.1", "recipe.augment.jitter.contrast", "0.2").exit_code == 0
+    assert "    jitter: {contrast: 0.2, hue: 0.1} # random colours, or null\n" in Path("params.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -76,6 +81,8 @@ def test_comments_order_and_other_keys_stay_and_several_are_set_at_once() -> Non
         (["data.folder", "{path: x}", "data.folder.path", "x", "seed"], "each key needs a value"),
         (["data.source", "folder", "data.source.x", "1"], "params.yaml: data.source.x lies in a key that is set, too"),
         (["seed.x", "1"], "params.yaml: seed.x lies in no block: seed is 0; set seed"),
+        (["seed", "{a: 1}"], "params.yaml: seed is one value, 0, and no block"),
+        (["data.folder.path.x", "1"], "params.yaml: data.folder.*path must be"),
         (["seed", "1", "data.source", "csv", "seed", "2"], "params.yaml: seed is set twice"),
         (["data.folder.path", "x", "data.folder", "{path: y}"], "params.yaml: data.folder is set twice"),
         (["data.folder.path", os.fsdecode(b"caf\xe9")], "the value is no UTF-8"),

@@ -60,7 +60,7 @@ def apply(text: str, overlay: dict[str, Any], remove: Iterable[str] = ()) -> str
 
     Args:
         text: Of params.yaml.
-        overlay: Values to set; a key that a block does not have yet becomes its first.
+        overlay: Values to set; a key that a block does not have yet becomes its first, and a null a block.
         remove: Dotted keys to take out, where they are there.
 
     Raises:
@@ -105,8 +105,12 @@ def _place(document: Any, dotted: str, *, make: bool) -> tuple[Any, str]:
     *parents, last = dotted.split(".")
     place = document
     for depth, parent in enumerate(parents):
-        if make and depth and isinstance(place, CommentedMap) and parent not in place:
-            place.insert(0, parent, CommentedMap())
+        if make and depth and isinstance(place, CommentedMap) and place.get(parent) is None:
+            if parent in place:  # null; within braces its comment stays behind it
+                place[parent] = CommentedMap()
+                place[parent].fa.set_flow_style()
+            else:
+                place.insert(0, parent, CommentedMap())
         place = place.get(parent) if isinstance(place, dict) else None
     known = isinstance(place, CommentedMap) and (len(parents) > 0 or last in place)
     return (place if known else None), last

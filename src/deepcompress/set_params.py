@@ -45,14 +45,18 @@ def set_(arguments: Sequence[str], path: Path = Path(params.PARAMS_FILE)) -> dic
             raise UserError(f"{path}: {key} is unknown; sections: {', '.join(sections)}")
         if f"{key}{given}".encode("utf-8", "replace").decode() != f"{key}{given}":
             raise UserError(f"{path}: {key}: the value is no UTF-8; rename the file")
-        place, there = overlay, sections
+        place: Any = overlay
+        there: Any = sections
         for depth, part in enumerate(parts[:-1], 1):
-            place, there = place.setdefault(part, {}), there.get(part, {})
+            place, there = place.setdefault(part, {}), there.get(part)
+            there = {} if there is None else there  # a null may become a block
             if not isinstance(place, dict):
                 raise UserError(f"{path}: {key} lies in a key that is set, too")
             if not isinstance(there, dict):
                 block = ".".join(parts[:depth])
                 raise UserError(f"{path}: {key} lies in no block: {block} is {there!r}; set {block}")
+        if isinstance(given, dict) and not isinstance(there.get(parts[-1]), dict | None):
+            raise UserError(f"{path}: {key} is one value, {there[parts[-1]]!r}, and no block")
         if parts[-1] in place:
             raise UserError(f"{path}: {key} is set twice")
         place[parts[-1]] = given
