@@ -26,6 +26,7 @@ from deepcompress.measure.cost import layer_macs, parameters
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.plan_table import BASELINE
+from deepcompress.quantization.settings import QatRecipe
 from deepcompress.training.recipe import Recipe
 
 IMAGES, CLASSES = {"cifar100": 50_000, "shapes": 5_000}, {"cifar100": 100, "shapes": 20}
@@ -99,7 +100,7 @@ def trainings(document: dict[str, Any]) -> Iterator[Training]:
     after = params.validate(Recipe, prune["finetune"], "prune.finetune")
     for _ in range(2 + len(prune["sweep"]["methods"]) * len(prune["sweep"]["sparsities"])):
         yield training("prune, prune_sweep, prune_control", base, after, **counts)
-    qat = params.validate(Recipe, quant["qat"], "quant.qat")
+    qat = params.validate(QatRecipe, quant["qat"], "quant.qat")
     for _ in range((quant["mode"] == "qat") + sum(cell.startswith("qat") for cell in quant["sweep"])):
         yield training("quantize, quantize_sweep", base, qat, **counts)
     yield from _distillation(document, counts, CLASSES[source])

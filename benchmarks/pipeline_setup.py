@@ -175,7 +175,7 @@ def _loss_start(method: str, teacher: str, images: Fit, seed: int) -> dict[str, 
     how, classes = params.section(Distill, "distill"), len(images.meta.classes)
     network = VGG(VGGSpec.from_model_section(params.section(Network, f"teachers.{teacher}"), classes))
     runtime.make_deterministic(runtime.derived_seed(seed, "student"))
-    student = run.network(how.student, classes)
+    student = run.network(how.student, classes, "distill.student")
     weighted = how.weighted(method)[1]
     (_, loss), *_ = build_losses(weighted, LossContext(student, network, torch.tensor(images.train.labels))).values()
     return dict(loss.state_dict())

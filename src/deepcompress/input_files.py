@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from deepcompress import code_hash, files, params
-from deepcompress.data.fingerprint import NOTHING, fingerprint, inputs
-from deepcompress.data.store import DataConfig
 from deepcompress.errors import UserError
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
 
@@ -26,6 +24,7 @@ FOLDER = "inputs"  # of links; git and DVC see it empty in a fresh clone
 KEPT = ".gitignore"
 IMAGES = "images"  # the file in FOLDER that tells of the user's images
 HASHES = Path("results/inputs.json")
+SHOWN = 200  # characters of a value in a message
 
 
 def networks(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -44,9 +43,8 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
     for key, block in networks(document).items():
         arch, weights = block["arch"], block["weights"]
         if weights not in (None, IMAGENET):
-            path = Path(weights).expanduser().absolute()
-            if not path.is_file():
-                where = f"params.yaml: {key}.weights: {weights}"
+            if not isinstance(weights, str) or not _is_file(path := Path(weights).expanduser().absolute()):
+                where = f"params.yaml: {key}.weights: {str(weights)[:SHOWN]}"
                 raise UserError(f"{where}: no such file; it must be null, imagenet or a file's path")
             found[f"{key}.weights"] = [path]
         if OWN.fullmatch(arch) and not TIMM.fullmatch(arch):
@@ -57,12 +55,21 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
     return found
 
 
+def _is_file(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # such as a name that is too long, or holds a NUL
+        return path.is_file()
+    return False
+
+
 def images(document: Mapping[str, Any]) -> str:
     """Tells whether the user's images changed; see data/fingerprint.py. Where they are gone, what HASHES tells of them.
 
     Raises:
         UserError: If they are not there, and never were.
     """
+    from deepcompress.data.fingerprint import fingerprint  # which needs NumPy; a pull request's report has none
+    from deepcompress.data.store import DataConfig
+
     recorded = files.read_json(HASHES) if HASHES.is_file() else {}
     before = recorded.get("data") if isinstance(recorded, dict) else None
     return fingerprint(params.validate(DataConfig, document.get("data"), "data"), str(before))
@@ -88,6 +95,9 @@ def hashes(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def link_(document: Mapping[str, Any], folder: Path) -> None:
     """Make the links in `folder` those to the files that are named, and no others."""
+    from deepcompress.data.fingerprint import inputs
+    from deepcompress.data.store import DataConfig
+
     wanted = {
         f"{key}.{number}-{path.name}": path
         for key, paths in named(document).items()
@@ -109,6 +119,8 @@ def link_(document: Mapping[str, Any], folder: Path) -> None:
 
 def tell_of_images_(document: Mapping[str, Any], folder: Path) -> None:
     """Write the file that tells of the user's images, if there are any, and they are not as it says."""
+    from deepcompress.data.fingerprint import NOTHING
+
     path, now = folder / IMAGES, images(document)
     if now == NOTHING:
         path.unlink(missing_ok=True)
@@ -121,7 +133,7 @@ def look_anew_(folder: Path = Path(FOLDER)) -> None:
 
     DVC would stop at such a link; `plan` says which key names the file.
     """
-    with suppress(UserError):
+    with suppress(UserError, ModuleNotFoundError):  # a pull request's report has no NumPy, and no images
         tell_of_images_(params.read(), folder)
     for link in folder.glob("*"):
         if link.is_symlink() and not link.exists():

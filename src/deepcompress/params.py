@@ -9,6 +9,7 @@ import copy
 import difflib
 import functools
 import json
+import math
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -108,7 +109,7 @@ def seed(path: str | Path = PARAMS_FILE) -> int:
     """The one seed of the pipeline, a whole number of at least 0."""
     found = value("seed", path)
     if type(found) is not int or not 0 <= found <= HIGHEST_SEED:
-        raise UserError(f"{path}: seed must be a whole number in 0..{HIGHEST_SEED}, got {_shown(found)}")
+        raise UserError(f"{path}: seed must be a whole number in 0..{HIGHEST_SEED}, got {shown(found)}")
     return found
 
 
@@ -121,7 +122,7 @@ def device_budget_mib(path: str | Path = PARAMS_FILE) -> int:
     data = read(path).get("data")
     budget = data.get("device_budget_mib", DEVICE_BUDGET_MIB) if isinstance(data, dict) else DEVICE_BUDGET_MIB
     if type(budget) is not int or budget < 0:
-        raise UserError(f"{path}: data.device_budget_mib must be a whole number of at least 0, got {_shown(budget)}")
+        raise UserError(f"{path}: data.device_budget_mib must be a whole number of at least 0, got {shown(budget)}")
     return budget
 
 
@@ -143,7 +144,7 @@ def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE, *, link: 
         return validate(schema, block, key, path)
     changes = value(link, path)
     if not isinstance(changes, dict) or not isinstance(block, dict):
-        raise UserError(f"{path}: {link} must be a block with the key from, got {_shown(changes)}")
+        raise UserError(f"{path}: {link} must be a block with the key from, got {shown(changes)}")
     return validate(schema, linked(block, changes), link, path)
 
 
@@ -221,7 +222,7 @@ def _require_few(document: dict[str, Any], path: str | Path) -> None:
     raise UserError(f"{path}: expands to more than {MOST_VALUES} values; an alias must not repeat itself or others")
 
 
-def _shown(got: object) -> str:
+def shown(got: object) -> str:
     """A wrong value for a message, cut where it is long."""
     try:
         text = repr(got)
@@ -248,10 +249,10 @@ def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -
         return _unknown(where, _siblings(schema, problem["loc"]))
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
     if kind == "value_error":
-        return f"{where}: {message.replace(repr(got), _shown(got))}"
+        return f"{where}: {message.replace(repr(got), shown(got))}"
     if " should " in message:  # such as "String should match pattern ..."
-        return f"{where} must {message.partition(' should ')[2]}, got {_shown(got)}"
-    return f"{where} must be {message}, got {_shown(got)}{_yaml_hint(got)}"
+        return f"{where} must {message.partition(' should ')[2]}, got {shown(got)}"
+    return f"{where} must be {message}, got {shown(got)}{_yaml_hint(got)}"
 
 
 def _unknown(where: str, allowed: list[str]) -> str:
@@ -268,7 +269,7 @@ def _siblings(schema: type[pydantic.BaseModel], location: tuple[int | str, ...])
         if not models:
             return []
         schema = models[0]
-    return list(schema.model_fields)
+    return [field.alias or name for name, field in schema.model_fields.items()]
 
 
 def _types(annotation: Any) -> list[Any]:
@@ -280,8 +281,10 @@ def _yaml_hint(got: Any) -> str:
     if not isinstance(got, str):
         return ""
     try:
-        float(got)
+        finite = math.isfinite(float(got))
     except ValueError:
+        finite = False
+    if not finite:
         return ""
     mantissa, _, exponent = got.lower().partition("e")
     if exponent:

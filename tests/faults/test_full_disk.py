@@ -131,7 +131,6 @@ def test_a_disk_that_fails_at_any_step(
         with monkeypatch.context() as patch:
             if failing == "write":
                 patch.setattr(Path, "write_bytes", full)
-                patch.setattr(Figure, "savefig", full)
             else:
                 patch.setattr(os, failing, full)
             assert f"{tmp_path / name}: No space left on device" in said_by(lambda: save(tmp_path / name), capsys)  # noqa: B023

@@ -24,7 +24,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from deepcompress.errors import UserError
-from deepcompress.params import Section
+from deepcompress.params import Section, shown
 
 BLOCKS: dict[str, tuple[tuple[int, ...], ...]] = {
     "vgg11": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
@@ -158,7 +158,7 @@ class _Plain:
         except pydantic.ValidationError as error:
             problem = error.errors()[0]
             where, what = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
-            raise UserError(f"spec: {where}: {what}, got {problem['input']!r}") from None
+            raise UserError(f"spec: {where}: {what}, got {shown(problem['input'])}") from None
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
