@@ -162,6 +162,15 @@ def test_replicates_are_read_if_one_seed_is_the_evaluation(tmp_path: Path) -> No
     assert "replicates.csv: not of this evaluation" in found.stale
 
 
+def test_rows_of_pairs_that_have_no_accuracy_are_compared_by_what_they_have(tmp_path: Path) -> None:
+    path = tmp_path / "replicates.csv"
+    lines = [f"{seed},pruned/a,pruned/control,2000,89.0,{points},10,30,0.01" for seed, points in ((0, -1.0), (1, -2.0))]
+    path.write_text("\n".join([HEADER, *lines, ""]))
+    pair = {"model": "pruned/a", "reference": "pruned/control", "n": 2000, "difference_points": -1.0}
+    assert Replicates.read(path, OWN, [pair]).seeds == [0, 1]
+    assert Replicates.read(path, OWN, [{**pair, "difference_points": -0.5}]).stale is not None
+
+
 def test_no_file_and_a_header_alone_are_no_replicates_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
     for found in (Replicates.read(tmp_path / "none.csv", OWN, []), read(tmp_path / "replicates.csv")):
         assert not found

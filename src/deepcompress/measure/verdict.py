@@ -212,7 +212,8 @@ def _first_other(rows: Iterable[Row], own: Mapping[tuple[str, str | None], Row])
     """The first model of which a replicate says something else than the tables; None if there is none."""
     for row in rows:
         table = own.get((row["model"], row["reference"]))
-        if table and any(row[name] is not None and row[name] != table[name] for name in SAME):
+        shared = [name for name in SAME if row[name] is not None and name in (table or ())]  # pairs.csv has no accuracy
+        if table and any(row[name] != table[name] for name in shared):
             return str(row["model"])
     return None
 
