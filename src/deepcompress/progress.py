@@ -141,7 +141,7 @@ def headline() -> str | None:
         block = README.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
     except (OSError, UnicodeDecodeError):
         return None
-    return block.partition("**")[2].partition("**")[0] or None
+    return " ".join(block.partition("**")[2].partition("**")[0].split()) or None
 
 
 def viewer() -> str:

@@ -77,9 +77,9 @@ def test_panels_stand_beside_each_other() -> None:
 
 
 def test_the_library_is_one_script_that_asks_nobody() -> None:
-    assert "vegaEmbed" in charts.library()
-    assert "</script" not in charts.library()
-    assert "cdn" not in charts.library()
+    assert "vegaEmbed" in charts.vega_script()
+    assert "</script" not in charts.vega_script()
+    assert "cdn" not in charts.vega_script()
 
 
 def test_letters_that_no_font_has_are_named() -> None:

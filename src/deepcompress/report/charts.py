@@ -222,7 +222,7 @@ def config(theme: Mapping[str, str]) -> Spec:
 
 
 @functools.cache
-def library() -> str:
+def vega_script() -> str:
     """Vega, Vega-Lite and vega-embed as one script that sets `vegaEmbed` and needs no network."""
     import vl_convert
 

@@ -84,7 +84,7 @@ def render(parts: Mapping[str, Section], data: Tables) -> str:
         themes={"light": charts.LIGHT, "dark": charts.DARK},
         configs={"light": charts.config(charts.LIGHT), "dark": charts.config(charts.DARK)},
         **{name: Markup((ASSETS / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")},
-        library=Markup(charts.library()),
+        library=Markup(charts.vega_script()),
     )
 
 

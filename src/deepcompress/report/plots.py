@@ -37,7 +37,7 @@ def write(folder: Path, data: Tables, sections: Iterable[Section]) -> None:
     for name, made in (("models", models), ("history", history), ("pruning", pruning), ("bits", bits)):
         files.write_csv(folder / f"{name}.csv", made(data))
     files.write_csv(folder / "students.csv", taught(data))
-    files.write_text(folder / LIBRARY, charts.library())
+    files.write_text(folder / LIBRARY, charts.vega_script())
     pictures = {picture.name: picture for section in sections for picture in section.pictures}
     for old in (folder / "figures").glob("*.png"):
         if old.stem not in pictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 PICTURE = "plots/figures/accuracy_size.png"
 MOST_ROWS = 6
+MOST_COLUMNS = 120  # of a line of prose
 
 
 def render(data: Tables) -> str:
@@ -25,7 +27,7 @@ def render(data: Tables) -> str:
     classes = text.count(data.per_class["class"].nunique(), "class")
     where = f"{classes} of `{source}`, {int(data.baseline['n']):,} held-out images"
     picture = f"![{findings.of_all(data)}]({PICTURE})"
-    parts = (f"**{_sentence(data)}** ({where})", picture, _table(_short(data)), _note(data))
+    parts = (_wrapped(f"**{_sentence(data)}** ({where})"), picture, _table(_short(data)), _wrapped(_note(data)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -51,6 +53,10 @@ def replace_block(document: str, block: str, *, name: str = "README.md") -> str:
     if document.count(BEGIN) != 1 or document.count(END) != 1 or end < begin:
         raise UserError(f"{name}: needs the lines {BEGIN} and {END}, once each and in this order")
     return f"{document[: begin + len(BEGIN)]}\n{block}{document[end:]}"
+
+
+def _wrapped(paragraph: str) -> str:
+    return textwrap.fill(paragraph, MOST_COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
 def _note(data: Tables) -> str:
