@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from deepcompress.models import checkpoint
 from tests import pipeline
@@ -16,7 +17,7 @@ OVERLAY: dict[str, Any] = {
     "model": RESNET,
     "distill": {"student": RESNET},
     "sensitivity": {"samples": 16},
-    "quant": {"calibration": {"samples": 16}},
+    "quant": {"rounding": "nearest", "calibration": {"samples": 16}},  # gptq takes a minute on each of 25 such models
 }
 
 
@@ -26,9 +27,10 @@ def test_every_stage_runs_on_a_resnet(tmp_path: Path) -> None:
     project.repro()
     assert "Data and pipelines are up to date." in project.dvc("status")
     models = {
-        path.relative_to(project.folder / "models").with_suffix("").as_posix(): checkpoint.load(path).model.spec
+        path.relative_to(project.folder / "models").with_suffix("").as_posix(): checkpoint.load(path).model
         for path in (project.folder / "models").rglob("*.safetensors")
     }
-    assert {spec.arch for name, spec in models.items() if not name.startswith("teachers/")} == {"resnet18"}
-    assert models["shipped/quantized"].to_dict()["widths"]["layer1.0.conv1"][0] < 64
+    assert {model.spec.arch for name, model in models.items() if not name.startswith("teachers/")} == {"resnet18"}
+    weights = {name: sum(map(torch.numel, models[name].parameters())) for name in ("baseline", "shipped/quantized")}
+    assert weights["shipped/quantized"] < 0.5 * weights["baseline"]  # prune.sparsity is 0.6
     assert (project.folder / "models/deploy/shipped_int8.onnx").stat().st_size > 0
