@@ -64,11 +64,6 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
     assert np.abs(decoded.astype(int) - 90).max() <= 2
 
 
-def test_an_image_of_the_stored_size_is_kept_to_the_bit() -> None:
-    image = pixels(0, 16, 16, 3)
-    assert (decode(encoded(image), 16, name="x") == image).all()
-
-
 @pytest.mark.parametrize("shape", [(8, 8, 3), (1, 1, 3), (40, 24, 3), (5, 300, 3)])
 def test_every_shape_becomes_a_square(shape: tuple[int, ...]) -> None:
     assert decode(encoded(pixels(0, *shape)), 16, name="x").shape == (16, 16, 3)

@@ -18,6 +18,7 @@ COLOUR, GREY = pixels(0, 9, 9, 3), pixels(1, 9, 9)
         "@eaDir/b.png/SYNOPHOTO_THUMB_XL.jpg", "a/@EADIR/b.jpg", "#recycle/b.jpg", "__MACOSX/a/._b.png", "Icon\r",
         "$RECYCLE.BIN/b.png", "System Volume Information/x", "lost+found/b.jpg", "b.png~", "b.jpg.part", "b.png.TMP",
         "b.jpeg.crdownload", ".b.png.swp", "a/.ipynb_checkpoints/b.png", "Picasa.ini", "b.jpg.bak",
+        ".Trash-1000/b.png", "a/.stfolder/x",
     ],
 )  # fmt: skip
 def test_what_programs_leave_behind_is_litter_in_any_case(name: str) -> None:

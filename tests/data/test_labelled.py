@@ -44,11 +44,6 @@ def test_validation_images_are_those_to_choose_on_and_never_tested_on() -> None:
     assert (made.validation.read(0) == pixels(100, SIDE, SIDE, 3)).all()
 
 
-def test_without_test_images_some_of_the_training_images_are_held_out() -> None:
-    files = image_files(test=0) | {f"val/{name}/v.png": image(100 + i) for i, name in enumerate(CLASSES)}
-    assert sizes(source(files, heldout_fraction=0.25)) == (9, 3, 3)
-
-
 @pytest.mark.parametrize(("many", "left"), [(1, 299), (3, 297)])
 def test_up_to_one_per_cent_of_bad_images_are_skipped(many: int, left: int) -> None:
     files = {f"train/{CLASSES[n % 3]}/{n}.png": image(n) for n in range(300)}
@@ -159,11 +154,3 @@ def test_the_range_that_params_name_is_used(caplog: pytest.LogCaptureFixture) ->
     first = made.train.read(0)
     assert first.max() == 255
     assert len(np.unique(first)) > 30
-
-
-def test_the_checksum_follows_names_contents_labels_and_nothing_else() -> None:
-    files = image_files()
-    first = source(files).origin["checksum"]
-    assert source(files | {"train/ant/notes.txt": b"x"}).origin["checksum"] == first
-    assert source(files | {"train/ant/0.png": image(77)}).origin["checksum"] != first
-    assert source({name.replace("ant/0", "ant/00"): data for name, data in files.items()}).origin["checksum"] != first

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +24,7 @@ from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import resume
 from tests.data.inputs import source
-from tests.faults.damage import below
+from tests.faults.damage import below, largest_file
 
 LIMITS = (0, 1, 60, 900)  # bytes of one file
 
@@ -57,18 +54,6 @@ SAVES: dict[str, Callable[[Path], object]] = {
     "model.onnx": lambda path: write(path, graph(), Contract(("a",), 32, 32)),
     "state.pt": lambda path: resume.save(path.parent, {"weights": torch.zeros(5000)}),
 }
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes: a write there raises EFBIG, as a full disk does ENOSPC."""
-    before, old = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, old)
 
 
 def said_by(save: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:

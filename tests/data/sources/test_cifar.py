@@ -16,6 +16,7 @@ from deepcompress.data.store import Source
 from deepcompress.errors import UserError
 from deepcompress.files import sha256
 from tests.data.inputs import make_cifar, make_tar, md5, pixels, served
+from tests.faults.damage import Trap
 
 NAMES = ("cifar10", "cifar100")
 
@@ -86,16 +87,6 @@ def test_a_half_downloaded_archive_is_downloaded_again(tmp_path: Path, mirror: t
     assert len(source.classes) == 10
 
 
-class Harmful:
-    """Unpickling it would make a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
 def test_batches_an_earlier_run_unpacked_are_not_trusted(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
     folder, address, _ = mirror
     archive = make_cifar(folder, 10)
@@ -103,7 +94,7 @@ def test_batches_an_earlier_run_unpacked_are_not_trusted(tmp_path: Path, mirror:
     unpacked.mkdir(parents=True)
     batches = [f"data_batch_{i}" for i in range(1, 6)]
     for name in (*batches, "test_batch", "batches.meta"):
-        (unpacked / name).write_bytes(pickle.dumps(Harmful(tmp_path / "harm")))
+        (unpacked / name).write_bytes(pickle.dumps(Trap(tmp_path / "harm")))
     load("cifar10", tmp_path / "work", url=f"{address}/{archive.name}", md5=md5(archive))
     assert not (tmp_path / "harm").exists()
 
@@ -124,7 +115,7 @@ def test_a_mirror_without_a_checksum_must_serve_the_official_archive(
 
 def test_nothing_is_unpickled_before_the_checksum_is_right(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
     folder, address, _ = mirror
-    harmful = pickle.dumps(Harmful(tmp_path / "harm"))
+    harmful = pickle.dumps(Trap(tmp_path / "harm"))
     make_tar(folder / "x.tar.gz", {f"cifar-100-python/{name}": harmful for name in ("train", "test", "meta")})
     with pytest.raises(UserError, match=f"wrong checksum, md5 must be {'0' * 32}"):
         load("cifar100", tmp_path / "work", url=f"{address}/x.tar.gz", md5="0" * 32)

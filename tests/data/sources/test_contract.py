@@ -13,7 +13,6 @@ import pytest
 
 from deepcompress import registry
 from deepcompress.data.store import Source
-from deepcompress.params import Section
 from tests.data.inputs import image_files, make_cifar, make_table, make_zip, md5, served
 
 NAMES = registry.names("data.sources")
@@ -66,13 +65,6 @@ def test_a_source_hands_over_what_the_store_writes(loaded: tuple[str, list[Sourc
             assert (image == same.read(index)).all()
     assert again.origin == source.origin
     assert (again.train.labels == source.train.labels).all()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_options_are_a_section_with_defaults(name: str) -> None:
-    options = registry.find("data.sources", name).Options
-    assert issubclass(options, Section)
-    assert isinstance(options(), options)
 
 
 def test_no_source_loads_torch_when_it_is_imported() -> None:

@@ -14,7 +14,6 @@ from deepcompress.data.store import Part, Source
 from deepcompress.errors import UserError
 from tests.data.inputs import (
     CLASSES,
-    encoded,
     image_files,
     make_folder,
     make_tar,
@@ -75,11 +74,6 @@ def test_the_order_a_folder_around_everything_and_litter_change_nothing(tmp_path
     assert content(around.test) == content(plain.test)
 
 
-def test_folders_within_a_class_belong_to_it(tmp_path: Path) -> None:
-    files = {**image_files(train=1), "train/ant/more/deep/1.png": encoded(pixels(99, 8, 8, 3))}
-    assert read(make_zip(tmp_path / "x.zip", files)).train.labels.tolist() == [0, 0, 1, 2]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_test_a_share_of_each_class_is_held_out(tmp_path: Path, kind: str) -> None:
     path = packed(tmp_path, kind, image_files(train=8, test=0))
@@ -91,12 +85,6 @@ def test_without_test_a_share_of_each_class_is_held_out(tmp_path: Path, kind: st
     assert sorted(image for _, image in both) == sorted(pixels(n, 8, 8, 3).tobytes() for n in range(24))
     assert content(read(path).test) == content(source.test)
     assert content(read(path, seed=1).test) != content(source.test)
-
-
-def test_images_of_other_sizes_are_scaled_and_cut(tmp_path: Path) -> None:
-    files = {**image_files(train=1), "train/ant/0.png": encoded(pixels(0, 50, 31, 3), "JPEG")}
-    source = read(make_zip(tmp_path / "x.zip", files), stored_size=16)
-    assert {source.train.read(index).shape for index in range(3)} == {(16, 16, 3)}
 
 
 def test_the_checksum_follows_the_images_and_nothing_else(tmp_path: Path) -> None:
@@ -155,14 +143,6 @@ def test_a_mistake_in_the_layout_is_named(tmp_path: Path, case: str, kind: str) 
     path = packed(tmp_path, kind, files())
     with pytest.raises(UserError, match=f"^{path}: {message}"):
         read(path)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, kind: str) -> None:
-    path = packed(tmp_path, kind, {**image_files(), "train/bee/new.png": b"Dear diary"})
-    source = read(path)
-    with pytest.raises(UserError, match=f"^{path}: train/bee/new.png: no image that can be read"):
-        content(source.train)
 
 
 def test_too_few_images_to_hold_some_out_are_named(tmp_path: Path) -> None:
