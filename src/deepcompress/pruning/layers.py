@@ -4,8 +4,8 @@ Unstructured pruning may take weights from every convolution and linear layer. S
 convolutions and units of hidden linear layers; the outputs of the last layer are the classes, so it stays. Where a
 shortcut or a depthwise convolution ties layers to others, all that add to the same stream lose the same channels, and
 with them go the batch norms behind and the inputs of every layer that reads the stream; the first layer stands for all.
-Torch-Pruning finds these groups in the network's graph; what is done with them is ours, on indices of the dense
-network, so that several groups can go at once.
+Torch-Pruning finds these groups in the network's graph (of a VGG they are plain); what is done with them is ours, on
+indices of the dense network, so that several groups can go at once.
 Source: Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900, section 3.2; https://github.com/VainF/Torch-Pruning.
 """
 
@@ -25,7 +25,7 @@ from deepcompress.errors import UserError
 from deepcompress.models.build import outline
 from deepcompress.models.graph import resize_
 from deepcompress.models.spec import BLOCKS, GraphSpec, VGGSpec, library
-from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.models.vgg import prunable_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,21 +49,15 @@ def in_scope(model: Classifier, method: Method, scope: Literal["all", "conv"]) -
     """The layers whose weights are the denominator of a sparsity, in forward order."""
     layers = prunable_layers(model)
     if method == "structured":
-        layers = {name: layers[name] for name in tied(model)}
+        layers = {name: layers[name] for name in groups(model.spec)}
     return {name: layer for name, layer in layers.items() if scope == "all" or isinstance(layer, nn.Conv2d)}
-
-
-def tied(model: Classifier) -> dict[str, tuple[str, ...]]:
-    """The layers that structured pruning can choose, in forward order, each with all that lose the same channels."""
-    if isinstance(model, VGG):
-        return {name: (name,) for name in [*prunable_layers(model)][:-1]}
-    return {name: group.members for name, group in groups(model.spec).items()}
 
 
 def scored_layers(model: Classifier, method: Method, chosen: Iterable[str]) -> dict[str, nn.Conv2d | nn.Linear]:
     """The layers whose scores decide about those chosen: in structured pruning also all that are tied to them."""
-    groups = tied(model) if method == "structured" else {}
-    names = {name for one in chosen for name in groups.get(one, (one,))}
+    names = set(chosen)
+    if method == "structured":
+        names = {member for name in names for member in groups(model.spec)[name].members}
     return {name: layer for name, layer in prunable_layers(model).items() if name in names}
 
 
@@ -173,7 +167,7 @@ def groups(spec: Spec) -> dict[str, Group]:
 
 def unprunable(spec: Spec) -> dict[str, str]:
     """Layers that no structured pruning can take channels from, but for the last one, and what is in the way."""
-    return {} if isinstance(spec, VGGSpec) else _searched(spec)[1]
+    return _searched(spec)[1]
 
 
 @functools.cache
@@ -183,6 +177,8 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
     That is a convolution in groups that is not depthwise, any other module or parameter with numbers per channel, or,
     as in attention, code that a smaller layer does not fit: there removing and masking are tried and compared.
     """
+    if isinstance(spec, VGGSpec):
+        return _of_a_chain(outline(spec)), {}
     import torch_pruning  # type: ignore[import-untyped]
 
     model = outline(spec)
@@ -228,6 +224,20 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
     return found, {name: whole[name] for name in layers if name in whole}
 
 
+def _of_a_chain(model: nn.Module) -> dict[str, Group]:
+    """The groups of a network without shortcuts, for which Torch-Pruning need not be loaded: a layer each.
+
+    With it go its batch norm and what the next layer reads of it, of a flattened map all places of a channel.
+    """
+    norms, found = batch_norms(model), {}
+    for (name, layer), (reader, reading) in itertools.pairwise(prunable_layers(model).items()):
+        every = tuple(range(len(layer.weight)))
+        outputs = [Part(place, True, every) for place in (name, norms.get(name)) if place]
+        inputs = Part(reader, False, tuple(range(reading.weight.shape[1])))
+        found[name] = Group((name,), len(every), (*outputs, inputs))
+    return found
+
+
 def _in_the_way(tied: Any, names: Mapping[nn.Module, str]) -> str | None:
     """What has numbers for each channel of a group and is of no kind that can lose some."""
     for dependency, _ in tied:
@@ -264,13 +274,11 @@ def _removable(spec: Spec, found: Mapping[str, Group]) -> bool:
 
 
 def group_scores(model: Classifier, scores: Mapping[str, Float[Tensor, " channels"]]) -> dict[str, Tensor]:
-    """Scores of channels that go together, from those of their layers; in a VGG they are the layers' own.
+    """Scores of channels that go together, from those of their layers; of a layer alone its own.
 
     Of several layers the mean, each layer's divided by its own mean.
     Source: the defaults of Torch-Pruning's GroupMagnitudeImportance, which also counts the inputs that go.
     """
-    if isinstance(model, VGG):
-        return dict(scores)
     combined = {}
     for name, group in groups(model.spec).items():
         if name in scores:

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepcompress.models.build import blank
-from deepcompress.models.spec import GraphSpec
-from deepcompress.models.vgg import VGG, prunable_layers
-from deepcompress.pruning.layers import batch_norms, group_masks, groups, require_names, shrunk_state
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import prunable_layers
+from deepcompress.pruning.layers import group_masks, groups, require_names, shrunk_state
 from deepcompress.pruning.scoring import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float
     from torch import Tensor, nn
 
     from deepcompress.models.spec import Spec
@@ -57,19 +57,7 @@ def structured(model: Classifier, scores: Mapping[str, Float[Tensor, " outputs"]
         scores: Per layer, one for each output channel; higher = keep.
         pruned: Output channels to prune per layer.
     """
-    if not isinstance(model, VGG):
-        return group_masks(model.spec, {name: kept(scores[name], count) for name, count in pruned.items() if count})
-    norms, layers, masks = batch_norms(model), prunable_layers(model), {}
-    for name, count in pruned.items():
-        if not count:
-            continue
-        channels, weight = kept(scores[name], count), layers[name].weight
-        masks[f"{name}.weight"] = channels.view(-1, *[1] * (weight.dim() - 1))
-        if layers[name].bias is not None:
-            masks[f"{name}.bias"] = channels
-        if name in norms:
-            masks[f"{norms[name]}.weight"] = masks[f"{norms[name]}.bias"] = channels
-    return masks
+    return group_masks(model.spec, {name: kept(scores[name], count) for name, count in pruned.items() if count})
 
 
 def apply_(model: nn.Module, masks: Masks) -> None:
@@ -142,55 +130,23 @@ def remove_channels(model: Classifier, kept: Mapping[str, Bool[Tensor, " outputs
     """
     layers = prunable_layers(model)
     require_names(kept, layers, "prune")
-    rows = {name: _rows(name, len(layer.weight), kept.get(name), layer.weight.device) for name, layer in layers.items()}
-    *hidden, last = rows
-    if len(rows[last]) != len(layers[last].weight):
+    for name, flags in kept.items():
+        outputs, remaining = len(layers[name].weight), int(flags.sum())
+        if len(flags) != outputs or not remaining:
+            raise ValueError(f"{name}: needs {outputs} flags with at least one channel kept, got {remaining} kept")
+    *hidden, last = layers
+    if last in kept and not kept[last].all():
         raise ValueError(f"{last}: its outputs are the classes and cannot be removed")
+    chosen = {name: flags for name, flags in kept.items() if name in groups(model.spec)}
+    state, sizes = shrunk_state(model.state_dict(), model.spec, chosen)
     spec: Spec
-    if isinstance(model, VGG):
-        *features, first, second = (len(rows[name]) for name in hidden)
+    if isinstance(model.spec, VGGSpec):
+        *features, first, second = (len(state[f"{name}.weight"]) for name in hidden)
         spec = dataclasses.replace(model.spec, features=tuple(features), hidden=(first, second))
-        state = _surviving(model, rows)
     else:
-        assert isinstance(model.spec, GraphSpec)
-        chosen = {name: flags for name, flags in kept.items() if name in groups(model.spec)}
-        state, sizes = shrunk_state(model.state_dict(), model.spec, chosen)
         spec = dataclasses.replace(model.spec, widths=tuple(sizes.items()))
     smaller = blank(spec)
     smaller.load_state_dict(state, assign=True)
     for parameter, original in zip(smaller.parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
     return smaller.train(model.training)
-
-
-def _rows(name: str, outputs: int, kept: Tensor | None, device: torch.device) -> Int[Tensor, " kept"]:
-    if kept is None:
-        return torch.arange(outputs, device=device)
-    if len(kept) != outputs or not kept.any():
-        raise ValueError(f"{name}: needs {outputs} flags with at least one channel kept, got {int(kept.sum())} kept")
-    return kept.nonzero()[:, 0].to(device)
-
-
-def _surviving(model: VGG, rows: Mapping[str, Int[Tensor, " kept"]]) -> dict[str, Tensor]:
-    """The state dict of the smaller network: rows of each layer, columns by the rows of the layer before."""
-    state, norms = dict(model.state_dict()), batch_norms(model)
-    columns, before = None, 3
-    for name, layer in prunable_layers(model).items():
-        weight = state[f"{name}.weight"]
-        if columns is not None:
-            per_channel = weight.shape[1] // before
-            weight = weight.index_select(1, _columns(columns, per_channel))
-        columns, before = rows[name], len(layer.weight)
-        state[f"{name}.weight"] = weight.index_select(0, columns)
-        vectors = [f"{name}.bias"]
-        if name in norms:
-            counter = f"{norms[name]}.num_batches_tracked"
-            state[counter] = state[counter].clone()
-            vectors += [f"{norms[name]}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
-        state.update({key: state[key].index_select(0, columns) for key in vectors})
-    return state
-
-
-def _columns(channels: Int[Tensor, " kept"], per_channel: int) -> Int[Tensor, " columns"]:
-    offsets = torch.arange(per_channel, device=channels.device)
-    return (channels[:, None] * per_channel + offsets).flatten()
