@@ -7,8 +7,6 @@ are in evaluation mode and record no gradients in either. Only what is run again
 from __future__ import annotations
 
 import copy
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,8 +19,7 @@ from deepcompress.data.batches import View
 from deepcompress.data.store import Fit, Meta
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
-from deepcompress.training import frozen, loop
-from deepcompress.training.inputs import training_data
+from deepcompress.training import inputs, loop
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 
@@ -65,17 +62,14 @@ class HeadTraining:
         )
         self.model = VGG(VGGSpec.from_model_section(section, CLASSES))
         self.data = self._data(images, View(size, MEAN, STD))
-        self._head = copy.deepcopy(frozen.head(self.model).state_dict())
+        self._head = copy.deepcopy(inputs.head(self.model).state_dict())
         self.weights: dict[str, torch.Tensor] = {}
 
     def ours(self) -> None:
         """Features once, then the head alone."""
         self._start()
-        with tempfile.TemporaryDirectory() as folder:
-            part, data = frozen.trainable_part(
-                self.model, self.data, self.recipe, fabric=self.fabric, folder=Path(folder)
-            )
-            loop.train(part, CrossEntropy(), data, self.recipe, fabric=self.fabric, seed=0)
+        part, data = inputs.trainable_part(self.model, self.data, self.recipe, fabric=self.fabric)
+        loop.train(part, CrossEntropy(), data, self.recipe, fabric=self.fabric, seed=0)
         self._end("ours")
 
     def plain(self) -> None:
@@ -92,13 +86,13 @@ class HeadTraining:
     def _data(self, images: int, view: View) -> TrainingData:
         meta = Meta(tuple(map(str, range(CLASSES))), 32, MEAN, STD, {}, "random", "none")
         fit = Fit(random_arrays(images, 32), random_arrays(max(1, images // VALIDATION_SHARE), 32), meta)
-        return training_data(fit, view, self.recipe, device=self.fabric.device, seed=0)
+        return inputs.training_data(fit, view, self.recipe, device=self.fabric.device, seed=0)
 
     def _start(self) -> None:
-        frozen.head(self.model).load_state_dict(self._head)
+        inputs.head(self.model).load_state_dict(self._head)
 
     def _end(self, way: str) -> None:
-        self.weights[way] = frozen.head(self.model).weight.detach().cpu().clone()
+        self.weights[way] = inputs.head(self.model).weight.detach().cpu().clone()
 
 
 @click.command()

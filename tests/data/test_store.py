@@ -134,14 +134,16 @@ def test_collected_pieces_are_in_memory_or_in_a_nameless_file(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_nameless_file_must_be_filled_and_a_full_disk_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "new/features"
-    with pytest.raises(ValueError, match="new/features: 396 bytes, expected 432"):
-        store.in_nameless_file([ARRAY[:11]], ARRAY.shape, path)
+def test_a_nameless_file_must_be_filled_and_a_full_disk_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+    with pytest.raises(ValueError, match=r"colours/\w+/rows: 396 bytes, expected 432"):
+        store.collected([ARRAY[:11]], ARRAY.shape, 0, "colours")
     with largest_file(100), pytest.raises(OSError, match="File too large") as raised:
-        store.in_nameless_file([ARRAY], ARRAY.shape, path)
-    assert raised.value.filename == str(path)
-    assert list(path.parent.iterdir()) == []
+        store.collected([ARRAY], ARRAY.shape, 0, "colours")
+    assert str(raised.value.filename).startswith(f"{tmp_path}/colours/")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("count", [20, 39])

@@ -25,8 +25,8 @@ from deepcompress.models.vgg import VGG
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign
 from deepcompress.registry import find
-from deepcompress.training import frozen, loop
-from deepcompress.training.inputs import TrainingData, training_data
+from deepcompress.training import loop
+from deepcompress.training.inputs import TrainingData, trainable_part, training_data
 from deepcompress.training.loop import CrossEntropy, Objective
 from deepcompress.training.recipe import Recipe
 
@@ -87,9 +87,8 @@ def data(made: Recipe) -> TrainingData:
 
 
 def train(fabric: Fabric, model: VGG, objective: Objective, made: Recipe, seen: TrainingData) -> History:
-    with tempfile.TemporaryDirectory() as folder:
-        part, features = frozen.trainable_part(model, seen, made, fabric=fabric, folder=Path(folder))
-        return loop.train(part, objective, features, made, fabric=fabric, seed=0)
+    part, features = trainable_part(model, seen, made, fabric=fabric)
+    return loop.train(part, objective, features, made, fabric=fabric, seed=0)
 
 
 def labels(fabric: Fabric, *, dropout: float = 0.0, **changes: Any) -> tuple[VGG, History]:

@@ -440,38 +440,28 @@ def array_writer(path: Path, *, rows: int, dtype: str) -> Iterator[Callable[[np.
 def collected(
     pieces: Iterable[UInt8[np.ndarray, "some ..."]], shape: tuple[int, ...], budget_mib: int, name: str
 ) -> UInt8[np.ndarray, "all ..."]:
-    """All pieces of an array of bytes along its first axis, in order: in memory within the budget [MiB], else mapped.
+    """All pieces of an array of bytes along its first axis, in order: in memory, or above the budget mapped.
 
-    The nameless file lies in the scratch folder of that name.
-    """
-    if math.prod(shape) > budget_mib * BYTES_PER_MIB:
-        return in_nameless_file(pieces, shape, runtime.scratch(name) / "pixels")
-    array = np.empty(shape, np.uint8)
-    done = 0
-    for piece in pieces:
-        array[done : done + len(piece)] = piece
-        done += len(piece)
-    return array
-
-
-def in_nameless_file(
-    pieces: Iterable[UInt8[np.ndarray, "some ..."]], shape: tuple[int, ...], path: Path
-) -> UInt8[np.ndarray, "all ..."]:
-    """All pieces of an array of bytes along its first axis, in a file that no folder lists, mapped.
-
-    The file goes with its last reader or with the process, however that ends. See `array_writer` for why it is not
-    written through a map.
+    The file is one that no folder lists, so it goes with its last reader or with the process, however that ends. See
+    `array_writer` for why it is not written through a map.
 
     Args:
         pieces: In order.
         shape: Of the whole array.
-        path: What a message calls the file; its folder is made if missing.
+        budget_mib: What it may take in memory [MiB].
+        name: Of the scratch folder that the file lies in; what a message calls it.
 
     Raises:
-        OSError: If the disk refuses, such as when it is full; names the path.
+        OSError: If the disk refuses, such as when it is full; names the file.
         ValueError: If the pieces do not fill the shape.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if math.prod(shape) <= budget_mib * BYTES_PER_MIB:
+        array, done = np.empty(shape, np.uint8), 0
+        for piece in pieces:
+            array[done : done + len(piece)] = piece
+            done += len(piece)
+        return array
+    path = runtime.scratch(name) / "rows"
     try:
         with tempfile.TemporaryFile(dir=path.parent) as file:
             for piece in pieces:

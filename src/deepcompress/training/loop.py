@@ -29,7 +29,8 @@ from deepcompress.data.batches import Batch, Shard
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.runtime import COMPILES, derived_seed
-from deepcompress.training import frozen, resume
+from deepcompress.training import resume
+from deepcompress.training.inputs import freeze_
 from deepcompress.training.recipe import learning_rate, optimizer
 from deepcompress.training.synchronized import set_rows_, synchronized
 
@@ -189,7 +190,7 @@ class Stepper:
 
     def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe, fabric: Fabric) -> None:
         if recipe.trainable == "head":
-            frozen.freeze_(model)
+            freeze_(model)
         self.model, self._fabric, self._head_only = model, fabric, recipe.trainable == "head"
         module = ModelWithLoss(model, objective, compiles=getattr(fabric, COMPILES) and can_compile(model, objective))
         module.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -13,7 +13,7 @@ from deepcompress.models.build import build
 from deepcompress.models.spec import asked
 from deepcompress.models.weights import load_pretrained_
 from deepcompress.params import DEVICE_BUDGET_MIB
-from deepcompress.training import frozen, inputs, loop, resume
+from deepcompress.training import inputs, loop, resume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ class TrainingRun:
         folder = resume.folder(str(provenance["stage"]), model, self.folder, provenance, fabric.device.type)
         self.resume_folders.append(folder)
         batches = inputs.training_data(self.images, self.view, recipe, device=fabric.device, seed=seed)
-        part, seen = frozen.trainable_part(model, batches, recipe, fabric=fabric, folder=folder)
+        part, seen = inputs.trainable_part(model, batches, recipe, fabric=fabric)
         history = loop.train(
             part, objective, seen, recipe, fabric=fabric, seed=seed, resume_folder=folder, after_step=after_step
         )
