@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deepcompress import files, processes, runtime
+from deepcompress import files, runtime
 from deepcompress.distillation import teacher_cache
 from deepcompress.distillation.loss import LossContext
 from deepcompress.distillation.objective import DistillObjective, build_losses
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
-from deepcompress.training import inputs, loop, resume, run
+from deepcompress.training import run
 from deepcompress.training.loop import CrossEntropy
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ class StudentTrainer:
 
     def __init__(self, config: Distill, training: TrainingRun, *, fabric: Fabric, seed: int) -> None:
         self.config, self.training, self.fabric, self._seed = config, training, fabric, seed
-        self._recipe = config.student.recipe
 
     def train(self, method: str, teacher_file: Path | None, provenance: dict[str, Any]) -> tuple[Classifier, History]:
         """Train a fresh student.
@@ -62,13 +62,10 @@ class StudentTrainer:
             UserError: If there is no such method, the teacher cannot teach here, or training diverges.
         """
         make_objective = self._objective(method, teacher_file)
-        cache_key = (provenance, files.sha256(teacher_file) if teacher_file else None)
         seed = runtime.derived_seed(self._seed, "student")
         runtime.make_deterministic(seed)
         model = run.network(self.config.student, len(self.training.images.meta.classes), "distill.student")
-        history = self._train(model, make_objective, seed, None, *cache_key)
-        processes.first_only()
-        return model, history
+        return model, self._train(model, make_objective, teacher_file, {**provenance, "seed": seed})
 
     def train_from(
         self,
@@ -91,25 +88,26 @@ class StudentTrainer:
         make_objective = self._objective(method, teacher_file)
         runtime.make_deterministic(runtime.derived_seed(self._seed, "student"))
         model.to(self.fabric.device)
-        cache_key = (provenance, files.sha256(teacher_file))
-        history = self._train(model, make_objective, self._seed, after_step, *cache_key)
-        processes.first_only()
-        return history
+        return self._train(model, make_objective, teacher_file, {**provenance, "seed": self._seed}, after_step)
 
     def _train(
         self,
         model: Classifier,
         make_objective: MakeObjective,
-        seed: int,
-        after_step: Callable[[], None] | None,
-        *cache_key: object,
+        teacher_file: Path | None,
+        provenance: dict[str, Any],
+        after_step: Callable[[], None] | None = None,
     ) -> History:
-        training, device, recipe = self.training, self.fabric.device, self._recipe
-        folder = resume.folder("distill", model, training.folder, device.type, *cache_key)
-        training.resume_folders.append(folder)
-        data = inputs.training_data(training.images, training.view, recipe, device=device, seed=seed)
-        options: Any = {"fabric": self.fabric, "seed": seed, "resume_folder": folder, "after_step": after_step}
-        return loop.train(model, make_objective(model, data), data, recipe, **options)
+        """An interrupted run is taken up only with the same file of the teacher."""
+        identity = {**provenance, "teacher": files.sha256(teacher_file) if teacher_file else None}
+        return self.training.train(
+            model,
+            partial(make_objective, model),
+            self.config.student.recipe,
+            fabric=self.fabric,
+            provenance=identity,
+            after_step=after_step,
+        )
 
     def _objective(self, method: str, teacher_file: Path | None) -> MakeObjective:
         if teacher_file is None:
@@ -134,7 +132,7 @@ class StudentTrainer:
                 losses,
                 outputs,
                 cross_entropy=cross_entropy,
-                label_smoothing=self._recipe.label_smoothing,
+                label_smoothing=self.config.student.recipe.label_smoothing,
                 steps_per_epoch=len(data.train),
             )
 
@@ -143,7 +141,7 @@ class StudentTrainer:
     def _teacher_folder(self, teacher_file: Path) -> Path:
         """Where all students of a teacher find its outputs."""
         images = files.sha256(self.training.folder / "train_images.npy")
-        size, precision = self._recipe.batch_size, self.fabric.strategy.precision.precision
+        size, precision = self.config.student.recipe.batch_size, self.fabric.strategy.precision.precision
         parts = (self.training.view, size, precision, self.fabric.device.type, torch.__version__)
         return runtime.scratch("teacher", files.sha256(teacher_file), images, *parts)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deepcompress.data.store import Fit
     from deepcompress.models.spec import Model
     from deepcompress.models.vgg import Classifier
+    from deepcompress.training.inputs import TrainingData
     from deepcompress.training.loop import History, Objective
     from deepcompress.training.recipe import Recipe
 
@@ -71,7 +72,7 @@ class TrainingRun:
     def train(
         self,
         model: nn.Module,
-        objective: Objective,
+        objective: Objective | Callable[[TrainingData], Objective],
         recipe: Recipe,
         *,
         fabric: Fabric,
@@ -85,7 +86,8 @@ class TrainingRun:
 
         Args:
             model: As training starts from it.
-            objective: What to minimise.
+            objective: What to minimise; or what makes it of the batches: it may look at all of the model, so that no
+                layer's output is computed ahead.
             recipe: Everything that params.yaml says of the training.
             fabric: Gives device, precision and processes.
             provenance: Of the result: its `stage` and `seed`, and all else that decides how training ends.
@@ -97,10 +99,13 @@ class TrainingRun:
         seed = int(provenance["seed"])
         folder = resume.folder(str(provenance["stage"]), model, self.folder, provenance, fabric.device.type)
         self.resume_folders.append(folder)
-        batches = inputs.training_data(self.images, self.view, recipe, device=fabric.device, seed=seed)
-        part, seen = inputs.trainable_part(model, batches, recipe, fabric=fabric)
+        data, part = inputs.training_data(self.images, self.view, recipe, device=fabric.device, seed=seed), model
+        if isinstance(objective, loop.Objective):
+            part, data = inputs.trainable_part(model, data, recipe, fabric=fabric)
+        else:
+            objective = objective(data)
         history = loop.train(
-            part, objective, seen, recipe, fabric=fabric, seed=seed, resume_folder=folder, after_step=after_step
+            part, objective, data, recipe, fabric=fabric, seed=seed, resume_folder=folder, after_step=after_step
         )
         processes.first_only()
         return history
