@@ -1,0 +1,65 @@
+"""The benchmark of verdicts: counts and changes of made-up tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import verdicts
+from deepcompress.measure.verdict import COLUMNS
+
+EVALUATION = """model,family,step,builds_on,training_tera_macs
+baseline,baseline,finetune,,1.0
+pruned/a,pruned,prune,baseline,1.0
+pruned/b,pruned,prune,baseline,1.0
+quantized/c,quantized,quantize,baseline,
+"""
+
+
+def replicates(path: Path, a: list[float], b: list[float], c: tuple[int, int]) -> Path:
+    """Points of two trained models over seeds; images that a rounded one alone, and the baseline alone, got right."""
+    rows = [",".join(COLUMNS)]
+    for seed, points in enumerate(zip(a, b, strict=True)):
+        rows.append(f"{seed},baseline,,2000,90.0,,,,")
+        trained = zip(("pruned/a", "pruned/b"), points, strict=True)
+        rows += [f"{seed},{model},baseline,2000,{90 + of},{of},9,9,0.0" for model, of in trained]
+        gained, lost = c if seed == 0 else (9, 9)
+        rows.append(f"{seed},quantized/c,baseline,2000,90.0,{(gained - lost) / 20},{gained},{lost},0.0")
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Path:
+    path = tmp_path / "evaluation.csv"
+    path.write_text(EVALUATION)
+    return path
+
+
+def run(*arguments: Path | str, code: int = 0) -> str:
+    result = CliRunner().invoke(verdicts.main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_equal_changed_and_turned_verdicts_are_counted_by_what_they_rest_on(tmp_path: Path, evaluation: Path) -> None:
+    first = replicates(tmp_path / "a.csv", [1.0, 1.1, 0.9], [-2.0, -2.1, -1.9], (5, 20))
+    second = replicates(tmp_path / "b.csv", [-1.0, -1.1, -0.9], [-2.0, 1.0, -4.0], (6, 19))
+    told = run(first, second, "--evaluation", evaluation).splitlines()
+    counts = ["| all | 3 | 1 (33.3 %) | 1 |", "| seeds | 2 | 0 (0.0 %) | 1 |", "| images | 1 | 1 (100.0 %) | 0 |"]
+    assert told[2:5] == counts
+    assert len(told) == 10
+    assert told[8].startswith("| `pruned/a` | `baseline` | seeds | +1.00 (+0.75 to +1.25) | gain | -1.00 (-1.25 to")
+    assert told[9].endswith("| no significant difference |")
+    assert len(run(first, first, "--evaluation", evaluation).splitlines()) == 5
+
+
+def test_tables_of_other_models_are_refused(tmp_path: Path, evaluation: Path) -> None:
+    first = replicates(tmp_path / "a.csv", [1.0], [1.0], (1, 1))
+    second = tmp_path / "b.csv"
+    second.write_text("\n".join(line for line in first.read_text().splitlines() if "pruned/b" not in line))
+    assert "must compare the same models" in run(first, second, "--evaluation", evaluation, code=2)
+    second.write_text(first.read_text().replace("pruned/b", "pruned/d"))
+    assert "has no model pruned/d" in run(first, second, "--evaluation", evaluation, code=2)
