@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as oracle
 
-from deepcompress.data.augment import Augment, Jitter
+from deepcompress.data.augment import Augment, Jitter, mix, own_share
 
 
 def generator(seed=0):
@@ -96,6 +96,32 @@ def test_factors_stay_within_their_ranges():
     for name, low, high in (("brightness", 0, 2.5), ("contrast", 0.8, 1.2), ("hue", -0.1, 0.1)):
         assert low <= draws[name].min() < low + 0.1 * (high - low)
         assert high - 0.1 * (high - low) < draws[name].max() <= high
+
+
+def test_a_hole_is_one_rectangle_of_the_stated_area():
+    white = torch.full((400, 40, 40, 3), 255, dtype=torch.uint8)
+    draws = Augment(erase=0.5).draw(400, generator())
+    holes = (Augment(erase=0.5).apply(white, draws) == 0).all(-1)
+    areas = holes.float().mean(dim=(1, 2))
+    assert 150 < (areas > 0).sum() < 250
+    assert 0.01 < areas[areas > 0].min() < 0.05 < 0.28 < areas.max() < 0.36
+    rows, columns = holes.any(2), holes.any(1)
+    assert torch.equal(holes, rows[:, :, None] & columns[:, None, :])
+    for sides in (rows, columns):
+        assert (sides.int().diff(dim=1, prepend=torch.zeros(400, 1)) == 1).sum(1).le(1).all(), "no gaps"
+
+
+@pytest.mark.parametrize("augment", [Augment(mixup=0.4), Augment(cutmix=1.0), Augment(mixup=0.4, cutmix=1.0)])
+def test_a_mixed_image_is_made_of_both_by_the_share_of_its_label(augment):
+    black, white = torch.zeros(200, 20, 20, 3, dtype=torch.uint8), torch.full((200, 20, 20, 3), 255, dtype=torch.uint8)
+    draws = augment.draw(200, generator())
+    mixed, share = mix(black, white, draws), own_share(draws, 20, 20)
+    assert torch.allclose(mixed.float().mean(dim=(1, 2, 3)) / 255, 1 - share, atol=0.5 / 255 + 1e-6)
+    assert 0.4 < share.min() < 0.6
+    assert share.max() > 0.9
+    pasted = (mixed == 255).any(3).flatten(1).any(1)
+    assert bool(pasted.any()) == (augment.cutmix > 0)
+    assert bool((~pasted & (share < 1)).any()) == (augment.mixup > 0)
 
 
 @pytest.mark.parametrize("block", [{"crop_padding": -1}, {"jitter": {"hue": 0.6}}, {"jitter": {"contrast": -0.1}}])

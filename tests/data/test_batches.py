@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import resize as oracle_resize
 
 from deepcompress.data import batches as module
 from deepcompress.data.augment import Augment, Jitter
-from deepcompress.data.batches import Batches, Shard, View, resize
+from deepcompress.data.batches import Batch, Batches, Shard, View, resize
 from deepcompress.data.store import Arrays, map_array
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -109,6 +109,26 @@ def test_augmentation_belongs_to_the_image_not_to_the_batch_size(arrays):
     assert same(small.epoch(0), large.epoch(0))
 
 
+def test_a_mixed_image_takes_from_the_one_before_it_in_its_batch(arrays):
+    """A blend of stored pixels is linear, so what is left without the own share is the other image's."""
+    (batch,) = make(arrays, seed=1, batch_size=10, augment=Augment(mixup=1.0)).epoch(0)
+    stored = joined(make(arrays).epoch())[0][batch.indices]
+    share = batch.own_share[:, None, None, None]
+    step = 0.5 / 255 / min(STD)  # a blend is rounded to whole grey levels
+    assert torch.allclose(batch.images, share * stored + (1 - share) * stored.roll(1, 0), atol=step + 1e-4)
+    assert torch.equal(batch.others, batch.labels.roll(1))
+
+
+def test_the_loss_of_a_mixed_image_is_shared_between_its_labels():
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    labels, others, share = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 1, 0, 1]), torch.tensor([0.5, 0.7, 1.0, 0.9])
+    batch = Batch(logits, labels, torch.arange(4), None, others, share)
+    soft = share[:, None] * torch.eye(3)[labels] + (1 - share)[:, None] * torch.eye(3)[others]
+    for smoothing in (0.0, 0.1):
+        expected = torch.nn.functional.cross_entropy(logits, soft, label_smoothing=smoothing)
+        assert torch.allclose(batch.cross_entropy(logits, smoothing), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("chosen", [{}, {"seed": 1}, {"seed": 1, "augment": AUGMENT}])
 def test_mapped_images_give_the_same_bits(arrays, tmp_path, chosen):
     np.save(tmp_path / "images.npy", arrays.images)
@@ -154,11 +174,15 @@ def test_one_process_has_no_shard():
     assert Shard.own() is None
 
 
-def test_batches_of_all_shards_make_the_batches_of_one_process(arrays):
-    batches = make(arrays, seed=0, batch_size=7)
+@pytest.mark.parametrize("augment", [None, Augment(flip=True, cutmix=1.0)])
+def test_batches_of_all_shards_make_the_batches_of_one_process(arrays, augment):
+    batches = make(arrays, seed=0, batch_size=7, augment=augment)
     first, second = (batches.epoch(2, Shard(rank, 2)) for rank in (0, 1))
     for batch, one, two in zip(batches.epoch(2), first, second, strict=True):
         assert torch.equal(batch.images, torch.cat([one.images, two.images]))
         for part in (one, two):
             assert torch.equal(batch.labels, part.labels)
             assert torch.equal(batch.indices, part.indices)
+            if augment:
+                assert torch.equal(batch.others, part.others)
+                assert torch.equal(batch.own_share, part.own_share)

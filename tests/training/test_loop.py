@@ -15,6 +15,7 @@ from torch import nn
 from deepcompress import runtime
 from deepcompress.data.batches import Batch
 from deepcompress.errors import UserError
+from deepcompress.measure import accuracy
 from deepcompress.training import loop, resume
 from deepcompress.training.loop import CrossEntropy, Epoch, History, Objective
 from tests.training.interruption import Count, StoppedError, same
@@ -101,10 +102,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(run, recipe, net
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "keep"), [("adam", "last"), ("adamw", "best_validation"), ("sgd", "best_validation")]
+    ("optimizer", "keep", "average"),
+    [("adam", "last", None), ("adamw", "best_validation", 0.5), ("sgd", "best_validation", None)],
 )
-def test_an_interrupted_run_ends_with_the_same_bits(run, recipe, tmp_path, optimizer, keep):
-    made = recipe(optimizer=optimizer, keep=keep, augment={"flip": True}, learning_rate=0.01)
+def test_an_interrupted_run_ends_with_the_same_bits(run, recipe, tmp_path, optimizer, keep, average):
+    augment = {"flip": True, "mixup": 0.2, "cutmix": 1.0, "erase": 0.25}
+    made = recipe(optimizer=optimizer, keep=keep, average=average, augment=augment, learning_rate=0.01)
     straight, record = run(made)
     with pytest.raises(StoppedError):
         run(made, resume_folder=tmp_path / "state", after_step=Count(last=10))
@@ -139,6 +142,25 @@ def test_the_best_epoch_is_kept(run, recipe, network, data):
     assert record.best().epoch < made.epochs, "the last epoch must not be the best one for this test to tell"
     assert record.epochs[: record.best().epoch] == shorter.epochs
     assert same(weights, short_weights)
+
+
+@pytest.mark.parametrize("keep", ["last", "best_validation"])
+def test_the_average_over_the_steps_is_measured_and_kept(recipe, network, data, fabric, keep):
+    made = recipe(epochs=2, learning_rate=0.05, optimizer="sgd", schedule="constant", keep=keep, average=0.75)
+    model, expected, ends = network(), {}, []
+
+    def follow() -> None:
+        now = {name: tensor.clone() for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+        expected.update({name: 0.75 * expected.get(name, now[name]) + 0.25 * now[name] for name in now})
+        ends.append({**now, **expected})
+
+    record = loop.train(model, CrossEntropy(), data(made), made, fabric=fabric, seed=0, after_step=follow)
+    kept = record.best().epoch if keep == "best_validation" else 2
+    wanted = ends[kept * len(data(made).train) - 1]
+    weights = model.state_dict()
+    assert all(torch.allclose(weights[name], wanted[name], atol=1e-6) for name in wanted)
+    logits, labels = accuracy.logits(model, data(made).validation)
+    assert record.epochs[kept - 1].validation_loss == pytest.approx(accuracy.cross_entropy(logits, labels))
 
 
 def test_what_an_objective_owns_trains_along_but_a_teacher_does_not(run, recipe, network, tmp_path):

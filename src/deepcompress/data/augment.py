@@ -6,21 +6,26 @@ at which they are stored, before any resize: up to 49 times less work than at 22
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from pydantic import Field
 
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Bool, Float, UInt8
     from torch import Tensor
 
     Draws = dict[str, Tensor]
     """One row per image for each change that is on, such as `flip`: bool (images,)."""
 
 Range = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+ERASED_AREA = (0.02, 0.33)  # of the image
+ERASED_RATIO = (0.3, 1 / 0.3)  # height over width
 GREY = (0.2989, 0.587, 0.114)  # the luma weights of torchvision and PIL (ITU-R 601)
 
 
@@ -38,16 +43,34 @@ class Jitter(Section):
 
 
 class Augment(Section):
-    """What happens to a training image: colours first, then a shifted crop, then a mirror image.
+    """What happens to a training image: colours first, then a shifted crop, a mirror image, a hole, and a mixture.
 
     flip: mirror left and right with probability 1/2.
     crop_padding: shift by up to this many stored pixels each way; black comes in from outside.
     jitter: random colours, or null.
+    erase: probability of a black rectangle of 2 to 33 % of the image.
+    mixup: a in Beta(a, a), which gives the share of another image that is blended in; 0: none.
+    cutmix: a in Beta(a, a), which gives the share that a rectangle of another image covers; 0: none.
+
+    Each image is mixed with the one before it in its batch, and its label with that one's by the same shares (see
+    `Batch.cross_entropy`). Its own share is at least a half, which for mixup is the same as any share, and leaves
+    every image a class of its own. With both, each image takes one of the two at random.
+
+    Source: Zhong et al., AAAI 2020, https://arxiv.org/abs/1708.04896 (erase); Zhang et al., ICLR 2018,
+    https://arxiv.org/abs/1710.09412 (mixup); Yun et al., ICCV 2019, https://arxiv.org/abs/1905.04899 (cutmix).
     """
 
     flip: bool = False
     crop_padding: Annotated[int, Field(ge=0)] = 0
     jitter: Jitter | None = None
+    erase: Fraction = 0.0
+    mixup: Range = 0.0
+    cutmix: Range = 0.0
+
+    @property
+    def mixes(self) -> bool:
+        """Whether an image takes something of another one."""
+        return self.mixup > 0 or self.cutmix > 0
 
     def draw(self, images: int, generator: torch.Generator) -> Draws:
         """Random parameters for so many images.
@@ -68,6 +91,23 @@ class Augment(Section):
                 low = -width if name == "hue" else max(0.0, 1 - width)
                 high = width if name == "hue" else 1 + width
                 draws[name] = low + (high - low) * torch.rand(images, generator=generator)
+        if self.erase:
+            low, high = ERASED_AREA
+            area = low + (high - low) * torch.rand(images, generator=generator)
+            area *= torch.rand(images, generator=generator) < self.erase
+            low, high = map(math.log, ERASED_RATIO)
+            ratio = (low + (high - low) * torch.rand(images, generator=generator)).exp()
+            draws["erased"] = _boxes((area * ratio).sqrt(), (area / ratio).sqrt(), generator)
+        if self.mixes:
+            pasted = torch.rand(images, generator=generator) < (self.cutmix > 0) / (
+                (self.mixup > 0) + (self.cutmix > 0)
+            )
+            rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+            blend, paste = (torch.from_numpy(rng.beta(a or 1, a or 1, images)) for a in (self.mixup, self.cutmix))
+            share = torch.where(pasted, paste, blend).float()
+            share = torch.minimum(share, 1 - share)
+            side = torch.where(pasted, share, 0).sqrt()
+            draws |= {"blended": torch.where(pasted, 0, share), "pasted": _boxes(side, side, generator)}
         return draws
 
     def apply(
@@ -78,7 +118,46 @@ class Augment(Section):
             images = _recolour(images, draws)
         if draws.keys() & {"flip", "corner"}:
             images = _move(images, draws, self.crop_padding)
+        if "erased" in draws:
+            images = images.masked_fill(_inside(draws["erased"], *images.shape[1:3])[..., None], 0)
         return images
+
+
+def mix(
+    images: UInt8[Tensor, "batch height width 3"], others: UInt8[Tensor, "batch height width 3"], draws: Draws
+) -> UInt8[Tensor, "batch height width 3"]:
+    """The images with what their rows of `draws` take of the others."""
+    import torch
+
+    blended = torch.lerp(images.float(), others.float(), draws["blended"][:, None, None, None]).round_()
+    pasted = _inside(draws["pasted"], *images.shape[1:3])[..., None]
+    return torch.where(pasted, others, blended.to(images.dtype))
+
+
+def own_share(draws: Draws, height: int, width: int) -> Float[Tensor, " batch"]:
+    """The share of each mixed image that is its own, counted in pixels."""
+    return 1 - draws["blended"] - _inside(draws["pasted"], height, width).float().mean(dim=(1, 2))
+
+
+def _boxes(height: Float[Tensor, " batch"], width: Float[Tensor, " batch"], generator: torch.Generator) -> Tensor:
+    """Rectangles somewhere inside the image: top, bottom, left, right as shares of its sides: (batch, 4)."""
+    import torch
+
+    sides = torch.stack([height, width]).clamp(max=1)
+    first = (1 - sides) * torch.rand(sides.shape, generator=generator)
+    return torch.stack([first, first + sides], dim=1).flatten(0, 1).T
+
+
+def _inside(boxes: Float[Tensor, "batch 4"], height: int, width: int) -> Bool[Tensor, "batch height width"]:
+    """Which pixels have their centre in the rectangle of their image."""
+    import torch
+
+    def between(first: Tensor, last: Tensor, pixels: int) -> Tensor:
+        centres = (torch.arange(pixels, device=boxes.device) + 0.5) / pixels
+        return (first[:, None] <= centres) & (centres < last[:, None])
+
+    top, bottom, left, right = boxes.T
+    return between(top, bottom, height)[:, :, None] & between(left, right, width)[:, None, :]
 
 
 def _move(images: UInt8[Tensor, "batch height width 3"], draws: Draws, padding: int) -> Tensor:

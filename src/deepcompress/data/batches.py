@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch.nn import functional as F
 
 from deepcompress import processes
+from deepcompress.data.augment import mix, own_share
 from deepcompress.data.store import BYTES_PER_MIB
 from deepcompress.runtime import derived_seed
 
@@ -105,16 +106,37 @@ class Batch:
         labels: Class of each image of the whole batch.
         indices: Row of each image of the whole batch in the arrays.
         shard: The part of the batch that `images` are; None: all of it.
+        others: Class of the image that each of the whole batch is mixed with; None: no image is mixed.
+        own_share: Of each image of the whole batch, the share that is not the other's: a half or more.
     """
 
     images: Float[Tensor, "part 3 size size"]
     labels: Int[Tensor, " batch"]
     indices: Int[Tensor, " batch"]
     shard: Shard | None = None
+    others: Int[Tensor, " batch"] | None = None
+    own_share: Float[Tensor, " batch"] | None = None
 
     def whole(self, own: Tensor) -> Tensor:
         """What was computed of `images`, a row each, for the whole batch; see `Shard.whole`."""
         return own if self.shard is None else self.shard.whole(own, len(self.labels))
+
+    def cross_entropy(self, logits: Float[Tensor, "batch classes"], label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+        """Mean negative log-likelihood of the labels [nats]; of a mixed image by its shares of both labels.
+
+        Args:
+            logits: Of the whole batch.
+            label_smoothing: Share of the target that is spread evenly over all classes.
+
+        Source: label smoothing from Szegedy et al., CVPR 2016, https://arxiv.org/abs/1512.00567, section 7.
+        """
+        if self.others is None or self.own_share is None:
+            return F.cross_entropy(logits, self.labels, label_smoothing=label_smoothing)
+        own, other = (
+            F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+            for labels in (self.labels, self.others)
+        )
+        return torch.lerp(other, own, self.own_share.to(own)).mean()
 
 
 class Batches:
@@ -166,12 +188,23 @@ class Batches:
         order = self._order(number)
         on_device = order.to(self.device)
         draws = {name: rows.to(self.device) for name, rows in self._draws(number).items()}
+
+        def changed(rows: slice | Tensor) -> Tensor:
+            images = self._gather(order[rows], on_device[rows])
+            if self.augment is None:
+                return images
+            return self.augment.apply(images, {name: draw[rows] for name, draw in draws.items()})
+
         for batch in itertools.starmap(slice, itertools.pairwise((*self._starts, self.size))):
             own = shard.part(batch) if shard else batch
-            images = self._gather(order[own], on_device[own])
-            if self.augment is not None:
-                images = self.augment.apply(images, {name: draw[own] for name, draw in draws.items()})
-            yield Batch(self._prepare(images), self._labels[on_device[batch]], on_device[batch], shard)
+            images, mixed = changed(own), {}
+            if self.augment is not None and self.augment.mixes:
+                turned = torch.arange(batch.start, batch.stop).roll(1)
+                others = changed(turned[own.start - batch.start : own.stop - batch.start])
+                images = mix(images, others, {name: draw[own] for name, draw in draws.items()})
+                share = own_share({name: draw[batch] for name, draw in draws.items()}, *images.shape[1:3])
+                mixed = {"others": self._labels[on_device[turned]], "own_share": share}
+            yield Batch(self._prepare(images), self._labels[on_device[batch]], on_device[batch], shard, **mixed)
 
     def _gather(
         self, rows: Int[Tensor, " batch"], on_device: Int[Tensor, " batch"]

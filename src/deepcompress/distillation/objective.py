@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from deepcompress import registry
@@ -68,7 +67,7 @@ class DistillObjective(Objective):
             distill_batch = DistillBatch(student, teacher, batch.labels, batch.indices, epoch)
             terms = [weight * loss(distill_batch) for weight, loss in active]
             if all(loss.exclusive_epochs == 0 for _, loss in active):
-                labels = F.cross_entropy(logits.float(), batch.labels, label_smoothing=self.label_smoothing)
+                labels = batch.cross_entropy(logits.float(), self.label_smoothing)
                 terms.append(self.cross_entropy * labels)
             return torch.stack(terms).sum()
 

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -73,20 +73,14 @@ class Objective(nn.Module, ABC):
 
 
 class CrossEntropy(Objective):
-    """Mean negative log-likelihood of the right class [nats].
-
-    Args:
-        label_smoothing: Share of the target that is spread evenly over all classes.
-
-    Source: label smoothing from Szegedy et al., CVPR 2016, https://arxiv.org/abs/1512.00567, section 7.
-    """
+    """What `Batch.cross_entropy` says."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
 
     def forward(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
-        return F.cross_entropy(batch.whole(model(batch.images)), batch.labels, label_smoothing=self.label_smoothing)
+        return batch.cross_entropy(batch.whole(model(batch.images)), self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -157,11 +151,16 @@ class ModelWithLoss(nn.Module):
         self._runs: tuple[Any] = (torch.compile(model, dynamic=False) if compiles else model,)
 
     def forward(
-        self, images: Tensor, labels: Int[Tensor, " batch"], indices: Int[Tensor, " batch"]
+        self,
+        images: Tensor,
+        labels: Int[Tensor, " batch"],
+        indices: Int[Tensor, " batch"],
+        others: Int[Tensor, " batch"] | None = None,
+        own_share: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, ""]:
         if self._shard is not None:
             set_rows_(self.model, len(labels))
-        return self.objective(self._runs[0], Batch(images, labels, indices, self._shard))
+        return self.objective(self._runs[0], Batch(images, labels, indices, self._shard, others, own_share))
 
 
 def can_compile(model: nn.Module, objective: Objective) -> bool:
@@ -210,7 +209,7 @@ class Stepper:
         """Change the weights once; returns the loss before, on the device, so that nothing waits for it."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        loss = self._module(batch.images, batch.labels, batch.indices)
+        loss = self._module(batch.images, batch.labels, batch.indices, batch.others, batch.own_share)
         self._fabric.backward(loss)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -297,6 +296,17 @@ class _Run:
     history: History = field(default_factory=History)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     shard: Shard | None = field(default_factory=Shard.own)
+    average: AveragedModel | None = None
+
+    def __post_init__(self) -> None:
+        if self.recipe.average is not None:
+            moving = get_ema_multi_avg_fn(self.recipe.average)
+            self.average = AveragedModel(self.stepper.model, multi_avg_fn=moving, use_buffers=True).eval()
+
+    @property
+    def kept(self) -> nn.Module:
+        """What is measured and kept: the model, or its average over the steps."""
+        return self.stepper.model if self.average is None else self.average.module
 
     @property
     def epochs_done(self) -> int:
@@ -326,6 +336,8 @@ class _Run:
             sizes.append(len(batch.labels))
             if after_step:
                 after_step()
+            if self.average is not None:
+                self.average.update_parameters(self.stepper.model)
             if len(losses) % STEPS_BETWEEN_CHECKS == 0:
                 _require_finite(losses[-1].item(), number + 1, rate)
             bar.update()
@@ -336,7 +348,7 @@ class _Run:
 
     def _measured(self, epoch: int, train_loss: float, rate: float) -> Epoch:
         with self.fabric.autocast():
-            logits, labels = accuracy.logits(self.stepper.model, self.data.validation, self.shard)
+            logits, labels = accuracy.logits(self.kept, self.data.validation, self.shard)
         top1_pct = 100 * accuracy.top_k_correct(logits, labels).double().mean().item()
         loss = accuracy.cross_entropy(logits, labels)
         _require_finite(loss, epoch, rate)
@@ -345,24 +357,28 @@ class _Run:
     def _add_(self, row: Epoch) -> None:
         self.history.epochs.append(row)
         if self.recipe.keep == "best_validation" and self.history.best() is row:
-            state = self.stepper.model.state_dict()
+            state = self.kept.state_dict()
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def state(self) -> dict[str, Any]:
         """What `load_` needs to go on after the last epoch."""
         done = {"history": self.history.rows(), "best_weights": self.best_weights}
-        return {**self.stepper.state(), **done}
+        averaged = {"average": self.average.state_dict()} if self.average is not None else {}
+        return {**self.stepper.state(), **done, **averaged}
 
     def load_(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
         self.stepper.load_(state)
         self.history = History.from_rows(state["history"])
         self.best_weights = state["best_weights"]
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
     def finish_(self) -> None:
         """Put the weights to keep into the model."""
+        if self.best_weights or self.average is not None:
+            self.stepper.model.load_state_dict(self.best_weights or self.kept.state_dict())
         if self.best_weights:
-            self.stepper.model.load_state_dict(self.best_weights)
             log.info("kept the weights of epoch %d", self.history.best().epoch)
         self.stepper.model.eval()
 

@@ -37,6 +37,8 @@ class SharedRecipe(Section):
         momentum: Of sgd; the others ignore it.
         warmup_fraction: Of one_cycle: the share of steps in which the learning rate rises.
         label_smoothing: Share of the target that is spread over all classes.
+        average: Decay of the moving average over steps that is measured and kept in place of the weights
+            themselves, such as 0.99: about 1 / (1 - decay) steps count; None: no average.
         keep: The weights to keep: the last epoch's, or those of the epoch with the best validation top-1
             (of equal ones the earliest).
         feature_budget_mib: With `head`: memory that the frozen layers' output for the training images, or for
@@ -52,6 +54,7 @@ class SharedRecipe(Section):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     warmup_fraction: float = Field(default=0.2, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    average: float | None = Field(default=None, gt=0, lt=1)
     keep: Literal["last", "best_validation"] = "last"
     feature_budget_mib: int = Field(default=512, ge=0)
     augment: Augment = Augment()
