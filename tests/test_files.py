@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import subprocess
@@ -13,22 +12,6 @@ import pytest
 
 from deepcompress import files
 from deepcompress.errors import UserError
-
-
-def test_a_failed_write_leaves_the_old_file_whole_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "model"
-    path.write_bytes(b"old")
-    with pytest.raises(OSError, match="No space"), files.atomic(path) as partial:
-        partial.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_disk_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space") as caught, files.atomic(tmp_path / "model"):
-        raise OSError(errno.ENOSPC, "No space left on device", "/else/where")
-    assert caught.value.filename == str(tmp_path / "model")
 
 
 def test_what_a_killed_process_left_goes_with_the_next_write_and_what_a_running_one_writes_stays(

@@ -24,6 +24,11 @@ LIGHT = {  # what these do not load either just by being imported
     "plan": {"torch", "torchvision", "lightning_fabric", "pandas", "matplotlib"},
     "report": {"torch", "torchvision", "lightning_fabric"},
 }
+WITHOUT_TORCH = (
+    *("data.augment", "models.spec", "training.recipe", "measure.statistics", "pruning.settings", "deploy.settings"),
+    *("quantization.settings", "distillation.settings", "explain.settings", "data.store", "plan", "stale"),
+    *("report.page", "report.plots", "report.readme", "report.tables"),
+)
 HEAVY = {"torchvision", "lightning_fabric", "matplotlib.pyplot", "pandas", "torchao", "onnxruntime", "sklearn"}
 PLUGINS = {
     room.relative_to(ROOT).as_posix()
@@ -124,6 +129,25 @@ def test_a_stage_imports_nothing_heavy_before_it_needs_it(stages: list[str]) -> 
     command = [sys.executable, "-c", f"import sys; from stages import {', '.join(stages)}; print(*sys.modules)"]
     loaded = set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
     assert not loaded & (HEAVY | LIGHT.get(stages[0], set()))
+
+
+def test_what_checks_params_and_what_reports_loads_no_torch() -> None:
+    """Each module in turn, in one process: the first after which torch is there is named."""
+    names = ["", *WITHOUT_TORCH, *(f"data.sources.{path.stem}" for path in plugins("data/sources"))]
+    names += [f"pruning.criteria.{path.stem}" for path in plugins("pruning/criteria")]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(f'deepcompress.{name}'.strip('.'))\n"
+        "    assert not {'torch', 'torchvision', 'lightning_fabric', 'matplotlib'} & set(sys.modules), name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+def plugins(room: str) -> list[Path]:
+    """Files of a room of plug-ins."""
+    return [path for path in house.modules() if path.parent == house.SOURCE / "deepcompress" / room]
 
 
 def test_every_plugin_room_is_read_from_the_file_system() -> None:

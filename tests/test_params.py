@@ -90,20 +90,6 @@ def test_a_text_of_the_wrong_form_is_told_the_form(tmp_path: Path) -> None:
     assert said(name="") == "params.yaml: mirror.name must have at least 1 character, got ''"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "outer: {epochs: 3, kind: a, inner: &loop [*loop]}",
-        "outer: {epochs: 3, kind: a, inner: {2020-01-01: 1}}",
-        "outer: {epochs: 3, kind: a, inner: {[1, 2]: 1}}",
-        "outer: " + "[" * 1000 + "]" * 1000,
-    ],
-    ids=["circle", "date key", "list key", "too deep"],
-)
-def test_what_only_yaml_can_say_is_refused(tmp_path: Path, text: str) -> None:
-    assert message(tmp_path, text).startswith("params.yaml: ")
-
-
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "\x00"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     assert message(tmp_path, text).startswith("params.yaml: ")
@@ -134,20 +120,6 @@ def test_the_budget_is_what_the_file_says_or_its_default(tmp_path: Path, documen
 def test_a_budget_of_another_kind_is_refused(tmp_path: Path, budget: object) -> None:
     with pytest.raises(UserError, match=r"data\.device_budget_mib must be a whole number of at least 0, got"):
         params.device_budget_mib(write(tmp_path, {"data": {"device_budget_mib": budget}}))
-
-
-def test_a_plugin_block_is_checked_by_the_plugin(tmp_path: Path) -> None:
-    from deepcompress.data.store import DataConfig
-
-    document = {
-        "data": {"source": "shapes", "stored_size": 32, "validation_fraction": 0.1, "shapes": {"train_per_class": -1}}
-    }
-    with pytest.raises(UserError, match=r"data\.shapes\.train_per_class must be greater"):
-        params.section(DataConfig, "data", write(tmp_path, document))
-    document["data"]["shapez"] = {}  # type: ignore[index]
-    document["data"]["shapes"] = {}  # type: ignore[index]
-    with pytest.raises(UserError, match=r"data\.shapez is unknown; .*did you mean shapes\?"):
-        params.section(DataConfig, "data", write(tmp_path, document))
 
 
 def test_a_file_is_parsed_once_and_nobody_shares_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

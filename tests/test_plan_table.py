@@ -111,6 +111,8 @@ def test_a_damaged_plan_is_one_line(tmp_path: Path, text: str) -> None:
 
 
 def test_every_model_has_a_file_and_every_file_is_a_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"baseline.safetensors \(and 8 more\): no such file, but the plan names it"):
+        Plan(MODELS).paths(tmp_path)
     plan = Plan(MODELS[:1])
     with pytest.raises(UserError, match=r"baseline.safetensors: no such file, but the plan names it"):
         plan.paths(tmp_path)

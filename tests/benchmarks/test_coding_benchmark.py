@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from deepcompress.models.encodings import coded
 from deepcompress.quantization.vectors import round_vectors_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 LAYERS = {"conv": np.tile(np.array([-1, 0, 0, 1], np.int8), (8, 50)), "linear": np.zeros((4, 6), np.int8)}
 
@@ -43,13 +42,6 @@ def test_entropy_is_the_sum_of_the_layers() -> None:
     assert coding.entropy_bytes(LAYERS.values()) == pytest.approx(1.5 * 1600 / 8)  # halves of zeros; a constant: none
 
 
-@pytest.mark.parametrize("coder", [coding.ours, coding.zstd])
-def test_a_coder_gives_back_every_integer(coder: Callable[[coding.Layers, int], coding.Coded]) -> None:
-    found = coder(LAYERS, 1)
-    assert found.equal
-    assert 0 < found.size < 1624
-
-
 def test_a_line_per_model_and_the_loads(tmp_path: Path) -> None:
     saved(tmp_path / "int4.safetensors", integers=True)
     np.savez(tmp_path / "layers.npz", **LAYERS)
@@ -68,18 +60,6 @@ def test_files_without_integers_are_named(tmp_path: Path) -> None:
         shown = CliRunner().invoke(coding.main, [str(tmp_path / name)])
         assert shown.exit_code == 2
         assert f"{name}: {why}" in shown.output
-
-
-def test_an_interpreter_without_nncodec_is_named() -> None:
-    with pytest.raises(UserError, match=r"--nncodec .*nncodec"):
-        coding.nncodec(LAYERS, 1, Path(sys.executable))
-
-
-def test_loads_are_of_equal_models(capsys: pytest.CaptureFixture[str]) -> None:
-    coding.print_load(16, 1, width=16)
-    shown = capsys.readouterr().out.splitlines()
-    assert [line.split()[2] for line in shown] == ["int4", "fp32"]
-    assert all(line.endswith("equal True") for line in shown)
 
 
 def test_vectors_are_put_back_into_the_model_they_come_from_only(tmp_path: Path) -> None:

@@ -163,9 +163,3 @@ def test_16_bit_images_are_seen_in_the_range_of_training(exported: Exported, tmp
 
 def exported_contract(exported: Exported) -> Contract:
     return OnnxClassifier(exported.float_file).contract
-
-
-def test_what_is_no_model_ends_in_one_line(folder: Path, tmp_path: Path) -> None:
-    for name, message in (("none.onnx", "none.onnx: no such file"), ("text.onnx", "text.onnx: no ONNX file")):
-        (tmp_path / "text.onnx").write_bytes(b"hello " * 99)
-        refused(CliRunner().invoke(main, ["predict", str(folder), "--model", str(tmp_path / name)]), message)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -31,8 +29,6 @@ def test_the_sections_are_read() -> None:
         ({"max_drop_points": float("nan")}, "deploy.max_drop_points must be"),
         ({"max_size_mib": 0}, "deploy.max_size_mib.* must be greater than 0, got 0"),
         ({"integer_agreement_pct": 101}, "deploy.integer_agreement_pct must be less than or equal to 100, got 101"),
-        ({"calibration_samples": 0}, "deploy.calibration_samples must be greater than or equal to 1, got 0"),
-        ({"reduce_range": "yes"}, "deploy.reduce_range must be"),
         ({"max_size": 3}, "deploy.max_size is unknown; allowed: .*did you mean max_size_mib"),
     ],
 )
@@ -47,11 +43,7 @@ def test_a_mistake_in_deploy_is_one_clear_line(change: dict[str, Any], message: 
         ({"models": []}, "models must name at least one, or be null for all"),
         ({"models": ["a", "a"]}, "models must each be named once"),
         ({"batch_sizes": [1, 1]}, "batch_sizes must each be named once"),
-        ({"batch_sizes": []}, "benchmark.batch_sizes"),
         ({"batch_sizes": [0]}, "benchmark.batch_sizes"),
-        ({"rounds": 0}, "benchmark.rounds must be"),
-        ({"warm_up": -1}, "benchmark.warm_up must be"),
-        ({"threads": 0}, "benchmark.threads"),
     ],
 )
 def test_a_mistake_in_benchmark_is_one_clear_line(change: dict[str, Any], message: str) -> None:
@@ -64,8 +56,3 @@ def test_models_to_time_are_all_or_some_of_the_plan() -> None:
     section = params.validate(Benchmark, BENCHMARK | {"models": ["baseline", "gone"]}, "benchmark")
     with pytest.raises(UserError, match=r"benchmark\.models must be among baseline, shipped/pruned; got 'gone'"):
         require_planned(section, ["baseline", "shipped/pruned"])
-
-
-def test_the_sections_are_read_without_torch() -> None:
-    code = "import sys, deepcompress.deploy.settings; sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,6 @@ import torch
 
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
-from deepcompress.errors import UserError
 from deepcompress.explain import gradcam
 from deepcompress.models import taps
 from deepcompress.models.taps import tap
@@ -77,11 +76,6 @@ def test_the_model_is_left_as_it_was(network, batches) -> None:
     assert network.classifier.training
     assert not network.features.training
     assert not any(module._forward_hooks for module in network.modules())
-
-
-def test_an_unknown_layer_lists_what_there_is(network, batches) -> None:
-    with pytest.raises(UserError, match=r"'block7' does not exist in a vgg11; there are block1.conv1"):
-        gradcam.maps(network, batches, "block7")
 
 
 def test_a_label_without_a_logit_is_an_error_and_not_an_empty_map(network, arrays) -> None:

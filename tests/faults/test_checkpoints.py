@@ -188,10 +188,3 @@ def test_code_in_pretrained_weights_is_not_run(tmp_path: Path, kind: str) -> Non
     trap = Trap(tmp_path / "sprung")
     assert start(tmp_path / "vgg.pth", pth({"a": trap}) if kind == "zip" else pickle.dumps(trap))
     assert not (tmp_path / "sprung").exists()
-
-
-@pytest.mark.parametrize(
-    "state", [1, [], {}, {1: torch.zeros(1)}, {"features.0.weight": 1}, {"features.0.weight": torch.zeros(())}, None]
-)
-def test_pretrained_weights_that_are_no_state_of_a_network(tmp_path: Path, state: Any) -> None:
-    assert start(tmp_path / "vgg.pth", pth(state))

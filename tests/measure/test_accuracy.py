@@ -95,10 +95,6 @@ def test_a_network_that_answers_nothing_scores_chance_and_a_diverged_one_nothing
     assert not top_k_correct(torch.full((20, 20), math.nan), labels, 5).any()
 
 
-def test_more_than_all_classes_are_always_right() -> None:
-    assert top_k_correct(torch.randn(6, 3), torch.arange(6) % 3, 5).all()
-
-
 def test_cross_entropy_is_the_one_worked_by_hand() -> None:
     answers = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
     loss = cross_entropy(answers, torch.tensor([0, 1]))
@@ -118,19 +114,6 @@ def test_calibration_error_is_the_one_worked_by_hand() -> None:
     shares = torch.tensor([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9]]).double()
     error = expected_calibration_error(shares.log(), torch.tensor([0, 1, 1]), 5)
     assert error == pytest.approx((0.2 + 0.1) / 3)
-
-
-def test_one_bin_compares_mean_confidence_with_accuracy() -> None:
-    torch.manual_seed(0)
-    answers, labels = torch.randn(50, 4), torch.randint(4, (50,))
-    gap = answers.double().softmax(1).amax(1).mean() - top_k_correct(answers, labels, 1).double().mean()
-    assert expected_calibration_error(answers, labels, 1) == pytest.approx(abs(gap.item()))
-
-
-def test_certain_and_right_is_calibrated_certain_and_wrong_is_not() -> None:
-    answers = 1000 * torch.eye(3)
-    assert expected_calibration_error(answers, torch.tensor([0, 1, 2])) == 0
-    assert expected_calibration_error(answers, torch.tensor([1, 2, 0])) == 1
 
 
 def test_calibration_error_is_that_of_the_plain_loop_over_bins() -> None:
@@ -155,27 +138,11 @@ def test_kl_divergence_is_the_one_worked_by_hand_and_has_a_direction() -> None:
     assert kl_divergence(student, teacher).item() == pytest.approx(back / 2)
 
 
-def test_kl_divergence_agrees_with_its_definition_in_64_bits() -> None:
-    torch.manual_seed(1)
-    teacher, student = torch.randn(2, 16, 10, dtype=torch.float64)
-    p, q = (teacher / 2).softmax(1), (student / 2).softmax(1)
-    torch.testing.assert_close(kl_divergence(teacher, student, 2.0), (p * (p / q).log()).sum(1).mean())
-
-
 def test_kl_divergence_is_zero_for_logits_shifted_by_a_constant_and_positive_else() -> None:
     torch.manual_seed(2)
     logits, other = torch.randn(2, 8, 5, dtype=torch.float64)
     assert abs(kl_divergence(logits, logits + 3).item()) < 1e-12
     assert kl_divergence(logits, other).item() > 0
-
-
-def test_gradient_of_kl_divergence_is_the_difference_of_the_softened_answers() -> None:
-    torch.manual_seed(3)
-    teacher, student = torch.randn(2, 4, 5, dtype=torch.float64)
-    student.requires_grad_()
-    kl_divergence(teacher, student, 3.0).backward()
-    expected = ((student / 3).softmax(1) - (teacher / 3).softmax(1)) / 3 / 4
-    torch.testing.assert_close(student.grad, expected.detach())
 
 
 def test_agreement_counts_equal_answers_right_or_wrong() -> None:

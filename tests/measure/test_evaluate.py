@@ -30,24 +30,9 @@ SETTINGS = Evaluate(batch_size=4, calibration_bins=15)
 CPU = torch.device("cpu")
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
 COLUMNS = [
-    "model",
-    "top1_pct",
-    "top1_pct_low",
-    "top1_pct_high",
-    "top5_pct",
-    "n",
-    "cross_entropy_loss",
-    "calibration_error_pct",
-    "difference_points",
-    "difference_points_low",
-    "difference_points_high",
-    "mcnemar_p",
-    "agreement_with_baseline_pct",
-    "kl_to_baseline_nats",
-    "parameters",
-    "nonzero_weights",
-    "macs",
-    "size_bytes",
+    *("model", "top1_pct", "top1_pct_low", "top1_pct_high", "top5_pct", "n", "cross_entropy_loss"),
+    *("calibration_error_pct", "difference_points", "difference_points_low", "difference_points_high", "mcnemar_p"),
+    *("agreement_with_baseline_pct", "kl_to_baseline_nats", "parameters", "nonzero_weights", "macs", "size_bytes"),
     "bits_per_weight",
 ]
 Make = Callable[..., Path]
@@ -163,21 +148,6 @@ def test_batch_size_changes_no_number(project: Path, plan: Make, add_model: Make
     assert run(project) == run(project, Evaluate(batch_size=9, calibration_bins=15))
 
 
-def test_a_missing_model_is_named(project: Path, plan: Make, add_model: Make) -> None:
-    plan("baseline", "pruned/structured-0.25", "quantized/int8")
-    add_model("baseline")
-    with pytest.raises(UserError, match=r"structured-0\.25\.safetensors \(and 1 more\): no such file, but .*plan"):
-        run(project)
-
-
-def test_an_orphaned_model_is_named(project: Path, plan: Make, add_model: Make) -> None:
-    plan("baseline")
-    add_model("baseline")
-    add_model("students/dkd")
-    with pytest.raises(UserError, match=r"students/dkd\.safetensors: no model of the plan"):
-        run(project)
-
-
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
@@ -191,14 +161,6 @@ def test_a_model_for_other_classes_is_refused(
     plan("baseline")
     add_model("baseline", 0, classes)
     with pytest.raises(UserError, match=rf"baseline\.safetensors: {message}"):
-        run(project)
-
-
-def test_a_damaged_model_is_named(project: Path, plan: Make, add_model: Make) -> None:
-    plan("baseline")
-    path = add_model("baseline")
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match=r"baseline\.safetensors: not a whole safetensors file"):
         run(project)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
@@ -28,15 +26,3 @@ def tiny_spec() -> VGGSpec:
 def tiny(tiny_spec: VGGSpec) -> VGG:
     torch.manual_seed(0)
     return VGG(tiny_spec)
-
-
-@pytest.fixture
-def leaves_random_state() -> Callable[[Callable[[], object]], bool]:
-    """Whether a call draws nothing from torch's global generator."""
-
-    def check(call: Callable[[], object]) -> bool:
-        before = torch.get_rng_state()
-        call()
-        return torch.equal(before, torch.get_rng_state())
-
-    return check

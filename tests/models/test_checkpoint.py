@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +95,11 @@ def test_provenance_names_versions_and_nothing_that_changes() -> None:
     assert set(found["versions"]) == {"deepcompress", "torch"}
 
 
-def test_loading_draws_no_random_numbers(
-    tiny: VGG, tmp_path: Path, leaves_random_state: Callable[[Callable[[], object]], bool]
-) -> None:
+def test_loading_draws_no_random_numbers(tiny: VGG, tmp_path: Path) -> None:
     save(tmp_path / "model", tiny)
-    assert leaves_random_state(lambda: checkpoint.load(tmp_path / "model"))
+    before = torch.get_rng_state()
+    checkpoint.load(tmp_path / "model")
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_pruned_model_is_smaller_as_bitmasks_and_comes_back_equal(tiny: VGG, tmp_path: Path) -> None:
@@ -155,20 +153,6 @@ def test_a_model_that_diverged_is_refused(tiny: VGG, tmp_path: Path) -> None:
         tiny.classifier[3].bias[0] = float("nan")
     with pytest.raises(UserError, match=r"tensor classifier\.3\.bias holds NaN or infinity"):
         save(tmp_path / "model", tiny)
-
-
-def test_a_full_disk_leaves_the_old_file(tiny: VGG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = save(tmp_path / "model", tiny)
-
-    def full(path: Path, data: bytes) -> int:
-        path.open("wb").close()
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        save(tmp_path / "model", tiny)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
-    assert (tmp_path / "model").read_bytes() == content
 
 
 def test_a_model_made_from_another_is_saved_with_its_view_and_classes(tiny: VGG, tmp_path: Path) -> None:

@@ -22,20 +22,6 @@ def weight(outputs: int, inputs: int, groups: int, bits: int, seed: int = 0) -> 
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    outputs=st.integers(1, 12),
-    inputs=st.integers(1, 40),
-    groups=st.sampled_from([1, 2, 300]),
-    bits=st.integers(2, 8),
-    seed=st.integers(0, 2**31),
-)
-def test_a_weight_comes_back(outputs: int, inputs: int, groups: int, bits: int, seed: int) -> None:
-    stored = weight(outputs, inputs, groups, bits, seed)
-    back = records.decode_weight(records.encode_weight(stored), outputs, inputs)
-    assert (back.content, back.bits, back.scales.shape) == (stored.content, bits, (outputs, groups))
-
-
-@settings(max_examples=60, deadline=None)
 @given(values=st.lists(st.floats(width=32, allow_nan=False), max_size=50))
 def test_floats_come_back_to_the_last_bit(values: list[float]) -> None:
     array = np.array(values, np.float32)

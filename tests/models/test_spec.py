@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +31,6 @@ def test_width_multiplies_convolutions_and_hidden_layers(tmp_path: Path) -> None
     assert (made.classes, made.image_size, made.dropout, made.batch_norm) == (20, 32, 0.5, True)
 
 
-def test_a_tiny_width_leaves_one_channel(tmp_path: Path) -> None:
-    made = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("0.25", "1.0e-4")), classes=2)
-    assert made.features == (1,) * 8
-    assert made.hidden == (1, 1)
-
-
 @pytest.mark.parametrize(("arch", "convolutions"), [("vgg11", 8), ("vgg13", 10), ("vgg16", 13), ("vgg19", 16)])
 def test_an_architecture_counts_its_layers(tmp_path: Path, arch: str, convolutions: int) -> None:
     made = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("vgg11", arch)), classes=2)
@@ -62,20 +54,11 @@ def test_a_spec_survives_plain_values(tiny_spec: VGGSpec) -> None:
     ("change", "named"),
     [
         ({"arch": "vgg12"}, "arch: Input should be 'vgg11', 'vgg13', 'vgg16' or 'vgg19', got 'vgg12'"),
-        ({"arch": ["vgg11"]}, "arch"),
-        ({"batch_norm": 1}, "batch_norm"),
         ({"features": [1] * 7}, "features: must be 8 widths, got"),
         ({"features": [1] * 7 + [0]}, "features.7: Input should be greater than or equal to 1, got 0"),
-        ({"features": 8}, "features"),
         ({"hidden": [4]}, "hidden.1: Field required"),
-        ({"hidden": [4, True]}, "hidden"),
-        ({"hidden": [4, 10**12]}, "hidden"),
-        ({"classes": 2.0}, "classes"),
         ({"image_size": 31}, "image_size: Input should be greater than or equal to 32, got 31"),
-        ({"image_size": 10**9}, "image_size"),
-        ({"dropout": 1}, "dropout"),
         ({"dropout": float("nan")}, "dropout"),
-        ({"dropout": "0.5"}, "dropout"),
         ({"depth": 3}, "depth: Unexpected keyword argument"),
     ],
 )
@@ -93,13 +76,7 @@ def test_a_bad_value_is_refused_by_name(tiny_spec: VGGSpec, change: dict[str, An
         ("vgg11", "timm:/", "model.arch: no step knows a network 'timm:/'"),
         ("vgg11", "resnet18", r"model: batch_norm \(True\), width \(0.25\), hidden .* must be null for resnet18"),
         ("width: 0.25", "width: null", "model: width must have a value for vgg11, got null"),
-        ("image_size: 32", "image_size: 31", "model.image_size must be greater than or equal to 32, got 31"),
-        ("width: 0.25", "width: 0", "model.width must be greater than 0"),
         ("width: 0.25", "width: .nan", "model.width must be"),
-        ("dropout: 0.5", "dropout: 1.0", "model.dropout must be less than 1"),
-        ("hidden: 4096", "hidden: 4096.5", "model.hidden must be"),
-        ("hidden: 4096", "hiden: 4096", "model"),
-        ("batch_norm: true", "batch_norm: 1", "model.batch_norm must be"),
         ("weights: null", "weights: ''", "model.weights"),
     ],
 )
@@ -117,11 +94,6 @@ def test_another_network_has_no_keys_of_a_vgg(tmp_path: Path) -> None:
     assert spec.family(asked) == "graph"
     with pytest.raises(UserError, match=r"model: dropout \(0.5\) must be null for resnet18"):
         section(tmp_path, RESNET)
-
-
-def test_specs_and_descriptions_load_without_torch() -> None:
-    code = "import sys, deepcompress.models.spec; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 SPECS = pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)

@@ -25,6 +25,7 @@ from deepcompress.models import weights
 from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.models.weights import load_pretrained_
+from tests.faults.damage import Trap
 
 State = dict[str, torch.Tensor]
 
@@ -87,19 +88,12 @@ def test_a_mismatch_is_named_and_changes_nothing(
     assert equal(before, tiny.state_dict())
 
 
-class Trap:
-    """Unpickling this would make a file."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (open, ("trap-was-sprung", "w"))
-
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("w.pth", b""),
         ("w.pth", b"not weights"),
-        ("w.pth", pickle.dumps(Trap())),
+        ("w.pth", pickle.dumps(Trap(Path("trap-was-sprung")))),
         ("w.pth", pickle.dumps({"a": 1})),
         ("w.safetensors", b"\xff" * 40),
     ],

@@ -18,7 +18,6 @@ from deepcompress.pruning.layers import (
     group_scores,
     in_scope,
     require_dense,
-    require_names,
     zero_share,
 )
 from deepcompress.pruning.masks import remove_channels
@@ -44,11 +43,6 @@ def test_each_convolution_knows_its_batch_norm(network):
     found = batch_norms(network())
     assert found["features.0"] == "features.1"
     assert list(found) == list(in_scope(network(), "structured", "conv"))
-
-
-def test_a_layer_that_is_not_there_is_named(network):
-    with pytest.raises(UserError, match=r"params\.yaml: prune\.structured\.dense names 'features\.1'; the layers"):
-        require_names(["features.1"], in_scope(network(), "structured", "conv"), "prune.structured.dense")
 
 
 def test_zero_share_counts_weights_alone(network):

@@ -60,13 +60,6 @@ def test_every_combination_meets_the_target(method, criterion, allocation, netwo
     assert all(row["pruned_units"] < row["units"] for row in choice.table)
 
 
-def test_sparsity_zero_masks_nothing(network, make_batches):
-    way = MethodConfig(criterion="l1", allocation="by_sensitivity", scope="all")
-    choice = chosen(network(), make_batches(), "unstructured", way, 0.0)
-    assert choice.masks == {}
-    assert choice.table[-1]["achieved_sparsity"] == 0
-
-
 def test_dense_layers_stay_whole_and_count_in_the_denominator(network, make_batches):
     model = network()
     way = MethodConfig(criterion="l1", allocation="uniform", scope="all", dense=("features.0", "classifier.6"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 
 import pytest
 
@@ -53,17 +51,11 @@ def test_a_good_section_is_read():
     ("key", "value", "message"),
     [
         ("sparsity", 1.0, r"prune\.sparsity must be less than 1"),
-        ("sparsity", -0.1, r"prune\.sparsity must be greater than or equal to 0"),
-        ("sparsity", "half", r"prune\.sparsity must be"),
         ("sweep.sparsities", [0.25, 1.5], r"prune\.sweep\.sparsities\.1 must be less than 1"),
         ("sweep.sparsities", [0.25, 0.25], "must differ"),
-        ("method", "magic", r"prune\.method must be 'unstructured' or 'structured'"),
         ("structured.criterion", "l9", "criterion must be one of .*l1.*l2_channel.*; got 'l9'"),
         ("structured.criterion", "l1", r"structured\.criterion must score a channel; l1 scores a weight"),
         ("unstructured.allocation", "best", "allocation must be one of .*by_sensitivity.*; got 'best'"),
-        ("structured.scope", "linear", r"prune\.structured\.scope must be 'all' or 'conv'"),
-        ("structured.round_to", 0, r"prune\.structured\.round_to must be greater than or equal to 1"),
-        ("structured.depth", 3, r"prune\.structured\.depth is unknown"),
     ],
 )
 def test_a_bad_value_is_one_line_that_names_the_key(key, value, message):
@@ -77,12 +69,3 @@ def test_sparsities_of_the_scan_rise_from_zero(sparsities):
     block = {"sparsities": sparsities, "samples": 5, "batch_size": 2}
     with pytest.raises(UserError, match=r"sensitivity(\.sparsities)?"):
         params.validate(Sensitivity, block, "sensitivity")
-
-
-def test_the_schema_is_checked_without_torch():
-    code = (
-        "import sys; from deepcompress import params; from deepcompress.pruning.settings import Prune;"
-        f"params.validate(Prune, {PRUNE!r}, 'prune'); print(*sys.modules)"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "torchvision", "lightning_fabric", "pandas"} & set(shown.stdout.split())

@@ -53,14 +53,6 @@ def test_with_one_group_the_output_error_is_the_least_of_all_ratios(bits: int, s
     assert (squared(found) >= tried.amin(0) - within).all()
 
 
-@pytest.mark.parametrize("bits", range(2, 9))
-def test_trials_fall_from_no_clipping_and_further_at_fewer_bits(bits: int) -> None:
-    tried = clipping.trial_ratios(bits)
-    assert tried[0] == 1
-    assert tried == sorted(tried, reverse=True)
-    assert bits == 8 or tried[-1] < clipping.trial_ratios(bits + 1)[-1]
-
-
 def test_an_outlier_is_clipped_at_few_bits() -> None:
     weight = torch.cat([torch.linspace(-1, 1, 400), torch.tensor([3.0])])[None]
     assert clipping.least_weight_error(weight[:, None], 3).item() < 0.6

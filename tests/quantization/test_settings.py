@@ -59,20 +59,13 @@ def test_several_widths_are_answered_with_how_to_queue_them() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mode": "both"}, "quant.mode must be 'ptq' or 'qat'"),
-        ({"float16": "fp8"}, "quant.float16 must be"),
         ({"first_bits": 1}, "quant.first_bits must be one of 2..8 or 16, got 1"),
-        ({"group_size": 0}, "quant.group_size must be"),
-        ({"clipping": "some"}, "quant.clipping must be"),
-        ({"rounding": "up"}, "quant.rounding must be 'nearest', 'gptq' or 'auto'"),
-        ({"qat": GOOD["qat"] | {"steps": "learnt"}}, "quant.qat.steps must be 'fixed' or 'learned'"),
         ({"sweep": ["ptq-int9"]}, ", int2 to int8; got 'int9'"),
         ({"sweep": ["int4"]}, "ptq-<format> or qat-<format>, got 'int4'"),
         ({"sweep": ["ptq-fp32"]}, "the float control is qat-fp32"),
         ({"sweep": ["ptq-int4", "ptq-int4"]}, "must differ from each other"),
         ({"sweep": ["qat-int4"]}, "qat-int4 is compared with qat-fp32, which is not there"),
         ({"sweep": []}, "quant.sweep"),
-        ({"groups": 4}, "quant.groups is unknown"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, Any], message: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import subprocess
-import sys
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -121,12 +119,3 @@ def test_words_from_outside_are_escaped(data: Tables) -> None:
     html = page.render({"one": Section(nasty, (*blocks, Fold(nasty, (picture,), "key")))}, data)
     assert "<b" not in html.partition("<body>")[2].partition("<script>")[0].replace("<button", "")
     assert html.count("&lt;b onclick=") >= 9
-
-
-def test_the_report_is_made_without_torch() -> None:
-    code = (
-        "import sys; from deepcompress.report import page, plots, readme, tables; "
-        "print(sorted({'torch', 'torchvision', 'lightning_fabric', 'matplotlib'} & set(sys.modules)))"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"

@@ -80,7 +80,6 @@ def test_the_teacher_matters_and_a_second_run_gives_the_same_bytes(source: VGG) 
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("dkd", "params.yaml: distill.methods has no 'dkd'; it has logit, hint, crd, crd_logit"),
         ("independent", "params.yaml: distill.methods has no 'independent'; it has logit, hint, crd, crd_logit"),
         ("logit", f"{TEACHER}: the teacher tells 2 classes apart, the training images have 3"),
     ],

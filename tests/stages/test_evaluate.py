@@ -151,16 +151,6 @@ def test_a_missing_model_ends_in_one_line(project: Path) -> None:
     refused(project, "error: models/baseline.safetensors: no such file, but the plan names it")
 
 
-def test_an_orphaned_model_ends_in_one_line(project: Path) -> None:
-    save_model(project / "models/left.safetensors", 2)
-    refused(project, "error: models/left.safetensors: no model of the plan")
-
-
-def test_a_model_for_other_classes_ends_in_one_line_before_anything_is_written(project: Path) -> None:
-    save_model(project / "models/pruned/structured-0.25.safetensors", 0, ("ant", "bee"))
-    refused(project, "structured-0.25.safetensors: the model tells 2 classes apart")
-
-
 def test_missing_data_ends_in_one_line(project: Path) -> None:
     (project / "data/heldout/meta.json").unlink()
     refused(project, "error: data/heldout/meta.json: no such file")

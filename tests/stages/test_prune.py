@@ -130,18 +130,6 @@ def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: di
     refused(run(), message)
 
 
-def test_a_model_that_is_pruned_already_is_refused(project: Path) -> None:
-    scan()
-    save(baseline((3, 4, 6, 5, 8, 7, 8, 2)))
-    refused(run(), "models/baseline.safetensors: channels are already removed")
-    model = baseline()
-    with torch.no_grad():
-        model.classifier[0].weight[:4] = 0
-    save(model)
-    refused(run(), "models/baseline.safetensors: already pruned")
-    refused(scan(), "models/baseline.safetensors: already pruned")
-
-
 def test_a_table_of_another_network_is_named(project: Path) -> None:
     Path("structured.csv").write_text("layer,sparsity,pruned_units,units,top1_pct\nfeatures.0,0,0,4,50\n")
     refused(run(), "the sensitivity table has no curve for features.4; run the sensitivity stage again")

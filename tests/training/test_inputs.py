@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 
 import pytest
 import torch
@@ -13,21 +12,11 @@ from torch.nn.utils.parametrize import register_parametrization
 from deepcompress import runtime
 from deepcompress.training import inputs, loop
 from deepcompress.training.loop import CrossEntropy
-from tests.training.conftest import VIEW
 
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path, monkeypatch):
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
-
-
-def test_training_images_are_shuffled_and_validation_images_are_in_order(data, recipe):
-    made = data(recipe())
-    orders = [torch.cat([batch.indices for batch in made.train.epoch(number)]) for number in (0, 1)]
-    assert not torch.equal(*orders)
-    assert all(torch.equal(order.sort().values, torch.arange(64)) for order in orders)
-    assert torch.equal(torch.cat([batch.indices for batch in made.validation.epoch(1)]), torch.arange(16))
-    assert made.train.view == made.validation.view == VIEW
 
 
 def test_only_a_recipe_that_changes_images_augments(data, recipe):
@@ -94,19 +83,6 @@ def test_the_budget_decides_and_no_file_stays(network, data, fabric, recipe, tmp
     assert features.train.features.shape == (64, 16)
 
 
-def test_features_come_in_the_order_of_the_images(network, data, fabric, recipe, tmp_path):
-    made = recipe(trainable="head", batch_size=24)
-    images = data(made)
-    _, features = inputs.trainable_part(network(), images, made, fabric=fabric)
-    for part, source in ((features.train, images.train), (features.validation, images.validation)):
-        assert (len(part), part.size, part.batch_size) == (len(source), source.size, source.batch_size)
-        for number in (0, 5):
-            for ours, expected in zip(part.epoch(number), source.epoch(number), strict=True):
-                assert torch.equal(ours.indices, expected.indices)
-                assert torch.equal(ours.labels, expected.labels)
-                assert torch.equal(ours.images, part.features[expected.indices])
-
-
 def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(network, data, fabric, recipe, tmp_path):
     class Doubled(nn.Module):
         made = 0
@@ -129,27 +105,3 @@ def test_nothing_is_stored_when_all_trains_or_images_change(network, data, fabri
     batches = data(made)
     found = inputs.trainable_part(model, batches, made, fabric=fabric)
     assert found == (model, batches)
-
-
-def test_a_file_that_the_disk_refuses_is_named_and_leaves_nothing(network, data, fabric, recipe, tmp_path):
-    made = recipe(trainable="head", feature_budget_mib=0)
-    model, batches = network(), data(made)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large") as raised:
-            inputs.trainable_part(model, batches, made, fabric=fabric)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert str(raised.value.filename).startswith(f"{tmp_path}/features/")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_the_head_is_the_last_linear_layer(network):
-    model = network()
-    inputs.freeze_(model)
-    assert inputs.head(model) is model.classifier[6]
-    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
-        "classifier.6.weight",
-        "classifier.6.bias",
-    }

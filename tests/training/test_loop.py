@@ -177,22 +177,6 @@ def test_what_an_objective_owns_trains_along_but_a_teacher_does_not(run, recipe,
     assert same(after, objectives[2].state_dict())
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_masks_hold_through_momentum_and_decay(recipe, network, data, fabric, optimizer):
-    made, model = recipe(epochs=2, optimizer=optimizer, keep="best_validation"), network()
-    weight = model.features[0].weight
-    mask = torch.rand_like(weight) < 0.5
-
-    def hold() -> None:
-        with torch.no_grad():
-            weight.mul_(mask)
-
-    hold()
-    loop.train(model, CrossEntropy(), data(made), made, fabric=fabric, seed=0, after_step=hold)
-    assert not model.features[0].weight[~mask].any()
-    assert model.features[0].weight[mask].all()
-
-
 def test_head_only_leaves_everything_else_as_it_was(run, recipe, network):
     weights, _ = run(recipe(trainable="head", epochs=1, augment={"flip": True}))
     changed = {name for name, tensor in network().state_dict().items() if not torch.equal(tensor, weights[name])}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -89,13 +86,7 @@ def test_frozen_parameters_are_left_out(recipe):
     ("change", "message"),
     [
         ("epochs: 0", r"finetune\.epochs must be greater than or equal to 1, got 0"),
-        ("learning_rate: 1e-3", r"finetune\.learning_rate must be .*write 1\.0e-0?3"),
-        ("learning_rate: .nan", r"finetune\.learning_rate"),
         ("optimizer: adamax", r"finetune\.optimizer must be 'adam', 'adamw' or 'sgd', got 'adamax'"),
-        ("trainable: tail", r"finetune\.trainable must be 'all' or 'head', got 'tail'"),
-        ("momentum: 1.0", r"finetune\.momentum must be less than 1, got 1\.0"),
-        ("keep: best", r"finetune\.keep must be"),
-        ("feature_budget_mib: -1", r"finetune\.feature_budget_mib"),
         ("augment: {flop: true}", r"finetune\.augment\.flop is unknown.*did you mean flip"),
         ("warm_up_fraction: 0.1", r"finetune\.warm_up_fraction is unknown.*did you mean warmup_fraction"),
     ],
@@ -107,11 +98,6 @@ def test_wrong_values_name_the_key(tmp_path, recipe, change, message):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"finetune": section}))
     with pytest.raises(UserError, match=message):
         params.section(Recipe, "finetune", tmp_path / "params.yaml")
-
-
-def test_the_schema_needs_no_torch():
-    program = "import sys, deepcompress.training.recipe; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -115,10 +115,3 @@ def test_negatives_are_drawn_evenly_from_all_other_classes_of_any_size() -> None
 def test_a_single_class_has_no_negatives() -> None:
     with pytest.raises(UserError, match="two classes or more"):
         Negatives(torch.zeros(5, dtype=torch.long), 4)
-
-
-def test_the_loss_is_smaller_where_the_embedding_is_the_remembered_one(memory) -> None:
-    rows, others = torch.arange(6), 6 + torch.arange(18).reshape(6, 3)
-    memory.rows = torch.nn.functional.normalize(memory.rows)
-    memory.loss(embedded(6), rows, others)
-    assert memory.loss(memory.rows[:6], rows, others) < memory.loss(embedded(6), rows, others)

@@ -58,12 +58,6 @@ def test_maps_of_other_sides_cannot_be_matched_and_the_message_says_both(context
         hint.build(hint.Options(guided_layer="block3", hint_layer="block4"), context)
 
 
-@pytest.mark.parametrize("name", ["block4.conv9", "features.99", "classifier", ""])
-def test_an_unknown_layer_lists_what_there_is(context, name) -> None:
-    with pytest.raises(UserError, match=r"does not exist in a vgg11; there are block1.conv1 \(features.0\), "):
-        hint.build(hint.Options(guided_layer=name), context)
-
-
 def test_two_stages_ask_for_the_first_epochs_alone(context) -> None:
     for stages, exclusive in ((2, 3), (1, 0)):
         assert hint.build(hint.Options(stages=stages, first_stage_epochs=3), context).exclusive_epochs == exclusive
