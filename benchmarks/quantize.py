@@ -19,10 +19,11 @@ from benchmarks.batches import MEAN, STD, random_arrays
 from benchmarks.interleaved import interleave, print_line, print_machine, ratios, spread
 from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
+from deepcompress.data.store import sampled
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
-from deepcompress.quantization import calibration, ptq, qat
+from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training.loop import CrossEntropy, Stepper
 from deepcompress.training.recipe import Recipe
@@ -84,7 +85,7 @@ def searches(model: VGG, *, samples: int) -> dict[str, float]:
     """Seconds of each search and of all else that quantizing a model after training takes, at 4 bits."""
     view, formats = View(model.spec.image_size, MEAN, STD), assign(model, "int4", group_size=GROUP_SIZE)
     arrays = random_arrays(samples, 32)
-    batches = calibration.batches(arrays, view, samples=samples, batch_size=16, device="cpu", seed=0)
+    batches = Batches(sampled(arrays, samples, seed=0), view, batch_size=16)
     found, clock = {}, time.perf_counter()
     for name, search in (
         ("search by weight error", lambda: ptq.without_images(model, formats, "weight_error")),

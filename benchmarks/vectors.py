@@ -20,8 +20,7 @@ from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import SUFFIX, Plan
 from deepcompress.quantization import ptq
-from deepcompress.quantization.quantize import output_error
-from deepcompress.quantization.vectors import round_vectors_
+from deepcompress.quantization.quantize import output_error, round_vectors_
 
 if TYPE_CHECKING:
     from deepcompress.data.store import Arrays

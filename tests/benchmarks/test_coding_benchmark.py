@@ -15,7 +15,7 @@ from deepcompress.data.batches import View
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.encodings import coded
-from deepcompress.quantization.vectors import round_vectors_
+from deepcompress.quantization.quantize import round_vectors_
 
 if TYPE_CHECKING:
     pass

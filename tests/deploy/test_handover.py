@@ -16,7 +16,7 @@ from deepcompress.deploy.onnx import export_float
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.records import Weight
-from deepcompress.quantization.vectors import round_vectors_
+from deepcompress.quantization.quantize import round_vectors_
 from tests.data.inputs import encoded, make_folder, pixels
 from tests.deploy.conftest import network, save
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepcompress.errors import UserError
-from deepcompress.models.taps import tap
+from deepcompress.models.taps import outputs_of, tap
 from deepcompress.models.vgg import VGG
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -43,6 +43,19 @@ def test_hooks_go_even_after_an_error(tiny: VGG) -> None:
     with pytest.raises(RuntimeError, match="stop"), tap(tiny, ["features.0", "features.1"]):
         raise RuntimeError("stop")
     assert not any(module._forward_hooks for module in tiny.modules())
+
+
+def test_what_lies_behind_the_last_layer_does_not_run(tiny: VGG) -> None:
+    ran = []
+    for name in ("features", "classifier.0", "classifier.3"):
+        tiny.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
+    with tap(tiny.eval(), ["features.0", "classifier.0"]) as expected:
+        tiny(IMAGES)
+    ran.clear()
+    outputs = outputs_of(tiny, ["classifier.0", "features.0"], IMAGES)
+    assert ran == ["features", "classifier.0"]
+    assert all(torch.equal(outputs[name], expected[name]) for name in ("features.0", "classifier.0"))
+    assert not tiny.features[0]._forward_hooks
 
 
 @pytest.mark.parametrize("name", ["features.99", "", "Features.0"])

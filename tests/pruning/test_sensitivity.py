@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 
-from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.pruning import chain, masks
 from deepcompress.pruning.layers import group_scores, in_scope, scored_layers
@@ -119,8 +118,3 @@ def test_the_scan_of_tied_layers_equals_the_plain_loop(method):
     plain = plain_loop(model, data, scores, method, few, (0.0, 0.6))
     assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
     assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
-
-
-def test_an_unknown_layer_is_named(network, make_batches):
-    with pytest.raises(UserError, match=r"no layer 'features\.99'; the layers are features\.0, "):
-        scan(network(), make_batches(), {"features.99": torch.rand(4)}, SPARSITIES, granularity="channel")

@@ -6,13 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from deepcompress.data.store import Arrays
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import calibration
 from deepcompress.quantization.calibration import CalibrationInputs
 from tests import nets
-from tests.quantization.conftest import VIEW
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
@@ -85,12 +83,3 @@ def test_the_same_seed_draws_the_same(network, make_batches) -> None:
 
     assert all(torch.equal(a, b) for a, b in zip(seen_with(1), seen_with(1), strict=True))
     assert not torch.equal(seen_with(1)[0], seen_with(2)[0])
-
-
-def test_some_images_are_drawn_unchanged_and_in_order(make_batches) -> None:
-    arrays = make_batches().arrays
-    drawn = calibration.batches(arrays, VIEW, samples=8, batch_size=3, device="cpu", seed=0)
-    assert isinstance(drawn.arrays, Arrays)
-    assert (drawn.size, drawn.augment, drawn.seed) == (8, None, None)
-    known = {image.tobytes() for image in arrays.images}
-    assert all(image.tobytes() in known for image in drawn.arrays.images)

@@ -121,9 +121,8 @@ def shape(model: Classifier, name: str) -> tuple[int, ...]:
     """Shape of what a layer gives for one image: (channels, height, width)."""
     size = model.spec.image_size
     image = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
-    with evaluating(model), torch.no_grad(), taps.tap(model, [name]) as layers:
-        model(image)
-    return tuple(as_maps(layers[name]).shape[1:])
+    with evaluating(model), torch.no_grad():
+        return tuple(as_maps(taps.outputs_of(model, [name], image)[name]).shape[1:])
 
 
 def as_maps(output: Tensor) -> Float[Tensor, "batch channels height width"]:

@@ -22,15 +22,14 @@ from deepcompress import files, processes
 from deepcompress.data.batches import Batches, Shard
 from deepcompress.data.store import BYTES_PER_MIB, array_writer, is_whole_array, map_array
 from deepcompress.distillation.loss import Outputs, Tap, read, shape
-from deepcompress.models.taps import tap
-from deepcompress.models.vgg import VGG
+from deepcompress.models.taps import outputs_of, tap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from lightning_fabric import Fabric
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from deepcompress.data.batches import Batch
     from deepcompress.models.vgg import Classifier
@@ -63,23 +62,14 @@ class OnlineTeacher(Teacher):
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Outputs:
-        layers = {wanted.layer for wanted in self._taps}
-        with self._fabric.autocast(), tap(self._network, layers) as layer_outputs:
-            logits = batch.whole(self._network(batch.images).float()) if self._logits else None
-            if logits is None:
-                self._part_to(layers)(batch.images)
+        layers, logits = {wanted.layer for wanted in self._taps}, None
+        with self._fabric.autocast():
+            if self._logits:
+                with tap(self._network, layers) as layer_outputs:
+                    logits = batch.whole(self._network(batch.images).float())
+            else:
+                layer_outputs = outputs_of(self._network, layers, batch.images)
         return Outputs(logits, read(layer_outputs, self._taps, batch))
-
-    def _part_to(self, layers: set[str]) -> nn.Module:
-        """The convolutional part up to the last of the layers; all of the network for one behind it."""
-        if isinstance(self._network, VGG):
-            features = self._network.features
-            places = {f"features.{number}": number for number in range(len(features))}
-            if layers <= places.keys():
-                return features[: max(places[layer] for layer in layers) + 1]
-            if layers <= {*places, "features"}:
-                return features
-        return self._network
 
 
 class StoredTeacher(Teacher):

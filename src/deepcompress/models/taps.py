@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
@@ -47,8 +47,27 @@ def tap(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
         for name in names:
             if not name or name not in layers:
                 raise UserError(f"layer {name!r} does not exist; there are {', '.join(_leaves(layers))}")
-            hooks.enter_context(_removed(layers[name].register_forward_hook(_keep(name, outputs))))
+            hooks.enter_context(layers[name].register_forward_hook(_keep(name, outputs)))
         yield outputs
+
+
+class _Reached(Exception):  # noqa: N818 (no error)
+    """Ends a forward pass whose rest nobody needs."""
+
+
+def outputs_of(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[str, Tensor]:
+    """What the named layers give for some images; what would run behind the last of them does not run."""
+    wanted = set(names)
+
+    def stop(*_: Any) -> None:
+        if outputs.keys() == wanted:
+            raise _Reached
+
+    with tap(model, wanted) as outputs, ExitStack() as hooks, suppress(_Reached):
+        for name in wanted:
+            hooks.enter_context(model.get_submodule(name).register_forward_hook(stop))
+        model(images)
+    return outputs
 
 
 def _keep(name: str, outputs: dict[str, Tensor]) -> Any:
@@ -56,14 +75,6 @@ def _keep(name: str, outputs: dict[str, Tensor]) -> Any:
         outputs[name] = output
 
     return hook
-
-
-@contextmanager
-def _removed(handle: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _leaves(layers: dict[str, nn.Module]) -> list[str]:

@@ -22,13 +22,16 @@ from deepcompress.pruning import layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from jaxtyping import Bool, Float, UInt8
+    from jaxtyping import Float, UInt8
     from torch import Tensor
 
     from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.scoring import Granularity
 
     Step = Callable[[Tensor], Tensor]
+
+CHUNK_BYTES = 2**27  # of the widest map that a chunk of images makes on a CPU
+ROWS_BYTES = 2**26  # of a linear layer's weight that are copied at a time
 
 
 class PrunedForward(Protocol):
@@ -55,24 +58,9 @@ def pruned_forward(model: Classifier, granularity: Granularity) -> PrunedForward
     return _Chain(model, granularity) if isinstance(model, VGG) else _Whole(model, granularity)
 
 
-class _Chain:
-    def __init__(self, model: VGG, granularity: Granularity) -> None:
-        self._chain, self._granularity = links(model), granularity
-        self._places = {link.name: place for place, link in enumerate(self._chain)}
-        self._inputs: list[Tensor] = []
-
-    def dense(self, images: Tensor) -> Tensor:
-        self._inputs, answers = inputs(self._chain, images)
-        return answers
-
-    def pruned(self, name: str, survived: Tensor, levels: int) -> Tensor:
-        place = self._places[name]
-        if self._granularity == "weight":
-            return without_weights(self._chain[place:], self._inputs[place], survived, levels)
-        return without_channels(self._chain[place + 1 :], self._inputs[place + 1], survived, levels)
-
-
 class _Whole:
+    """Every level is a pass through all of the network."""
+
     def __init__(self, model: Classifier, granularity: Granularity) -> None:
         self._model, self._granularity, self._images = model, granularity, torch.empty(0)
 
@@ -81,23 +69,74 @@ class _Whole:
         return self._model(images)
 
     def pruned(self, name: str, survived: Tensor, levels: int) -> Tensor:
-        return torch.cat([self._answers(self._masks(name, survived > level)) for level in range(levels)])
+        return torch.cat([self._answers(name, survived > level) for level in range(levels)])
 
-    def _answers(self, masks: Iterator[tuple[str, Tensor]]) -> Tensor:
+    def _answers(self, name: str, kept: Tensor) -> Tensor:
+        by_weight = self._granularity == "weight"
+        masks = {f"{name}.weight": kept} if by_weight else layers.group_masks(self._model.spec, {name: kept})
         changed = {}
-        for name, mask in masks:
-            parameter = self._model.get_parameter(name).detach()
-            changed[name] = parameter.masked_fill(mask.logical_not().to(parameter.device), 0)
+        for key, mask in masks.items():
+            parameter = self._model.get_parameter(key).detach()
+            changed[key] = parameter.masked_fill(mask.logical_not().to(parameter.device), 0)
         return torch.func.functional_call(self._model, changed, (self._images,))
 
-    def _masks(self, name: str, kept: Bool[Tensor, "outputs ..."]) -> Iterator[tuple[str, Tensor]]:
+
+class _Chain:
+    """Each link's input is kept, so that a pruned network is entered at its first link that differs."""
+
+    def __init__(self, model: VGG, granularity: Granularity) -> None:
+        self._links, self._granularity = links(model), granularity
+        self._places = {link.name: place for place, link in enumerate(self._links)}
+        self._linear = next(at for at, link in enumerate(self._links) if isinstance(link.layer, nn.Linear))
+        self._inputs: list[Tensor] = []
+
+    def dense(self, images: Tensor) -> Tensor:
+        self._inputs = []
+        for link in self._links:
+            self._inputs.append(images)
+            images = _by_chunks(images, [link])
+        return images
+
+    def pruned(self, name: str, survived: Tensor, levels: int) -> Tensor:
+        place = self._places[name]
         if self._granularity == "weight":
-            yield f"{name}.weight", kept
-        else:
-            yield from layers.group_masks(self._model.spec, {name: kept}).items()
+            return self._without_weights(place, survived, levels)
+        return self._without_channels(place + 1, survived, levels)
 
+    def _without_weights(self, place: int, survived: Tensor, levels: int) -> Tensor:
+        link, value = self._links[place], self._inputs[place]
+        if isinstance(link.layer, nn.Linear):
+            return self._rest(place + 1, link.behind(_linear(link.layer, value, survived, levels)))
+        variants = []
+        for weight in _pruned(link.layer.weight.detach(), survived, levels):
+            for part in value.split(_chunk(link, value)):
+                output = _convolve(link.layer, part, weight, link.layer.bias)
+                variants.append(self._convolutions(place + 1, link.behind(output)))
+        return self._rest(self._linear, torch.cat(variants))
 
-CHUNK_BYTES = 2**27  # of the widest map that a chunk of images makes on a CPU
+    def _without_channels(self, place: int, survived: Tensor, levels: int) -> Tensor:
+        """By the layer behind the pruned one, at `place`: the pruned one itself is not run again.
+
+        A pruned channel is zero behind its batch norm, hence behind ReLU and pooling: to the next layer it is an input
+        that is not there. A convolution is linear in its inputs, so from the last level up each variant is the one
+        before plus the convolution of the channels that come back: all levels together cost one convolution.
+        """
+        link, value = self._links[place], self._inputs[place]
+        if isinstance(link.layer, nn.Linear):
+            columns = survived.repeat_interleave(value.shape[1] // len(survived))
+            return self._rest(place, torch.cat([value * (columns > level) for level in range(levels)]))
+        variants: list[list[Tensor]] = [[] for _ in range(levels)]
+        for part in value.split(_chunk(link, value)):
+            for level, output in _growing(link.layer, part, survived, levels):
+                variants[level].append(self._convolutions(place + 1, link.behind(output)))
+        return self._rest(self._linear, torch.cat([torch.cat(parts) for parts in variants]))
+
+    def _convolutions(self, place: int, value: Tensor) -> Tensor:
+        return _by_chunks(value, self._links[place : self._linear])
+
+    def _rest(self, place: int, value: Tensor) -> Tensor:
+        """Linear layers take many variants together, which cost them one reading of their weights."""
+        return _by_chunks(value, self._links[place:])
 
 
 @dataclass(frozen=True)
@@ -138,50 +177,6 @@ def links(model: VGG) -> tuple[Link, ...]:
     return tuple(Link(name, layer, _post_ops(rest)) for name, layer, rest in chain)
 
 
-def inputs(
-    chain: Sequence[Link], images: Float[Tensor, "batch 3 height width"]
-) -> tuple[list[Float[Tensor, "batch ..."]], Float[Tensor, "batch classes"]]:
-    """The dense network's input of every layer, and its answers."""
-    found, value = [], images
-    for link in chain:
-        found.append(value)
-        value = _by_chunks(value, [link])
-    return found, value
-
-
-def run(chain: Sequence[Link], value: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-    """Run some links one after another.
-
-    Args:
-        chain: The links, in order.
-        value: Input of the first of them.
-    """
-    return _by_chunks(value, chain) if chain else value
-
-
-def chunk(link: Link, value: Float[Tensor, "batch ..."]) -> int:
-    """How many images may pass `link` at once; further on in the network maps only get smaller.
-
-    Args:
-        link: A convolution with 3x3 taps that keeps the size of the map, or a linear layer.
-        value: Its input; on other devices than the CPU all of it passes at once.
-    """
-    if value.device.type != "cpu":
-        return len(value)
-    pixels = value[0, 0].numel() if isinstance(link.layer, nn.Conv2d) else 1
-    return max(1, CHUNK_BYTES // (len(link.layer.weight) * pixels * value.element_size()))
-
-
-def _by_chunks(value: Tensor, chain: Sequence[Link]) -> Tensor:
-    parts = value.split(chunk(chain[0], value))
-    done = []
-    for part in parts:
-        for link in chain:
-            part = link.behind(link.layer(part))
-        done.append(part)
-    return done[0] if len(done) == 1 else torch.cat(done)
-
-
 def _named(model: VGG, part: str) -> list[tuple[str, nn.Module]]:
     return [(f"{part}.{name}", module) for name, module in model.get_submodule(part).named_children()]
 
@@ -195,70 +190,27 @@ def _post_ops(modules: Sequence[nn.Module]) -> tuple[Step, ...]:
     return tuple(F.relu_ if isinstance(module, nn.ReLU) and at else module for at, module in enumerate(order))
 
 
-ROWS_BYTES = 2**26  # of a linear layer's weight that are copied at a time
+def _by_chunks(value: Float[Tensor, "batch ..."], chain: Sequence[Link]) -> Float[Tensor, "batch ..."]:
+    """What some links make of the first one's input."""
+    if not chain:
+        return value
+    done = []
+    for part in value.split(_chunk(chain[0], value)):
+        for link in chain:
+            part = link.behind(link.layer(part))
+        done.append(part)
+    return done[0] if len(done) == 1 else torch.cat(done)
 
 
-def without_weights(
-    chain: Sequence[Link],
-    value: Float[Tensor, "batch ..."],
-    survived: UInt8[Tensor, "outputs ..."],
-    levels: int,
-) -> Float[Tensor, "variants classes"]:
-    """The network's answers with single weights of its first layer pruned.
+def _chunk(link: Link, value: Tensor) -> int:
+    """How many images may pass `link` at once; further on in the network maps only get smaller.
 
-    Args:
-        chain: The pruned layer and all behind it.
-        value: The dense input of that layer.
-        survived: How many levels each weight survives.
-        levels: Their number.
-
-    Returns:
-        Answers of level 0 to all images, then of level 1, and so on.
+    A convolution's 3x3 taps keep the size of the map. On other devices than the CPU all images pass at once.
     """
-    link, rest = chain[0], chain[1:]
-    if isinstance(link.layer, nn.Linear):
-        return run(rest, link.behind(_linear(link.layer, value, survived, levels)))
-    maps, head = _at_linear(rest)
-    found = []
-    for weight in _pruned(link.layer.weight.detach(), survived, levels):
-        parts = value.split(chunk(link, value))
-        found += [run(maps, link.behind(_convolve(link.layer, part, weight, link.layer.bias))) for part in parts]
-    return run(head, torch.cat(found))
-
-
-def without_channels(
-    chain: Sequence[Link],
-    value: Float[Tensor, "batch ..."],
-    survived: UInt8[Tensor, " channels"],
-    levels: int,
-) -> Float[Tensor, "variants classes"]:
-    """The network's answers with output channels of one layer pruned, that layer not being run again.
-
-    A pruned channel is zero behind its batch norm, hence behind ReLU and pooling: to the next layer it is an
-    input that is not there. A convolution is linear in its inputs, so from the last level up each variant is
-    the one before plus the convolution of the channels that come back: all levels together cost one
-    convolution.
-
-    Args:
-        chain: All layers behind the pruned one.
-        value: The dense input of the first of them.
-        survived: How many levels each channel survives.
-        levels: Their number.
-
-    Returns:
-        As `without_weights`.
-    """
-    link, rest = chain[0], chain[1:]
-    if isinstance(link.layer, nn.Linear):
-        columns = survived.repeat_interleave(value.shape[1] // len(survived))
-        variants = torch.cat([value * (columns > level) for level in range(levels)])
-        return run(chain, variants)
-    maps, head = _at_linear(rest)
-    found: list[list[Tensor]] = [[] for _ in range(levels)]
-    for part in value.split(chunk(link, value)):
-        for level, output in _growing(link.layer, part, survived, levels):
-            found[level].append(run(maps, link.behind(output)))
-    return run(head, torch.cat([torch.cat(parts) for parts in found]))
+    if value.device.type != "cpu":
+        return len(value)
+    pixels = value[0, 0].numel() if isinstance(link.layer, nn.Conv2d) else 1
+    return max(1, CHUNK_BYTES // (len(link.layer.weight) * pixels * value.element_size()))
 
 
 def _growing(
@@ -299,9 +251,3 @@ def _linear(layer: nn.Linear, value: Tensor, survived: Tensor, levels: int) -> F
 
 def _convolve(layer: nn.Conv2d, value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(value, weight, bias, layer.stride, layer.padding, layer.dilation)
-
-
-def _at_linear(chain: Sequence[Link]) -> tuple[Sequence[Link], Sequence[Link]]:
-    """Split where linear layers begin: many variants together cost them one reading of their weights."""
-    first = next(at for at, link in enumerate(chain) if isinstance(link.layer, nn.Linear))
-    return chain[:first], chain[first:]

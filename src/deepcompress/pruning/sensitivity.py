@@ -19,9 +19,7 @@ from tqdm import tqdm
 from deepcompress import registry
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
-from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating, top_k_correct
-from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.chain import pruned_forward
 from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, norm_scales, scored_layers
 from deepcompress.pruning.recalibrate import batch_statistics
@@ -111,14 +109,7 @@ def scan(
     Returns:
         A row per layer and sparsity: `layer`, `sparsity`, `pruned_units`, `units`, `top1_pct` and `top1_se_pct` (its
         standard error), `loss` (mean cross-entropy, nats) and `loss_se`, `right` answers of `n` images.
-
-    Raises:
-        UserError: If a layer does not exist.
     """
-    layers = prunable_layers(model)
-    for name in scores:
-        if name not in layers:
-            raise UserError(f"sensitivity: there is no layer {name!r}; the layers are {', '.join(layers)}")
     plans = [_Plan.of(name, scores[name], sparsities) for name in scores]
     dense, tried = _Tally(1), pruned_forward(model, granularity)
     work = tqdm(total=len(batches) * len(plans), desc="sensitivity", unit="layer", disable=None)

@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepcompress.data.batches import Batches
-from deepcompress.data.store import sampled
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.runtime import derived_seed
 
@@ -27,8 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from deepcompress.data.batches import View
-    from deepcompress.data.store import Arrays
+    from deepcompress.data.batches import Batches
     from deepcompress.models.vgg import Classifier
 
     QuantizeLayer: TypeAlias = "Callable[[str, CalibrationInputs | None], Tensor]"
@@ -47,14 +44,6 @@ class CalibrationInputs:
 
     float: Float[Tensor, "inputs size"]
     quantized: Float[Tensor, "inputs size"]
-
-
-def batches(
-    arrays: Arrays, view: View, *, samples: int, batch_size: int, device: torch.device | str, seed: int
-) -> Batches:
-    """Some training images, drawn without replacement, seen as in a test: nothing about them is random."""
-    some = sampled(arrays, samples, derived_seed(seed, "calibration images"))
-    return Batches(some, view, batch_size=batch_size, device=device)
 
 
 @torch.no_grad()

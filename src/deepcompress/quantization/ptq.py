@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from deepcompress.data.batches import Batches
+from deepcompress.data.store import sampled
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.quantized_weight import QuantizedWeight, rows, split, unclipped_scales
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import calibration, clipping, gptq
 from deepcompress.quantization.format import dequantize
+from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from deepcompress.data.batches import Batches
     from deepcompress.models.vgg import Classifier
     from deepcompress.quantization.calibration import CalibrationInputs
     from deepcompress.quantization.format import ClipRatio, Format, Quantized
@@ -72,23 +74,11 @@ def quantize(
     weights = prunable_layers(model)
     if images is None or not any(form.groups(weights[name].weight) for name, form in formats.items()):
         return without_images(model, formats, options.clipping)
-    batches = calibration.batches(
-        data.images.train,
-        data.view,
-        samples=images.samples,
-        batch_size=images.batch_size,
-        device=next(model.parameters()).device,
-        seed=seed,
-    )
-    return from_images(
-        model,
-        formats,
-        batches,
-        inputs=images.inputs,
-        seed=seed,
-        clipping=options.clipping,
-        rounding=options.rounding,
-    )
+    arrays = sampled(data.images.train, images.samples, derived_seed(seed, "calibration images"))
+    device = next(model.parameters()).device
+    batches = Batches(arrays, data.view, batch_size=images.batch_size, device=device)  # as in a test: nothing is random
+    chosen: Any = {"clipping": options.clipping, "rounding": options.rounding}
+    return from_images(model, formats, batches, inputs=images.inputs, seed=seed, **chosen)
 
 
 def without_images(model: nn.Module, formats: Mapping[str, Format], scales: Clipping = "none") -> dict[str, Quantized]:
@@ -120,7 +110,7 @@ def from_images(
     Args:
         model: On the device of the batches; not changed.
         formats: Of its layers.
-        batches: Training images; see `calibration.batches`.
+        batches: Training images, in the stored order.
         inputs: Input vectors per layer.
         seed: Draws them.
         clipping: How scales are chosen.

@@ -12,7 +12,6 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -145,7 +144,9 @@ class FeatureBatches:
 def _features(model: nn.Module, batches: Batches, fabric: Fabric, budget_mib: int) -> Float[Tensor, "images features"]:
     """What the head of a model gets for every image, in stored order: on the device, or above the budget mapped."""
     start = time.perf_counter()
-    with evaluating(model), torch.no_grad(), fabric.autocast(), cached(), _head_inputs(model) as seen:
+    seen: list[Tensor] = []
+    hook = head(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with hook, evaluating(model), torch.no_grad(), fabric.autocast(), cached():
         chunks = _chunks(model, batches, seen)
         first = next(chunks)
         size = first.shape[1]
@@ -167,14 +168,3 @@ def _chunks(model: nn.Module, batches: Batches, seen: list[Tensor]) -> Iterator[
     for batch in tqdm(epoch, total=len(ordered), desc="frozen layers", unit="batch", disable=disable):
         model(batch.images)
         yield batch.whole(seen.pop())
-
-
-@contextmanager
-def _head_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
-    """A list to which each forward pass of the model appends what its head gets."""
-    seen: list[Tensor] = []
-    hook = head(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
-        yield seen
-    finally:
-        hook.remove()

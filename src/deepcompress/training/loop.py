@@ -41,11 +41,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Float, Int
     from lightning_fabric import Fabric
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from deepcompress.data.batches import Batch
     from deepcompress.training.inputs import TrainingData
     from deepcompress.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+STEPS_BETWEEN_CHECKS = 50  # of the loss; each check waits for the device
 
 
 class Objective(nn.Module, ABC):
@@ -126,9 +128,6 @@ class History:
         import pandas as pd
 
         return pd.DataFrame(self.rows(), columns=[column.name for column in fields(Epoch)])
-
-
-log = logging.getLogger(__name__)
 
 
 class ModelWithLoss(nn.Module):
@@ -228,10 +227,6 @@ class Stepper:
         self._module.load_state_dict(state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._fabric.strategy.precision.load_state_dict(state["precision"])
-
-
-log = logging.getLogger(__name__)
-STEPS_BETWEEN_CHECKS = 50  # of the loss; each check waits for the device
 
 
 def train(
