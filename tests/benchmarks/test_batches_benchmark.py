@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import interleaved, train
+from benchmarks import train
 from benchmarks.batches import largest_difference, main, random_arrays
 
 
@@ -22,20 +21,6 @@ def test_the_command_prints_rates_ratios_and_the_difference():
     assert result.exit_code == 0
     for wanted in ("ours  ", "plain, PIL", "ours vs plain, tensors", "grey levels"):
         assert wanted in result.output
-
-
-def test_ways_run_in_turn_and_in_reverse_every_second_round():
-    calls = []
-    ways = {name: (lambda name=name: calls.append(name)) for name in "ab"}
-    seconds = interleaved.interleave(ways, 3)
-    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
-    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
-
-
-def test_the_ratio_is_taken_round_by_round():
-    assert interleaved.ratios([2.0, 6.0], [1.0, 2.0]) == [2.0, 3.0]
-    assert interleaved.spread([1.0, 2.0, 3.0], "x") == "2.00x (1.50x to 2.50x)"
-    assert interleaved.spread(np.array([1000.0, 2000.0, 3000.0])) == "2,000 (1,500 to 2,500)"
 
 
 @pytest.fixture

@@ -19,13 +19,6 @@ def test_flops_and_bytes_of_a_training_are_those_worked_by_hand() -> None:
     assert found.size_bytes == 4 * (7 * 4 + 10 * 50)
 
 
-def test_frozen_layers_run_once_unless_images_change() -> None:
-    once = training("finetune", NETWORK, Recipe(trainable="head", schedule="constant", **COMMON), **COUNTS)
-    moving = Recipe(trainable="head", schedule="constant", augment={"flip": True}, **COMMON)
-    assert once.flops == 2 * 1000 * 100
-    assert training("finetune", NETWORK, moving, **COUNTS).flops == 2 * once.flops
-
-
 def test_a_preset_is_estimated_on_every_device() -> None:
     result = CliRunner().invoke(main, ["quick"], catch_exceptions=False)
     assert result.exit_code == 0

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import pipeline, pipeline_setup
-from benchmarks.pipeline import table
 from benchmarks.pipeline_distance import Distance, Trio, equal_row
 from benchmarks.pipeline_items import Item, Made, items
 from benchmarks.plain import items as plain_items
@@ -52,26 +51,6 @@ def test_results_are_equal_at_twice_the_distance_that_rounding_makes(
     # What rounding does to items of another kind excuses nothing.
     alone = equal_row([trio("student", **ours), trio("prune", **twin)], "students")
     assert alone is (equal and not twin)
-
-
-def test_models_of_other_layers_are_not_equal() -> None:
-    one = trio("prune").plain
-    other = Made(1.0, one.right, {"v": one.weights["w"]})
-    assert not Distance.between(one, other).within(Distance(images=9, weights=9.0))
-
-
-def test_the_table_sums_items_and_takes_the_median_of_rounds() -> None:
-    rounds = [[trio("prune", ours_s=s), trio("prune", ours_s=s), trio("teacher", ours_s=s)] for s in (1.0, 2.0, 9.0)]
-    head, prune, teacher, total = table(rounds)
-    assert "equal?" in head
-    assert re.match(r"prunes +6\.00 +4\.00 +4\.00 +1\.50x +1\.00x  yes", prune)
-    assert re.match(r"teachers +3\.00 +2\.00 +2\.00 +1\.50x +1\.00x  yes", teacher)
-    assert re.match(r"total +9\.00 +6\.00 +6\.00 +1\.50x +1\.00x  yes", total)
-    rounds[1].append(trio("teacher", right=60))
-    _, prune, teacher, total = table(rounds)
-    assert "  yes: " in prune
-    assert teacher.endswith("NO: 8 accuracies within 10 (0) images, weights within 0e+00 (0e+00)")
-    assert "  NO: " in total
 
 
 def test_another_seed_gives_no_equal_model(tmp_path: Path) -> None:

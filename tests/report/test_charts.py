@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from deepcompress.report import charts, first_screen
 from deepcompress.report.blocks import Picture
@@ -54,26 +52,6 @@ def test_each_point_has_its_interval_as_a_rule_and_as_words(data: Tables) -> Non
     cells = {row["model"]: row for row in spec["data"]["values"]}
     assert set(cells) == set(data.candidates["model"])
     assert cells["baseline"]["top1_pct_text"] == "87.30 (85.09 to 89.22)"
-
-
-def test_the_front_holds_what_nothing_beats(data: Tables) -> None:
-    values = first_screen.chart(first_screen.models(data), "size_mib", "file size [MiB]")["data"]["values"]
-    for row in values:
-        beaten = any(o["size_mib"] < row["size_mib"] and o["top1_pct"] >= row["top1_pct"] for o in values)
-        assert not (row["front"] and beaten)
-
-
-def test_a_family_without_a_colour_of_its_own_is_olive() -> None:
-    scale = charts.dots(ROWS, "top1_pct", "")["layer"][1]["encoding"]["color"]["scale"]
-    assert scale == {"domain": ["pruned", "odd"], "range": [charts.BLUE, charts.OLIVE]}
-
-
-def test_panels_stand_beside_each_other() -> None:
-    panel = charts.lines(ROWS, "top1_pct_low", "top1_pct", ("x", "y"), series="name")
-    sizes = [
-        Image.open(io.BytesIO(charts.png(Picture("a", "t", (panel, panel), across=across)))).size for across in (1, 2)
-    ]
-    assert sizes[0][1] > 1.5 * sizes[1][1]
 
 
 def test_the_library_is_one_script_that_asks_nobody() -> None:

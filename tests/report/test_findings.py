@@ -10,10 +10,6 @@ from deepcompress.report import findings
 from deepcompress.report.tables import Tables
 
 
-def test_the_baseline_alone_is_stated_as_it_is(alone: Tables) -> None:
-    assert findings.of_all(alone) == "The baseline: 87.3 % top-1 in 9.35 MiB (n = 1,000)"
-
-
 def test_the_smallest_good_model_makes_the_title(data: Tables) -> None:
     assert findings.of_all(data) == "combined/prune_quantize is 6.6× smaller at −0.8 points to the baseline (n = 1,000)"
 
@@ -60,16 +56,6 @@ def test_a_family_that_is_larger_is_not_called_smaller(data: Tables) -> None:
     assert sentence.startswith("None that loses at most 1 point on validation images is smaller; vgg16 is best there")
 
 
-def test_a_family_that_loses_too_much_says_what_is_best(data: Tables) -> None:
-    rows = data.models[data.models["model"].isin(["quantized/ptq-int4", "pruned/unstructured-0.75"])]
-    sentence = findings.of_models(rows, data)
-    assert sentence.startswith("None loses at most 1 point on validation images; unstructured-0.75 is best there; on")
-
-
-def test_models_that_nothing_was_compared_with_are_said_so(alone: Tables) -> None:
-    assert findings.of_models(alone.models, alone) == "No model was compared with the baseline."
-
-
 def test_training_is_summed_up_by_its_last_epoch() -> None:
     runs = pd.DataFrame(
         {"family": "a", "model": ["a/x"] * 2 + ["a/y"] * 2, "epoch": [1, 2] * 2, "validation_top1_pct": [9, 50, 8, 60]}
@@ -81,3 +67,9 @@ def test_training_is_summed_up_by_its_last_epoch() -> None:
 def test_classes_are_summed_up_by_their_ends() -> None:
     rows = pd.DataFrame({"model": ["baseline"] * 3, "class": ["cat", "dog", "cow"], "top1_pct": [50.0, None, 90.0]})
     assert findings.of_classes(rows) == "baseline: from 50 % (cat) to 90 % (cow)"
+
+
+def test_a_family_that_loses_too_much_says_what_is_best(data: Tables) -> None:
+    rows = data.models[data.models["model"].isin(["quantized/ptq-int4", "pruned/unstructured-0.75"])]
+    sentence = findings.of_models(rows, data)
+    assert sentence.startswith("None loses at most 1 point on validation images; unstructured-0.75 is best there; on")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -49,11 +48,6 @@ def test_the_pruning_curve_rises_by_sparsity_and_students_have_a_series_per_teac
     assert "vgg16" in set(plots.taught(data)["series"])
 
 
-def test_nothing_trained_leaves_the_headings(alone: Tables) -> None:
-    empty = plots.history(dataclasses.replace(alone, history=alone.history.head(0)))
-    assert list(empty.columns) == list(plots.HISTORY_COLUMNS)
-
-
 @pytest.mark.parametrize("name", ["points", "dots", "sweep"])
 def test_templates_colour_by_series_and_tell_revisions_apart(name: str) -> None:
     text = (TEMPLATES / f"{name}.json").read_text(encoding="utf-8")
@@ -61,10 +55,6 @@ def test_templates_colour_by_series_and_tell_revisions_apart(name: str) -> None:
     assert '"field": "series"' in text
     assert '"field": "rev"' in text
     assert {"<DVC_METRIC_X>", "<DVC_METRIC_Y>"} <= set(text.split('"'))
-
-
-def test_templates_read_columns_that_exist() -> None:
-    assert {"top1_pct_low", "top1_pct_high", "series"} <= set(plots.MODEL_COLUMNS)
 
 
 def test_dvc_draws_its_plots_with_the_library_that_the_report_wrote() -> None:

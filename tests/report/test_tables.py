@@ -78,16 +78,6 @@ def test_p_is_corrected_within_a_family(data: Tables) -> None:
     assert (rows["holm_p"] >= rows["mcnemar_p"]).all()
 
 
-def test_limit_comes_from_params_once_they_have_it(data: Tables) -> None:
-    assert data.max_drop_points == 1.0
-    stricter = dataclasses.replace(data, params={"deploy": {"max_drop_points": 0.5}})
-    assert stricter.max_drop_points == 0.5
-
-
-def test_histories_are_keyed_by_model_id(data: Tables) -> None:
-    assert {"baseline", "students/dkd-vgg16", "pruned/structured-0.25"} <= set(data.history["model"])
-
-
 def test_columns_and_families_of_later_techniques_pass_through(tmp_path: Path) -> None:
     paths = made_up.write(tmp_path)
     pd.read_csv(paths.evaluation).assign(attention_ssim=0.3).to_csv(paths.evaluation, index=False)
@@ -108,14 +98,6 @@ def test_class_names_that_look_like_numbers_or_nothing_stay_words(tmp_path: Path
     read = tables.read(paths).per_class
     assert list(read["class"]) == ["NA", "07"]
     assert read["top1_pct"].isna().tolist() == [False, True]
-
-
-def test_extra_tables_are_keyed_by_folder_and_path(paths: Paths, tmp_path: Path) -> None:
-    made = tmp_path / "sensitivity" / "deep" / "structured.csv"
-    made.parent.mkdir(parents=True)
-    made.write_text("layer,loss\nfeatures.0,0.5\n")
-    read = tables.read(dataclasses.replace(paths, extra=(tmp_path / "sensitivity",)))
-    assert read.extra["sensitivity/deep/structured"]["loss"].tolist() == [0.5]
 
 
 def test_an_empty_history_counts_as_none(tmp_path: Path) -> None:
@@ -151,11 +133,6 @@ def test_a_bad_evaluation_table_is_one_clear_line(content: str | None, message: 
     assert str(paths.evaluation) in str(caught.value)
 
 
-def test_a_missing_folder_is_named(paths: Paths, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere: no such folder"):
-        tables.read(dataclasses.replace(paths, history=tmp_path / "nowhere"))
-
-
 def test_a_further_table_or_note_may_be_a_file_or_lie_in_a_folder(tmp_path: Path) -> None:
     paths = made_up.write(tmp_path, made_up.BASELINE)
     (tmp_path / "more").mkdir()
@@ -167,3 +144,8 @@ def test_a_further_table_or_note_may_be_a_file_or_lie_in_a_folder(tmp_path: Path
     assert data.notes == {"more/machine": {"cores": 2}, "chosen": {"model": "baseline"}}
     with pytest.raises(UserError, match=r"gone\.json: no such file"):
         tables.read(dataclasses.replace(paths, extra=(tmp_path / "gone.json",)))
+
+
+def test_a_missing_folder_is_named(paths: Paths, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        tables.read(dataclasses.replace(paths, history=tmp_path / "nowhere"))

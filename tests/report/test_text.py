@@ -64,11 +64,6 @@ def test_numbers_are_set_flush_right(cell: str) -> None:
     assert Table.of({"head": [cell, "1"]}).numeric == (True,)
 
 
-@pytest.mark.parametrize("cell", ["vgg11", "32 px", "agrees", "1f2e3d4c", "shapes, 24 classes"])
-def test_words_are_not(cell: str) -> None:
-    assert Table.of({"head": [cell, "1"]}).numeric == (False,)
-
-
 def test_a_value_stands_with_its_interval_or_is_missing() -> None:
     gain = row(difference_points=0.4)
     assert text.interval(gain, "difference_points", 2) == "0.40 (−1.10 to 0.30)"

@@ -55,13 +55,6 @@ def test_a_readme_without_markers_stops_before_anything_is_written(folder: Path)
     assert not (folder / "plots").exists()
 
 
-def test_a_missing_table_is_one_line(folder: Path) -> None:
-    (folder / "per_class.csv").unlink()
-    done = run()
-    assert done.exit_code == 2
-    assert done.output.strip() == "error: per_class.csv: no such file"
-
-
 def test_the_stage_runs_without_torch(folder: Path) -> None:
     arguments = [
         "--evaluation",

@@ -63,12 +63,6 @@ def test_the_finding_is_about_compressed_models_alone_and_names_both_ends(data: 
     }
 
 
-def test_without_a_usable_map_the_finding_says_so(data: Tables) -> None:
-    rows = data.extra["explain/attention"].assign(ssim=np.nan)
-    none = dataclasses.replace(data, extra={**data.extra, "explain/attention": rows})
-    assert pictures_of(_attention.attention(none))[-1].title.startswith("No map")
-
-
 def test_models_above_another_training_are_counted_by_intervals(data: Tables, with_students: Tables) -> None:
     assert sentence(with_students, "A network trained apart") == (
         "A network trained apart from the baseline, students/independent, comes to SSIM 0.21 (0.19 to 0.70); "
@@ -94,12 +88,6 @@ def test_the_table_begins_with_the_baseline_and_says_what_no_aim_would_give(data
     assert table.rows[0] == ("baseline", "–", "–", "52.0", "40.0 (36.0 to 44.0)", "45.0 (41.0 to 49.0)")
     assert len(table.rows) == 4
     assert "covers 20.0 %" in table.caption
-
-
-def test_students_alone_make_no_section(with_students: Tables) -> None:
-    rows = with_students.extra["explain/attention"]
-    extra = with_students.extra | {"explain/attention": rows[rows["model"].str.startswith("students/")]}
-    assert _attention.attention(dataclasses.replace(with_students, extra=extra)) == []
 
 
 @pytest.mark.parametrize("missing", ["attention", "colour"])

@@ -7,7 +7,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from deepcompress.report import queries, tables
+from deepcompress.report import tables
 from deepcompress.report.blocks import Section, Table
 from deepcompress.report.sections import bits
 from deepcompress.report.tables import Tables
@@ -94,15 +94,6 @@ def table(section: Section, column: str) -> Table:
 def sentence(data: Tables, words: str) -> str:
     """The paragraph that holds some words; empty without any."""
     return next((shown for shown in text_of(bits.bits(data)) if words in shown), "")
-
-
-def test_formats_come_floats_first_then_by_falling_width(everything: Tables) -> None:
-    rows = queries.by_format(everything)
-    assert list(dict.fromkeys(rows["format"])) == ["fp32", "fp16", "bf16", "int8", "int4"]
-
-
-def test_figures_come_in_order(section: Section) -> None:
-    assert [picture.name for picture in pictures_of(section)] == ["quantization_formats", "quantization_bits"]
 
 
 def test_a_format_has_what_it_costs_and_both_comparisons(section: Section) -> None:

@@ -44,11 +44,6 @@ def test_each_way_to_store_zeros_has_its_bytes(data: Tables) -> None:
     assert sizes.rows[0][1:5] == ("100 k", "94.4 k", "1 M", "0.38")
 
 
-def test_weights_are_drawn_dense_and_after_each_method(data: Tables) -> None:
-    names = [picture.name for picture in pictures_of(folded(prune.prune(data), "pruned_weights"))]
-    assert names == ["weights_dense", "weights_unstructured", "weights_structured"]
-
-
 def test_a_quarter_is_drawn_where_the_sweep_lacks_half(data: Tables, alone: Tables) -> None:
     found = queries.histograms(data, "structured")
     assert found is not None

@@ -30,17 +30,6 @@ def test_zeros_bring_nothing_and_channels_and_integers_do(timed: Tables) -> None
     ]
 
 
-def test_every_sparsity_that_was_timed_has_its_sentence(data: Tables) -> None:
-    rows = queries.latency(data)
-    more = rows[rows["model"] == "pruned/structured-0.5"]
-    more = more.assign(model="pruned/structured-0.75", sparsity=0.75, speedup=3.0)
-    sentences = run.speed_findings(pd.concat([more, rows]))
-    assert [sentence for sentence in sentences if sentence.startswith("Removed channels")] == [
-        "Removed channels (pruned/structured-0.5) in ONNX Runtime: 2.0× at batch 1.",
-        "Removed channels (pruned/structured-0.75) in ONNX Runtime: 3.0× at batch 1.",
-    ]
-
-
 def test_speed_names_the_machine_and_every_time(data: Tables) -> None:
     section = run.run(data)
     assert "a CPU, 1 of 2 threads" in pictures_of(section)[0].caption

@@ -132,19 +132,6 @@ def test_a_strip_shows_each_model_under_each_image(full: Tables) -> None:
     assert all(cell["url"].startswith("data:image/png;base64,") for cell in cells)
 
 
-def test_a_strip_of_empty_maps_says_so(full: Tables) -> None:
-    maps = full.extra["explain/strips"].assign(ssim=np.nan, map=encoded(np.zeros((SIDE, SIDE))))
-    drawn = strip(dataclasses.replace(full, extra=full.extra | {"explain/strips": maps}))
-    assert drawn.title == "On these 2 images no model can be compared with vgg16"
-    assert column(drawn, "note") == ["", "empty map"]
-
-
-def test_one_teacher_has_no_size_to_compare(full: Tables) -> None:
-    models = full.models[full.models["teacher"] != "teachers/vgg19"]
-    section = teach.teach(dataclasses.replace(full, models=models[models["model"] != "teachers/vgg19"]))
-    assert pictures_of(folded(section, "teachers")) == []
-
-
 def test_controls_come_first_and_gains_are_those_over_the_independent_student(full: Tables) -> None:
     rows = queries.students(full).set_index("name")
     assert list(rows.index[:2]) == ["independent", "label_smoothing"]
