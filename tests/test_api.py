@@ -61,6 +61,7 @@ def test_a_network_that_was_changed_by_hand_is_saved_as_it_is(model: api.Model) 
         (lambda m: dc.export(m, "model.onnx", bits=8), "bits=8 needs images"),
         (lambda m: dc.export(m, "model.onnx", bits=4), "bits=4 needs a model with integers"),
         (lambda m: dc.accuracy(m, "nowhere", part="test"), "part must be validation or heldout"),
+        (lambda m: dc.accuracy(m.model, "nowhere"), "a model must be one that load or train gave, or its file's path"),
     ],
 )
 def test_a_mistake_is_one_line(model: api.Model, call: Callable[[api.Model], object], said: str) -> None:

@@ -119,6 +119,14 @@ def test_what_cannot_be_is_refused_by_key(change: dict[str, Any], named: str) ->
         require_networks(document(**change))
 
 
+def test_damaged_weights_are_refused_before_any_work(tmp_path: Path) -> None:
+    given = document("none")
+    given["model"] = {"arch": "vgg11", "image_size": 32, "weights": "w.pth"}
+    (tmp_path / "w.pth").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(UserError, match=r"^params.yaml: model.weights: w.pth: damaged, or holds more than tensors"):
+        require_networks(given)
+
+
 def test_a_name_that_timm_does_not_have_is_refused_with_some_like_it() -> None:
     pytest.importorskip("timm")
     unknown = document("none")

@@ -112,6 +112,9 @@ def test_the_command_changes_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert params.value("model.image_size", path) == 224
     refused = CliRunner().invoke(preset.main, ["nope", "--params-file", str(path)])
     assert refused.exit_code == 2
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(preset.main, ["paper"])
+    assert (refused.exit_code, refused.stderr.startswith("error: presets: no presets there")) == (2, True)
 
 
 def test_a_block_that_is_emptied_stays_in_its_place() -> None:

@@ -379,6 +379,8 @@ def _start(seed: int) -> tuple[Fabric, dict[str, Any]]:
 
 
 def _loaded(model: Given) -> Model:
+    if not isinstance(model, Model | str | Path):
+        raise UserError(f"a model must be one that load or train gave, or its file's path, got {type(model).__name__}")
     return model if isinstance(model, Model) else load(model)
 
 

@@ -46,6 +46,22 @@ def atomic(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def absence(path: Path) -> str | None:
+    """Why there is no file to read at a path; None where there is one."""
+    try:
+        if path.is_file():
+            return None
+        return "is a folder, and must be a file" if path.is_dir() else "no such file"
+    except (OSError, ValueError):  # such as a name that is too long, or holds a NUL
+        return "no such file"
+
+
+def require_file(path: str | Path) -> None:
+    """Refuse a path where no file is, and one where a folder is, with a UserError."""
+    if reason := absence(Path(path)):
+        raise UserError(f"{path}: {reason}")
+
+
 def _remove_orphans(path: Path) -> None:
     """Remove the temporary files beside `path` whose process is gone; one that still writes keeps its own."""
     for orphan in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
@@ -78,7 +94,7 @@ def from_repository(path: str) -> Path:
         raise UserError(f"{path}: there is no such user; write the whole path in place of ~") from None
     here = Path.cwd()
     original = here.as_posix().partition(EXPERIMENTS)[0]
-    return Path(os.path.abspath(here / given if (here / given).exists() else original / given))
+    return Path(os.path.abspath(here / given if os.path.exists(here / given) else original / given))
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -43,9 +43,10 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
     for key, block in networks(document).items():
         arch, weights = block["arch"], block["weights"]
         if weights not in (None, IMAGENET):
-            if not isinstance(weights, str) or not _is_file(path := Path(weights).expanduser().absolute()):
+            path = files.from_repository(str(weights))
+            if reason := files.absence(path):
                 where = f"params.yaml: {key}.weights: {str(weights)[:SHOWN]}"
-                raise UserError(f"{where}: no such file; it must be null, imagenet or a file's path")
+                raise UserError(f"{where}: {reason}; it must be null, imagenet or a file's path")
             found[f"{key}.weights"] = [path]
         if OWN.fullmatch(arch) and not TIMM.fullmatch(arch):
             try:
@@ -53,12 +54,6 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
             except UserError as error:
                 raise UserError(f"params.yaml: {key}.arch: {error}") from None
     return found
-
-
-def _is_file(path: Path) -> bool:
-    with suppress(OSError, ValueError):  # such as a name that is too long, or holds a NUL
-        return path.is_file()
-    return False
 
 
 def images(document: Mapping[str, Any]) -> str:

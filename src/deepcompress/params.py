@@ -10,6 +10,7 @@ import difflib
 import functools
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -246,10 +247,12 @@ def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -
     if kind == "missing":
         return f"{where} is missing"
     if kind == "extra_forbidden":
-        return _unknown(where, _siblings(schema, problem["loc"]))
+        return _unknown(where, _keys(schema, problem["loc"][:-1]))
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
     if kind == "value_error":
-        return f"{where}: {message.replace(repr(got), shown(got))}"
+        first = re.split(r"[.: ]", message, maxsplit=1)[0]  # a check of several keys begins with the one to blame
+        behind = "." if first in _keys(schema, problem["loc"]) else ": "
+        return f"{where}{behind}{message.replace(repr(got), shown(got))}"
     if " should " in message:  # such as "String should match pattern ..."
         return f"{where} must {message.partition(' should ')[2]}, got {shown(got)}"
     return f"{where} must be {message}, got {shown(got)}{_yaml_hint(got)}"
@@ -261,11 +264,13 @@ def _unknown(where: str, allowed: list[str]) -> str:
     return f"{where} is unknown; allowed: {', '.join(allowed)}{hint}"
 
 
-def _siblings(schema: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    for part in location[:-1]:
+def _keys(schema: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section at a location; none where a plain value stands."""
+    for part in location:
         field = schema.model_fields.get(str(part))
-        nested = [t for t in _types(field.annotation) if field] if field else []
-        models = [t for t in nested if isinstance(t, type) and issubclass(t, pydantic.BaseModel)]
+        if field is None:  # a name or a number within a field that holds several sections
+            continue
+        models = [t for t in _types(field.annotation) if isinstance(t, type) and issubclass(t, pydantic.BaseModel)]
         if not models:
             return []
         schema = models[0]

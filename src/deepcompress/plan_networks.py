@@ -1,6 +1,7 @@
 """What a network of timm or of the user does not allow, found by running it once, before any work starts.
 
-VGGs and torchvision's networks are left out: tests say what these allow, see docs/models.md.
+VGGs and torchvision's networks are left out: tests say what these allow, see docs/models.md. Files of weights are read
+for any network, so that a damaged one stops the run here.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deepcompress import input_files, params
+from deepcompress import files, input_files, params
 from deepcompress.errors import UserError
 from deepcompress.models import taps
-from deepcompress.models.spec import GraphSpec, library
+from deepcompress.models.spec import IMAGENET, GraphSpec, library
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,9 +32,12 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
         What steps leave out where they run all the same, a line each.
 
     Raises:
-        UserError: Naming the key of the network or of the step, and the layer in the way.
+        UserError: Naming the key of the network or of the step, and the layer in the way; or a damaged file of weights.
     """
     blocks = input_files.networks(document).items()
+    for key, block in blocks:
+        if block["weights"] not in (None, IMAGENET):
+            _require_weights(key, block["weights"])
     specs = {
         key: GraphSpec(block["arch"], PROBE_CLASSES, block["image_size"])
         for key, block in blocks
@@ -51,6 +55,16 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
         if key in specs:
             notes += _require_channels(step, specs[key], scope)
     return list(dict.fromkeys(notes))
+
+
+def _require_weights(key: str, weights: str) -> None:
+    """Refuse a damaged file; whether its tensors fit the network shows where they are loaded."""
+    from deepcompress.models.weights import read
+
+    try:
+        read(files.from_repository(weights))
+    except UserError as error:
+        raise UserError(f"params.yaml: {key}.weights: {weights}: {error}") from None
 
 
 def _last_layer(key: str, spec: GraphSpec) -> nn.Module:

@@ -29,8 +29,10 @@ def load(name: str, folder: Path = PRESETS) -> dict[str, Any]:
     """
     file = folder / f"{name}.yaml"
     if not file.is_file():
-        there = ", ".join(sorted(preset.stem for preset in folder.glob("*.yaml")))
-        raise UserError(f"preset must be one of {there}; got {name!r}")
+        there = sorted(preset.stem for preset in folder.glob("*.yaml"))
+        if not there:
+            raise UserError(f"{folder}: no presets there; run this in the project's own folder")
+        raise UserError(f"preset must be one of {', '.join(there)}; got {name!r}")
     return params.read_as_written(file)
 
 

@@ -116,6 +116,9 @@ def test_copies_stop_the_run_where_params_say_so() -> None:
     with pytest.raises(UserError, match=message):
         source(files, on_duplicate="stop")
     assert sizes(source(image_files(), on_duplicate="stop")) == (12, 0, 6)
+    del files["train/ant/c.png"]
+    with pytest.raises(UserError, match=r"1 image is there twice, 1 of them under two classes"):
+        source(files, on_duplicate="stop")
 
 
 def test_a_class_that_loses_all_its_images_is_named() -> None:

@@ -43,6 +43,11 @@ def test_other_metadata_is_refused(key: str, value: str | None, message: str) ->
         Contract.from_metadata("a.onnx", metadata)
 
 
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^{tmp_path}: is a folder, and must be a file$"):
+        OnnxClassifier(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])
 def test_a_damaged_file_is_refused(damage: str, exported: Exported, tmp_path: Path) -> None:
     content, path = exported.float_file.read_bytes(), tmp_path / "damaged.onnx"

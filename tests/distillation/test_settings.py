@@ -96,7 +96,8 @@ def test_what_a_student_used_does_not_hold_the_options_of_others(write) -> None:
         ("distill.methods.kd", {}, "distill.methods.kd is unknown; allowed: "),
         ("distill.methods.logit.temprature", 3.0, "distill.methods.logit.temprature is unknown; allowed: "),
         ("distill.methods.hint.stages", 3, "distill.methods.hint.stages must be 1 or 2, got 3"),
-        ("distill.mixtures.crd_logit.losses.kd", 1.0, "losses must be among "),
+        ("distill.mixtures.crd_logit.losses.kd", 1.0, "distill.mixtures.crd_logit.losses must be among "),
+        ("distill.mixtures.crd_logit.weight", 1.0, "crd_logit.weight is unknown; allowed: cross_entropy, losses"),
         ("distill.mixtures.crd_logit.losses.crd", 0.0, "losses.crd must be above 0, got 0.0"),
         ("distill.mixtures.logit", DOCUMENT["distill"]["mixtures"]["crd_logit"], "logit is a method, so no mixture"),
         ("distill.selected.methods", ["dkd"], "selected.methods must be among logit, hint, crd; got 'dkd'"),
@@ -130,6 +131,8 @@ def test_an_unknown_teacher_lists_those_there_are(write, key: str) -> None:
     path = write(key, ["vgg12"])
     with pytest.raises(UserError, match=rf"{key} must be among vgg16, vgg16_jitter; got 'vgg12'"):
         require_teachers(distill(path), params.section(Teachers, "teachers", path))
+    with pytest.raises(UserError, match=r"distill.teachers must be \[\], for teachers is empty; got 'vgg1"):
+        require_teachers(distill(path), Teachers())
 
 
 def test_no_teacher_is_called_baseline(write) -> None:

@@ -72,10 +72,10 @@ def test_a_bad_value_is_refused_by_name(tiny_spec: VGGSpec, change: dict[str, An
     [
         ("vgg11", "resnet19", "model.arch: no step knows a network 'resnet19'; did you mean resnet18"),
         ("vgg11", "vit_b_16", "model.arch: no step knows a network 'vit_b_16'; .* Or timm:NAME, or your own"),
-        ("vgg11", "os:abort", "model.arch: no step knows a network 'os:abort'"),
+        ("vgg11", "os:abort", "model.arch: os:abort: os is a module of Python's own; name a function of yours"),
         ("vgg11", "timm:/", "model.arch: no step knows a network 'timm:/'"),
-        ("vgg11", "resnet18", r"model: batch_norm \(True\), width \(0.25\), hidden .* must be null for resnet18"),
-        ("width: 0.25", "width: null", "model: width must have a value for vgg11, got null"),
+        ("vgg11", "resnet18", r"model.batch_norm \(True\), width \(0.25\), hidden .* must be null for resnet18"),
+        ("width: 0.25", "width: null", "model.width must have a value for vgg11, got null"),
         ("width: 0.25", "width: .nan", "model.width must be"),
         ("weights: null", "weights: ''", "model.weights"),
     ],
@@ -92,7 +92,7 @@ def test_another_network_has_no_keys_of_a_vgg(tmp_path: Path) -> None:
     asked = spec.asked(section(tmp_path, RESNET.replace("0.5", "null")), classes=20)
     assert asked == GraphSpec("resnet18", 20, 32)
     assert spec.family(asked) == "graph"
-    with pytest.raises(UserError, match=r"model: dropout \(0.5\) must be null for resnet18"):
+    with pytest.raises(UserError, match=r"model.dropout \(0.5\) must be null for resnet18"):
         section(tmp_path, RESNET)
 
 

@@ -164,6 +164,11 @@ def test_several_networks_in_a_file_are_refused(tiny: VGG, state: State, tmp_pat
     both = {f"{side}.{name}": tensor for name, tensor in state.items() for side in ("student", "teacher")}
     with pytest.raises(UserError, match=r"holds several networks, under student\. and teacher\.; keep one"):
         load_pretrained_(tiny, written(tmp_path / "w.pth", both))
+    apart = {"student": state, "teacher": {"ema": state}, "epoch": 3}
+    with pytest.raises(
+        UserError, match=r"under student and teacher\.ema; .* torch\.save\(torch\.load\(PATH\)\['student'\]"
+    ):
+        load_pretrained_(tiny, written(tmp_path / "w.pth", apart))
 
 
 def test_a_whole_model_is_refused_with_how_to_save_its_weights(tiny: VGG, tmp_path: Path) -> None:
@@ -187,6 +192,8 @@ def test_a_truncated_file_is_refused(tiny: VGG, state: State, tmp_path: Path) ->
 def test_a_missing_file_is_refused(tiny: VGG, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"teachers\.a\.weights: .*none\.pth: no such file; it must be null"):
         load_pretrained_(tiny, tmp_path / "none.pth", "teachers.a")
+    with pytest.raises(UserError, match=r"model\.weights: .*: is a folder, and must be a file; it must be null"):
+        load_pretrained_(tiny, tmp_path)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -218,8 +218,9 @@ def _without_duplicates(scan: Scan, options: Files, where: str, key: str) -> tup
     if copies:
         copy, known = next(iter(copies.items()))
         others = sum(copy.label != known.label for copy, known in copies.items())
+        counted = "1 image is" if len(copies) == 1 else f"{len(copies)} images are"
         told = (
-            f"{where}: {len(copies)} images are there twice, {others} of them under two classes; the first: "
+            f"{where}: {counted} there twice, {others} of them under two classes; the first: "
             f"{known.name} and {copy.name}"
         )
         if options.on_duplicate == "stop":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepcompress import files
 from deepcompress.data.kinds import WHITE
 from deepcompress.errors import UserError
 
@@ -104,8 +105,7 @@ class OnnxClassifier:
     def __init__(self, path: str | Path, threads: int = 0, content: bytes | None = None) -> None:
         import onnxruntime
 
-        if not Path(path).is_file():
-            raise UserError(f"{path}: no such file")
+        files.require_file(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, ERRORS_ONLY
         options.use_deterministic_compute = True

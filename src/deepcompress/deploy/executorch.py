@@ -142,8 +142,7 @@ class PteClassifier:
         _require_executorch()
         from executorch.runtime import Runtime
 
-        if not Path(path).is_file():
-            raise UserError(f"{path}: no such file")
+        files.require_file(path)
         try:
             program = Runtime.get().load_program(Path(path))
             text = program.load_method(CONTRACT).execute([])[0] if CONTRACT in program.method_names else "{}"

@@ -71,8 +71,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, *, tensors: bool = True) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    files.require_file(path)
     content = path.read_bytes()
     start = len(MAGIC) + 4
     if not content.startswith(MAGIC):

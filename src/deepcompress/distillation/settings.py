@@ -97,7 +97,8 @@ class Distill(Section):
             ("baseline", self.baseline, both),
         ):
             if unknown := [name for name in names if name not in known]:
-                raise ValueError(f"{key} must be among {', '.join(known)}; got {unknown[0]!r}")
+                allowed = f"among {', '.join(known)}" if known else "[], for methods is empty"
+                raise ValueError(f"{key} must be {allowed}; got {unknown[0]!r}")
         if twice := set(self.methods) & set(self.mixtures):
             raise ValueError(f"{min(twice)} is a method, so no mixture can have its name")
         return self
@@ -158,8 +159,8 @@ def require_teachers(distill: Distill, teachers: Teachers) -> None:
     for key, names in (("teachers", distill.teachers), ("selected.teachers", distill.selected.teachers)):
         for name in names:
             if name not in teachers.names():
-                there = ", ".join(teachers.names())
-                raise UserError(f"params.yaml: distill.{key} must be among {there}; got {name!r}")
+                allowed = f"among {', '.join(teachers.names())}" if teachers.names() else "[], for teachers is empty"
+                raise UserError(f"params.yaml: distill.{key} must be {allowed}; got {name!r}")
 
 
 def require_layers(distill: Distill, teachers: Teachers) -> None:

@@ -109,8 +109,7 @@ def scratch(stage: str, path: Path, *parts: object) -> Path:
     Raises:
         UserError: If there is no such file.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    files.require_file(path)
     for name in registry.names("models.encodings"):  # part of the code that the folder is named by
         registry.find("models.encodings", name)
     return runtime.scratch(stage, files.sha256(path), *parts, torch.__version__)

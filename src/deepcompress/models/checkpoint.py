@@ -139,8 +139,7 @@ def load(path: str | Path) -> Checkpoint:
         UserError: If the file is missing, truncated or no such checkpoint, or if its description and its
             tensors disagree; the message names the file and the tensor.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
+    files.require_file(path)
     try:
         with safe_open(path, framework="pt") as stored:
             description = _from_metadata(path, stored.metadata())

@@ -77,6 +77,8 @@ def library(arch: str) -> Literal["vgg", "torchvision", "timm", "own"]:
     own = OWN.fullmatch(arch)
     if own and own[1].partition(".")[0] not in sys.stdlib_module_names:
         return "own"
+    if own:
+        raise ValueError(f"{arch}: {own[1]} is a module of Python's own; name a function of yours that makes a network")
     known = (*BLOCKS, *TORCHVISION_NAMES)
     close = difflib.get_close_matches(arch, known, n=3)
     hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(known)}"

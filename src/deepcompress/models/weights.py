@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 
+from deepcompress import files
 from deepcompress.errors import UserError
 from deepcompress.models.spec import IMAGENET, TIMM, VGGSpec
 from deepcompress.models.vgg import prunable_layers
@@ -75,7 +76,7 @@ def load_pretrained_(model: Classifier, weights: str | Path, key: str = "model")
     """
     where, expected = f"params.yaml: {key}.weights: {weights}", model.state_dict()
     try:
-        given = _imagenet(model.spec) if weights == IMAGENET else read(Path(weights))
+        given = _imagenet(model.spec) if weights == IMAGENET else read(files.from_repository(str(weights)))
         taken, unused = _matched(given, expected, f"{[*prunable_layers(model)][-1]}.")
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
@@ -161,9 +162,8 @@ def read(path: Path) -> State:
     Raises:
         UserError: If it is damaged, holds none, or holds a whole model, whose class only its own code could make.
     """
-    path = path.expanduser()
-    if not path.is_file():
-        raise UserError("no such file; it must be null, imagenet or a file's path")
+    if reason := files.absence(path):
+        raise UserError(f"{reason}; it must be null, imagenet or a file's path")
     with path.open("rb") as file:
         start = file.read(9)
     try:
@@ -179,10 +179,16 @@ def read(path: Path) -> State:
         raise UserError(f"damaged, or holds more than tensors ({reason}); {HOW_TO_SAVE}") from None
     if isinstance(content, _StandIn):
         raise UserError(f"holds a whole model, which is never unpickled, for that runs code; {HOW_TO_SAVE}")
-    state = _state(content)
-    if not state:
+    states = _states(content)
+    if not states:
         raise UserError(f"must hold a mapping of layer names to tensors; {HOW_TO_SAVE}")
-    return state
+    if len(states) > 1:
+        first = "".join(f"[{key!r}]" for key in next(iter(states)))
+        raise UserError(
+            f"holds several networks, under {' and '.join(['.'.join(keys) for keys in states][:SHOWN])}; keep one of "
+            f"them in the file, such as torch.save(torch.load(PATH){first}, NEW_PATH)"
+        )
+    return next(iter(states.values()))
 
 
 class _StandIn:
@@ -214,18 +220,18 @@ def _restricted(path: Path, stand_in: type, unknown: list[str]) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _state(content: Any) -> State | None:
-    """The first state dict in a checkpoint: itself, under a usual key, or the only one under any other."""
+def _states(content: Any, place: tuple[str, ...] = ()) -> dict[tuple[str, ...], State]:
+    """The state dicts in a checkpoint by their keys: itself, what is under the first usual key, or under any others."""
     if not isinstance(content, Mapping):
-        return None
+        return {}
     tensors = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, torch.Tensor)}
     if any(tensor.dim() for tensor in tensors.values()):
-        return tensors
+        return {place: tensors}
     for key in STATE_KEYS:
-        if state := _state(content.get(key)):
-            return state
-    inner = [state for key, value in content.items() if "optim" not in str(key) and (state := _state(value))]
-    return inner[0] if len(inner) == 1 else None
+        if usual := _states(content.get(key), (*place, key)):
+            return usual
+    others = [key for key in content if "optim" not in str(key)]
+    return {where: state for key in others for where, state in _states(content[key], (*place, str(key))).items()}
 
 
 # Weights trained on ImageNet.
