@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import random
 
+import numpy as np
 import pytest
 
 from deepcompress.deploy import recommend
@@ -106,6 +107,38 @@ def test_the_interval_is_given_where_it_is_known_and_the_baseline_may_recommend_
     assert [row["drop_points_high"] for row in recommend.rows(models, limits())] == [None, 2.54]
     alone = recommend.recommendation(models[:1], limits(max_drop_points=0.0))
     assert (alone["model"], alone["runner_up"], alone["times_smaller"]) == ("baseline", None, 1.0)
+
+
+def test_a_model_stands_beside_its_control_on_the_same_images() -> None:
+    """Of four images the baseline has two, the control three, and the model loses one of those and wins none."""
+    answers = {
+        name: np.array(right, dtype=bool)
+        for name, right in {"baseline": [1, 1, 0, 0], "control": [1, 1, 1, 0], "model": [1, 0, 1, 0]}.items()
+    }
+    row = recommend._against(Candidate("model", 2, 4, 1, 1), "control", answers)
+    assert row.drop_interval is not None
+    assert row.control_drop is not None
+    assert sum(row.drop_interval) == pytest.approx(0)
+    points, low, high = row.control_drop
+    assert (row.control, points) == ("control", 25.0)
+    assert low < 25.0 < high
+    alone = recommend._against(Candidate("model", 2, 4, 1, 1), "not measured", answers)
+    assert (alone.control, alone.control_drop) == (None, None)
+    first = Candidate("baseline", 2, 4, 1, 1)
+    assert recommend._against(first, None, answers) == first
+
+
+def test_confident_limits_ask_the_upper_end_of_the_interval() -> None:
+    some = [MODELS[0]] + [
+        dataclasses.replace(model, drop_interval=(-2.0, high))
+        for model, high in zip(MODELS[1:], (1.0, 0.5, 6.0, 2.54, 3.0), strict=True)
+    ]
+    result = recommend.recommendation(some, limits(confident=True))
+    assert result["model"] == "pruned/structured-0.5"
+    assert "models with at most 1 point lost by the upper end of the 95 % interval: " in result["reason"]
+    table = {row["model"]: row["why_not"] for row in recommend.rows(some, limits(confident=True, max_size_mib=4.0))}
+    assert table["quantized/ptq-int8"] == "up to 2.54 points lost, at most 1"
+    assert table["shipped/pruned"] == "up to 3 points lost, at most 1; 5 MiB, at most 4"
 
 
 def test_a_row_says_why_a_model_is_not_allowed() -> None:

@@ -261,6 +261,7 @@ def deploy_tables(folder: Path, models: dict[str, tuple[int, float]]) -> list[Pa
          "validation_top1_pct_high": top1 + 2, "n": 500, "drop_points": 96 - top1, "size_mib": mib,
          "drop_points_low": None if model == "baseline" else 95 - top1,
          "drop_points_high": None if model == "baseline" else 97 - top1,
+         "control": None, **dict.fromkeys(f"control_drop_points{end}" for end in ("", "_low", "_high")),
          "macs_million": macs, "latency_ms": None, "on_front": model not in off_front, "allowed": model not in excluded,
          "why_not": "" if model not in excluded else f"{96 - top1} points lost, at most 1"}
         for model, (top1, mib, macs) in worth.items()

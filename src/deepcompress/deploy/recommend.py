@@ -6,7 +6,7 @@ Everything is measured on validation images; the held-out ones tell afterwards h
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 STAGE = "recommend"
 NOT_DEPLOYABLE = ("masked",)  # families: pruned models before fine-tuning
 MILLION = 1e6
+CONTROL_DROP = ("control_drop_points", "control_drop_points_low", "control_drop_points_high")
 UNITS = {
     "max_drop_points": "points",
     "max_size_mib": "MiB",
@@ -52,6 +53,8 @@ class Candidate:
         macs: Multiply-accumulates for one image.
         latency_ms: Median time for one image, where it was measured.
         drop_interval: 95 % interval of `drop_points`, paired by image; None for the baseline.
+        control: Id of the model that was trained as long, if it has one.
+        control_drop: What it loses to that one on the same images [percent points], with its 95 % interval.
     """
 
     model: str
@@ -61,6 +64,8 @@ class Candidate:
     macs: int
     latency_ms: float | None = None
     drop_interval: tuple[float, float] | None = None
+    control: str | None = None
+    control_drop: tuple[float, float, float] | None = None
 
     @property
     def top1_pct(self) -> float:
@@ -109,19 +114,36 @@ def measure(
     fit = store.open_fit(folder, budget_mib)
     files = [folder / "meta.json", *folder.glob("validation_*")]
     images = passes.Images("validation data", fit.validation, fit.meta.classes, passes.digest(files))
+    answers: dict[str, np.ndarray] = {}
     candidates: list[Candidate] = []
-    baseline: np.ndarray | None = None
-    for model in (row.id for row in plan if row.family not in NOT_DEPLOYABLE):
-        measured = passes.measured(paths[model], images, STAGE, batch_size=batch_size, device=device)
-        right = accuracy.top_k_correct(measured.logits, images.labels, 1).numpy()
-        lost = None if baseline is None else compare(baseline, right)
-        baseline = right if baseline is None else baseline
-        time = _latency_ms(paths[model]) if timed else None
-        interval = (round(lost.low, 2) + 0.0, round(lost.high, 2) + 0.0) if lost else None
-        candidate = Candidate(model, int(right.sum()), len(right), measured.size_bytes, measured.macs, time, interval)
-        log.info("%s: %.2f %% top-1 of %d validation images", model, candidate.top1_pct, candidate.n)
-        candidates.append(candidate)
-    return candidates
+    for row in (row for row in plan if row.family not in NOT_DEPLOYABLE):
+        measured = passes.measured(paths[row.id], images, STAGE, batch_size=batch_size, device=device)
+        right = answers[row.id] = accuracy.top_k_correct(measured.logits, images.labels, 1).numpy()
+        time = _latency_ms(paths[row.id]) if timed else None
+        candidates.append(Candidate(row.id, int(right.sum()), len(right), measured.size_bytes, measured.macs, time))
+        log.info("%s: %.2f %% top-1 of %d validation images", row.id, candidates[-1].top1_pct, len(right))
+    return [_against(candidate, plan[candidate.model].control, answers) for candidate in candidates]
+
+
+def _against(candidate: Candidate, control: str | None, answers: Mapping[str, np.ndarray]) -> Candidate:
+    """A candidate beside the baseline and its control, where that was measured."""
+    if candidate.model == BASELINE:
+        return candidate
+    _, *interval = _lost(answers[BASELINE], answers[candidate.model])
+    to_control = _lost(answers[control], answers[candidate.model]) if control and control in answers else None
+    return replace(
+        candidate,
+        drop_interval=(interval[0], interval[1]),
+        control=control if to_control else None,
+        control_drop=to_control,
+    )
+
+
+def _lost(reference: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
+    """Points lost to a reference, and the 95 % interval; no negative zeros."""
+    lost = compare(reference, right)
+    points, low, high = (round(value, 2) + 0.0 for value in (lost.points, lost.low, lost.high))
+    return points, low, high
 
 
 def _latency_ms(path: Path) -> float:
@@ -168,12 +190,14 @@ def rows(candidates: Sequence[Candidate], limits: Deploy) -> list[dict[str, Any]
                 "validation_top1_pct_high": round(100 * high, 2),
                 "n": candidate.n,
                 **_drop(candidate, baseline),
+                "control": candidate.control,
+                **dict(zip(CONTROL_DROP, candidate.control_drop or (None, None, None), strict=True)),
                 "size_mib": round(candidate.size_mib, 4),
                 "macs_million": round(candidate.macs_million, 4),
                 "latency_ms": None if candidate.latency_ms is None else round(candidate.latency_ms, 3),
                 "on_front": candidate.model in undominated,
                 "allowed": not violations,
-                "why_not": _why_not(violations),
+                "why_not": _why_not(violations, limits),
             }
         )
     return listed
@@ -217,7 +241,9 @@ def violated(candidate: Candidate, baseline: Candidate, limits: Deploy) -> dict[
         ValueError: If a latency limit is set and the model was not timed.
     """
     values = {
-        "max_drop_points": candidate.drop_points(baseline),
+        "max_drop_points": candidate.drop_interval[1]
+        if limits.confident and candidate.drop_interval
+        else candidate.drop_points(baseline),
         "max_size_mib": candidate.size_mib,
         "max_macs_million": candidate.macs_million,
         "max_latency_ms": candidate.latency_ms,
@@ -246,6 +272,8 @@ def _drop(candidate: Candidate, baseline: Candidate) -> dict[str, float | None]:
 
 def _reason(chosen: Candidate, allowed: int, compared: int, baseline: Candidate, limits: Deploy) -> str:
     kept = [f"at most {_amount(name, limit)}" for name in UNITS if (limit := getattr(limits, name)) is not None]
+    if limits.confident:
+        kept[0] += " by the upper end of the 95 % interval"
     drop = round(chosen.drop_points(baseline), 2)
     change = f"{_points(abs(drop))} {'below' if drop > 0 else 'above'}" if drop else "the same as"
     low, high = chosen.drop_interval or (0.0, 0.0)
@@ -268,14 +296,20 @@ def _none_allowed(violations: Mapping[str, dict[str, tuple[float, float]]], limi
         return len(shares), max(shares), model
 
     nearest = min(violations, key=distance)
+    why = _why_not(violations[nearest], limits)
     return (
         f"params.yaml: no model keeps to the limits under deploy; {strictest} {getattr(limits, strictest):g} excludes "
-        f"most, {counts[strictest]} of {len(violations)}; nearest is {nearest} ({_why_not(violations[nearest])})"
+        f"most, {counts[strictest]} of {len(violations)}; nearest is {nearest} ({why})"
     )
 
 
-def _why_not(violations: Mapping[str, tuple[float, float]]) -> str:
-    return "; ".join(f"{_amount(name, value)}, at most {limit:g}" for name, (value, limit) in violations.items())
+def _why_not(violations: Mapping[str, tuple[float, float]], limits: Deploy) -> str:
+    """Each limit that is exceeded; of `confident` limits the upper end of the loss counts."""
+    up_to = "up to " if limits.confident else ""
+    return "; ".join(
+        f"{up_to if name == 'max_drop_points' else ''}{_amount(name, value)}, at most {limit:g}"
+        for name, (value, limit) in violations.items()
+    )
 
 
 def _amount(name: str, value: float) -> str:

@@ -20,6 +20,7 @@ class Deploy(Section):
 
     Attributes:
         max_drop_points: What a recommended model may lose against the baseline [percent points].
+        confident: Whether the upper end of the 95 % interval of the loss must keep to max_drop_points, too.
         max_size_mib: The largest file [MiB]; None: any size.
         max_macs_million: The most multiply-accumulates for one image [millions]; None: any number.
         max_latency_ms: The longest time for one image [ms]; None: any time.
@@ -30,6 +31,7 @@ class Deploy(Section):
     """
 
     max_drop_points: Percent
+    confident: bool
     max_size_mib: Limit
     max_macs_million: Limit
     max_latency_ms: Limit

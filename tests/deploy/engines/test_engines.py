@@ -21,6 +21,7 @@ from tests.deploy.conftest import VIEW, coloured, network, save
 
 DEPLOY = Deploy(
     max_drop_points=1.0,
+    confident=False,
     max_size_mib=None,
     max_macs_million=None,
     max_latency_ms=None,

@@ -15,7 +15,8 @@ CHOICE = "Named: the recommended model, the runner-up and the baseline. Dashed: 
 CHOICES: dict[str, _parts.Column] = {
     "Model": "model",
     "Validation top-1 % (95 %)": _parts.interval("validation_top1_pct"),
-    "Points lost (95 %)": lambda row: _lost(row),
+    "Points lost to baseline (95 %)": lambda row: _lost(row, "drop_points"),
+    "to its control (95 %)": lambda row: _lost(row, "control_drop_points"),
     "MiB": ("size_mib", 2),
     "Million MACs": ("macs_million", 2),
     "Allowed": lambda row: "yes" if row["allowed"] else str(row["why_not"]),
@@ -54,9 +55,10 @@ def _recommended(data: Tables) -> list[Block]:
         drawn = rows.assign(front=False, named=rows["model"].isin((note["model"], note["runner_up"], BASELINE)))
         chart = charts.scatter(drawn, "size_mib", "file size [MiB], logarithmic", y="validation_top1_pct", limit=lowest)
         blocks.append(Picture("recommendation", title, (chart,), CHOICE))
+    timed = {"ms in PyTorch": ("latency_ms", 2)} if rows["latency_ms"].notna().any() else {}
     front, excluded = rows[rows["on_front"]].sort_values(["size_mib", "model"]), rows[~rows["allowed"]]
     title = f"{text.count(len(front), 'model')} on the Pareto front of accuracy, bytes, MACs"
-    blocks.append(_parts.table(front, CHOICES, folded=title))
+    blocks.append(_parts.table(front, CHOICES | timed, folded=title))
     if not excluded.empty:
         blocks.append(
             _parts.table(excluded, CHOICES, folded=f"{text.count(len(excluded), 'model')} not allowed, and why")
@@ -77,11 +79,11 @@ def _heldout(data: Tables, note: dict[str, Any]) -> str:
     return f"{chosen}: {text.accuracy(row)} %{beside}.{runner_up}"
 
 
-def _lost(row: pd.Series) -> str:
-    points = text.number(row["drop_points"])
-    if pd.isna(row["drop_points_low"]):
-        return points
-    return f"{points} ({text.signed(row['drop_points_low'])} to {text.signed(row['drop_points_high'])})"
+def _lost(row: pd.Series, column: str) -> str:
+    points, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
+    if pd.isna(low):
+        return text.number(points)
+    return f"{text.number(points)} ({text.signed(low)} to {text.signed(high)})"
 
 
 def _files(data: Tables) -> list[Block]:
