@@ -21,7 +21,7 @@ def main(fit: Path, source: Path, points: Path, trends: Path) -> None:
     """Round the model to every width and measure it on validation images; nothing is trained."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
     quant = params.section(settings.Quant, "quant")
-    fabric, start = runtime.start(train.alone(), seed), checkpoint.load(source)
+    fabric, start = runtime.start(train, seed, trains=False), checkpoint.load(source)
     data = TrainingRun(fit, start.view, params.device_budget_mib())
     rows = bit_sweep.measure(start.model.to(fabric.device), data, quant, seed=seed)
     lines = bit_sweep.trends(rows)

@@ -24,7 +24,7 @@ def main(fit: Path, source: Path, variant: str, link: str, model_file: Path, his
     """Write the packed model, what each epoch came to, and a row of what rounding cost."""
     seed, train = params.seed(), params.section(runtime.Train, "train")
     task = settings.task(params.section(settings.Quant, "quant", link=link), variant)
-    fabric, start = runtime.start(train, seed), checkpoint.load(source)
+    fabric, start = runtime.start(train, seed, trains=task.qat is not None), checkpoint.load(source)
     used = {"train": train.model_dump(), "quantize": task.model_dump()}
     provenance = checkpoint.provenance("quantize", seed=seed, params=used)
     with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:

@@ -29,7 +29,16 @@ WITHOUT_TORCH = (
     *("quantization.settings", "distillation.settings", "explain.settings", "data.store", "plan", "stale"),
     *("report.page", "report.plots", "report.readme", "report.tables"),
 )
-HEAVY = {"torchvision", "lightning_fabric", "matplotlib.pyplot", "pandas", "torchao", "onnxruntime", "sklearn"}
+HEAVY = {
+    "torch._dynamo",
+    "torchvision",
+    "lightning_fabric",
+    "matplotlib.pyplot",
+    "pandas",
+    "torchao",
+    "onnxruntime",
+    "sklearn",
+}
 PLUGINS = {
     room.relative_to(ROOT).as_posix()
     for room in (

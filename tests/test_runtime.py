@@ -30,6 +30,19 @@ def test_a_run_starts_seeded_and_deterministic() -> None:
     assert torch.are_deterministic_algorithms_enabled()
 
 
+def test_what_trains_nothing_starts_as_deterministic_and_loads_neither_fabric_nor_compiler() -> None:
+    code = (
+        "from deepcompress import runtime; import sys, torch;"
+        "runtime.start(runtime.Train(device='cpu', precision='32-true'), 3, trains=False);"
+        "print(torch.are_deterministic_algorithms_enabled(), torch.rand(3).tolist() == {}, *sys.modules)"
+    )
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(3)).tolist()
+    shown = subprocess.run([sys.executable, "-c", code.format(expected)], capture_output=True, text=True, check=True)
+    deterministic, seeded, *loaded = shown.stdout.split()
+    assert (deterministic, seeded) == ("True", "True")
+    assert not {"lightning_fabric", "torch._dynamo"}.intersection(loaded)
+
+
 def test_a_stage_s_log_has_no_advice_of_a_library_on_our_settings(caplog: pytest.LogCaptureFixture) -> None:
     runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
     assert "lightning" not in {record.name.partition("_")[0] for record in caplog.records}

@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -63,17 +64,26 @@ class Train(Section):
         return {key: value for key, value in handler(self).items() if optional.get(key, handler) != value}
 
 
-def start(train: Train, seed: int) -> Fabric:
+def start(train: Train, seed: int, *, trains: bool = True) -> Fabric:
     """A launched Fabric, seeded, with deterministic algorithms on; facts are logged as plain lines.
 
     With several devices this returns in as many processes; only the first of them logs.
 
+    Args:
+        train: The section.
+        seed: Of torch.
+        trains: Whether anything does. If not, there is one process, and the result is a `device` and nothing else of a
+            Fabric, which takes longer to load than a small model takes to be rounded.
+
     Raises:
         UserError: If the devices that params.yaml names are not there, or cannot compute in its precision.
     """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if not trains:
+        make_deterministic(seed, train.threads)
+        return cast("Fabric", SimpleNamespace(device=device(train)))
     from lightning_fabric import Fabric
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its advice is on settings that are ours to make
     chosen = device(train)
     if train.precision == "16-mixed" and chosen.type == "cpu":
@@ -155,7 +165,7 @@ def make_deterministic(seed: int, threads: int | None = None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 2 s of every stage
     # Filling fresh memory guards against reading it uninitialised: we never do, and it costs a pass.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

@@ -32,7 +32,7 @@ from deepcompress.runtime import COMPILES, derived_seed
 from deepcompress.training import resume
 from deepcompress.training.inputs import freeze_
 from deepcompress.training.recipe import learning_rate, optimizer
-from deepcompress.training.synchronized import set_rows_, synchronized
+from deepcompress.training.synchronized import keep_from_compiler_, set_rows_, synchronized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,7 +147,7 @@ class ModelWithLoss(nn.Module):
         self.model, self.objective, self._shard = model, objective, Shard.own()
         self.find_unused_parameters = objective.find_unused_parameters
         # In a tuple, or the compiled module would be one of this module's own, with a second name for each weight.
-        self._runs: tuple[Any] = (torch.compile(model, dynamic=False) if compiles else model,)
+        self._runs: tuple[Any] = (_compiled(model) if compiles else model,)
 
     def forward(
         self,
@@ -160,6 +160,16 @@ class ModelWithLoss(nn.Module):
         if self._shard is not None:
             set_rows_(self.model, len(labels))
         return self.objective(self._runs[0], Batch(images, labels, indices, self._shard, others, own_share))
+
+
+def _compiled(model: nn.Module) -> Any:
+    """As torch.compile makes it, by algorithms that give the same bits twice; synchronized layers run as they are.
+
+    Nothing else may load the compiler, which takes two seconds.
+    """
+    torch.use_deterministic_algorithms(True)
+    keep_from_compiler_()
+    return torch.compile(model, dynamic=False)
 
 
 def can_compile(model: nn.Module, objective: Objective) -> bool:

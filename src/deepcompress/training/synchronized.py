@@ -51,7 +51,6 @@ class WholeBatchNorm2d(nn.BatchNorm2d):
     unbiased as in torch.
     """
 
-    @torch.compiler.disable
     def forward(self, input: Float[Tensor, "part channels height width"]) -> Tensor:
         if not self.training:
             return super().forward(input)
@@ -78,12 +77,17 @@ class WholeDropout(nn.Dropout):
     shard: Shard
     rows: int
 
-    @torch.compiler.disable
     def forward(self, input: Float[Tensor, "part ..."]) -> Float[Tensor, "part ..."]:
         if not self.training or self.p == 0:
             return input
         factors = F.dropout(input.new_ones(self.rows, *input.shape[1:]), self.p)
         return input * factors[self.shard.part(slice(0, self.rows))]
+
+
+def keep_from_compiler_() -> None:
+    """Have torch.compile call the layers of this file as they are, since processes talk to each other in them."""
+    for layer in (WholeBatchNorm2d, WholeDropout):
+        layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
 
 
 def set_rows_(model: nn.Module, rows: int) -> None:
