@@ -26,6 +26,7 @@ NARROWED = (
     "combine.distill.prune_distill",
     "combine.quantize.prune_distill_quantize",
 )
+OWN = {"from": "combined/sparse95", "bits": 3, "group_size": None}  # a link that what is set below leaves as it is
 UP_TO_DATE = "Data and pipelines are up to date."
 DEADLINE_S = 900.0
 PATIENCE_S = 60.0  # without a worker, before one is asked for again
@@ -45,7 +46,7 @@ def narrow(project: pipeline.Project) -> None:
             "prune": {"sweep": {"methods": ["structured"]}},
             "quant": {"sweep": ["ptq-int4"]},
             "distill": {"baseline": [], "mixtures": {}, "selected": {"methods": [], "teachers": []}},
-            "combine": {"distill": {}, "quantize": {"prune_quantize": {"from": "shipped/pruned"}}},
+            "combine": {"distill": {}, "quantize": {"prune_quantize": {"from": "shipped/pruned"}, "own": OWN}},
             "benchmark": {"models": ["baseline"]},
         },
         remove=NARROWED,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deepcompress import files, params
 from deepcompress import stale as stale_results
 from tests.toy import STAGES, Pipeline, new_pipeline, stage
 
@@ -131,6 +132,26 @@ def test_code_is_stale_by_what_it_does(pipeline: Pipeline) -> None:
     assert stale(pipeline)[0] == "prune: its code changed: pruning.criteria.l2"
     pipeline.dvc_repro("code")
     assert stale(pipeline)[0] == "prune: its code changed: pruning.criteria.l2"
+
+
+def test_a_link_whose_settings_changed_is_named_before_any_stage_runs(pipeline: Pipeline) -> None:
+    def write(bits: int) -> None:
+        link = {"from": "baseline", "bits": 3}
+        section = {"bits": bits, "mode": "ptq", "qat": {}}
+        document = {"quant": section, "combine": {"quantize": {"own": link, "other": {"from": "baseline"}}}}
+        (pipeline.folder / "params.yaml").write_text(yaml.safe_dump(document))
+
+    write(8)
+    files.write_json(pipeline.folder / "written.json", params.links(params.read(pipeline.folder / "params.yaml")))
+    plan = stage("cp written.json links.json", ["source"], [{"links.json": {"cache": False}}])
+    links = {
+        name: stage(f"cp source {name}", ["source"], [name], params=[{"links.json": [f"combine.quantize.{name}"]}])
+        for name in ("own", "other")
+    }
+    pipeline.write({"plan": plan, **links})
+    pipeline.dvc_repro()
+    write(4)
+    assert stale(pipeline)[:-1] == ["other: its settings changed: combine.quantize.other.bits"]
 
 
 def test_outside_of_a_project_it_ends_in_one_line(tmp_path: Path) -> None:

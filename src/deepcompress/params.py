@@ -42,6 +42,7 @@ SHARED = {  # place in the file -> the section, or keys of it, that stand there 
     "distill.student": ("model", "image_size"),
 }
 LINKED = ("from", "teacher")  # what a link of a chain says besides keys of its step's section
+NOT_OF_A_LINK = {"prune": ("sweep",), "quant": ("sweep", "from", "baselines")}  # keys of sections: of other models
 S = TypeVar("S", bound="Section")
 
 
@@ -154,6 +155,47 @@ def linked(block: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
     own = copy.deepcopy({name: change for name, change in link.items() if name not in LINKED})
     _underlay(own, block)
     return own
+
+
+def links(document: dict[str, Any]) -> dict[str, Any]:
+    """What decides about each link of a chain: its step's section with what the link says in its place.
+
+    Keys that a link does not read are left out, so that a change of them leaves the link as it is.
+
+    Args:
+        document: The whole of params.yaml, already checked.
+
+    Returns:
+        Nested like the links, such as {"combine": {"quantize": {"sparse_int4": {"bits": 4, ...}}}}.
+    """
+    combine = document["combine"]
+    prune = {name: _own("prune", document, link) for name, link in combine.get("prune", {}).items()}
+    for block in prune.values():
+        block.pop("structured" if block["method"] == "unstructured" else "unstructured")
+    quantize = {name: _own("quant", document, link) for name, link in combine.get("quantize", {}).items()}
+    for block in quantize.values():
+        if block["mode"] == "ptq":
+            del block["qat"]
+    distill = {name: _lesson(document, link["method"]) for name, link in combine.get("distill", {}).items()}
+    return {"combine": {"prune": prune, "distill": distill, "quantize": quantize}}
+
+
+def _own(section: str, document: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
+    block = linked(document[section], link)
+    return {key: value for key, value in block.items() if key not in NOT_OF_A_LINK[section]}
+
+
+def _lesson(document: dict[str, Any], method: str) -> dict[str, Any]:
+    """Of a pruned model that learns from a teacher."""
+    distill = document["distill"]
+    mixture = distill.get("mixtures", {}).get(method)
+    names = mixture["losses"] if mixture else [method]
+    return {
+        "student": distill["student"],
+        "finetune": document["prune"]["finetune"],
+        "losses": {name: distill["methods"].get(name, {}) for name in names},
+        "mixture": mixture,
+    }
 
 
 def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FILE) -> S:

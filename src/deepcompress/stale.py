@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CODE = "code"  # the stage that hashes the code behind the others
 INPUTS = "inputs.json"  # what the hashes of files that params.yaml names lie in
+LINKS = "links.json"  # what decides about each link of a chain lies in
 FOLDER_SUFFIX = ".dir"
 
 
@@ -36,7 +37,8 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
     Args:
         stage: As DVC loaded it.
         made: Full path of every file and folder that stages make -> its recorded md5.
-        anew: Full path of a file of hashes, of the code or of files that params.yaml names -> what it would hold now.
+        anew: Full path of a file of params that a stage writes -> what it would hold now: hashes of the code, or of
+            files that params.yaml names, or what decides about links of chains.
     """
     if not any(out.hash_info for out in stage.outs):
         yield "has not run yet"
@@ -47,7 +49,8 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
         if dep.fs_path in anew:
             recorded, now = dep.hash_info.value or {}, {key: _at(anew[dep.fs_path], key) for key in dep.params}
             if changed := sorted({key for key, _ in leaves(recorded) ^ leaves(now)}):
-                yield f"its {'inputs' if dep.fs_path.endswith(INPUTS) else 'code'} changed: {', '.join(changed)}"
+                kind = {INPUTS: "inputs", LINKS: "settings"}.get(Path(dep.fs_path).name, "code")
+                yield f"its {kind} changed: {', '.join(changed)}"
             continue
         if dep.def_path == input_files.FOLDER:  # its links lead to files that a fresh clone may lack
             continue
@@ -97,7 +100,7 @@ def _at(nested: Any, key: str) -> Any:
 
 def leaves(value: Any, key: str = "") -> set[tuple[str, Any]]:
     if not isinstance(value, dict):
-        return {(key, value)}
+        return {(key, json.dumps(value))}
     return {leaf for name, inner in value.items() for leaf in leaves(inner, f"{key}.{name}".lstrip("."))}
 
 
@@ -123,9 +126,10 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
             others = [stage for stage in stages if stage.addressing != CODE]
             hashers = [stage for stage in stages if stage.addressing == CODE]
             anew = {out.fs_path: code_hash.hashes(Path(repo.root_dir)) for stage in hashers for out in stage.outs}
+            outs = [out.fs_path for stage in others for out in stage.outs]
             with suppress(UserError):  # of a file that is not here; what was committed of it is taken on trust
-                inputs = [out.fs_path for stage in others for out in stage.outs if out.fs_path.endswith(INPUTS)]
-                anew |= {path: input_files.hashes(params.read()) for path in inputs}
+                anew |= {path: params.links(params.read()) for path in outs if Path(path).name == LINKS}
+                anew |= {path: input_files.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
             made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
             stale = {stage.addressing: list(reasons(stage, made, anew)) for stage in others}
     except DvcException as error:
