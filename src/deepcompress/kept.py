@@ -1,4 +1,7 @@
-"""Arrays that a later run finds again in scratch; what is damaged counts as absent, and is made anew."""
+"""Arrays, and other bytes, that a later run finds again in scratch; what is damaged counts as absent.
+
+A file ends in a checksum of what is before it, so that a damaged one is recognised before it is read.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +29,28 @@ def arrays(path: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str
         path: In a folder of `runtime.scratch`, which is named by all that the arrays depend on.
         make: Gives arrays of numbers or text, by name.
     """
-    kept = _read(path)
-    if kept is not None:
-        return kept
+    content = read(path)
+    if content is not None:
+        with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
+            return dict(loaded)
     made, stream = dict(make()), io.BytesIO()  # np.savez to a file tells of a full disk without saying so
     np.savez(stream, allow_pickle=False, **made)
-    content = stream.getvalue()
-    files.write_bytes(path, content + hashlib.sha256(content).digest())
+    write(path, stream.getvalue())
     return made
 
 
-def _read(path: Path) -> dict[str, np.ndarray] | None:
+def write(path: Path, content: bytes) -> None:
+    """Leave bytes for `read`, whole or not at all."""
+    files.write_bytes(path, content + hashlib.sha256(content).digest())
+
+
+def read(path: Path) -> memoryview | None:
+    """The bytes that `write` left; None if there are none, or if they are damaged."""
     if not path.is_file():
         return None
-    content, checksum = (whole := path.read_bytes())[:-CHECKSUM_BYTES], whole[-CHECKSUM_BYTES:]
+    whole = memoryview(path.read_bytes())
+    content, checksum = whole[:-CHECKSUM_BYTES], whole[-CHECKSUM_BYTES:]
     if hashlib.sha256(content).digest() != checksum:
-        log.warning("%s is damaged: it is made again", path)
+        log.warning("%s is damaged: what it held is computed again", path)
         return None
-    with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
-        return dict(loaded)
+    return content

@@ -1,29 +1,25 @@
 """Take up an interrupted training at its last whole epoch: one state file, replaced after every epoch.
 
-The file ends in a checksum of what is before it, so that a damaged one is recognised before it is read; it
-then counts as absent, and training starts over.
+A damaged one counts as absent, and training starts over.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deepcompress import files, processes, runtime
+from deepcompress import files, kept, processes, runtime
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
 
-log = logging.getLogger(__name__)
 STATE_FILE = "state.pt"
-DIGEST_BYTES = 32
 
 
 def folder(stage: str, model: nn.Module, data: Path, *parts: object) -> Path:
@@ -59,8 +55,7 @@ def save(place: Path, state: dict[str, Any]) -> None:
         return
     content = io.BytesIO()  # torch.save to a file tells of a full disk by a RuntimeError
     torch.save(state, content)
-    payload = content.getvalue()
-    files.write_bytes(place / STATE_FILE, payload + hashlib.sha256(payload).digest())
+    kept.write(place / STATE_FILE, content.getvalue())
 
 
 def load(place: Path) -> dict[str, Any] | None:
@@ -72,16 +67,8 @@ def load(place: Path) -> dict[str, Any] | None:
 
 
 def _read(place: Path) -> dict[str, Any] | None:
-    path = place / STATE_FILE
-    if not path.is_file():
-        return None
-    content = memoryview(path.read_bytes())
-    payload, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != digest:
-        log.warning("%s is damaged: training starts over", path)
-        return None
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    return state
+    content = kept.read(place / STATE_FILE)
+    return None if content is None else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def clear(place: Path) -> None:
