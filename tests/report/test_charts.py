@@ -54,6 +54,16 @@ def test_each_point_has_its_interval_as_a_rule_and_as_words(data: Tables) -> Non
     assert cells["baseline"]["top1_pct_text"] == "87.30 (85.09 to 89.22)"
 
 
+def test_names_of_close_points_do_not_cover_each_other() -> None:
+    rows = pd.DataFrame({"model": list("abcdefg"), "family": "pruned", "front": False, "named": [True] * 6 + [False],
+                         "size_mib": [0.1] * 6 + [4.0], "top1_pct": [90.0] * 6 + [70.0]})  # fmt: skip
+    values = charts.scatter(rows.assign(name="a_long_name"), "size_mib", "MiB")["data"]["values"]
+    places = {row["model"]: row["beside"] for row in values}
+    shown = [place for place in places.values() if place >= 0]
+    assert len(shown) == len(set(shown)) == 2  # above and below; to the left is no room, and all are at one place
+    assert places["g"] < 0
+
+
 def test_the_library_is_one_script_that_asks_nobody() -> None:
     assert "vegaEmbed" in charts.vega_script()
     assert "</script" not in charts.vega_script()

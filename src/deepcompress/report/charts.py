@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ TOP1 = "top-1 on held-out images [%]"
 VALIDATION = "top-1 on validation images [%]"
 PNG_WIDTH, TITLE_LETTERS = 640, 84
 FADED = 0.07
+PLOT, NAME = (480, 320), (5.6, 13)  # px: a scatter in the page; a letter of a name, and a line of it
+BESIDE = (("left", 7, -8), ("right", -7, -8), ("left", 7, 14), ("right", -7, 14))  # align, dx, dy of a point's name
 LAST_COMMON, NOT_A_LETTER = 0x24F, chr(0x10FFFD)  # the end of Latin; a place that no font fills
 FIT = {"type": "fit-x", "contains": "padding"}  # of charts whose height follows from their lines
 
@@ -54,13 +57,14 @@ def scatter(rows: pd.DataFrame, x: str, label: str, *, y: str = "top1_pct", limi
     A click on the legend shows one family; the page sets `marked`, a model's id, and `hidden`, a list of them.
 
     Args:
-        rows: `model`, `name`, `family`, the two columns; those with `front` true are named and joined by a line.
+        rows: `model`, `name`, `family`, the two columns; those with `front` true are joined by a line, those with
+            `named` true have their name beside them where it covers no other.
         x: Column of the cost; models without one are left out.
         label: Of the axis.
         y: Column of the accuracy.
         limit: The lowest accuracy that is allowed [%], as a line.
     """
-    rows = rows[rows[x] > 0]
+    rows = _beside(rows[rows[x] > 0], x, y, over=60 if limit is None else 0)
     tips = {"model": "model", "family": "family", f"{y}_text": "top-1 % (95 %)", x: label.partition(",")[0]}
     seen = {"condition": {"test": "datum.model === marked || width > 420", "value": 1}, "value": 0}
     shown = [
@@ -81,13 +85,16 @@ def scatter(rows: pd.DataFrame, x: str, label: str, *, y: str = "top1_pct", limi
         {"mark": {"type": "point", "filled": True, "cursor": "pointer"}, "params": [click],
          "encoding": {**place, "color": colour, **opacity, "tooltip": _tips(tips),
                       "size": {"condition": {"test": "datum.model === marked", "value": 260}, "value": 75}}},
-        {"mark": {"type": "text", "align": "left", "dx": 7, "dy": -8, "limit": 150, "style": "name"},
-         "encoding": {**place, "text": {"field": "name"}, "opacity": seen},
-         "transform": [{"filter": "datum.named || datum.model === marked"}]},
+        *({"mark": {"type": "text", "align": align, "dx": dx, "dy": dy, "limit": 170, "style": "name"},
+           "encoding": {**place, "text": {"field": "name"}, "opacity": seen},
+           "transform": [{"filter": f"datum.beside === {number}"}]} for number, (align, dx, dy) in enumerate(BESIDE)),
+        {"mark": {"type": "text", "dy": -12, "limit": 170, "style": "name"},
+         "encoding": {**place, "text": {"field": "name"}},
+         "transform": [{"filter": "datum.beside < 0 && datum.model === marked"}]},
     ]  # fmt: skip
     if limit is not None:
-        layers.append(_levels({"lowest allowed": limit}, "y"))
-    spec = _spec(_said(rows, y), ("model", "name", "family", "front", "named", x, y), layers)
+        layers.append(_levels({"lowest allowed": limit}, "y", beside=True))
+    spec = _spec(_said(rows, y), ("model", "name", "family", "front", "beside", x, y), layers)
     return {**spec, "height": 380, "params": [{"name": "marked", "value": ""}, {"name": "hidden", "value": []}]}
 
 
@@ -239,7 +246,8 @@ def png(picture: Picture) -> bytes:
     if len(panels) > 1:
         apart = {"scale": {"color": "independent", "shape": "independent"}}
         whole = {"concat": panels, "columns": picture.across, "resolve": apart}
-    title = {"text": textwrap.wrap(picture.title, TITLE_LETTERS), "anchor": "start", "fontSize": 14, "offset": 12}
+    wrapped = textwrap.wrap(picture.title.replace("n = ", "n\u00a0=\u00a0"), TITLE_LETTERS)
+    title = {"text": wrapped, "anchor": "start", "fontSize": 14, "offset": 12}
     whole = {**whole, "title": title, "config": {**config(LIGHT), "background": LIGHT["card"]}}
     drawn, small = Image.open(io.BytesIO(vl_convert.vegalite_to_png(whole, scale=2))), io.BytesIO()
     drawn.convert("RGB").quantize(128).save(small, "PNG", optimize=True)  # a tenth of the bytes; git keeps them all
@@ -256,6 +264,36 @@ def unreadable(words: str) -> str:
 
     rare = sorted({letter for letter in words if ord(letter) > LAST_COMMON and letter.isprintable()})
     return "".join(letter for letter in rare if drawn(letter) == drawn(NOT_A_LETTER))
+
+
+def _beside(rows: pd.DataFrame, x: str, y: str, *, over: int) -> pd.DataFrame:
+    """Rows with `beside`: which place of BESIDE a named point's name has, the highest point first; -1: none is free.
+
+    Names may end `over` px to the right of the plot.
+    """
+    if rows.empty:
+        return rows.assign(beside=-1)
+    across, up = rows[x].map(math.log), rows[y]
+    lowest, highest = rows.get(f"{y}_low", up).min(), rows.get(f"{y}_high", up).max()
+    right = (across - across.min()) / ((across.max() - across.min()) or 1) * PLOT[0]
+    down = (highest - up) / ((highest - lowest) or 1) * PLOT[1]
+    points = list(zip(right, down, strict=True))
+    taken: list[tuple[float, float, float]] = []  # left, right and middle of a name
+    places = dict.fromkeys(rows.index, -1)
+    named = rows[rows["named"].astype(bool)].sort_values([y, x], ascending=[False, True], kind="stable")
+    for index, name in named["name"].items():
+        found = []
+        for number, (align, dx, dy) in enumerate(BESIDE):
+            start = right[index] + dx - (NAME[0] * len(name) if align == "right" else 0)
+            box = (start, start + NAME[0] * len(name), down[index] + dy)
+            inside = box[0] >= 0 and box[1] <= PLOT[0] + over
+            free = all(box[0] > b or a > box[1] or abs(middle - box[2]) >= NAME[1] for a, b, middle in taken)
+            covered = sum(box[0] <= a <= box[1] and abs(b - box[2]) < NAME[1] / 2 + 4 for a, b in points)
+            found += [(covered, number, box)] if inside and free else []
+        if found:
+            _, places[index], box = min(found)
+            taken.append(box)
+    return rows.assign(beside=rows.index.map(places))
 
 
 def _spec(rows: pd.DataFrame, columns: Sequence[str], layers: list[Spec]) -> Spec:
@@ -298,11 +336,13 @@ def _shapes(rows: pd.DataFrame, series: str) -> Spec:
     return {"field": series, "type": "nominal", "title": None, "scale": scale, **legend}
 
 
-def _levels(levels: Mapping[str, float], axis: str) -> Spec:
+def _levels(levels: Mapping[str, float], axis: str, *, beside: bool = False) -> Spec:
     values = [{"level": value, "label": label} for label, value in levels.items()]
     at = {axis: {"field": "level", "type": "quantitative"}}
-    words: Spec = {"type": "text", "style": "level-name", "align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
+    words: Spec = {"type": "text", "style": "level-name", "align": "left", "dx": 4, "baseline": "bottom", "dy": -3}
     words |= {"x": 0} if axis == "y" else {"y": 0}
+    if beside:  # the plot, where points cover no word
+        words |= {"x": "width", "lineBreak": " ", "baseline": "middle", "dy": -6}
     rule = {"mark": {"type": "rule", "style": "level"}, "encoding": at}
     return {
         "data": {"values": values},

@@ -28,6 +28,7 @@ class FirstScreen:
 
     Attributes:
         sentence: What to take away.
+        evidence: How sure that is; empty where the sentence says so.
         choices: Column of a cost -> its name and its chart; costs that were not measured are left out.
         rows: A row per model for the table, from the smallest file to the largest.
         families: Of these models, in order.
@@ -36,6 +37,7 @@ class FirstScreen:
     """
 
     sentence: str
+    evidence: str
     choices: dict[str, tuple[str, dict[str, Any]]]
     rows: list[dict[str, Any]]
     families: list[str]
@@ -51,7 +53,7 @@ def build(data: Tables) -> FirstScreen:
     }
     note = data.notes.get("recommendation") or {}
     return FirstScreen(
-        _sentence(data, str(note.get("model", ""))),
+        *_sentence(data, str(note.get("model", ""))),
         choices,
         [_row(row) for _, row in rows.sort_values(["size_mib", "model"]).iterrows()],
         list(dict.fromkeys(rows["family"])),
@@ -84,15 +86,15 @@ def chart(rows: pd.DataFrame, cost: str, label: str) -> dict[str, Any]:
     )
 
 
-def _sentence(data: Tables, chosen: str) -> str:
+def _sentence(data: Tables, chosen: str) -> tuple[str, str]:
     rows = data.models[data.models["model"] == chosen]
     if rows.empty or chosen == BASELINE:
         alone = len(data.candidates) == 1
-        return f"{findings.of_all(data)}." if alone else findings.of_models(data.candidates, data, name="model")
+        return f"{findings.of_all(data)}." if alone else findings.of_models(data.candidates, data, name="model"), ""
     row = rows.iloc[0]
     smaller = f"{text.times(row['times_smaller'])} smaller than the baseline ({text.number(row['size_mib'], 2)} MiB)"
     right = f"{text.number(row['top1_pct'])} % right on {int(row['n']):,} held-out images"
-    return f"Ship {chosen}: {smaller}, {right}, {findings.change(row)}."
+    return f"Ship {chosen}: {smaller}, {right}.", f"{findings.change(row)}."
 
 
 def _row(row: pd.Series) -> dict[str, Any]:

@@ -72,8 +72,10 @@ function filter() {
       && !(Number(row.dataset.lost) > most.lost + 1e-9) && !(Number(row.dataset.mib) > most.mib);
     row.hidden = !fits;
   }
-  const shown = rows.filter((row) => !row.hidden).length;
-  field("count").textContent = shown === rows.length ? `${shown} models` : `${shown} of ${rows.length} models`;
+  const shown = rows.filter((row) => !row.hidden);
+  const smallest = shown.reduce((best, row) => (Number(row.dataset.mib) < Number(best.dataset.mib) ? row : best), shown[0]);
+  field("count").textContent = shown.length === rows.length ? `${rows.length} models`
+    : `${shown.length} of ${rows.length} models${smallest ? `; smallest file: ${smallest.dataset.model}` : ""}`;
   tellAll();
 }
 
