@@ -1,4 +1,4 @@
-"""Stage `explain`: how closely students follow their teachers, in outputs, in attention and under other colours."""
+"""Stage `explain`: how closely students follow their teachers, in outputs, in attention and on changed images."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ from deepcompress.plan_table import BASELINE, Plan
 @click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models")
 @click.option("--fit", "fit_folder", type=Path, required=True, help="folder whose validation images are looked at")
 @click.option("--models", "folder", type=Path, required=True, help="folder of the models, <id>.safetensors each")
-@click.option("--tables", type=Path, required=True, help="folder to write: five tables")
+@click.option("--tables", type=Path, required=True, help="folder to write: six tables")
 @errors.one_line_errors
 def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
     """Write what students and teachers have in common, a CSV per question."""
@@ -30,7 +30,7 @@ def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
     pairs, ids = explain_tables.pairs(plan), [model.id for model in plan if model.family != "masked"]
     paths = {model: folder / f"{model}.safetensors" for model in ids}
     images = explain_tables.ValidationImages.open(fit_folder, paths[BASELINE], config, data, device)
-    looks = explain_tables.looks(paths, pairs, images)
+    looks = explain_tables.looks(paths, pairs, images, explain_tables.compressed(plan))
     for name, rows in explain_tables.tables(looks, pairs, images).items():
         files.write_csv(tables / f"{name}.csv", pd.DataFrame(rows))
 

@@ -25,7 +25,7 @@ from deepcompress.data.augment import Augment, Jitter
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import Arrays, Fit, Part, Source, open_fit, sampled, write_fit, write_heldout
-from deepcompress.explain.tables import jittered
+from deepcompress.explain.robustness import jittered
 from deepcompress.measure import accuracy, passes
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec

@@ -30,6 +30,7 @@ def test_the_block_is_read() -> None:
         ({"ssim_window": 8}, "explain.ssim_window must be odd, got 8"),
         ({"images": 2}, "explain.strip_images must be at most images, got 4 of 2"),
         ({"jitter": {"hue": 0.7}}, "explain.jitter.hue must be less than or equal to 0.5, got 0.7"),
+        ({"robustness": {"fgsm": 2}}, "explain.robustness.fgsm must be less than or equal to 1, got 2"),
         ({"window": 7}, "explain.window is unknown; allowed: images"),
     ],
 )

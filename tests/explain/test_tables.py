@@ -1,4 +1,4 @@
-"""Tables by hand: whom to compare, other colours, objects, logits, maps beside their nulls, and pictures as text."""
+"""Tables by hand: whom to compare, looks that are kept, objects, logits, maps beside nulls, and pictures as text."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torchvision.transforms.v2 import functional as oracle
 
-from deepcompress import runtime
 from deepcompress.data import store
-from deepcompress.data.augment import Jitter
 from deepcompress.data.batches import View
 from deepcompress.data.sources import shapes
-from deepcompress.data.store import Arrays, DataConfig
+from deepcompress.data.store import DataConfig
 from deepcompress.errors import UserError
 from deepcompress.explain import gradcam, tables
-from deepcompress.explain.settings import Explain
-from deepcompress.explain.tables import INDEPENDENT, jittered, object_masks
+from deepcompress.explain.settings import Explain, Robustness
+from deepcompress.explain.tables import INDEPENDENT, object_masks
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import VGG
 from tests import plans
@@ -81,6 +78,7 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_pa
             "ssim_window": 7,
             "strip_images": 2,
             "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+            "robustness": {"noise": 0.1, "fgsm": 0.01, "images": 3},
         }
     )
     fit = store.open_fit(tmp_path / "fit")
@@ -89,8 +87,9 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_pa
         save(tmp_path, model, classes=meta.classes)
     pairs = [(STUDENT, TEACHER), (STUDENT, "baseline")]
 
-    def looked(*models: str) -> dict[str, tables.Look]:
-        return tables.looks({model: tmp_path / f"{model}.safetensors" for model in models}, pairs, images)
+    def looked(*models: str, of: tables.ValidationImages = images) -> dict[str, tables.Look]:
+        paths = {model: tmp_path / f"{model}.safetensors" for model in models}
+        return tables.looks(paths, pairs, of, changed=["baseline"])
 
     first = looked("baseline", TEACHER, STUDENT)
     assert {model: list(look.maps) for model, look in first.items()} == {
@@ -98,61 +97,25 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_pa
         TEACHER: ["block3", "block4"],
         STUDENT: ["block3", "block4"],
     }
+    assert {model: list(look.changed) for model, look in first.items()} == {
+        "baseline": ["noise", "fgsm"],
+        TEACHER: [],
+        STUDENT: [],
+    }
+    other = replace(images, config=config.model_copy(update={"robustness": Robustness(fgsm=0.1, images=2)}))
+    assert looked("baseline", of=other)["baseline"].changed["fgsm"].shape == (2, len(meta.classes))
     monkeypatch.setattr(gradcam, "maps", None)  # a second look would need it
     again = looked("baseline", TEACHER, STUDENT)
     for model, look in first.items():
         assert torch.equal(look.plain, again[model].plain)
         assert torch.equal(look.jittered, again[model].jittered)
+        assert all(torch.equal(found, again[model].changed[name]) for name, found in look.changed.items())
         assert all(np.array_equal(heat, again[model].maps[role]) for role, heat in look.maps.items())
     save(tmp_path, "b", classes=("ant", "bee", "cow"))
     save(tmp_path, "c", view=View(32, (0.1, 0.1, 0.1), VIEW.std), classes=meta.classes)
     for other, message in (("b", "other classes"), ("c", "sees images as"), ("d", "no such file")):
         with pytest.raises(UserError, match=rf"{other}.safetensors: .*{message}"):
             looked(other)
-
-
-JITTER = Jitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
-
-
-@pytest.fixture
-def pixels() -> Arrays:
-    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
-    return Arrays(images, np.arange(6))
-
-
-def test_the_same_seed_gives_the_same_colours_and_the_originals_stay(pixels: Arrays) -> None:
-    before = pixels.images.copy()
-    first, again, other = (jittered(pixels, JITTER, seed=seed) for seed in (3, 3, 4))
-    assert np.array_equal(first.images, again.images)
-    assert not np.array_equal(first.images, other.images)
-    assert np.array_equal(pixels.images, before)
-    assert np.array_equal(first.labels, pixels.labels)
-    assert all((changed != image).any() for changed, image in zip(first.images, before, strict=True))
-    assert np.array_equal(jittered(pixels, Jitter(), seed=0).images, before)
-
-
-def test_each_image_has_its_own_brightness_as_torchvision_changes_it(pixels: Arrays) -> None:
-    same = Arrays(np.repeat(pixels.images[:1], 6, axis=0), pixels.labels)
-    changed = jittered(same, Jitter(brightness=0.5), seed=0).images
-    factors = [np.median(image[image < 250] / same.images[0][image < 250].clip(1)) for image in changed]
-    assert len({round(factor, 2) for factor in factors}) == 6
-    for image, factor in zip(changed, factors, strict=True):
-        expected = oracle.adjust_brightness(torch.from_numpy(same.images[0]).permute(2, 0, 1) / 255, factor) * 255
-        assert np.abs(image - expected.permute(1, 2, 0).numpy()).max() < 4
-
-
-@pytest.mark.parametrize("mib", [0, 1])
-def test_colours_do_not_depend_on_the_budget_nor_on_the_images_at_once(
-    pixels: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mib: int
-) -> None:
-    expected = jittered(pixels, JITTER, seed=0).images
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(tables, "PIXELS_AT_ONCE", 4 * 8 * 8)
-    changed = jittered(replace(pixels, budget_mib=mib), JITTER, seed=0)
-    assert np.array_equal(changed.images, expected)
-    assert changed.images.flags.owndata == (mib == 1)
-    assert changed.budget_mib == mib
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 SEED = 3
@@ -202,15 +165,6 @@ def test_kl_is_from_the_teacher_to_the_student_and_agreement_of_answers() -> Non
     p = root / (1 + root)
     assert row["kl_softened_nats"] == pytest.approx(p * math.log(2 * p) + (1 - p) * math.log(2 - 2 * p), rel=1e-3)
     assert (row["agreement_pct"], row["jittered_agreement_pct"]) == (75.0, 25.0)  # equal answers, right or wrong
-
-
-def test_colours_give_both_accuracies_with_intervals_the_drop_and_the_consistency() -> None:
-    teacher, student = tables.jitter_rows(PLAIN, JITTERED, torch.tensor([0, 1, 0, 0]))
-    assert (teacher["top1_pct"], teacher["jittered_top1_pct"], teacher["drop_points"]) == (100.0, 0.0, 100.0)
-    assert teacher["top1_pct_low"] < 100.0 == teacher["top1_pct_high"]
-    assert teacher["consistency_pct"] == 0.0
-    assert (student["top1_pct"], student["drop_points"], student["consistency_pct"]) == (75.0, 0.0, 100.0)
-    assert -student["drop_points_low"] == student["drop_points_high"] > 0
 
 
 @pytest.fixture

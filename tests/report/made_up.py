@@ -150,9 +150,23 @@ def explain_tables(folder: Path) -> Path:
         for model in ("baseline", *ssim)
     ]
     images = [{"image": 0, "class": "ant", "side": 4, "pixels": "uint8:" + base64.b64encode(bytes(48)).decode()}]
+    strengths = {"noise": 0.1, "fgsm": 0.008}
+    robustness = [
+        {"model": model, "change": change, "strength": strength, "n": 400, "top1_pct": 86.0, "top1_pct_low": 82.0,
+         "top1_pct_high": 89.0, "changed_top1_pct": 70.0 - at, "changed_top1_pct_low": 65.0 - at,
+         "changed_top1_pct_high": 75.0 - at, "drop_points": 16.0 + at, "drop_points_low": 13.0 + at,
+         "drop_points_high": 19.0 + at}
+        for at, model in enumerate(("baseline", *ssim)) for change, strength in strengths.items()
+    ]  # fmt: skip
     place = folder / "explain"
     place.mkdir(parents=True)
-    tables = {"attention": attention, "colour": colour, "strips": strips, "strip_images": images}
+    tables = {
+        "attention": attention,
+        "colour": colour,
+        "robustness": robustness,
+        "strips": strips,
+        "strip_images": images,
+    }
     for name, rows in tables.items():
         pd.DataFrame(rows).to_csv(place / f"{name}.csv", index=False)
     return place

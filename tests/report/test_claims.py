@@ -266,13 +266,22 @@ def test_equal_answers_to_the_teacher_are_compared_by_their_intervals(data: Tabl
     assert judged(rows.assign(teacher="teachers/vgg19")).verdict == UNTESTED
 
 
-@pytest.mark.parametrize(("drop", "verdict"), [(60.0, AGREES), (44.0, SAME), (30.0, CONTRADICTS)])
-def test_robustness_is_what_colour_jitter_takes(data: Tables, drop: float, verdict: str) -> None:
-    rows = data.extra["explain/colour"].copy()
-    own = rows["model"] == "pruned/structured-0.25"
-    rows.loc[own, ["drop_points", "drop_points_low", "drop_points_high"]] = (drop, drop - 4, drop + 4)
+@pytest.mark.parametrize(("drop", "verdict"), [(60.0, AGREES), (16.0, SAME), (3.0, CONTRADICTS)])
+@pytest.mark.parametrize(
+    ("claim", "table", "change"),
+    [("robustness", "colour", None), ("noise", "robustness", "noise"), ("adversarial", "robustness", "fgsm")],
+)
+def test_robustness_is_what_a_change_of_the_images_takes(
+    data: Tables, claim: str, table: str, change: str | None, drop: float, verdict: str
+) -> None:
+    rows = data.extra[f"explain/{table}"].copy()
+    base = 45.0 if change is None else 16.0
+    own = (rows["model"] == "pruned/structured-0.25") & (change is None or rows["change"] == change)
+    at = drop + base - 16.0
+    rows.loc[own, ["drop_points", "drop_points_low", "drop_points_high"]] = (at, at - 4, at + 4)
+    assert claims.claim(with_table(data, f"explain/{table}", rows), claim).verdict == UNTESTED
     untrained = of_one_training(data, "pruned/structured-0.25")
-    assert claims.claim(with_table(untrained, "explain/colour", rows), "robustness").verdict == verdict
+    assert claims.claim(with_table(untrained, f"explain/{table}", rows), claim).verdict == verdict
 
 
 # Figures and tables.

@@ -1,4 +1,4 @@
-"""The explain stage: five tables on the validation images, the same bytes twice, mistakes in one line."""
+"""The explain stage: six tables on the validation images, the same bytes twice, mistakes in one line."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ PARAMS: dict[str, Any] = {
         "ssim_window": 7,
         "strip_images": 2,
         "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+        "robustness": {"noise": 0.1, "fgsm": 0.01, "images": 15},
     },
 }
-TABLES = ("alignment", "attention", "colour", "strip_images", "strips")
+TABLES = ("alignment", "attention", "colour", "robustness", "strip_images", "strips")
 
 
 def save(model: str, number: int, view: View, *, classes: tuple[str, ...] = shapes.CLASSES) -> None:
@@ -93,6 +94,10 @@ def test_the_tables_agree_and_a_second_run_gives_the_same_bytes(project: Path) -
     assert [tuple(pair) for pair in made["alignment"][["model", "teacher"]].to_numpy()] == pairs
     assert set(made["alignment"]["n"]) == {20}
     assert made["colour"]["model"].tolist() == LOOKED_AT
+    assert made["robustness"][["model", "change"]].to_numpy().tolist() == [
+        [model, change] for model in ("baseline", "pruned/structured-0.25") for change in ("noise", "fgsm")
+    ]
+    assert set(made["robustness"]["n"]) == {15}
     assert made["attention"][["model", "role"]].to_numpy().tolist() == [
         *([model, "block3"] for model, _ in pairs),
         *([model, "block4"] for model in students),

@@ -8,6 +8,25 @@ from deepcompress.data.augment import Jitter
 from deepcompress.params import Section
 
 
+class Robustness(Section):
+    """How the baseline and compressed models are tried on changed images; None leaves a change out.
+
+    Attributes:
+        noise: Standard deviation of Gaussian noise, pixels lying in 0..1.
+        fgsm: Step of every pixel against the network, in the same unit.
+        images: So many of them; all if there are fewer.
+    """
+
+    noise: float | None = Field(default=None, gt=0, le=1)
+    fgsm: float | None = Field(default=None, gt=0, le=1)
+    images: int = Field(default=400, ge=2)
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """By the name of the change, how strong it is; without those that are left out."""
+        return {name: value for name, value in (("noise", self.noise), ("fgsm", self.fgsm)) if value is not None}
+
+
 class Explain(Section):
     """How models are compared with their teachers or the baseline beyond accuracy, all on validation images.
 
@@ -18,6 +37,7 @@ class Explain(Section):
         ssim_window: Side of the uniform window of SSIM [px]; odd, and no larger than the images.
         strip_images: Images of which the maps are shown.
         jitter: Colour changes of the copy on which colour invariance is measured.
+        robustness: Further changes.
     """
 
     images: int = Field(ge=2)
@@ -26,6 +46,7 @@ class Explain(Section):
     ssim_window: int = Field(ge=3)
     strip_images: int = Field(ge=1, le=8)
     jitter: Jitter
+    robustness: Robustness = Robustness()
 
     @model_validator(mode="after")
     def _possible(self) -> Explain:

@@ -1,9 +1,8 @@
-"""The tables on students and teachers: outputs, attention, and accuracy under colour jitter, on validation images."""
+"""The tables on students and teachers: outputs, attention, and accuracy on changed images, all validation images."""
 
 from __future__ import annotations
 
 import base64
-import math
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,24 +13,22 @@ import torch
 from tqdm import tqdm
 
 from deepcompress import kept, registry
-from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches, resize
-from deepcompress.data.store import Arrays, collected, open_fit, stratified
+from deepcompress.data.store import Arrays, open_fit, stratified
 from deepcompress.errors import UserError
-from deepcompress.explain import gradcam, similarity
-from deepcompress.measure import accuracy, passes, statistics
+from deepcompress.explain import gradcam, robustness, similarity
+from deepcompress.measure import accuracy, passes
 from deepcompress.measure.statistics import decimals, significant
 from deepcompress.models import checkpoint, taps
 from deepcompress.plan_table import BASELINE, Plan
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from jaxtyping import Bool, Float, Int, UInt8
     from torch import Tensor
 
-    from deepcompress.data.augment import Jitter
     from deepcompress.data.batches import View
     from deepcompress.data.store import DataConfig, Fit
     from deepcompress.explain.settings import Explain
@@ -43,9 +40,13 @@ if TYPE_CHECKING:
 
 STAGE = "explain"
 INDEPENDENT = "students/independent"
-PIXELS_AT_ONCE = 2**17  # each takes some 100 bytes while its colour changes
 MAX_SIDE = 64  # px; more is not seen at the size of a report's pictures
 BYTES = "uint8:"  # in front of base64, so that no table reader takes it for a number
+
+
+def compressed(plan: Plan) -> list[str]:
+    """The baseline and every compressed model that was not only masked: those that are tried on changed images."""
+    return [model.id for model in plan if model.family not in ("teachers", "students", "masked")]
 
 
 def pairs(plan: Plan) -> list[tuple[str, str]]:
@@ -104,13 +105,25 @@ class ValidationImages:
 
     def mapped(self) -> Int[np.ndarray, " images"]:
         """Rows of the images that have attention maps."""
+        return self._some(self.config.images)
+
+    def changed(self) -> Int[np.ndarray, " images"]:
+        """Rows of the images that are tried with noise and with a step against the network."""
+        return self._some(self.config.robustness.images)
+
+    def _some(self, count: int) -> Int[np.ndarray, " images"]:
         order = np.random.default_rng(derived_seed(self.data.seed, "explained images"))
-        return np.sort(order.permutation(len(self.fit.validation))[: self.config.images])
+        return np.sort(order.permutation(len(self.fit.validation))[:count])
+
+    def of(self, rows: Int[np.ndarray, " images"]) -> Batches:
+        """Some of the images as the models see them."""
+        whole = self.fit.validation
+        return self.batches(Arrays(whole.images[rows], whole.labels[rows]))
 
     @cached_property
     def jittered(self) -> Arrays:
         """All of them, each in colours of its own."""
-        return jittered(self.fit.validation, self.config.jitter, seed=self.data.seed)
+        return robustness.jittered(self.fit.validation, self.config.jitter, seed=self.data.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,21 +133,26 @@ class Look:
     Attributes:
         plain: Logits of all validation images.
         jittered: Logits of their copy in other colours.
+        changed: Logits of some of them under noise and under a step against the network, where these were tried.
         maps: By layer role, of the images that have maps; a network without such a layer has none.
     """
 
     plain: Float[Tensor, "images classes"]
     jittered: Float[Tensor, "images classes"]
+    changed: Mapping[str, Float[Tensor, "some classes"]]
     maps: Mapping[str, Maps]
 
 
-def looks(paths: Mapping[str, Path], pairs: Pairs, images: ValidationImages) -> dict[str, Look]:
+def looks(
+    paths: Mapping[str, Path], pairs: Pairs, images: ValidationImages, changed: Collection[str] = ()
+) -> dict[str, Look]:
     """A look at every model; one at an equal file, with equal images, settings and code, is found again in scratch.
 
     Args:
         paths: The file of each model.
         pairs: Whom to compare; tells which layers are looked at.
         images: To look at.
+        changed: Models that are tried with noise and with a step against them.
 
     Raises:
         UserError: If a file is missing or damaged, or a model knows other classes or needs other pixels.
@@ -145,40 +163,53 @@ def looks(paths: Mapping[str, Path], pairs: Pairs, images: ValidationImages) -> 
     made = {}
     for model, path in tqdm(paths.items(), desc="explain", unit="model", disable=None):
         roles = [finest, *(coarser if model in everywhere else ())]
-        parts = images.digest, images.view, images.config, images.data.seed, images.device.type, roles
+        strengths = images.config.robustness.strengths if model in changed else {}
+        parts = images.digest, images.view, images.config, images.data.seed, images.device.type, roles, [*strengths]
         folder = passes.scratch(STAGE, path, *parts)
-        found = kept.arrays(folder / "look.npz", partial(_look, path, roles, images))
+        found = kept.arrays(folder / "look.npz", partial(_look, path, roles, images, strengths))
         plain, other = (torch.from_numpy(found[name]) for name in ("plain", "jittered"))
-        made[model] = Look(plain, other, {role: found[role] for role in roles if role in found})
+        harmed = {name: torch.from_numpy(found[name]) for name in strengths}
+        made[model] = Look(plain, other, harmed, {role: found[role] for role in roles if role in found})
     return made
 
 
-def _look(path: Path, roles: Sequence[str], images: ValidationImages) -> dict[str, np.ndarray]:
-    loaded, whole, rows = checkpoint.load(path), images.fit.validation, images.mapped()
+def _look(
+    path: Path, roles: Sequence[str], images: ValidationImages, strengths: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    loaded, whole = checkpoint.load(path), images.fit.validation
     if loaded.classes != images.fit.meta.classes:
         raise UserError(f"{path}: made for other classes than the validation images have")
     if loaded.view != images.view:
         raise UserError(f"{path}: sees images as {loaded.view}, the baseline as {images.view}")
     model = loaded.model.to(images.device).to(memory_format=torch.channels_last)
-    mapped = images.batches(Arrays(whole.images[rows], whole.labels[rows]))
+    mapped, some = images.of(images.mapped()), images.of(images.changed())
+    changed = partial(robustness.logits, model, some, seed=images.data.seed)
     return {
         "plain": accuracy.logits(model, images.batches(whole))[0].numpy(),
         "jittered": accuracy.logits(model, images.batches(images.jittered))[0].numpy(),
+        **{name: changed(name, strength).numpy() for name, strength in strengths.items()},
         **{role: gradcam.maps(model, mapped, role) for role in roles if taps.has(model.spec, role)},
     }
 
 
 def tables(looks: Mapping[str, Look], pairs: Pairs, images: ValidationImages) -> dict[str, list[Row]]:
-    """Rows by table name: alignment, colour, attention, strips and strip_images."""
-    config, whole, rows = images.config, images.fit.validation, images.mapped()
+    """Rows by table name: alignment, colour, robustness, attention, strips and strip_images."""
+    config, whole, rows, some = images.config, images.fit.validation, images.mapped(), images.changed()
     plain = {model: look.plain for model, look in looks.items()}
     other = {model: look.jittered for model, look in looks.items()}
+    labels = torch.from_numpy(np.array(whole.labels))
     objects = object_masks(images.data, images.fit, rows, size=images.view.size)
     shown = np.linspace(0, len(rows) - 1, config.strip_images).astype(int)
     classes = [images.fit.meta.classes[whole.labels[row]] for row in rows[shown]]
     made: dict[str, list[Row]] = {
         "alignment": alignment_rows(pairs, plain, other, temperature=config.temperature),
-        "colour": jitter_rows(plain, other, torch.from_numpy(np.array(whole.labels))),
+        "colour": robustness.jitter_rows(plain, other, labels),
+        "robustness": robustness.robustness_rows(
+            {model: look.plain[some] for model, look in looks.items()},
+            {model: look.changed for model, look in looks.items()},
+            labels[some],
+            config.robustness.strengths,
+        ),
         "attention": [],
         "strip_images": image_rows(seen_pixels(whole.images[rows[shown]], images.view.size), classes),
     }
@@ -190,27 +221,6 @@ def tables(looks: Mapping[str, Look], pairs: Pairs, images: ValidationImages) ->
         if depth == 0:
             made["strips"] = strip_rows(maps, seen, role, shown, window=config.ssim_window)
     return made
-
-
-def jittered(arrays: Arrays, jitter: Jitter, *, seed: int) -> Arrays:
-    """A copy in which each image has its own brightness, contrast, saturation and hue, the same for every model.
-
-    Args:
-        arrays: Stored images, which stay as they are. Above their budget the copy lies in a nameless file in scratch.
-        jitter: Ranges, as in torchvision's ColorJitter.
-        seed: Decides every factor; the same seed gives the same pixels, on any device.
-    """
-    augment, count, shape = Augment(jitter=jitter), len(arrays), arrays.images.shape
-    draws = augment.draw(count, torch.Generator().manual_seed(derived_seed(seed, "jittered images")))
-    step = max(1, PIXELS_AT_ONCE // math.prod(shape[1:3]))
-
-    def pieces() -> Iterator[UInt8[np.ndarray, "images height width 3"]]:
-        for start in range(0, count, step):
-            part = slice(start, start + step)
-            pixels = torch.from_numpy(np.array(arrays.images[part]))
-            yield augment.apply(pixels, {name: rows[part] for name, rows in draws.items()}).numpy()
-
-    return Arrays(collected(pieces(), shape, arrays.budget_mib, "jittered"), arrays.labels, arrays.budget_mib)
 
 
 def object_masks(
@@ -272,37 +282,6 @@ def alignment_rows(pairs: Pairs, plain: Logits, jittered: Logits, *, temperature
             }
         )
     return rows
-
-
-def jitter_rows(plain: Logits, jittered: Logits, labels: Int[Tensor, " images"]) -> list[Row]:
-    """A row per model: accuracy on the images and on the jittered copy, each with its 95 % Wilson interval.
-
-    `consistency_pct` is the share of images that get the same answer in both colours, `drop_points` the plain
-    accuracy less the jittered one with its paired 95 % interval.
-    """
-    rows = []
-    for model, outputs in plain.items():
-        right, other = (accuracy.top_k_correct(both, labels).numpy() for both in (outputs, jittered[model]))
-        drop = statistics.compare(right, other)
-        rows.append(
-            {
-                "model": model,
-                "n": len(labels),
-                **_accuracy("top1_pct", int(right.sum()), len(labels)),
-                **_accuracy("jittered_top1_pct", int(other.sum()), len(labels)),
-                "drop_points": decimals(drop.points),
-                "drop_points_low": decimals(drop.low),
-                "drop_points_high": decimals(drop.high),
-                "consistency_pct": decimals(100 * accuracy.top1_agreement(outputs, jittered[model])),
-            }
-        )
-    return rows
-
-
-def _accuracy(name: str, right: int, n: int) -> Row:
-    low, high = statistics.wilson_interval(right, n)
-    values = {name: right / n, f"{name}_low": low, f"{name}_high": high}
-    return {key: decimals(100 * value) for key, value in values.items()}
 
 
 def _nats(value: Tensor) -> float | None:

@@ -1,4 +1,4 @@
-"""Where compressed models look, and how they do under colour jitter, beside the baseline."""
+"""Where compressed models look, and how they do on changed images, beside the baseline."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ FIGURE = (
     "the last convolution; this is the finer of the two deepest blocks whose maps have 4 x 4 places or more."
 )
 OBJECT = "The object covers {share} % of the image: what a map without any aim would have inside it."
+# Changes of the images: how the sentence on one begins, and the head of its column.
+CHANGES = {
+    "jittered": ("Under colour jitter", "Jittered top-1 % (95 %)"),
+    "noise": ("With Gaussian noise of {strength} (pixels lie in 0 to 1)", "With noise (95 %)"),
+    "fgsm": ("After a step of {strength} in every pixel against the model itself (FGSM)", "Under FGSM (95 %)"),
+}
 # What is drawn of each family: figure 6 of the source report first, then a model of each kind, in this order.
 DRAWN: tuple[dict[str, Any], ...] = (
     {"family": "baseline"},
@@ -35,18 +41,19 @@ DRAWN: tuple[dict[str, Any], ...] = (
 
 
 def attention(data: Tables) -> list[Block]:
-    """Maps, SSIM and accuracy under colour jitter; nothing while no compressed model was looked at."""
+    """Maps, SSIM and accuracy on changed images; nothing while no compressed model was looked at."""
     rows, jitter = queries.explained(data, "attention"), queries.explained(data, "colour")
     if rows.empty or jitter.empty:
         return []
-    baseline = jitter[jitter["model"] == BASELINE].iloc[0]
-    own = [name for name in jitter if name == "model" or name not in rows]
-    rows = rows[rows["teacher"] == BASELINE].merge(jitter[own], on="model").reset_index(drop=True)
+    others = _with_changes(data, jitter)
+    baseline = others[others["model"] == BASELINE].iloc[0]
+    own = [name for name in others if name == "model" or name not in rows]
+    rows = rows[rows["teacher"] == BASELINE].merge(others[own], on="model").reset_index(drop=True)
     made = rows[rows["family"] != "students"]
     if made.empty:
         return []
     title, first = _finding(made), rows.iloc[0]
-    sentences = (_beside_independent(data, rows), _jittered(made, baseline))
+    sentences = (_beside_independent(data, rows), *(_fall(made, baseline, change) for change in CHANGES))
     blocks: list[Block] = [Paragraph(words) for words in sentences if words]
     best = _best_student(rows)
     if not (drawn := _drawn(data, best)).empty:
@@ -103,18 +110,31 @@ def _beside_independent(data: Tables, rows: pd.DataFrame) -> str:
     )
 
 
-def _jittered(rows: pd.DataFrame, baseline: pd.Series) -> str:
-    """What colour jitter takes from the baseline and from compressed models, and which differ from the baseline."""
-    ordered = rows.sort_values(["jittered_top1_pct", "model"])
-    ends = (ordered.iloc[0], ordered.iloc[-1])
-    least, most = (f"{text.number(row['jittered_top1_pct'])} % ({row['model']})" for row in ends)
-    low, high = baseline["jittered_top1_pct_low"], baseline["jittered_top1_pct_high"]
-    apart = int(((ordered["jittered_top1_pct_low"] > high) | (ordered["jittered_top1_pct_high"] < low)).sum())
-    before, after = (text.number(baseline[column]) for column in ("top1_pct", "jittered_top1_pct"))
+def _with_changes(data: Tables, jitter: pd.DataFrame) -> pd.DataFrame:
+    """Rows on colour jitter, beside them those on other changes: columns `<change>_<column>`, empty where untried."""
+    rows, before = queries.explained(data, "robustness"), {"top1_pct": "jittered_before_pct", "n": "jittered_n"}
+    joined = jitter.assign(**{new: jitter[old] for old, new in before.items()})
+    for change, of_change in rows.groupby("change") if len(rows) else ():
+        names = {"top1_pct": f"{change}_before_pct", "n": f"{change}_n", "strength": f"{change}_strength"}
+        names |= {f"changed_top1_pct{end}": f"{change}_top1_pct{end}" for end in ("", "_low", "_high")}
+        joined = joined.merge(of_change[["model", *names]].rename(columns=names), on="model", how="left")
+    return joined
+
+
+def _fall(rows: pd.DataFrame, baseline: pd.Series, change: str) -> str:
+    """What a change of the images takes from the baseline, and between what compressed models lie; empty if untried.
+
+    Whether two of them differ it does not say: trainings stand between most, and none is repeated here.
+    """
+    column = f"{change}_top1_pct"
+    if column not in rows or (ordered := rows.dropna(subset=column).sort_values([column, "model"])).empty:
+        return ""
+    least, most = (f"{text.number(row[column])} % ({row['model']})" for _, row in ordered.iloc[[0, -1]].iterrows())
+    before, after = (text.number(baseline[name]) for name in (f"{change}_before_pct", column))
+    opening = CHANGES[change][0].format(strength=baseline.get(f"{change}_strength"))
     return (
-        f"Under colour jitter the baseline's top-1 falls from {before} to {after} % (n = {int(baseline['n']):,}); "
-        f"compressed models come to between {least} and {most}, {apart} of {len(ordered)} with an interval apart "
-        "from the baseline's."
+        f"{opening} the baseline's top-1 falls from {before} to {after} % (n = {int(baseline[f'{change}_n']):,}); "
+        f"compressed models, one training each, come to between {least} and {most}."
     )
 
 
@@ -127,8 +147,8 @@ def _table(rows: pd.DataFrame, baseline: pd.Series) -> Table:
         "SSIM (95 %)": _parts.interval("ssim", 2),
         "To another image": ("ssim_other_image", 2),
         "Inside the object, %": ("inside_pct", 1),
-        "Jittered top-1 % (95 %)": _parts.interval("jittered_top1_pct"),
-        "Drop, points (95 %)": _parts.interval("drop_points"),
+        **{head: _parts.interval(f"{change}_top1_pct") for change, (_, head) in CHANGES.items()},
+        "Jitter takes, points (95 %)": _parts.interval("drop_points"),
     }
     share = first["object_pct"]
     caption = "" if pd.isna(share) else OBJECT.format(share=text.number(share))
