@@ -121,6 +121,5 @@ def test_a_network_that_runs_whole_is_as_its_row_says(
         assert groups(spec)
         assert not unprunable(spec)
     else:
-        assert channels == "hidden units of MLPs"
-        assert all(layer.endswith("mlp.fc1") for layer in groups(spec))
-        assert len(groups(spec)) == 12
+        assert channels == "heads, hidden units of MLPs"
+        assert [name.split(".", 2)[2] for name in groups(spec)] == ["attn.qkv", "mlp.fc1"] * 12

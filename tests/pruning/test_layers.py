@@ -98,6 +98,55 @@ def test_the_removed_network_answers_as_the_masked_one(arch: str, tmp_path: Path
     assert torch.equal(checkpoint.load(tmp_path / "m.safetensors").model(images), smaller(images))
 
 
+ATTENTION = """
+from torch import nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.num_heads, self.head_dim, self.attn_dim = 4, width // 4, width
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        split = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
+
+
+class Tokens(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.patch, self.attention = nn.Conv2d(3, 24, 8, 8), Attention(24)
+        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, classes)
+
+    def forward(self, images):
+        tokens = self.patch(images).flatten(2).transpose(1, 2)
+        return self.head((tokens + self.attention(self.norm(tokens))).mean(1))
+"""
+
+
+@torch.no_grad()
+def test_attention_loses_whole_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some_attention.py").write_text(ATTENTION)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model, images = nets.network("some_attention:Tokens"), torch.randn(3, 3, SIDE, SIDE)
+    assert list(layers.groups(model.spec)) == ["attention.qkv"]
+    model.attention.qkv.weight.view(3, 4, 6, 24)[:, 2] *= 0.1  # the head that matters least
+    way = STRUCTURED.model_copy(update={"scope": "all"})
+    choice = choose(model, "structured", way, 0.25, seed=0)
+    assert (choice.table[0]["units"], choice.table[0]["pruned_weights"]) == (4, 3 * 6 * 24)
+    masked = copy.deepcopy(model)
+    masks.apply_(masked, choice.masks)
+    assert [bool(head.any()) for head in masked.attention.qkv.weight.view(3, 4, -1)[0]] == [True, True, False, True]
+    smaller = remove_channels(masked, masks.kept_channels(masked, choice.masks))
+    nets.assert_equal_outputs(smaller(images), masked(images))
+    assert not torch.allclose(smaller(images), model(images))
+    checkpoint.save(tmp_path / "m.safetensors", smaller, view=VIEW, classes=CLASSES, provenance={})
+    assert torch.equal(checkpoint.load(tmp_path / "m.safetensors").model(images), smaller(images))
+
+
 def test_a_removed_network_trains_and_is_refused_as_a_dense_one() -> None:
     _, smaller, _ = pruned(nets.network("resnet18"), 0.3)
     smaller.train()(torch.randn(4, 3, SIDE, SIDE)).sum().backward()

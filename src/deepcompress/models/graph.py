@@ -147,6 +147,19 @@ def resize_(model: Classifier, widths: Iterable[tuple[str, tuple[int, ...]]]) ->
             arch = model.spec.arch
             raise UserError(f"widths name a layer {name!r} with {len(sizes)} sizes, which {arch} does not have")
         _resize_layer_(layer, sizes)
+    for module in cast("Iterable[Any]", model.modules()):
+        if has_heads(module):
+            module.attn_dim = module.qkv.out_features // 3
+            module.num_heads = module.attn_dim // module.head_dim
+
+
+def has_heads(module: Any) -> bool:
+    """Whether a module is attention as timm writes it: a layer `qkv` for all heads, `proj` behind, counts beside."""
+    counts = (getattr(module, name, None) for name in ("num_heads", "head_dim", "attn_dim"))
+    linear = isinstance(getattr(module, "qkv", None), nn.Linear) and isinstance(
+        getattr(module, "proj", None), nn.Linear
+    )
+    return linear and all(type(count) is int for count in counts)
 
 
 def _resize_layer_(layer: Sized, sizes: tuple[int, ...]) -> None:

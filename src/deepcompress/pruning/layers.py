@@ -4,6 +4,7 @@ Unstructured pruning may take weights from every convolution and linear layer. S
 convolutions and units of hidden linear layers; the outputs of the last layer are the classes, so it stays. Where a
 shortcut or a depthwise convolution ties layers to others, all that add to the same stream lose the same channels, and
 with them go the batch norms behind and the inputs of every layer that reads the stream; the first layer stands for all.
+Of attention whole heads go, each with its queries, keys, values and the inputs behind.
 Torch-Pruning finds these groups in the network's graph (of a VGG they are plain); what is done with them is ours, on
 indices of the dense network, so that several groups can go at once.
 Source: Fang et al., CVPR 2023, https://arxiv.org/abs/2301.12900, section 3.2; https://github.com/VainF/Torch-Pruning.
@@ -23,14 +24,14 @@ from torch import nn
 
 from deepcompress.errors import UserError
 from deepcompress.models.build import outline
-from deepcompress.models.graph import resize_
+from deepcompress.models.graph import has_heads, resize_
 from deepcompress.models.spec import BLOCKS, GraphSpec, VGGSpec, library
 from deepcompress.models.vgg import prunable_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from deepcompress.models.spec import Spec
@@ -150,7 +151,7 @@ class Group:
 
     Attributes:
         members: Convolutions and linear layers whose outputs they are, in forward order; the first names the group.
-        channels: How many.
+        channels: How many; of attention each head is one.
         parts: Everything that a channel is part of.
     """
 
@@ -191,13 +192,16 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
     except Exception:  # of any kind, on a network that it does not know
         return {}, dict.fromkeys([*prunable_layers(model)][:-1], unknown)
     names = {module: name for name, module in model.named_modules()}
-    layers = prunable_layers(model)
+    layers, heads = prunable_layers(model), _heads(model)
     last = next(reversed(layers))
     found: dict[str, Group] = {}
     whole: dict[str, str] = {}
     grouped: set[str] = {last}
     for name, layer in layers.items():
         if name in grouped:
+            continue
+        if name in heads:
+            found[name] = heads[name]
             continue
         every = list(range(len(layer.weight)))
         try:
@@ -222,6 +226,18 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
         found = kept
     whole.pop(last, None)
     return found, {name: whole[name] for name in layers if name in whole}
+
+
+def _heads(model: nn.Module) -> dict[str, Group]:
+    """A group per layer that gives the queries, keys and values of several heads: a head goes with all of its own."""
+    found = {}
+    for name, module in model.named_modules():
+        if has_heads(module) and module.num_heads > 1:
+            layer, heads = f"{name}.qkv", int(module.num_heads)
+            outputs = torch.arange(module.qkv.out_features).view(3, heads, -1).transpose(0, 1).flatten().tolist()
+            parts = (Part(layer, True, tuple(outputs)), Part(f"{name}.proj", False, tuple(range(len(outputs) // 3))))
+            found[layer] = Group((layer,), heads, parts)
+    return found
 
 
 def _of_a_chain(model: nn.Module) -> dict[str, Group]:
@@ -276,16 +292,34 @@ def _removable(spec: Spec, found: Mapping[str, Group]) -> bool:
 def group_scores(model: Classifier, scores: Mapping[str, Float[Tensor, " channels"]]) -> dict[str, Tensor]:
     """Scores of channels that go together, from those of their layers; of a layer alone its own.
 
-    Of several layers the mean, each layer's divided by its own mean.
+    Of several layers the mean, each layer's divided by its own mean; of the outputs of a head their mean.
     Source: the defaults of Torch-Pruning's GroupMagnitudeImportance, which also counts the inputs that go.
     """
     combined = {}
     for name, group in groups(model.spec).items():
         if name in scores:
             own = [scores[member] for member in group.members]
+            if len(own[0]) > group.channels:
+                own = [own[0][_outputs(group).to(own[0].device)].mean(1)]
             alone = len(own) == 1
             combined[name] = own[0] if alone else torch.stack([s / s.mean().clamp(min=1e-30) for s in own]).mean(0)
     return combined
+
+
+def per_channel(spec: Spec, kept: Kept) -> dict[str, Bool[Tensor, " channels"]]:
+    """Flags of groups, from those of all outputs of their first layers; what names no group is left out."""
+    known = groups(spec)
+    named = {name: flags for name, flags in kept.items() if name in known}
+    return {
+        name: flags if len(flags) == known[name].channels else flags[_outputs(known[name]).to(flags.device)].any(1)
+        for name, flags in named.items()
+    }
+
+
+def _outputs(group: Group) -> Int[Tensor, "channels outputs"]:
+    """Which outputs of a group's first layer belong to each channel."""
+    indices = next(part.indices for part in group.parts if part.outputs and part.layer == group.members[0])
+    return torch.tensor(indices).view(group.channels, -1)
 
 
 def group_masks(spec: Spec, kept: Kept) -> dict[str, Bool[Tensor, ...]]:

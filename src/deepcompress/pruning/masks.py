@@ -18,7 +18,7 @@ import torch
 from deepcompress.models.build import blank
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.layers import group_masks, groups, require_names, shrunk_state
+from deepcompress.pruning.layers import group_masks, per_channel, require_names, shrunk_state
 from deepcompress.pruning.scoring import kept
 
 if TYPE_CHECKING:
@@ -137,8 +137,7 @@ def remove_channels(model: Classifier, kept: Mapping[str, Bool[Tensor, " outputs
     *hidden, last = layers
     if last in kept and not kept[last].all():
         raise ValueError(f"{last}: its outputs are the classes and cannot be removed")
-    chosen = {name: flags for name, flags in kept.items() if name in groups(model.spec)}
-    state, sizes = shrunk_state(model.state_dict(), model.spec, chosen)
+    state, sizes = shrunk_state(model.state_dict(), model.spec, per_channel(model.spec, kept))
     spec: Spec
     if isinstance(model.spec, VGGSpec):
         *features, first, second = (len(state[f"{name}.weight"]) for name in hidden)
