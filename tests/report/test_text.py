@@ -61,7 +61,7 @@ def test_a_number_reads_the_same_whoever_made_it(value: float) -> None:
 
 @pytest.mark.parametrize("cell", ["–", "9.35", "+0.4 (−0.7 to +1.5)", "3.9×", "2.4 M", "< 0.001", "1,000"])
 def test_numbers_are_set_flush_right(cell: str) -> None:
-    assert Table.of({"head": [cell, "1"]}).numeric == (True,)
+    assert Table(("head",), ((cell,), ("1",))).numeric == (True,)
 
 
 def test_a_value_stands_with_its_interval_or_is_missing() -> None:
@@ -72,5 +72,6 @@ def test_a_value_stands_with_its_interval_or_is_missing() -> None:
 
 
 def test_columns_without_any_value_are_left_out() -> None:
-    table = Table.of({"Model": ["a", "b"], "p": ["–", "–"], "MiB": ["1", "–"]}, "caption")
+    rows = pd.DataFrame({"model": ["a", "b"], "p": [np.nan, np.nan], "mib": [1.0, np.nan]})
+    table = Table.of(rows, {"Model": "model", "p": ("p", 3), "MiB": ("mib", 0)})
     assert (table.columns, table.rows) == (("Model", "MiB"), (("a", "1"), ("b", "–")))

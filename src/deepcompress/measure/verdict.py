@@ -66,11 +66,6 @@ class Verdict:
         """Whether an interval holds what varies between runs."""
         return self.words != NOT_TESTED
 
-    @property
-    def significant(self) -> bool:
-        """Whether it is a gain or a loss."""
-        return self.words in (GAIN, LOSS)
-
 
 @dataclass(frozen=True)
 class Replicates:
@@ -123,9 +118,9 @@ class Replicates:
         """Seeds, in the order of the file."""
         return list(dict.fromkeys(int(row["seed"]) for row in self.rows))
 
-    def of(self, model: str, reference: str | None) -> list[Row]:
-        """A row per seed; empty where the two were not compared. The baseline has no reference."""
-        return self._of.get((model, reference), [])
+    def of(self, model: str, reference: str = BASELINE) -> list[Row]:
+        """A row per seed; empty where the two were not compared. The baseline's own have no reference."""
+        return self._of.get((model, None if model == BASELINE else reference), [])
 
 
 NONE = Replicates()
@@ -194,8 +189,7 @@ def change(before: float, after: float, model: str, n: int, replicates: Replicat
         n: Images.
         replicates: Of either revision: how far one training lies from another. Without them a change is not tested.
     """
-    reference = None if model == BASELINE else BASELINE
-    points, trained = after - before, [row["top1_pct"] for row in replicates.of(model, reference)]
+    points, trained = after - before, [row["top1_pct"] for row in replicates.of(model)]
     if points == 0:
         return Verdict(NO_DIFFERENCE, 0.0, 0.0, 0.0, 1.0, IMAGES, 1, n)
     if len(trained) < 2:

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.report.text import MISSING
+import pandas as pd
+
+from deepcompress.report import findings, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from deepcompress.report.tables import Tables
 
 NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*( ?[kMG×])?( \(.*\))?|–")
+Column = str | tuple[str, int] | Callable[[pd.Series], str]  # as it is, a number with its digits, or how to write a row
+KEY = "95 %: interval. Points: difference to the baseline; p: McNemar's test. ECE: expected calibration error."
+MODELS: dict[str, Column] = {
+    "Model": "model",
+    "Top-1 % (95 %)": text.accuracy,
+    "Points to baseline (95 %)": text.difference,
+    "p": lambda row: text.probability(row["mcnemar_p"]),
+    "p (Holm)": lambda row: text.probability(row["holm_p"]),
+    "Points to control (95 %)": lambda row: text.difference(row, "control"),
+    "MiB": ("size_mib", 2),
+    "Smaller": lambda row: text.times(row["times_smaller"]),
+    "Parameters": lambda row: text.short(row["parameters"]),
+    "Non-zero": lambda row: text.short(row["nonzero_weights"]),
+    "MACs": lambda row: text.short(row["macs"]),
+    "ECE, %": ("calibration_error_pct", 1),
+}
 
 
 @dataclass(frozen=True)
@@ -50,9 +71,11 @@ class Table:
     links: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, columns: Mapping[str, Sequence[str]], caption: str = "", folded: str = "") -> Table:
-        """A table of columns by heading; those without any value are left out."""
-        shown = {head: cells for head, cells in columns.items() if set(cells) != {MISSING}}
+    def of(cls, rows: pd.DataFrame, columns: Mapping[str, Column], caption: str = "", folded: str = "") -> Table:
+        """A line per row, a column per heading; columns without any value are left out."""
+        series = [row for _, row in rows.iterrows()]
+        cells = {head: [_written(row, column) for row in series] for head, column in columns.items()}
+        shown = {head: column for head, column in cells.items() if set(column) != {text.MISSING}}
         return cls(tuple(shown), tuple(zip(*shown.values(), strict=True)), caption, folded)
 
     @property
@@ -104,3 +127,24 @@ def fold(title: str, key: str, blocks: Iterable[Block]) -> list[Block]:
     """A fold of some blocks, in a list; an empty one of none."""
     held = tuple(blocks)
     return [Fold(title, held, key)] if held else []
+
+
+def lead(data: Tables, rows: pd.DataFrame) -> Paragraph:
+    """What the smallest good model of a family brings."""
+    return Paragraph(findings.of_models(rows, data), strong=True)
+
+
+def models_table(rows: pd.DataFrame) -> Table:
+    """The measured columns that a reader compares models by."""
+    return Table.of(rows, MODELS, KEY)
+
+
+def interval(column: str, digits: int = 1, write: Callable[[float, int], str] = text.number) -> Column:
+    """How to write a column with its interval."""
+    return lambda row: text.interval(row, column, digits, write)
+
+
+def _written(row: pd.Series, column: Column) -> str:
+    if callable(column):
+        return column(row)
+    return str(row[column]) if isinstance(column, str) else text.number(row[column[0]], column[1])

@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -37,24 +37,13 @@ from deepcompress.report.estimates import (
     paired,
 )  # fmt: skip
 from deepcompress.report.source_report import accuracies, interval, is_cifar100, outcome, source_top1, start
-from deepcompress.report.tables import BASELINE
+from deepcompress.report.tables import BASELINE, BYTES_PER_MIB
 
 if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
 
 ONE_POINT = 0.01  # shares of zeros this close are equal
-COST = "training_tera_macs_total"
-MIB = 2**20
 ONE_TRAINING = "one training each"  # why a difference is not tested
-
-
-class Outcome(NamedTuple):
-    """What a rule found; see `Comparison`."""
-
-    verdict: str
-    evidence: str
-    note: str = ""
-    p: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -62,37 +51,31 @@ class Comparison:
     """One statement of the source report beside what was measured.
 
     Attributes:
+        verdict: AGREES, CONTRADICTS, SAME or UNTESTED; IN_PART where several comparisons differ, or INCOMPARABLE.
+        evidence: What was measured, with intervals and n; for UNTESTED, why, if there is more to say.
+        note: What the verdict counts, or why it is so.
+        p: Of a claim that one difference of accuracies tests: that there is none.
+        holm_p: The same, corrected for all claims that have one.
         place: Where it stands there: `4.3`, or `Figure 5`, with a part of it in brackets.
         statement: What it says, in our words: its numbers, or what its text reads from a drawing.
         shows: What a figure shows.
         page: File name of the section of the page that holds our figure.
-        verdict: AGREES, CONTRADICTS, SAME or UNTESTED; IN_PART where several comparisons differ, or INCOMPARABLE.
-        evidence: The same as measured, with intervals and n; for UNTESTED, why, if there is more to say.
-        note: What the verdict counts, or why it is so.
-        p: Of a claim that one difference of accuracies tests: that there is none.
-        holm_p: The same, corrected for all claims that have one.
     """
 
-    place: str
-    statement: str
-    shows: str = ""
-    page: str = ""
     verdict: str = UNTESTED
     evidence: str = ""
     note: str = ""
     p: float = math.nan
     holm_p: float = math.nan
+    place: str = ""
+    statement: str = ""
+    shows: str = ""
+    page: str = ""
 
     @property
     def judgement(self) -> str:
         """The verdict with its note."""
         return f"{self.verdict} ({self.note})" if self.note else self.verdict
-
-    @property
-    def sentence(self) -> str:
-        """Both sides and the verdict."""
-        here = f"Here: {self.evidence}. Verdict: {self.judgement}."
-        return f"{self.place} of the source report: {self.statement}. {here}"
 
 
 def claims(data: Tables) -> list[Comparison]:
@@ -110,34 +93,34 @@ def figures(data: Tables) -> list[Comparison]:
 def claim(data: Tables, name: str) -> Comparison:
     """One claim, by its key in claims.yaml."""
     row = content()["claims"][name]
-    return _judged(Comparison(row["section"], row["statement"]), row, data)
+    return replace(_compared(data, row), place=row["section"], statement=row["statement"])
 
 
 def figure(data: Tables, number: str) -> Comparison:
     """One figure or table, by its number."""
     row = content()["figures"][number]
-    return _judged(Comparison(number, row["statement"], row["shows"], row["page"]), row, data)
+    named = {name: row[name] for name in ("statement", "shows", "page")}
+    return replace(_compared(data, row), place=number, **named)
 
 
-def _judged(comparison: Comparison, row: Row, data: Tables) -> Comparison:
-    found = RULES[row["rule"]](data, row)
-    return comparison if found is None else replace(comparison, **found._asdict())
+def _compared(data: Tables, row: Row) -> Comparison:
+    return RULES[row["rule"]](data, row) or Comparison()
 
 
-# Rules of claims: tables and a row of claims.yaml -> an outcome; None where something was not measured.
+# Rules of claims: tables and a row of claims.yaml -> a comparison; None where something was not measured.
 
 
-def higher(data: Tables, row: Row) -> Outcome | None:
+def higher(data: Tables, row: Row) -> Comparison | None:
     """The first side lies above the second; of a side of several models the best counts."""
     if (sides := _sides(data, row)) is None:
         return None
     measure, apart = measure_of(row), difference(data, row, *sides)
     both = "; ".join(side.spelled(measure) for side in sides)
     spelled = apart.ends(measure.get("digits", 1), signed=True)
-    return _outcome(apart, apart.words, f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
+    return _by_difference(apart, apart.words, f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
 
 
-def keeps(data: Tables, row: Row) -> Outcome | None:
+def keeps(data: Tables, row: Row) -> Comparison | None:
     """The first model loses no more than `deploy.max_drop_points` against the second."""
     if (sides := _sides(data, row)) is None:
         return None
@@ -147,10 +130,10 @@ def keeps(data: Tables, row: Row) -> Outcome | None:
         smaller = f", {text.times(chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
     limit = f"{text.number(data.max_drop_points)} points may go"
     evidence = f"{model} against {reference}: {apart.ends(signed=True)} points{smaller} ({limit}, {_n(sides)})"
-    return _outcome(apart, _kept(apart, data), evidence)._replace(p=math.nan)
+    return replace(_by_difference(apart, _kept(apart, data), evidence), p=math.nan)
 
 
-def similar(data: Tables, row: Row) -> Outcome | None:
+def similar(data: Tables, row: Row) -> Comparison | None:
     """Two models differ by no more than `deploy.max_drop_points`, whichever is better."""
     if (sides := _sides(data, row)) is None:
         return None
@@ -158,10 +141,11 @@ def similar(data: Tables, row: Row) -> Outcome | None:
     within, beyond = max(-apart.low, apart.high) <= limit, apart.low > limit or apart.high < -limit
     models = " against ".join(side.name for side in sides)
     evidence = f"{models}: {apart.ends(signed=True)} points ({text.number(limit)} either way are similar, {_n(sides)})"
-    return _outcome(apart, AGREES if within else CONTRADICTS if beyond else SAME, evidence)._replace(p=math.nan)
+    verdict = AGREES if within else CONTRADICTS if beyond else SAME
+    return replace(_by_difference(apart, verdict, evidence), p=math.nan)
 
 
-def weighted(data: Tables, row: Row) -> Outcome | None:
+def weighted(data: Tables, row: Row) -> Comparison | None:
     """A weighted sum of accuracies is above zero, such as a loss per tenth of the weights less another one."""
     sides = list(row["factors"])
     if (parts := _sides(data, {**row, "sides": sides})) is None:
@@ -169,10 +153,10 @@ def weighted(data: Tables, row: Row) -> Outcome | None:
     apart = estimates.contrast(data, parts, list(row["factors"].values()))
     both = "; ".join(part.spelled(measure_of(row)) for part in parts)
     spelled = apart.ends(2, signed=True)
-    return _outcome(apart, apart.words, f"{both}; {row['sum']} {spelled} points ({_n(parts)})")
+    return _by_difference(apart, apart.words, f"{both}; {row['sum']} {spelled} points ({_n(parts)})")
 
 
-def timed(data: Tables, row: Row) -> Outcome | None:
+def timed(data: Tables, row: Row) -> Comparison | None:
     """A model is faster than the dense float one at every batch size, by quartiles that lie apart; or at none."""
     rows = queries.latency(data)
     some = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"]) & (rows["engine"] == row["engine"])]
@@ -185,10 +169,10 @@ def timed(data: Tables, row: Row) -> Outcome | None:
         verdict = AGREES if not gains.any() else CONTRADICTS if gains.all() else SAME
     parts = ", ".join(f"{text.times(call['speedup'])} at batch {call['batch_size']}" for _, call in some.iterrows())
     where, n = f"{some['model'].iloc[0]} in {queries.ENGINES[row['engine']]}", int(some["n"].iloc[0])
-    return Outcome(verdict, f"{where}: {parts} (n = {n} calls each)")
+    return Comparison(verdict, f"{where}: {parts} (n = {n} calls each)")
 
 
-def saves(data: Tables, row: Row) -> Outcome | None:
+def saves(data: Tables, row: Row) -> Comparison | None:
     """The files are smaller than the baseline's by a share or more."""
     rows = pd.concat([chosen(data, side) for side in row["sides"]])
     saved_pct = 100 - 100 / rows["times_smaller"]
@@ -197,22 +181,24 @@ def saves(data: Tables, row: Row) -> Outcome | None:
         for model, times, saved in zip(rows["model"], rows["times_smaller"], saved_pct, strict=True)
     ]
     verdict = AGREES if (saved_pct >= row["least_pct"]).all() else CONTRADICTS
-    return Outcome(verdict, "; ".join(parts)) if parts else None
+    return Comparison(verdict, "; ".join(parts)) if parts else None
 
 
-def costliest(data: Tables, row: Row) -> Outcome | None:
+def costliest(data: Tables, row: Row) -> Comparison | None:
     """The costliest model of the first family, with all that it builds on, costs more than that of any other."""
-    rows = chosen(data, {"family": row["families"]}).dropna(subset=[COST]).sort_values([COST, "model"])
+    rows = (
+        chosen(data, {"family": row["families"]}).dropna(subset=[queries.TOTAL]).sort_values([queries.TOTAL, "model"])
+    )
     most = rows.groupby("family").tail(1)
     if len(most) < len(row["families"]):
         return None
     verdict = AGREES if most["family"].iloc[-1] == row["families"][0] else CONTRADICTS
-    costs = zip(most["model"], most[COST], strict=True)
+    costs = zip(most["model"], most[queries.TOTAL], strict=True)
     listed = "; ".join(f"{model}: {text.number(cost, 2)}·10¹² MACs" for model, cost in costs)
-    return Outcome(verdict, f"costliest of each: {listed}")
+    return Comparison(verdict, f"costliest of each: {listed}")
 
 
-def smallest_that_keeps(data: Tables, row: Row) -> Outcome | None:
+def smallest_that_keeps(data: Tables, row: Row) -> Comparison | None:
     """A model keeps to the allowed loss and no smaller one of its family might."""
     rows = chosen(data, {"family": row["family"]}).dropna(subset=["difference_points"]).sort_values("model")
     own = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"])]
@@ -229,12 +215,14 @@ def smallest_that_keeps(data: Tables, row: Row) -> Outcome | None:
     ]
     limit = f"{text.number(data.max_drop_points)} points may go, n = {int(own['n'].iloc[0]):,}"
     untested = UNTESTED in (mine, *smaller)
-    return Outcome(UNTESTED if untested else verdict, f"{'; '.join(parts)} ({limit})", ONE_TRAINING if untested else "")
+    return Comparison(
+        UNTESTED if untested else verdict, f"{'; '.join(parts)} ({limit})", ONE_TRAINING if untested else ""
+    )
 
 
-def untested(_data: Tables, row: Row) -> Outcome:
+def untested(_data: Tables, row: Row) -> Comparison:
     """What nothing here tests, and why."""
-    return Outcome(UNTESTED, row["why"])
+    return Comparison(UNTESTED, row["why"])
 
 
 def _sides(data: Tables, row: Row) -> list[Estimate] | None:
@@ -243,24 +231,18 @@ def _sides(data: Tables, row: Row) -> list[Estimate] | None:
     return [max(side, key=lambda estimate: (estimate.value, estimate.name)) for side in sides] if all(sides) else None
 
 
-def _outcome(apart: Estimate, verdict: str, evidence: str) -> Outcome:
-    """An outcome by a difference; without an interval there is no verdict."""
+def _by_difference(apart: Estimate, verdict: str, evidence: str) -> Comparison:
+    """By a difference; without an interval there is no verdict."""
     if math.isnan(apart.low):
-        return Outcome(UNTESTED, evidence, ONE_TRAINING)
-    return Outcome(verdict, evidence, p=apart.p)
+        return Comparison(UNTESTED, evidence, ONE_TRAINING)
+    return Comparison(verdict, evidence, p=apart.p)
 
 
 def _kept(apart: Estimate, data: Tables) -> str:
     limit = -data.max_drop_points
-    return (
-        UNTESTED
-        if math.isnan(apart.low)
-        else AGREES
-        if apart.low >= limit
-        else CONTRADICTS
-        if apart.high < limit
-        else SAME
-    )
+    if math.isnan(apart.low):
+        return UNTESTED
+    return AGREES if apart.low >= limit else CONTRADICTS if apart.high < limit else SAME
 
 
 def _n(sides: Sequence[Estimate]) -> str:
@@ -270,7 +252,7 @@ def _n(sides: Sequence[Estimate]) -> str:
 # Rules of figures and tables.
 
 
-def same_as_claim(data: Tables, row: Row) -> Outcome | None:
+def same_as_claim(data: Tables, row: Row) -> Comparison | None:
     """Judged as a claim is, with further numbers behind its evidence."""
     compared = claim(data, row["claim"])
     if not compared.evidence:
@@ -281,20 +263,22 @@ def same_as_claim(data: Tables, row: Row) -> Outcome | None:
         for side in more["sides"]
         for estimate in measured(data, more, side)
     ]
-    return Outcome(compared.verdict, "; ".join((row.get("opening", "") + compared.evidence, *further)), compared.note)
+    return Comparison(
+        compared.verdict, "; ".join((row.get("opening", "") + compared.evidence, *further)), compared.note
+    )
 
 
-def points(data: Tables, row: Row) -> Outcome | None:
+def points(data: Tables, row: Row) -> Comparison | None:
     """The differences of a family's models to each one's own baseline; on other data their order alone."""
     if not is_cifar100(data):
         seen = orders(data, row)
-        return seen and seen._replace(note=f"{seen.note}; points: {INCOMPARABLE}")
+        return seen and replace(seen, note=f"{seen.note}; points: {INCOMPARABLE}")
     theirs, first = source_top1(data, row["family"]), start(data, row["family"])
     words = [outcome(data, theirs, model, first) for model in theirs if model != first]
     return _tally(words, accuracies(data, theirs), "models, in points to each one's own baseline")
 
 
-def orders(data: Tables, row: Row) -> Outcome | None:
+def orders(data: Tables, row: Row) -> Comparison | None:
     """Each pair of models that the source report's accuracies, of 10,000 images, tell apart: is its order seen here?"""
     theirs, words = {model: interval(top1) for model, top1 in source_top1(data, row["family"]).items()}, []
     here = {estimate.name: estimate for estimate in measured(data, row, {"model": list(theirs)})}
@@ -306,7 +290,7 @@ def orders(data: Tables, row: Row) -> Outcome | None:
     return _tally(words, accuracies(data, theirs), "pairs of models that its n = 10,000 tells apart")
 
 
-def layer_order(data: Tables, row: Row) -> Outcome | None:
+def layer_order(data: Tables, row: Row) -> Comparison | None:
     """The sparsities of the layers by their order, pair by pair, for they are shares of other networks' weights."""
     rows, theirs = queries.extra(data, "allocation", row["method"]), data.paper["pruned"][row["method"]]["assigned"]
     if rows is None:
@@ -317,14 +301,14 @@ def layer_order(data: Tables, row: Row) -> Outcome | None:
     evidence = f"{ends} by layer, {achieved[queries.OVERALL]:.6f} overall, achieved"
     names = queries.source_layers(list(achieved.index))
     if not names:
-        return Outcome(INCOMPARABLE, evidence, "the layers are not those of its VGG-11")
+        return Comparison(INCOMPARABLE, evidence, "the layers are not those of its VGG-11")
     both = [(theirs[names[str(layer)]], share) for layer, share in layers.items()]
     products = [(a - c) * (b - d) for (a, b), (c, d) in itertools.combinations(both, 2) if a != c]
     words = [AGREES if product > 0 else CONTRADICTS if product else SAME for product in products]
     return _tally(words, evidence, "pairs of layers that it tells apart")
 
 
-def zero_bytes(data: Tables, _row: Row) -> Outcome | None:
+def zero_bytes(data: Tables, _row: Row) -> Comparison | None:
     """Shares of the bytes that are zeros; those of removed filters depend on how many weights convolutions hold."""
     theirs = data.paper["storage_mib"]
     rows = {method: state(table, "masked") for method, table in stored(data).items()}
@@ -338,10 +322,10 @@ def zero_bytes(data: Tables, _row: Row) -> Outcome | None:
     words = {method: AGREES if close else INCOMPARABLE for method, close in near.items()}
     found = _together(words, f"{parts} of {total} MiB that stay as large when held dense")
     why = "" if all(near.values()) else ", because convolutions hold another share of all weights"
-    return found._replace(note=found.note + why)
+    return replace(found, note=found.note + why)
 
 
-def one_image(data: Tables, _row: Row) -> Outcome | None:
+def one_image(data: Tables, _row: Row) -> Comparison | None:
     """Both of its pruned models are a little faster; ours are where their quartiles lie apart from the baseline's."""
     rows, words, parts = queries.latency(data), {}, []
     for method, row in queries.least_pruned(rows).items():
@@ -352,17 +336,17 @@ def one_image(data: Tables, _row: Row) -> Outcome | None:
     return _together(words, "; ".join(parts)) if words else None
 
 
-def centred(data: Tables, _row: Row) -> Outcome | None:
+def centred(data: Tables, _row: Row) -> Comparison | None:
     """The mean of every layer's weights lies near zero."""
     found = queries.histograms(data, "unstructured") or queries.histograms(data, "structured")
     if found is None:
         return None
     layer, distance = queries.furthest_from_zero(found[0])
     evidence = f"a layer's mean lies at most {text.number(distance, 2)} standard deviations from zero ({layer})"
-    return Outcome(AGREES if distance < queries.NEAR else CONTRADICTS, evidence)
+    return Comparison(AGREES if distance < queries.NEAR else CONTRADICTS, evidence)
 
 
-def concentrated(data: Tables, row: Row) -> Outcome | None:
+def concentrated(data: Tables, row: Row) -> Comparison | None:
     """Of the weights that pruning left, more lie near zero than before."""
     if (found := queries.histograms(data, row["method"])) is None:
         return None
@@ -371,22 +355,26 @@ def concentrated(data: Tables, row: Row) -> Outcome | None:
         f"at {100 * found[1]:.0f} %, before fine-tuning, {text.number(after)} % of the weights that are not zero lie "
         f"within half a standard deviation of it, {text.number(before)} % in the baseline"
     )
-    return Outcome(AGREES, evidence) if after > before else Outcome(CONTRADICTS, evidence, "only the zeros concentrate")
+    return (
+        Comparison(AGREES, evidence)
+        if after > before
+        else Comparison(CONTRADICTS, evidence, "only the zeros concentrate")
+    )
 
 
-def aspects(data: Tables, _row: Row) -> Outcome | None:
+def aspects(data: Tables, _row: Row) -> Comparison | None:
     """Figure 9's aspects, each judged by claims or by a count."""
     words = _aspect_words(data)
     return _together(words, "a number to each, in the table above") if words else None
 
 
-def together(data: Tables, row: Row) -> Outcome | None:
+def together(data: Tables, row: Row) -> Comparison | None:
     """Several figures as one."""
     words = {name: figure(data, number).verdict for name, number in row["parts"].items()}
     return None if set(words.values()) == {UNTESTED} else _together(words, "the table above, both sides in columns")
 
 
-RULES: dict[str, Callable[[Tables, Row], Outcome | None]] = {
+RULES: dict[str, Callable[[Tables, Row], Comparison | None]] = {
     rule.__name__: rule
     for rule in (
         higher, keeps, similar, weighted, timed, saves, costliest, smallest_that_keeps, untested, same_as_claim, points,
@@ -395,17 +383,17 @@ RULES: dict[str, Callable[[Tables, Row], Outcome | None]] = {
 }  # fmt: skip
 
 
-def _together(words: Mapping[str, str], evidence: str) -> Outcome:
+def _together(words: Mapping[str, str], evidence: str) -> Comparison:
     """One verdict of several, and the names that have each."""
     names = {word: [name for name in words if words[name] == word] for word in dict.fromkeys(words.values())}
     if len(names) == 1:
-        return Outcome(next(iter(names)), evidence)
+        return Comparison(next(iter(names)), evidence)
     order = (CONTRADICTS, SAME, INCOMPARABLE, UNTESTED)
     verdict = IN_PART if {AGREES, IN_PART} & set(names) else next(word for word in order if word in names)
-    return Outcome(verdict, evidence, "; ".join(f"{word}: {', '.join(named)}" for word, named in names.items()))
+    return Comparison(verdict, evidence, "; ".join(f"{word}: {', '.join(named)}" for word, named in names.items()))
 
 
-def _tally(words: Sequence[str], evidence: str, what: str) -> Outcome | None:
+def _tally(words: Sequence[str], evidence: str, what: str) -> Comparison | None:
     """One verdict of many comparisons, and how many have each."""
     if not words:
         return None
@@ -413,7 +401,7 @@ def _tally(words: Sequence[str], evidence: str, what: str) -> Outcome | None:
     counts = ", ".join(f"{word} in {words.count(word)}" for word in listed if word in words)
     tested = [word for word in words if word != UNTESTED] or words
     one = _together({str(i): word for i, word in enumerate(tested)}, evidence)
-    return one._replace(note=f"of {len(words)} {what}: {counts}")
+    return replace(one, note=f"of {len(words)} {what}: {counts}")
 
 
 # Figure 9 and the storage that it and figure 8 count.
@@ -433,17 +421,15 @@ def aspect_table(data: Tables) -> Table | None:
     """Counterpart of figure 9; None without both methods at the source report's sparsity."""
     if not (words := _aspect_words(data)):
         return None
-    found = stored(data)
-    dense, loose = (state(found["unstructured"], name) for name in ("dense", "trained"))
-    before, tight = (state(found["structured"], name) for name in ("dense", "trained"))
+    dense, loose, before, tight = _states(data)
     values = {
         "removed": text.short(before["parameters"] - tight["parameters"]),
         "zeroed": text.short(dense["nonzero_weights"] - loose["nonzero_weights"]),
         "structured_macs": text.short(tight["macs"]), "unstructured_macs": text.short(loose["macs"]),
         "structured_macs_pct": text.percent(tight["macs"], before["macs"]),
         "unstructured_macs_pct": text.percent(loose["macs"], dense["macs"]),
-        "structured_mib": text.number(tight["dense_bytes"] / MIB, 2),
-        "unstructured_mib": text.number(loose["dense_bytes"] / MIB, 2),
+        "structured_mib": text.number(tight["dense_bytes"] / BYTES_PER_MIB, 2),
+        "unstructured_mib": text.number(loose["dense_bytes"] / BYTES_PER_MIB, 2),
         "structured_kept": _kept_accuracy(data, "structured"),
         "unstructured_kept": _kept_accuracy(data, "unstructured"),
         "structured_dense_pct": text.percent(tight["dense_bytes"], before["dense_bytes"]),
@@ -452,7 +438,10 @@ def aspect_table(data: Tables) -> Table | None:
     }  # fmt: skip
     columns = ("aspect", "structured", "structured_here", "unstructured", "unstructured_here")
     rows = [
-        (*(row[name].format(**values) for name in columns), f"{words[row['aspect']]}{_why(row)}")
+        (
+            *(row[name].format(**values) for name in columns),
+            Comparison(words[row["aspect"]], note=row.get("why", "")).judgement,
+        )
         for row in content()["aspects"]
     ]
     heads = ("Aspect", "Source report: structured", "Here, at 25 %", "Source report: unstructured", "Here, at 25 %",
@@ -464,17 +453,11 @@ def aspect_table(data: Tables) -> Table | None:
     return Table(heads, tuple(rows), caption)
 
 
-def _why(row: Row) -> str:
-    return f" ({row['why']})" if "why" in row else ""
-
-
 def _aspect_words(data: Tables) -> dict[str, str]:
     """A verdict for each aspect, the least sure one of several claims; empty without both methods."""
-    found = stored(data)
-    if len(found) < len(queries.METHODS):
+    if len(stored(data)) < len(queries.METHODS):
         return {}
-    dense, loose = (state(found["unstructured"], name) for name in ("dense", "trained"))
-    before, tight = (state(found["structured"], name) for name in ("dense", "trained"))
+    dense, loose, before, tight = _states(data)
     counts = {
         "channels": tight["parameters"] < before["parameters"] and loose["parameters"] == dense["parameters"],
         "compact": tight["dense_bytes"] < before["dense_bytes"] and loose["bitmask_bytes"] < loose["dense_bytes"],
@@ -488,6 +471,12 @@ def _aspect_words(data: Tables) -> dict[str, str]:
             AGREES if verdicts else UNTESTED
         )
     return words
+
+
+def _states(data: Tables) -> list[pd.Series]:
+    """Storage of the dense model and of the trained one: unstructured, then structured."""
+    found = stored(data)
+    return [state(found[method], name) for method in ("unstructured", "structured") for name in ("dense", "trained")]
 
 
 def _kept_accuracy(data: Tables, method: str) -> str:

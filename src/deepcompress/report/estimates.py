@@ -170,16 +170,12 @@ def contrast(data: Tables, parts: Sequence[Estimate], factors: Sequence[float]) 
     What all seeds share because their images are the same is taken as for independent images: never less than it is.
     """
     value = sum(factor * part.value for part, factor in zip(parts, factors, strict=True))
-    runs = [
-        {row["seed"]: row["top1_pct"] for row in data.replicates.of(part.name, queries.reference_of(part.name))}
-        for part in parts
-    ]
+    runs = [{row["seed"]: row["top1_pct"] for row in data.replicates.of(part.name)} for part in parts]
     seeds = [seed for seed in runs[0] if all(seed in run for run in runs)]
     if len(seeds) < 2:
         return Estimate("", value, NAN, NAN, parts[0].n)
     errors = [factor * (part.high - part.low) / (2 * WITHIN_95) for part, factor in zip(parts, factors, strict=True)]
     sums = [sum(factor * run[seed] for run, factor in zip(runs, factors, strict=True)) for seed in seeds]
     found = verdict.over_seeds(sums, shared_variance=sum(error**2 for error in errors), n=parts[0].n)
-    ends = (NAN if end is None else end for end in (found.low, found.high, found.p))
-    low, high, p = ends
+    low, high, p = (NAN if end is None else end for end in (found.low, found.high, found.p))
     return Estimate("", found.points, low, high, parts[0].n, p)

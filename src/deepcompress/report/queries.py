@@ -55,11 +55,6 @@ def _turned(row: pd.Series, model: str) -> pd.Series:
     return pd.Series({**row, **turned, "model": model, "reference": row["model"]})
 
 
-def reference_of(model: str) -> str | None:
-    """The reference of a model's own row of metrics/replicates.csv."""
-    return None if model == BASELINE else BASELINE
-
-
 def to_control(data: Tables, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows whose JUDGED columns are those to each model's own control; NaN where no such pair was measured.
 

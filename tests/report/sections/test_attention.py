@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepcompress.report.sections import _attention, _maps
+from deepcompress.report.sections import _attention
 from deepcompress.report.tables import Tables
 from tests.report.sections.looking import column, pictures_of, tables_of, text_of
 
@@ -102,7 +102,7 @@ def test_without_maps_or_colours_there_is_no_section(data: Tables, missing: str)
 
 
 def test_an_empty_map_is_named_and_a_missing_similarity_is_not_a_number(data: Tables) -> None:
-    empty = _maps.PREFIX + base64.b64encode(bytes(16)).decode()
+    empty = _attention.PREFIX + base64.b64encode(bytes(16)).decode()
     rows = data.extra["explain/strips"]
     rows = rows.assign(map=rows["map"].where(rows["model"] != "quantized/ptq-int8", empty))
     rows.loc[rows["model"] != "pruned/unstructured-0.25", "ssim"] = np.nan
@@ -113,6 +113,6 @@ def test_an_empty_map_is_named_and_a_missing_similarity_is_not_a_number(data: Ta
 
 def test_pixels_must_be_whole() -> None:
     with pytest.raises(ValueError, match="must start with 'uint8:'"):
-        _maps.pixels("abc", 1)
+        _attention.pixels("abc", 1)
     with pytest.raises(ValueError, match="reshape"):
-        _maps.pixels(_maps.PREFIX + base64.b64encode(bytes(3)).decode(), 2, 2)
+        _attention.pixels(_attention.PREFIX + base64.b64encode(bytes(3)).decode(), 2, 2)

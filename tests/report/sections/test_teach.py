@@ -11,7 +11,7 @@ import pytest
 
 from deepcompress.report import queries, tables
 from deepcompress.report.blocks import Picture, flat
-from deepcompress.report.sections import _maps, teach
+from deepcompress.report.sections import _attention, teach
 from deepcompress.report.tables import Tables
 from tests.report import made_up
 from tests.report.sections.looking import column, folded, pictures_of, tables_of, text_of
@@ -26,7 +26,7 @@ SIDE, INDEPENDENT = 8, "students/independent"
 
 
 def encoded(values: np.ndarray) -> str:
-    return _maps.PREFIX + base64.b64encode(values.astype(np.uint8).tobytes()).decode()
+    return _attention.PREFIX + base64.b64encode(values.astype(np.uint8).tobytes()).decode()
 
 
 def paired() -> pd.DataFrame:

@@ -9,8 +9,7 @@ import pandas as pd
 
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold
-from deepcompress.report.sections import _parts
+from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table, fold, lead
 from deepcompress.report.tables import Tables
 
 FORMATS = "PTQ rounds after training, QAT trains with rounded weights. Bars: 95 % intervals."
@@ -32,7 +31,7 @@ SIXTEEN_BITS = (
 WRITTEN = (text.accuracy, text.difference)  # of each mode
 CAST_ERRORS = {"Largest weight error": "weight_error_largest", "Relative weight error": "weight_error_relative"}
 CAST_COUNTS = {"Overflows": "overflows", "Underflows": "underflows", "Subnormal": "subnormals"}
-COVERED: dict[str, _parts.Column] = {
+COVERED: dict[str, Column] = {
     "Model": "model",
     "Bits per weight": ("bits_per_weight", 2),
     "Weights quantized %": ("weights_quantized_pct", 1),
@@ -50,11 +49,11 @@ def bits(data: Tables) -> Section | None:
         return None
     rows, rounding = queries.by_format(data), queries.of_models(data, "rounding", data.models["model"])
     blocks = (
-        _parts.lead(data, models),
+        lead(data, models),
         *_formats(data, rows),
         *fold("What each bit costs", "bits_trend", _trend(data)),
         *fold("fp16 beside bf16", "sixteen_bits", _sixteen_bits(rows, rounding)),
-        *([] if rounding.empty else [_parts.table(rounding, COVERED, COVERAGE, "Coverage and errors of every model")]),
+        *([] if rounding.empty else [Table.of(rounding, COVERED, COVERAGE, "Coverage and errors of every model")]),
     )
     return Section("How few bits", blocks)
 
@@ -140,7 +139,7 @@ def _trend(data: Tables) -> list[Block]:
     points, trends = data.extra.get("bits/points"), data.extra.get("bits/trends")
     if points is None or trends is None or points.empty:
         return []
-    columns: dict[str, _parts.Column] = {
+    columns: dict[str, Column] = {
         "Cost": lambda row: COSTS.get(row["cost"], str(row["cost"])),
         "Scales": lambda row: f"per {row['granularity']}",
         "Points that differ from 0": ("points", 0),
@@ -154,7 +153,7 @@ def _trend(data: Tables) -> list[Block]:
     where = "At no width a" if lossy.empty else f"Above {int(lossy.max())} bits no"
     words = f"{where} drop of top-1 differs significantly from zero (n = {int(points['n'].iloc[0]):,})."
     picture = Picture("quantization_bits", title, _trend_panels(points), BITS, across=2)
-    return [picture, _parts.table(trends, columns, TRENDS), Paragraph(words)]
+    return [picture, Table.of(trends, columns, TRENDS), Paragraph(words)]
 
 
 def _falls(row: pd.Series) -> str:
@@ -187,11 +186,11 @@ def _sixteen_bits(rows: pd.DataFrame, rounding: pd.DataFrame) -> list[Block]:
         return []
     cast = [*CAST_ERRORS.values(), *CAST_COUNTS.values(), "agreement_pct"]
     written = models.merge(rounding[["model", *cast]], on="model")
-    columns: dict[str, _parts.Column] = {"Model": "model"}
+    columns: dict[str, Column] = {"Model": "model"}
     columns |= {head: functools.partial(_scientific, name) for head, name in CAST_ERRORS.items()}
     columns |= {head: (name, 0) for head, name in CAST_COUNTS.items()}
     columns |= {"Same answer, %": ("agreement_pct", 2), "Top-1 % (95 %)": text.accuracy}
-    return [_parts.table(written, columns, SIXTEEN_BITS)]
+    return [Table.of(written, columns, SIXTEEN_BITS)]
 
 
 def _scientific(name: str, row: pd.Series) -> str:

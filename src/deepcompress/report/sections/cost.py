@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from deepcompress.report import first_screen, queries, tables, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table
-from deepcompress.report.sections import _parts
+from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table
 from deepcompress.report.tables import BASELINE, Tables
 
 CAPTION = (
@@ -64,7 +63,7 @@ def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
     rows = rows.sort_values(["total", "model"])
     base = rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
     spent = seconds(data)
-    columns: dict[str, _parts.Column] = {
+    columns: dict[str, Column] = {
         "Model": "model",
         "Own cost, 10¹² MACs": ("own", 3),
         "With all below it": ("total", 3),
@@ -72,7 +71,7 @@ def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
         "Its stage, s": lambda row: text.number(spent.get(row["model"], float("nan"))),
         "Top-1 % (95 %)": text.accuracy,
     }
-    return _parts.table(rows, columns, SECONDS if spent else "", folded="Cost of every model")
+    return Table.of(rows, columns, SECONDS if spent else "", folded="Cost of every model")
 
 
 def seconds(data: Tables) -> dict[str, float]:
@@ -92,7 +91,7 @@ def _times(data: Tables) -> list[Block]:
     longest = rows.sort_values(["seconds", "stage"], ascending=[False, True])
     minutes, stages = text.number(rows["seconds"].sum() / 60), text.count(len(rows), "stage")
     lead = f"{stages} took {minutes} minutes in all, DVC's own work apart; of each the last time that it ran."
-    return [_parts.table(longest, {"Stage": "stage", "Seconds": ("seconds", 1)}, lead, folded="Time of each stage")]
+    return [Table.of(longest, {"Stage": "stage", "Seconds": ("seconds", 1)}, lead, folded="Time of each stage")]
 
 
 SECTIONS = {"cost": (50, cost)}

@@ -11,8 +11,8 @@ import pandas as pd
 
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.report import charts, findings, first_screen, tables, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold
-from deepcompress.report.sections import _attention, _parts
+from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold, models_table
+from deepcompress.report.sections import _attention
 from deepcompress.report.source_report import is_cifar100, setting_note
 from deepcompress.report.tables import BASELINE, Tables
 
@@ -44,7 +44,7 @@ def details(data: Tables) -> Section:
 
 
 def _overview(data: Tables) -> list[Block]:
-    return [first_screen.picture(data), _parts.models_table(data.models)]
+    return [first_screen.picture(data), models_table(data.models)]
 
 
 def _baseline(data: Tables) -> list[Block]:

@@ -7,9 +7,8 @@ import functools
 import pandas as pd
 
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold
+from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table, fold, lead
 from deepcompress.report.claims import state, stored
-from deepcompress.report.sections import _parts
 from deepcompress.report.tables import BYTES_PER_MIB, Tables
 
 CURVE = (
@@ -30,7 +29,7 @@ def prune(data: Tables) -> Section | None:
     if rows.empty:
         return None
     blocks = (
-        _parts.lead(data, rows),
+        lead(data, rows),
         *_curves(data),
         *_compared(data),
         *fold("Which layers can be pruned", "sensitivity", _sensitivity(data)),
@@ -71,7 +70,7 @@ def _compared(data: Tables) -> list[Block]:
     """Every pruned model beside the control that was trained as long without pruning."""
     rows = data.of("pruned").sort_values(["method", "sparsity"], na_position="first")
     to_control = {row["model"]: row for _, row in queries.to_control(data, rows).iterrows()}
-    columns: dict[str, _parts.Column] = {
+    columns: dict[str, Column] = {
         "Model": "model",
         "Before fine-tuning, top-1 % (95 %)": lambda row: _before(data, row),
         "Fine-tuned, top-1 % (95 %)": text.accuracy,
@@ -87,7 +86,7 @@ def _compared(data: Tables) -> list[Block]:
             f"The control without pruning reaches {text.accuracy(controls[0])} %: {text.difference(controls[0])} points"
             " to the baseline come from fine-tuning alone, and must not be counted as pruning's."
         )
-    return [Paragraph(sentence), _parts.table(rows, columns, folded="Every pruned model beside its control")]
+    return [Paragraph(sentence), Table.of(rows, columns, folded="Every pruned model beside its control")]
 
 
 def _before(data: Tables, row: pd.Series) -> str:
@@ -121,7 +120,7 @@ def _allocation(data: Tables, method: str) -> list[Block]:
     if rows is None:
         return []
     theirs, names = data.paper["pruned"][method], queries.source_layers(list(rows["layer"]))
-    columns: dict[str, _parts.Column] = {
+    columns: dict[str, Column] = {
         "Layer": "layer",
         "Weights": lambda row: f"{row['weights']:,}",
         "Assigned": ("assigned_sparsity", 3),
@@ -129,7 +128,7 @@ def _allocation(data: Tables, method: str) -> list[Block]:
         "Source report": lambda row: f"{theirs['assigned'].get(names.get(row['layer'], ''), theirs['overall']):.3f}",
     }
     caption = f"Sparsities are shares of the weights of {SCOPES[str(rows['scope'].iloc[0])]}."
-    return [_parts.table(rows, columns, caption, folded=f"Sparsity per layer, {method} 25 %")]
+    return [Table.of(rows, columns, caption, folded=f"Sparsity per layer, {method} 25 %")]
 
 
 def _storage(data: Tables) -> list[Block]:
@@ -145,11 +144,11 @@ def _sizes(by_method: dict[str, pd.DataFrame]) -> Table:
         removed = "removed, " if method == "structured" else ""
         states |= {f"{method}, masked": state(rows, "masked"), f"{method}, {removed}fine-tuned": state(rows, "trained")}
     counts = {"Parameters": "parameters", "Non-zero weights": "nonzero_weights", "MACs": "macs"}
-    columns: dict[str, _parts.Column] = {"Model": "name"}
+    columns: dict[str, Column] = {"Model": "name"}
     columns |= {head: functools.partial(_count, name) for head, name in counts.items()}
     columns |= {f"{head}, MiB": (form, 2) for form, head in FORMS.items()}
     stored_mib = {form: [row[f"{form}_bytes"] / BYTES_PER_MIB for row in states.values()] for form in FORMS}
-    return _parts.table(pd.DataFrame(states.values()).assign(name=list(states), **stored_mib), columns, SIZES)
+    return Table.of(pd.DataFrame(states.values()).assign(name=list(states), **stored_mib), columns, SIZES)
 
 
 def _count(name: str, row: pd.Series) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section
-from deepcompress.report.sections import _parts
+from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table
 from deepcompress.report.tables import BASELINE, Tables
 
 SPEED = (
@@ -19,7 +18,7 @@ LATENCY = (
     "of 50 runs of one image in PyTorch without warm-up. These numbers belong to the machine and differ run by run."
 )
 ALL = "Latency of every model and engine"
-COLUMNS: dict[str, _parts.Column] = {
+COLUMNS: dict[str, Column] = {
     "Model": "model",
     "Engine": lambda row: queries.ENGINES.get(row["engine"], str(row["engine"])),
     "Images per call": ("batch_size", 0),
@@ -40,7 +39,7 @@ def run(data: Tables) -> Section | None:
     caption = SPEED.format(n=int(rows["n"].iloc[0]), **machine)
     title = "How fast each model is, beside the dense float model in the same engine"
     blocks: list[Block] = [Paragraph(sentence, strong=True) for sentence in sentences]
-    blocks += [Picture("speed", title, _panels(rows), caption, across=2), _parts.table(rows, COLUMNS, LATENCY, ALL)]
+    blocks += [Picture("speed", title, _panels(rows), caption, across=2), Table.of(rows, COLUMNS, LATENCY, ALL)]
     return Section("What it runs like", tuple(blocks))
 
 

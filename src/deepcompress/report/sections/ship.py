@@ -7,21 +7,31 @@ from typing import Any
 import pandas as pd
 
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, fold
-from deepcompress.report.sections import _parts
+from deepcompress.report.blocks import (
+    Block,
+    Column,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    fold,
+    interval,
+    lead,
+    models_table,
+)
 from deepcompress.report.tables import BASELINE, BYTES_PER_MIB, Tables
 
 CHOICE = "Named: the recommended model, the runner-up and the baseline. Dashed: the lowest accuracy that is allowed."
-CHOICES: dict[str, _parts.Column] = {
+CHOICES: dict[str, Column] = {
     "Model": "model",
-    "Validation top-1 % (95 %)": _parts.interval("validation_top1_pct"),
+    "Validation top-1 % (95 %)": interval("validation_top1_pct"),
     "Points lost to baseline (95 %)": lambda row: _lost(row, "drop_points"),
     "to its control (95 %)": lambda row: _lost(row, "control_drop_points"),
     "MiB": ("size_mib", 2),
     "Million MACs": ("macs_million", 2),
     "Allowed": lambda row: "yes" if row["allowed"] else str(row["why_not"]),
 }
-FILES: dict[str, _parts.Column] = {
+FILES: dict[str, Column] = {
     "File": "file",
     "Model": "model",
     "Weights": "kind",
@@ -58,11 +68,9 @@ def _recommended(data: Tables) -> list[Block]:
     timed = {"ms in PyTorch": ("latency_ms", 2)} if rows["latency_ms"].notna().any() else {}
     front, excluded = rows[rows["on_front"]].sort_values(["size_mib", "model"]), rows[~rows["allowed"]]
     title = f"{text.count(len(front), 'model')} on the Pareto front of accuracy, bytes, MACs"
-    blocks.append(_parts.table(front, CHOICES | timed, folded=title))
+    blocks.append(Table.of(front, CHOICES | timed, folded=title))
     if not excluded.empty:
-        blocks.append(
-            _parts.table(excluded, CHOICES, folded=f"{text.count(len(excluded), 'model')} not allowed, and why")
-        )
+        blocks.append(Table.of(excluded, CHOICES, folded=f"{text.count(len(excluded), 'model')} not allowed, and why"))
     return blocks
 
 
@@ -101,13 +109,13 @@ def _files(data: Tables) -> list[Block]:
         "answers are the same."
     )
     caption = f"Against the same model in PyTorch, on {text.count(int(rows['n'].iloc[0]), 'held-out image')}."
-    return fold("Files to deploy", "deploy", [Paragraph(finding, strong=True), _parts.table(rows, FILES, caption)])
+    return fold("Files to deploy", "deploy", [Paragraph(finding, strong=True), Table.of(rows, FILES, caption)])
 
 
 def _configured(data: Tables) -> list[Block]:
     """What params.yaml makes of the baseline: your own pruning, and your own format on top."""
     rows = data.of("shipped")
-    return [] if rows.empty else [_parts.lead(data, rows), _parts.models_table(rows)]
+    return [] if rows.empty else [lead(data, rows), models_table(rows)]
 
 
 def _combined(data: Tables) -> list[Block]:
@@ -121,7 +129,7 @@ def _combined(data: Tables) -> list[Block]:
         if (gain := queries.pair(data, row["model"], row["control"])) is not None
     ]
     taught = [Paragraph("; ".join(gains) + ".")] if gains else []
-    return [_parts.lead(data, rows), _parts.models_table(rows), *taught]
+    return [lead(data, rows), models_table(rows), *taught]
 
 
 SECTIONS = {"ship": (10, ship)}

@@ -32,7 +32,6 @@ VERBS = {
     SAME: "have no significant difference", INCOMPARABLE: "are of data that cannot be compared",
     UNTESTED: "were not tested",
 }  # fmt: skip
-COST = "training_tera_macs_total"
 FAMILIES = ("pruned", "quantized", "teachers")  # students stand beside theirs under their own question
 
 
@@ -89,7 +88,7 @@ def _technique(data: Tables, name: str) -> tuple[str, ...]:
         text.times(row["times_smaller"]),
         text.times(base["macs"] / row["macs"]),
         _faster(data, row["model"]),
-        text.times(float(row[COST]) / float(base[COST])) if base[COST] > 0 else text.MISSING,
+        text.times(float(row[queries.TOTAL]) / float(base[queries.TOTAL])) if base[queries.TOTAL] > 0 else text.MISSING,
     )
 
 

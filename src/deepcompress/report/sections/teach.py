@@ -7,8 +7,19 @@ import math
 import pandas as pd
 
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, fold
-from deepcompress.report.sections import _maps, _parts
+from deepcompress.report.blocks import (
+    Block,
+    Column,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    fold,
+    interval,
+    lead,
+    models_table,
+)
+from deepcompress.report.sections import _attention
 from deepcompress.report.source_report import source_top1
 from deepcompress.report.tables import TEACHERS, Tables
 
@@ -51,7 +62,7 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
     levels = {"independent": float(alone.iloc[0])} if len(alone) else None
     chart = charts.dots(shown, "top1_pct", charts.TOP1, levels=levels)
     theirs = source_top1(data, "students")
-    columns: dict[str, _parts.Column] = {
+    columns: dict[str, Column] = {
         "Student": "name",
         "Source report: top-1 %": lambda row: text.number(theirs.get(row["model"], math.nan)),
         "Top-1 % (95 %)": text.accuracy,
@@ -63,7 +74,7 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
     return [
         Paragraph(_verdict(rows), strong=True),
         Picture("students_accuracy", "Students beside their teachers and the independent student", (chart,), ACCURACY),
-        _parts.table(rows, columns, GAINS, folded="Every student beside the independent one"),
+        Table.of(rows, columns, GAINS, folded="Every student beside the independent one"),
     ]
 
 
@@ -100,7 +111,7 @@ def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
     # Of a student with a teacher that one's row; of a control the first teacher's.
     alike = pd.concat(own).drop_duplicates("model").set_index("model").reindex(rows["model"])
     theirs = {key: _of_source(data.paper["students"][key]) for key in ("kl_to_teacher", "cam_ssim")}
-    columns: dict[str, _parts.Column] = {
+    columns: dict[str, Column] = {
         "Student": lambda row: row["model"].partition("/")[2],
         "Source report: KL": lambda row: text.number(theirs["kl_to_teacher"].get(row["model"], math.nan), 3),
         "KL": ("kl_nats", 3),
@@ -109,8 +120,8 @@ def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
     }
     if "ssim" in alike:
         columns["SSIM"] = ("ssim", 3)
-        columns["SSIM over independent (95 %)"] = _parts.interval("ssim_gain", 3, text.signed)
-    return [_parts.table(alike.reset_index(), columns, LIKENESS), *_alignments(data)]
+        columns["SSIM over independent (95 %)"] = interval("ssim_gain", 3, text.signed)
+    return [Table.of(alike.reset_index(), columns, LIKENESS), *_alignments(data)]
 
 
 def _of_source(theirs: dict[str, float], teacher: str = SOURCE_TEACHER) -> dict[str, float]:
@@ -150,19 +161,19 @@ def _colour_jitter(data: Tables) -> list[Block]:
     title = f"{best['name']} is most robust to jitter: {both} (n = {int(best['n']):,})"
     theirs = _of_source(data.paper["students"]["jittered_top1_pct"], "vgg16_jitter")
     theirs["teachers/vgg16_jitter"] = data.paper["teachers"]["vgg16_jitter_on_jittered"]
-    columns: dict[str, _parts.Column] = {
+    columns: dict[str, Column] = {
         "Model": "name",
         "Source report: jittered %": lambda row: text.number(theirs.get(row["model"], math.nan)),
         "Top-1 % (95 %)": text.accuracy,
-        "Jittered % (95 %)": _parts.interval("jittered_top1_pct"),
-        "Drop, points (95 %)": _parts.interval("drop_points", write=text.signed),
+        "Jittered % (95 %)": interval("jittered_top1_pct"),
+        "Drop, points (95 %)": interval("drop_points", write=text.signed),
         "Same answer, %": ("consistency_pct", 1),
     }
     ends = ("", "_low", "_high")
     jittered = rows.assign(**{f"top1_pct{end}": rows[f"jittered_top1_pct{end}"] for end in ends})
     both_kinds = pd.concat([rows.assign(images="as they are"), jittered.assign(images="under colour jitter")])
     chart = charts.dots(both_kinds, "top1_pct", charts.VALIDATION, series="images")
-    return [Picture("students_colour", title, (chart,), JITTER), _parts.table(rows, columns)]
+    return [Picture("students_colour", title, (chart,), JITTER), Table.of(rows, columns)]
 
 
 def _strips(data: Tables) -> list[Block]:
@@ -172,12 +183,12 @@ def _strips(data: Tables) -> list[Block]:
         return []
     names = data.of(TEACHERS).set_index("model")["name"]
     taught = maps[maps["teacher"].isin(names.index)].groupby("teacher", sort=False)
-    return [_maps.strip(data, rows, f"students_strip_{names[teacher]}", STRIP) for teacher, rows in taught]
+    return [_attention.strip(data, rows, f"students_strip_{names[teacher]}", STRIP) for teacher, rows in taught]
 
 
 def _teachers(data: Tables, rows: pd.DataFrame) -> list[Block]:
     """How much better the larger models are than the baseline, and what a larger one of them brings to students."""
-    return [] if rows.empty else [_parts.lead(data, rows), _parts.models_table(rows), *_teacher_sizes(data)]
+    return [] if rows.empty else [lead(data, rows), models_table(rows), *_teacher_sizes(data)]
 
 
 def _teacher_sizes(data: Tables) -> list[Block]:
