@@ -18,7 +18,7 @@ from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import groups, unprunable
 from deepcompress.training.recipe import require_head
-from tests import test_families, test_networks_pipeline, test_torchvision_pipeline
+from tests import test_families, test_networks_pipeline
 from tests.docs import pages
 
 PAGE = (pages.DOCS / "models.md").read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def test_every_network_is_in_one_row_with_its_whole_family() -> None:
 def test_what_is_tried_is_what_the_slow_tests_run() -> None:
     assert [name for row in ROWS for name in row.tried] == list(test_families.ARCHS)
     assert all(set(row.tried) <= set(row.names) and row.tried for row in ROWS)
-    assert f"`{test_torchvision_pipeline.RESNET['arch']}` also runs the whole pipeline" in PAGE
+    assert f"`{test_networks_pipeline.TORCHVISION}` also runs the whole pipeline" in PAGE
 
 
 @pytest.mark.parametrize("name", TORCHVISION_NAMES)
