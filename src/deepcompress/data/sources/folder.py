@@ -122,9 +122,10 @@ def _classes_alone(files: list[str], folders: set[Folder], path: Path) -> dict[F
     top: Folder = ()
     while len(inside := _children(folders, top)) == 1:
         top = inside[0]
-    nested = any(len(folder) > len(top) + 1 for folder in folders)
+    nested = sorted("/".join(folder) for folder in folders if len(folder) > len(top) + 1)
     if len(inside) < 2 or nested or any(LIKE_SPLIT.match(name) for name in (*top, *(folder[-1] for folder in inside))):
         listed = ", ".join(folder[-1] for folder in inside[: kinds.MOST_NAMED]) or "no folders"
+        listed += f", and in one of them {nested[0]}/, which needs train/ above" if nested and len(inside) > 1 else ""
         raise UserError(
             f"{path}: must hold train/<class>/ folders with images (test/ and val/, too, or <class>/ folders alone)"
             f", renamed so{_hint(files)}; found {listed}"
