@@ -90,7 +90,7 @@ def test_layouts_that_are_clear_are_read(tmp_path: Path, files: Files, expected:
         (images("fold1/ant", "fold1/bee", "fold2/ant"), "must hold .* found fold1, fold2"),
         (images("ant", "bee") | {"a.png": PNG}, "a.png is in no class folder, it must lie in <class>/"),
         (images("ant"), "must hold train/<class>/ folders"),
-        (images("ant", "bee", "bee/phone"), ".* found ant, bee, and in one of them bee/phone/, which needs train/ above"),
+        (images("ant", "bee", "bee/phone"), ".* and in one of them bee/phone/, which needs train/ above"),
         (images("data") | {"data/metadata.csv": b"file_name,label\n"}, ".*; for the labels of metadata.csv, set"),
         (images("train") | {"train/metadata.csv": b"file_name,label\n"}, ".*; for the labels of metadata.csv, set"),
         (TRAIN | {"train/cat/readme.txt": b"none yet"}, "class 'cat' has no image in train"),
