@@ -31,7 +31,7 @@ PARAMS: dict[str, Any] = {
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SCAN = ("--fit", "data/fit", "--source", "models/baseline.safetensors", "--method")
 TABLES = ("history", "allocation", "weights", "storage")
-OUTPUTS = ("masked.safetensors", "trained.safetensors", *(f"{name}.csv" for name in TABLES))
+OUTPUTS = ("masked.safetensors", "start.safetensors", "trained.safetensors", *(f"{name}.csv" for name in TABLES))
 
 
 def baseline(features: tuple[int, ...] = (4, 4, 6, 6, 8, 8, 8, 8)) -> VGG:
@@ -54,7 +54,7 @@ def scan(method: str = "structured") -> Result:
 
 def run(method: str = "structured", folder: str = "out", *arguments: str) -> Result:
     options = ["--fit", "data/fit", "--source", "models/baseline.safetensors", "--curves", f"{method}.csv"]
-    for state in ("masked", "trained"):
+    for state in ("masked", "start", "trained"):
         options += ["--model", state, f"{folder}/{state}.safetensors"]
     for table in TABLES:
         options += ["--table", table, f"{folder}/{table}.csv"]
@@ -90,6 +90,7 @@ def test_the_files_fit_together(method: str, project: Path) -> None:
     assert overall["achieved_sparsity"] == pytest.approx(0.4, abs=0.05)
     assert storage.loc["trained", "parameters"] == sum(p.numel() for p in trained.model.parameters())
     assert (trained.model.spec == masked.model.spec) == (method == "unstructured")
+    assert checkpoint.load("out/start.safetensors").model.spec == trained.model.spec
     assert pd.read_csv("out/history.csv")["epoch"].tolist() == [1]
     assert trained.provenance["params"]["prune"]["sparsity"] == 0.4
     assert not list(project.glob(".scratch/prune/*"))

@@ -52,12 +52,14 @@ class Pruned:
 
     Attributes:
         masked: In the old shape, with zeros and batch norms recalibrated; as accurate as pruning alone leaves it.
-        trained: A copy to be fine-tuned in place: single weights as zeros, channels removed.
+        start: What fine-tuning starts from, a model of its own: single weights as zeros, channels removed.
+        trained: A copy of it, to be fine-tuned in place.
         hold: What training calls after each step, so that zeros stay zero; None where there are none to keep.
         table: Assigned and achieved sparsity per layer; see `Choice`.
     """
 
     masked: Classifier
+    start: Classifier
     trained: Classifier
     hold: Callable[[], None] | None
     table: list[Row]
@@ -95,10 +97,10 @@ def prune(
         recalibrate_(masked, images.train, settings.recalibrate, view=view, seed=seed)
     if method == "structured":
         smaller = remove_channels(masked, masks.kept_channels(masked, choice.masks))
-        return Pruned(masked, smaller, None, choice.table)
+        return Pruned(masked, smaller, copy.deepcopy(smaller), None, choice.table)
     trained = copy.deepcopy(masked)
     hold = masks.hold(trained, choice.masks) if choice.masks else None
-    return Pruned(masked, trained, hold, choice.table)
+    return Pruned(masked, masked, trained, hold, choice.table)
 
 
 def require_source(model: Classifier, method: Method, where: str) -> Classifier:
