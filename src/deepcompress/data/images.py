@@ -52,7 +52,8 @@ def decode(content: bytes, size: int, *, name: str, white: int = WHITE) -> UInt8
     try:
         if kinds.suffix(name) in kinds.RAW:
             raise ValueError("a camera's raw file; export it as PNG or JPEG")
-        with _quiet(), _open(content) as image:
+        # Pillow warns of metadata that breaks a standard, but pixels are all that is read; errors stay.
+        with warnings.catch_warnings(action="ignore"), _open(content) as image:
             _refuse_bomb(image)
             image.draft(None, (2 * size, 2 * size))  # JPEG: decodes large photographs at 1/2, 1/4 or 1/8
             turn = TURNS.get(_orientation(image))
@@ -73,7 +74,7 @@ def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
 def largest_value(content: bytes) -> int | None:
     """The largest value of an image of 16 bits per channel, 0..65535; None: it has other bits, or cannot be read."""
     try:
-        with _quiet(), _open(content) as image:
+        with warnings.catch_warnings(action="ignore"), _open(content) as image:
             _refuse_bomb(image)
             if not _is_sixteen_bit(image, content):
                 return None
@@ -89,14 +90,6 @@ def _open(content: bytes) -> Image.Image:
             return Image.open(io.BytesIO(content), formats=FORMATS)
         except UnidentifiedImageError:
             raise ValueError(f"must be one of {', '.join(FORMATS)}") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Pillow's warnings of metadata that breaks a standard: pixels are all that is read, and errors stay."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextmanager

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from deepcompress.pruning.scoring import Granularity
 
     Kept = Mapping[str, Bool[Tensor, " channels"]]
-    Survivors = Mapping[tuple[str, bool], Bool[Tensor, " channels"]]  # by layer, and whether outputs are meant
+    Groups = Mapping[str, "Group"]
 
 DENSE_BELOW = 1e-3  # share of exact zeros that a trained dense model may show
 Method = Literal["unstructured", "structured"]
@@ -275,11 +275,10 @@ def _removable(spec: Spec, found: Mapping[str, Group]) -> bool:
     model = outline(spec)
     image = torch.rand(2, 3, spec.image_size, spec.image_size, generator=torch.Generator().manual_seed(0))
     try:
-        survivors = _survivors(spec, kept, found)
         with torch.no_grad():
-            masked = {name: model.get_parameter(name) * mask for name, mask in _masks(spec, survivors).items()}
+            masked = {name: model.get_parameter(name) * mask for name, mask in group_masks(spec, kept, found).items()}
             answers = torch.func.functional_call(model, masked, (image,))
-            state, sizes = _shrunk(model.state_dict() | masked, spec, survivors)
+            state, sizes = shrunk_state(model.state_dict() | masked, spec, kept, found)
             smaller = copy.deepcopy(model)
             resize_(smaller, sizes.items())
             smaller.load_state_dict(state)
@@ -322,15 +321,17 @@ def _outputs(group: Group) -> Int[Tensor, "channels outputs"]:
     return torch.tensor(indices).view(group.channels, -1)
 
 
-def group_masks(spec: Spec, kept: Kept) -> dict[str, Bool[Tensor, ...]]:
-    """True where a parameter survives: weights, biases, and scales and shifts of batch norms of dropped channels go."""
-    return _masks(spec, _survivors(spec, kept, groups(spec)))
+def group_masks(spec: Spec, kept: Kept, known: Groups | None = None) -> dict[str, Bool[Tensor, ...]]:
+    """True where a parameter survives: weights, biases, and scales and shifts of batch norms of dropped channels go.
 
-
-def _masks(spec: Spec, survivors_of: Survivors) -> dict[str, Bool[Tensor, ...]]:
+    Args:
+        spec: Of the dense network.
+        kept: Per group, which channels stay.
+        known: The groups; None: all that the network has.
+    """
     parameters = dict(outline(spec).named_parameters())
     found: dict[str, Tensor] = {}
-    for (layer, outputs), survivors in survivors_of.items():
+    for (layer, outputs), survivors in _survivors(spec, kept, known).items():
         for name in (f"{layer}.weight", f"{layer}.bias"):
             if outputs and name in parameters:
                 found[name] = survivors.view(-1, *[1] * (parameters[name].dim() - 1))
@@ -338,22 +339,17 @@ def _masks(spec: Spec, survivors_of: Survivors) -> dict[str, Bool[Tensor, ...]]:
 
 
 def shrunk_state(
-    state: Mapping[str, Tensor], spec: Spec, kept: Kept
+    state: Mapping[str, Tensor], spec: Spec, kept: Kept, known: Groups | None = None
 ) -> tuple[dict[str, Tensor], dict[str, tuple[int, ...]]]:
     """A state dict without the dropped channels, and the new sizes of the layers that changed.
 
     Args:
-        state: Of the dense network.
-        spec: Of the dense network.
-        kept: Per group, which channels stay.
+        state: Of the dense network; the others as in `group_masks`.
+        spec: As there.
+        kept: As there.
+        known: As there.
     """
-    return _shrunk(state, spec, _survivors(spec, kept, groups(spec)))
-
-
-def _shrunk(
-    state: Mapping[str, Tensor], spec: Spec, survivors: Survivors
-) -> tuple[dict[str, Tensor], dict[str, tuple[int, ...]]]:
-    layers = dict(outline(spec).named_modules())
+    survivors, layers = _survivors(spec, kept, known), dict(outline(spec).named_modules())
     smaller, sizes = dict(state), {}
     for name in dict.fromkeys(layer for layer, _ in survivors):
         outputs, inputs = survivors.get((name, True)), survivors.get((name, False))
@@ -374,12 +370,13 @@ def _sizes(layer: nn.Module, weight: Tensor) -> tuple[int, ...]:
     return tuple(weight.shape)
 
 
-def _survivors(spec: Spec, kept: Kept, groups: Mapping[str, Group]) -> Survivors:
+def _survivors(spec: Spec, kept: Kept, known: Groups | None) -> dict[tuple[str, bool], Bool[Tensor, " channels"]]:
     """By layer and whether outputs are meant: which stay, of all groups together."""
+    known = groups(spec) if known is None else known
     layers = dict(outline(spec).named_modules())
     found: dict[tuple[str, bool], Tensor] = {}
     for name, channels in kept.items():
-        for part in groups[name].parts:
+        for part in known[name].parts:
             place = (part.layer, part.outputs)
             weight = layers[part.layer].get_parameter("weight")
             found.setdefault(place, torch.ones(weight.shape[0 if part.outputs else 1], dtype=torch.bool))
