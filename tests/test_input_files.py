@@ -48,6 +48,10 @@ def test_weights_of_other_content_have_another_hash(project: Path) -> None:
     assert input_files.hashes(document(weights="w.pth"))["model"] != before
     with pytest.raises(UserError, match=r"params.yaml: model.weights: gone.pth: no such file; it must be null"):
         input_files.hashes(document(weights="gone.pth"))
+    with pytest.raises(
+        UserError, match=r"params.yaml: model.weights: ~nobody_of_this_name/w.pth: there is no such user"
+    ):
+        input_files.hashes(document(weights="~nobody_of_this_name/w.pth"))
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,7 @@ SCANNED = {"from": "students/hint-vgg16", "structured": {"allocation": "by_sensi
 @pytest.mark.parametrize(
     ("step", "link", "message"),
     [
+        ("prune", {}, r"combine.prune.new.from must be the id of a model, got None"),
         ("quantize", {}, r"combine.quantize.new.from must be the id of a model, got None"),
         ("quantize", {"from": "pruned/none"}, r"combine.quantize.new.from must be the id of a model that is made with"),
         ("quantize", {"from": "combined/new"}, r"combine.quantize.new.from must be the id of a model that is made wit"),

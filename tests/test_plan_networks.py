@@ -50,6 +50,14 @@ def broken(classes):
     raise KeyError("no such thing")
 
 
+def leaves(classes):
+    raise SystemExit(3)
+
+
+def one(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, classes))
+
+
 tensor = torch.zeros
 """
 
@@ -111,6 +119,8 @@ def test_what_is_left_out_of_tokens_is_said() -> None:
         ),
         ({"function": "broken"}, "model.arch: some_nets:broken: KeyError while it was called: 'no such thing'"),
         ({"function": "tensor"}, r"model.arch: some_nets:tensor.* must give a torch.nn.Module.*, got Tensor"),
+        ({"function": "leaves"}, "model.arch: some_nets:leaves: SystemExit while it was called: 3"),
+        ({"function": "one"}, r"prune.method: structured cannot .* \(its outputs are the classes\); unstructured"),
         ({"function": "gone"}, "model.arch: some_nets:gone: AttributeError while it was called"),
     ],
 )

@@ -43,10 +43,15 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
     for key, block in networks(document).items():
         arch, weights = block["arch"], block["weights"]
         if weights not in (None, IMAGENET):
-            path = files.from_repository(str(weights))
+            where = f"params.yaml: {key}.weights"
+            try:
+                path = files.from_repository(str(weights))
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
             if reason := files.absence(path):
-                where = f"params.yaml: {key}.weights: {str(weights)[:SHOWN]}"
-                raise UserError(f"{where}: {reason}; it must be null, imagenet or a file's path")
+                raise UserError(
+                    f"{where}: {str(weights)[:SHOWN]}: {reason}; it must be null, imagenet or a file's path"
+                )
             found[f"{key}.weights"] = [path]
         if OWN.fullmatch(arch) and not TIMM.fullmatch(arch):
             try:

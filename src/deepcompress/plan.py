@@ -97,9 +97,9 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     require_teachers(distill, teachers)
     _require_one_size(document)
     input_files.named(document)
+    _check_links(params.section(Combine, "combine", path), distill, teachers, path)
     notes = require_networks(document)
     require_layers(distill, teachers)
-    _check_links(params.section(Combine, "combine", path), distill, teachers, path)
     require_planned(params.section(Benchmark, "benchmark", path), table(document).ids)
     _require_heads(document, distill, teachers)
     return notes

@@ -97,7 +97,9 @@ def _require_channels(step: str, spec: GraphSpec, scope: str) -> list[str]:
     from deepcompress.pruning.layers import groups, unprunable
 
     layers, found, whole = prunable_layers(outline(spec)), groups(spec), unprunable(spec)
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in [*whole.items()][:SHOWN])
+    reasons = (
+        "; ".join(f"{name}: {reason}" for name, reason in [*whole.items()][:SHOWN]) or "its outputs are the classes"
+    )
     if not found:
         raise UserError(
             f"params.yaml: {step}: structured cannot take channels from any layer of {spec.arch} ({reasons}); "

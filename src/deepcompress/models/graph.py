@@ -103,7 +103,7 @@ def source_file(arch: str) -> Path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found = importlib.util.find_spec(module)
-    except (ImportError, ValueError, SyntaxError) as error:
+    except (Exception, SystemExit) as error:  # whatever a package around it raises when it is imported
         raise UserError(f"{arch}: module {module} cannot be imported: {_line(error)}") from None
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         raise UserError(f"{arch}: there is no module {module} in {Path.cwd()} or on PYTHONPATH")
@@ -118,7 +118,7 @@ def _own(spec: GraphSpec) -> nn.Module:
     module, function = cast("Any", OWN.fullmatch(spec.arch)).groups()
     try:
         made = getattr(importlib.import_module(module), function)(spec.classes)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise UserError(f"{spec.arch}: {type(error).__name__} while it was called: {_line(error)}") from error
     if not isinstance(made, nn.Module):
         raise UserError(
@@ -127,7 +127,7 @@ def _own(spec: GraphSpec) -> nn.Module:
     return made
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
@@ -234,7 +234,7 @@ def _trace(spec: GraphSpec) -> Trace:
     try:
         with torch.no_grad():
             answer = model(image)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise UserError(f"{spec.arch} does not run on an image of {spec.image_size} px: {_line(error)}") from error
     outer = _outer(model, "")
     kept = {name: tuple(output.shape) for name, output, v in ran if name in outer or output._version == v}

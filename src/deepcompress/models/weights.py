@@ -171,7 +171,7 @@ def read(path: Path) -> State:
             return safetensors_torch.load_file(path)
         content = _unpickled(path)
     except pickle.UnpicklingError:  # torch's own words advise to load it all the same
-        raise UserError(f"holds more than tensors, or is no such file; {HOW_TO_SAVE}") from None
+        raise UserError(f"holds more than tensors, or is no checkpoint; {HOW_TO_SAVE}") from None
     except (*DAMAGED, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "TorchScript" in reason:
