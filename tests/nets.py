@@ -1,4 +1,4 @@
-"""Small networks of torchvision, few classes and images, that the steps are tried on."""
+"""Small networks, few classes and images, that the steps are tried on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import Tensor
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.models.build import build
-from deepcompress.models.spec import GraphSpec
-from deepcompress.models.vgg import Classifier
+from deepcompress.models.spec import GraphSpec, VGGSpec
+from deepcompress.models.vgg import VGG, Classifier
 
 CLASSES = ("one", "two", "three", "four")
 SIDE = 32
+WIDTHS = (4, 6, 8, 8, 10, 10, 12, 12)
 VIEW = View(SIDE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
@@ -28,6 +29,29 @@ def network(arch: str, *, seed: int = 0) -> Classifier:
             elif tensor.dim() == 1:
                 tensor.uniform_(0.8, 1.2)
     return model
+
+
+def vgg(*, batch_norm: bool = True, image_size: int = SIDE, features: tuple[int, ...] = WIDTHS) -> VGG:
+    """A VGG-11 with weights, biases and batch statistics that all matter, in evaluation mode."""
+    torch.manual_seed(0)
+    model = VGG(VGGSpec("vgg11", batch_norm, features, (16, 16), len(CLASSES), image_size, 0.5))
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.startswith("classifier") and name.endswith("weight"):
+                tensor.normal_(0, (2 / tensor.shape[1]) ** 0.5)
+            elif name.endswith("bias") or name.endswith("running_mean"):
+                tensor.normal_(0, 0.2)
+            elif tensor.dim() == 1:
+                tensor.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def noise(image_size: int = SIDE, images: int = 12, batch_size: int = 5, *, seed: int | None = None) -> Batches:
+    """Noise with labels at random."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (images, image_size, image_size, 3), dtype=np.uint8)
+    arrays = Arrays(images=pixels, labels=random.integers(0, len(CLASSES), images))
+    return Batches(arrays, View(image_size, VIEW.mean, VIEW.std), batch_size=batch_size, seed=seed)
 
 
 def batches(images: int = 6, batch_size: int = 3, *, seed: int | None = None) -> Batches:

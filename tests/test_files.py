@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -53,19 +52,6 @@ def test_damaged_json_is_one_clear_error(tmp_path: Path, content: bytes) -> None
         files.read_json(tmp_path / "x.json")
     with pytest.raises(UserError, match="no such file"):
         files.read_json(tmp_path / "missing.json")
-
-
-def test_a_checksum_is_that_of_the_content(tmp_path: Path) -> None:
-    content = b"x" * (files.CHUNK_BYTES + 7)
-    (tmp_path / "x").write_bytes(content)
-    assert files.sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
-
-
-def test_a_csv_has_plain_line_ends(tmp_path: Path) -> None:
-    import pandas as pd
-
-    files.write_csv(tmp_path / "a.csv", pd.DataFrame({"x": [1, 2]}))
-    assert (tmp_path / "a.csv").read_bytes() == b"x\n1\n2\n"
 
 
 def test_tables_are_written_by_name_and_read_back_as_rows(tmp_path: Path) -> None:

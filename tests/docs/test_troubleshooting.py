@@ -74,8 +74,3 @@ def test_a_message_that_only_a_docstring_tells_of_is_not_said(tmp_path: Path) ->
     path = tmp_path / "module.py"
     path.write_text('"""a bomb"""\ndef tell(name):\n    """is a bomb"""\n    return f"{name} is no bomb, {name}"\n')
     assert said(path) == ["… is no bomb, …"]
-
-
-def test_a_message_that_nobody_says_is_found(ours: list[str]) -> None:
-    assert exists("… is unknown; allowed: …", ours)
-    assert not exists("… is unheard of; allowed: …", ours)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import hashlib
-import http.server
 import logging
 import pickle
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from deepcompress.models import weights
 from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.models.weights import load_pretrained_
+from tests.data.inputs import served
 from tests.faults.damage import Trap
 
 State = dict[str, torch.Tensor]
@@ -203,25 +201,15 @@ def test_addresses_are_torchvisions(arch: str, batch_norm: bool) -> None:
     assert weights.ADDRESS + weights.IMAGENET_FILES[arch, batch_norm] == official.url
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder served in place of torchvision's address, and a private download cache."""
     folder = tmp_path / "served"
     folder.mkdir()
-    serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setattr(weights, "ADDRESS", f"http://127.0.0.1:{serving.server_port}/")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    yield folder
-    serving.shutdown()
-    thread.join()
-    serving.server_close()
+    with served(folder) as (address, _):
+        monkeypatch.setattr(weights, "ADDRESS", f"{address}/")
+        yield folder
 
 
 def publish(folder: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from deepcompress import params, plan, runtime, stopwatch
+from deepcompress import params, plan, stopwatch
 from deepcompress.data.store import write_fit
 from deepcompress.errors import UserError
 from stages import benchmark
@@ -18,21 +18,20 @@ from tests import plans
 from tests.data import inputs
 from tests.deploy.conftest import network, save
 from tests.house import ROOT
+from tests.stages.commands import invoke
 
 ENGINES = ("pytorch", "onnxruntime", "onnxruntime_int8", "onnxruntime_int4")
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    write_fit(tmp_path / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
+def project(project: Path) -> Path:
+    write_fit(project / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
     models = {"baseline": None, "shipped/pruned": None, "quantized/ptq-int4": 4}
     for model, bits in models.items():
-        save(tmp_path / f"models/{model}.safetensors", network(), bits=bits)
+        save(project / f"models/{model}.safetensors", network(), bits=bits)
     plans.write(Path("plan.csv"), models)
     write_params()
-    return tmp_path
+    return project
 
 
 def write_params(**changes: object) -> None:
@@ -50,8 +49,7 @@ def write_params(**changes: object) -> None:
 
 
 def run() -> Result:
-    options = ["--plan", "plan.csv", "--fit", "data/fit", "--models", "models", "--folder", "out"]
-    return CliRunner().invoke(benchmark.main, options)
+    return invoke(benchmark.main, plan="plan.csv", fit="data/fit", models="models", folder="out")
 
 
 def test_every_model_is_timed_in_every_engine_and_the_machine_and_the_stages_are_named(

@@ -8,10 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import open_fit, write_fit
 from deepcompress.measure import accuracy
@@ -22,7 +20,7 @@ from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData
 from stages import distill
 from tests.data.inputs import CLASSES, source
-from tests.stages.test_train_teacher import network
+from tests.stages.commands import invoke, network, refused, write_params
 from tests.training.interruption import StoppedError, same
 
 TEACHER = "models/teachers/vgg16.safetensors"
@@ -41,39 +39,20 @@ DISTILL: dict[str, Any] = {
 }
 
 
-def prepare(folder: Path, *, classes: tuple[str, ...] = CLASSES, **section: Any) -> None:
+def prepare(*, classes: tuple[str, ...] = CLASSES, **section: Any) -> None:
     """Params, 48 images and a teacher."""
-    folder.mkdir(exist_ok=True)
-    train = {"device": "cpu", "precision": "32-true"}
-    document = {"seed": 1, "train": train, "distill": {**DISTILL, **section}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    meta = write_fit(folder / "data/fit", source(train=60, size=32), validation_fraction=0.2, seed=0)
+    write_params(distill={**DISTILL, **section})
+    meta = write_fit(Path("data/fit"), source(train=60, size=32), validation_fraction=0.2, seed=0)
     torch.manual_seed(7)
     teacher = VGG(VGGSpec("vgg16", True, (4,) * 13, (8, 8), len(classes), 32, 0.2))
     view = View(32, meta.mean, meta.std)
-    checkpoint.save(folder / TEACHER, teacher, view=view, classes=classes, provenance={})
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, and scratch of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    return tmp_path
-
-
-def arguments(name: str, folder: str = "out", *, taught: bool = True) -> list[str]:
-    paths = {
-        "fit": "data/fit",
-        "model": f"{folder}/{name}.safetensors",
-        "history": f"{folder}/{name}.csv",
-        **({"teacher": TEACHER} if taught else {}),
-    }
-    return ["--method", name, *(word for option, value in paths.items() for word in (f"--{option}", value))]
+    checkpoint.save(TEACHER, teacher, view=view, classes=classes, provenance={})
 
 
 def run(name: str, folder: str = "out", *, taught: bool = True) -> Result:
-    return CliRunner().invoke(distill.main, arguments(name, folder, taught=taught))
+    paths = {"model": f"{folder}/{name}.safetensors", "history": f"{folder}/{name}.csv"}
+    paths |= {"teacher": TEACHER} if taught else {}
+    return invoke(distill.main, method=name, fit="data/fit", **paths)
 
 
 def outputs(project: Path, name: str, folder: str = "out") -> list[bytes]:
@@ -83,7 +62,7 @@ def outputs(project: Path, name: str, folder: str = "out") -> list[bytes]:
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare(project)
+    prepare()
     assert run("crd").exit_code == 0
     straight, epochs, epoch_ = outputs(project, "crd"), [], loop._Run.epoch_
 
@@ -105,7 +84,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
 
 @pytest.mark.parametrize("name", ["logit", "hint", "crd", "crd_logit"])
 def test_model_and_history_agree(project: Path, name: str) -> None:
-    prepare(project)
+    prepare()
     done = run(name)
     assert done.exit_code == 0, done.output
     loaded, fit = checkpoint.load(f"out/{name}.safetensors"), open_fit(Path("data/fit"))
@@ -119,7 +98,7 @@ def test_model_and_history_agree(project: Path, name: str) -> None:
 def test_every_method_starts_from_the_same_weights_and_sees_the_same_images(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare(project)
+    prepare()
     starts = []
 
     def look(model: VGG, goal: object, data: TrainingData, recipe: object, **_: object) -> None:
@@ -134,7 +113,7 @@ def test_every_method_starts_from_the_same_weights_and_sees_the_same_images(
 
 
 def test_students_of_a_teacher_share_its_outputs_and_do_not_see_options_of_others(project: Path) -> None:
-    prepare(project)
+    prepare()
     run("logit")
     written = outputs(project, "logit")
     (folder,) = (project / ".scratch/teacher").iterdir()
@@ -143,13 +122,13 @@ def test_students_of_a_teacher_share_its_outputs_and_do_not_see_options_of_other
     assert [path.name for path in (project / ".scratch/teacher").iterdir()] == [folder.name]
     assert sorted(path.name for path in folder.iterdir()) == ["features-pooled.npy", "logits.npy"]
     assert (folder / "logits.npy").stat().st_mtime_ns == before
-    prepare(project, methods={**DISTILL["methods"], "crd": {"negatives": 9}})
+    prepare(methods={**DISTILL["methods"], "crd": {"negatives": 9}})
     assert run("logit").exit_code == 0
     assert outputs(project, "logit") == written
 
 
 def test_label_smoothing_is_another_student_and_says_what_it_used(project: Path) -> None:
-    prepare(project)
+    prepare()
     for name in ("independent", "label_smoothing"):
         assert run(name, taught=False).exit_code == 0
     losses = [pd.read_csv(f"out/{name}.csv")["train_loss"].iloc[0] for name in ("independent", "label_smoothing")]
@@ -170,12 +149,10 @@ def test_label_smoothing_is_another_student_and_says_what_it_used(project: Path)
     ],
 )
 def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, name: str, section: dict, message: str) -> None:
-    prepare(project, **section, **({"mixtures": {}} if "methods" in section else {}))
+    prepare(**section, **({"mixtures": {}} if "methods" in section else {}))
     if "no such file" in message:
         Path(TEACHER).unlink()
-    done = run(name)
-    assert done.exit_code == 2
-    assert done.output.splitlines()[-1].startswith(f"error: {message}")
+    refused(run(name), message)
     assert not Path("out").exists()
 
 
@@ -185,7 +162,7 @@ def test_a_student_that_cannot_learn_from_one_image_gets_more_or_names_the_key(
 ) -> None:
     own = dict.fromkeys(("batch_norm", "width", "hidden", "dropout"))
     recipe = {**DISTILL["student"]["recipe"], "batch_size": batch_size, "epochs": 1}
-    prepare(project, student={**DISTILL["student"], **own, "arch": "mobilenet_v3_small", "recipe": recipe})
+    prepare(student={**DISTILL["student"], **own, "arch": "mobilenet_v3_small", "recipe": recipe})
     done = run("logit")
     assert done.exit_code == code, done.output
     if code:

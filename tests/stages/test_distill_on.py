@@ -7,8 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
@@ -16,20 +15,19 @@ from deepcompress.models.vgg import VGG
 from deepcompress.pruning import masks
 from stages import distill_on
 from tests.data.inputs import CLASSES
-from tests.stages import test_distill, test_train_teacher
+from tests.stages import test_distill
+from tests.stages.commands import RECIPE, invoke, refused, write_params
 from tests.stages.test_distill import TEACHER
 
-project = test_distill.project
-FINETUNE = {**test_train_teacher.RECIPE, "epochs": 3, "weight_decay": 0.5}
+FINETUNE = {**RECIPE, "epochs": 3, "weight_decay": 0.5}
 WIDTHS = (4, 4, 8, 4, 8, 8, 4, 8)  # fewer channels than `distill.student` has
 
 
 @pytest.fixture
 def source(project: Path) -> VGG:
     """A network with fewer channels, half of its weights zero, beside params, 48 images and a teacher."""
-    test_distill.prepare(project)
-    document = yaml.safe_load(Path("params.yaml").read_text())
-    Path("params.yaml").write_text(yaml.safe_dump({**document, "prune": {"finetune": FINETUNE}}, sort_keys=False))
+    test_distill.prepare()
+    write_params(distill=test_distill.DISTILL, prune={"finetune": FINETUNE})
     torch.manual_seed(3)
     model = VGG(VGGSpec("vgg11", True, WIDTHS, (8, 8), len(CLASSES), 32, 0.2))
     with torch.no_grad():
@@ -42,10 +40,8 @@ def source(project: Path) -> VGG:
 
 
 def run(method: str = "hint") -> Result:
-    paths = {"teacher": TEACHER, "fit": "data/fit", "source": "pruned.safetensors"}
-    paths |= {"model": "out/chain.safetensors", "history": "out/chain.csv"}
-    options = [word for option, value in paths.items() for word in (f"--{option}", value)]
-    return CliRunner().invoke(distill_on.main, ["--method", method, *options])
+    paths = {"teacher": TEACHER, "source": "pruned.safetensors", "model": "out/chain.safetensors"}
+    return invoke(distill_on.main, method=method, fit="data/fit", history="out/chain.csv", **paths)
 
 
 @pytest.mark.parametrize("method", ["hint", "crd_logit"])
@@ -88,7 +84,5 @@ def test_a_mistake_ends_in_one_line_and_writes_nothing(source: VGG, method: str,
     other = VGG(VGGSpec("vgg16", True, (4,) * 13, (8, 8), 2, 32, 0.2))
     view = checkpoint.load(TEACHER).view
     checkpoint.save(TEACHER, other, view=view, classes=("ant", "bee"), provenance={})
-    done = run(method)
-    assert done.exit_code == 2
-    assert done.output.splitlines()[-1] == f"error: {message}"
+    refused(run(method), message)
     assert not Path("out").exists()

@@ -11,11 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner, Result
 
 from deepcompress import files, runtime
-from deepcompress.data.batches import View
 from deepcompress.data.store import write_fit, write_heldout
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
@@ -23,25 +21,16 @@ from deepcompress.models.vgg import VGG
 from stages import evaluate
 from tests import plans
 from tests.data import inputs
+from tests.stages.commands import VIEW, write_params
 
 ARGUMENTS = [
-    "--plan",
-    "results/plan.csv",
-    "--heldout",
-    "data/heldout",
-    "--models",
-    "models",
-    *("--history", "results/history"),
+    *("--plan", "results/plan.csv", "--heldout", "data/heldout", "--models", "models", "--history", "results/history"),
     *("--table", "evaluation", "metrics/evaluation.csv"),
     *("--table", "per_class", "metrics/per_class.csv"),
     *("--table", "pairs", "metrics/pairs.csv"),
-    *("--outcomes", "results/outcomes.json"),
-    "--headline",
-    "metrics/headline.json",
+    *("--outcomes", "results/outcomes.json", "--headline", "metrics/headline.json"),
 ]
 PARAMS: dict[str, Any] = {
-    "seed": 0,
-    "train": {"device": "cpu", "precision": "32-true"},
     "evaluate": {"batch_size": 4, "calibration_bins": 15},
     "finetune": {"trainable": "all", "epochs": 3, "augment": {"flip": True}},
 }
@@ -52,26 +41,23 @@ OUTPUTS = ("evaluation.csv", "per_class.csv", "pairs.csv", "headline.json")
 def save_model(path: Path, number: int, classes: tuple[str, ...] = inputs.CLASSES) -> None:
     torch.manual_seed(number)
     model = VGG(VGGSpec("vgg11", True, (2, 2, 3, 3, 4, 4, 4, 4), (5, 5), len(classes), 32, 0.5))
-    view = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    checkpoint.save(path, model, view=view, classes=classes, provenance={"seed": number})
+    checkpoint.save(path, model, view=VIEW, classes=classes, provenance={"seed": number})
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(project: Path) -> Path:
     """Params, held-out images, and a plan of two models that are there."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    write_params(seed=0, **PARAMS)
     source = inputs.source(train=12, test=9)
-    meta = write_fit(tmp_path / "data/fit", source, validation_fraction=0.25, seed=0)
-    write_heldout(tmp_path / "data/heldout", source, meta=meta)
+    meta = write_fit(project / "data/fit", source, validation_fraction=0.25, seed=0)
+    write_heldout(project / "data/heldout", source, meta=meta)
     models = ["baseline", "pruned/structured-0.25"]
-    plans.write(tmp_path / "results/plan.csv", models)
+    plans.write(project / "results/plan.csv", models)
     for model, rows in zip(models, ("1,2.0,0.1,50.0,2.0\n2,1.9,0.1,51.0,1.9\n3,1.8,0.1,52.0,1.8\n", ""), strict=True):
-        files.write_text(tmp_path / f"results/history/{model}.csv", HISTORY + rows)
-    save_model(tmp_path / "models/baseline.safetensors", 0)
-    save_model(tmp_path / "models/pruned/structured-0.25.safetensors", 1)
-    return tmp_path
+        files.write_text(project / f"results/history/{model}.csv", HISTORY + rows)
+    save_model(project / "models/baseline.safetensors", 0)
+    save_model(project / "models/pruned/structured-0.25.safetensors", 1)
+    return project
 
 
 def run() -> Result:
@@ -157,6 +143,5 @@ def test_missing_data_ends_in_one_line(project: Path) -> None:
 
 
 def test_a_wrong_param_ends_in_one_line(project: Path) -> None:
-    values = PARAMS | {"evaluate": {"batch_size": 0, "calibration_bins": 15}}
-    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    write_params(seed=0, **PARAMS | {"evaluate": {"batch_size": 0, "calibration_bins": 15}})
     refused(project, "evaluate.batch_size must be")

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner, Result
 
 from deepcompress.data import store
@@ -19,6 +18,7 @@ from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from stages import explain
 from tests import plans
+from tests.stages.commands import refused, write_params
 
 ARGUMENTS = ["--plan", "plan.csv", "--fit", "data/fit", "--models", "models", "--tables", "results/explain"]
 IDS = [
@@ -31,8 +31,6 @@ IDS = [
 ]
 LOOKED_AT = [model for model in IDS if not model.startswith("masked/")]
 PARAMS: dict[str, Any] = {
-    "seed": 0,
-    "train": {"device": "cpu", "precision": "32-true"},
     "data": {
         "source": "shapes",
         "stored_size": 32,
@@ -62,17 +60,16 @@ def save(model: str, number: int, view: View, *, classes: tuple[str, ...] = shap
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(project: Path) -> Path:
     """Params, 20 validation images, a teacher and two students."""
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(yaml.safe_dump(PARAMS))
+    write_params(seed=0, **PARAMS)
     options = shapes.Options(train_per_class=2, test_per_class=1)
-    source = shapes.load(options, stored_size=32, seed=0, workspace=tmp_path)
-    meta = store.write_fit(tmp_path / "data/fit", source, validation_fraction=0.5, seed=0)
+    source = shapes.load(options, stored_size=32, seed=0, workspace=project)
+    meta = store.write_fit(project / "data/fit", source, validation_fraction=0.5, seed=0)
     for number, model in enumerate(LOOKED_AT):
         save(model, number, View(32, meta.mean, meta.std))
     plans.write(Path("plan.csv"), IDS)
-    return tmp_path
+    return project
 
 
 def run() -> Result:
@@ -119,9 +116,6 @@ def test_the_tables_agree_and_a_second_run_gives_the_same_bytes(project: Path) -
     ],
 )
 def test_a_mistake_ends_in_one_line(project: Path, change: dict[str, Any], message: str) -> None:
-    values = {**PARAMS, "explain": {**PARAMS["explain"], **change}}
-    Path("params.yaml").write_text(yaml.safe_dump(values))
-    done = run()
-    assert done.exit_code == 2
-    assert done.output.splitlines()[-1].startswith(f"error: {message}")
+    write_params(seed=0, **{**PARAMS, "explain": {**PARAMS["explain"], **change}})
+    refused(run(), message)
     assert not Path("results").exists()

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from deepcompress import files, runtime
+from deepcompress import files
 from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import Part, Source, write_fit, write_heldout
 from deepcompress.deploy.classifier import OnnxClassifier
@@ -23,6 +23,7 @@ from deepcompress.models import checkpoint
 from stages import export
 from tests.data.inputs import CLASSES
 from tests.deploy.conftest import DEPLOY, VIEW, coloured, network, save
+from tests.stages.commands import invoke
 
 NAMES = ["classes.json", "model.dc", "model.onnx", "model_card.json", "model_card.md", "model_float.onnx",
          "shipped.onnx", "shipped_int8.onnx"]  # fmt: skip
@@ -63,20 +64,18 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+def project(project: Path, prepared: Path) -> Path:
     for name in ("data", "models", "metrics"):
-        shutil.copytree(prepared / name, tmp_path / name)
+        shutil.copytree(prepared / name, project / name)
     write_params()
     recommend("baseline")
-    return tmp_path
+    return project
 
 
 def run(out: str = "models/deploy") -> Result:
-    arguments = ["--recommendation", "results/recommendation.json", "--models", "models", "--fit", "data/fit"]
-    arguments += ["--heldout", "data/heldout", "--evaluation", "metrics/evaluation.csv", "--folder", out]
-    return CliRunner().invoke(export.main, [*arguments, "--parity", f"{out}-tables/parity.csv"])
+    data = {"fit": "data/fit", "heldout": "data/heldout", "evaluation": "metrics/evaluation.csv"}
+    paths = {"recommendation": "results/recommendation.json", "parity": f"{out}-tables/parity.csv"}
+    return invoke(export.main, models="models", folder=out, **data, **paths)
 
 
 def refused(message: str) -> None:

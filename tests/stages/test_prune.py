@@ -8,11 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner, Result
 
-from deepcompress import runtime
-from deepcompress.data.batches import View
 from deepcompress.data.store import write_fit
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
@@ -20,15 +17,9 @@ from deepcompress.models.vgg import VGG
 from stages import prune, sensitivity
 from tests.data import inputs
 from tests.pruning.test_settings import PRUNE
+from tests.stages.commands import VIEW, refused, write_params
 from tests.training import interruption
 
-PARAMS: dict[str, Any] = {
-    "seed": 1,
-    "train": {"device": "cpu", "precision": "32-true"},
-    "sensitivity": {"sparsities": [0, 0.5], "samples": 9, "batch_size": 4},
-    "prune": PRUNE,
-}
-VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 SCAN = ("--fit", "data/fit", "--source", "models/baseline.safetensors", "--method")
 TABLES = ("history", "allocation", "weights", "storage")
 OUTPUTS = ("masked.safetensors", "start.safetensors", "trained.safetensors", *(f"{name}.csv" for name in TABLES))
@@ -44,8 +35,9 @@ def save(model: VGG) -> None:
     checkpoint.save("models/baseline.safetensors", model, view=VIEW, classes=inputs.CLASSES, provenance=provenance)
 
 
-def write_params(**prune_changes: Any) -> None:
-    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "prune": {**PRUNE, **prune_changes}}))
+def write_prune(**changes: Any) -> None:
+    scan = {"sparsities": [0, 0.5], "samples": 9, "batch_size": 4}
+    write_params(sensitivity=scan, prune={**PRUNE, **changes})
 
 
 def scan(method: str = "structured") -> Result:
@@ -62,21 +54,11 @@ def run(method: str = "structured", folder: str = "out", *arguments: str) -> Res
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    write_fit(tmp_path / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
-    write_params()
+def project(project: Path) -> Path:
+    write_fit(project / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
+    write_prune()
     save(baseline())
-    return tmp_path
-
-
-def refused(result: Result, message: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert result.stderr.splitlines()[-1].startswith("error: ")
-    assert message in result.stderr
-    assert "Traceback" not in result.output
-    assert not Path("out").exists()
+    return project
 
 
 @pytest.mark.parametrize("method", ["unstructured", "structured"])
@@ -127,8 +109,9 @@ def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkey
 )
 def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: dict, message: str) -> None:
     scan()
-    write_params(**change)
+    write_prune(**change)
     refused(run(), message)
+    assert not Path("out").exists()
 
 
 def test_a_table_of_another_network_is_named(project: Path) -> None:

@@ -9,11 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from deepcompress import runtime
-from deepcompress.data.batches import Batches, View
+from deepcompress.data.batches import Batches
 from deepcompress.data.store import open_fit, write_fit
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
@@ -22,9 +20,9 @@ from deepcompress.models.vgg import VGG, prunable_layers
 from stages import quantize
 from tests.data.inputs import CLASSES, source
 from tests.quantization.test_settings import GOOD
+from tests.stages.commands import VIEW, invoke, refused, write_params
 from tests.training import interruption
 
-VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 QUANT: dict[str, Any] = GOOD | {
     "float16": "fp16",
     "calibration": {"samples": 16, "inputs": 16, "batch_size": 8},
@@ -34,9 +32,8 @@ QUANT: dict[str, Any] = GOOD | {
 HISTORY = ["epoch", "train_loss", "learning_rate", "validation_top1_pct", "validation_loss"]
 
 
-def write_params(**quant: Any) -> None:
-    values = {"seed": 1, "train": {"device": "cpu", "precision": "32-true"}, "quant": QUANT | quant}
-    Path("params.yaml").write_text(yaml.safe_dump(values))
+def write_quant(**quant: Any) -> None:
+    write_params(quant=QUANT | quant)
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +50,16 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    (tmp_path / "data").symlink_to(prepared / "data")
-    shutil.copy(prepared / "source.safetensors", tmp_path)
-    write_params()
-    return tmp_path
+def project(project: Path, prepared: Path) -> Path:
+    (project / "data").symlink_to(prepared / "data")
+    shutil.copy(prepared / "source.safetensors", project)
+    write_quant()
+    return project
 
 
 def run(*more: str, out: str = "out") -> Result:
-    arguments = ["--fit", "data/fit", "--source", "source.safetensors", "--model", f"{out}/model.safetensors"]
-    arguments += ["--history", f"{out}/history.csv", "--table", f"{out}/table.csv", *more]
-    return CliRunner().invoke(quantize.main, arguments)
+    paths = {"model": f"{out}/model.safetensors", "history": f"{out}/history.csv", "table": f"{out}/table.csv"}
+    return invoke(quantize.main, *more, fit="data/fit", source="source.safetensors", **paths)
 
 
 def row(out: str = "out") -> dict[str, Any]:
@@ -111,7 +105,7 @@ def test_bits_alone_decide_what_is_shipped(project: Path) -> None:
     """And nothing of a variant of the sweep."""
     sizes, variants = [], set()
     for bits in ([8], 4, 16):
-        write_params(bits=bits)
+        write_quant(bits=bits)
         assert run(out=str(bits)).exit_code == 0
         assert run("--variant", "ptq-int3", out="variant").exit_code == 0
         variants.add(Path("variant/model.safetensors").read_bytes())
@@ -123,7 +117,7 @@ def test_bits_alone_decide_what_is_shipped(project: Path) -> None:
 
 def test_a_group_size_that_does_not_divide_is_said_and_done(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    write_params(group_size=10)
+    write_quant(group_size=10)
     assert run("--variant", "ptq-int4").exit_code == 0
     (said,) = [line for line in caplog.messages if line.startswith("the last group of a row is shorter in")]
     assert "features.11 (144 inputs in 15 groups of 10)" in said
@@ -143,11 +137,8 @@ def test_a_group_size_that_does_not_divide_is_said_and_done(project: Path, caplo
     ],
 )
 def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: dict[str, Any], message: str) -> None:
-    write_params(**change)
-    result = run()
-    assert result.exit_code == 2
-    assert result.output.splitlines()[-1].startswith(f"error: {message}")
-    assert "Traceback" not in result.output
+    write_quant(**change)
+    refused(run(), message)
     assert not Path("out").exists()
     result = run("--variant", "ptq-int9")
     assert (result.exit_code, len(result.output.splitlines())) == (2, 1)

@@ -7,50 +7,35 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from deepcompress import runtime
 from deepcompress.data.store import write_fit
 from deepcompress.models import checkpoint
 from stages import train_teacher
 from tests.data.inputs import CLASSES, source
+from tests.stages.commands import invoke, network, refused, write_params
 
-RECIPE: dict[str, Any] = {"trainable": "all", "epochs": 2, "batch_size": 16, "optimizer": "adamw"}
-RECIPE |= {"learning_rate": 0.001, "weight_decay": 0.05, "schedule": "one_cycle"}
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 
 
-def network(arch: str, **recipe: Any) -> dict[str, Any]:
-    shape = {"arch": arch, "batch_norm": True, "width": 0.0625, "hidden": 128, "dropout": 0.2, "image_size": 32}
-    return {**shape, "weights": None, "recipe": {**RECIPE, **recipe}}
-
-
-PARAMS: dict[str, Any] = {
-    "seed": 1,
-    "train": {"device": "cpu", "precision": "32-true"},
-    "teachers": {
-        "vgg16": network("vgg16"),
-        "vgg16_jitter": network("vgg16", augment={"jitter": JITTER}),
-        "broken": {**network("vgg16"), "heads": 2},
-    },
+TEACHERS: dict[str, Any] = {
+    "vgg16": network("vgg16"),
+    "vgg16_jitter": network("vgg16", augment={"jitter": JITTER}),
+    "broken": {**network("vgg16"), "heads": 2},
 }
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Params, 48 images, and scratch of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    write_fit(tmp_path / "data/fit", source(train=60, size=32), validation_fraction=0.2, seed=0)
-    return tmp_path
+def project(project: Path) -> Path:
+    """Params and 48 images."""
+    write_params(teachers=TEACHERS)
+    write_fit(project / "data/fit", source(train=60, size=32), validation_fraction=0.2, seed=0)
+    return project
 
 
 def run(name: str, folder: str = "models") -> Result:
-    paths = {"fit": "data/fit", "model": f"{folder}/{name}.safetensors", "history": f"{folder}/{name}.csv"}
-    options = [word for option, value in paths.items() for word in (f"--{option}", value)]
-    return CliRunner().invoke(train_teacher.main, ["--key", f"teachers.{name}", *options])
+    paths = {"model": f"{folder}/{name}.safetensors", "history": f"{folder}/{name}.csv"}
+    return invoke(train_teacher.main, key=f"teachers.{name}", fit="data/fit", **paths)
 
 
 def test_the_teacher_is_what_its_block_says_in_the_same_bytes_each_time(project: Path) -> None:
@@ -79,12 +64,10 @@ def test_colour_jitter_alone_makes_another_teacher(project: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vgg12", "error: params.yaml: teachers.vgg12 is missing"),
-        ("broken", "error: params.yaml: teachers.broken.heads is unknown; allowed: arch, "),
+        ("vgg12", "params.yaml: teachers.vgg12 is missing"),
+        ("broken", "params.yaml: teachers.broken.heads is unknown; allowed: arch, "),
     ],
 )
 def test_a_mistake_ends_in_one_line(project: Path, name: str, message: str) -> None:
-    done = run(name)
-    assert done.exit_code == 2
-    assert done.output.splitlines()[-1].startswith(message)
+    refused(run(name), message)
     assert not Path("models").exists()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from deepcompress.models import checkpoint
 from deepcompress.training import loop
