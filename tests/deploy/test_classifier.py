@@ -54,3 +54,5 @@ def test_a_damaged_file_is_refused(damage: str, exported: Exported, tmp_path: Pa
     path.write_bytes({"cut": content[: len(content) // 2], "text": b"hello " * 99, "empty": b""}[damage])
     with pytest.raises(UserError, match=r"damaged\.onnx: no "):
         OnnxClassifier(path)
+    with pytest.raises(UserError, match=r"none\.onnx: no such file"):
+        OnnxClassifier(tmp_path / "none.onnx")

@@ -153,3 +153,15 @@ def test_rounding_knows_no_negative_zero_and_no_infinity() -> None:
     assert (decimals(12.3456), significant(0.000123456)) == (12.35, 0.0001235)
     assert decimals(math.inf) is None
     assert significant(math.nan) is None
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 0), (-1, 10), (11, 10)])
+def test_wilson_interval_refuses_impossible_counts(right: int, n: int) -> None:
+    with pytest.raises(ValueError, match="right answers must be 0 to n"):
+        wilson_interval(right, n)
+
+
+@pytest.mark.parametrize("counts", [(-1, 0, 5), (3, 3, 5), (0, 0, 0)])
+def test_a_paired_interval_refuses_impossible_counts(counts: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="gained and lost must be 0 to n"):
+        paired_interval(*counts)

@@ -116,3 +116,15 @@ def test_pixels_must_be_whole() -> None:
         _attention.pixels("abc", 1)
     with pytest.raises(ValueError, match="reshape"):
         _attention.pixels(_attention.PREFIX + base64.b64encode(bytes(3)).decode(), 2, 2)
+
+
+def test_without_a_usable_map_the_finding_says_so(data: Tables) -> None:
+    rows = data.extra["explain/attention"].assign(ssim=np.nan)
+    none = dataclasses.replace(data, extra={**data.extra, "explain/attention": rows})
+    assert pictures_of(_attention.attention(none))[-1].title.startswith("No map")
+
+
+def test_students_alone_make_no_section(with_students: Tables) -> None:
+    rows = with_students.extra["explain/attention"]
+    extra = with_students.extra | {"explain/attention": rows[rows["model"].str.startswith("students/")]}
+    assert _attention.attention(dataclasses.replace(with_students, extra=extra)) == []
