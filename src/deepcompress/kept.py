@@ -39,6 +39,15 @@ def arrays(path: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str
     return made
 
 
+def content(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The bytes that `make` gives, kept in the same way."""
+    found = read(path)
+    if found is None:
+        write(path, made := make())
+        return made
+    return bytes(found)
+
+
 def write(path: Path, content: bytes) -> None:
     """Leave bytes for `read`, whole or not at all."""
     files.write_bytes(path, content + hashlib.sha256(content).digest())

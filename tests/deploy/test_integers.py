@@ -13,9 +13,10 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from deepcompress import files
+from deepcompress import files, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
+from deepcompress.deploy import integers
 from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.deploy.integers import int4_weights, quantize_int4, quantize_int8
 from deepcompress.deploy.onnx import channels_first, export_float
@@ -50,7 +51,9 @@ def test_int8_weights_behind_the_second_convolution_have_a_scale_per_output_chan
     assert large == [[4, 3, 3, 3], [8, 4, 3, 3]]
 
 
-def test_int8_is_calibrated_on_images_and_gives_the_same_bytes_again(exported: Exported, tmp_path: Path) -> None:
+def test_int8_is_calibrated_on_images_and_gives_the_same_bytes_again(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = channels_first(exported.images.images, VIEW.size)
     dark, again = tmp_path / "dark.onnx", tmp_path / "again.onnx"
     quantize_int8(exported.float_file, dark, images=np.zeros_like(CALIBRATION), reduce_range=True)
@@ -59,8 +62,14 @@ def test_int8_is_calibrated_on_images_and_gives_the_same_bytes_again(exported: E
     assert np.abs(near - expected).mean() < np.abs(far - expected).mean()
     assert OnnxClassifier(exported.int8_file).contract == OnnxClassifier(exported.float_file).contract
     assert exported.int8_file.stat().st_size < 0.45 * exported.float_file.stat().st_size
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
     quantize_int8(exported.float_file, again, images=CALIBRATION, reduce_range=True)
     assert files.sha256(again) == files.sha256(exported.int8_file)
+    monkeypatch.setattr(integers, "quantize_static", None)  # another calibration would need it
+    quantize_int8(exported.float_file, again, images=CALIBRATION, reduce_range=True)
+    assert files.sha256(again) == files.sha256(exported.int8_file)
+    with pytest.raises(TypeError):
+        quantize_int8(exported.float_file, again, images=CALIBRATION, reduce_range=False)
 
 
 def test_reduce_range_takes_seven_bits(exported: Exported, tmp_path: Path) -> None:

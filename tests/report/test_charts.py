@@ -40,9 +40,19 @@ def test_every_colour_stands_out_in_both_themes(theme: str) -> None:
 def test_names_are_drawn_as_they_are_written() -> None:
     chart = charts.dots(ROWS, "top1_pct", charts.TOP1)
     assert [row["name"] for row in chart["data"]["values"]] == list(ROWS["name"])
-    first, again = (charts.png(Picture("a", "Of $1_$5 <b>&", (chart,))) for _ in range(2))
-    assert first == again
+    picture = Picture("a", "Of $1_$5 <b>&", (chart,))
+    first = charts.png(picture)
+    assert first == charts._drawn(picture)
     assert not re.search(rb"Date|Software|tIME", first)
+
+
+def test_an_equal_picture_is_drawn_once_until_there_are_fonts_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(charts, "_drawn", lambda picture: drawn.append(picture.name) or b"made")
+    once, other = Picture("once", "A", ({"mark": "bar"},)), Picture("once", "B", ({"mark": "bar"},))
+    for picture, missing in ((once, "犬"), (once, "犬"), (other, "犬"), (once, ""), (once, "")):
+        assert charts.png(picture, missing) == b"made"
+    assert len(drawn) == 3
 
 
 def test_each_point_has_its_interval_as_a_rule_and_as_words(data: Tables) -> None:

@@ -16,8 +16,11 @@ https://onnx.ai/onnx/technical/int4.html.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from deepcompress import files, kept, runtime
 from deepcompress.deploy.classifier import INPUT
 from deepcompress.deploy.onnx import PREFIX, read, write
 from deepcompress.models.quantized_weight import group_size
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int8, UInt8
 
+    from deepcompress.deploy.classifier import Contract
     from deepcompress.models.checkpoint import Checkpoint
     from deepcompress.models.quantized_weight import QuantizedWeight
 
@@ -58,6 +63,8 @@ def quantize_int8(
 ) -> None:
     """Write a file in int8 with the same input, outputs and classes; the same arguments give the same bytes.
 
+    A file of equal arguments is found again in scratch.
+
     Args:
         float_file: As `export_float` wrote it.
         path: The file to write.
@@ -70,6 +77,19 @@ def quantize_int8(
     _, contract = read(float_file)
     if len(images) == 0:
         raise ValueError("there are no images to calibrate on")
+    calibrate = partial(_calibrated, Path(float_file), Path(path), images, reduce_range, contract)
+    inputs = files.sha256(Path(float_file)), hashlib.sha256(images.tobytes()).hexdigest(), images.shape
+    folder = runtime.scratch("int8", *inputs, reduce_range, version("onnxruntime"), onnx.__version__)
+    files.write_bytes(path, kept.content(folder / "int8.npz", calibrate))
+
+
+def _calibrated(
+    float_file: Path,
+    path: Path,
+    images: UInt8[np.ndarray, "images 3 size size"],
+    reduce_range: bool,
+    contract: Contract,
+) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder, "prepared.onnx"), Path(folder, "quantized.onnx")
         quant_pre_process(float_file, prepared, skip_symbolic_shape=True)
@@ -88,6 +108,7 @@ def quantize_int8(
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
         )
         write(path, onnx.load(quantized), contract)
+    return path.read_bytes()
 
 
 class _CalibrationImages(CalibrationDataReader):

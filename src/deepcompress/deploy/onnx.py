@@ -95,13 +95,13 @@ def export_checkpoint(
         white: As there.
     """
 
-    def export() -> dict[str, np.ndarray]:
+    def export() -> bytes:
         stored: dict[str, Any] = {"stored_size": stored_size, "white": white}
         export_float(loaded.model, path, view=loaded.view, classes=loaded.classes, **stored)
-        return {"content": np.frombuffer(path.read_bytes(), np.uint8)}
+        return path.read_bytes()
 
     folder = runtime.scratch("onnx", files.sha256(source), stored_size, white, torch.__version__, onnx.__version__)
-    files.write_bytes(path, kept.arrays(folder / "float.npz", export)["content"].tobytes())
+    files.write_bytes(path, kept.content(folder / "float.npz", export))
 
 
 class FromPixels(nn.Module):

@@ -15,11 +15,13 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from deepcompress import kept, runtime
 from deepcompress.report import text
 
 if TYPE_CHECKING:
@@ -233,11 +235,28 @@ def vega_script() -> str:
     """Vega, Vega-Lite and vega-embed as one script that sets `vegaEmbed` and needs no network."""
     import vl_convert
 
-    return f"(() => {{{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}}})();"
+    bundle = _kept(lambda: vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode(), "vega.js").decode()
+    return f"(() => {{{bundle}}})();"
 
 
-def png(picture: Picture) -> bytes:
-    """A picture as PNG on white, its title above; the same bytes for the same picture and fonts."""
+def png(picture: Picture, missing: str = "") -> bytes:
+    """A picture as PNG on white, its title above; the same bytes for the same picture and fonts.
+
+    One that was drawn before is found again in scratch, since drawing takes a third of a second.
+
+    Args:
+        picture: What to draw.
+        missing: What `unreadable` says of the words in pictures; once fonts have these letters, all are drawn anew.
+    """
+    return _kept(functools.partial(_drawn, picture), picture, missing)
+
+
+def _kept(make: Callable[[], bytes], *parts: object) -> bytes:
+    versions = (version(name) for name in ("vl-convert-python", "pillow"))
+    return kept.content(runtime.scratch("report", *parts, *versions) / "made.npz", make)
+
+
+def _drawn(picture: Picture) -> bytes:
     import vl_convert
 
     wide = (PNG_WIDTH - 30 * (picture.across - 1)) // picture.across

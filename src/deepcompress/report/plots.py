@@ -47,7 +47,7 @@ def write(folder: Path, data: Tables, sections: Iterable[Section]) -> None:
             "no font of this machine has %s: boxes in %s, letters in the page", missing[:20], folder / "figures"
         )
     for name, picture in pictures.items():
-        files.write_bytes(folder / "figures" / f"{name}.png", charts.png(picture))
+        files.write_bytes(folder / "figures" / f"{name}.png", charts.png(picture, missing))
 
 
 def models(data: Tables) -> pd.DataFrame:
