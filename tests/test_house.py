@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deepcompress import code_hash, stale
+from deepcompress import code_hash, params
 from tests import house
 
 ROOT = house.ROOT
@@ -100,7 +100,7 @@ def test_some_stage_depends_on_every_room_of_plug_ins(room: str) -> None:
 
 
 def test_every_code_that_a_stage_depends_on_has_a_hash() -> None:
-    made = {key for key, _ in stale.leaves(code_hash.hashes(ROOT))}
+    made = {key for key, _ in params.leaves(code_hash.hashes(ROOT))}
     for name, body in DVC.items():
         for key in code_keys(body.get("do", body)):
             pattern = re.compile(re.sub(r"\\\$\\\{.*?\\\}", "[^.]+", re.escape(key)) + r"(\..*)?")

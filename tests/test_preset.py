@@ -32,9 +32,9 @@ def comments(text: str) -> list[str]:
 
 
 def test_quick_is_what_params_yaml_holds_of_every_key_that_another_preset_sets() -> None:
-    written = dict(preset.leaves(yaml.safe_load(TEXT)))
-    touched = {key for name in NAMES for key, _ in preset.leaves(overlay(name)) if key in written}
-    assert dict(preset.leaves(overlay("quick"))) == {key: written[key] for key in touched}
+    written = dict(params.leaves(yaml.safe_load(TEXT)))
+    touched = {key for name in NAMES for key, _ in params.leaves(overlay(name)) if key in written}
+    assert dict(params.leaves(overlay("quick"))) == {key: written[key] for key in touched}
     assert laid(TEXT, "quick") == TEXT
 
 
@@ -43,7 +43,7 @@ def test_a_preset_sets_its_values_keeps_comments_and_passes_the_check(name: str,
     changed = laid(TEXT, name)
     path = tmp_path / "params.yaml"
     path.write_text(changed)
-    for key, value in preset.leaves(overlay(name)):
+    for key, value in params.leaves(overlay(name)):
         assert params.value(key, path) == value
     assert comments(changed) == comments(TEXT)
     plan.check(path)
@@ -57,7 +57,7 @@ def test_a_preset_gives_the_same_file_whatever_was_laid_before_it() -> None:
 
 
 def params_of(text: str) -> dict[str, Any]:
-    return dict(preset.leaves(yaml.safe_load(text)))
+    return dict(params.leaves(yaml.safe_load(text)))
 
 
 def test_the_paper_preset_is_the_source_reports_recipe(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_as_args_prints_flags_that_say_the_same(monkeypatch: pytest.MonkeyPatch,
     assert words[::2] == ["-S"] * (len(words) // 2)
     pairs = [word.split("=", 1) for word in words[1::2]]
     flags = [(key.removeprefix("++"), yaml.safe_load(value)) for key, value in pairs]
-    assert flags == list(preset.leaves(overlay("cifar")))
+    assert flags == list(params.leaves(overlay("cifar")))
 
 
 def test_the_command_changes_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,14 +11,17 @@ writes anew before it asks DVC what changed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepcompress import code_hash, files, params
 from deepcompress.errors import UserError
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
 
 FOLDER = "inputs"  # of links; git and DVC see it empty in a fresh clone
 KEPT = ".gitignore"
@@ -126,6 +129,26 @@ def tell_of_images_(document: Mapping[str, Any], folder: Path) -> None:
         path.unlink(missing_ok=True)
     elif not path.is_file() or path.read_text(encoding="utf-8") != now:
         files.write_text(path, now)
+
+
+@contextmanager
+def opened_project(root: Path | None = None) -> Iterator[Repo]:
+    """The DVC project at `root`, or around the current folder, whose inputs were looked at anew.
+
+    Raises:
+        UserError: If DVC is missing, cannot load the project, or stops what is done inside.
+    """
+    try:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+    except ImportError:
+        raise UserError("dvc is not installed; run this by `uv run`") from None
+    look_anew_()
+    try:
+        with Repo(str(root) if root else None) as repo:
+            yield repo
+    except DvcException as error:
+        raise UserError(str(error)) from error
 
 
 def look_anew_(folder: Path = Path(FOLDER)) -> None:

@@ -11,6 +11,7 @@ import functools
 import json
 import math
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -105,6 +106,22 @@ def value(key: str, path: str | Path = PARAMS_FILE) -> Any:
             raise UserError(f"{path}: {key} is missing")
         found = found[part]
     return found
+
+
+def at(nested: Any, key: str) -> Any:
+    """The value at a dotted key of nested mappings; None where there is none."""
+    for name in key.split("."):
+        nested = nested.get(name) if isinstance(nested, Mapping) else None
+    return nested
+
+
+def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of every leaf, in order; a list is a leaf, and so is an empty block."""
+    for key, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def seed(path: str | Path = PARAMS_FILE) -> int:

@@ -47,7 +47,7 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
     for key, spec in specs.items():
         last = _last_layer(key, spec)
         for recipe in TRAININGS.get(key, (f"{key}.recipe",)):
-            if _at(document, recipe)["trainable"] == "head" and not hasattr(last, "in_features"):
+            if params.at(document, recipe)["trainable"] == "head" and not hasattr(last, "in_features"):
                 raise UserError(f"params.yaml: {recipe}.trainable: {spec.arch} ends in no linear layer; it must be all")
         if absent := [role for role in taps.deepest_blocks(spec.image_size) if not taps.has(spec, role)]:
             notes.append(f"{key}: {spec.arch} has no maps of {' and '.join(absent)}, so none of its attention is shown")
@@ -111,10 +111,3 @@ def _require_channels(step: str, spec: GraphSpec, scope: str) -> list[str]:
             "prune.structured.scope to all, or use unstructured"
         )
     return [f"structured pruning leaves {len(whole)} layers of {spec.arch} whole ({reasons}; ...)"] if whole else []
-
-
-def _at(document: Mapping[str, Any], key: str) -> Any:
-    found: Any = document
-    for part in key.split("."):
-        found = found[part]
-    return found

@@ -7,7 +7,7 @@ A preset names what differs from the committed params. Every key that any preset
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,6 @@ def load(name: str, folder: Path = PRESETS) -> dict[str, Any]:
     return params.read_as_written(file)
 
 
-def leaves(overlay: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of every leaf, in file order; a list is a leaf."""
-    for key, value in overlay.items():
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def lay(text: str, name: str, folder: Path = PRESETS) -> str:
     """The text of params.yaml under a preset; keys that no preset names stay as they are.
 
@@ -52,8 +43,8 @@ def lay(text: str, name: str, folder: Path = PRESETS) -> str:
         UserError: As `load` and `apply` do.
     """
     defaults, chosen = load(DEFAULT, folder), load(name, folder)
-    kept = dict(leaves(defaults))
-    others = [key for path in sorted(folder.glob("*.yaml")) for key, _ in leaves(load(path.stem, folder))]
+    kept = dict(params.leaves(defaults))
+    others = [key for path in sorted(folder.glob("*.yaml")) for key, _ in params.leaves(load(path.stem, folder))]
     return apply(apply(text, defaults, remove=[key for key in others if key not in kept]), chosen)
 
 
@@ -86,8 +77,8 @@ def apply(text: str, overlay: dict[str, Any], remove: Iterable[str] = ()) -> str
         place, last = _place(document, dotted, make=False)
         if place is not None:
             place.pop(last, None)
-            _drop_empty(document, dotted, keep=set(dict(leaves(overlay))))
-    for dotted, value in leaves(overlay):
+            _drop_empty(document, dotted, keep=set(dict(params.leaves(overlay))))
+    for dotted, value in params.leaves(overlay):
         place, last = _place(document, dotted, make=True)
         if place is None:
             raise UserError(f"preset: {dotted} is unknown in params.yaml")
@@ -131,7 +122,7 @@ def _drop_empty(document: Any, dotted: str, keep: set[str]) -> None:
 
 def as_arguments(overlay: dict[str, Any]) -> str:
     """The overlay as flags for `dvc exp run`; `++` sets a key whether the file has it or not."""
-    return " ".join(f"-S '++{key}={_scalar(value)}'" for key, value in leaves(overlay))
+    return " ".join(f"-S '++{key}={_scalar(value)}'" for key, value in params.leaves(overlay))
 
 
 def _null(representer: Any, _: None) -> Any:

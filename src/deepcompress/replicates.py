@@ -19,12 +19,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import numpy as np
 
-from deepcompress import files, params, preset, runtime
+from deepcompress import files, input_files, params, preset, runtime
 from deepcompress.errors import UserError, one_line_errors
 from deepcompress.measure.statistics import decimals, significant
 from deepcompress.measure.verdict import COLUMNS
@@ -168,26 +168,12 @@ def reproduce(folder: Path, jobs: int | None) -> bool:
         raise
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _dvc() -> Path:
     """DVC's cache, if all that the working tree's evaluation comes from is as its stages left it."""
-    try:
-        from dvc.exceptions import DvcException
-        from dvc.repo import Repo
-    except ImportError:
-        raise UserError("dvc is not installed; run this by `uv run`") from None
-    try:
-        with Repo() as repo:
-            if changed := repo.status(targets=[TARGET], with_deps=True):
-                raise UserError(
-                    f"results here are not of this code and these params ({min(changed)}); run `make repro`"
-                )
-            return Path(repo.cache.local.path)
-    except DvcException as error:
-        raise UserError(str(error)) from error
+    with input_files.opened_project() as repo:
+        if changed := repo.status(targets=[TARGET], with_deps=True):
+            raise UserError(f"results here are not of this code and these params ({min(changed)}); run `make repro`")
+        return Path(repo.cache.local.path)
 
 
 @click.command()
@@ -196,7 +182,7 @@ def _dvc() -> Path:
 @one_line_errors
 def main(seeds: int, jobs: int | None) -> None:
     """Run the pipeline under further seeds, and write what every seed came to into metrics/replicates.csv."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     root, own, cache = Path.cwd(), params.seed(), _dvc()
     measured = {own: Measured.read(root)}
     failed: list[int] = []

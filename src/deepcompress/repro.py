@@ -22,7 +22,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -376,10 +376,6 @@ def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: b
         click.echo(line)
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 @click.command()
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Stages at a time; default: one per GPU, or per core.")
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, run all that does not depend on what failed.")
@@ -388,23 +384,15 @@ def _interrupt(*_: object) -> NoReturn:
 @one_line_errors
 def main(jobs: int | None, keep_going: bool, scheduler: str | None, targets: tuple[str, ...]) -> None:
     """Bring TARGETS (default: every stage) up to date, several stages at a time."""
-    try:
-        from dvc.exceptions import DvcException
-        from dvc.repo import Repo, lock_repo
-    except ImportError:
-        raise UserError("dvc is not installed; run this by `uv run`") from None
-    signal.signal(signal.SIGTERM, _interrupt)
-    input_files.look_anew_()
-    try:
-        with (
-            cluster(scheduler, jobs) if scheduler else machine(jobs) as place,
-            Repo() as repo,
-            lock_repo(repo),
-            repo.scm_context(quiet=True),
-        ):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with (
+        cluster(scheduler, jobs) if scheduler else machine(jobs) as place,
+        input_files.opened_project() as repo,
+    ):
+        from dvc.repo import lock_repo
+
+        with lock_repo(repo), repo.scm_context(quiet=True):
             reproduce(repo, targets, place, keep_going=keep_going)
-    except DvcException as error:
-        raise UserError(str(error)) from error
 
 
 if __name__ == "__main__":

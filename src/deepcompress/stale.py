@@ -47,8 +47,8 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
         yield "its command changed"
     for dep in stage.deps:
         if dep.fs_path in anew:
-            recorded, now = dep.hash_info.value or {}, {key: _at(anew[dep.fs_path], key) for key in dep.params}
-            if changed := sorted({key for key, _ in leaves(recorded) ^ leaves(now)}):
+            recorded, now = dep.hash_info.value or {}, {key: params.at(anew[dep.fs_path], key) for key in dep.params}
+            if changed := sorted({key for key, _ in _leaves(recorded) ^ _leaves(now)}):
                 kind = {INPUTS: "inputs", LINKS: "settings"}.get(Path(dep.fs_path).name, "code")
                 yield f"its {kind} changed: {', '.join(changed)}"
             continue
@@ -92,16 +92,8 @@ def _made(dep: Dependency, made: Mapping[str, str]) -> str | None:
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + FOLDER_SUFFIX
 
 
-def _at(nested: Any, key: str) -> Any:
-    for name in key.split("."):
-        nested = nested.get(name) if isinstance(nested, dict) else None
-    return nested
-
-
-def leaves(value: Any, key: str = "") -> set[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        return {(key, json.dumps(value))}
-    return {leaf for name, inner in value.items() for leaf in leaves(inner, f"{key}.{name}".lstrip("."))}
+def _leaves(nested: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(key, json.dumps(value)) for key, value in params.leaves(nested)}
 
 
 def check(root: Path | None = None) -> tuple[list[str], str | None]:
@@ -113,27 +105,19 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
     Raises:
         UserError: If DVC is missing, or cannot load the project.
     """
-    try:
-        from dvc.exceptions import DvcException
-        from dvc.repo import Repo
+    with input_files.opened_project(root) as repo:
         from dvc.repo.reproduce import plan_repro
-    except ImportError:
-        raise UserError("dvc is not installed; run this by `uv run`") from None
-    input_files.look_anew_()
-    try:
-        with Repo(str(root) if root else None) as repo:
-            stages = plan_repro(repo.index.graph)
-            others = [stage for stage in stages if stage.addressing != CODE]
-            hashers = [stage for stage in stages if stage.addressing == CODE]
-            anew = {out.fs_path: code_hash.hashes(Path(repo.root_dir)) for stage in hashers for out in stage.outs}
-            outs = [out.fs_path for stage in others for out in stage.outs]
-            with suppress(UserError):  # of a file that is not here; what was committed of it is taken on trust
-                anew |= {path: params.links(params.read()) for path in outs if Path(path).name == LINKS}
-                anew |= {path: input_files.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
-            made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
-            stale = {stage.addressing: list(reasons(stage, made, anew)) for stage in others}
-    except DvcException as error:
-        raise UserError(str(error)) from error
+
+        stages = plan_repro(repo.index.graph)
+        others = [stage for stage in stages if stage.addressing != CODE]
+        hashers = [stage for stage in stages if stage.addressing == CODE]
+        anew = {out.fs_path: code_hash.hashes(Path(repo.root_dir)) for stage in hashers for out in stage.outs}
+        outs = [out.fs_path for stage in others for out in stage.outs]
+        with suppress(UserError):  # of a file that is not here; what was committed of it is taken on trust
+            anew |= {path: params.links(params.read()) for path in outs if Path(path).name == LINKS}
+            anew |= {path: input_files.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
+        made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
+        stale = {stage.addressing: list(reasons(stage, made, anew)) for stage in others}
     found = [f"{address}: {', '.join(why)}" for address, why in stale.items() if why]
     if not found:
         return [f"The committed results of {len(stages)} stages belong to this code and these params."], None

@@ -6,12 +6,12 @@ import re
 
 import yaml
 
-from deepcompress import preset
+from deepcompress import params, preset
 from tests.house import ROOT
 
 TABLE = re.compile(r"^\| `([^`]+)` \| `([^`]*)` \| (.+) \| (.+) \|$", flags=re.MULTILINE)
 ROWS = TABLE.findall((ROOT / "docs/paper.md").read_text(encoding="utf-8").partition("### Every value")[2])
-VALUES = dict(preset.leaves(preset.load("paper", ROOT / "presets")))
+VALUES = dict(params.leaves(preset.load("paper", ROOT / "presets")))
 
 
 def test_the_table_holds_every_value_of_the_preset_and_no_other() -> None:

@@ -24,6 +24,7 @@ from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.encodings import bitmask
 from deepcompress.models.taps import tap
 from deepcompress.models.vgg import prunable_layers
+from deepcompress.params import at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -192,10 +193,7 @@ class Trainings:
                 f"{row.id}: trained for {self.epochs[row.id]} epochs, but the plan names no recipe of it in "
                 f"{PARAMS_NAME}; a new family needs one in plan.py"
             )
-        block: Mapping[str, Any] = self.params
-        for key in row.recipe.split("."):
-            block = block.get(key) or {}
-        return block
+        return at(self.params, row.recipe) or {}
 
 
 def read_trainings(history: Path, plan: Plan, params: Mapping[str, Any], data: Path) -> Trainings:

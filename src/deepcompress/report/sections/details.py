@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepcompress import params
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.report import charts, findings, first_screen, tables, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold, models_table
@@ -49,8 +50,8 @@ def _overview(data: Tables) -> list[Block]:
 
 def _baseline(data: Tables) -> list[Block]:
     """Setting and accuracy of both baselines side by side, and whether the two accuracies can be compared at all."""
-    here, theirs = dict(_flat(data.params)), float(data.paper["baseline"]["top1_pct"])
-    rows = [(name, there, str(here.get(key, text.MISSING))) for name, (there, key) in SETTING.items()]
+    here, theirs = dict(_written(data.params)), float(data.paper["baseline"]["top1_pct"])
+    rows = [(name, there, here.get(key, text.MISSING)) for name, (there, key) in SETTING.items()]
     rows.append(("Top-1, %", text.number(theirs), text.accuracy(data.baseline)))
     rows.append(("Held-out images", "10,000", f"{int(data.baseline['n']):,}"))
     caption = f"The source report's accuracy is stated without interval; {data.paper['baseline']['note']}."
@@ -118,14 +119,13 @@ def _of_classes(rows: pd.DataFrame, models: list[str], classes: list[str]) -> pd
 
 def _provenance(data: Tables) -> list[Block]:
     """Data, versions, every parameter, and the headline that reviewers compare; the long tables folded away."""
-    settings = tuple((key, str(value)) for key, value in _flat(data.params))
-    headline = tuple((key, str(value)) for key, value in _flat(data.headline))
+    settings = _written(data.params)
     return [
         Paragraph(MADE),
         Table(("Data", "Value"), tuple(_images(data)), caption="Choices were made on validation images alone."),
         Table(("Software", "Version"), tuple(_versions())),
         Table(("Parameter", "Value"), settings, folded=f"All {len(settings)} parameters (params.yaml)"),
-        Table(("Number", "Value"), headline, folded="Headline numbers (what dvc metrics diff compares)"),
+        Table(("Number", "Value"), _written(data.headline), folded="Headline numbers (what dvc metrics diff compares)"),
     ]
 
 
@@ -150,12 +150,8 @@ def _versions() -> Iterator[tuple[str, str]]:
             yield package, "not installed"
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", text.MISSING if value is None else value
+def _written(values: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, text.MISSING if value is None else str(value)) for key, value in params.leaves(values))
 
 
 SECTIONS = {"details": (90, details)}
