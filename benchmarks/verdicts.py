@@ -15,8 +15,8 @@ import click
 from deepcompress import files
 from deepcompress.errors import UserError, one_line_errors
 from deepcompress.measure import verdict
-from deepcompress.measure.statistics import mcnemar, paired_interval
-from deepcompress.measure.verdict import GAIN, LOSS, Replicates, Verdict
+from deepcompress.measure.statistics import ALPHA, holm, mcnemar, paired_interval
+from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, Replicates, Verdict
 from deepcompress.plan_table import Plan
 
 if TYPE_CHECKING:
@@ -45,7 +45,19 @@ def _with_interval(row: verdict.Row) -> verdict.Row:
     return {**row, "difference_points_low": low, "difference_points_high": high, "mcnemar_p": mcnemar(gained, lost)}
 
 
-def lines(first: dict[Pair, Verdict], second: dict[Pair, Verdict]) -> Iterator[str]:
+def corrected(verdicts: dict[Pair, Verdict], plan: Plan) -> dict[Pair, str]:
+    """The words of each verdict after Holm's correction within the family of the model, as `p (Holm)` of the page."""
+    families: dict[str, list[Pair]] = {}
+    for pair in verdicts:
+        families.setdefault(plan[pair[0]].family, []).append(pair)
+    words = {}
+    for pairs in families.values():
+        for pair, p in zip(pairs, holm([verdicts[pair].p for pair in pairs]), strict=True):
+            words[pair] = verdicts[pair].words if p is not None and p < ALPHA else NO_DIFFERENCE
+    return words
+
+
+def lines(first: dict[Pair, Verdict], second: dict[Pair, Verdict], plan: Plan) -> Iterator[str]:
     """How many verdicts are equal and how many turned round, by what they rest on; then a table of the changed ones.
 
     Raises:
@@ -55,12 +67,16 @@ def lines(first: dict[Pair, Verdict], second: dict[Pair, Verdict]) -> Iterator[s
         raise UserError("both tables must compare the same models; one was made from other params or is empty")
     changed = [pair for pair, of in first.items() if of.words != second[pair].words]
     turned = [pair for pair in changed if {first[pair].words, second[pair].words} == {GAIN, LOSS}]
+    one, other = (corrected(of, plan) for of in (first, second))
     counts = (Counter(first[pair].basis for pair in pairs) for pairs in (first, changed, turned))
     of_all, of_changed, of_turned = (Counter({"all": counted.total()}) + counted for counted in counts)
     yield "| Judged over | Comparisons | Equal verdicts | Turned round |\n|---|--:|--:|--:|"
     for basis, count in of_all.items():
         equal = count - of_changed[basis]
         yield f"| {basis} | {count} | {equal} ({100 * equal / count:.1f} %) | {of_turned[basis]} |"
+    equal = sum(words == other[pair] for pair, words in one.items())
+    round_ = sum({words, other[pair]} == {GAIN, LOSS} for pair, words in one.items())
+    yield f"| all, by Holm within families | {len(one)} | {equal} ({100 * equal / len(one):.1f} %) | {round_} |"
     if changed:
         yield f"\n| {' | '.join(HEADER)} |\n|---|---|---|--:|---|--:|---|"
         yield from (_changed(pair, first[pair], second[pair]) for pair in changed)
@@ -86,7 +102,7 @@ def main(first: Path, second: Path, evaluation: Path) -> None:
     for path, replicates in zip((first, second), both, strict=True):
         if unknown := sorted({row["model"] for row in replicates.rows if row["model"] not in plan}):
             raise UserError(f"{path}: {evaluation} has no model {unknown[0]}; give the table of the same run")
-    for line in lines(*(verdicts(replicates, plan) for replicates in both)):
+    for line in lines(*(verdicts(replicates, plan) for replicates in both), plan):
         click.echo(line)
 
 

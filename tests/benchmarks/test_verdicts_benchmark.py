@@ -50,10 +50,11 @@ def test_equal_changed_and_turned_verdicts_are_counted_by_what_they_rest_on(tmp_
     told = run(first, second, "--evaluation", evaluation).splitlines()
     counts = ["| all | 3 | 1 (33.3 %) | 1 |", "| seeds | 2 | 0 (0.0 %) | 1 |", "| images | 1 | 1 (100.0 %) | 0 |"]
     assert told[2:5] == counts
-    assert len(told) == 10
-    assert told[8].startswith("| `pruned/a` | `baseline` | seeds | +1.00 (+0.75 to +1.25) | gain | -1.00 (-1.25 to")
-    assert told[9].endswith("| no significant difference |")
-    assert len(run(first, first, "--evaluation", evaluation).splitlines()) == 5
+    assert told[5] == "| all, by Holm within families | 3 | 1 (33.3 %) | 1 |"
+    assert len(told) == 11
+    assert told[9].startswith("| `pruned/a` | `baseline` | seeds | +1.00 (+0.75 to +1.25) | gain | -1.00 (-1.25 to")
+    assert told[10].endswith("| no significant difference |")
+    assert len(run(first, first, "--evaluation", evaluation).splitlines()) == 6
 
 
 def test_tables_of_other_models_are_refused(tmp_path: Path, evaluation: Path) -> None:
