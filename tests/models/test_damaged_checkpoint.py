@@ -194,7 +194,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes, monkey
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "none.safetensors")
-    assert "no such file" in refusal(tmp_path)
+    assert "is a folder, and must be a file" in refusal(tmp_path)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
