@@ -332,7 +332,7 @@ def _said(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 def _value(column: str, label: str, *, log: bool = False, low: float | None = None) -> Spec:
     scale: Spec = {"type": "log", "nice": False, "padding": 18} if log else {"zero": False, "padding": 10}
     if low is not None:
-        scale = {"domainMin": low, "padding": 10}
+        scale = {"domainMin": low}
     axis = {"format": "~g", "tickCount": 6} if log else {"tickCount": 6}
     return {"field": column, "type": "quantitative", "title": label, "scale": scale, "axis": axis}
 

@@ -11,12 +11,14 @@ async function draw(element) {
   views.get(element.id)?.finalize();
   const narrow = element.clientWidth < 480;
   const config = structuredClone(configs[dark.matches ? "dark" : "light"]);
-  config.legend.columns = Math.max(1, Math.floor(element.clientWidth / 150));
+  const spec = JSON.parse(specs.get(element.id));
+  const names = spec.layer.flatMap((layer) => layer.encoding?.color?.scale?.domain ?? []);
+  const letters = Math.max(...names.map((name) => name.length));
+  config.legend.columns = Math.max(1, Math.floor((element.clientWidth - 40) / (35 + 6 * letters)));
   if (narrow) {
-    config.axis.labelLimit = 120;
+    config.axis.labelLimit = 150;
     config.legend.layout = { top: { direction: "vertical" } };
   }
-  const spec = JSON.parse(specs.get(element.id));
   const drawn = await vegaEmbed(element, spec, { config, renderer: "svg", actions: false });
   views.set(element.id, drawn);
   element.style.minHeight = "";
