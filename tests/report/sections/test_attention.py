@@ -59,7 +59,7 @@ def test_the_finding_is_about_compressed_models_alone_and_names_both_ends(data: 
 def test_models_above_another_training_are_counted_by_intervals(data: Tables, with_students: Tables) -> None:
     assert sentence(with_students, "A network trained apart") == (
         "A network trained apart from the baseline, students/independent, comes to SSIM 0.21 (0.19 to 0.70); "
-        "2 of 3 compressed models lie above that, intervals apart."
+        "2 of 3 compressed models lie above that, intervals over images apart."
     )
     assert sentence(data, "A network trained apart") == ""
 

@@ -200,10 +200,13 @@ def test_jitter_stands_beside_the_source_report_s_students_of_its_jittered_teach
 
 
 def test_teacher_sizes_are_compared_method_by_method(full: Tables) -> None:
-    section = folded(teach.teach(full), "teachers")
+    own = {"model": "students/crd-vgg19", "reference": "students/crd-vgg16", "difference_points": 0.5}
+    own |= {"difference_points_low": -0.25, "difference_points_high": 1.25}
+    compared = dataclasses.replace(full, pairs=pd.concat([full.pairs, pd.DataFrame([own])], ignore_index=True))
+    section = folded(teach.teach(compared), "teachers")
     (picture,) = [picture for picture in pictures_of(section) if picture.name == "teacher_size"]
-    assert picture.title == "vgg19 in place of vgg16: +0.1 points on average over 4 methods"
-    assert picture.caption.startswith("In 0 of 4 methods the 95 % intervals of the two students lie apart")
+    assert picture.title == "vgg19 in place of vgg16: +0.1 points on average over 4 methods in this run"
+    assert picture.caption == "Student less student of one method, points (95 %): crd +0.5 (−0.2 to +1.2)."
 
 
 def test_students_beside_the_baseline_change_nothing_here(full: Tables) -> None:

@@ -113,7 +113,7 @@ def _beside_independent(data: Tables, rows: pd.DataFrame) -> str:
     closer = int((made["ssim_low"] > null["ssim_high"]).sum())
     return (
         f"A network trained apart from the baseline, {null['model']}, comes to SSIM {text.interval(null, 'ssim', 2)}; "
-        f"{closer} of {text.count(len(made), 'compressed model')} lie above that, intervals apart."
+        f"{closer} of {text.count(len(made), 'compressed model')} lie above that, intervals over images apart."
     )
 
 

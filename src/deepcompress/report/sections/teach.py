@@ -136,7 +136,7 @@ def _alignments(data: Tables) -> list[Block]:
         rows, name = queries.alignment(data, teacher["model"]), teacher["name"]
         if not rows.empty and "ssim" in rows:
             best = rows.sort_values(["kl_nats", "name"]).iloc[0]
-            title = f"{name}: {best['name']} answers most like it ({text.number(best['kl_nats'], 3)} nats)"
+            title = f"{name}: {best['name']} answers most like it in this run ({text.number(best['kl_nats'], 3)} nats)"
             n, window = f"{int(best['n']):,}", int(best["window_px"])
             caption = ALIGNMENT.format(teacher=name, n=n, maps=best["role"], window=window)
             independent = rows["ssim_independent"].iloc[0]
@@ -158,7 +158,7 @@ def _colour_jitter(data: Tables) -> list[Block]:
         return []
     best = rows[rows["family"] == "students"].sort_values(["jittered_top1_pct", "model"]).iloc[-1]
     both = f"{text.number(best['jittered_top1_pct'])} % under it, {text.number(best['top1_pct'])} % before"
-    title = f"{best['name']} is most robust to jitter: {both} (n = {int(best['n']):,})"
+    title = f"{best['name']} comes to most under jitter in this run: {both} (n = {int(best['n']):,})"
     theirs = _of_source(data.paper["students"]["jittered_top1_pct"], "vgg16_jitter")
     theirs["teachers/vgg16_jitter"] = data.paper["teachers"]["vgg16_jitter_on_jittered"]
     columns: dict[str, Column] = {
@@ -208,10 +208,12 @@ def _teacher_sizes(data: Tables) -> list[Block]:
     change = large["top1_pct"] - small["top1_pct"]
     title = (
         f"{names[pair[1]]} in place of {names[pair[0]]}: {text.signed(change.mean())} points on average over "
-        f"{len(wide)} methods"
+        f"{text.count(len(wide), 'method')} in this run"
     )
-    apart = (large["top1_pct_low"] > small["top1_pct_high"]) | (large["top1_pct_high"] < small["top1_pct_low"])
-    caption = f"In {int(apart.sum())} of {len(wide)} methods the 95 % intervals of the two students lie apart."
+    both = zip(wide.index, large["model"], small["model"], strict=True)
+    found = {method: queries.pair(data, model, other) for method, model, other in both}
+    judged = [f"{method} {text.difference(row)}" for method, row in found.items() if row is not None]
+    caption = f"Student less student of one method, points (95 %): {', '.join(judged)}." if judged else ""
     drawn = pd.concat([small, large]).reset_index(drop=True)
     drawn = drawn.assign(name=drawn["method"], taught="taught by " + drawn["teacher"].map(names).astype(str))
     return [Picture("teacher_size", title, (charts.dots(drawn, "top1_pct", charts.TOP1, series="taught"),), caption)]
