@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from deepcompress import params
 from deepcompress.__main__ import main
-from deepcompress.set_params import value
+from deepcompress.preset import value
 from tests.house import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")

@@ -56,7 +56,7 @@ def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> N
 @one_line_errors
 def set_params(arguments: tuple[str, ...]) -> None:
     """Set keys of params.yaml to values, all or none; comments stay, and what is not allowed is refused."""
-    from deepcompress.set_params import set_
+    from deepcompress.preset import set_
 
     for key, value in set_(arguments).items():
         click.echo(f"params.yaml: {key}: {json.dumps(value, ensure_ascii=False)}")

@@ -15,7 +15,6 @@ from deepcompress.data.batches import View
 from deepcompress.data.store import write_fit
 from deepcompress.deploy import benchmark
 from deepcompress.deploy.settings import Benchmark, Deploy
-from deepcompress.measure.latency import Times
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
@@ -66,11 +65,11 @@ def test_each_model_is_fed_images_of_its_size_and_threads_are_as_before_afterwar
 def test_a_row_by_hand_compares_with_the_dense_float_model_in_the_same_engine() -> None:
     forms = {benchmark.PYTORCH: benchmark.PYTORCH, FLOAT: FLOAT, INT8: FLOAT}
     times = {
-        ("baseline", benchmark.PYTORCH, 1): Times((0.012,)),
-        ("baseline", FLOAT, 1): Times((0.008,)),
-        ("small", benchmark.PYTORCH, 1): Times((0.001, 0.002, 0.003, 0.004, 0.005)),
-        ("small", INT8, 1): Times((0.002,)),
-        ("small", benchmark.PYTORCH, 32): Times((0.02,)),
+        ("baseline", benchmark.PYTORCH, 1): np.array([12.0]),
+        ("baseline", FLOAT, 1): np.array([8.0]),
+        ("small", benchmark.PYTORCH, 1): np.array([1.0, 2.0, 3.0, 4.0, 5.0]),
+        ("small", INT8, 1): np.array([2.0]),
+        ("small", benchmark.PYTORCH, 32): np.array([20.0]),
     }
     *_, eager, integers, alone = [benchmark._row(key, times, {"small": 3.5, "baseline": 12.5}, forms) for key in times]
     assert eager == {

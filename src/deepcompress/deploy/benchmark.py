@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from deepcompress.data.store import open_fit, sampled
@@ -112,26 +113,26 @@ def machine(settings: Benchmark) -> Row:
 
 
 def _paper_protocol_ms(call: Call, image: Pixels) -> float:
-    return latency.interleaved({PYTORCH: partial(call, image)}, warm_up=0, rounds=PAPER_RUNS)[PYTORCH].mean_ms
+    return float(latency.interleaved({PYTORCH: partial(call, image)}, warm_up=0, rounds=PAPER_RUNS)[PYTORCH].mean())
 
 
 def _row(
     key: tuple[str, str, int],
-    times: Mapping[tuple[str, str, int], latency.Times],
+    times: Mapping[tuple[str, str, int], np.ndarray],
     paper: Mapping[str, float],
     float_forms: Mapping[str, str],
 ) -> Row:
     (model, engine, size), measured = key, times[key]
-    low, high = measured.quartiles_ms
+    low, median, high = np.percentile(measured, (25, 50, 75))
     dense = times.get((BASELINE, float_forms[engine], size))
     return {
         "model": model,
         "engine": engine,
         "batch_size": size,
-        "latency_ms_p50": round(measured.median_ms, 4),
-        "latency_ms_p25": round(low, 4),
-        "latency_ms_p75": round(high, 4),
-        "n": measured.n,
-        "speedup": round(dense.median_ms / measured.median_ms, 3) if dense else None,
+        "latency_ms_p50": round(float(median), 4),
+        "latency_ms_p25": round(float(low), 4),
+        "latency_ms_p75": round(float(high), 4),
+        "n": len(measured),
+        "speedup": None if dense is None else round(float(np.median(dense) / median), 3),
         "paper_protocol_ms": round(paper[model], 4) if engine == PYTORCH and size == 1 else None,
     }

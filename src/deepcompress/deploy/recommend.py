@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from deepcompress.data import store
@@ -22,8 +23,6 @@ from deepcompress.plan_table import BASELINE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import numpy as np
 
     from deepcompress.deploy.settings import Deploy
     from deepcompress.plan_table import Plan
@@ -151,7 +150,7 @@ def _latency_ms(path: Path) -> float:
     loaded = checkpoint.load(path)
     image = torch.zeros(1, 3, loaded.view.size, loaded.view.size)
     with torch.inference_mode():
-        return latency.interleaved({path: lambda: loaded.model(image)})[path].median_ms
+        return float(np.median(latency.interleaved({path: lambda: loaded.model(image)})[path]))
 
 
 def recommendation(candidates: Sequence[Candidate], limits: Deploy) -> dict[str, Any]:

@@ -7,47 +7,20 @@ machine. The median and the quartiles are not moved by a few calls that were int
 from __future__ import annotations
 
 import random
-import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 K = TypeVar("K", bound=Hashable)
 Task = Callable[[], object]
 MS_PER_SECOND = 1e3
 WARM_UP = 3
 ROUNDS = 20
-
-
-@dataclass(frozen=True)
-class Times:
-    """The seconds that the calls of one task took, in the order of the rounds."""
-
-    seconds: tuple[float, ...]
-
-    @property
-    def n(self) -> int:
-        """Calls that were timed."""
-        return len(self.seconds)
-
-    @property
-    def mean_ms(self) -> float:
-        """Mean time of a call [ms]."""
-        return MS_PER_SECOND * statistics.fmean(self.seconds)
-
-    @property
-    def median_ms(self) -> float:
-        """Median time of a call [ms]."""
-        return MS_PER_SECOND * statistics.median(self.seconds)
-
-    @property
-    def quartiles_ms(self) -> tuple[float, float]:
-        """Lower and upper quartile [ms]; of a single call, that call twice."""
-        if self.n == 1:
-            return (self.median_ms, self.median_ms)
-        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
-        return MS_PER_SECOND * low, MS_PER_SECOND * high
 
 
 def interleaved(
@@ -57,7 +30,7 @@ def interleaved(
     rounds: int = ROUNDS,
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[K, Times]:
+) -> dict[K, Float[np.ndarray, " rounds"]]:
     """Time every task once per round.
 
     Args:
@@ -68,7 +41,7 @@ def interleaved(
         clock: Seconds from any start.
 
     Returns:
-        The times under the same names, in the order of `tasks`.
+        Under the same names, in the order of `tasks`: what each call took [ms].
     """
     if rounds < 1 or warm_up < 0:
         raise ValueError(f"rounds must be at least 1 and warm_up at least 0, got {rounds} and {warm_up}")
@@ -81,5 +54,5 @@ def interleaved(
             tasks[name]()
             end = clock()
             if count >= warm_up:
-                taken[name].append(end - start)
-    return {name: Times(tuple(seconds)) for name, seconds in taken.items()}
+                taken[name].append(MS_PER_SECOND * (end - start))
+    return {name: np.array(times) for name, times in taken.items()}
