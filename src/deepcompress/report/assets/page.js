@@ -14,9 +14,10 @@ async function draw(element) {
   const spec = JSON.parse(specs.get(element.id));
   const names = spec.layer.flatMap((layer) => layer.encoding?.color?.scale?.domain ?? []);
   const letters = Math.max(...names.map((name) => name.length));
-  config.legend.columns = Math.max(1, Math.floor((element.clientWidth - 40) / (35 + 6 * letters)));
+  config.legend.columns = Math.max(1, Math.floor((element.clientWidth - (narrow ? 150 : 40)) / (35 + 6 * letters)));
   if (narrow) {
     config.axis.labelLimit = 150;
+    config.axis.titleLimit = 190;
     config.legend.layout = { top: { direction: "vertical" } };
   }
   const drawn = await vegaEmbed(element, spec, { config, renderer: "svg", actions: false });
