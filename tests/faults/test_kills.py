@@ -32,6 +32,12 @@ DEADLINE_S = 600.0
 LEAST_KILLS = 20
 BESIDE = (".scratch", ".git", ".dvc", "src", "tests")  # folders that hold no results
 TIMED = {"benchmark"}
+NARROWED = {  # a stage of each file is left
+    "prune": {"sweep": {"methods": ["unstructured"]}},
+    "quant": {"sweep": ["qat-int4", "qat-fp32"]},
+    "distill": {"baseline": [], "selected": {"methods": [], "teachers": []}},
+    "combine": {"quantize": {}},
+}
 TRAINED = {"stages/quantize.py": "quantize_sweep@qat-int4"}  # of the stages that run the file
 
 
@@ -141,7 +147,7 @@ def _script(command: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     project = pipeline.copy(tmp_path_factory.mktemp("killed") / "deepcompress")
-    project.set({"prune": {"sweep": {"methods": ["unstructured"]}}})
+    project.set(NARROWED, remove=("teachers.vgg16_jitter", "combine.quantize.prune_distill_quantize"))
     nursery = subprocess.Popen(
         [sys.executable, str(ROOT / "tests/faults/nursery.py")],
         env=project.environment,
