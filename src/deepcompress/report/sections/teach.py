@@ -71,10 +71,12 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
         "p (Holm)": lambda row: text.probability(row["holm_p"]),
         "MiB": ("size_mib", 2),
     }
+    seeds = len(data.replicates.seeds)
+    caption = f"{GAINS} Points are means of {seeds} seeds, top-1 is of one." if data.replicates else GAINS
     return [
         Paragraph(_verdict(rows), strong=True),
         Picture("students_accuracy", "Students beside their teachers and the independent student", (chart,), ACCURACY),
-        Table.of(rows, columns, GAINS, folded="Every student beside the independent one"),
+        Table.of(rows, columns, caption, folded="Every student beside the independent one"),
     ]
 
 
