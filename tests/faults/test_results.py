@@ -226,7 +226,7 @@ def test_predict_says_in_one_line_what_is_wrong(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("stage", "options"),
     [
-        (plan, ["plan", "checked", "inputs", "hashes"]),
+        (plan, ["plan", "links", "checked", "inputs", "hashes"]),
         (download, ["fit", "heldout"]),
         (report, ["evaluation", "per-class", "pairs", "headline", "history", "meta", "plots", "page"]),
     ],

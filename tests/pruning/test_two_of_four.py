@@ -49,7 +49,7 @@ def test_every_layer_that_four_divides_loses_half_and_the_others_are_named(crite
 def test_every_other_sparsity_is_one_line_that_names_the_key(network):
     block = {**PRUNE, "unstructured": WAY, "sweep": {"methods": ["unstructured"], "sparsities": [0.5, 0.75]}}
     with pytest.raises(
-        UserError, match=r"prune.*: sparsity must be 0\.5, the only one that .*two_of_four meets; got 0\.25"
+        UserError, match=r"prune\.sparsity must be 0\.5, the only one that .*two_of_four meets; got 0\.25"
     ):
         params.validate(Prune, {**block, "method": "unstructured"}, "prune")
     settings = params.validate(Prune, block, "prune")
