@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from deepcompress.deploy.classifier import BATCH
 from deepcompress.deploy.onnx import channels_first
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
+from deepcompress.measure.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from deepcompress.data.store import Arrays
     from deepcompress.deploy.classifier import OnnxClassifier
     from deepcompress.deploy.executorch import PteClassifier
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,10 @@ def compare(
 
 
 def require(parity: Parity, required: tuple[str, float], *, name: str, images: str = "held-out images") -> None:
-    """Refuse a file that disagrees with its checkpoint more often than allowed.
+    """Refuse a file that is shown to disagree with its checkpoint more often than allowed.
+
+    Shown is what the 95 % interval of the agreement says: of few images one answer is a large share. A file below the
+    limit whose interval reaches it is let through with a warning.
 
     Args:
         parity: Of the file.
@@ -83,12 +90,15 @@ def require(parity: Parity, required: tuple[str, float], *, name: str, images: s
         UserError: If it does, or if a logit is not a number.
     """
     key, least_pct = required
-    if parity.agreement_pct < least_pct or math.isnan(parity.largest_difference):
-        raise UserError(
-            f"{name} agrees with the checkpoint on {parity.agreement_pct:.2f} % of {parity.n} {images} (at least "
-            f"{least_pct:g} % required, params.yaml: {key}; largest difference of a logit "
-            f"{parity.largest_difference:.3g})"
-        )
+    _, high = wilson_interval(round(parity.agreement_pct * parity.n / 100), parity.n)
+    found = (
+        f"{name} agrees with the checkpoint on {parity.agreement_pct:.2f} % of {parity.n} {images} (at least "
+        f"{least_pct:g} % required, params.yaml: {key}; largest difference of a logit {parity.largest_difference:.3g})"
+    )
+    if 100 * high < least_pct or math.isnan(parity.largest_difference):
+        raise UserError(found)
+    if parity.agreement_pct < least_pct:
+        log.warning("%s; too few images to tell (95 %% interval up to %.2f %%)", found, 100 * high)
 
 
 def _top1_pct(logits: Float[Tensor, "images classes"], labels: Tensor) -> float:
