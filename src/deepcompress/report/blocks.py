@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*( ?[kMG×])?( \(.*\))?|–")
 Column = str | tuple[str, int] | Callable[[pd.Series], str]  # as it is, a number with its digits, or how to write a row
-KEY = "95 %: interval. Points: difference to the baseline; p: McNemar's test. ECE: expected calibration error."
+P = "p: McNemar's test over images, or a t-test over seeds where a training stands between the two."
+KEY = f"95 %: interval. Points: difference to the baseline; {P} ECE: expected calibration error."
 MODELS: dict[str, Column] = {
     "Model": "model",
     "Top-1 % (95 %)": text.accuracy,

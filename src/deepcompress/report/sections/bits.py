@@ -9,7 +9,7 @@ import pandas as pd
 
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table, fold, lead
+from deepcompress.report.blocks import Block, Column, P, Paragraph, Picture, Section, Table, fold, lead
 from deepcompress.report.tables import Tables
 
 FORMATS = "PTQ rounds after training, QAT trains with rounded weights. Bars: 95 % intervals."
@@ -96,7 +96,7 @@ def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
         cells.append((str(name), *sizes, *ours, *gains))
     heads = ("Format", "MiB", "PTQ, top-1 % (95 %)", "Points to baseline", "QAT, top-1 % (95 %)", "Points to baseline",
              "QAT to PTQ, points", "QAT to float control, points")  # fmt: skip
-    return Table(heads, tuple(cells), "Points: 95 % interval; p: McNemar's test.")
+    return Table(heads, tuple(cells), f"Points: 95 % interval; {P}")
 
 
 def _gain(data: Tables, model: str, reference: object) -> str:
