@@ -78,6 +78,20 @@ def test_a_target_runs_with_all_that_it_needs_and_nothing_else(pipeline: Pipelin
     assert set(pipeline.lock()) == {"plan", "teacher", "student@hint"}
 
 
+@pytest.mark.parametrize("elsewhere", ["another", "none"])
+def test_python_is_the_one_that_runs_this_without_an_activated_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: str
+) -> None:
+    if elsewhere == "another":
+        (tmp_path / "python").write_text("#!/bin/sh\nexit 9\n")
+        (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    printed: list[str] = []
+    job = repro.Job(str(tmp_path), "plan", 'python -c "import sys; print(sys.executable)"', str(tmp_path))
+    assert repro.run(job, printed.append) == 0
+    assert printed == [f"plan | {Path(sys.executable).parent / 'python'}"]
+
+
 def test_a_failure_ends_in_one_line_and_what_was_finished_stays(pipeline: Pipeline) -> None:
     broken = stage("echo no memory >&2; exit 3", ["plan.txt"], ["baseline"])
     pipeline.write({**STAGES, "baseline": broken})

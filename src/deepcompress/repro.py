@@ -17,11 +17,13 @@ import queue
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -85,6 +87,8 @@ RUNNING: dict[tuple[str, str], int] = {}  # root and name of each job that this 
 def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = False) -> int:
     """Run a command in a process group of its own, and print its lines with the stage's name before each.
 
+    Its `python` is the one that runs this, on a cluster the worker's, whether or not its environment is activated.
+
     Args:
         job: What to run.
         echo: Prints a line.
@@ -93,7 +97,8 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
     Returns:
         Its exit code; negative: the signal that ended it.
     """
-    environment = {**os.environ, "DVC_ROOT": job.root, stopwatch.STAGE_VARIABLE: job.name, **job.share}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PATH": path, "DVC_ROOT": job.root, stopwatch.STAGE_VARIABLE: job.name, **job.share}
     reader, writer = multiprocessing.Pipe(duplex=False)
     process = warm.started(job.command, environment, job.folder, writer) if forks else None
     command = process or subprocess.Popen(
