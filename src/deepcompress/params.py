@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
+import hashlib
 import json
 import math
 import re
@@ -25,6 +26,7 @@ PARAMS_FILE = "params.yaml"
 DEVICE_BUDGET_MIB = 2048  # where params.yaml does not say
 HIGHEST_SEED = 2**63 - 1  # of torch's generators
 MOST_VALUES = 100_000  # of one file; ours holds some 400
+HASH_DIGITS = 16  # of a SHA-256, as in code_hash
 LONGEST_SHOWN = 200  # characters of a wrong value in a message
 MISSPELT = (
     ValueError,
@@ -175,15 +177,16 @@ def linked(block: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
 
 
 def links(document: dict[str, Any]) -> dict[str, Any]:
-    """What decides about each link of a chain: its step's section with what the link says in its place.
+    """A hash of what decides about each link of a chain: its step's section with what the link says in its place.
 
-    Keys that a link does not read are left out, so that a change of them leaves the link as it is.
+    Keys that a link does not read are left out, so that a change of them leaves the link as it is. A hash, because DVC
+    reads and writes all that dvc.lock holds once per stage that runs.
 
     Args:
         document: The whole of params.yaml, already checked.
 
     Returns:
-        Nested like the links, such as {"combine": {"quantize": {"sparse_int4": {"bits": 4, ...}}}}.
+        Nested like the links, such as {"combine": {"quantize": {"sparse_int4": "0f1e..."}}}.
     """
     combine = document["combine"]
     prune = {name: _own("prune", document, link) for name, link in combine.get("prune", {}).items()}
@@ -194,7 +197,12 @@ def links(document: dict[str, Any]) -> dict[str, Any]:
         if block["mode"] == "ptq":
             del block["qat"]
     distill = {name: _lesson(document, link["method"]) for name, link in combine.get("distill", {}).items()}
-    return {"combine": {"prune": prune, "distill": distill, "quantize": quantize}}
+    steps = {"prune": prune, "distill": distill, "quantize": quantize}
+    return {"combine": {step: {name: _hash(block) for name, block in own.items()} for step, own in steps.items()}}
+
+
+def _hash(block: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(block, sort_keys=True, default=str).encode()).hexdigest()[:HASH_DIGITS]
 
 
 def _own(section: str, document: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import torch
 
 from deepcompress import params
 from deepcompress.data.batches import View
-from deepcompress.data.store import write_fit
+from deepcompress.data.store import read_meta, write_fit
 from deepcompress.deploy import benchmark
+from deepcompress.deploy.engine import Deployable
 from deepcompress.deploy.settings import Benchmark, Deploy
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
@@ -36,10 +37,12 @@ def test_each_model_is_fed_images_of_its_size_and_threads_are_as_before_afterwar
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_fit(tmp_path / "fit", inputs.source(train=12, test=3), validation_fraction=0.25, seed=0)
+    meta = read_meta(tmp_path / "fit")
     fed: list[tuple[str, int, tuple[int, ...]]] = []
 
     def recorder(name: str) -> SimpleNamespace:
-        def load(_: object) -> Callable[[np.ndarray], None]:
+        def load(deployable: Deployable) -> Callable[[np.ndarray], None]:
+            assert (deployable.stored_size, deployable.white) == (meta.image_size, meta.white)  # as `export` has them
             return lambda pixels: fed.append((name, torch.get_num_threads(), pixels.shape))
 
         return SimpleNamespace(FLOAT_FORM=name, missing=lambda: None, load=load)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torchvision.models import vgg as theirs
 
+from deepcompress.models.build import blank
 from deepcompress.models.spec import BLOCKS, Model, VGGSpec
 from deepcompress.models.vgg import VGG, SmallMapConv2d, prunable_layers
 
@@ -77,6 +78,11 @@ def test_initial_weights_have_the_stated_spread(tiny_spec: VGGSpec) -> None:
     assert all(not layer.bias.any() for layer in prunable_layers(model).values())
     assert model.features[1].weight.eq(1).all()
     assert not model.features[1].bias.any()
+
+
+def test_a_network_to_load_weights_into_draws_none(tiny_spec: VGGSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepcompress.models.vgg._initialise_", lambda _: pytest.fail("loads torch's compiler"))
+    assert all(parameter.is_meta for parameter in blank(tiny_spec).parameters())
 
 
 def test_prunable_layers_come_in_forward_order(tiny: VGG) -> None:

@@ -63,7 +63,8 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
     threads = settings.threads or os.cpu_count() or 1
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    images = sampled(open_fit(fit).train, max(*settings.batch_sizes, deploy.calibration_samples), seed).images
+    opened = open_fit(fit)
+    images = sampled(opened.train, max(*settings.batch_sizes, deploy.calibration_samples), seed).images
     engines, missing = available(settings.engines)
     for name, why in missing.items():
         log.warning("%s is left out: %s", name, why)
@@ -77,7 +78,10 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
             calibration = resized[: deploy.calibration_samples]
             with tempfile.TemporaryDirectory() as folder:
                 deployable = Deployable(
-                    path, loaded, calibration, deploy, threads, Path(folder), always_int8=model == BASELINE
+                    *(path, loaded, calibration, deploy, threads, Path(folder)),
+                    always_int8=model == BASELINE,
+                    stored_size=opened.meta.image_size,
+                    white=opened.meta.white,
                 )
                 forms = {(model, name): engine.load(deployable) for name, engine in engines.items()}
             calls |= {key: call for key, call in forms.items() if call is not None}

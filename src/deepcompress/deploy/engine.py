@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from deepcompress import registry
+from deepcompress.data.kinds import WHITE
 from deepcompress.deploy import integers
 from deepcompress.deploy.onnx import export_checkpoint
 
@@ -45,6 +46,8 @@ class Deployable:
         threads: Of every engine.
         folder: For the files that engines read; exists while they run.
         always_int8: Whether there is an int8 form although the model's own weights are no integers.
+        stored_size: As `export_checkpoint` takes it; with that of the export stage, its files are found again.
+        white: Likewise.
     """
 
     path: Path
@@ -54,12 +57,15 @@ class Deployable:
     threads: int
     folder: Path
     always_int8: bool = False
+    stored_size: int | None = None
+    white: int = WHITE
 
     @cached_property
     def float_file(self) -> Path:
         """The model as ONNX in float32."""
-        export_checkpoint(self.path, self.loaded, self.folder / "float.onnx")
-        return self.folder / "float.onnx"
+        path = self.folder / "float.onnx"
+        export_checkpoint(self.path, self.loaded, path, stored_size=self.stored_size, white=self.white)
+        return path
 
     @cached_property
     def int8_file(self) -> Path | None:

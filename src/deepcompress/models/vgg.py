@@ -60,7 +60,8 @@ class VGG(Classifier):
         self.features = PoolFirst(*_feature_layers(spec))
         self.avgpool = nn.AdaptiveAvgPool2d((spec.grid, spec.grid))
         self.classifier = nn.Sequential(*_classifier_layers(spec))
-        _initialise_(self)
+        if not self.features[0].weight.is_meta:  # for such tensors, drawing would load torch's compiler: two seconds
+            _initialise_(self)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
         maps = self.features(images)
