@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import networkx
 import psutil
 import pytest
+from dvc.lock import LockError
 
 from deepcompress import repro
 from tests.toy import STAGES, Pipeline, new_pipeline, stage
@@ -111,6 +113,11 @@ def test_it_keeps_going_where_it_is_asked_to(pipeline: Pipeline) -> None:
     assert shown.splitlines()[-1] == "error: stage 'teacher' failed with exit code 3; it says why above"
     assert set(pipeline.lock()) == {"plan", "baseline"}
     assert "student" not in shown, "what depends on it does not run"
+
+
+def test_an_error_of_dvc_reaches_the_user_without_the_colours_of_a_terminal(pipeline: Pipeline) -> None:
+    with mock.patch("dvc.repo.lock_repo", side_effect=LockError("see \x1b[36mhere\x1b[39m")):
+        assert pipeline.repro(code=2).splitlines()[-1] == "error: see here"
 
 
 def test_a_stage_that_writes_nothing_fails_like_any_other(pipeline: Pipeline) -> None:

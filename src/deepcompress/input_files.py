@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from deepcompress import code_hash, files, params
 from deepcompress.errors import UserError
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
@@ -148,7 +150,7 @@ def opened_project(root: Path | None = None) -> Iterator[Repo]:
         with Repo(str(root) if root else None) as repo:
             yield repo
     except DvcException as error:
-        raise UserError(str(error)) from error
+        raise UserError(click.unstyle(str(error))) from error  # DVC colours addresses, whoever reads
 
 
 def look_anew_(folder: Path = Path(FOLDER)) -> None:
