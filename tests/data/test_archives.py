@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress.data.archives import open_tree
+from deepcompress.data.archives import FOREIGN, open_tree
 from deepcompress.errors import UserError
-from tests.data.inputs import make_folder, make_tar, make_zip
+from tests.data.inputs import encoded, make_folder, make_tar, make_zip, pixels
 
 FILES = {"b/2.txt": b"two", "a/1.txt": b"one", "empty/": b""}
 MIB = 1 << 20
@@ -150,7 +150,15 @@ def test_a_damaged_member_of_a_zip_is_named_when_it_is_read(tmp_path: Path, meth
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is an empty file"), (b"Dear diary", "is damaged"), (gzip.compress(b"no tar" * 200, mtime=0), "is damaged")],
+    [
+        (b"", "is an empty file"),
+        (gzip.compress(b"no tar" * 200, mtime=0), "is damaged"),
+        (b"path,label\n", r"is text \(a table is for data\.source: csv\), and must be a folder"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "is a web page, and must be a folder, a zip or a tar of images"),
+        (b"version https://git-lfs.github.com/spec/v1\n", r"is a pointer of Git LFS \(git lfs pull brings the file\)"),
+        (encoded(pixels(0, 8, 8, 3)), "is one image, and must be"),
+        (b"%PDF-1.7", "is a PDF, and must be"),
+    ],
 )
 def test_what_is_no_archive_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
@@ -161,10 +169,15 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, name: str, content: bytes
 def test_a_missing_path_and_a_foreign_archive_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.zip: no such file or folder"):
         open_tree(tmp_path / "x.zip", tmp_path)
-    for content, name in ((b"Rar!\x1a\x07", "RAR"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"\x28\xb5\x2f\xfd", "Zstandard")):
-        (tmp_path / "x.zip").write_bytes(content)
+    for start, name in FOREIGN.items():
+        (tmp_path / "x.zip").write_bytes(start + bytes(99))
         with pytest.raises(UserError, match=rf"x\.zip: is packed by {name}; unpack it"):
             open_tree(tmp_path / "x.zip", tmp_path)
+
+
+def test_a_tar_whose_first_name_starts_as_an_image_or_a_film_is_read(tmp_path: Path) -> None:
+    for name in ("BM_images_2024(/a.png", "P1 12 7 /a", "abcdftypical/a"):
+        assert open_tree(make_tar(tmp_path / "x.tar", {name: b"x"}), tmp_path).files == (name,)
 
 
 def test_linked_folders_are_followed_and_a_circle_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from deepcompress.data.images import MAX_PIXELS, decode
+from deepcompress.data.images import MAX_PIXELS, decode, largest_value
 from deepcompress.errors import UserError
 from tests.data.inputs import encoded, pixels
 
@@ -94,6 +94,63 @@ def test_a_large_jpeg_is_close_to_its_full_decoding() -> None:
     assert np.abs(decode(content, 32, name="x").astype(int) - full).mean() < 2
 
 
+RAMP = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)  # 12 bits
+
+
+def tiff(grey: np.ndarray, *, bits: int, zero_is_white: bool = False) -> bytes:
+    """Uncompressed grey of 8, 12 or 16 bits; Pillow writes no 12, and none that is turned over."""
+    if bits == 12:
+        pairs = grey.reshape(-1, 2).astype(np.uint32)
+        whole = pairs[:, 0] << 12 | pairs[:, 1]
+        data = b"".join(int(value).to_bytes(3, "big") for value in whole)
+    else:
+        data = grey.astype(f"<u{bits // 8}").tobytes()
+    kind = 0 if zero_is_white else 1
+    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: kind, 273: 122, 277: 1, 278: 8, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + data
+
+
+@pytest.mark.parametrize(
+    ("content", "white", "largest"),
+    [
+        (encoded(RAMP), 65535, 15), (encoded(RAMP), 4095, 255), (encoded(RAMP * 16), 65535, 254),
+        (encoded(RAMP, "TIFF"), 65535, 15), (encoded(RAMP, "TIFF"), 4095, 255),
+        (encoded(RAMP.astype(np.int32), "TIFF"), 4095, 255), (encoded(RAMP, "JPEG2000"), 4095, 255),
+        (tiff(RAMP, bits=12), 65535, 255), (tiff(RAMP, bits=12), 4095, 255), (tiff(RAMP, bits=12), 255, 255),
+        (b"P5 8 8 4095\n" + RAMP.astype(">u2").tobytes(), 65535, 255),
+        (b"P5 8 8 4095\n" + RAMP.astype(">u2").tobytes(), 4095, 255),
+        (b"P5 8 8 1023\n" + (RAMP // 4).astype(">u2").tobytes(), 1023, 255),
+        (encoded((RAMP // 16).astype(np.uint8)), 4095, 255),
+    ],
+)  # fmt: skip
+def test_grey_reaches_white_where_the_format_or_params_say_which_value_that_is(
+    content: bytes, white: int, largest: int
+) -> None:
+    decoded = decode(content, 8, name="x", white=white)
+    assert decoded.max() == largest
+    assert len(np.unique(decoded)) > min(15, largest)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_grey_of_which_zero_is_white_is_turned_over(bits: int) -> None:
+    grey = RAMP >> 4 if bits == 8 else RAMP << (bits - 12)
+    there, back = (decode(tiff(grey, bits=bits, zero_is_white=turned), 8, name="x") for turned in (False, True))
+    assert (there == 255 - back).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "largest"),
+    [
+        (encoded(RAMP), 4095), (encoded(RAMP, "TIFF"), 4095), (encoded(RAMP.astype(np.int32), "TIFF"), 4095),
+        (encoded(RAMP, "JPEG2000"), 4095), (tiff(RAMP, bits=12), None),
+        (b"P5 8 8 4095\n" + RAMP.astype(">u2").tobytes(), None), (encoded(RAMP.astype(np.uint8)), None), (b"", None),
+    ],
+)  # fmt: skip
+def test_the_largest_value_is_told_where_nothing_says_which_is_white(content: bytes, largest: int | None) -> None:
+    assert largest_value(content) == largest
+
+
 def png_that_claims(width: int, height: int) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(kind + content))
@@ -125,9 +182,28 @@ def test_what_cannot_be_read_is_named(content: bytes) -> None:
         decode(content, 8, name="pets.zip: train/ant/0.png")
 
 
-def test_what_is_no_image_is_told_which_kinds_there_are() -> None:
-    with pytest.raises(UserError, match=r"^x: no image that can be read \(must be one of PNG, JPEG, .*JPEG2000\)$"):
-        decode(b"Dear diary", 8, name="x")
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"Dear diary", "must be one of PNG, JPEG, .*JPEG2000"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is HEIC; must be one of PNG, .*"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "is HEIC; .*"),
+        (b"\xff\x0a" + bytes(99), "is JPEG XL; .*"),
+        (b"8BPS\0\1" + bytes(99), "is Photoshop's PSD; .*"),
+        (b"%PDF-1.7\n", "is a PDF; .*"),
+        (b"\0\0\1\0\1\0" + bytes(99), "is an icon; .*"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "is a film; .*"),
+        (b"\n <!DOCTYPE html><html>", "is a web page; .*"),
+        (b"<?xml version='1.0'?><svg/>", "is XML, such as an SVG; .*"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", r"is a pointer of Git LFS \(git lfs pull .*"),
+        (encoded(pixels(0, 8, 8, 3)).replace(b"\r\n", b"\n"), "is a PNG that some transfer took for text; .*"),
+        (encoded(pixels(0, 8, 8, 3), "AVIF")[:40], "is damaged, or of a kind .*"),
+        (b"GIF89a\0\0\0\0\0\0\0;", "is damaged, or of a kind .*"),
+    ],
+)
+def test_what_is_no_image_is_told_what_it_is_and_which_kinds_there_are(content: bytes, told: str) -> None:
+    with pytest.raises(UserError, match=rf"^a\.jpg: no image that can be read \({told}\)$"):
+        decode(content, 8, name="a.jpg")
 
 
 @pytest.mark.parametrize("side", [8_001, 9_900, 60_000])

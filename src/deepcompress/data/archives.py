@@ -26,13 +26,17 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from deepcompress.data import kinds
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PACKERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-FOREIGN = {b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"\x28\xb5\x2f\xfd": "Zstandard"}
+FOREIGN = {
+    b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"\x28\xb5\x2f\xfd": "Zstandard", b"\x04\x22\x4d\x18": "LZ4",
+    b"\x1f\x9d": "compress", b"]\0\0\x80\0": "LZMA", b"LZIP": "lzip", b"MSCF": "CAB", b"xar!": "xar",
+}  # fmt: skip
 ZIP, UNICODE_NAME, TO_UTF8 = b"PK", 0x7075, 0x800  # how a zip starts; a field and a flag of its members
 ZIP_METHODS = {0, 8, 12, 14} | ({93} if hasattr(zipfile, "ZIP_ZSTANDARD") else set())
 ZIP_UNREADABLE = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "xz", 98: "PPMd"}
@@ -98,6 +102,8 @@ def _open_archive(path: Path, workspace: Path, encoding: str | None) -> Tree:
         raise UserError(f"{path}: is an empty file")
     if foreign := next((name for start, name in FOREIGN.items() if head.startswith(start)), None):
         raise UserError(f"{path}: is packed by {foreign}; unpack it, or pack it anew as .zip or .tar.gz")
+    if b"ustar" not in head and (told := _no_archive(head)):
+        raise UserError(f"{path}: is {told}, and must be a folder, a zip or a tar of images")
     try:
         if head.startswith(ZIP) or (b"ustar" not in head and zipfile.is_zipfile(path)):
             return _archive(path, _zip_members(path, encoding))
@@ -105,6 +111,15 @@ def _open_archive(path: Path, workspace: Path, encoding: str | None) -> Tree:
         return _archive(path, _tar_members(path, _decompressed(path, unpack, workspace), encoding))
     except DAMAGE as error:
         raise _damaged(f"{path}", error) from error
+
+
+def _no_archive(head: bytes) -> str | None:
+    """What a file is that people take for an archive; None: it may be one."""
+    if kinds.starts_as_image(head):
+        return "one image"
+    return kinds.foreign(head) or (
+        "text (a table is for data.source: csv)" if head.isascii() and 0 not in head else None
+    )
 
 
 def _directory(top: Path, encoding: str | None) -> Tree:

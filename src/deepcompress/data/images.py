@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deepcompress.data import kinds
 from deepcompress.data.kinds import WHITE
+from deepcompress.data.metadata import without_metadata
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "PPM", "JPEG2000")
-ORIENTATION, BITS_PER_SAMPLE = 0x0112, 258  # tags of EXIF and TIFF
+ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
+WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # types of EXIF's values as struct names them
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,6 +47,7 @@ def decode(content: bytes, size: int, *, name: str, white: int = WHITE) -> UInt8
         size: Side of the result, pixels.
         name: The file's name, for messages.
         white: The value of 16-bit grey that becomes 255, as larger ones do; cameras and scanners often fill 12 bits.
+            A format that says itself which value is white (PPM, TIFF of 12 bits) is left to do so.
 
     Raises:
         UserError: If it is no image that can be read, or has more than MAX_PIXELS pixels.
@@ -52,16 +55,27 @@ def decode(content: bytes, size: int, *, name: str, white: int = WHITE) -> UInt8
     try:
         if kinds.suffix(name) in kinds.RAW:
             raise ValueError("a camera's raw file; export it as PNG or JPEG")
-        # Pillow warns of metadata that breaks a standard, but pixels are all that is read; errors stay.
-        with warnings.catch_warnings(action="ignore"), _open(content) as image:
-            _refuse_bomb(image)
-            image.draft(None, (2 * size, 2 * size))  # JPEG: decodes large photographs at 1/2, 1/4 or 1/8
-            turn = TURNS.get(_orientation(image))
-            if white != WHITE and not image.mode.startswith("I") and _is_sixteen_bit(image, content):
-                raise ValueError("16-bit colour, where max_value holds for 16-bit grey alone; save it with 8 bits")
-            return square(_rgb(image if turn is None else image.transpose(turn), white), size)
+        return _decoded(content, size, white)
     except Exception as error:  # damaged bytes make Pillow's decoders raise almost anything
+        with suppress(Exception):
+            return _decoded(without_metadata(content), size, white)
         raise UserError(f"{name}: no image that can be read ({error or type(error).__name__})") from error
+
+
+def _decoded(content: bytes, size: int, white: int) -> UInt8[np.ndarray, "size size 3"]:
+    # Pillow warns of metadata that breaks a standard, but pixels are all that is read; errors stay.
+    with warnings.catch_warnings(action="ignore"), _open(content) as image:
+        _refuse_bomb(image)
+        image.draft(None, (2 * size, 2 * size))  # JPEG: decodes large photographs at 1/2, 1/4 or 1/8
+        turn = TURNS.get(_orientation(image))
+        if white != WHITE and not image.mode.startswith("I") and _is_sixteen_bit(image, content):
+            raise ValueError("16-bit colour, where max_value holds for 16-bit grey alone; save it with 8 bits")
+        upright = image if turn is None else image.transpose(turn)
+        if image.mode.startswith("I"):
+            return square(
+                _from_sixteen_bit(np.asarray(upright), _own_white(image) or white, _zero_is_white(image)), size
+            )
+        return square(_rgb(upright), size)
 
 
 def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
@@ -72,14 +86,17 @@ def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
 
 
 def largest_value(content: bytes) -> int | None:
-    """The largest value of an image of 16 bits per channel, 0..65535; None: it has other bits, or cannot be read."""
+    """The largest value of an image of 16 bits or more per channel, 0..65535.
+
+    None: it has fewer, its format says which value is white, or it cannot be read.
+    """
     try:
         with warnings.catch_warnings(action="ignore"), _open(content) as image:
             _refuse_bomb(image)
-            if not _is_sixteen_bit(image, content):
+            deep = image.mode.startswith("I")
+            if _own_white(image) or not (deep or _is_sixteen_bit(image, content)):
                 return None
-            # Pillow has the upper bytes alone of 16-bit colour
-            return int(np.asarray(image).max()) * (1 if image.mode.startswith("I") else 257)
+            return int(np.asarray(image).max()) * (1 if deep else 257)  # Pillow has the upper bytes alone of colour
     except Exception:  # `decode` tells what is wrong
         return None
 
@@ -89,6 +106,10 @@ def _open(content: bytes) -> Image.Image:
         try:
             return Image.open(io.BytesIO(content), formats=FORMATS)
         except UnidentifiedImageError:
+            if foreign := kinds.foreign(content):
+                raise ValueError(f"is {foreign}; must be one of {', '.join(FORMATS)}") from None
+            if kinds.starts_as_image(content):
+                raise ValueError("is damaged, or of a kind of its format that is not known") from None
             raise ValueError(f"must be one of {', '.join(FORMATS)}") from None
 
 
@@ -128,10 +149,19 @@ def _orientation_in(block: bytes) -> int:
     (start,) = struct.unpack_from(f"{order}I", block, 4)
     (count,) = struct.unpack_from(f"{order}H", block, start)
     for number in range(count):
-        tag, _, _, value = struct.unpack_from(f"{order}HHIH", block, start + 2 + 12 * number)
+        at = start + 2 + 12 * number
+        tag, kind = struct.unpack_from(f"{order}HH", block, at)
         if tag == ORIENTATION:
-            return int(value)
+            return int(struct.unpack_from(f"{order}{WHOLE_NUMBERS.get(kind, 'H')}", block, at + 8)[0])
     return 1
+
+
+def _own_white(image: Image.Image) -> int | None:
+    """The value that becomes white where the format itself says it: Pillow scales PPM, and leaves 12 bits of TIFF."""
+    if image.format == "PPM":
+        return WHITE
+    bits = image.tag_v2.get(BITS_PER_SAMPLE, ()) if image.format == "TIFF" else ()  # type: ignore[attr-defined]
+    return 2**12 - 1 if 12 in bits else None
 
 
 def _is_sixteen_bit(image: Image.Image, content: bytes) -> bool:
@@ -141,11 +171,14 @@ def _is_sixteen_bit(image: Image.Image, content: bytes) -> bool:
     return image.format == "PNG" and content[24] == 16  # the header of a PNG comes first, always
 
 
-def _rgb(image: Image.Image, white: int) -> Image.Image:
+def _zero_is_white(image: Image.Image) -> bool:
+    """As in radiographs; Pillow turns these over where they have 8 bits, and no others."""
+    return image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0  # type: ignore[attr-defined]
+
+
+def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
-    if image.mode.startswith("I"):
-        return _from_sixteen_bit(np.asarray(image), white)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
     if image.has_transparency_data:
@@ -155,8 +188,8 @@ def _rgb(image: Image.Image, white: int) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_sixteen_bit(grey: np.ndarray, white: int) -> Image.Image:
+def _from_sixteen_bit(grey: np.ndarray, white: int, zero_is_white: bool) -> Image.Image:
     if grey.min() < 0 or grey.max() > WHITE:
         raise ValueError("grey values outside of 0..65535; save it with 8 or 16 bits")
     scaled = np.minimum(grey, white).astype(np.int64) * 255 // white
-    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
+    return Image.fromarray((255 - scaled if zero_is_white else scaled).astype(np.uint8)).convert("RGB")

@@ -44,6 +44,27 @@ _STARTS = re.compile(
 )
 
 
+_FOREIGN = {
+    rb"....ftyp(hei[cmxs]|hev[cmx]|mif1|msf1)": "HEIC",
+    rb"\xff\x0a|\0\0\0\x0cJXL ": "JPEG XL",
+    rb"\x89PNG(?!\r\n\x1a\n)": "a PNG that some transfer took for text",
+    rb"8BPS": "Photoshop's PSD",
+    rb"%PDF": "a PDF",
+    rb"\0\0\x01\0": "an icon",
+    rb"....ftyp(?!avi[fs])|\x1aE\xdf\xa3|RIFF....AVI ": "a film",
+    rb"\x93NUMPY": "an array of NumPy",
+    rb"\x89HDF": "HDF5",
+    rb"version https://git-lfs": "a pointer of Git LFS (git lfs pull brings the file)",
+    rb"(\xef\xbb\xbf)?\s*(?i:<!doctype html|<html)": "a web page",
+    rb"(\xef\xbb\xbf)?\s*<(\?xml|svg)": "XML, such as an SVG",
+}
+
+
+def foreign(head: bytes) -> str | None:
+    """What people often have under an image's or an archive's name and is none that we read; None: not known."""
+    return next((name for start, name in _FOREIGN.items() if re.match(start, head, re.DOTALL)), None)
+
+
 def is_litter(name: str) -> bool:
     """Whether a path with "/" between its parts is hidden, or was left by a file manager, an editor or a sync tool."""
     *folders, last = name.casefold().split("/")
@@ -57,7 +78,12 @@ def counts(name: str, head: bytes) -> bool:
         name: Of the file.
         head: Its first HEAD_BYTES bytes, or more.
     """
-    return bool(_STARTS.match(head)) or suffix(name) in READABLE | UNREADABLE
+    return starts_as_image(head) or suffix(name) in READABLE | UNREADABLE
+
+
+def starts_as_image(head: bytes) -> bool:
+    """Whether a content's first HEAD_BYTES bytes are those of an image."""
+    return bool(_STARTS.match(head))
 
 
 def suffix(name: str) -> str:

@@ -23,8 +23,12 @@ from deepcompress.files import from_repository
 
 logger = logging.getLogger(__name__)
 GUESSES = ("cp932", "gbk", "big5", "euc_kr", "cp1251", "cp437", "cp1252")  # encodings of names, for a message
-LIKE_SPLIT = re.compile("train|test|val|dev|eval|hold|learn", re.IGNORECASE)
+LIKE_SPLIT = re.compile(
+    r"(train|learn|test|val|eval|dev)(ing|id|idation|uation|elopment)?(set|data|images?|photos?)?(\W|_|\d|$)|held?.?out",
+    re.IGNORECASE,
+)
 TABLE = "metadata.csv"
+PACKED = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 
 Folder = tuple[str, ...]
 """Names from the top downwards."""
@@ -88,7 +92,8 @@ def _layout(tree: Tree, path: Path) -> tuple[list[Labelled], tuple[str, ...]]:
         others.append(name)
         if place != parts and kinds.counts(name, tree.read(name)):
             around = "/".join((*place, "<class>/"))
-            raise UserError(f"{path}: {name} is in no class folder, it must lie in {around}{_hint(files)}")
+            own = f" (or, if {place[-1]} is a class, in train/{place[-1]}/)" if place in _splits(folders, path) else ""
+            raise UserError(f"{path}: {name} is in no class folder, it must lie in {around}{own}{_hint(files)}")
     if others:
         logger.warning("%s: in no class folder, ignored: %s", path, kinds.named(others))
     return [file for key in sorted(found) for file in found[key]], _classes(found, splits, path)
@@ -123,9 +128,11 @@ def _classes_alone(files: list[str], folders: set[Folder], path: Path) -> dict[F
     while len(inside := _children(folders, top)) == 1:
         top = inside[0]
     nested = sorted("/".join(folder) for folder in folders if len(folder) > len(top) + 1)
-    if len(inside) < 2 or nested or any(LIKE_SPLIT.match(name) for name in (*top, *(folder[-1] for folder in inside))):
+    parts = [name for name in (*top, *(folder[-1] for folder in inside)) if LIKE_SPLIT.match(name)]
+    if len(inside) < 2 or nested or parts:
         listed = ", ".join(folder[-1] for folder in inside[: kinds.MOST_NAMED]) or "no folders"
         listed += f", and in one of them {nested[0]}/, which needs train/ above" if nested and len(inside) > 1 else ""
+        listed += f", where {parts[0]}/ seems to be a part of a split" if parts and len(inside) > 1 else ""
         raise UserError(
             f"{path}: must hold train/<class>/ folders with images (test/ and val/, too, or <class>/ folders alone)"
             f", renamed so{_hint(files)}; found {listed}"
@@ -134,8 +141,11 @@ def _classes_alone(files: list[str], folders: set[Folder], path: Path) -> dict[F
 
 
 def _hint(files: Iterable[str]) -> str:
-    table = any(name.split("/")[-1] == TABLE for name in files)
-    return f"; for the labels of {TABLE}, set data.source: csv" if table else ""
+    names = [name.split("/")[-1] for name in files]
+    if TABLE in names:
+        return f"; for the labels of {TABLE}, set data.source: csv"
+    packed = next((name for name in names if kinds.suffix(name) in PACKED), None)
+    return f"; {packed} within must be unpacked first" if packed else ""
 
 
 def _children(folders: Iterable[Folder], place: Folder) -> list[Folder]:
