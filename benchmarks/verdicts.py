@@ -1,12 +1,13 @@
 """Whether verdicts survive a rerun: `python -m benchmarks.verdicts A.csv B.csv` compares two tables of replicates.
 
 Both are metrics/replicates.csv of the same models on the same images, made by `make seeds`, say with another number of
-threads or on another processor. Every pair is judged in each as the report judges it, and told where it differs.
+threads or on another processor. Every pair is judged in each as the report judges it, with Holm's correction within its
+family, and told where it differs. The last line counts the single comparisons, without it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,15 @@ import click
 from deepcompress import files
 from deepcompress.errors import UserError, one_line_errors
 from deepcompress.measure import verdict
-from deepcompress.measure.statistics import ALPHA, holm, mcnemar, paired_interval
+from deepcompress.measure.statistics import mcnemar, paired_interval
 from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, Replicates, Verdict
 from deepcompress.plan_table import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Pair = tuple[str, str]  # a model and its reference
+FAMILIES = ("Family", "Comparisons", "First: gains", "losses", "Second: gains", "losses")
 HEADER = ("Model", "Against", "Judged over", "First: points (95 %)", "First", "Second: points (95 %)", "Second")
 
 
@@ -34,8 +36,9 @@ def verdicts(replicates: Replicates, plan: Plan) -> dict[Pair, Verdict]:
         plan: Of the run.
     """
     own = replicates.seeds[0] if replicates.seeds else None
-    rows = (row for row in replicates.rows if int(row["seed"]) == own and row["reference"] is not None)
-    return {(row["model"], row["reference"]): verdict.judge(_with_interval(row), plan, replicates) for row in rows}
+    rows = [row for row in replicates.rows if int(row["seed"]) == own and row["reference"] is not None]
+    judged = verdict.judge([_with_interval(row) for row in rows], plan, replicates)
+    return {(row["model"], row["reference"]): of for row, of in zip(rows, judged, strict=True)}
 
 
 def _with_interval(row: verdict.Row) -> verdict.Row:
@@ -45,48 +48,45 @@ def _with_interval(row: verdict.Row) -> verdict.Row:
     return {**row, "difference_points_low": low, "difference_points_high": high, "mcnemar_p": mcnemar(gained, lost)}
 
 
-def corrected(verdicts: dict[Pair, Verdict], plan: Plan) -> dict[Pair, str]:
-    """The words of each verdict after Holm's correction within the family of the model, as `p (Holm)` of the page."""
-    families: dict[str, list[Pair]] = {}
-    for pair in verdicts:
-        families.setdefault(plan[pair[0]].family, []).append(pair)
-    words = {}
-    for pairs in families.values():
-        for pair, p in zip(pairs, holm([verdicts[pair].p for pair in pairs]), strict=True):
-            words[pair] = verdicts[pair].words if p is not None and p < ALPHA else NO_DIFFERENCE
-    return words
-
-
 def lines(first: dict[Pair, Verdict], second: dict[Pair, Verdict], plan: Plan) -> Iterator[str]:
-    """How many verdicts are equal and how many turned round, by what they rest on; then a table of the changed ones.
+    """How many verdicts are equal and how many turned round; those of each family; each gain, loss and change.
 
     Raises:
         UserError: If the two hold other pairs.
     """
     if not first or first.keys() != second.keys():
         raise UserError("both tables must compare the same models; one was made from other params or is empty")
-    changed = [pair for pair, of in first.items() if of.words != second[pair].words]
-    turned = [pair for pair in changed if {first[pair].words, second[pair].words} == {GAIN, LOSS}]
-    one, other = (corrected(of, plan) for of in (first, second))
-    counts = (Counter(first[pair].basis for pair in pairs) for pairs in (first, changed, turned))
-    of_all, of_changed, of_turned = (Counter({"all": counted.total()}) + counted for counted in counts)
     yield "| Judged over | Comparisons | Equal verdicts | Turned round |\n|---|--:|--:|--:|"
-    for basis, count in of_all.items():
-        equal = count - of_changed[basis]
-        yield f"| {basis} | {count} | {equal} ({100 * equal / count:.1f} %) | {of_turned[basis]} |"
-    equal = sum(words == other[pair] for pair, words in one.items())
-    round_ = sum({words, other[pair]} == {GAIN, LOSS} for pair, words in one.items())
-    yield f"| all, by Holm within families | {len(one)} | {equal} ({100 * equal / len(one):.1f} %) | {round_} |"
-    if changed:
+    for basis in ("all", *dict.fromkeys(of.basis for of in first.values())):
+        pairs = [(of, second[pair]) for pair, of in first.items() if basis in ("all", of.basis)]
+        yield _counted(basis, pairs)
+    yield _counted("all, each taken alone", [(_alone(of), _alone(second[pair])) for pair, of in first.items()])
+    yield f"\n| {' | '.join(FAMILIES)} |\n|---|--:|--:|--:|--:|--:|"
+    for family in dict.fromkeys(plan[model].family for model, _ in first):
+        of_family = [pair for pair in first if plan[pair[0]].family == family]
+        words = [[of[pair].words for pair in of_family] for of in (first, second)]
+        counts = [said.count(word) for said in words for word in (GAIN, LOSS)]
+        yield f"| {family} | {len(of_family)} | {' | '.join(map(str, counts))} |"
+    if some := [pair for pair, of in first.items() if {of.words, second[pair].words} != {NO_DIFFERENCE}]:
         yield f"\n| {' | '.join(HEADER)} |\n|---|---|---|--:|---|--:|---|"
-        yield from (_changed(pair, first[pair], second[pair]) for pair in changed)
+        yield from (_row(pair, first[pair], second[pair]) for pair in some)
 
 
-def _changed(pair: Pair, first: Verdict, second: Verdict) -> str:
+def _counted(name: str, pairs: Sequence[tuple[Verdict, Verdict]]) -> str:
+    equal = sum(one.words == other.words for one, other in pairs)
+    turned = sum({one.words, other.words} == {GAIN, LOSS} for one, other in pairs)
+    return f"| {name} | {len(pairs)} | {equal} ({100 * equal / len(pairs):.1f} %) | {turned} |"
+
+
+def _alone(of: Verdict) -> Verdict:
+    return replace(of, holm_p=of.p, comparisons=1)
+
+
+def _row(pair: Pair, first: Verdict, second: Verdict) -> str:
     cells: list[Any] = [f"`{pair[0]}`", f"`{pair[1]}`", first.basis]
     for of in (first, second):
         ends = "" if of.low is None or of.high is None else f" ({of.low:+.2f} to {of.high:+.2f})"
-        cells += [f"{of.points:+.2f}{ends}", of.words]
+        cells += [f"{of.points:+.2f}{ends}", of.phrase]
     return f"| {' | '.join(cells)} |"
 
 

@@ -102,7 +102,9 @@ def test_the_reason_is_one_sentence_with_the_numbers_whatever_the_order_of_the_m
 def test_the_interval_is_given_where_it_is_known_and_the_baseline_may_recommend_itself() -> None:
     models = [MODELS[0], dataclasses.replace(MODELS[4], drop_interval=(-0.5, 2.54))]
     result = recommend.recommendation(models, limits())
-    assert result["reason"].endswith("1 point below the baseline (95 % interval −2.5 to +0.5).")
+    assert result["reason"].endswith(
+        "1 point below the baseline (95 % interval over images, not trainings: −2.5 to +0.5)."
+    )
     assert (result["validation"]["drop_points_low"], result["validation"]["drop_points_high"]) == (-0.5, 2.54)
     assert [row["drop_points_high"] for row in recommend.rows(models, limits())] == [None, 2.54]
     alone = recommend.recommendation(models[:1], limits(max_drop_points=0.0))

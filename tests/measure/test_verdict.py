@@ -11,7 +11,7 @@ import pytest
 
 from deepcompress.errors import UserError
 from deepcompress.measure import verdict
-from deepcompress.measure.verdict import Replicates, change, judge, over_seeds, trained_apart
+from deepcompress.measure.verdict import Replicates, Verdict, change, over_seeds, trained_apart
 from deepcompress.plan_table import Plan, PlannedModel
 
 PLAN = Plan(
@@ -37,6 +37,12 @@ def replicates(model: str, differences: list[float], shared: float = 0.0, refere
     return Replicates(
         [{**values, "seed": k, "difference_points": d, "top1_pct": 90 + d} for k, d in enumerate(differences)]
     )
+
+
+def judge(measured: dict[str, Any], plan: Plan, seen: Replicates = verdict.NONE) -> Verdict:
+    """Of one comparison alone."""
+    (found,) = verdict.judge([measured], plan, seen)
+    return found
 
 
 def test_a_training_stands_between_two_models_if_one_has_it_and_the_other_has_not() -> None:
@@ -82,6 +88,28 @@ def test_a_pair_is_judged_by_its_own_replicates() -> None:
 def test_a_row_that_compares_nothing_is_refused(nothing: Any) -> None:
     with pytest.raises(ValueError, match="baseline is compared with nothing"):
         judge(row("baseline", 0, 0, 0, 1) | {"difference_points": nothing}, PLAN)
+
+
+def test_words_follow_the_p_that_is_corrected_in_the_family_of_the_model() -> None:
+    """Worked by hand: 2 x 0.012, then 5 x 0.012; models of other families count for nothing."""
+    pairs = [("quantized/ptq", "baseline", 0.012), ("quantized/ptq", "masked/a", 0.02), ("masked/a", "baseline", 0.04)]
+    rows = [row(model, 1.0, 0.1, 1.9, p, reference=other) for model, other, p in pairs]
+    first, second, lone = verdict.judge(rows, PLAN)
+    assert [(of.words, of.comparisons) for of in (first, second, lone)] == [("gain", 2), ("gain", 2), ("gain", 1)]
+    assert [of.holm_p for of in (first, second, lone)] == pytest.approx([0.024, 0.024, 0.04])
+    more = [row("quantized/ptq", 1.0, 0.1, 1.9, 0.02, reference="baseline") for _ in range(3)]
+    crowded = verdict.judge([*rows, *more], PLAN)
+    assert {of.words for of in crowded[:2]} == {"no significant difference"}
+    assert crowded[0].phrase == "not significant after Holm's correction for 5 comparisons"
+    assert (crowded[0].p, crowded[0].low) == (0.012, 0.1)
+    assert crowded[2].words == "gain"
+
+
+def test_what_is_not_tested_counts_for_no_family() -> None:
+    rows = [row("pruned/a", -4.0, -5.0, -3.0, 1e-9), row("quantized/ptq", -1.0, -1.5, -0.5, 0.03)]
+    untested, tested = verdict.corrected([judge(one, PLAN) for one in rows], ["one", "one"])
+    assert (untested.words, untested.holm_p) == ("not tested: one training each", None)
+    assert (tested.words, tested.comparisons) == ("loss", 1)
 
 
 def test_over_seeds_is_the_t_interval_worked_by_hand() -> None:

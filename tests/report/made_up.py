@@ -301,6 +301,15 @@ def pairs(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
 
 
+def judged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of pairs as tables.py has them judged, each a family of its own: by its interval."""
+    low, high = rows["difference_points_low"], rows["difference_points_high"]
+    cases = {verdict.NOT_TESTED: low.isna(), verdict.GAIN: low > 0, verdict.LOSS: high < 0}
+    words = np.select(list(cases.values()), list(cases), verdict.NO_DIFFERENCE)
+    p = rows["mcnemar_p"].where(low.notna()).mask(low.notna() & (low <= 0) & (high >= 0), 0.5)
+    return rows.assign(mcnemar_p=p, holm_p=p, freedom=np.inf, verdict=words)
+
+
 def replicates(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
     """Three trainings of everything, whose differences have a 95 % interval of 1.1 points to both sides."""
     compared = [(model, "baseline") for model in models if model != "baseline"]

@@ -18,6 +18,7 @@ from deepcompress.report.estimates import (
     IN_PART,
     INCOMPARABLE,
     SAME,
+    UNDECIDED,
     UNTESTED,
     Estimate,
     combined,
@@ -26,6 +27,7 @@ from deepcompress.report.estimates import (
 from deepcompress.report.sections import cost as cost_section
 from deepcompress.report.sections import source
 from deepcompress.report.tables import PAIR_COLUMNS, Tables
+from tests.report import made_up
 from tests.report.sections.looking import folded, tables_of
 
 FIGURES, TABLES = 14, 2
@@ -39,8 +41,8 @@ def with_models(data: Tables, *names: str, **columns: object) -> Tables:
 
 
 def with_pairs(data: Tables, *rows: tuple[str, str, float, float]) -> Tables:
-    cells = [(one, other, 1000, (low + high) / 2, low, high, 0.01, 90.0, "") for one, other, low, high in rows]
-    return dataclasses.replace(data, pairs=pd.DataFrame(cells, columns=[*PAIR_COLUMNS, "verdict"]))
+    cells = [(one, other, 1000, (low + high) / 2, low, high, 0.01, 90.0) for one, other, low, high in rows]
+    return dataclasses.replace(data, pairs=made_up.judged(pd.DataFrame(cells, columns=list(PAIR_COLUMNS))))
 
 
 def of_one_training(data: Tables, *names: str) -> Tables:
@@ -125,7 +127,14 @@ def test_a_claim_follows_the_paired_interval_in_either_direction(
     assert found.verdict == verdict
     assert found.evidence.startswith("quantized/qat-int4: 86.2")
     assert "(n = 1,000)" in found.evidence
-    assert found.p == 0.01
+    assert (found.p, found.holm_p) == ((0.5, 0.5) if verdict == SAME else (0.01, 0.01))
+
+
+def test_a_claim_that_holm_does_not_confirm_says_so_and_of_how_many(data: Tables) -> None:
+    pairs = with_pairs(data, ("quantized/qat-int4", "quantized/ptq-int4", 0.5, 2.0)).pairs
+    lost = "not significant after Holm's correction for 29 comparisons"
+    found = claims.claim(dataclasses.replace(data, pairs=pairs.assign(holm_p=0.29, verdict=lost)), "qat above ptq")
+    assert (found.judgement, found.p, found.holm_p) == (f"{SAME} ({lost})", 0.01, 0.29)
 
 
 def test_models_that_were_trained_apart_are_not_tested_without_replicates(single: Tables) -> None:
@@ -134,21 +143,33 @@ def test_models_that_were_trained_apart_are_not_tested_without_replicates(single
         assert found.judgement == f"{UNTESTED} (one training each)", name
         assert found.evidence, name
         assert math.isnan(found.p), name
-    assert claims.claim(single, "eight bits").verdict == SAME
+    assert claims.claim(single, "eight bits").verdict == UNDECIDED
     tested = [one for one in claims.claims(single) if not math.isnan(one.p)]
-    assert [one.statement for one in tested] == ["Four-bit weights, rounded afterwards, lose accuracy."]
+    assert [one.place for one in tested] == ["4.1", "4.2", "4.4", "4.4", "4.8"]  # two scans of layers, and rounding
 
 
-def test_p_of_claims_is_corrected_for_their_number(data: Tables) -> None:
-    tested = [one for one in claims.claims(data) if not math.isnan(one.p)]
-    assert len(tested) > 4
+def test_p_of_a_claim_is_corrected_in_the_family_of_its_pair_or_that_of_claims_alone(data: Tables) -> None:
+    of_pair, models = claims.claim(data, "four bits"), data.models.set_index("model")
+    assert of_pair.holm_p == models.loc["quantized/ptq-int4", "holm_p"]
+    alone = [claims.claim(data, name) for name in ("convolutions", "first layers", "sharp drop", "qat at few bits")]
+    tested = [one for one in alone if not math.isnan(one.p)]
     smallest = min(tested, key=lambda one: one.p)
+    assert len(tested) > 1
     assert smallest.holm_p == pytest.approx(len(tested) * smallest.p)
-    assert all(one.holm_p >= one.p for one in tested)
+
+
+def test_p_of_independent_estimates_says_what_their_interval_says() -> None:
+    near, far = (combined((Estimate("", at, at - 1, at + 1), Estimate("", 0, -1, 1)), (1, -1)) for at in (1.4, 1.43))
+    assert near.low < 0 < far.low
+    assert (near.words, far.words) == (SAME, AGREES)
+    assert far.p < 0.05 < near.p
+    few = dataclasses.replace(far, value=9.0, low=8.0, high=10.0, freedom=2.0)
+    assert combined((few,), (1,)).p == pytest.approx(2 * (1 - 0.99967), rel=0.02)  # t = 9 * 4.303, two degrees
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(-1.0, 0.2, AGREES), (-1.1, -0.9, SAME), (-3.0, -1.1, CONTRADICTS)]
+    ("low", "high", "verdict"),
+    [(-0.6, 0.2, AGREES), (-1.0, 0.2, UNDECIDED), (-1.1, -0.9, UNDECIDED), (-3.0, -1.9, CONTRADICTS)],
 )
 def test_accuracy_is_kept_where_the_whole_interval_lies_within_the_limit(
     data: Tables, low: float, high: float, verdict: str
@@ -162,7 +183,7 @@ def test_accuracy_is_kept_where_the_whole_interval_lies_within_the_limit(
 
 @pytest.mark.parametrize(
     ("low", "high", "faster", "none"),
-    [(4.9, 5.1, AGREES, CONTRADICTS), (9.0, 11.0, SAME, AGREES), (12.0, 13.0, CONTRADICTS, AGREES)],
+    [(4.9, 5.1, AGREES, CONTRADICTS), (9.0, 11.0, UNDECIDED, AGREES), (12.0, 13.0, CONTRADICTS, AGREES)],
 )
 def test_claims_of_speed_follow_the_quartiles(data: Tables, low: float, high: float, faster: str, none: str) -> None:
     rows = data.extra["benchmark/latency"].copy()
@@ -192,7 +213,7 @@ def test_layers_are_compared_by_kind_and_by_place(data: Tables) -> None:
     assert f"fully connected layers: {late:.1f} (" in kinds.evidence
     first = claims.claim(data, "first layers")
     assert first.evidence.startswith("features.4: 77.0 (74.1 to 79.9) %; features.0: 82.0 (79.1 to 84.9) %")
-    assert first.verdict == CONTRADICTS
+    assert first.judgement.startswith(f"{SAME} (not significant after Holm's correction for ")
 
 
 @pytest.mark.parametrize(("smaller", "verdict"), [(1.28, CONTRADICTS), (1.34, AGREES)])
@@ -235,7 +256,7 @@ def test_hints_compete_with_the_best_of_the_source_report_s_methods(data: Tables
 
 @pytest.mark.parametrize(
     ("own", "other", "verdict"),
-    [(-0.5, -5.0, AGREES), (-5.0, -5.0, CONTRADICTS), (-0.5, -0.5, CONTRADICTS), (-1.0, -5.0, SAME)],
+    [(-0.5, -5.0, AGREES), (-5.0, -5.0, CONTRADICTS), (-0.5, -0.2, CONTRADICTS), (-1.0, -5.0, UNDECIDED)],
 )
 def test_the_best_combination_is_the_smallest_that_keeps_accuracy(
     data: Tables, own: float, other: float, verdict: str
@@ -352,6 +373,7 @@ def test_on_other_data_points_are_not_comparable_and_the_order_is(data: Tables) 
         "not comparable data"
     )
     worse = {f"difference_points{end}": at for end, at in (("", -20.0), ("_low", -21.0), ("_high", -19.0))}
+    worse |= {"holm_p": 0.001}
     found = claims.figure(with_models(data, "pruned/structured-0.25", "pruned/unstructured-0.25", **worse), "Figure 7")
     assert (found.verdict, "agrees in 2" in found.note) == (IN_PART, True)
 
@@ -363,7 +385,7 @@ def test_figure_8_compares_shares_of_zeros_only_where_they_are_shares_of_the_sam
     assert found.note.startswith("agrees: unstructured; not comparable data: structured, because convolutions")
 
 
-@pytest.mark.parametrize(("ms", "word"), [(5.0, AGREES), (10.0, SAME), (20.0, CONTRADICTS)])
+@pytest.mark.parametrize(("ms", "word"), [(5.0, AGREES), (10.0, UNDECIDED), (20.0, CONTRADICTS)])
 def test_figure_8_s_times_follow_the_quartiles(data: Tables, ms: float, word: str) -> None:
     rows = data.extra["benchmark/latency"]
     own = rows[rows["engine"] == "pytorch"].assign(
@@ -430,7 +452,10 @@ def test_the_section_counts_verdicts_and_shows_techniques_that_are_there(data: T
     assert (rounded["Smaller"], rounded["Cost"]) == ("7.6×", "1.0×")
 
 
-@pytest.mark.parametrize(("low", "high", "verdict"), [(-0.9, 0.9, AGREES), (0.5, 1.5, SAME), (1.2, 2.0, CONTRADICTS)])
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-0.4, 0.4, AGREES), (-0.9, 0.9, UNDECIDED), (0.5, 1.5, UNDECIDED), (1.2, 2.0, CONTRADICTS)],
+)
 def test_similar_is_what_lies_within_the_limit_on_both_sides(
     data: Tables, low: float, high: float, verdict: str
 ) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from deepcompress.errors import UserError
-from deepcompress.report import tables
+from deepcompress.report import findings, tables, text
 from deepcompress.report.tables import Paths, Tables
 from tests.report import made_up
 
@@ -72,10 +72,16 @@ def test_differences_are_judged_once_and_have_no_interval_where_chance_is_unknow
     assert math.isnan(pairs.loc[(trained, "students/independent"), "mcnemar_p"])
 
 
-def test_p_is_corrected_within_a_family(data: Tables) -> None:
-    rows = data.of("students").sort_values("mcnemar_p")
+def test_p_is_corrected_for_all_comparisons_of_the_models_of_a_family(data: Tables) -> None:
+    ours = data.pairs[data.pairs["model"].str.startswith("students/")]
+    rows = pd.concat([data.of("students"), ours]).sort_values("mcnemar_p")
     assert rows["holm_p"].iloc[0] == pytest.approx(len(rows) * rows["mcnemar_p"].iloc[0])
     assert (rows["holm_p"] >= rows["mcnemar_p"]).all()
+    alone = data.models.set_index("model", drop=False).loc["students/independent"]
+    assert alone["difference_points_high"] < 0
+    assert alone["verdict"] == f"not significant after Holm's correction for {len(rows)} comparisons"
+    assert text.difference(alone) == "−2.2 (−3.3 to −1.1, n.s.)"
+    assert findings.change(alone).startswith(f"−2.2 points (95 % interval −3.3 to −1.1, {alone['verdict']}) to the ")
 
 
 def test_columns_and_families_of_later_techniques_pass_through(tmp_path: Path) -> None:

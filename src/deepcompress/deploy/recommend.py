@@ -276,7 +276,9 @@ def _reason(chosen: Candidate, allowed: int, compared: int, baseline: Candidate,
     drop = round(chosen.drop_points(baseline), 2)
     change = f"{_points(abs(drop))} {'below' if drop > 0 else 'above'}" if drop else "the same as"
     low, high = chosen.drop_interval or (0.0, 0.0)
-    ends = f" (95 % interval {0 - high:+.1f} to {0 - low:+.1f})".replace("-", "−") if chosen.drop_interval else ""
+    ends = ""
+    if chosen.drop_interval:  # measured on one training; replicates are measured on held-out images alone
+        ends = f" (95 % interval over images, not trainings: {0 - high:+.1f} to {0 - low:+.1f})".replace("-", "−")
     time = "" if chosen.latency_ms is None else f", {chosen.latency_ms:.3g} ms for one image in PyTorch on this machine"
     return (
         f"{chosen.model} has the smallest file of the {allowed} of {compared} models with {', '.join(kept)}: "

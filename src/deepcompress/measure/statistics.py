@@ -137,11 +137,31 @@ def t_test(value: float, variance: float, freedom: float) -> tuple[float, float,
     """
     if variance == 0:
         return value, value, float(value == 0)
-    error, low, high = math.sqrt(variance), 0.0, 1e3  # 12.7 is the quantile of one degree of freedom
+    error, within = math.sqrt(variance), _t_within_95(freedom)
+    return value - within * error, value + within * error, _t_tails(value / error, freedom)
+
+
+def p_of_interval(value: float, reach: float, freedom: float = math.inf) -> float:
+    """Two-sided p-value of "it is 0" of an estimate by how far its 95 % interval reaches towards 0.
+
+    Args:
+        value: The estimate.
+        reach: From it to the end on the side of 0; 0 of an interval without width.
+        freedom: Degrees of freedom that the interval rests on.
+
+    Returns:
+        Below 0.05 exactly where the interval leaves out zero.
+    """
+    return _t_tails(_t_within_95(freedom) * value / reach, freedom) if reach else float(value == 0)
+
+
+def _t_within_95(freedom: float) -> float:
+    """The half-width of the 95 % interval in standard errors."""
+    low, high = 0.0, 1e3  # 12.7 is that of one degree of freedom
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if _t_tails(middle, freedom) > ALPHA else (low, middle)
-    return value - high * error, value + high * error, _t_tails(value / error, freedom)
+    return high
 
 
 def _t_tails(t: float, freedom: float) -> float:

@@ -4,6 +4,10 @@ A measured difference varies with the images that it is measured on and, where a
 models, with the chance of that training. One training each says nothing of the latter, so such a difference is judged
 over replicates of the pipeline under further seeds, or not at all. Rounding or export of one and the same training
 involves no chance but that of the images.
+
+A table of many comparisons holds some that chance makes look real. So the words of a verdict follow p as Holm corrects
+it within a family: all comparisons of the models of one family of the plan, with the baseline and with each other. The
+plain p and the 95 % interval, of the single comparison, stand beside them.
 """
 
 from __future__ import annotations
@@ -11,13 +15,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, variance
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
-from deepcompress.measure.statistics import ALPHA, t_test
+from deepcompress.measure.statistics import ALPHA, holm, t_test
 from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ Row = Mapping[str, Any]
 
 GAIN, LOSS = "gain", "loss"
 NO_DIFFERENCE, NOT_TESTED = "no significant difference", "not tested: one training each"
+UNCONFIRMED = "not significant after Holm's correction"  # of a single comparison whose own interval leaves out zero
 IMAGES, SEEDS, ONE_TRAINING = "images", "seeds", "one training"  # what a verdict rests on
 COLUMNS = (  # of metrics/replicates.csv: a row per seed, model and reference
     *("seed", "model", "reference", "n", "top1_pct", "difference_points"),
@@ -42,17 +47,18 @@ class Verdict:
     """What is known of a difference, model less reference.
 
     Attributes:
-        words: GAIN, LOSS, NO_DIFFERENCE or NOT_TESTED.
         points: The difference [percent points]: of this run, or with SEEDS the mean over seeds.
-        low: Of its 95 % interval; None where it is not tested.
+        low: Of its 95 % interval, that of the single comparison; None where it is not tested.
         high: Of its 95 % interval.
-        p: Two-sided; below 0.05 where, and only where, the interval leaves out zero.
+        p: Two-sided, of the single comparison; below 0.05 where, and only where, the interval leaves out zero.
         basis: IMAGES: both models are of the same training; SEEDS: images and trainings vary; ONE_TRAINING.
         seeds: Trainings that it rests on.
         n: Images.
+        freedom: Degrees of freedom of the interval.
+        holm_p: p, corrected for the family; p itself where the comparison stands alone.
+        comparisons: How many were tested of the family.
     """
 
-    words: str
     points: float
     low: float | None
     high: float | None
@@ -60,11 +66,32 @@ class Verdict:
     basis: str
     seeds: int
     n: int
+    freedom: float = math.inf
+    holm_p: float | None = None
+    comparisons: int = 1
+
+    def __post_init__(self) -> None:
+        if self.holm_p is None:
+            object.__setattr__(self, "holm_p", self.p)
 
     @property
     def tested(self) -> bool:
         """Whether an interval holds what varies between runs."""
-        return self.words != NOT_TESTED
+        return self.p is not None
+
+    @property
+    def words(self) -> str:
+        """GAIN, LOSS, NO_DIFFERENCE or NOT_TESTED, by the corrected p."""
+        if self.holm_p is None:
+            return NOT_TESTED
+        return NO_DIFFERENCE if self.holm_p >= ALPHA else GAIN if self.points > 0 else LOSS
+
+    @property
+    def phrase(self) -> str:
+        """`words`, or that correction leaves nothing of what the single comparison seems to say."""
+        if self.p is not None and self.p < ALPHA and self.words == NO_DIFFERENCE:
+            return f"{UNCONFIRMED} for {self.comparisons} comparisons"
+        return self.words
 
 
 @dataclass(frozen=True)
@@ -126,26 +153,48 @@ class Replicates:
 NONE = Replicates()
 
 
-def judge(row: Row, plan: Plan, replicates: Replicates = NONE) -> Verdict:
-    """What a measured difference says.
+def judge(rows: Sequence[Row], plan: Plan, replicates: Replicates = NONE) -> list[Verdict]:
+    """What measured differences say, each within its family: all that are given of the models of one family.
 
     Args:
-        row: Of metrics/pairs.csv; or of metrics/evaluation.csv, where the baseline is the reference.
-        plan: Says what was trained.
+        rows: All of metrics/pairs.csv, and of metrics/evaluation.csv, where the baseline is the reference.
+        plan: Says what was trained, and of which family a model is.
         replicates: Of the same evaluation.
 
     Raises:
-        ValueError: If the row compares nothing, as the baseline's own.
+        ValueError: If a row compares nothing, as the baseline's own.
     """
+    return corrected([_alone(row, plan, replicates) for row in rows], [plan[row["model"]].family for row in rows])
+
+
+def corrected(verdicts: Sequence[Verdict], families: Sequence[object]) -> list[Verdict]:
+    """Verdicts whose words hold for a whole family: a false gain or loss in it in at most 5 % of runs.
+
+    Args:
+        verdicts: Each of a single comparison.
+        families: Of each; those that are not tested count for none.
+    """
+    members: dict[object, list[int]] = {}
+    for place, family in enumerate(families):
+        members.setdefault(family, []).append(place)
+    judged = list(verdicts)
+    for places in members.values():
+        tested = sum(verdicts[place].tested for place in places)
+        for place, p in zip(places, holm([verdicts[place].p for place in places]), strict=True):
+            judged[place] = replace(verdicts[place], holm_p=p, comparisons=tested)
+    return judged
+
+
+def _alone(row: Row, plan: Plan, replicates: Replicates) -> Verdict:
     model, reference, points = row["model"], row.get("reference", BASELINE), row["difference_points"]
     if points is None or math.isnan(points):
         raise ValueError(f"{model} is compared with nothing")
     if not trained_apart(plan, model, reference):
         low, high, p = (row[name] for name in ("difference_points_low", "difference_points_high", "mcnemar_p"))
-        return Verdict(_words(points, p), points, low, high, p, IMAGES, 1, int(row["n"]))
+        return Verdict(points, low, high, p, IMAGES, 1, int(row["n"]))
     rows = replicates.of(model, reference)
     if len(rows) < 2:
-        return Verdict(NOT_TESTED, points, None, None, None, ONE_TRAINING, 1, int(row["n"]))
+        return Verdict(points, None, None, None, ONE_TRAINING, 1, int(row["n"]))
     shared = fmean(row["shared_variance"] for row in rows)
     return over_seeds([row["difference_points"] for row in rows], shared_variance=shared, n=int(row["n"]))
 
@@ -157,7 +206,7 @@ def trained_apart(plan: Plan, model: str, reference: str) -> bool:
 
 
 def over_seeds(differences: Sequence[float], *, shared_variance: float = 0.0, n: int = 0) -> Verdict:
-    """The verdict on a difference of accuracies that was measured once per training.
+    """The verdict on a difference of accuracies that was measured once per training, taken alone.
 
     Trainings and images are crossed: each training is measured on the same images. The mean over k trainings varies by
     S^2 / k, S^2 being the variance between them (of trainings and of what they and images do together), and by what
@@ -176,11 +225,11 @@ def over_seeds(differences: Sequence[float], *, shared_variance: float = 0.0, n:
     total = between + max(shared_variance, 0.0)
     freedom = (k - 1) * (total / between) ** 2 if between else math.inf
     low, high, p = t_test(points, total, freedom)
-    return Verdict(_words(points, p), points, low, high, p, SEEDS, k, n)
+    return Verdict(points, low, high, p, SEEDS, k, n, freedom)
 
 
 def change(before: float, after: float, model: str, n: int, replicates: Replicates = NONE) -> Verdict:
-    """What a change of one model's accuracy between two revisions says, both measured on the same images.
+    """What a change of one model's accuracy between two revisions says, taken alone, both on the same images.
 
     Args:
         before: Its top-1 accuracy [%].
@@ -191,15 +240,12 @@ def change(before: float, after: float, model: str, n: int, replicates: Replicat
     """
     points, trained = after - before, [row["top1_pct"] for row in replicates.of(model)]
     if points == 0:
-        return Verdict(NO_DIFFERENCE, 0.0, 0.0, 0.0, 1.0, IMAGES, 1, n)
+        return Verdict(0.0, 0.0, 0.0, 1.0, IMAGES, 1, n)
     if len(trained) < 2:
-        return Verdict(NOT_TESTED, points, None, None, None, ONE_TRAINING, 1, n)
-    low, high, p = t_test(points, 2 * variance(trained), len(trained) - 1)
-    return Verdict(_words(points, p), points, low, high, p, SEEDS, len(trained), n)
-
-
-def _words(points: float, p: float) -> str:
-    return NO_DIFFERENCE if p >= ALPHA else GAIN if points > 0 else LOSS
+        return Verdict(points, None, None, None, ONE_TRAINING, 1, n)
+    freedom = len(trained) - 1
+    low, high, p = t_test(points, 2 * variance(trained), freedom)
+    return Verdict(points, low, high, p, SEEDS, len(trained), n, freedom)
 
 
 def _first_other(rows: Iterable[Row], own: Mapping[tuple[str, str | None], Row]) -> str | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*( ?[kMG×])?( \(.*\))?|–")
 Column = str | tuple[str, int] | Callable[[pd.Series], str]  # as it is, a number with its digits, or how to write a row
 P = "p: McNemar's test over images, or a t-test over seeds where a training stands between the two."
-KEY = f"95 %: interval. Points: difference to the baseline; {P} ECE: expected calibration error."
+KEY = f"95 %: interval of the single comparison. {text.NS} {P} ECE: expected calibration error."
 MODELS: dict[str, Column] = {
     "Model": "model",
     "Top-1 % (95 %)": text.accuracy,

@@ -1,10 +1,11 @@
 """The source report's claims, figures and tables beside what was measured here, each with a verdict.
 
-claims.yaml holds the rows, this file the rules that they name. The 95 % interval of a difference decides: what was
-measured agrees where all of it lies on the claimed side, contradicts where all of it lies on the other, and else there
-is no significant difference. Where trainings differ, the interval is that over seeds; without replicates nothing is
-tested. Bytes, MACs and sparsities are counted and have no interval. Differences in points are compared on CIFAR-100
-alone, with the error that the source report's 10,000 images have; on other data only orders are.
+claims.yaml holds the rows, this file the rules that they name. A difference decides by p as Holm corrects it, in the
+family that the rest of the page judges it in: it agrees on the claimed side of zero, contradicts on the other, and else
+is not significant. What claims alone compare, as maps, weighted sums or a loss with its limit, is a family of its own.
+Where trainings differ, all is over seeds; without replicates nothing is tested. Bytes, MACs and sparsities are counted
+and have no interval. Differences in points are compared on CIFAR-100 alone, with the error that the source report's
+10,000 images have; on other data only orders are.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from deepcompress.measure.statistics import holm
 from deepcompress.report import estimates, queries, text
 from deepcompress.report.blocks import Table
 from deepcompress.report.estimates import (
@@ -26,6 +27,7 @@ from deepcompress.report.estimates import (
     IN_PART,
     INCOMPARABLE,
     SAME,
+    UNDECIDED,
     UNTESTED,
     Estimate,
     Row,
@@ -36,7 +38,7 @@ from deepcompress.report.estimates import (
     measured,
     paired,
 )  # fmt: skip
-from deepcompress.report.source_report import accuracies, interval, is_cifar100, outcome, source_top1, start
+from deepcompress.report.source_report import accuracies, interval, is_cifar100, outcomes, source_top1
 from deepcompress.report.tables import BASELINE, BYTES_PER_MIB
 
 if TYPE_CHECKING:
@@ -51,11 +53,11 @@ class Comparison:
     """One statement of the source report beside what was measured.
 
     Attributes:
-        verdict: AGREES, CONTRADICTS, SAME or UNTESTED; IN_PART where several comparisons differ, or INCOMPARABLE.
+        verdict: AGREES, CONTRADICTS, SAME, UNDECIDED or UNTESTED; IN_PART of several that differ, or INCOMPARABLE.
         evidence: What was measured, with intervals and n; for UNTESTED, why, if there is more to say.
         note: What the verdict counts, or why it is so.
-        p: Of a claim that one difference of accuracies tests: that there is none.
-        holm_p: The same, corrected for all claims that have one.
+        p: Of a claim that one difference tests: that there is none, or that it is just as large as is allowed.
+        holm_p: The same, corrected for the family of that difference.
         place: Where it stands there: `4.3`, or `Figure 5`, with a part of it in brackets.
         statement: What it says, in our words: its numbers, or what its text reads from a drawing.
         shows: What a figure shows.
@@ -79,10 +81,8 @@ class Comparison:
 
 
 def claims(data: Tables) -> list[Comparison]:
-    """Every claim with its verdict, in the order of the source report, and p corrected for their number."""
-    found = [claim(data, name) for name in content()["claims"]]
-    corrected = holm([one.p for one in found])
-    return [replace(one, holm_p=math.nan if p is None else p) for one, p in zip(found, corrected, strict=True)]
+    """Every claim with its verdict, in the order of the source report."""
+    return [claim(data, name) for name in content()["claims"]]
 
 
 def figures(data: Tables) -> list[Comparison]:
@@ -114,10 +114,11 @@ def higher(data: Tables, row: Row) -> Comparison | None:
     """The first side lies above the second; of a side of several models the best counts."""
     if (sides := _sides(data, row)) is None:
         return None
-    measure, apart = measure_of(row), difference(data, row, *sides)
+    measure = measure_of(row)
+    apart = _own(data)[row["statement"]] if "measure" in row else difference(data, row, *sides)
     both = "; ".join(side.spelled(measure) for side in sides)
     spelled = apart.ends(measure.get("digits", 1), signed=True)
-    return _by_difference(apart, apart.words, f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
+    return _by_difference(apart, f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
 
 
 def keeps(data: Tables, row: Row) -> Comparison | None:
@@ -130,7 +131,7 @@ def keeps(data: Tables, row: Row) -> Comparison | None:
         smaller = f", {text.times(chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
     limit = f"{text.number(data.max_drop_points)} points may go"
     evidence = f"{model} against {reference}: {apart.ends(signed=True)} points{smaller} ({limit}, {_n(sides)})"
-    return replace(_by_difference(apart, _kept(apart, data), evidence), p=math.nan)
+    return _by_limit(_own(data)[row["statement"]], evidence)
 
 
 def similar(data: Tables, row: Row) -> Comparison | None:
@@ -138,22 +139,19 @@ def similar(data: Tables, row: Row) -> Comparison | None:
     if (sides := _sides(data, row)) is None:
         return None
     apart, limit = difference(data, row, *sides), data.max_drop_points
-    within, beyond = max(-apart.low, apart.high) <= limit, apart.low > limit or apart.high < -limit
     models = " against ".join(side.name for side in sides)
     evidence = f"{models}: {apart.ends(signed=True)} points ({text.number(limit)} either way are similar, {_n(sides)})"
-    verdict = AGREES if within else CONTRADICTS if beyond else SAME
-    return replace(_by_difference(apart, verdict, evidence), p=math.nan)
+    return _by_limit(_own(data)[row["statement"]], evidence)
 
 
 def weighted(data: Tables, row: Row) -> Comparison | None:
     """A weighted sum of accuracies is above zero, such as a loss per tenth of the weights less another one."""
-    sides = list(row["factors"])
-    if (parts := _sides(data, {**row, "sides": sides})) is None:
+    if (parts := _sides(data, row)) is None:
         return None
-    apart = estimates.contrast(data, parts, list(row["factors"].values()))
+    apart = _own(data)[row["statement"]]
     both = "; ".join(part.spelled(measure_of(row)) for part in parts)
     spelled = apart.ends(2, signed=True)
-    return _by_difference(apart, apart.words, f"{both}; {row['sum']} {spelled} points ({_n(parts)})")
+    return _by_difference(apart, f"{both}; {row['sum']} {spelled} points ({_n(parts)})")
 
 
 def timed(data: Tables, row: Row) -> Comparison | None:
@@ -164,9 +162,9 @@ def timed(data: Tables, row: Row) -> Comparison | None:
         return None
     gains, losses = some["differs"] & (some["speedup"] > 1), some["differs"] & (some["speedup"] < 1)
     if row["faster"]:
-        verdict = AGREES if gains.all() else CONTRADICTS if losses.any() else SAME
+        verdict = AGREES if gains.all() else CONTRADICTS if losses.any() else UNDECIDED
     else:
-        verdict = AGREES if not gains.any() else CONTRADICTS if gains.all() else SAME
+        verdict = AGREES if not gains.any() else CONTRADICTS if gains.all() else UNDECIDED
     parts = ", ".join(f"{text.times(call['speedup'])} at batch {call['batch_size']}" for _, call in some.iterrows())
     where, n = f"{some['model'].iloc[0]} in {queries.ENGINES[row['engine']]}", int(some["n"].iloc[0])
     return Comparison(verdict, f"{where}: {parts} (n = {n} calls each)")
@@ -204,20 +202,20 @@ def smallest_that_keeps(data: Tables, row: Row) -> Comparison | None:
     own = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"])]
     if own.empty or len(rows) == 1:
         return None
-    verdicts = {model: _kept(pair, data) for model in rows["model"] if (pair := paired(data, model, BASELINE))}
+    pairs = [(model, pair) for model in rows["model"] if (pair := paired(data, model, BASELINE))]
+    judged = estimates.corrected([estimates.above(pair, data.max_drop_points) for _, pair in pairs])
+    verdicts = {model: of.words for (model, _), of in zip(pairs, judged, strict=True)}
     mine = verdicts[own["model"].iloc[0]]
     smaller = {verdicts[model] for model in rows.loc[rows["size_bytes"] < own["size_bytes"].iloc[0], "model"]}
     agrees = mine == AGREES and smaller <= {CONTRADICTS}
-    verdict = AGREES if agrees else CONTRADICTS if mine == CONTRADICTS or AGREES in smaller else SAME
+    verdict = AGREES if agrees else CONTRADICTS if mine == CONTRADICTS or AGREES in smaller else UNDECIDED
     parts = [
         f"{other['model']}: {text.difference(other)} points, {text.times(other['times_smaller'])} smaller"
         for _, other in rows.iterrows()
     ]
     limit = f"{text.number(data.max_drop_points)} points may go, n = {int(own['n'].iloc[0]):,}"
-    untested = UNTESTED in (mine, *smaller)
-    return Comparison(
-        UNTESTED if untested else verdict, f"{'; '.join(parts)} ({limit})", ONE_TRAINING if untested else ""
-    )
+    evidence, untested = f"{'; '.join(parts)} ({limit})", UNTESTED in (mine, *smaller)
+    return Comparison(UNTESTED, evidence, ONE_TRAINING) if untested else Comparison(verdict, evidence)
 
 
 def untested(_data: Tables, row: Row) -> Comparison:
@@ -225,24 +223,44 @@ def untested(_data: Tables, row: Row) -> Comparison:
     return Comparison(UNTESTED, row["why"])
 
 
+@lru_cache(maxsize=1)
+def _own(data: Tables) -> dict[str, Estimate]:
+    """Statement -> what claims alone compare: weighted sums, measures other than accuracy, a loss with its limit."""
+    apart = {}
+    for row in content()["claims"].values():
+        alone = row["rule"] in ("keeps", "similar", "weighted") or (row["rule"] == "higher" and "measure" in row)
+        if alone and (parts := _sides(data, row)):
+            apart[row["statement"]] = _compare(data, row, parts)
+    return dict(zip(apart, estimates.corrected(list(apart.values())), strict=True))
+
+
+def _compare(data: Tables, row: Row, parts: list[Estimate]) -> Estimate:
+    """A weighted sum, or a difference, or how far that lies within the limit: of `similar`, within the nearer one."""
+    if "factors" in row:
+        return estimates.contrast(data, parts, list(row["factors"].values()))
+    of = difference(data, row, *parts)
+    if row["rule"] == "similar":
+        of = estimates.turned(of) if of.value > 0 else of
+    return of if row["rule"] == "higher" else estimates.above(of, data.max_drop_points)
+
+
 def _sides(data: Tables, row: Row) -> list[Estimate] | None:
     """The best of each side of a row; None where one of them was not measured."""
-    sides = [measured(data, row, side) for side in row["sides"]]
+    sides = [measured(data, row, side) for side in row.get("factors", row.get("sides"))]
     return [max(side, key=lambda estimate: (estimate.value, estimate.name)) for side in sides] if all(sides) else None
 
 
-def _by_difference(apart: Estimate, verdict: str, evidence: str) -> Comparison:
-    """By a difference; without an interval there is no verdict."""
+def _by_difference(apart: Estimate, evidence: str) -> Comparison:
+    """By which side of zero a difference lies on; without an interval there is no verdict."""
     if math.isnan(apart.low):
         return Comparison(UNTESTED, evidence, ONE_TRAINING)
-    return Comparison(verdict, evidence, p=apart.p)
+    return Comparison(apart.words, evidence, apart.note, p=apart.p, holm_p=apart.holm_p)
 
 
-def _kept(apart: Estimate, data: Tables) -> str:
-    limit = -data.max_drop_points
-    if math.isnan(apart.low):
-        return UNTESTED
-    return AGREES if apart.low >= limit else CONTRADICTS if apart.high < limit else SAME
+def _by_limit(left: Estimate, evidence: str) -> Comparison:
+    """By what is left to a limit, or lies beyond it: where that may be nothing, the claim is open."""
+    compared = _by_difference(left, evidence)
+    return replace(compared, verdict=UNDECIDED) if compared.verdict == SAME else compared
 
 
 def _n(sides: Sequence[Estimate]) -> str:
@@ -273,9 +291,8 @@ def points(data: Tables, row: Row) -> Comparison | None:
     if not is_cifar100(data):
         seen = orders(data, row)
         return seen and replace(seen, note=f"{seen.note}; points: {INCOMPARABLE}")
-    theirs, first = source_top1(data, row["family"]), start(data, row["family"])
-    words = [outcome(data, theirs, model, first) for model in theirs if model != first]
-    return _tally(words, accuracies(data, theirs), "models, in points to each one's own baseline")
+    here, words = accuracies(data, source_top1(data, row["family"])), outcomes(data, row["family"])
+    return _tally(list(words.values()), here, "models, in points to each one's own baseline")
 
 
 def orders(data: Tables, row: Row) -> Comparison | None:
@@ -331,7 +348,7 @@ def one_image(data: Tables, _row: Row) -> Comparison | None:
     for method, row in queries.least_pruned(rows).items():
         if method != BASELINE:
             told = row["differs"]
-            words[method] = SAME if not told else AGREES if row["speedup"] > 1 else CONTRADICTS
+            words[method] = UNDECIDED if not told else AGREES if row["speedup"] > 1 else CONTRADICTS
             parts.append(f"{row['model']} is {text.number(row['speedup'], 2)}× as fast as the baseline, by medians")
     return _together(words, "; ".join(parts)) if words else None
 
@@ -355,11 +372,9 @@ def concentrated(data: Tables, row: Row) -> Comparison | None:
         f"at {100 * found[1]:.0f} %, before fine-tuning, {text.number(after)} % of the weights that are not zero lie "
         f"within half a standard deviation of it, {text.number(before)} % in the baseline"
     )
-    return (
-        Comparison(AGREES, evidence)
-        if after > before
-        else Comparison(CONTRADICTS, evidence, "only the zeros concentrate")
-    )
+    if after > before:
+        return Comparison(AGREES, evidence)
+    return Comparison(CONTRADICTS, evidence, "only the zeros concentrate")
 
 
 def aspects(data: Tables, _row: Row) -> Comparison | None:
@@ -388,7 +403,7 @@ def _together(words: Mapping[str, str], evidence: str) -> Comparison:
     names = {word: [name for name in words if words[name] == word] for word in dict.fromkeys(words.values())}
     if len(names) == 1:
         return Comparison(next(iter(names)), evidence)
-    order = (CONTRADICTS, SAME, INCOMPARABLE, UNTESTED)
+    order = (CONTRADICTS, SAME, UNDECIDED, INCOMPARABLE, UNTESTED)
     verdict = IN_PART if {AGREES, IN_PART} & set(names) else next(word for word in order if word in names)
     return Comparison(verdict, evidence, "; ".join(f"{word}: {', '.join(named)}" for word, named in names.items()))
 
@@ -467,9 +482,8 @@ def _aspect_words(data: Tables) -> dict[str, str]:
         verdicts = [claim(data, name).verdict for name in row.get("claims", ())]
         if "count" in row:
             verdicts.append(AGREES if counts[row["count"]] else CONTRADICTS)
-        words[row["aspect"]] = next((word for word in (UNTESTED, CONTRADICTS, SAME) if word in verdicts), None) or (
-            AGREES if verdicts else UNTESTED
-        )
+        unsure = [word for word in (UNTESTED, CONTRADICTS, SAME, UNDECIDED) if word in verdicts]
+        words[row["aspect"]] = unsure[0] if unsure else AGREES if verdicts else UNTESTED
     return words
 
 

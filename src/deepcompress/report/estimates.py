@@ -1,14 +1,14 @@
 """What claims are judged by: measured values with intervals, chosen by the plan's columns, and their differences.
 
-A difference of accuracies is the one that `evaluate` took image by image, as tables.py had it judged. Of other measures
-there are no replicates: where a training stands between two models, their difference is not tested.
+A difference of accuracies is the one that `evaluate` took image by image, as tables.py had it judged in its family. Of
+other measures there are no replicates: where a training stands between two models, their difference is not tested.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,15 @@ import pandas as pd
 import yaml
 
 from deepcompress.measure import verdict
-from deepcompress.measure.statistics import WITHIN_95, wilson_interval
+from deepcompress.measure.statistics import ALPHA, WITHIN_95, holm, p_of_interval, wilson_interval
 from deepcompress.report import queries, text
+from deepcompress.report.tables import JUDGED
 
 if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
 
 AGREES, CONTRADICTS, SAME, UNTESTED = "agrees", "contradicts", verdict.NO_DIFFERENCE, "not tested"
-IN_PART, INCOMPARABLE = "agrees in part", "not comparable data"
+IN_PART, UNDECIDED, INCOMPARABLE = "agrees in part", "undecided", "not comparable data"
 Row = Mapping[str, Any]  # of claims.yaml
 TOP1 = "top1"
 ENDS = ("", "_low", "_high")
@@ -37,7 +38,10 @@ class Estimate:
 
     Attributes:
         name: Whose: a model's id, or a layer.
-        p: Of a difference of accuracies.
+        p: Of a difference; NaN where it is not tested.
+        holm_p: p, corrected for its family; p itself where it stands alone.
+        freedom: Degrees of freedom of the interval.
+        note: That the interval leaves out zero and the correction leaves nothing of it.
     """
 
     name: str
@@ -46,6 +50,13 @@ class Estimate:
     high: float
     n: int = 0
     p: float = NAN
+    holm_p: float = NAN
+    freedom: float = math.inf
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.holm_p):
+            object.__setattr__(self, "holm_p", self.p)
 
     def spelled(self, measure: Row) -> str:
         """`pruned/structured-0.25: 96.6 (95.7 to 97.3) %`."""
@@ -59,8 +70,10 @@ class Estimate:
 
     @property
     def words(self) -> str:
-        """Of a difference: the side of zero that all of its interval lies on."""
-        return UNTESTED if math.isnan(self.low) else AGREES if self.low > 0 else CONTRADICTS if self.high < 0 else SAME
+        """Of a difference: its side of zero, where the corrected p is below 0.05."""
+        if math.isnan(self.holm_p):
+            return UNTESTED
+        return SAME if self.holm_p >= ALPHA else AGREES if self.value > 0 else CONTRADICTS
 
 
 @cache
@@ -147,8 +160,33 @@ def paired(data: Tables, model: str, reference: str) -> Estimate | None:
     found = queries.pair(data, model, reference)
     if found is None:
         return None
-    value, low, high, p = (float(found[name]) for name in queries.DIFFERENCES)
-    return Estimate(f"{model} over {reference}", value, low, high, int(found["n"]), p)
+    value, low, high, p, holm_p, freedom = (float(found[name]) for name in JUDGED[:-1])
+    note = found["verdict"] if found["verdict"].startswith(verdict.UNCONFIRMED) else ""
+    return Estimate(f"{model} over {reference}", value, low, high, int(found["n"]), p, holm_p, freedom, note)
+
+
+def above(loss: Estimate, limit: float) -> Estimate:
+    """How far a difference lies above -limit, with the p of lying just there."""
+    value, low, high = (end + limit for end in (loss.value, loss.low, loss.high))
+    if math.isnan(low):
+        return Estimate(loss.name, value, NAN, NAN, loss.n)
+    p = p_of_interval(value, value - low if value > 0 else high - value, loss.freedom)
+    return Estimate(loss.name, value, low, high, loss.n, p, freedom=loss.freedom)
+
+
+def turned(of: Estimate) -> Estimate:
+    """The difference the other way round."""
+    return replace(of, value=-of.value, low=-of.high, high=-of.low)
+
+
+def corrected(family: Sequence[Estimate]) -> list[Estimate]:
+    """Differences that are a family of their own, by Holm's correction."""
+    judged, tested = [], sum(not math.isnan(one.p) for one in family)
+    for one, p in zip(family, holm([one.p for one in family]), strict=True):
+        lost = p is not None and one.p < ALPHA <= p
+        note = f"{verdict.UNCONFIRMED} for {tested} comparisons" if lost else ""
+        judged.append(replace(one, holm_p=NAN if p is None else p, note=note))
+    return judged
 
 
 def combined(parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
@@ -161,7 +199,9 @@ def combined(parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
     for part, factor in zip(parts, factors, strict=True):
         reach = sorted((factor * (part.low - part.value), factor * (part.high - part.value)))
         value, below, above = value + factor * part.value, math.hypot(below, reach[0]), math.hypot(above, reach[1])
-    return Estimate("", value, value - below, value + above, parts[0].n)
+    freedom = min(part.freedom for part in parts)  # no fewer than the sum has
+    p = p_of_interval(value, below if value > 0 else above, freedom)
+    return Estimate("", value, value - below, value + above, parts[0].n, p, freedom=freedom)
 
 
 def contrast(data: Tables, parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
@@ -178,4 +218,4 @@ def contrast(data: Tables, parts: Sequence[Estimate], factors: Sequence[float]) 
     sums = [sum(factor * run[seed] for run, factor in zip(runs, factors, strict=True)) for seed in seeds]
     found = verdict.over_seeds(sums, shared_variance=sum(error**2 for error in errors), n=parts[0].n)
     low, high, p = (NAN if end is None else end for end in (found.low, found.high, found.p))
-    return Estimate("", found.points, low, high, parts[0].n, p)
+    return Estimate("", found.points, low, high, parts[0].n, p, freedom=found.freedom)

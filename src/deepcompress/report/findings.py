@@ -70,7 +70,7 @@ def _change(row: pd.Series, column: str) -> str:
     spelled, words = f"{text.signed(points)} points", row.get(text.VERDICT[column])
     if math.isnan(low) or math.isnan(high):
         return spelled + (f" ({words})" if words == verdict.NOT_TESTED else "")
-    doubt = f", {words}" if words == verdict.NO_DIFFERENCE else ""
+    doubt = "" if words in (verdict.GAIN, verdict.LOSS) else f", {words}"
     return f"{spelled} (95 % interval {text.signed(low)} to {text.signed(high)}{doubt})"
 
 

@@ -100,13 +100,13 @@ def _sentence(data: Tables, chosen: str) -> tuple[str, str]:
 def _row(row: pd.Series) -> dict[str, Any]:
     """The cells of a model, and the numbers that the filters compare."""
     interval = f"{text.number(row['top1_pct_low'])} to {text.number(row['top1_pct_high'])}"
-    low, high = row["difference_points_low"], row["difference_points_high"]
-    points = "" if pd.isna(low) else f"{text.signed(low)} to {text.signed(high)}"
+    tested = pd.notna(row["difference_points_low"])
+    ends = text.difference(row).partition(" (")[2].rstrip(")") if tested else ""
     words = (row[name] for name in ("model", "family", "method", "format", "teacher"))
     return {
         "words": " ".join(str(word).lower() for word in words if pd.notna(word)),
         "model": row["model"], "family": row["family"], "top1": text.number(row["top1_pct"]), "interval": interval,
-        "points": text.signed(row["difference_points"]), "points_interval": points,
+        "points": text.signed(row["difference_points"]), "points_interval": ends,
         "size": text.number(row["size_mib"], 2), "macs": text.number(row["macs_million"], 2),
         "latency": text.number(row["latency_ms"], 2), "mib": row["size_mib"],
         "lost": 0.0 if row["model"] == BASELINE else -float(row["difference_points"]),

@@ -23,7 +23,7 @@ import click
 from deepcompress import files, params, stale
 from deepcompress.errors import UserError, one_line_errors
 from deepcompress.measure import verdict
-from deepcompress.measure.statistics import ALPHA, holm, mcnemar, paired_interval
+from deepcompress.measure.statistics import mcnemar, paired_interval
 from deepcompress.measure.verdict import Replicates, Verdict
 from deepcompress.plan_table import BASELINE, Plan
 
@@ -34,8 +34,9 @@ AGREEMENT = "agreement_with_baseline_pct"
 NO_CHANGE = "No change."
 LONGEST = 300  # characters of what a failing command said
 KEY = (
-    "A change is marked where it exceeds its 95 % interval, corrected (Holm) for all that are tested. Two trainings of "
-    "one model differ by chance: without replicates (`make seeds`) their difference is not tested."
+    "A change is marked where it exceeds chance after Holm's correction for all that are tested; intervals are those "
+    "of each alone. Two trainings of one model differ by chance: without replicates (`make seeds`) their difference is "
+    "not tested."
 )
 Row = dict[str, Any]
 
@@ -60,15 +61,17 @@ def changes(before: Sequence[Row], after: Sequence[Row], replicates: Replicates)
     """
     old, plan = {row["model"]: row for row in before}, Plan.of_table(after)
     both = [(old[row["model"]], row) for row in after if row["model"] in old]
+    changed = [(was, new) for was, new in both if was["top1_pct"] != new["top1_pct"]]
     same = {new["model"] for was, new in both if all(was.get(key) == new.get(key) for key in ANSWERS)}
+    alone = [_alone(was, new, plan, same, replicates) for was, new in changed]
+    judged = verdict.corrected(alone, [EVALUATION] * len(alone))  # all changes are one family
     return [
-        Change(new["model"], was["top1_pct"], new["top1_pct"], _judged(was, new, plan, same, replicates))
-        for was, new in both
-        if was["top1_pct"] != new["top1_pct"]
+        Change(new["model"], was["top1_pct"], new["top1_pct"], of)
+        for (was, new), of in zip(changed, judged, strict=True)
     ]
 
 
-def _judged(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicates) -> Verdict:
+def _alone(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicates) -> Verdict:
     """By seeds; by images where no training that the model rests on has changed, as after another rounding."""
     model, n = new["model"], int(new["n"])
     trained = [row.id for row in plan.chain(model) if row.recipe] if model in plan else [model]
@@ -80,9 +83,7 @@ def _judged(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicat
     gained = (max(apart, abs(net)) + net) // 2
     lost = gained - net
     low, high = paired_interval(gained, lost, n)
-    p = mcnemar(gained, lost)
-    words = verdict.NO_DIFFERENCE if p >= ALPHA else verdict.GAIN if net > 0 else verdict.LOSS
-    return Verdict(words, 100 * net / n, low, high, p, verdict.IMAGES, 1, n)
+    return Verdict(100 * net / n, low, high, mcnemar(gained, lost), verdict.IMAGES, 1, n)
 
 
 def accuracy_section(found: Sequence[Change], models: int) -> str:
@@ -90,10 +91,10 @@ def accuracy_section(found: Sequence[Change], models: int) -> str:
     if not found:
         return NO_CHANGE
     rows = []
-    for change, corrected in zip(found, holm([change.verdict.p for change in found]), strict=True):
-        of, beyond = change.verdict, corrected is not None and corrected < ALPHA
+    for change in found:
+        of = change.verdict
         ends = "" if of.low is None or of.high is None else f" ({of.low:+.2f} to {of.high:+.2f})"
-        words = f"**{of.words}**" if beyond else verdict.NO_DIFFERENCE if of.tested else of.words
+        words = f"**{of.words}**" if of.words in (verdict.GAIN, verdict.LOSS) else of.phrase
         points = f"{change.after - change.before:+.2f}{ends}"
         rows.append((f"`{change.model}`", f"{change.before:.2f}", f"{change.after:.2f}", points, words))
     marked = [row for row in rows if row[-1].startswith("**")]

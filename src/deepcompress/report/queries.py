@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from deepcompress.measure import verdict
-from deepcompress.measure.statistics import holm
-from deepcompress.report.tables import BASELINE, DIFFERENCES, TEACHERS
+from deepcompress.report.tables import BASELINE, DIFFERENCES, JUDGED, TEACHERS
 
 if TYPE_CHECKING:
     from deepcompress.report.tables import Tables
@@ -49,21 +48,16 @@ def pair(data: Tables, model: str, reference: Any) -> pd.Series | None:
 
 def _turned(row: pd.Series, model: str) -> pd.Series:
     points, low, high, _ = DIFFERENCES
-    said = str(row.get("verdict"))
-    words = {verdict.GAIN: verdict.LOSS, verdict.LOSS: verdict.GAIN}.get(said, said)
+    phrase = str(row["verdict"])
+    words = {verdict.GAIN: verdict.LOSS, verdict.LOSS: verdict.GAIN}.get(phrase, phrase)
     turned = {points: -row[points], low: -row[high], high: -row[low], "verdict": words}
     return pd.Series({**row, **turned, "model": model, "reference": row["model"]})
 
 
 def to_control(data: Tables, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose JUDGED columns are those to each model's own control; NaN where no such pair was measured.
-
-    `holm_p` is corrected for these rows.
-    """
+    """Rows whose JUDGED columns are those to each model's own control; NaN where no such pair was measured."""
     found = [pair(data, row["model"], row["control"]) for _, row in rows.iterrows()]
-    columns = {name: [math.nan if row is None else row[name] for row in found] for name in DIFFERENCES}
-    words = pd.Series([None if row is None else row.get("verdict") for row in found], rows.index, dtype=object)
-    return rows.assign(**columns, verdict=words, holm_p=pd.Series(holm(columns["mcnemar_p"]), rows.index, dtype=float))
+    return rows.assign(**{name: [math.nan if row is None else row[name] for row in found] for name in JUDGED})
 
 
 # Pruning.

@@ -68,8 +68,10 @@ def _note(data: Tables) -> str:
         "technique."
     )
     if data.replicates:
-        return f"{chosen} Differences between trainings are means of {len(data.replicates.seeds)} seeds."
-    return f"{chosen} Where a training stands between two models, one of each says nothing of chance: no interval."
+        trained = f"Differences between trainings are means of {len(data.replicates.seeds)} seeds."
+    else:
+        trained = "Where a training stands between two models, one of each says nothing of chance: no interval."
+    return f"{chosen} {trained}{text.ns([_table(_short(data))])}"
 
 
 def _sentence(data: Tables) -> str:

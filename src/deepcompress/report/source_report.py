@@ -21,6 +21,7 @@ from deepcompress.report.estimates import (
     Estimate,
     chosen,
     combined,
+    corrected,
     paired,
 )  # fmt: skip
 from deepcompress.report.tables import BASELINE
@@ -72,11 +73,12 @@ def source_top1(data: Tables, family: str) -> dict[str, float]:
 def side_by_side(data: Tables, family: str) -> Table | None:
     """Its accuracies and ours, and both as points to each one's own baseline; None where no model is in both."""
     theirs, first, cells = source_top1(data, family), start(data, family), []
+    words = outcomes(data, family) if is_cifar100(data) else {}
     for _, row in data.of(family).iterrows():
         here = queries.pair(data, row["model"], first)
         if (top1 := theirs.get(row["model"])) is not None and here is not None:
             points_there = _their_points(theirs, row["model"], first).ends(signed=True)
-            verdict = outcome(data, theirs, row["model"], first) if is_cifar100(data) else INCOMPARABLE
+            verdict = words.get(row["model"], INCOMPARABLE)
             cells.append((row["name"], points_there, text.difference(here), verdict, text.number(top1),
                           text.accuracy(row)))  # fmt: skip
     heads = ("Model", "Source report: points (95 %)", "Here: points (95 %)", "Verdict", "Source report: top-1 %",
@@ -84,7 +86,8 @@ def side_by_side(data: Tables, family: str) -> Table | None:
     caption = (
         "Points: difference to each one's own baseline. The source report prints no intervals: those here are of two "
         "samples of 10,000 images, wider than of the same images, which it does not tell, and without the chance of "
-        "its one training each."
+        f"its one training each. Verdicts are corrected (Holm) for all of this table."
+        f"{text.ns(cell[2] for cell in cells)}"
     )
     return Table(heads, tuple(cells), caption) if cells else None
 
@@ -116,13 +119,22 @@ def _their_points(theirs: Mapping[str, float], model: str, first: str) -> Estima
     return combined((interval(theirs[model]), interval(theirs[first])), (1, -1))
 
 
-def outcome(data: Tables, theirs: Mapping[str, float], model: str, first: str) -> str:
-    """Whether the two differences to each one's own start could be the same, by the errors of both."""
-    here = paired(data, model, first)
-    if here is None or math.isnan(here.low):
-        return UNTESTED
-    apart = combined((here, _their_points(theirs, model, first)), (1, -1))
-    return AGREES if apart.words == SAME else CONTRADICTS
+def outcomes(data: Tables, family: str) -> dict[str, str]:
+    """Whether the two differences to each one's own start could be the same, of each model that is in both.
+
+    By the errors of both; the models of a family are corrected for their number.
+    """
+    theirs, first = source_top1(data, family), start(data, family)
+    untested, apart = dict[str, str](), dict[str, Estimate]()
+    for model in theirs:
+        here = paired(data, model, first) if model != first else None
+        if here is not None and not math.isnan(here.low):
+            apart[model] = combined((here, _their_points(theirs, model, first)), (1, -1))
+        elif model != first:
+            untested[model] = UNTESTED
+    judged = zip(apart, corrected(list(apart.values())), strict=True)
+    words = untested | {model: AGREES if of.words == SAME else CONTRADICTS for model, of in judged}
+    return {model: words[model] for model in theirs if model in words}
 
 
 def accuracies(data: Tables, models: Iterable[str]) -> str:

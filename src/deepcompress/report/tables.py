@@ -4,7 +4,8 @@ A model's id is the key of every table. What a model is, its family, method or t
 plan, which `evaluate` joins to its table. Columns and families that this file has never heard of pass through.
 
 Every difference is judged here, once, by measure/verdict.py: where a training stands between two models, its interval
-is that over seeds, or missing. Whatever reads DIFFERENCES afterwards can say no more than they carry.
+is that over seeds, or missing; its words follow Holm's correction within its family. Whatever reads JUDGED afterwards
+can say no more than they carry.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ import yaml
 from deepcompress import files, params
 from deepcompress.errors import UserError
 from deepcompress.measure import verdict
-from deepcompress.measure.statistics import holm
-from deepcompress.measure.verdict import Replicates
+from deepcompress.measure.verdict import Replicates, Verdict
 from deepcompress.plan_table import BASELINE, Plan
 from deepcompress.plan_table import JOINED as PLAN_COLUMNS
 
@@ -30,7 +30,8 @@ INTERMEDIATE = ("masked",)  # families of models that show what a step did, such
 TEACHERS = "teachers"
 BYTES_PER_MIB = 2**20
 DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
-JUDGED = (*DIFFERENCES, "verdict")  # of a difference; the last in words of measure/verdict.py
+# Of a difference: p is that of the single comparison, holm_p corrected for its family; verdict: see `Verdict.phrase`.
+JUDGED = (*DIFFERENCES, "holm_p", "freedom", "verdict")
 TO_CONTROL = tuple(name.replace("difference", "control") for name in DIFFERENCES[:3])
 EVALUATION_COLUMNS = ("model", "family", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
 OPTIONAL_COLUMNS = (
@@ -70,9 +71,8 @@ class Tables:
 
     Attributes:
         models: A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id
-            without its family), size_mib, times_smaller, holm_p (p, corrected within the family), compared_with (the
-            control, or that of what it builds on) and TO_CONTROL with control_verdict; optional columns that are
-            missing hold NaN.
+            without its family), size_mib, times_smaller, compared_with (the control, or that of what it builds on) and
+            TO_CONTROL with control_verdict; optional columns that are missing hold NaN.
         per_class: Accuracy of each model on each class.
         headline: What `dvc metrics diff` compares.
         history: A row per model and epoch, with family and name; empty when nothing was trained.
@@ -148,9 +148,9 @@ def read(paths: Paths) -> Tables:
     replicates, plan = verdict.NONE, Plan.of_table(_records(models))
     if paths.replicates:
         replicates = Replicates.read(paths.replicates, _records(models), _records(pairs))
-    models, pairs = (_judged(rows, plan, replicates) for rows in (models, pairs))
+    models, pairs = _judged(models, pairs, plan, replicates)
     return Tables(
-        models=_with_controls(models.assign(holm_p=corrected(models)), pairs, plan),
+        models=_with_controls(models, pairs, plan),
         per_class=_csv(paths.per_class, CLASS_COLUMNS),
         headline=files.read_json(paths.headline),
         history=_history(paths.history),
@@ -168,25 +168,32 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): cell for name, cell in row.items()} for row in rows.to_dict("records")]
 
 
-def _judged(rows: pd.DataFrame, plan: Plan, replicates: Replicates) -> pd.DataFrame:
-    """Rows with JUDGED columns; of a model that the plan does not know the interval is left out."""
+def _judged(
+    models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan, replicates: Replicates
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables with JUDGED columns; of a model that the plan does not know the interval is left out."""
+    rows = [*_records(models), *_records(pairs)]
+    known = [
+        place for place, row in enumerate(rows)
+        if row["model"] in plan and row.get("reference", BASELINE) in plan and not pd.isna(row["difference_points"])
+    ]  # fmt: skip
+    verdicts = dict(zip(known, verdict.judge([rows[place] for place in known], plan, replicates), strict=True))
+    cells = [_cells(row, verdicts.get(place)) for place, row in enumerate(rows)]
+    parts = (models, cells[: len(models)]), (pairs, cells[len(models) :])
+    first, second = (
+        frame.assign(**dict(zip(JUDGED, zip(*own, strict=True) if own else ((),) * len(JUDGED), strict=True)))
+        for frame, own in parts
+    )
+    return first, second
 
-    def judged(row: dict[str, Any]) -> tuple[Any, ...]:
-        if pd.isna(row["difference_points"]):
-            return (float("nan"),) * len(DIFFERENCES) + (None,)
-        if row["model"] not in plan or row.get("reference", BASELINE) not in plan:
-            return row["difference_points"], *(float("nan"),) * 3, verdict.NOT_TESTED
-        found = verdict.judge(row, plan, replicates)
-        return found.points, *(float("nan") if x is None else x for x in (found.low, found.high, found.p)), found.words
 
-    cells = [judged(row) for row in _records(rows)]
-    return rows.assign(**{name: [row[place] for row in cells] for place, name in enumerate(JUDGED)})
-
-
-def corrected(rows: pd.DataFrame) -> pd.Series:
-    """p of each row, corrected by Holm for the family that it is in."""
-    families = rows.groupby("family", sort=False)["mcnemar_p"]
-    return families.transform(lambda p: pd.Series(holm(list(p)), index=p.index, dtype=float))
+def _cells(row: dict[str, Any], of: Verdict | None) -> tuple[Any, ...]:
+    nan = float("nan")
+    if of is None:
+        untested = None if pd.isna(row["difference_points"]) else verdict.NOT_TESTED
+        return row["difference_points"], *(nan,) * 5, untested
+    numbers = (of.points, of.low, of.high, of.p, of.holm_p, of.freedom if of.tested else None)
+    return *(nan if number is None else number for number in numbers), of.phrase
 
 
 def _with_controls(models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan) -> pd.DataFrame:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
 from deepcompress.measure import verdict
 
 MISSING = "–"
+UNCONFIRMED = "n.s."  # behind an interval that leaves out zero
+NS = "n.s.: not significant after Holm's correction for all comparisons of the family that the model is of."
 VERDICT = {"difference": "verdict", "control": "control_verdict"}  # start of the columns of a difference -> its words
 
 
@@ -69,15 +71,25 @@ def accuracy(row: pd.Series) -> str:
     return interval(row, "top1_pct")
 
 
-def difference(row: pd.Series, column: str = "difference") -> str:
-    """Points with their interval, −0.4 (−1.1 to +0.3), or with why there is none: −0.4 (one training each)."""
+def difference(row: pd.Series, column: str = "difference", *, phrase: bool = False) -> str:
+    """Points with their interval, −0.4 (−1.1 to +0.3), or with why there is none: −0.4 (one training each).
+
+    Where the interval leaves out zero but Holm's correction leaves nothing of it, `n.s.` stands behind it, or the whole
+    of its `phrase`, for prose: what does not say so looks like a finding.
+    """
     points, low, high = (row[f"{column}_points{end}"] for end in ("", "_low", "_high"))
     if row["model"] == "baseline" or math.isnan(points):
         return MISSING
+    words = str(row.get(VERDICT[column]))
     if math.isnan(low) or math.isnan(high):
-        untested = row.get(VERDICT[column]) == verdict.NOT_TESTED
-        return f"{signed(points)} (one training each)" if untested else signed(points)
-    return f"{signed(points)} ({signed(low)} to {signed(high)})"
+        return f"{signed(points)} (one training each)" if words == verdict.NOT_TESTED else signed(points)
+    doubt = f", {words if phrase else UNCONFIRMED}" if words.startswith(verdict.UNCONFIRMED) else ""
+    return f"{signed(points)} ({signed(low)} to {signed(high)}{doubt})"
+
+
+def ns(cells: Iterable[str]) -> str:
+    """NS behind a space where one of these texts needs it, else nothing."""
+    return f" {NS}" if any(UNCONFIRMED in cell for cell in cells) else ""
 
 
 def count(n: int, noun: str) -> str:

@@ -23,7 +23,7 @@ def with_both_halves(data: Tables) -> Tables:
 
 def test_zeros_bring_nothing_and_channels_and_integers_do(timed: Tables) -> None:
     assert run.speed_findings(queries.latency(timed)) == [
-        "Zeros alone (pruned/unstructured-0.5) in ONNX Runtime: 1.0× at batch 1 (no significant difference).",
+        "Zeros alone (pruned/unstructured-0.5) in ONNX Runtime: 1.0× at batch 1 (quartiles overlap).",
         "Removed channels (pruned/structured-0.5) in ONNX Runtime: 2.0× at batch 1.",
         "int8 (baseline) in ONNX Runtime: 2.5× at batch 1.",
         "int4 (quantized/ptq-int4) in ONNX Runtime: 1.2× at batch 1.",

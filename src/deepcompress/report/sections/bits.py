@@ -7,7 +7,8 @@ import math
 
 import pandas as pd
 
-from deepcompress.measure.statistics import wilson_interval
+from deepcompress.measure.statistics import ALPHA, holm, wilson_interval
+from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
 from deepcompress.report.blocks import Block, Column, P, Paragraph, Picture, Section, Table, fold, lead
 from deepcompress.report.tables import Tables
@@ -96,7 +97,7 @@ def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
         cells.append((str(name), *sizes, *ours, *gains))
     heads = ("Format", "MiB", "PTQ, top-1 % (95 %)", "Points to baseline", "QAT, top-1 % (95 %)", "Points to baseline",
              "QAT to PTQ, points", "QAT to float control, points")  # fmt: skip
-    return Table(heads, tuple(cells), f"Points: 95 % interval; {P}")
+    return Table(heads, tuple(cells), f"Points: 95 % interval of the single comparison. {text.NS} {P}")
 
 
 def _gain(data: Tables, model: str, reference: object) -> str:
@@ -119,18 +120,17 @@ def _verdict(data: Tables, rows: pd.DataFrame, control: pd.Series | None) -> str
         return "QAT was not compared with an equally long float training, so its gains cannot be told from that."
     if tested.empty:
         return "One training each: what training with rounded weights brings is not tested; `make seeds` trains more."
-    better = int((tested["difference_points_low"] > 0).sum())
-    worse = int((tested["difference_points_high"] < 0).sum())
+    better, worse = (int((tested["verdict"] == word).sum()) for word in (GAIN, LOSS))
     sentence = (
         f"Against an equally long float training, of {text.count(len(tested), 'format')} trained with rounded weights, "
-        f"{better} {'is' if better == 1 else 'are'} better and {worse} worse than the float control beyond the 95 % "
-        "interval of the pair."
+        f"{better} {'is' if better == 1 else 'are'} better and {worse} worse than the float control, by p (Holm)."
     )
     if control is None:
         return sentence
+    points = text.difference(control, phrase=True)
     return (
-        f"{sentence} The control itself is at {text.difference(control)} points to the baseline: what fine-tuning "
-        "brings by itself, and no gain of quantization."
+        f"{sentence} The control itself is at {points} points to the baseline: what fine-tuning brings by itself, and "
+        "no gain of quantization."
     )
 
 
@@ -149,9 +149,11 @@ def _trend(data: Tables) -> list[Block]:
     error = trends[(trends["cost"] == "output_error_relative") & trends["slope_per_bit"].notna()]
     factors = ", ".join(f"{_falls(row)} per {row['granularity']}" for _, row in error.iterrows())
     title = f"One bit more divides the error of the logits by {factors}" if factors else "Costs against bits"
-    lossy = points.loc[points["accuracy_drop_points_significant"].astype(bool), "bits"]
+    drops = pd.Series(holm(list(points["accuracy_drop_p"])), points.index, dtype=float)
+    lossy = points.loc[(drops < ALPHA) & (points["accuracy_drop_points"] > 0), "bits"]
     where = "At no width a" if lossy.empty else f"Above {int(lossy.max())} bits no"
-    words = f"{where} drop of top-1 differs significantly from zero (n = {int(points['n'].iloc[0]):,})."
+    n = f"n = {int(points['n'].iloc[0]):,}"
+    words = f"{where} drop of top-1 differs significantly from zero, by p (Holm) of all {len(points)} ({n})."
     picture = Picture("quantization_bits", title, _trend_panels(points), BITS, across=2)
     return [picture, Table.of(trends, columns, TRENDS), Paragraph(words)]
 

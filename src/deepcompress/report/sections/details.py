@@ -11,10 +11,10 @@ import pandas as pd
 
 from deepcompress import params
 from deepcompress.measure.statistics import wilson_interval
-from deepcompress.report import charts, findings, first_screen, tables, text
+from deepcompress.report import charts, estimates, findings, first_screen, tables, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold, models_table
 from deepcompress.report.sections import _attention
-from deepcompress.report.source_report import is_cifar100, setting_note
+from deepcompress.report.source_report import interval, is_cifar100, setting_note
 from deepcompress.report.tables import BASELINE, Tables
 
 # Source report, section 2.1, "Model preparation and fine-tuning" and "Training configuration".
@@ -64,10 +64,12 @@ def _verdict(data: Tables, theirs: float) -> str:
     both = f"{text.number(row['top1_pct'])} % here, {text.number(theirs)} % in the source report"
     if not is_cifar100(data):
         return f"{both}: other data, so that this neither agrees with the source report nor contradicts it{note}."
-    if row["top1_pct_low"] <= theirs <= row["top1_pct_high"]:
-        return f"{both}: they agree within our 95 % interval{note}."
-    side = "below" if theirs < row["top1_pct"] else "above"
-    return f"{both}: our 95 % interval leaves the source report's value {side} it{note}."
+    value, low, high = (float(row[f"top1_pct{end}"]) for end in estimates.ENDS)
+    apart = estimates.combined((interval(theirs), estimates.Estimate("", value, low, high)), (1, -1))
+    if apart.low <= 0 <= apart.high:
+        return f"{both}: they agree within the error (95 %) of both ones' images, trainings aside{note}."
+    side, points = "below" if apart.value < 0 else "above", apart.ends(signed=True)
+    return f"{both}: the source report's lies {side} ours, {points} points (95 %, of images alone){note}."
 
 
 def _training(data: Tables) -> list[Block]:

@@ -83,10 +83,11 @@ def _compared(data: Tables) -> list[Block]:
     sentence = "There is no control without pruning, so what fine-tuning brings by itself is not known."
     if controls:
         sentence = (
-            f"The control without pruning reaches {text.accuracy(controls[0])} %: {text.difference(controls[0])} points"
+            f"The control without pruning reaches {text.accuracy(controls[0])} %: "
+            f"{text.difference(controls[0], phrase=True)} points"
             " to the baseline come from fine-tuning alone, and must not be counted as pruning's."
         )
-    return [Paragraph(sentence), Table.of(rows, columns, folded="Every pruned model beside its control")]
+    return [Paragraph(sentence), Table.of(rows, columns, text.NS, "Every pruned model beside its control")]
 
 
 def _before(data: Tables, row: pd.Series) -> str:

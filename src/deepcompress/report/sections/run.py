@@ -73,7 +73,7 @@ def speed_findings(rows: pd.DataFrame) -> list[str]:
         for model, of_model in timed.sort_values(["sparsity", "model", "batch_size"]).groupby("model", sort=False):
             parts = [
                 f"{text.times(row['speedup'])} at batch {row['batch_size']}"
-                + ("" if row["differs"] else " (no significant difference)")
+                + ("" if row["differs"] else " (quartiles overlap)")
                 for _, row in of_model.iterrows()
             ]
             sentences.append(f"{reason} ({model}) in ONNX Runtime: {', '.join(parts)}.")

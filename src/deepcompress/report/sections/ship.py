@@ -22,6 +22,7 @@ from deepcompress.report.blocks import (
 from deepcompress.report.tables import BASELINE, BYTES_PER_MIB, Tables
 
 CHOICE = "Named: the recommended model, the runner-up and the baseline. Dashed: the lowest accuracy that is allowed."
+LOST = "Points lost: 95 % interval over images; how far another training would lie from this one it does not hold."
 CHOICES: dict[str, Column] = {
     "Model": "model",
     "Validation top-1 % (95 %)": interval("validation_top1_pct"),
@@ -68,9 +69,10 @@ def _recommended(data: Tables) -> list[Block]:
     timed = {"ms in PyTorch": ("latency_ms", 2)} if rows["latency_ms"].notna().any() else {}
     front, excluded = rows[rows["on_front"]].sort_values(["size_mib", "model"]), rows[~rows["allowed"]]
     title = f"{text.count(len(front), 'model')} on the Pareto front of accuracy, bytes, MACs"
-    blocks.append(Table.of(front, CHOICES | timed, folded=title))
+    blocks.append(Table.of(front, CHOICES | timed, LOST, title))
     if not excluded.empty:
-        blocks.append(Table.of(excluded, CHOICES, folded=f"{text.count(len(excluded), 'model')} not allowed, and why"))
+        title = f"{text.count(len(excluded), 'model')} not allowed, and why"
+        blocks.append(Table.of(excluded, CHOICES, LOST, title))
     return blocks
 
 
@@ -81,7 +83,7 @@ def _heldout(data: Tables, note: dict[str, Any]) -> str:
     if rows.empty:
         return f"It was not measured on the held-out images.{runner_up}"
     row = rows.iloc[0]
-    points = text.difference(row)
+    points = text.difference(row, phrase=True)
     beside = "" if points == text.MISSING else f", {points} points to the baseline"
     chosen = f"On the {int(row['n']):,} held-out images, which it was not chosen on"
     return f"{chosen}: {text.accuracy(row)} %{beside}.{runner_up}"
@@ -124,7 +126,7 @@ def _combined(data: Tables) -> list[Block]:
     if rows.empty:
         return []
     gains = [
-        f"{row['model']} against {row['control']}, which had no teacher: {text.difference(gain)} points (95 %)"
+        f"{row['model']} against {row['control']}, which had no teacher: {text.difference(gain, phrase=True)} points"
         for _, row in rows.dropna(subset=["teacher"]).iterrows()
         if (gain := queries.pair(data, row["model"], row["control"])) is not None
     ]

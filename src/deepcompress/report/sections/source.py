@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from deepcompress.report import claims, queries, text
 from deepcompress.report.blocks import Block, Paragraph, Section, Table, fold
-from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNTESTED, chosen, content
+from deepcompress.report.estimates import (
+    AGREES,
+    CONTRADICTS,
+    IN_PART,
+    INCOMPARABLE,
+    SAME,
+    UNDECIDED,
+    UNTESTED,
+    chosen,
+    content,
+)
 from deepcompress.report.source_report import setting_note, side_by_side
 from deepcompress.report.tables import Tables
 
 CAPTION = (
-    "A claim agrees where the 95 % interval of a difference lies on the claimed side of zero, contradicts where it "
-    "lies on the other. Where trainings differ, the interval is that over seeds; one training each is not tested. "
-    "Bytes and MACs are counts and have no interval. A technique keeps the accuracy where the whole interval lies "
-    "within what deploy.max_drop_points allows. Of twenty without any effect about one seems to have one: p (Holm) is "
-    "corrected for all claims that have a p."
+    "A claim agrees where a difference lies on the claimed side of zero, contradicts where it lies on the other, and p "
+    "(Holm) is below 0.05. It is corrected for all comparisons of the family that the first model is of; what claims "
+    "alone compare is a family of its own. Intervals (95 %) are those of the single comparison, over seeds where "
+    "trainings differ; one training each is not tested. Bytes and MACs are counts and have no interval. Where a "
+    "claim is that no more is lost than deploy.max_drop_points, p is that of losing just so much, and above 0.05 it is "
+    "undecided; so are times whose quartiles overlap."
 )
 CLAIMS = ("Section", "Claim", "Verdict", "Measured", "p", "p (Holm)")
 INDEX = (
@@ -29,8 +40,8 @@ TECHNIQUES = (
 HEADS = ("Technique", "Source report", "Measured on", "Points (95 %)", "Smaller", "Fewer MACs", "Faster", "Cost")
 VERBS = {
     AGREES: "agree", IN_PART: "agree in part", CONTRADICTS: "contradict what was measured here",
-    SAME: "have no significant difference", INCOMPARABLE: "are of data that cannot be compared",
-    UNTESTED: "were not tested",
+    SAME: "have no significant difference", UNDECIDED: "are undecided",
+    INCOMPARABLE: "are of data that cannot be compared", UNTESTED: "were not tested",
 }  # fmt: skip
 FAMILIES = ("pruned", "quantized", "teachers")  # students stand beside theirs under their own question
 

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
 from deepcompress.report.blocks import (
     Block,
@@ -24,7 +25,7 @@ from deepcompress.report.source_report import source_top1
 from deepcompress.report.tables import TEACHERS, Tables
 
 ACCURACY = "Students and teachers with 95 % intervals; dashed: the independent student, which learned alone."
-GAINS = "Points and p compare with the independent student on the same held-out images."
+GAINS = f"Points and p compare with the independent student on the same held-out images. {text.NS}"
 LIKENESS = (
     "KL is KL(teacher || student) at temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. The "
     "source report states neither direction nor temperature of its KL, nor window nor null of its SSIM."
@@ -81,14 +82,14 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
 
 
 def _verdict(rows: pd.DataFrame) -> str:
-    """How many students gained from their teacher, each by its 95 % interval, and by how much the best."""
+    """How many students gained from their teacher, by their verdicts, and the largest difference."""
     compared = rows[rows["teacher"] != ""].dropna(subset=["difference_points"])
     tested = compared.dropna(subset=["difference_points_low", "difference_points_high"])
     if compared.empty:
         return "No student was compared with the independent one."
     if tested.empty:
         return "One training each: what students gain from their teacher is not tested; `make seeds` trains more."
-    above, below = int((tested["difference_points_low"] > 0).sum()), int((tested["difference_points_high"] < 0).sum())
+    above, below = (int((tested["verdict"] == word).sum()) for word in (GAIN, LOSS))
     same = len(tested) - above - below
     best = tested.sort_values(["difference_points", "model"]).iloc[-1]
     counts = [
@@ -97,7 +98,8 @@ def _verdict(rows: pd.DataFrame) -> str:
     ]
     counts += [f"{same} {_verb('show', same)} no significant difference from it"] if same else []
     counts += [f"{below} {_verb('come', below)} out below it"] if below else []
-    return f"{', '.join(counts)}; {best['name']} is best: {text.difference(best)} points (95 % interval)."
+    most = f"the largest difference is that of {best['name']}: {text.difference(best, phrase=True)} points"
+    return f"{', '.join(counts)}; {most} (95 % interval)."
 
 
 def _verb(plural: str, n: int) -> str:
@@ -215,7 +217,9 @@ def _teacher_sizes(data: Tables) -> list[Block]:
     both = zip(wide.index, large["model"], small["model"], strict=True)
     found = {method: queries.pair(data, model, other) for method, model, other in both}
     judged = [f"{method} {text.difference(row)}" for method, row in found.items() if row is not None]
-    caption = f"Student less student of one method, points (95 %): {', '.join(judged)}." if judged else ""
+    caption = (
+        f"Student less student of one method, points (95 %): {', '.join(judged)}.{text.ns(judged)}" if judged else ""
+    )
     drawn = pd.concat([small, large]).reset_index(drop=True)
     drawn = drawn.assign(name=drawn["method"], taught="taught by " + drawn["teacher"].map(names).astype(str))
     return [Picture("teacher_size", title, (charts.dots(drawn, "top1_pct", charts.TOP1, series="taught"),), caption)]
