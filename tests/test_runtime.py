@@ -85,6 +85,26 @@ def test_scratch_folders_are_keyed_by_loaded_code() -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_scratch_folders_of_shared_work_are_keyed_by_the_code_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "runtime.py"))
+    (tmp_path / "models").mkdir()
+    for name in ("models/vgg.py", "files.py", "other.py"):
+        (tmp_path / name).write_text("before")
+
+    def folder() -> Path:
+        return runtime.scratch("s", 1, code=("models", "files.py"))
+
+    before = folder()
+    (tmp_path / "other.py").write_text("after")
+    monkeypatch.setattr(runtime, "source_digest", lambda: "of other modules")
+    assert folder() == before
+    (tmp_path / "models/vgg.py").write_text("after")
+    assert folder() != before
+
+
 def test_a_precision_that_the_device_lacks_is_refused() -> None:
     with pytest.raises(UserError, match="16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed"):
         runtime.start(runtime.Train(device="cpu", precision="16-mixed"), 0)

@@ -198,14 +198,21 @@ def derived_seed(seed: int, *parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def scratch(stage: str, *parts: object) -> Path:
+def scratch(stage: str, *parts: object, code: tuple[str, ...] = ()) -> Path:
     """A folder for work that a later run may take up again; it is no output and may be deleted at any time.
 
     Its name is a hash of `parts` (the inputs) and of the source of every deepcompress module loaded so
     far, so that a changed input or changed code never meets the work of another.
+
+    Args:
+        stage: Who works; a folder of this name holds the result.
+        parts: The inputs.
+        code: For work that several stages share, which load different modules: all files and folders of the package
+            that decide about it, such as `deploy/onnx.py`.
     """
     root = Path(os.environ.get(SCRATCH_VARIABLE, ".scratch"))
-    text = json.dumps([stage, [_plain(part) for part in parts], source_digest()], sort_keys=True)
+    digest = _files_digest(code) if code else source_digest()
+    text = json.dumps([stage, [_plain(part) for part in parts], digest], sort_keys=True)
     folder = root / stage / hashlib.sha256(text.encode()).hexdigest()[:20]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -218,6 +225,15 @@ def source_digest() -> str:
         file = getattr(sys.modules[name], "__file__", None)
         if file:
             digest.update(name.encode() + b"\0" + Path(file).read_bytes())
+    return digest.hexdigest()
+
+
+def _files_digest(code: tuple[str, ...]) -> str:
+    """The same over files of the package, and over all of its folders."""
+    package, digest = Path(__file__).parent, hashlib.sha256()
+    for place in (package / name for name in code):
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

@@ -50,6 +50,7 @@ CALIBRATION_BATCH = 16  # images
 # 0.16 % with 4 (18 %).
 FLOAT_CONVOLUTIONS = 2
 INT8_OPERATORS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]  # not the normalisation, whose input is exact already
+CODE = ("deploy/classifier.py", "deploy/integers.py", "deploy/onnx.py")  # decides about a file in int8
 
 INT4_OPSET = 21  # the first with integers of 4 bits
 INT4_BITS, INT4_LOWEST = 4, -8
@@ -79,7 +80,8 @@ def quantize_int8(
         raise ValueError("there are no images to calibrate on")
     calibrate = partial(_calibrated, Path(float_file), Path(path), images, reduce_range, contract)
     inputs = files.sha256(Path(float_file)), hashlib.sha256(images.tobytes()).hexdigest(), images.shape
-    folder = runtime.scratch("int8", *inputs, reduce_range, version("onnxruntime"), onnx.__version__)
+    parts = *inputs, reduce_range, version("onnxruntime"), onnx.__version__
+    folder = runtime.scratch("int8", *parts, code=CODE)
     files.write_bytes(path, kept.content(folder / "int8.npz", calibrate))
 
 

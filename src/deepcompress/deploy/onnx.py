@@ -39,6 +39,7 @@ EXAMPLES = 2  # images to trace with: of a single one the exporter would fix the
 MAX_BYTES = 2**31 - 1  # of a protocol buffer
 PRODUCER = "deepcompress"
 CHUNK = 64  # images that are resized at a time
+CODE = ("models", "data/batches.py", "data/kinds.py", "deploy/classifier.py", "deploy/onnx.py")  # decides about a file
 
 
 def export_float(
@@ -100,7 +101,8 @@ def export_checkpoint(
         export_float(loaded.model, path, view=loaded.view, classes=loaded.classes, **stored)
         return path.read_bytes()
 
-    folder = runtime.scratch("onnx", files.sha256(source), stored_size, white, torch.__version__, onnx.__version__)
+    parts = files.sha256(source), stored_size, white, torch.__version__, onnx.__version__
+    folder = runtime.scratch("onnx", *parts, code=CODE)
     files.write_bytes(path, kept.content(folder / "float.npz", export))
 
 
