@@ -37,8 +37,8 @@ def test_one_training_each_is_called_neither_a_gain_nor_a_loss_and_has_no_interv
 def test_a_fine_tuned_model_is_held_against_its_control_as_well(data: Tables) -> None:
     row = data.models.set_index("model", drop=False).loc["pruned/unstructured-0.25"]
     assert findings.change(row) == (
-        "+0.1 points (95 % interval −1.0 to +1.2, no significant difference) to the baseline, −0.1 points (95 % "
-        "interval −1.2 to +1.0, no significant difference) to pruned/unstructured-0.0, trained as long"
+        "+0.1 points (95 % interval over seeds −1.0 to +1.2, no significant difference) to the baseline, −0.1 points "
+        "(95 % interval over seeds −1.2 to +1.0, no significant difference) to pruned/unstructured-0.0, trained as long"
     )
 
 
@@ -46,7 +46,7 @@ def test_the_choice_is_made_on_validation_images_whatever_held_out_ones_say(data
     rows = data.models[data.models["model"].isin(["pruned/structured-0.5", "pruned/structured-0.25"])]
     sentence = findings.of_models(rows, data)
     assert sentence.startswith("structured-0.5 is the smallest that loses at most 1 point on validation images")
-    assert "on held-out images −3.1 points (95 % interval −4.2 to −2.0) to the baseline" in sentence
+    assert "on held-out images −3.1 points (95 % interval over seeds −4.2 to −2.0) to the baseline" in sentence
     unseen = dataclasses.replace(data, extra={})
     assert "was measured on validation images, so none is chosen" in findings.of_models(rows, unseen)
 

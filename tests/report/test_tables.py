@@ -81,7 +81,8 @@ def test_p_is_corrected_for_all_comparisons_of_the_models_of_a_family(data: Tabl
     assert alone["difference_points_high"] < 0
     assert alone["verdict"] == f"not significant after Holm's correction for {len(rows)} comparisons"
     assert text.difference(alone) == "−2.2 (−3.3 to −1.1, n.s.)"
-    assert findings.change(alone).startswith(f"−2.2 points (95 % interval −3.3 to −1.1, {alone['verdict']}) to the ")
+    interval = "95 % interval over seeds −3.3 to −1.1"
+    assert findings.change(alone).startswith(f"−2.2 points ({interval}, {alone['verdict']}) to the ")
 
 
 def test_columns_and_families_of_later_techniques_pass_through(tmp_path: Path) -> None:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*( ?[kMG×])?( \(.*\))?|–")
 Column = str | tuple[str, int] | Callable[[pd.Series], str]  # as it is, a number with its digits, or how to write a row
-P = "p: McNemar's test over images, or a t-test over seeds where a training stands between the two."
+P = (
+    "p: McNemar's test over images. Where a training stands between two models, points are means over seeds (top-1 is "
+    "of one) and p is that of a t-test."
+)
 KEY = f"95 %: interval of the single comparison. {text.NS} {P} ECE: expected calibration error."
 MODELS: dict[str, Column] = {
     "Model": "model",

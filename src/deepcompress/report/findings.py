@@ -71,7 +71,8 @@ def _change(row: pd.Series, column: str) -> str:
     if math.isnan(low) or math.isnan(high):
         return spelled + (f" ({words})" if words == verdict.NOT_TESTED else "")
     doubt = "" if words in (verdict.GAIN, verdict.LOSS) else f", {words}"
-    return f"{spelled} (95 % interval {text.signed(low)} to {text.signed(high)}{doubt})"
+    over = " over seeds" if math.isfinite(row[text.FREEDOM[column]]) else ""
+    return f"{spelled} (95 % interval{over} {text.signed(low)} to {text.signed(high)}{doubt})"
 
 
 def of_training(runs: pd.DataFrame) -> str:

@@ -72,7 +72,7 @@ class Tables:
     Attributes:
         models: A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id
             without its family), size_mib, times_smaller, compared_with (the control, or that of what it builds on) and
-            TO_CONTROL with control_verdict; optional columns that are missing hold NaN.
+            TO_CONTROL with control_verdict and control_freedom; optional columns that are missing hold NaN.
         per_class: Accuracy of each model on each class.
         headline: What `dvc metrics diff` compares.
         history: A row per model and epoch, with family and name; empty when nothing was trained.
@@ -200,7 +200,7 @@ def _with_controls(models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan) -> pd.
     """The models with what each is to the one that was trained as long, where the two were compared."""
     controls = [plan.control(model) if model in plan else None for model in models["model"]]
     columns = dict(zip(DIFFERENCES[:3], TO_CONTROL, strict=True)) | {
-        "reference": "compared_with", "verdict": "control_verdict"
+        "reference": "compared_with", "verdict": "control_verdict", "freedom": "control_freedom"
     }  # fmt: skip
     judged = pairs[["model", *columns]].rename(columns=columns).astype({"model": object, "compared_with": object})
     return models.assign(compared_with=pd.Series(controls, models.index, dtype=object)).merge(

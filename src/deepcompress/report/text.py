@@ -12,6 +12,7 @@ from deepcompress.measure import verdict
 MISSING = "–"
 UNCONFIRMED = "n.s."  # behind an interval that leaves out zero
 NS = "n.s.: not significant after Holm's correction for all comparisons of the family that the model is of."
+FREEDOM = {"difference": "freedom", "control": "control_freedom"}  # finite where seeds vary as well as images
 VERDICT = {"difference": "verdict", "control": "control_verdict"}  # start of the columns of a difference -> its words
 
 

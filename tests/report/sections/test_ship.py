@@ -13,8 +13,8 @@ def test_the_recommendation_opens_with_its_reason_and_shows_the_front_and_why_ot
     section = ship.ship(data)
     assert text_of(section)[:2] == [
         data.notes["recommendation"]["reason"],
-        "On the 1,000 held-out images, which it was not chosen on: 87.1 (84.9 to 89.0) %, −0.2 (−1.3 to +0.9) points "
-        "to the baseline. The runner-up is pruned/structured-0.5.",
+        "On the 1,000 held-out images, which it was not chosen on: 87.1 (84.9 to 89.0) %, −0.2 points (95 % interval "
+        "−1.3 to +0.9, no significant difference) to the baseline. The runner-up is pruned/structured-0.5.",
     ]
     front, excluded = tables_of(section)[:2]
     assert [row[0] for row in front.rows] == ["quantized/ptq-int4", "quantized/ptq-int8", "pruned/structured-0.5"]

@@ -6,7 +6,7 @@ import functools
 
 import pandas as pd
 
-from deepcompress.report import charts, queries, text
+from deepcompress.report import charts, findings, queries, text
 from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table, fold, lead
 from deepcompress.report.claims import state, stored
 from deepcompress.report.tables import BYTES_PER_MIB, Tables
@@ -56,14 +56,14 @@ def _curves(data: Tables) -> list[Block]:
 
 
 def _finding(data: Tables) -> str:
-    """How much of the baseline's accuracy each method keeps at the source report's sparsity, fine-tuned and not."""
+    """What each method is to the baseline at the source report's sparsity, fine-tuned and not."""
     kept = []
     for method in queries.METHODS:
         masked, tuned = (queries.at(data, family, method) for family in ("masked", "pruned"))
         if masked is not None and tuned is not None:
-            before, after = (text.number(queries.kept_pct(data, row)) for row in (masked, tuned))
-            kept.append(f"{method} keeps {after} % of the baseline's accuracy ({before} % before fine-tuning)")
-    return f"At 25 %: {', '.join(kept)}" if kept else "Accuracy against sparsity"
+            before, after = (text.difference(row) for row in (masked, tuned))
+            kept.append(f"{method} {after}, before fine-tuning {before}")
+    return f"At 25 %, points to the baseline (95 %): {'; '.join(kept)}" if kept else "Accuracy against sparsity"
 
 
 def _compared(data: Tables) -> list[Block]:
@@ -83,9 +83,8 @@ def _compared(data: Tables) -> list[Block]:
     sentence = "There is no control without pruning, so what fine-tuning brings by itself is not known."
     if controls:
         sentence = (
-            f"The control without pruning reaches {text.accuracy(controls[0])} %: "
-            f"{text.difference(controls[0], phrase=True)} points"
-            " to the baseline come from fine-tuning alone, and must not be counted as pruning's."
+            f"The control without pruning reaches {text.accuracy(controls[0])} %, {findings.change(controls[0])}: that "
+            "comes from fine-tuning alone, and must not be counted as pruning's."
         )
     return [Paragraph(sentence), Table.of(rows, columns, text.NS, "Every pruned model beside its control")]
 
@@ -103,7 +102,7 @@ def _sensitivity(data: Tables) -> list[Block]:
         if rows is None or rows.empty:
             continue
         most, least = queries.most_sensitive(rows)
-        title = f"{method.capitalize()}: {most} is the most sensitive layer, {least} the least"
+        title = f"{method.capitalize()}: on average over this scan {most} costs most, {least} least"
         caption = (
             f"One layer pruned at a time by {rows['criterion'].iloc[0]}, without fine-tuning; "
             f"{int(rows['n'].iloc[0]):,} validation images; bars: one standard error."

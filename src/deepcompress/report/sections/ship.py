@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from deepcompress.report import charts, queries, text
+from deepcompress.report import charts, findings, queries, text
 from deepcompress.report.blocks import (
     Block,
     Column,
@@ -83,8 +83,7 @@ def _heldout(data: Tables, note: dict[str, Any]) -> str:
     if rows.empty:
         return f"It was not measured on the held-out images.{runner_up}"
     row = rows.iloc[0]
-    points = text.difference(row, phrase=True)
-    beside = "" if points == text.MISSING else f", {points} points to the baseline"
+    beside = "" if pd.isna(row["difference_points"]) else f", {findings.change(row)}"
     chosen = f"On the {int(row['n']):,} held-out images, which it was not chosen on"
     return f"{chosen}: {text.accuracy(row)} %{beside}.{runner_up}"
 

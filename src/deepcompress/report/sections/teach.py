@@ -209,17 +209,19 @@ def _teacher_sizes(data: Tables) -> list[Block]:
         return []
     small, large = (rows[rows["teacher"] == teacher].loc[wide.index] for teacher in pair)
     names = dict(zip(pair, data.models.set_index("model").loc[pair, "name"], strict=True))
-    change = large["top1_pct"] - small["top1_pct"]
-    title = (
-        f"{names[pair[1]]} in place of {names[pair[0]]}: {text.signed(change.mean())} points on average over "
-        f"{text.count(len(wide), 'method')} in this run"
-    )
     both = zip(wide.index, large["model"], small["model"], strict=True)
     found = {method: queries.pair(data, model, other) for method, model, other in both}
     judged = [f"{method} {text.difference(row)}" for method, row in found.items() if row is not None]
-    caption = (
-        f"Student less student of one method, points (95 %): {', '.join(judged)}.{text.ns(judged)}" if judged else ""
+    change, runs = large["top1_pct"] - small["top1_pct"], "in this run"
+    if len(judged) == len(wide) and data.replicates:
+        change = pd.Series([row["difference_points"] for row in found.values() if row is not None])
+        runs = f"and {len(data.replicates.seeds)} seeds"
+    title = (
+        f"{names[pair[1]]} in place of {names[pair[0]]}: {text.signed(change.mean())} points on average over "
+        f"{text.count(len(wide), 'method')} {runs}"
     )
+    listed = f"Student less student of one method, points (95 %): {', '.join(judged)}.{text.ns(judged)}"
+    caption = listed if judged else ""
     drawn = pd.concat([small, large]).reset_index(drop=True)
     drawn = drawn.assign(name=drawn["method"], taught="taught by " + drawn["teacher"].map(names).astype(str))
     return [Picture("teacher_size", title, (charts.dots(drawn, "top1_pct", charts.TOP1, series="taught"),), caption)]
