@@ -186,8 +186,9 @@ def strip(data: Tables, rows: pd.DataFrame, name: str, caption: str) -> Picture:
         for place, (photo, heat, ssim) in enumerate(zip(photos, maps, ordered["ssim"], strict=True)):
             shown.append((names[model], place, url(overlay(photo, heat)), _note(heat, ssim)))
     alike = rows[rows["model"] != teacher].groupby("model")["ssim"].mean().dropna()
-    most = "no model can be compared with" if alike.empty else f"{names[alike.idxmax()]} looks most like"
-    title = f"On these {len(photos)} images {most} {'the ' * (teacher == BASELINE)}{names[teacher]}"
+    theirs = f"{'the ' * (teacher == BASELINE)}{names[teacher]}'s"
+    most = "" if alike.empty else f": mean SSIM at most {text.number(alike.max(), 2)}, {names[alike.idxmax()]}'s"
+    title = f"Maps beside {theirs} on {len(photos)} images{most}"
     chart = charts.strip(pd.DataFrame(shown, columns=["name", "image", "url", "note"]))
     return Picture(name, title, (chart,), caption.format(teacher=names[teacher], role=rows["role"].iloc[0]))
 
