@@ -20,7 +20,7 @@ from deepcompress.__main__ import main
 from deepcompress.data import images
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
 from deepcompress.deploy.onnx import channels_first, write
-from deepcompress.deploy.predict import predict
+from deepcompress.deploy.predict import image_files, predict
 from tests.data.inputs import CLASSES, encoded, make_folder, pixels
 from tests.deploy.conftest import STORED, VIEW, Exported
 
@@ -131,6 +131,17 @@ def test_a_folder_s_images_are_known_by_content_and_others_are_named(exported: E
     assert done.exit_code == 0
     assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == [str(tmp_path / "x" / n) for n in images_]
     assert done.stderr == f"no images, skipped 2: {tmp_path}/x/film.mp4, {tmp_path}/x/notes.txt\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_or_a_link_to_nowhere_in_a_folder_is_not_waited_for(folder: Path) -> None:
+    for name in ("pipe", "pipe.png"):
+        os.mkfifo(folder / name)
+    (folder / "link").symlink_to("nowhere")
+    assert image_files([folder]) == (
+        [folder / name for name in ("a/1.png", "a/10.JPG", "b/2.png")],
+        [folder / name for name in ("a/notes.txt", "link", "pipe", "pipe.png")],
+    )
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])

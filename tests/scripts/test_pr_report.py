@@ -136,11 +136,22 @@ def test_it_works_in_a_folder_of_a_larger_repository(origin: Path, tmp_path: Pat
     assert "**loss** |" in done.stdout
 
 
-def test_a_command_that_fails_fails_the_report(clone: Path) -> None:
-    (clone / "metrics/headline.json").write_text("{")
+@pytest.mark.parametrize(
+    ("name", "content", "command"),
+    [
+        ("metrics/headline.json", "{", "metrics diff"),
+        ("metrics/headline.json", None, "metrics diff"),
+        ("params.yaml", "a: [1\n", "metrics diff"),
+        ("params.yaml", None, "params diff"),
+    ],
+)
+def test_a_command_that_fails_fails_the_report(clone: Path, name: str, content: str | None, command: str) -> None:
+    (clone / name).unlink()
+    if content is not None:
+        (clone / name).write_text(content)
     done = run(clone, "origin/main")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1].startswith("error: dvc metrics diff origin/main")
+    assert done.stderr.splitlines()[-1].startswith(f"error: dvc {command} origin/main")
 
 
 def test_it_needs_neither_torch_nor_what_counts_with_it(clone: Path) -> None:

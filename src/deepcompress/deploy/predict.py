@@ -107,7 +107,8 @@ def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
             files.append(path)
             continue
         below = [path / name for name in open_tree(path, path).files if not kinds.is_litter(name)]
-        inside = [file for file in below if kinds.counts(file.name, _head(file))]
+        pipes = {file for file in below if file.exists() and not file.is_file()}  # would keep us waiting
+        inside = [file for file in below if file not in pipes and kinds.counts(file.name, _head(file))]
         if not inside:
             raise UserError(f"{path}: no image below this folder, found {kinds.named(map(str, below)) or 'no files'}")
         files += inside
