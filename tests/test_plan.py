@@ -176,6 +176,11 @@ SCANNED = {"from": "students/hint-vgg16", "structured": {"allocation": "by_sensi
         ("prune", SCANNED, r"combine.prune.new: allocation by_sensitivity was measured on"),
         ("distill", {"from": "masked/shipped", "teacher": "baseline"}, r"combine.distill.new.method must be one of"),
         ("distill", {"from": "masked/shipped", "method": "hint", "teacher": "x"}, r"new.teacher must be one of base"),
+        (
+            "distill",
+            {"from": "masked/structured-0.5", "method": "logit", "teacher": "baseline"},
+            r"new.from: masked/structured-0.5 keeps the baseline's shape, with zeros; name pruned/structured-0.5,",
+        ),
     ],
 )
 def test_a_link_that_cannot_be_is_refused(tmp_path: Path, step: str, link: object, message: str) -> None:

@@ -298,11 +298,21 @@ def _combined(document: dict[str, Any], rows: list[PlannedModel]) -> list[Planne
                     f"params.yaml: combine.{step}.{name}.from: {source.id} is quantized already ({source.format}); "
                     "quantizing comes last"
                 )
+            if step == "distill" and _keeps_removed_channels(source):
+                raise UserError(
+                    f"params.yaml: combine.distill.{name}.from: {source.id} keeps the baseline's shape, with zeros; "
+                    f"name {source.id.replace('masked/', 'pruned/')}, whose channels are gone"
+                )
             made[name] = _link(name, step, link, source, document)
             if step == "prune":
                 _require_unpruned(made[name], known)
             known[made[name].id] = made[name]
     return [_controlled(made[name], known) for name in links]
+
+
+def _keeps_removed_channels(source: PlannedModel) -> bool:
+    """Whether a model has zeros where channels went; of the configuration to ship the smaller network is written."""
+    return source.family == "masked" and source.method == "structured" and source.id != "masked/shipped"
 
 
 def _link(name: str, step: str, link: dict[str, Any], source: PlannedModel, document: dict[str, Any]) -> PlannedModel:
