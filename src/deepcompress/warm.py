@@ -83,4 +83,6 @@ def _run(arguments: list[str], environment: Mapping[str, str], folder: str, outp
     paths = [str(Path(path).resolve()) for path in (Path(arguments[0]).parent, environment["PYTHONPATH"])]
     sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
     sys.argv[:] = arguments
+    for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
+        del sys.modules[name]  # what started it is none of the script's: scratch is named by the modules loaded
     runpy.run_path(arguments[0], run_name="__main__")
