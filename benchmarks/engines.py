@@ -89,10 +89,9 @@ def main(rounds: int, export_to: Path | None, peer: Path | None) -> None:
             images = np.ascontiguousarray(pixels[:batch])
             tasks = {" ".join(key): partial(call, images) for key, call in ways.items()}
             found = latency.interleaved(tasks, rounds=rounds if batch == 1 else rounds // 4, clock=time.process_time)
-            for name, times in found.items():
-                faster = spread(ratios(found[" ".join(PLAIN)].seconds, times.seconds), "x")
-                taken = spread([1e3 * value for value in times.seconds], " ms")
-                print_line(f"{batch:>2} {name}", f"{taken}; {faster}")
+            for name, taken in found.items():
+                faster = spread(ratios(found[" ".join(PLAIN)], taken), "x")
+                print_line(f"{batch:>2} {name}", f"{spread(taken, ' ms')}; {faster}")
 
 
 if __name__ == "__main__":
