@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepcompress.data.images import decode
-from deepcompress.data.metadata import without_metadata
+from deepcompress.data.images import decode, without_metadata
 from tests.data.inputs import encoded, pixels
 
 PICTURE = Image.fromarray(pixels(3, 8, 16, 3))
