@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
-def interleave(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each way in each round, after one untimed round.
+def interleave(
+    ways: Mapping[str, Callable[[], object]], repeats: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Seconds of each way in each round.
 
     Args:
         ways: What to run, by name; each call does all the work and waits for its end.
         repeats: Timed rounds; every second one runs in reverse order.
+        warm_up: Whether an untimed round comes first.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for way in ways.values():
+    for way in ways.values() if warm_up else ():
         way()
     for number in range(repeats):
         for name in list(ways) if number % 2 == 0 else reversed(list(ways)):

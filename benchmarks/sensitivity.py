@@ -10,37 +10,33 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 import torch
 from torch.nn.utils import prune
 
-from benchmarks.interleaved import print_line, print_machine, print_speedup, spread
+from benchmarks.batches import random_arrays, vgg11
+from benchmarks.interleaved import interleave, print_line, print_machine, print_speedup, spread
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.measure import accuracy
-from deepcompress.models.spec import Model, VGGSpec
-from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import GRANULARITY, in_scope
 from deepcompress.pruning.scoring import score
 from deepcompress.pruning.sensitivity import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from deepcompress.models.vgg import VGG
     from deepcompress.pruning.layers import Method
 
 CRITERIA = {"unstructured": "l1", "structured": "l2_channel"}
-CLASSES = 100
 Counts = list[tuple[str, float, int]]
 
 
 def make_model(width: float, size: int) -> VGG:
     """VGG-11 without batch norm, with weights as wide as keep the answers of layers alive."""
     torch.manual_seed(0)
-    section = Model(
-        arch="vgg11", batch_norm=False, width=width, hidden=4096, dropout=0.5, image_size=size, weights=None
-    )
-    model = VGG(VGGSpec.from_model_section(section, CLASSES)).eval()
+    model = vgg11(width=width, size=size, batch_norm=False).eval()
     for name, layer in prunable_layers(model).items():
         if name.startswith("classifier"):
             torch.nn.init.kaiming_normal_(layer.weight)
@@ -49,12 +45,9 @@ def make_model(width: float, size: int) -> VGG:
 
 def make_batches(model: VGG, images: int, size: int, batch_size: int) -> Batches:
     """Random images; their labels are what the dense model answers, so that pruning has something to lose."""
-    random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
-    view = View(size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    unlabelled = Arrays(images=pixels, labels=np.zeros(images, dtype=np.int64))
-    answers, _ = accuracy.logits(model, Batches(unlabelled, view, batch_size=batch_size))
-    return Batches(Arrays(images=pixels, labels=answers.argmax(1).numpy()), view, batch_size=batch_size)
+    arrays, view = random_arrays(images, 32), View(size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    answers, _ = accuracy.logits(model, Batches(arrays, view, batch_size=batch_size))
+    return Batches(Arrays(arrays.images, answers.argmax(1).numpy()), view, batch_size=batch_size)
 
 
 def our_scan(model: VGG, batches: Batches, method: Method, sparsities: Sequence[float]) -> Counts:
@@ -96,18 +89,6 @@ def prune_layer_(layer: torch.nn.Module, method: Method, sparsity: float) -> Non
     prune.remove(layer, "weight")
 
 
-def interleave(ways: dict[str, Callable[[], Counts]], repeats: int) -> tuple[dict[str, list[float]], list[Counts]]:
-    """Seconds and counts of each way, every second round in reverse order; warm-up is the caller's."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    found = []
-    for number in range(repeats):
-        for name in list(ways) if number % 2 == 0 else reversed(ways):
-            start = time.perf_counter()
-            found.append(ways[name]())
-            seconds[name].append(time.perf_counter() - start)
-    return seconds, found
-
-
 @click.command()
 @click.option("--images", default=32, show_default=True)
 @click.option("--batch-size", default=32, show_default=True)
@@ -138,11 +119,12 @@ def main(
 
 def _report(model: VGG, batches: Batches, method: Method, grid: Sequence[float], repeats: int) -> None:
     pruning: list[float] = []
+    found: list[Counts] = []
     ways = {
-        f"{method}, ours": lambda: our_scan(model, batches, method, grid),
-        f"{method}, plain": lambda: plain_scan(model, batches, method, grid, pruning),
+        f"{method}, ours": lambda: found.append(our_scan(model, batches, method, grid)),
+        f"{method}, plain": lambda: found.append(plain_scan(model, batches, method, grid, pruning)),
     }
-    seconds, found = interleave(ways, repeats)
+    seconds = interleave(ways, repeats, warm_up=False)  # one round takes minutes
     for name, values in seconds.items():
         print_line(name, spread(values, " s"))
     print_line("  of it making masks, plain", spread(pruning, " s"))

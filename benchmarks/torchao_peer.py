@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 from torch import nn
 
@@ -106,7 +107,7 @@ def main(fit: Path, baseline: Path, widths: tuple[int, ...], repeats: int) -> No
     with torch.inference_mode():
         tasks = {name: partial(model.eval(), pixel) for name, model in ways.items()}
         for name, times in latency.interleaved(tasks, rounds=repeats, clock=time.process_time).items():
-            print_line(name, f"{times.median_ms:.2f} ms of CPU")
+            print_line(name, f"{np.median(times):.2f} ms of CPU")
 
 
 if __name__ == "__main__":

@@ -16,42 +16,27 @@ from typing import TYPE_CHECKING
 import click
 import torch
 
-from benchmarks.batches import MEAN, STD, random_arrays
+from benchmarks.batches import MEAN, STD, adamw, random_arrays, vgg11
 from benchmarks.interleaved import print_line, print_machine, ratios, spread
 from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.measure.accuracy import logits
 from deepcompress.measure.cost import layer_macs
-from deepcompress.models.spec import Model, VGGSpec
-from deepcompress.models.vgg import VGG
 from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData
 from deepcompress.training.loop import CrossEntropy
-from deepcompress.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lightning_fabric import Fabric
 
-CLASSES, IMAGE_SIZE = 100, 32
+    from deepcompress.models.vgg import VGG
+
+IMAGE_SIZE = 32
 SIDES = (1024, 2048, 4096)  # of the matrices
 FORWARD_PASSES = 3  # have as many FLOPs as one training step
 WANTED_PCT = {"forward": 80, "training": 60}
-
-
-def build(*, batch_norm: bool, width: float, hidden: int) -> VGG:
-    """VGG-11 for 32 px, with fresh weights."""
-    section = Model(
-        arch="vgg11",
-        batch_norm=batch_norm,
-        width=width,
-        hidden=hidden,
-        dropout=0.5,
-        image_size=IMAGE_SIZE,
-        weights=None,
-    )
-    return VGG(VGGSpec.from_model_section(section, CLASSES))
 
 
 def count_flops(model: VGG, images: int) -> dict[str, float]:
@@ -79,21 +64,8 @@ def time_rounds(
     others |= {f"matmul {side}": multiplication(side, flops, fabric.device) for side in sides}
     rounds = Rounds(others, fabric.device)
     data = TrainingData(train=batches(batch_size * (repeats + 1), seed=0), validation=batches(1))
-    loop.train(model, CrossEntropy(), data, recipe(batch_size), fabric=fabric, seed=0, after_step=rounds.after_step)
+    loop.train(model, CrossEntropy(), data, adamw(batch_size), fabric=fabric, seed=0, after_step=rounds.after_step)
     return {name: values[1:] for name, values in rounds.seconds.items()}
-
-
-def recipe(batch_size: int) -> Recipe:
-    """One epoch of AdamW on all layers."""
-    return Recipe(
-        trainable="all",
-        epochs=1,
-        batch_size=batch_size,
-        optimizer="adamw",
-        learning_rate=1e-4,
-        weight_decay=5e-2,
-        schedule="constant",
-    )
 
 
 class Rounds:
@@ -147,7 +119,7 @@ def matmul_rates(seconds: dict[str, list[float]], sides: tuple[int, ...], flops:
 def main(batch_norm: bool, width: float, hidden: int, batch_size: int, repeats: int) -> None:
     """GFLOP/s of matmul, forward and training, and the shares."""
     fabric = runtime.start(runtime.Train(device="auto", precision="32-true"), 0)
-    model = build(batch_norm=batch_norm, width=width, hidden=hidden).to(fabric.device)
+    model = vgg11(width=width, size=IMAGE_SIZE, batch_norm=batch_norm, hidden=hidden).to(fabric.device)
     flops = count_flops(model, batch_size)
     print_machine(repeats)
     seconds = time_rounds(model, fabric, batch_size=batch_size, sides=SIDES, repeats=repeats)
