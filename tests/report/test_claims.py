@@ -9,8 +9,9 @@ import re
 import pandas as pd
 import pytest
 
+from deepcompress.measure.statistics import wilson_interval
 from deepcompress.measure.verdict import NONE, Replicates
-from deepcompress.report import claims, estimates, page, queries, source_report
+from deepcompress.report import claims, estimates, page, queries
 from deepcompress.report.blocks import Fold, Paragraph, Table
 from deepcompress.report.estimates import (
     AGREES,
@@ -55,7 +56,7 @@ def with_table(data: Tables, name: str, rows: pd.DataFrame) -> Tables:
 
 
 def on_cifar100(data: Tables) -> Tables:
-    classes = sorted(source_report.ONLY_IN_CIFAR100) + [f"class_{i}" for i in range(97)]
+    classes = sorted(estimates.ONLY_IN_CIFAR100) + [f"class_{i}" for i in range(97)]
     return dataclasses.replace(data, per_class=pd.DataFrame({"class": classes}))
 
 
@@ -109,7 +110,7 @@ def test_a_difference_of_independent_estimates_has_newcombe_s_interval() -> None
     """Table II of his paper, 56 of 70 against 48 of 80, method 10 (score, no continuity correction)."""
     sides = []
     for right, n in ((56, 70), (48, 80)):
-        low, high = source_report.wilson_interval(right, n)
+        low, high = wilson_interval(right, n)
         sides.append(Estimate("", right / n, low, high, n))
     found = combined(sides, (1, -1))
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
@@ -342,7 +343,7 @@ def test_figures_1_to_3_follow_the_histograms(data: Tables) -> None:
 
 
 def test_points_are_compared_on_cifar100_with_the_errors_of_both(data: Tables) -> None:
-    theirs = source_report.source_top1(data, "pruned")
+    theirs = estimates.source_top1(data, "pruned")
     assert set(theirs) == {"baseline", "pruned/unstructured-0.25", "pruned/structured-0.25"}
     here = on_cifar100(data)
     assert claims.figure(here, "Figure 7").verdict == CONTRADICTS
@@ -356,14 +357,14 @@ def test_points_are_compared_on_cifar100_with_the_errors_of_both(data: Tables) -
 def test_an_interval_of_no_width_does_not_contradict_a_value_within_the_source_report_s_error(data: Tables) -> None:
     equal = {"difference_points": 0.0, "difference_points_low": 0.0, "difference_points_high": 0.0}
     here = with_models(on_cifar100(data), "quantized/ptq-bf16", **equal)
-    table = source_report.side_by_side(here, "quantized")
+    table = source.side_by_side(here, "quantized")
     assert table is not None
     (row,) = [cells for cells in table.rows if cells[0] == "ptq-bf16"]
     assert row[:4] == ("ptq-bf16", "+0.1 (−1.2 to +1.5)", "0.0 (0.0 to 0.0)", AGREES)
 
 
 def test_on_other_data_points_are_not_comparable_and_the_order_is(data: Tables) -> None:
-    table = source_report.side_by_side(data, "pruned")
+    table = source.side_by_side(data, "pruned")
     assert table is not None
     assert {row[3] for row in table.rows} == {INCOMPARABLE}
     found = claims.figure(data, "Figure 7")
@@ -397,7 +398,7 @@ def test_figure_8_s_times_follow_the_quartiles(data: Tables, ms: float, word: st
 
 
 def test_figure_9_judges_its_aspects_by_claims_and_counts(data: Tables) -> None:
-    found, table = claims.figure(data, "Figure 9"), claims.aspect_table(data)
+    found, table = claims.figure(data, "Figure 9"), source.aspect_table(data)
     assert table is not None
     assert [row[0] for row in table.rows][-2:] == ["Accuracy", "Storage"]
     assert table.rows[-2][2] == "keeps 99.2 % fine-tuned, 39.1 % before fine-tuning"
@@ -428,8 +429,8 @@ def test_orders_of_students_are_seen_where_the_pairs_tell(data: Tables) -> None:
 
 def test_the_source_report_s_own_setting_has_no_note(data: Tables) -> None:
     model = {"model": {"image_size": 224, "weights": "imagenet"}}
-    assert source_report.setting_note(dataclasses.replace(on_cifar100(data), params=model)) == ""
-    assert source_report.setting_note(data) == (
+    assert estimates.setting_note(dataclasses.replace(on_cifar100(data), params=model)) == ""
+    assert estimates.setting_note(data) == (
         " (settings differ: data (shapes, not CIFAR-100), image size (32 px, not 224), no ImageNet pre-training)"
     )
 

@@ -15,12 +15,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from deepcompress.report import estimates, queries, text
-from deepcompress.report.blocks import Table
 from deepcompress.report.estimates import (
     AGREES,
     CONTRADICTS,
@@ -31,18 +29,19 @@ from deepcompress.report.estimates import (
     UNTESTED,
     Estimate,
     Row,
+    accuracies,
     chosen,
     content,
     difference,
+    interval,
+    is_cifar100,
     measure_of,
     measured,
+    outcomes,
     paired,
-)  # fmt: skip
-from deepcompress.report.source_report import accuracies, interval, is_cifar100, outcomes, source_top1
-from deepcompress.report.tables import BASELINE, BYTES_PER_MIB
-
-if TYPE_CHECKING:
-    from deepcompress.report.tables import Tables
+    source_top1,
+)
+from deepcompress.report.tables import BASELINE, Tables
 
 ONE_POINT = 0.01  # shares of zeros this close are equal
 ONE_TRAINING = "one training each"  # why a difference is not tested
@@ -123,25 +122,26 @@ def higher(data: Tables, row: Row) -> Comparison | None:
 
 def keeps(data: Tables, row: Row) -> Comparison | None:
     """The first model loses no more than `deploy.max_drop_points` against the second."""
+    return _within_limit(data, row, "points may go")
+
+
+def similar(data: Tables, row: Row) -> Comparison | None:
+    """Two models differ by no more than `deploy.max_drop_points`, whichever is better."""
+    return _within_limit(data, row, "either way are similar")
+
+
+def _within_limit(data: Tables, row: Row, allowed: str) -> Comparison | None:
+    """By what is left to the limit, or lies beyond it: where that may be nothing, the claim is open."""
     if (sides := _sides(data, row)) is None:
         return None
     apart, (model, reference) = difference(data, row, *sides), (side.name for side in sides)
     smaller = ""
     if reference == BASELINE:
         smaller = f", {text.times(chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
-    limit = f"{text.number(data.max_drop_points)} points may go"
+    limit = f"{text.number(data.max_drop_points)} {allowed}"
     evidence = f"{model} against {reference}: {apart.ends(signed=True)} points{smaller} ({limit}, {_n(sides)})"
-    return _by_limit(_own(data)[row["statement"]], evidence)
-
-
-def similar(data: Tables, row: Row) -> Comparison | None:
-    """Two models differ by no more than `deploy.max_drop_points`, whichever is better."""
-    if (sides := _sides(data, row)) is None:
-        return None
-    apart, limit = difference(data, row, *sides), data.max_drop_points
-    models = " against ".join(side.name for side in sides)
-    evidence = f"{models}: {apart.ends(signed=True)} points ({text.number(limit)} either way are similar, {_n(sides)})"
-    return _by_limit(_own(data)[row["statement"]], evidence)
+    compared = _by_difference(_own(data)[row["statement"]], evidence)
+    return replace(compared, verdict=UNDECIDED) if compared.verdict == SAME else compared
 
 
 def weighted(data: Tables, row: Row) -> Comparison | None:
@@ -240,7 +240,7 @@ def _compare(data: Tables, row: Row, parts: list[Estimate]) -> Estimate:
         return estimates.contrast(data, parts, list(row["factors"].values()))
     of = difference(data, row, *parts)
     if row["rule"] == "similar":
-        of = estimates.turned(of) if of.value > 0 else of
+        of = replace(of, value=-of.value, low=-of.high, high=-of.low) if of.value > 0 else of
     return of if row["rule"] == "higher" else estimates.above(of, data.max_drop_points)
 
 
@@ -255,12 +255,6 @@ def _by_difference(apart: Estimate, evidence: str) -> Comparison:
     if math.isnan(apart.low):
         return Comparison(UNTESTED, evidence, ONE_TRAINING)
     return Comparison(apart.words, evidence, apart.note, p=apart.p, holm_p=apart.holm_p)
-
-
-def _by_limit(left: Estimate, evidence: str) -> Comparison:
-    """By what is left to a limit, or lies beyond it: where that may be nothing, the claim is open."""
-    compared = _by_difference(left, evidence)
-    return replace(compared, verdict=UNDECIDED) if compared.verdict == SAME else compared
 
 
 def _n(sides: Sequence[Estimate]) -> str:
@@ -379,7 +373,7 @@ def concentrated(data: Tables, row: Row) -> Comparison | None:
 
 def aspects(data: Tables, _row: Row) -> Comparison | None:
     """Figure 9's aspects, each judged by claims or by a count."""
-    words = _aspect_words(data)
+    words = aspect_words(data)
     return _together(words, "a number to each, in the table above") if words else None
 
 
@@ -419,7 +413,7 @@ def _tally(words: Sequence[str], evidence: str, what: str) -> Comparison | None:
     return replace(one, note=f"of {len(words)} {what}: {counts}")
 
 
-# Figure 9 and the storage that it and figure 8 count.
+# What figures 8 and 9 count.
 
 
 def stored(data: Tables) -> dict[str, pd.DataFrame]:
@@ -432,47 +426,11 @@ def state(rows: pd.DataFrame, name: str) -> pd.Series:
     return rows[rows["state"] == name].iloc[0]
 
 
-def aspect_table(data: Tables) -> Table | None:
-    """Counterpart of figure 9; None without both methods at the source report's sparsity."""
-    if not (words := _aspect_words(data)):
-        return None
-    dense, loose, before, tight = _states(data)
-    values = {
-        "removed": text.short(before["parameters"] - tight["parameters"]),
-        "zeroed": text.short(dense["nonzero_weights"] - loose["nonzero_weights"]),
-        "structured_macs": text.short(tight["macs"]), "unstructured_macs": text.short(loose["macs"]),
-        "structured_macs_pct": text.percent(tight["macs"], before["macs"]),
-        "unstructured_macs_pct": text.percent(loose["macs"], dense["macs"]),
-        "structured_mib": text.number(tight["dense_bytes"] / BYTES_PER_MIB, 2),
-        "unstructured_mib": text.number(loose["dense_bytes"] / BYTES_PER_MIB, 2),
-        "structured_kept": _kept_accuracy(data, "structured"),
-        "unstructured_kept": _kept_accuracy(data, "unstructured"),
-        "structured_dense_pct": text.percent(tight["dense_bytes"], before["dense_bytes"]),
-        "bitmask_pct": text.percent(loose["bitmask_bytes"], dense["dense_bytes"]),
-        "csr_pct": text.percent(loose["csr_bytes"], dense["dense_bytes"]),
-    }  # fmt: skip
-    columns = ("aspect", "structured", "structured_here", "unstructured", "unstructured_here")
-    rows = [
-        (
-            *(row[name].format(**values) for name in columns),
-            Comparison(words[row["aspect"]], note=row.get("why", "")).judgement,
-        )
-        for row in content()["aspects"]
-    ]
-    heads = ("Aspect", "Source report: structured", "Here, at 25 %", "Source report: unstructured", "Here, at 25 %",
-             "Verdict")  # fmt: skip
-    caption = (
-        "Counterpart of Figure 9 of the source report: its words, and what was measured. Verdicts on hardware and "
-        "accuracy are those of the claims of section 4.3; counts of bytes and parameters have no interval."
-    )
-    return Table(heads, tuple(rows), caption)
-
-
-def _aspect_words(data: Tables) -> dict[str, str]:
+def aspect_words(data: Tables) -> dict[str, str]:
     """A verdict for each aspect, the least sure one of several claims; empty without both methods."""
     if len(stored(data)) < len(queries.METHODS):
         return {}
-    dense, loose, before, tight = _states(data)
+    dense, loose, before, tight = storage_states(data)
     counts = {
         "channels": tight["parameters"] < before["parameters"] and loose["parameters"] == dense["parameters"],
         "compact": tight["dense_bytes"] < before["dense_bytes"] and loose["bitmask_bytes"] < loose["dense_bytes"],
@@ -487,14 +445,7 @@ def _aspect_words(data: Tables) -> dict[str, str]:
     return words
 
 
-def _states(data: Tables) -> list[pd.Series]:
+def storage_states(data: Tables) -> list[pd.Series]:
     """Storage of the dense model and of the trained one: unstructured, then structured."""
     found = stored(data)
     return [state(found[method], name) for method in ("unstructured", "structured") for name in ("dense", "trained")]
-
-
-def _kept_accuracy(data: Tables, method: str) -> str:
-    states = {"fine-tuned": "pruned", "before fine-tuning": "masked"}
-    rows = {name: queries.at(data, family, method) for name, family in states.items()}
-    parts = [f"{text.number(queries.kept_pct(data, row))} % {name}" for name, row in rows.items() if row is not None]
-    return f"keeps {', '.join(parts)}"

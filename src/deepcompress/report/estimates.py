@@ -1,17 +1,20 @@
-"""What claims are judged by: measured values with intervals, chosen by the plan's columns, and their differences.
+"""What claims are judged by: measured values with intervals, their differences, and the source report's beside ours.
 
 A difference of accuracies is the one that `evaluate` took image by image, as tables.py had it judged in its family. Of
 other measures there are no replicates: where a training stands between two models, their difference is not tested.
+
+Absolute accuracies of two settings (data, image size, pre-training) cannot be compared. What a technique costs against
+the baseline of its own setting can, where the images are the same: those of CIFAR-100.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -19,10 +22,7 @@ import yaml
 from deepcompress.measure import verdict
 from deepcompress.measure.statistics import ALPHA, WITHIN_95, holm, p_of_interval, wilson_interval
 from deepcompress.report import queries, text
-from deepcompress.report.tables import JUDGED
-
-if TYPE_CHECKING:
-    from deepcompress.report.tables import Tables
+from deepcompress.report.tables import BASELINE, JUDGED, Tables
 
 AGREES, CONTRADICTS, SAME, UNTESTED = "agrees", "contradicts", verdict.NO_DIFFERENCE, "not tested"
 IN_PART, UNDECIDED, INCOMPARABLE = "agrees in part", "undecided", "not comparable data"
@@ -30,6 +30,10 @@ Row = Mapping[str, Any]  # of claims.yaml
 TOP1 = "top1"
 ENDS = ("", "_low", "_high")
 NAN = float("nan")
+SOURCE_IMAGES = 10_000  # CIFAR-100's test set, on which the source report measured
+CIFAR100_CLASSES = 100
+ONLY_IN_CIFAR100 = {"aquarium_fish", "sweet_pepper", "pickup_truck"}
+SOURCE_TEACHERS = ("vgg16", "vgg19")  # whose students it measured
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ class Estimate:
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float = NAN
+    high: float = NAN
     n: int = 0
     p: float = NAN
     holm_p: float = NAN
@@ -148,10 +152,10 @@ def difference(data: Tables, row: Row, first: Estimate, second: Estimate) -> Est
     """First less second; NaN for an interval where the two are of different trainings and nothing tells of chance."""
     value, n = first.value - second.value, first.n
     if row.get("measure", TOP1) == TOP1:
-        return paired(data, first.name, second.name) or Estimate("", value, NAN, NAN, n)
+        return paired(data, first.name, second.name) or Estimate("", value, n=n)
     models = [name for name in (first.name, second.name) if name in data.plan]
     if len(models) == 2 and verdict.trained_apart(data.plan, *models):
-        return Estimate("", value, NAN, NAN, n)
+        return Estimate("", value, n=n)
     return combined((first, second), (1, -1))  # of one training; wider than by image, which the tables do not hold
 
 
@@ -169,14 +173,9 @@ def above(loss: Estimate, limit: float) -> Estimate:
     """How far a difference lies above -limit, with the p of lying just there."""
     value, low, high = (end + limit for end in (loss.value, loss.low, loss.high))
     if math.isnan(low):
-        return Estimate(loss.name, value, NAN, NAN, loss.n)
+        return Estimate(loss.name, value, n=loss.n)
     p = p_of_interval(value, value - low if value > 0 else high - value, loss.freedom)
     return Estimate(loss.name, value, low, high, loss.n, p, freedom=loss.freedom)
-
-
-def turned(of: Estimate) -> Estimate:
-    """The difference the other way round."""
-    return replace(of, value=-of.value, low=-of.high, high=-of.low)
 
 
 def corrected(family: Sequence[Estimate]) -> list[Estimate]:
@@ -213,9 +212,94 @@ def contrast(data: Tables, parts: Sequence[Estimate], factors: Sequence[float]) 
     runs = [{row["seed"]: row["top1_pct"] for row in data.replicates.of(part.name)} for part in parts]
     seeds = [seed for seed in runs[0] if all(seed in run for run in runs)]
     if len(seeds) < 2:
-        return Estimate("", value, NAN, NAN, parts[0].n)
+        return Estimate("", value, n=parts[0].n)
     errors = [factor * (part.high - part.low) / (2 * WITHIN_95) for part, factor in zip(parts, factors, strict=True)]
     sums = [sum(factor * run[seed] for run, factor in zip(runs, factors, strict=True)) for seed in seeds]
     found = verdict.over_seeds(sums, shared_variance=sum(error**2 for error in errors), n=parts[0].n)
     low, high, p = (NAN if end is None else end for end in (found.low, found.high, found.p))
     return Estimate("", found.points, low, high, parts[0].n, p, freedom=found.freedom)
+
+
+# The source report beside ours: as points to each one's own baseline, with the errors of both.
+
+
+def start(data: Tables, family: str) -> str:
+    """The model that those of a family are compared with: the baseline, or quantization's own."""
+    known = data.of(family)["builds_on"].dropna()
+    return str(known.iloc[0]) if family == "quantized" and len(known) else BASELINE
+
+
+def source_top1(data: Tables, family: str) -> dict[str, float]:
+    """Its top-1 [%] by our ids, of the models that we have, too; before them their `start`, or the teachers."""
+    paper, known = data.paper, set(data.models["model"])
+    baseline = paper["baseline"]["top1_pct"] if family == "pruned" else paper["quantized"]["baseline"]
+    first = {start(data, family): baseline}
+    teachers = {f"teachers/{name}": paper["teachers"][name] for name in SOURCE_TEACHERS}
+    pruned = {f"pruned/{method}-{queries.SPARSITY}": paper["pruned"][method] for method in queries.METHODS}
+    modes = [(f"quantized/{mode}-{{}}", paper["quantized"][mode]) for mode in queries.MODES]
+    students = [(f"students/{{}}-{name}", paper["students"][name]) for name in SOURCE_TEACHERS]
+    rows = {
+        "pruned": first | {model: numbers["top1_pct"] for model, numbers in pruned.items()},
+        "quantized": first | {model.format(name): top1 for model, of in modes for name, top1 in of.items()},
+        "teachers": first | teachers,
+        "students": teachers | {model.format(name): top1 for model, of in students for name, top1 in of.items()},
+    }
+    return {model: top1 for model, top1 in rows[family].items() if model in known}
+
+
+def setting_note(data: Tables) -> str:
+    """What keeps the two from being the same experiment; nothing on the source report's own data and image size."""
+    model, apart = data.params.get("model", {}), []
+    if not is_cifar100(data):
+        apart.append(f"data ({data.params.get('data', {}).get('source', 'other')}, not CIFAR-100)")
+    if model.get("image_size") != 224:
+        apart.append(f"image size ({model.get('image_size', 'unknown')} px, not 224)")
+    if model.get("weights") != "imagenet":
+        apart.append("no ImageNet pre-training")
+    return f" (settings differ: {', '.join(apart)})" if apart else ""
+
+
+def is_cifar100(data: Tables) -> bool:
+    """Whether the classes are CIFAR-100's, from whichever source they were read."""
+    classes = set(data.per_class["class"])
+    return len(classes) == CIFAR100_CLASSES and classes >= ONLY_IN_CIFAR100
+
+
+def interval(top1: float) -> Estimate:
+    """Its accuracy [%] with the error of its images."""
+    low, high = wilson_interval(round(top1 / 100 * SOURCE_IMAGES), SOURCE_IMAGES)
+    return Estimate("", top1, 100 * low, 100 * high, SOURCE_IMAGES)
+
+
+def source_points(theirs: Mapping[str, float], model: str, first: str) -> Estimate:
+    """Its accuracy less that of another of its models."""
+    return combined((interval(theirs[model]), interval(theirs[first])), (1, -1))
+
+
+def outcomes(data: Tables, family: str) -> dict[str, str]:
+    """Whether the two differences to each one's own start could be the same, of each model that is in both.
+
+    By the errors of both; the models of a family are corrected for their number.
+    """
+    theirs, first = source_top1(data, family), start(data, family)
+    words, apart = dict[str, str](), dict[str, Estimate]()
+    for model in theirs:
+        if model != first:
+            here = paired(data, model, first)
+            words[model] = UNTESTED
+            if here is not None and not math.isnan(here.low):
+                apart[model] = combined((here, source_points(theirs, model, first)), (1, -1))
+    for model, of in zip(apart, corrected(list(apart.values())), strict=True):
+        words[model] = AGREES if of.words == SAME else CONTRADICTS
+    return words
+
+
+def accuracies(data: Tables, models: Iterable[str]) -> str:
+    """Ours, a value or a range for each method, or for teachers and students."""
+    rows = chosen(data, {"model": list(models)})
+    by = rows["method"].where(rows["family"].isin(("pruned", "quantized")), rows["family"])  # else by family
+    parts = []
+    for name, some in rows.groupby(by, sort=False):
+        ends = [text.number(end, 2) for end in (some["top1_pct"].min(), some["top1_pct"].max())]
+        parts.append(f"{name} {text.accuracy(some.iloc[0]) if len(some) == 1 else ' to '.join(ends)} %")
+    return ", ".join(parts)

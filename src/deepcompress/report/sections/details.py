@@ -14,7 +14,6 @@ from deepcompress.measure.statistics import wilson_interval
 from deepcompress.report import charts, estimates, findings, first_screen, tables, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold, models_table
 from deepcompress.report.sections import _attention
-from deepcompress.report.source_report import interval, is_cifar100, setting_note
 from deepcompress.report.tables import BASELINE, Tables
 
 # Source report, section 2.1, "Model preparation and fine-tuning" and "Training configuration".
@@ -60,12 +59,12 @@ def _baseline(data: Tables) -> list[Block]:
 
 
 def _verdict(data: Tables, theirs: float) -> str:
-    row, note = data.baseline, setting_note(data)
+    row, note = data.baseline, estimates.setting_note(data)
     both = f"{text.number(row['top1_pct'])} % here, {text.number(theirs)} % in the source report"
-    if not is_cifar100(data):
+    if not estimates.is_cifar100(data):
         return f"{both}: other data, so that this neither agrees with the source report nor contradicts it{note}."
     value, low, high = (float(row[f"top1_pct{end}"]) for end in estimates.ENDS)
-    apart = estimates.combined((interval(theirs), estimates.Estimate("", value, low, high)), (1, -1))
+    apart = estimates.combined((estimates.interval(theirs), estimates.Estimate("", value, low, high)), (1, -1))
     if apart.low <= 0 <= apart.high:
         return f"{both}: they agree within the error (95 %) of both ones' images, trainings aside{note}."
     side, points = "below" if apart.value < 0 else "above", apart.ends(signed=True)

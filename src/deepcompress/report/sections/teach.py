@@ -20,8 +20,8 @@ from deepcompress.report.blocks import (
     lead,
     models_table,
 )
+from deepcompress.report.estimates import source_top1
 from deepcompress.report.sections import _attention
-from deepcompress.report.source_report import source_top1
 from deepcompress.report.tables import TEACHERS, Tables
 
 ACCURACY = "Students and teachers with 95 % intervals; dashed: the independent student, which learned alone."
