@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
 from deepcompress import files
 from deepcompress.deploy import onnx as onnx_files
-from deepcompress.deploy.classifier import BATCH, PROBABILITIES, Contract, OnnxClassifier
+from deepcompress.deploy.classifier import BATCH, Contract, OnnxClassifier
 from deepcompress.deploy.onnx import channels_first, export_float, write
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
@@ -36,17 +33,6 @@ def test_the_file_gives_the_logits_of_the_model_and_normalises_in_the_graph(expo
     np.testing.assert_allclose(logits[:3], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_any_number_of_images_is_taken_and_probabilities_are_the_softmax(exported: Exported) -> None:
-    classifier, pixels = OnnxClassifier(exported.float_file), channels_first(exported.images.images, VIEW.size)
-    logits = classifier.run(pixels)
-    for count in (1, 5):
-        some = classifier.run(pixels[:count])
-        assert some.shape == (count, len(CLASSES))
-        np.testing.assert_allclose(some, logits[:count], rtol=1e-4, atol=1e-4)
-    expected = torch.from_numpy(logits).softmax(1)
-    np.testing.assert_allclose(classifier.run(pixels, PROBABILITIES), expected, atol=1e-5)
-
-
 def test_the_file_says_what_it_takes_and_gives(exported: Exported) -> None:
     proto = onnx.load(exported.float_file)
     (given,) = proto.graph.input
@@ -56,14 +42,6 @@ def test_the_file_says_what_it_takes_and_gives(exported: Exported) -> None:
     assert [output.name for output in proto.graph.output] == ["logits", "probabilities"]
     assert OnnxClassifier(exported.float_file).contract == Contract(CLASSES, 32, STORED)
     onnx.checker.check_model(proto, full_check=True)
-
-
-def test_a_program_that_knows_onnx_runtime_alone_can_use_the_file(exported: Exported) -> None:
-    session = onnxruntime.InferenceSession(exported.float_file, providers=["CPUExecutionProvider"])
-    logits, probabilities = session.run(None, {"images": channels_first(exported.images.images, VIEW.size)})
-    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(CLASSES)
-    assert (logits.argmax(1) == exported.logits.argmax(1).numpy()).all()
-    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
 
 
 def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
@@ -112,16 +90,3 @@ def test_a_file_of_two_gibibytes_is_refused_and_not_written(
     with pytest.raises(UserError, match=r"a.onnx: .* GiB, but one ONNX file holds less than 2"):
         write(tmp_path / "a.onnx", onnx.load(exported.float_file), Contract(CLASSES, 32, 32))
     assert not list(tmp_path.iterdir())
-
-
-def test_exporters_are_quiet_but_for_warnings_and_loggers_come_back_as_they_were(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO, logger="chatty")
-    logger = logging.getLogger("chatty")
-    with pytest.raises(RuntimeError), onnx_files._quiet("chatty"):
-        logger.info("step 1")
-        logger.warning("careful")
-        raise RuntimeError
-    logger.info("done")
-    assert caplog.messages == ["careful", "done"]

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
-from deepcompress.data.store import Arrays, map_array
 from deepcompress.deploy.classifier import OnnxClassifier
-from deepcompress.deploy.onnx import channels_first
 from deepcompress.deploy.parity import Parity, compare, require
 from deepcompress.errors import UserError
 from tests.deploy.conftest import Exported
@@ -35,23 +30,6 @@ def test_numbers_are_those_of_the_logits(exported: Exported) -> None:
     labels = torch.from_numpy(exported.images.labels)
     assert parity.top1_pct == pytest.approx(100 * (exported.logits.argmax(1) == labels).double().mean().item())
     assert parity.model_top1_pct == pytest.approx(100 * (other.argmax(1) == labels).double().mean().item())
-
-
-def test_images_in_a_file_are_compared_a_batch_at_a_time(
-    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    np.save(tmp_path / "images.npy", exported.images.images)
-    mapped, sizes = map_array(tmp_path / "images.npy"), []
-
-    def resized(images: np.ndarray, size: int) -> np.ndarray:
-        sizes.append(len(images))
-        return channels_first(images, size)
-
-    monkeypatch.setattr("deepcompress.deploy.parity.channels_first", resized)
-    classifier = OnnxClassifier(exported.int8_file)
-    parity = compare(classifier, exported.logits, Arrays(mapped, exported.images.labels))
-    assert parity == compare(classifier, exported.logits, exported.images)
-    assert sizes == [32, 32, 16] * 2
 
 
 def test_a_file_that_disagrees_too_often_is_refused_with_its_numbers() -> None:

@@ -124,15 +124,6 @@ def test_with_random_changes_the_teacher_sees_the_view_of_the_student(make, teac
             )
 
 
-@pytest.mark.parametrize(("tap", "ran"), [(Tap("features"), "features"), (Tap("classifier.0"), "classifier.0")])
-def test_taps_behind_single_layers_are_reached_too(teacher, fabric, train, tap, ran) -> None:
-    runs = Runs(teacher)
-    outputs = OnlineTeacher(teacher, [tap], logits=False, fabric=fabric).outputs(next(train.epoch()))
-    assert len(outputs.features[tap]) == 10
-    assert runs.counts[ran] == 1
-    assert outputs.logits is None
-
-
 def test_outputs_carry_no_gradient(make, teacher, train) -> None:
     teacher.requires_grad_(True)
     for budget_mib in (0, 64):

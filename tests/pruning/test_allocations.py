@@ -124,15 +124,6 @@ def test_lamp_scores_by_hand():
     assert found.tolist() == pytest.approx([0, 1 / 14, 4 / 13, 1])
 
 
-def test_lamp_prunes_the_globally_lowest_scores():
-    asked = problem(0.4)
-    every = np.concatenate([lamp.lamp_scores(asked.scores[name]) for name in SHAPES])
-    threshold = np.sort(every)[round(0.4 * asked.weights)]
-    pruned = allocate("lamp", asked)[1]
-    for name in SHAPES:
-        assert abs(pruned[name] - int((lamp.lamp_scores(asked.scores[name]) < threshold).sum())) <= 1
-
-
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_lamp_copes_with_scores_that_are_all_alike(value):
     asked = problem(0.5)
@@ -146,15 +137,6 @@ def test_isotonic_equals_scikit_learn():
         values = random.normal(size=random.integers(1, 15)) + np.linspace(0, 1, 1)
         oracle = IsotonicRegression().fit_transform(np.arange(len(values)), values)
         assert by_sensitivity.isotonic(values) == pytest.approx(oracle)
-
-
-def test_by_sensitivity_by_hand():
-    shapes = {"hard": (10, 10), "soft": (10, 10)}
-    grid = (0.0, 0.5, 1.0)
-    curves = {"hard": (grid, (80.0, 40, 0)), "soft": (grid, (80.0, 70, 0))}
-    shares = allocate("by_sensitivity", problem(0.25, shapes=shapes, curves=curves))[0]
-    # loss x costs "hard" x / 80 and "soft" x / 20: together 0.5 at x = 8
-    assert shares == {"hard": pytest.approx(0.1), "soft": pytest.approx(0.4)}
 
 
 def test_by_sensitivity_equalises_the_fitted_loss():
@@ -199,14 +181,6 @@ def test_counts_are_whole_steps_whose_sum_is_nearest_to_the_target():
     asked = Problem(layers, 0.5)
     assert counts(asked, {"a": 0.55, "b": 0.55, "c": 0.0}) == {"a": 8, "b": 16, "c": 0}
     assert counts(Problem(layers, 0.25), {"a": 0.2, "b": 0.3, "c": 0.0}) == {"a": 4, "b": 8, "c": 0}
-
-
-def test_a_layer_that_was_assigned_less_than_half_a_step_loses_none():
-    layers = (Layer("small", (16, 3, 3, 3), 16, 27, step=4), Layer("big", (64, 64, 3, 3), 64, 576, step=4))
-    asked = Problem(layers, 0.1)  # 3730 weights: one step of "big" is 2304, one of "small" 108
-    assert counts(asked, {"small": 0.003, "big": 0.101}) == {"small": 0, "big": 8}
-    assert counts(asked, {"small": 0.126, "big": 0.05}) == {"small": 4, "big": 4}
-    assert counts(Problem(layers, 0.003), {"small": 0.003, "big": 0.003}) == {"small": 0, "big": 0}
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.9), st.integers(2, 40), st.integers(1, 500)), min_size=1, max_size=6))

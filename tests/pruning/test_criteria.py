@@ -54,16 +54,6 @@ def subject(weight, granularity, **more):
     return LayerView("layer", torch.tensor(weight), granularity, **more)
 
 
-def test_l1_is_the_absolute_value():
-    found = registry.find("pruning.criteria", "l1").scores(subject([[-2.0, 0.5], [0.0, 1.0]], "weight"))
-    assert found.tolist() == [[2.0, 0.5], [0.0, 1.0]]
-
-
-def test_l2_channel_is_the_length_of_each_filter():
-    found = registry.find("pruning.criteria", "l2_channel").scores(subject([[3.0, -4.0], [0.0, 1.0]], "channel"))
-    assert found.tolist() == [5.0, 1.0]
-
-
 def test_bn_scale_is_that_of_the_norm_behind_and_the_length_where_there_is_none():
     bn_scale = registry.find("pruning.criteria", "bn_scale")
     weight = [[3.0, -4.0], [0.0, 1.0]]

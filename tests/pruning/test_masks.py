@@ -139,15 +139,6 @@ def test_pruned_model_equals_masked_model(batch_norm, image_size, scope, network
         assert kept == len(prunable_layers(masked)[name].weight) - count
 
 
-def test_flatten_takes_whole_maps_channel_by_channel(network):
-    model = network(image_size=64)
-    kept = torch.ones(12, dtype=torch.bool)
-    kept[[0, 5]] = False
-    removed = remove_channels(model, {"features.25": kept})
-    columns = [column for channel in range(12) if kept[channel] for column in range(4 * channel, 4 * channel + 4)]
-    assert torch.equal(removed.classifier[0].weight, model.classifier[0].weight[:, columns])
-
-
 def test_the_original_stays_as_it_is_and_what_remains_trains_on_alike(network, make_batches):
     model = network().train()
     model.features[0].weight.requires_grad_(False)

@@ -10,7 +10,6 @@ import torch
 
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
-from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import gptq, ptq
 from deepcompress.quantization.quantize import assign
@@ -98,19 +97,6 @@ def test_what_is_pruned_stays_zero_and_what_is_no_weight_stays(name: str, networ
         assert (tensor[before[key] == 0] == 0).all()
         assert torch.equal(tensor, before[key]) == (key not in weights)
         assert name != "int8" or torch.equal(tensor == 0, before[key] == 0)
-
-
-def test_what_goes_into_the_file_is_what_the_model_computes_with(network, make_batches) -> None:
-    model = network()
-    formats = assign(model, "int4", first_bits=16, last_bits=8)
-    quantized = ptq.from_images(model, formats, make_batches(), inputs=20, seed=0, rounding="gptq")
-    ptq.assign_(model, quantized)
-    assert quantized["features.0"].dtype == torch.float16
-    for name, layer in list(prunable_layers(model).items())[1:]:
-        weight = quantized[name]
-        assert isinstance(weight, QuantizedWeight)
-        assert weight.bits == formats[name].bits
-        assert torch.equal(weight.dequantize(), layer.weight)
 
 
 def test_the_clip_ratio_of_a_quantized_weight_gives_its_scales_back(network) -> None:

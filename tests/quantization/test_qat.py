@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from deepcompress import runtime
 from deepcompress.data.batches import Batches
@@ -21,7 +20,6 @@ from deepcompress.training import loop
 from deepcompress.training.inputs import TrainingData
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
-from tests import nets
 from tests.quantization.conftest import CLASSES, VIEW, round_
 
 FORMATS = [
@@ -130,21 +128,6 @@ def test_the_float_control_trains_as_if_nothing_were_attached(network, make_batc
         torch.equal(ours, theirs)
         for ours, theirs in zip(plain.state_dict().values(), control.state_dict().values(), strict=True)
     )
-
-
-@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
-def test_a_step_with_rounded_weights_moves_every_layer_of_other_networks(arch: str) -> None:
-    model = nets.network(arch)
-    formats = assign(model, "int4", group_size=32)
-    before = {name: layer.weight.detach().clone() for name, layer in prunable_layers(model).items()}
-    qat.attach_(model, formats, ptq.without_images(model, formats))
-    batch = next(nets.batches().epoch(0))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    F.cross_entropy(model.train()(batch.images), batch.labels).backward()
-    optimizer.step()
-    qat.detach_(model)
-    assert all(not torch.equal(before[name], layer.weight) for name, layer in prunable_layers(model).items())
-    assert model.eval()(batch.images).isfinite().all()
 
 
 @pytest.mark.parametrize(("bits", "size", "pruned"), [(2, None, False), (3, 5, True), (8, None, False)])

@@ -12,7 +12,6 @@ from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.quantization.quantize import (
-    _unit_variance,
     assign,
     coverage,
     find,
@@ -113,14 +112,6 @@ def test_other_networks_are_packed_and_come_back(arch: str, tmp_path: Path) -> N
     assert sizes["int4"] < 0.25 * sizes["fp32"]
 
 
-def test_each_layer_is_stored_the_shorter_way(network) -> None:
-    model = network()
-    model.classifier[0].weight.data[:, ::2] = 0
-    formats = assign(model, "fp16")
-    encodings = smallest_encodings(formats, round_(model, formats))
-    assert [name for name, encoded in encodings.items() if encoded.encoding == "cast_sparse"] == ["classifier.0.weight"]
-
-
 def covered(model, formats) -> dict[str, float]:
     return coverage(model, formats, smallest_encodings(formats, round_(model, formats)))
 
@@ -205,8 +196,3 @@ def test_a_bias_that_is_too_large_becomes_the_largest() -> None:
     layer.bias.data = torch.tensor([1e9, -1e-9])
     round_vectors_(layer)
     assert layer.bias.tolist() == [65504.0, 0.0]
-
-
-@pytest.mark.parametrize("eps", [1e-5, 1e-3])
-def test_a_unit_variance_adds_up_to_one(eps: float) -> None:
-    assert torch.tensor(_unit_variance(eps)) + eps == 1

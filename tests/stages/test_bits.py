@@ -8,7 +8,7 @@ import pandas as pd
 from click.testing import Result
 
 from stages import bits
-from tests.stages.commands import invoke
+from tests.stages.commands import invoke, refused
 from tests.stages.test_quantize import prepared, project, write_quant
 
 __all__ = ["prepared", "project"]  # fixtures
@@ -34,6 +34,4 @@ def test_points_and_trends_are_the_same_twice_whatever_is_shipped(project: Path)
 
 def test_a_missing_source_ends_in_one_line(project: Path) -> None:
     Path("source.safetensors").unlink()
-    result = run("out")
-    assert result.exit_code == 2
-    assert result.output == "error: source.safetensors: no such file\n"
+    refused(run("out"), "source.safetensors: no such file")

@@ -109,13 +109,7 @@ def test_the_tables_agree_and_a_second_run_gives_the_same_bytes(project: Path) -
     assert set(made["strip_images"]["class"]) <= {fit.meta.classes[label] for label in fit.validation.labels}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"ssim_window": 33}, "params.yaml: explain.ssim_window must be at most 32, got 33"),
-    ],
-)
-def test_a_mistake_ends_in_one_line(project: Path, change: dict[str, Any], message: str) -> None:
-    write_params(seed=0, **{**PARAMS, "explain": {**PARAMS["explain"], **change}})
-    refused(run(), message)
+def test_a_mistake_ends_in_one_line(project: Path) -> None:
+    write_params(seed=0, **{**PARAMS, "explain": {**PARAMS["explain"], "ssim_window": 33}})
+    refused(run(), "params.yaml: explain.ssim_window must be at most 32, got 33")
     assert not Path("results").exists()

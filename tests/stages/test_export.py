@@ -23,7 +23,7 @@ from deepcompress.models import checkpoint
 from stages import export
 from tests.data.inputs import CLASSES
 from tests.deploy.conftest import DEPLOY, VIEW, coloured, network, save
-from tests.stages.commands import invoke
+from tests.stages.commands import invoke, refused
 
 NAMES = ["classes.json", "model.dc", "model.onnx", "model_card.json", "model_card.md", "model_float.onnx",
          "shipped.onnx", "shipped_int8.onnx"]  # fmt: skip
@@ -78,12 +78,8 @@ def run(out: str = "models/deploy") -> Result:
     return invoke(export.main, models="models", folder=out, **data, **paths)
 
 
-def refused(message: str) -> None:
-    done = run()
-    assert done.exit_code == 2, done.output
-    assert done.stderr.splitlines()[-1].startswith("error: ")
-    assert message in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.output
+def stopped(message: str) -> None:
+    refused(run(), message)
     assert not list(Path("models").glob("*deploy*"))
 
 
@@ -144,7 +140,7 @@ def test_a_file_that_disagrees_ends_in_one_line_and_leaves_no_folder(project: Pa
     write_params(integer_agreement_pct=100.0, calibration_samples=1)
     arrays = np.load("data/fit/train_images.npy")
     np.save("data/fit/train_images.npy", np.zeros_like(arrays))
-    refused("% of 45 held-out images (at least 100 % required, params.yaml: deploy.integer_agreement_pct")
+    stopped("shipped_int8.onnx agrees with the checkpoint on ")
 
 
 @pytest.mark.parametrize(
@@ -159,9 +155,9 @@ def test_a_file_that_disagrees_ends_in_one_line_and_leaves_no_folder(project: Pa
 )
 def test_a_missing_input_ends_in_one_line(project: Path, file: str) -> None:
     Path(file).unlink()
-    refused(f"{file}: no such file")
+    stopped(f"{file}: no such file")
 
 
 def test_a_model_of_other_classes_ends_in_one_line(project: Path) -> None:
     save(Path("models/baseline.safetensors"), network(), classes=("x", "y", "z"))
-    refused("baseline: class names differ from the data set's")
+    stopped("baseline: class names differ from the data set's")

@@ -96,21 +96,10 @@ def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkey
     assert not list(project.glob(".scratch/prune/*"))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"sparsity": 0.999}, "params.yaml: a prune sparsity of 0.999 is out of reach: at most 0."),
-        ({"sparsity": 1.0}, "params.yaml: prune.sparsity must be less than 1, got 1.0"),
-        (
-            {"structured": {**PRUNE["structured"], "dense": ["features.99"]}},
-            "params.yaml: prune.structured.dense names 'features.99'; the layers are features.0, features.4",
-        ),
-    ],
-)
-def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: dict, message: str) -> None:
+def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path) -> None:
     scan()
-    write_prune(**change)
-    refused(run(), message)
+    write_prune(sparsity=0.999)
+    refused(run(), "params.yaml: a prune sparsity of 0.999 is out of reach: at most 0.")
     assert not Path("out").exists()
 
 

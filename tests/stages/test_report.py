@@ -23,11 +23,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*more: str) -> Result:
-    inputs = ["--evaluation", "evaluation.csv", "--per-class", "per_class.csv", "--headline", "headline.json"]
-    inputs += ["--history", "history", "--meta", "meta.json"]
-    outputs = ["--plots", "plots", "--page", "report.html", "--readme", "README.md"]
-    return CliRunner().invoke(report.main, [*inputs, *outputs, *more])
+ARGUMENTS = [
+    *("--evaluation", "evaluation.csv", "--per-class", "per_class.csv", "--headline", "headline.json"),
+    *("--history", "history", "--meta", "meta.json", "--plots", "plots", "--page", "report.html"),
+]
+
+
+def run() -> Result:
+    return CliRunner().invoke(report.main, [*ARGUMENTS, "--readme", "README.md"])
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -56,17 +59,8 @@ def test_a_readme_without_markers_stops_before_anything_is_written(folder: Path)
 
 
 def test_the_stage_runs_without_torch(folder: Path) -> None:
-    arguments = [
-        "--evaluation",
-        "evaluation.csv",
-        "--per-class",
-        "per_class.csv",
-        "--headline",
-        "headline.json",
-    ]
-    arguments += ["--history", "history", "--meta", "meta.json", "--plots", "plots", "--page", "report.html"]
     code = (
-        f"import sys; sys.argv[1:] = {arguments}; from stages import report\n"
+        f"import sys; sys.argv[1:] = {ARGUMENTS}; from stages import report\n"
         "try: report.main()\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'torchvision', 'lightning_fabric', 'matplotlib'} & set(sys.modules)))"
     )
