@@ -45,7 +45,7 @@ def test_the_pruning_curve_rises_by_sparsity_and_students_have_a_series_per_teac
     assert set(curve["series"]) == {"unstructured", "structured"}
     assert curve["sparsity_pct"].between(0, 100).all()
     assert curve.groupby("series")["sparsity_pct"].apply(lambda one: one.is_monotonic_increasing).all()
-    assert "vgg16" in set(plots.taught(data)["series"])
+    assert "vgg16" in set(plots.students(data)["series"])
 
 
 @pytest.mark.parametrize("name", ["points", "dots", "sweep"])

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from jaxtyping import Float
-    from torch import Tensor
 
     from deepcompress.data.batches import Batches
     from deepcompress.models.vgg import Classifier
@@ -44,6 +43,7 @@ def maps(model: Classifier, batches: Batches, role: str) -> Float[np.ndarray, "i
     https://github.com/jacobgil/pytorch-grad-cam, which brings each map to 0..1.
     """
     from pytorch_grad_cam import GradCAM  # type: ignore[import-untyped]
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # type: ignore[import-untyped]
 
     layer = model.get_submodule(taps.layer(model.spec, role))
     heat = np.zeros((batches.size, batches.view.size, batches.view.size), np.float32)
@@ -51,8 +51,8 @@ def maps(model: Classifier, batches: Batches, role: str) -> Float[np.ndarray, "i
         cam = GradCAM(model=model, target_layers=[layer])
         try:  # as a context manager it would swallow an IndexError
             for batch in batches.epoch():
-                rows = batch.indices.cpu().numpy()
-                heat[rows] = cam(input_tensor=batch.images, targets=[_Logit(y) for y in batch.labels.tolist()])
+                targets = [ClassifierOutputTarget(label) for label in batch.labels.tolist()]
+                heat[batch.indices.cpu().numpy()] = cam(input_tensor=batch.images, targets=targets)
         finally:
             cam.activations_and_grads.release()
     return heat
@@ -69,16 +69,6 @@ def _all_gradients(model: Classifier) -> Iterator[None]:
         for parameter, wanted in zip(model.parameters(), before, strict=True):
             parameter.requires_grad_(wanted)
             parameter.grad = None
-
-
-class _Logit:
-    """What pytorch-grad-cam differentiates for one image: the logit of a class."""
-
-    def __init__(self, label: int) -> None:
-        self._label = label
-
-    def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
-        return logits[self._label]
 
 
 def inside(maps: Float[np.ndarray, "images height width"], masks: Iterable[np.ndarray]) -> Float[np.ndarray, " images"]:

@@ -201,6 +201,7 @@ def tables(looks: Mapping[str, Look], pairs: Pairs, images: ValidationImages) ->
     objects = object_masks(images.data, images.fit, rows, size=images.view.size)
     shown = np.linspace(0, len(rows) - 1, config.strip_images).astype(int)
     classes = [images.fit.meta.classes[whole.labels[row]] for row in rows[shown]]
+    pixels = resize(torch.from_numpy(np.array(whole.images[rows[shown]])), images.view.size).to(torch.uint8).numpy()
     made: dict[str, list[Row]] = {
         "alignment": alignment_rows(pairs, plain, other, temperature=config.temperature),
         "colour": robustness.jitter_rows(plain, other, labels),
@@ -211,7 +212,7 @@ def tables(looks: Mapping[str, Look], pairs: Pairs, images: ValidationImages) ->
             config.robustness.strengths,
         ),
         "attention": [],
-        "strip_images": image_rows(seen_pixels(whole.images[rows[shown]], images.view.size), classes),
+        "strip_images": image_rows(pixels, classes),
     }
     for depth, role in enumerate(taps.deepest_blocks(images.view.size)):
         maps = {model: look.maps[role] for model, look in looks.items() if role in look.maps}
@@ -357,19 +358,12 @@ def _inside_pct(maps: Maps, masks: np.ndarray | None) -> float | None:
     return None if masks is None else decimals(100 * similarity.mean(gradcam.inside(maps, masks)).value)
 
 
-def seen_pixels(
-    stored: UInt8[np.ndarray, "images height width 3"], size: int
-) -> UInt8[np.ndarray, "images size size 3"]:
-    """Images of the side that models see them at, which is that of their maps [px]."""
-    return resize(torch.from_numpy(np.array(stored)), size).to(torch.uint8).numpy()
-
-
 def image_rows(pixels: UInt8[np.ndarray, "images side side 3"], labels: Sequence[str]) -> list[Row]:
-    """A row per image: `image` (its number), `class`, `side` [px] and `pixels`."""
-    shrunk = [_shrink(image) for image in pixels]
+    """A row per image of the side that models see: `image` (its number), `class`, `side` [px] and `pixels`."""
+    shrunk = zip(map(_shrink, pixels), labels, strict=True)
     return [
         {"image": number, "class": label, "side": len(image), "pixels": encoded(image)}
-        for number, (image, label) in enumerate(zip(shrunk, labels, strict=True))
+        for number, (image, label) in enumerate(shrunk)
     ]
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from deepcompress.report import findings, text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from deepcompress.report.tables import Tables
+from deepcompress.report.tables import Tables
 
 NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*( ?[kMG×])?( \(.*\))?|–")
-Column = str | tuple[str, int] | Callable[[pd.Series], str]  # as it is, a number with its digits, or how to write a row
+# A column as it is, a number with its digits, how to write a number, or how to write a row.
+Column = str | tuple[str, int | Callable[[float], str]] | Callable[[pd.Series], str]
 P = (
     "p: McNemar's test over images. Where a training stands between two models, points are means over seeds (top-1 is "
     "of one) and p is that of a t-test."
@@ -27,14 +24,14 @@ MODELS: dict[str, Column] = {
     "Model": "model",
     "Top-1 % (95 %)": text.accuracy,
     "Points to baseline (95 %)": text.difference,
-    "p": lambda row: text.probability(row["mcnemar_p"]),
-    "p (Holm)": lambda row: text.probability(row["holm_p"]),
+    "p": ("mcnemar_p", text.probability),
+    "p (Holm)": ("holm_p", text.probability),
     "Points to control (95 %)": lambda row: text.difference(row, "control"),
     "MiB": ("size_mib", 2),
-    "Smaller": lambda row: text.times(row["times_smaller"]),
-    "Parameters": lambda row: text.short(row["parameters"]),
-    "Non-zero": lambda row: text.short(row["nonzero_weights"]),
-    "MACs": lambda row: text.short(row["macs"]),
+    "Smaller": ("times_smaller", text.times),
+    "Parameters": ("parameters", text.short),
+    "Non-zero": ("nonzero_weights", text.short),
+    "MACs": ("macs", text.short),
     "ECE, %": ("calibration_error_pct", 1),
 }
 
@@ -149,6 +146,9 @@ def interval(column: str, digits: int = 1, write: Callable[[float, int], str] = 
 
 
 def _written(row: pd.Series, column: Column) -> str:
-    if callable(column):
-        return column(row)
-    return str(row[column]) if isinstance(column, str) else text.number(row[column[0]], column[1])
+    if isinstance(column, str):
+        return str(row[column])
+    if isinstance(column, tuple):
+        name, write = column
+        return write(row[name]) if callable(write) else text.number(row[name], write)
+    return column(row)

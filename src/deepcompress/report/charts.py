@@ -17,17 +17,14 @@ import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from deepcompress import kept, runtime
 from deepcompress.report import text
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from deepcompress.report.blocks import Picture
+from deepcompress.report.blocks import Picture
 
 Spec = dict[str, Any]
 
@@ -342,17 +339,18 @@ def _colours(rows: pd.DataFrame, series: str, *, shades: bool = False) -> Spec:
     last = max(1, len(names) - 1)
     spread = [SHADES[round(i * (len(SHADES) - 1) / last)] for i in range(len(names))]
     own = [COLOURS.get(name, OLIVE if series == "family" else CYCLE[i % len(CYCLE)]) for i, name in enumerate(names)]
-    legend = {} if len(names) > 1 else {"legend": None}
-    return {"field": series, "type": "nominal", "title": None,
-            "scale": {"domain": names, "range": spread if shades else own}, **legend}  # fmt: skip
+    return _told_apart(series, names, spread if shades else own)
 
 
 def _shapes(rows: pd.DataFrame, series: str) -> Spec:
     shapes = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left")
     names = [str(name) for name in dict.fromkeys(rows[series])]
-    scale = {"domain": names, "range": [shapes[i % len(shapes)] for i in range(len(names))]}
+    return _told_apart(series, names, [shapes[i % len(shapes)] for i in range(len(names))])
+
+
+def _told_apart(series: str, names: list[str], by: list[str]) -> Spec:
     legend = {} if len(names) > 1 else {"legend": None}
-    return {"field": series, "type": "nominal", "title": None, "scale": scale, **legend}
+    return {"field": series, "type": "nominal", "title": None, "scale": {"domain": names, "range": by}, **legend}
 
 
 def _levels(levels: Mapping[str, float], axis: str, *, beside: bool = False) -> Spec:

@@ -129,9 +129,7 @@ def _with_ends(table: pd.DataFrame, column: str) -> pd.DataFrame:
     if error in table:
         half = WITHIN_95 * table[error]
         return table.assign(**{low: table[column] - half, high: table[column] + half})
-    counts = zip((table[column] * table["n"] / 100).round().astype(int), table["n"], strict=True)
-    ends = [wilson_interval(int(right), int(n)) for right, n in counts]
-    return table.assign(**{low: [100 * end[0] for end in ends], high: [100 * end[1] for end in ends]})
+    return queries.with_interval(table, column)
 
 
 def _of_layers(table: pd.DataFrame, which: str) -> pd.DataFrame:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from deepcompress.measure import verdict
 from deepcompress.report import tables, text
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from deepcompress.report.tables import Tables
+from deepcompress.report.tables import Tables
 
 
 def of_all(data: Tables) -> str:
@@ -19,7 +16,8 @@ def of_all(data: Tables) -> str:
     best, base = tables.selected(data, data.candidates), data.baseline
     n = f"n = {int(base['n']):,}"
     if best is not None:
-        return f"{best['model']} is {_smaller(best)} ({n})"
+        points = f"{text.signed(best['difference_points'])} points to the baseline"
+        return f"{best['model']} is {text.times(best['times_smaller'])} smaller at {points} ({n})"
     size = text.number(base["size_mib"], 2)
     if len(data.candidates) == 1:
         return f"The baseline: {text.number(base['top1_pct'])} % top-1 in {size} MiB ({n})"
@@ -47,13 +45,8 @@ def of_models(rows: pd.DataFrame, data: Tables, *, name: str = "name") -> str:
         smaller = f"{text.times(best['times_smaller'])} smaller; on held-out images {change(best)}"
         return f"{best[name]} is the smallest that loses {limit} on validation images: {smaller}."
     fits = data.choice.loc[data.choice["model"] == top["model"], "drop_points"].iloc[0] <= data.max_drop_points
-    closest = f"{top[name]} is best there; on held-out images {change(top)}"
-    none = (
-        f"None that loses {limit} on validation images is smaller"
-        if fits
-        else f"None loses {limit} on validation images"
-    )
-    return f"{none}; {closest}."
+    none = f"None {'that ' if fits else ''}loses {limit} on validation images{' is smaller' if fits else ''}"
+    return f"{none}; {top[name]} is best there; on held-out images {change(top)}."
 
 
 def change(row: pd.Series) -> str:
@@ -93,12 +86,6 @@ def of_classes(rows: pd.DataFrame) -> str:
     return (
         f"{ordered['model'].iloc[0]}: from {text.number(worst['top1_pct'], 0)} % ({worst['class']}) "
         f"to {text.number(best['top1_pct'], 0)} % ({best['class']})"
-    )
-
-
-def _smaller(row: pd.Series) -> str:
-    return (
-        f"{text.times(row['times_smaller'])} smaller at {text.signed(row['difference_points'])} points to the baseline"
     )
 
 

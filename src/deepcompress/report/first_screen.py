@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from deepcompress.report import charts, findings, tables, text
 from deepcompress.report.blocks import Picture
-from deepcompress.report.tables import BASELINE
-
-if TYPE_CHECKING:
-    from deepcompress.report.tables import Tables
+from deepcompress.report.tables import BASELINE, Tables
 
 COSTS = {
     "size_mib": ("File size", "file size [MiB], logarithmic"),
@@ -22,44 +18,31 @@ COSTS = {
 MOST_NAMES = 7  # of models on the front, written beside their points
 
 
-@dataclass(frozen=True, eq=False)
-class FirstScreen:
-    """What the template draws.
+def build(data: Tables) -> dict[str, Any]:
+    """What the template draws of the first screen.
 
-    Attributes:
-        sentence: What to take away.
-        evidence: How sure that is; empty where the sentence says so.
-        choices: Column of a cost -> its name and its chart; costs that were not measured are left out.
-        rows: A row per model for the table, from the smallest file to the largest.
-        families: Of these models, in order.
-        recommended: Id of the recommended model; empty without one.
-        limit: Points that a compressed model may lose.
+    Returns:
+        `sentence`: what to take away; `evidence`: how sure that is, empty where the sentence says so; `choices`: column
+        of a cost -> its name and its chart, without costs that were not measured; `rows`: a row per model for the
+        table, from the smallest file to the largest; `families` of these models, in order; `recommended`: id of the
+        recommended model, empty without one; `limit`: points that a compressed model may lose.
     """
-
-    sentence: str
-    evidence: str
-    choices: dict[str, tuple[str, dict[str, Any]]]
-    rows: list[dict[str, Any]]
-    families: list[str]
-    recommended: str
-    limit: float
-
-
-def build(data: Tables) -> FirstScreen:
-    """The first screen of these tables."""
     rows = models(data)
-    choices = {
-        cost: (name, chart(rows, cost, label)) for cost, (name, label) in COSTS.items() if rows[cost].notna().sum() > 1
+    recommended = str((data.notes.get("recommendation") or {}).get("model", ""))
+    sentence, evidence = _sentence(data, recommended)
+    return {
+        "sentence": sentence,
+        "evidence": evidence,
+        "choices": {
+            cost: (name, chart(rows, cost, label))
+            for cost, (name, label) in COSTS.items()
+            if rows[cost].notna().sum() > 1
+        },
+        "rows": [_row(row) for _, row in rows.sort_values(["size_mib", "model"]).iterrows()],
+        "families": list(dict.fromkeys(rows["family"])),
+        "recommended": recommended,
+        "limit": data.max_drop_points,
     }
-    note = data.notes.get("recommendation") or {}
-    return FirstScreen(
-        *_sentence(data, str(note.get("model", ""))),
-        choices,
-        [_row(row) for _, row in rows.sort_values(["size_mib", "model"]).iterrows()],
-        list(dict.fromkeys(rows["family"])),
-        str(note.get("model", "")),
-        data.max_drop_points,
-    )
 
 
 def picture(data: Tables) -> Picture:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup, escape
@@ -17,22 +17,12 @@ from markupsafe import Markup, escape
 from deepcompress import registry
 from deepcompress.errors import UserError
 from deepcompress.report import charts, first_screen, text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from deepcompress.report.blocks import Block, Section
-    from deepcompress.report.tables import Tables
+from deepcompress.report.blocks import Section
+from deepcompress.report.tables import Tables
 
 ROOM = "report.sections"
 ASSETS = Path(__file__).with_name("assets")
-BAD_TABLE_ERRORS = (
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-)  # what odd cells and notes cause
+BAD_TABLE_ERRORS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError)  # of odd cells and notes
 LONGEST_REASON = 200  # characters
 log = logging.getLogger(__name__)
 
@@ -75,7 +65,7 @@ def render(parts: Mapping[str, Section], data: Tables) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(kind=_kind, breakable=_breakable)
+    environment.filters.update(kind=lambda block: type(block).__name__.lower(), breakable=_breakable)
     return environment.get_template("page.html.j2").render(
         parts=parts,
         anchors={*parts, *(key for part in parts.values() for key in part.keys)},
@@ -93,10 +83,6 @@ def _subtitle(data: Tables) -> str:
     classes = text.count(data.per_class["class"].nunique(), "class")
     images = text.count(int(data.baseline["n"]), "held-out image")
     return f"{text.count(len(data.models), 'model')}, measured on {images} of {classes} ({source})."
-
-
-def _kind(block: Block) -> str:
-    return type(block).__name__.lower()
 
 
 def _breakable(cell: str) -> Markup:

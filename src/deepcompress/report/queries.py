@@ -6,15 +6,13 @@ Models are chosen by the plan's columns, which every row of the evaluation has; 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from deepcompress.measure import verdict
-from deepcompress.report.tables import BASELINE, DIFFERENCES, JUDGED, TEACHERS
-
-if TYPE_CHECKING:
-    from deepcompress.report.tables import Tables
+from deepcompress.measure.statistics import wilson_interval
+from deepcompress.report.tables import BASELINE, DIFFERENCES, JUDGED, TEACHERS, Tables
 
 METHODS = ("unstructured", "structured")  # of pruning
 SPARSITY = 0.25  # the source report's
@@ -60,6 +58,13 @@ def to_control(data: Tables, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: [math.nan if row is None else row[name] for row in found] for name in JUDGED})
 
 
+def with_interval(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows with `<column>_low` and `<column>_high`, the 95 % Wilson interval of a share of their `n` images [%]."""
+    right = (rows[column] * rows["n"] / 100).round().astype(int)
+    ends = [wilson_interval(int(hits), int(n)) for hits, n in zip(right, rows["n"], strict=True)]
+    return rows.assign(**{f"{column}_{end}": [100 * pair[i] for pair in ends] for i, end in enumerate(("low", "high"))})
+
+
 # Pruning.
 
 
@@ -86,21 +91,10 @@ def at(data: Tables, family: str, method: str, sparsity: float = SPARSITY) -> pd
     return None if rows.empty else rows.iloc[0]
 
 
-def kept_pct(data: Tables, row: pd.Series) -> float:
-    """A model's accuracy as a share of the baseline's [%]."""
-    return float(100 * row["top1_pct"] / data.baseline["top1_pct"])
-
-
 def extra(data: Tables, kind: str, method: str, sparsity: float = SPARSITY) -> pd.DataFrame | None:
     """A table that the sweep wrote beside one model: `allocation`, `weights` or `storage`."""
     row = at(data, "pruned", method, sparsity)
     return None if row is None else data.extra.get(f"{kind}/{row['model']}")
-
-
-def most_sensitive(rows: pd.DataFrame) -> tuple[str, str]:
-    """The layers that lose most and least on average over the sparsities of one method's scan."""
-    mean = rows.groupby("layer", sort=False)["top1_pct"].mean()
-    return str(mean.idxmin()), str(mean.idxmax())
 
 
 def source_layers(layers: list[str]) -> dict[str, str]:
@@ -266,24 +260,6 @@ def latency(data: Tables) -> pd.DataFrame:
     dense = rows.loc[rows["model"] == BASELINE, ["engine", "batch_size", *quartiles]]
     dense = dense.rename(columns=lambda name: name.replace("latency", "dense")).rename(columns={"engine": "against"})
     joined = rows.assign(against=engine).merge(dense, on=["against", "batch_size"], how="left")
-    faster, slower = (
-        joined["latency_ms_p75"] < joined["dense_ms_p25"],
-        joined["latency_ms_p25"] > joined["dense_ms_p75"],
-    )
+    faster = joined["latency_ms_p75"] < joined["dense_ms_p25"]
+    slower = joined["latency_ms_p25"] > joined["dense_ms_p75"]
     return data.named(joined.assign(differs=faster | slower))
-
-
-def least_pruned(rows: pd.DataFrame) -> dict[str, pd.Series]:
-    """Of `latency`, one image in PyTorch: the baseline, and the least pruned model that was timed of each method.
-
-    Returns:
-        By `baseline` and method; nothing where no pruned model was timed.
-    """
-    if rows.empty:
-        return {}
-    timed = rows[(rows["engine"] == PYTORCH) & (rows["batch_size"] == 1)]
-    pruned = timed[timed["family"] == "pruned"].sort_values("sparsity")
-    found = {method: pruned[pruned["method"] == method] for method in METHODS}
-    ours = {method: models.iloc[0] for method, models in found.items() if not models.empty}
-    dense = timed[timed["model"] == BASELINE]
-    return {BASELINE: dense.iloc[0], **ours} if len(dense) and ours else {}

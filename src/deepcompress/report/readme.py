@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pandas as pd
 
 from deepcompress.errors import UserError
 from deepcompress.report import findings, tables, text
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from deepcompress.report.tables import Tables
+from deepcompress.report.tables import Tables
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 PICTURE = "plots/figures/accuracy_size.png"

@@ -29,6 +29,7 @@ from deepcompress.plan_table import JOINED as PLAN_COLUMNS
 INTERMEDIATE = ("masked",)  # families of models that show what a step did, such as pruning before fine-tuning
 TEACHERS = "teachers"
 BYTES_PER_MIB = 2**20
+PAPER = Path(__file__).with_name("paper_results.yaml")
 DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
 # Of a difference: p is that of the single comparison, holm_p corrected for its family; verdict: see `Verdict.phrase`.
 JUDGED = (*DIFFERENCES, "holm_p", "freedom", "verdict")
@@ -40,12 +41,8 @@ OPTIONAL_COLUMNS = (
 )  # fmt: skip
 PAIR_COLUMNS = ("model", "reference", "n", *DIFFERENCES, "agreement_pct")
 CHOICE_COLUMNS = ("model", "validation_top1_pct", "n", "drop_points", "on_front")
-WORDS = (
-    "model",
-    "reference",
-    "class",
-    *(name for name in PLAN_COLUMNS if name != "sparsity"),
-)  # read as they are, for a class may be called "7" or "null"
+# Read as they are, for a class may be called "7" or "null".
+WORDS = ("model", "reference", "class", *(name for name in PLAN_COLUMNS if name != "sparsity"))
 CLASS_COLUMNS = ("model", "class", "n", "top1_pct")
 HISTORY_COLUMNS = ("epoch", "train_loss", "learning_rate", "validation_top1_pct", "validation_loss")
 
@@ -156,7 +153,7 @@ def read(paths: Paths) -> Tables:
         history=_history(paths.history),
         meta=files.read_json(paths.meta) if paths.meta else {},
         params=params.read(paths.params),
-        paper=paper_results(),
+        paper=yaml.safe_load(PAPER.read_text(encoding="utf-8")),
         pairs=pairs,
         replicates=replicates,
         extra={name: _csv(path) for place in paths.extra for name, path in _below(place).items()},
@@ -179,12 +176,9 @@ def _judged(
     ]  # fmt: skip
     verdicts = dict(zip(known, verdict.judge([rows[place] for place in known], plan, replicates), strict=True))
     cells = [_cells(row, verdicts.get(place)) for place, row in enumerate(rows)]
-    parts = (models, cells[: len(models)]), (pairs, cells[len(models) :])
-    first, second = (
-        frame.assign(**dict(zip(JUDGED, zip(*own, strict=True) if own else ((),) * len(JUDGED), strict=True)))
-        for frame, own in parts
-    )
-    return first, second
+    judged = pd.DataFrame(cells, columns=list(JUDGED))
+    ours, theirs = judged.head(len(models)), judged.tail(len(pairs))
+    return models.assign(**dict(ours.set_index(models.index))), pairs.assign(**dict(theirs.set_index(pairs.index)))
 
 
 def _cells(row: dict[str, Any], of: Verdict | None) -> tuple[Any, ...]:
@@ -206,11 +200,6 @@ def _with_controls(models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan) -> pd.
     return models.assign(compared_with=pd.Series(controls, models.index, dtype=object)).merge(
         judged, on=["model", "compared_with"], how="left"
     )
-
-
-def paper_results() -> dict[str, Any]:
-    """The figures that the source report states, as data."""
-    return yaml.safe_load(Path(__file__).with_name("paper_results.yaml").read_text(encoding="utf-8"))
 
 
 def pareto(models: pd.DataFrame, cost: str = "size_bytes") -> pd.DataFrame:
@@ -249,11 +238,7 @@ def _models(path: Path) -> pd.DataFrame:
     name = frame["model"].str.partition("/")[2].replace("", BASELINE)
     size_mib = frame["size_bytes"] / BYTES_PER_MIB
     baseline_mib = size_mib[frame["model"] == BASELINE].iloc[0]
-    return frame.assign(
-        name=name,
-        size_mib=size_mib,
-        times_smaller=baseline_mib / size_mib,
-    )
+    return frame.assign(name=name, size_mib=size_mib, times_smaller=baseline_mib / size_mib)
 
 
 def _pairs(path: Path | None) -> pd.DataFrame:

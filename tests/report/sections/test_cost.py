@@ -1,4 +1,4 @@
-"""What models cost to make: spans of families, what a budget pays for, seconds beside it; and how it was made."""
+"""What models cost to make: spans of families, what a budget pays for, seconds beside it; and measured times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deepcompress.report import queries
 from deepcompress.report.sections import cost
 from deepcompress.report.tables import Tables
 from tests.report import made_up
-from tests.report.sections.looking import tables_of, text_of
+from tests.report.sections.looking import pictures_of, tables_of, text_of
 
 
 def test_the_rows_are_the_candidates_with_what_evaluation_counted(data: Tables) -> None:
@@ -71,3 +71,27 @@ def test_the_longest_stage_comes_first(data: Tables) -> None:
     shown = tables_of(cost.cost(data))[-1]
     assert shown.caption.startswith("2 stages took 1.0 minutes in all")
     assert [cells[0] for cells in shown.rows] == ["finetune", "plan"]
+
+
+@pytest.fixture(name="timed")
+def with_both_halves(data: Tables) -> Tables:
+    """The same, with the model of half the weights that was timed."""
+    dense = data.models[data.models["model"] == "pruned/unstructured-0.25"]
+    half = dense.assign(model="pruned/unstructured-0.5", name="unstructured-0.5", sparsity=0.5)
+    return dataclasses.replace(data, models=pd.concat([data.models, half], ignore_index=True))
+
+
+def test_zeros_bring_nothing_and_channels_and_integers_do(timed: Tables) -> None:
+    assert cost.speed_findings(queries.latency(timed)) == [
+        "Zeros alone (pruned/unstructured-0.5) in ONNX Runtime: 1.0× at batch 1 (quartiles overlap).",
+        "Removed channels (pruned/structured-0.5) in ONNX Runtime: 2.0× at batch 1.",
+        "int8 (baseline) in ONNX Runtime: 2.5× at batch 1.",
+        "int4 (quantized/ptq-int4) in ONNX Runtime: 1.2× at batch 1.",
+    ]
+
+
+def test_speed_names_the_machine_and_every_time(data: Tables) -> None:
+    section = cost.run(data)
+    assert "a CPU, 1 of 2 threads" in pictures_of(section)[0].caption
+    rows = tables_of(section)[0].rows
+    assert rows[2] == ("baseline", "ONNX Runtime, int8", "1", "4.00 (3.90 to 4.10)", "2.5×")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import math
-
 import pandas as pd
 
-from deepcompress.measure.statistics import ALPHA, holm, wilson_interval
+from deepcompress.measure.statistics import ALPHA, holm
 from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
 from deepcompress.report.blocks import Block, Column, P, Paragraph, Picture, Section, Table, fold, lead
@@ -143,11 +140,11 @@ def _trend(data: Tables) -> list[Block]:
         "Cost": lambda row: COSTS.get(row["cost"], str(row["cost"])),
         "Scales": lambda row: f"per {row['granularity']}",
         "Points that differ from 0": ("points", 0),
-        "Falls per bit": _falls,
+        "Falls per bit": ("slope_per_bit", _falls),
         "Fit residual (log2 RMS)": ("residual_log2_rms", 2),
     }
     error = trends[(trends["cost"] == "output_error_relative") & trends["slope_per_bit"].notna()]
-    factors = ", ".join(f"{_falls(row)} per {row['granularity']}" for _, row in error.iterrows())
+    factors = ", ".join(f"{_falls(row['slope_per_bit'])} per {row['granularity']}" for _, row in error.iterrows())
     title = f"One bit more divides the error of the logits by {factors}" if factors else "Costs against bits"
     drops = pd.Series(holm(list(points["accuracy_drop_p"])), points.index, dtype=float)
     lossy = points.loc[(drops < ALPHA) & (points["accuracy_drop_points"] > 0), "bits"]
@@ -158,8 +155,8 @@ def _trend(data: Tables) -> list[Block]:
     return [picture, Table.of(trends, columns, TRENDS), Paragraph(words)]
 
 
-def _falls(row: pd.Series) -> str:
-    return text.MISSING if math.isnan(row["slope_per_bit"]) else text.times(2 ** -row["slope_per_bit"])
+def _falls(slope_per_bit: float) -> str:
+    return text.times(2**-slope_per_bit)
 
 
 def _trend_panels(points: pd.DataFrame) -> tuple[charts.Spec, ...]:
@@ -168,16 +165,11 @@ def _trend_panels(points: pd.DataFrame) -> tuple[charts.Spec, ...]:
     trend = rows.dropna(subset=["output_error_relative_trend"])
     fitted = trend.assign(output_error_relative=trend["output_error_relative_trend"], line="fitted")
     both = pd.concat([rows.assign(line="measured"), fitted])
-    bounds = [
-        wilson_interval(round(top1 * n / 100), int(n))
-        for top1, n in zip(rows["validation_top1_pct"], rows["n"], strict=True)
-    ]
-    ends = {f"validation_top1_pct_{end}": [100 * bound[i] for bound in bounds] for i, end in enumerate(("low", "high"))}
     label = "bits per weight, without scales"
-    errors = (label, "relative error of the logits")
+    errors, top1 = (label, "relative error of the logits"), "validation_top1_pct"
     return (
         charts.lines(both, "bits", "output_error_relative", errors, series="scales", dash="line", log=True),
-        charts.lines(rows.assign(**ends), "bits", "validation_top1_pct", (label, charts.VALIDATION), series="scales"),
+        charts.lines(queries.with_interval(rows, top1), "bits", top1, (label, charts.VALIDATION), series="scales"),
     )
 
 
@@ -189,14 +181,14 @@ def _sixteen_bits(rows: pd.DataFrame, rounding: pd.DataFrame) -> list[Block]:
     cast = [*CAST_ERRORS.values(), *CAST_COUNTS.values(), "agreement_pct"]
     written = models.merge(rounding[["model", *cast]], on="model")
     columns: dict[str, Column] = {"Model": "model"}
-    columns |= {head: functools.partial(_scientific, name) for head, name in CAST_ERRORS.items()}
+    columns |= {head: (name, _scientific) for head, name in CAST_ERRORS.items()}
     columns |= {head: (name, 0) for head, name in CAST_COUNTS.items()}
     columns |= {"Same answer, %": ("agreement_pct", 2), "Top-1 % (95 %)": text.accuracy}
     return [Table.of(written, columns, SIXTEEN_BITS)]
 
 
-def _scientific(name: str, row: pd.Series) -> str:
-    return f"{row[name]:.1e}".replace("-", "−")
+def _scientific(value: float) -> str:
+    return f"{value:.1e}".replace("-", "−")
 
 
 SECTIONS = {"quantized": (30, bits)}

@@ -1,10 +1,10 @@
-"""What it costs: images seen times MACs, what a budget buys, and seconds where stages ran here."""
+"""What it costs to make, in images seen times MACs, and what it runs like on the machine that ran this."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import first_screen, queries, tables, text
+from deepcompress.report import charts, first_screen, queries, tables, text
 from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table
 from deepcompress.report.tables import BASELINE, Tables
 
@@ -16,6 +16,24 @@ BUDGETS = (1.0, 1.25, 1.5, 2.0, 4.0)  # in trainings of the baseline
 BUDGET = "What a budget buys, in trainings of the baseline, which most models build on. Chosen on held-out images."
 SECONDS = "Seconds: of the stage that made the model, when it last ran; others may have run at the same time."
 STAGES, PLAN = "benchmark/stages", "plan"
+SPEED = (
+    "Medians; bars from quartile to quartile. All models and engines took turns, {n} rounds after {warm_up}. "
+    "{processor}, {threads} of {cores} threads. Dashed: the dense float model, in PyTorch beside PyTorch, else in ONNX "
+    "Runtime."
+)
+LATENCY = (
+    "A row per model, engine and images per call: median (quartiles). Last column: the source report's way, the mean "
+    "of 50 runs of one image in PyTorch without warm-up. These numbers belong to the machine and differ run by run."
+)
+ALL = "Latency of every model and engine"
+LATENCIES: dict[str, Column] = {
+    "Model": "model",
+    "Engine": lambda row: queries.ENGINES.get(row["engine"], str(row["engine"])),
+    "Images per call": ("batch_size", 0),
+    "ms (quartiles)": lambda row: text.interval(row, "ms", 2),
+    "Times as fast": ("speedup", text.times),
+    "50 runs, ms": ("paper_protocol_ms", 2),
+}
 
 
 def cost(data: Tables) -> Section | None:
@@ -29,13 +47,8 @@ def cost(data: Tables) -> Section | None:
         finding = f"Cost in trainings of the baseline: {', '.join(spans)}"
         label = "cost to make, with all it builds on [10¹² MACs], logarithmic"
         picture = Picture("cost", "Accuracy against cost to make", (first_screen.chart(rows, "total", label),), CAPTION)
-        blocks = [
-            Paragraph(f"{finding}.", strong=True),
-            picture,
-            _budgets(data, rows),
-            _every_model(data, rows),
-            *blocks,
-        ]
+        lead = Paragraph(f"{finding}.", strong=True)
+        blocks = [lead, picture, _budgets(data, rows), _every_model(data, rows), *blocks]
     return Section("What it costs to make", tuple(blocks)) if blocks else None
 
 
@@ -94,4 +107,56 @@ def _times(data: Tables) -> list[Block]:
     return [Table.of(longest, {"Stage": "stage", "Seconds": ("seconds", 1)}, lead, folded="Time of each stage")]
 
 
-SECTIONS = {"cost": (50, cost)}
+def run(data: Tables) -> Section | None:
+    """None where nothing was timed."""
+    rows, machine = queries.latency(data), data.notes.get("benchmark/machine")
+    if rows.empty or machine is None:
+        return None
+    quartiles = {"ms": "p50", "ms_low": "p25", "ms_high": "p75"}
+    rows = rows.assign(**{name: rows[f"latency_ms_{part}"] for name, part in quartiles.items()})
+    sentences = speed_findings(rows)
+    caption = SPEED.format(n=int(rows["n"].iloc[0]), **machine)
+    title = "How fast each model is, beside the dense float model in the same engine"
+    blocks: list[Block] = [Paragraph(sentence, strong=True) for sentence in sentences]
+    blocks += [Picture("speed", title, _panels(rows), caption, across=2), Table.of(rows, LATENCIES, LATENCY, ALL)]
+    return Section("What it runs like", tuple(blocks))
+
+
+def _panels(rows: pd.DataFrame) -> tuple[charts.Spec, ...]:
+    """Speed against the dense float model in the same engine, a panel per batch size."""
+    low, high = (rows["dense_ms_p50"] / rows[f"latency_ms_{part}"] for part in ("p75", "p25"))
+    engines = rows["engine"].map(queries.ENGINES).fillna(rows["engine"])
+    drawn = rows.assign(speedup_low=low, speedup_high=high, engine=engines, name=rows["model"])
+    return tuple(
+        charts.dots(timed, "speedup", f"times as fast, {size} image(s) per call", series="engine",
+                    levels={"dense": 1.0}, low=0)
+        for size, timed in drawn.groupby("batch_size")
+    )  # fmt: skip
+
+
+def speed_findings(rows: pd.DataFrame) -> list[str]:
+    """A measured sentence for each model that is said to be fast for a reason, at every batch size.
+
+    Args:
+        rows: Of `queries.latency`; what was not timed is left out.
+    """
+    pruned = rows["family"] == "pruned"
+    claims = {
+        "Zeros alone": rows[pruned & (rows["method"] == "unstructured") & (rows["engine"] == queries.FLOAT)],
+        "Removed channels": rows[pruned & (rows["method"] == "structured") & (rows["engine"] == queries.FLOAT)],
+        "int8": rows[(rows["model"] == BASELINE) & (rows["engine"] == queries.INT8)],
+        "int4": rows[(rows["family"] == "quantized") & (rows["engine"] == queries.INT4)],
+    }
+    sentences = []
+    for reason, timed in claims.items():
+        for model, of_model in timed.sort_values(["sparsity", "model", "batch_size"]).groupby("model", sort=False):
+            parts = [
+                f"{text.times(row['speedup'])} at batch {row['batch_size']}"
+                + ("" if row["differs"] else " (quartiles overlap)")
+                for _, row in of_model.iterrows()
+            ]
+            sentences.append(f"{reason} ({model}) in ONNX Runtime: {', '.join(parts)}.")
+    return sentences
+
+
+SECTIONS = {"cost": (50, cost), "speed": (60, run)}

@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deepcompress import params
-from deepcompress.measure.statistics import wilson_interval
-from deepcompress.report import charts, estimates, findings, first_screen, tables, text
+from deepcompress.report import charts, estimates, findings, first_screen, queries, tables, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold, models_table
 from deepcompress.report.sections import _attention
 from deepcompress.report.tables import BASELINE, Tables
@@ -113,9 +112,7 @@ def _of_classes(rows: pd.DataFrame, models: list[str], classes: list[str]) -> pd
     """Accuracy of some models on some classes in this order, with intervals."""
     own = rows[rows["model"].isin(models) & rows["class"].isin(classes)].assign(name=rows["class"])
     own = own.sort_values("class", key=lambda names: names.map(classes.index), kind="stable")
-    right = (own["top1_pct"] * own["n"] / 100).round().astype(int)
-    bounds = [wilson_interval(int(hits), int(n)) for hits, n in zip(right, own["n"], strict=True)]
-    return own.assign(top1_pct_low=[100 * low for low, _ in bounds], top1_pct_high=[100 * high for _, high in bounds])
+    return queries.with_interval(own, "top1_pct")
 
 
 def _provenance(data: Tables) -> list[Block]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import pandas as pd
 
 from deepcompress.report import charts, findings, queries, text
@@ -33,7 +31,7 @@ def prune(data: Tables) -> Section | None:
         *_curves(data),
         *_compared(data),
         *fold("Which layers can be pruned", "sensitivity", _sensitivity(data)),
-        *fold("What pruning saves", "pruned_storage", _storage(data)),
+        *fold("What pruning saves", "pruned_storage", _sizes(data)),
         *fold("Weights before and after pruning", "pruned_weights", _weights(data)),
     )
     return Section("How much can be pruned", blocks)
@@ -77,7 +75,7 @@ def _compared(data: Tables) -> list[Block]:
         "Points to baseline (95 %)": text.difference,
         "Points to control (95 %)": lambda row: text.difference(to_control[row["model"]]),
         "MiB": ("size_mib", 2),
-        "MACs": lambda row: text.short(row["macs"]),
+        "MACs": ("macs", text.short),
     }
     controls = [row for method in queries.METHODS if (row := queries.at(data, "pruned", method, 0)) is not None]
     sentence = "There is no control without pruning, so what fine-tuning brings by itself is not known."
@@ -101,8 +99,9 @@ def _sensitivity(data: Tables) -> list[Block]:
         rows = data.extra.get(f"sensitivity/{method}")
         if rows is None or rows.empty:
             continue
-        most, least = queries.most_sensitive(rows)
-        title = f"{method.capitalize()}: on average over this scan {most} costs most, {least} least"
+        mean = rows.groupby("layer", sort=False)["top1_pct"].mean()
+        ends_of_scan = f"{mean.idxmin()} costs most, {mean.idxmax()} least"
+        title = f"{method.capitalize()}: on average over this scan {ends_of_scan}"
         caption = (
             f"One layer pruned at a time by {rows['criterion'].iloc[0]}, without fine-tuning; "
             f"{int(rows['n'].iloc[0]):,} validation images; bars: one standard error."
@@ -131,28 +130,23 @@ def _allocation(data: Tables, method: str) -> list[Block]:
     return [Table.of(rows, columns, caption, folded=f"Sparsity per layer, {method} 25 %")]
 
 
-def _storage(data: Tables) -> list[Block]:
-    """Bytes of each way to store zeros, and operations, at 25 %."""
-    by_method = stored(data)
-    return [_sizes(by_method)] if by_method else []
-
-
-def _sizes(by_method: dict[str, pd.DataFrame]) -> Table:
-    """Parameters, MACs and the bytes of each way to store zeros."""
+def _sizes(data: Tables) -> list[Block]:
+    """Parameters, MACs and the bytes of each way to store zeros, at 25 %."""
+    if not (by_method := stored(data)):
+        return []
     states = {"baseline": state(next(iter(by_method.values())), "dense")}
     for method, rows in by_method.items():
         removed = "removed, " if method == "structured" else ""
         states |= {f"{method}, masked": state(rows, "masked"), f"{method}, {removed}fine-tuned": state(rows, "trained")}
-    counts = {"Parameters": "parameters", "Non-zero weights": "nonzero_weights", "MACs": "macs"}
-    columns: dict[str, Column] = {"Model": "name"}
-    columns |= {head: functools.partial(_count, name) for head, name in counts.items()}
-    columns |= {f"{head}, MiB": (form, 2) for form, head in FORMS.items()}
+    columns: dict[str, Column] = {
+        "Model": "name",
+        "Parameters": ("parameters", text.short),
+        "Non-zero weights": ("nonzero_weights", text.short),
+        "MACs": ("macs", text.short),
+        **{f"{head}, MiB": (form, 2) for form, head in FORMS.items()},
+    }
     stored_mib = {form: [row[f"{form}_bytes"] / BYTES_PER_MIB for row in states.values()] for form in FORMS}
-    return Table.of(pd.DataFrame(states.values()).assign(name=list(states), **stored_mib), columns, SIZES)
-
-
-def _count(name: str, row: pd.Series) -> str:
-    return text.short(row[name])
+    return [Table.of(pd.DataFrame(states.values()).assign(name=list(states), **stored_mib), columns, SIZES)]
 
 
 def _weights(data: Tables) -> list[Block]:

@@ -143,9 +143,10 @@ def aspect_table(data: Tables) -> Table | None:
 
 
 def _kept_accuracy(data: Tables, method: str) -> str:
+    """The accuracy at the source report's sparsity as a share of the baseline's."""
     states = {"fine-tuned": "pruned", "before fine-tuning": "masked"}
-    rows = {name: queries.at(data, family, method) for name, family in states.items()}
-    parts = [f"{text.number(queries.kept_pct(data, row))} % {name}" for name, row in rows.items() if row is not None]
+    rows, base = {name: queries.at(data, family, method) for name, family in states.items()}, data.baseline["top1_pct"]
+    parts = [f"{text.number(100 * row['top1_pct'] / base)} % {name}" for name, row in rows.items() if row is not None]
     return f"keeps {', '.join(parts)}"
 
 

@@ -68,8 +68,8 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
         "Source report: top-1 %": lambda row: text.number(theirs.get(row["model"], math.nan)),
         "Top-1 % (95 %)": text.accuracy,
         "Points to independent (95 %)": text.difference,
-        "p": lambda row: text.probability(row["mcnemar_p"]),
-        "p (Holm)": lambda row: text.probability(row["holm_p"]),
+        "p": ("mcnemar_p", text.probability),
+        "p (Holm)": ("holm_p", text.probability),
         "MiB": ("size_mib", 2),
     }
     seeds = len(data.replicates.seeds)
