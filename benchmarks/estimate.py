@@ -20,13 +20,13 @@ import torch
 import yaml
 
 from deepcompress import params, preset
-from deepcompress.distillation.network import Network as Teacher
 from deepcompress.distillation.settings import Distill
 from deepcompress.measure.cost import layer_macs, parameters
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.plan_table import BASELINE
 from deepcompress.quantization.settings import QatRecipe
+from deepcompress.training.recipe import Network as Teacher
 from deepcompress.training.recipe import Recipe
 
 IMAGES, CLASSES = {"cifar100": 50_000, "shapes": 5_000}, {"cifar100": 100, "shapes": 20}

@@ -23,13 +23,13 @@ from deepcompress import params, preset, registry, runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import DataConfig, open_fit, write_fit
 from deepcompress.distillation.loss import LossContext
-from deepcompress.distillation.network import Network
-from deepcompress.distillation.objective import build_losses
 from deepcompress.distillation.settings import Distill
+from deepcompress.distillation.student import build_losses
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import run
 from deepcompress.training.loop import CrossEntropy
+from deepcompress.training.recipe import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

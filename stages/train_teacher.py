@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.distillation.network import Network
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.training import loop, run
+from deepcompress.training.recipe import Network
 
 
 @click.command()

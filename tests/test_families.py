@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from deepcompress.deploy.classifier import OnnxClassifier
-from deepcompress.deploy.onnx import export_float
-from deepcompress.deploy.parity import compare
+from deepcompress.deploy.onnx import compare, export_float
 from deepcompress.explain import gradcam
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint, taps

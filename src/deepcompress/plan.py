@@ -12,8 +12,14 @@ from pydantic import Field, model_validator
 from deepcompress import input_files, params
 from deepcompress.data.store import DataConfig
 from deepcompress.deploy.settings import Benchmark, Deploy, require_planned
-from deepcompress.distillation.network import Teachers, require_name
-from deepcompress.distillation.settings import INDEPENDENT, Distill, require_layers, require_teachers
+from deepcompress.distillation.settings import (
+    INDEPENDENT,
+    Distill,
+    Teachers,
+    require_layers,
+    require_name,
+    require_teachers,
+)
 from deepcompress.errors import UserError
 from deepcompress.explain.settings import Explain
 from deepcompress.measure.settings import Evaluate

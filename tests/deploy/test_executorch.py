@@ -17,8 +17,7 @@ from deepcompress.__main__ import main
 from deepcompress.data import store
 from deepcompress.deploy.classifier import Contract
 from deepcompress.deploy.executorch import PteClassifier, export_pte
-from deepcompress.deploy.onnx import channels_first
-from deepcompress.deploy.parity import compare
+from deepcompress.deploy.onnx import channels_first, compare
 from deepcompress.errors import UserError
 from tests.data.inputs import CLASSES, source
 from tests.deploy.conftest import STORED, VIEW, Exported, coloured, network, save

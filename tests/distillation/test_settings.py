@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from deepcompress import params
-from deepcompress.distillation.network import Network, Teachers
-from deepcompress.distillation.settings import Distill, require_teachers
+from deepcompress.distillation.settings import Distill, Teachers, require_teachers
 from deepcompress.errors import UserError
+from deepcompress.training.recipe import Network
 
 RECIPE = {"trainable": "all", "epochs": 2, "batch_size": 16, "optimizer": "adamw", "learning_rate": 0.001}
 RECIPE |= {"weight_decay": 0.05, "schedule": "one_cycle"}

@@ -1,15 +1,28 @@
-"""Teachers: frozen, or refused in one line."""
+"""Students: the weighted sum, the weights of the plain loop, an interrupted run; teachers: frozen, or refused."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 
-from deepcompress.distillation import student
+from deepcompress import registry, runtime
+from deepcompress.data.batches import Batches
+from deepcompress.distillation import student, teacher_cache
+from deepcompress.distillation.loss import LossContext, Outputs
+from deepcompress.distillation.losses import crd, hint, logit
+from deepcompress.distillation.student import DistillObjective, build_losses
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
+from deepcompress.training import loop
+from deepcompress.training.inputs import TrainingData
+from deepcompress.training.recipe import Recipe
+from tests import nets
 from tests.distillation.conftest import VIEW, make_network
+from tests.training.interruption import Count, StoppedError, same
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
@@ -43,3 +56,162 @@ def test_a_teacher_that_sees_other_pixels_is_refused(path: Path) -> None:
     other = type(VIEW)(64, VIEW.mean, VIEW.std)
     with pytest.raises(UserError, match=r"sees images as View\(size=32.*the student as View\(size=64"):
         student.load_teacher(path, classes=CLASSES, view=other)
+
+
+METHODS = {
+    "logit": logit.Options(weight=0.9, temperature=3.0),
+    "hint": hint.Options(weight=0.5),
+    "crd": crd.Options(weight=0.8, negatives=8, width=16),
+}
+TWO_STAGES = {**METHODS, "hint": hint.Options(stages=2, first_stage_epochs=3)}
+EPOCHS = 3
+RECIPE = Recipe(
+    **{"trainable": "all", "epochs": EPOCHS, "batch_size": 10, "optimizer": "sgd"},
+    **{"learning_rate": 0.01, "weight_decay": 1e-3, "schedule": "constant"},
+)
+
+
+@pytest.fixture
+def data(arrays) -> TrainingData:
+    return TrainingData(Batches(arrays, VIEW, batch_size=10, seed=4), Batches(arrays, VIEW, batch_size=24))
+
+
+@pytest.fixture
+def make(network, teacher, data, fabric, tmp_path):
+    """A fresh student and its objective by the named losses."""
+
+    def build(*names, online=False, options=METHODS, **weights):
+        student = network()
+        torch.manual_seed(9)
+        weighted = {name: (METHODS[name].weight, options[name]) for name in names}
+        losses = build_losses(weighted, LossContext(student, teacher, torch.from_numpy(data.train.arrays.labels)))
+        taps = [tap for _, loss in losses.values() for tap in loss.teacher_taps]
+        if online:
+            outputs = teacher_cache.OnlineTeacher(teacher, taps, logits=True, fabric=fabric)
+        else:
+            place = {"fabric": fabric, "folder": tmp_path, "budget_mib": 64}
+            outputs = teacher_cache.cached_teacher(teacher, data.train, taps, logits=True, **place)
+        weights = {"cross_entropy": 0.1, "label_smoothing": 0.0, **weights}
+        return student, DistillObjective(losses, outputs, steps_per_epoch=len(data.train), **weights)
+
+    return build
+
+
+@pytest.fixture
+def train(data, fabric):
+    """Train a student by its objective; keywords as for `loop.train`."""
+    return lambda made, **options: loop.train(*made, data, RECIPE, fabric=fabric, seed=3, **options)
+
+
+def test_the_value_is_the_weighted_sum(make, teacher, data) -> None:
+    batch = next(data.train.epoch())
+    student, objective = make("logit", "hint", cross_entropy=0.3, label_smoothing=0.2)
+    logits, taught = student(batch.images), teacher(batch.images)
+    labels = F.cross_entropy(logits, batch.labels, label_smoothing=0.2)
+    kl = F.kl_div((logits / 3).log_softmax(1), (taught / 3).softmax(1), reduction="batchmean")
+    student, alone = make("hint", cross_entropy=0.0)
+    alone.losses["hint"][1].load_state_dict(objective.losses["hint"][1].state_dict())
+    expected = 0.3 * labels + 0.9 * 9 * kl + alone(student, batch)
+    torch.testing.assert_close(objective(student, batch), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_stored_outputs_train_the_student_that_the_plain_loop_trains(make, train, data, name) -> None:
+    """The plain loop runs the teacher on every batch and steps a plain torch optimizer."""
+    student, objective = make(name)
+    train((student, objective))
+    plain, online = make(name, online=True)
+    trained = [*plain.parameters(), *online.parameters()]
+    rule = torch.optim.SGD(trained, lr=0.01, momentum=0.9, weight_decay=1e-3)
+    plain.train()
+    for number in range(EPOCHS):
+        torch.manual_seed(runtime.derived_seed(3, "epoch", number))
+        for batch in data.train.epoch(number):
+            rule.zero_grad()
+            online(plain, batch).backward()
+            rule.step()
+    for key, expected in plain.state_dict().items():
+        torch.testing.assert_close(student.state_dict()[key], expected, atol=1e-5, rtol=1e-3, msg=key)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_interrupted_run_ends_with_the_same_bits(make, train, name, tmp_path) -> None:
+    straight, resumed, folder = make(name), make(name), tmp_path / "state"
+    train(straight)
+    with pytest.raises(StoppedError):
+        train(make(name), resume_folder=folder, after_step=Count(7))
+    assert (folder / "state.pt").is_file()
+    train(resumed, resume_folder=folder)
+    assert resumed[1].steps == 3 * EPOCHS
+    assert same(resumed[0].state_dict(), straight[0].state_dict())
+
+
+def test_the_regressor_alone_trains_along_and_is_in_the_state(make, train, teacher) -> None:
+    student, objective = make("hint", online=True)
+    before = {key: tensor.clone() for key, tensor in teacher.state_dict().items()}
+    regressor, names = objective.losses["hint"][1].regressor, set(student.state_dict())
+    start = regressor.weight.detach().clone()
+    train((student, objective))
+    assert not torch.equal(regressor.weight, start)
+    assert set(student.state_dict()) == names
+    assert same(teacher.state_dict(), before)
+    assert not teacher.training
+    state = objective.state_dict().values()
+    assert {tuple(tensor.shape) for tensor in state if isinstance(tensor, torch.Tensor)} == {(32, 16, 1, 1), (32,)}
+
+
+def test_in_the_first_of_two_stages_only_the_guided_layers_learn(make, train) -> None:
+    student, objective = make("hint", "logit", options=TWO_STAGES)
+    before = {key: tensor.clone() for key, tensor in student.state_dict().items()}
+    train((student, objective))
+    changed = {key for key, tensor in student.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert {"features.0.weight", "features.15.weight"} <= changed
+    assert not {key for key in changed if key.startswith("classifier") or key in ("features.18.weight",)}
+
+
+def test_after_the_first_stage_the_hint_is_left_out(make) -> None:
+    _, objective = make("hint", "logit", options=TWO_STAGES)
+    names = {loss: name for name, (_, loss) in objective.losses.items()}
+    assert [[names[loss] for _, loss in objective.active(epoch)] for epoch in (3, 4)] == [["hint"], ["logit"]]
+
+
+def test_in_16_bits_the_losses_are_computed_in_32(make, data, monkeypatch) -> None:
+    student, objective = make("crd")
+    kinds = []
+
+    def record(batch):
+        kinds.extend(feature.dtype for feature in batch.student.features.values())
+        return torch.zeros(())
+
+    monkeypatch.setattr(objective.losses["crd"][1], "forward", record)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert objective(student, next(data.train.epoch())).dtype == torch.float32
+    assert kinds == [torch.float32]
+
+
+BLOCKS = {"hint": {"guided_layer": "block4", "hint_layer": "block4"}, "at": {"layers": ["block3", "block4"]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "student", "teacher"),
+    [(name, "resnet18", "vgg16") for name in ("logit", "hint", "at", "sp", "crd")]
+    + [("hint", "vgg11", "mobilenet_v2")],
+)
+def test_students_and_teachers_may_be_of_different_families(name: str, student: str, teacher: str, fabric) -> None:
+    learner, taught = (make_network(net) if net.startswith("vgg") else nets.network(net) for net in (student, teacher))
+    data, module = nets.batches(images=8, batch_size=8), registry.find("distillation.losses", name)
+    options = module.Options.model_validate_json(json.dumps(BLOCKS.get(name, {})))
+    loss = module.build(options, LossContext(learner, taught.requires_grad_(False), torch.arange(8) % 4))
+    outputs = teacher_cache.OnlineTeacher(taught, loss.teacher_taps, logits=True, fabric=fabric)
+    objective = DistillObjective(
+        {name: (1.0, loss)}, outputs, cross_entropy=0.5, label_smoothing=0.0, steps_per_epoch=1
+    )
+    value = objective(learner.train(), next(data.epoch(0)))
+    value.backward()
+    assert value.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in learner.parameters())
+
+
+def test_outputs_without_logits_say_so() -> None:
+    with pytest.raises(ValueError, match="reads logits"):
+        Outputs(None).require_logits()

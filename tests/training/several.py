@@ -18,8 +18,8 @@ from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
 from deepcompress.distillation import teacher_cache
 from deepcompress.distillation.loss import LossContext
-from deepcompress.distillation.objective import DistillObjective, build_losses
 from deepcompress.distillation.settings import LOSSES
+from deepcompress.distillation.student import DistillObjective, build_losses
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.quantization import ptq, qat

@@ -19,9 +19,8 @@ import torch
 from deepcompress import files
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import open_fit, sampled
-from deepcompress.deploy import parity
 from deepcompress.deploy.classifier import LOGITS, OUTPUTS, Contract
-from deepcompress.deploy.onnx import FromPixels, channels_first
+from deepcompress.deploy.onnx import FromPixels, channels_first, compare, require_parity
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
@@ -70,8 +69,8 @@ def convert(model: Path, fit: Path, out: Path, settings: Deploy, *, integers: bo
     required = settings.required_agreement(integers=integers)
     with files.atomic(out) as partial:
         export_pte(loaded.model, partial, view=loaded.view, contract=contract, calibration=calibration)
-        agreement = parity.compare(PteClassifier(partial), logits, data.validation)
-        parity.require(agreement, required, name=str(out), images="validation images")
+        agreement = compare(PteClassifier(partial), logits, data.validation)
+        require_parity(agreement, required, name=str(out), images="validation images")
         return {**agreement.row(), "size_bytes": partial.stat().st_size}
 
 

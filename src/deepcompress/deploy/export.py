@@ -26,9 +26,9 @@ from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import HeldOut, open_heldout
 from deepcompress.data.kinds import WHITE
 from deepcompress.data.store import BYTES_PER_MIB, atomic_folders, open_fit, sampled
-from deepcompress.deploy import handover, integers, parity
+from deepcompress.deploy import handover, integers
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
-from deepcompress.deploy.onnx import channels_first, export_checkpoint
+from deepcompress.deploy.onnx import channels_first, compare, export_checkpoint, require_parity
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
@@ -132,9 +132,9 @@ class _Exporter:
 
     def _row(self, path: Path, kind: str, model: str, logits: Float[Tensor, "images classes"]) -> Row:
         """A file's row, once it is known to agree with its checkpoint."""
-        agreement = parity.compare(OnnxClassifier(path), logits, self.heldout.arrays)
+        agreement = compare(OnnxClassifier(path), logits, self.heldout.arrays)
         log.info("%s: agrees with %s on %.2f %% of %d images", path.name, model, agreement.agreement_pct, agreement.n)
-        parity.require(agreement, self.settings.required_agreement(integers=kind != FLOAT), name=path.name)
+        require_parity(agreement, self.settings.required_agreement(integers=kind != FLOAT), name=path.name)
         size = path.stat().st_size
         return {"file": path.name, "model": model, "kind": kind, **agreement.row(), "size_bytes": size}
 

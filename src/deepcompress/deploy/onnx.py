@@ -1,4 +1,6 @@
-"""A model as an ONNX file in float32, with normalisation and softmax in the graph; its bytes depend on the model alone.
+"""A model as an ONNX file in float32, and whether a file agrees with its checkpoint, image by image.
+
+Normalisation and softmax are in the graph; a file's bytes depend on the model alone.
 
 A program hands over uint8 pixels and needs no statistics of the training images, so that it cannot get them wrong.
 Source: https://docs.pytorch.org/docs/stable/onnx_export.html, and
@@ -9,8 +11,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +25,10 @@ from torch import nn
 from deepcompress import files, kept, runtime
 from deepcompress.data.batches import resize
 from deepcompress.data.kinds import WHITE
-from deepcompress.deploy.classifier import INPUT, OUTPUTS, Contract
+from deepcompress.deploy.classifier import BATCH, INPUT, OUTPUTS, Contract
 from deepcompress.errors import UserError
+from deepcompress.measure import accuracy
+from deepcompress.measure.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +37,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import View
+    from deepcompress.data.store import Arrays
+    from deepcompress.deploy.classifier import OnnxClassifier
+    from deepcompress.deploy.executorch import PteClassifier
     from deepcompress.models.checkpoint import Checkpoint
 
+log = logging.getLogger(__name__)
 OPSET = 20
 PREFIX = "model."  # of a tensor's name in the file, before its name in the model
 EXAMPLES = 2  # images to trace with: of a single one the exporter would fix the batch
@@ -197,3 +207,81 @@ def _quiet(*names: str) -> Iterator[None]:
     finally:
         for logger, level in levels.items():
             logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a file is from its checkpoint.
+
+    Attributes:
+        n: Images that both classified.
+        agreement_pct: Images on which both name the same class [%].
+        largest_difference: Of any logit.
+        top1_pct: Images that the file gets right [%].
+        model_top1_pct: Images that the checkpoint gets right [%].
+    """
+
+    n: int
+    agreement_pct: float
+    largest_difference: float
+    top1_pct: float
+    model_top1_pct: float
+
+    def row(self) -> dict[str, Any]:
+        """As table columns, rounded to what the number of images can tell."""
+        digits = {"largest_difference": 6}
+        return {name: round(value, digits.get(name, 2)) for name, value in vars(self).items()}
+
+
+def compare(
+    classifier: OnnxClassifier | PteClassifier, logits: Float[Tensor, "images classes"], images: Arrays
+) -> Parity:
+    """Compare a file with its checkpoint on the same images.
+
+    Args:
+        classifier: The file, open in whichever runtime.
+        logits: The checkpoint's, from `accuracy.logits`.
+        images: Those that the logits are of, as stored; read BATCH at a time.
+    """
+    labels = torch.from_numpy(images.labels.copy())
+    parts = (images.images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    side = classifier.contract.image_size
+    file_logits = torch.from_numpy(np.concatenate([classifier.run(channels_first(part, side)) for part in parts]))
+    return Parity(
+        n=len(labels),
+        agreement_pct=100 * accuracy.top1_agreement(logits, file_logits),
+        largest_difference=(logits - file_logits).abs().max().item(),
+        top1_pct=_top1_pct(file_logits, labels),
+        model_top1_pct=_top1_pct(logits, labels),
+    )
+
+
+def require_parity(parity: Parity, required: tuple[str, float], *, name: str, images: str = "held-out images") -> None:
+    """Refuse a file that is shown to disagree with its checkpoint more often than allowed.
+
+    Shown is what the 95 % interval of the agreement says: of few images one answer is a large share. A file below the
+    limit whose interval reaches it is let through with a warning.
+
+    Args:
+        parity: Of the file.
+        required: The params key of the limit, and the lowest agreement that it allows [%].
+        name: The file's, for the message.
+        images: What both classified, for the message.
+
+    Raises:
+        UserError: If it does, or if a logit is not a number.
+    """
+    key, least_pct = required
+    _, high = wilson_interval(round(parity.agreement_pct * parity.n / 100), parity.n)
+    found = (
+        f"{name} agrees with the checkpoint on {parity.agreement_pct:.2f} % of {parity.n} {images} (at least "
+        f"{least_pct:g} % required, params.yaml: {key}; largest difference of a logit {parity.largest_difference:.3g})"
+    )
+    if 100 * high < least_pct or math.isnan(parity.largest_difference):
+        raise UserError(found)
+    if parity.agreement_pct < least_pct:
+        log.warning("%s; too few images to tell (95 %% interval up to %.2f %%)", found, 100 * high)
+
+
+def _top1_pct(logits: Float[Tensor, "images classes"], labels: Tensor) -> float:
+    return 100 * accuracy.top_k_correct(logits, labels).double().mean().item()

@@ -1,25 +1,48 @@
-"""The `distill` section of params.yaml.
+"""The `distill` and `teachers` sections of params.yaml.
 
-Free of torch at import; the block of a loss is checked by the loss's own file, which is not. The networks are in
-network.py, so that a change here leaves the teachers as they are.
+Free of torch at import; the block of a loss is checked by the loss's own file, which is not.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from deepcompress import params, registry
-from deepcompress.distillation.network import Network, Teachers, require_name
 from deepcompress.errors import UserError
 from deepcompress.models.spec import BLOCKS, asked
 from deepcompress.params import PluginSection, Section
-from deepcompress.training.recipe import Recipe
+from deepcompress.training.recipe import Network, Recipe
 
 LOSSES = "distillation.losses"
 INDEPENDENT = "students/independent"  # the control that every student is compared with
 PROBE_CLASSES = 2  # of the networks that are built to look for layers
+NAME = re.compile(r"[a-z0-9_]+")
+
+
+class Teachers(Section):
+    """The `teachers` section: a network under each teacher's name."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    @model_validator(mode="after")
+    def _networks(self) -> Teachers:
+        for name, block in (self.model_extra or {}).items():
+            require_name(name)
+            params.validate(Network, block, f"teachers.{name}")
+        return self
+
+    def names(self) -> list[str]:
+        """In the order of the file."""
+        return list(self.model_extra or {})
+
+
+def require_name(name: str) -> None:
+    """Refuse a name that could not be part of a model's id `<method>-<teacher>` with a ValueError."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name; use small letters, digits and _")
 
 
 class Methods(PluginSection):

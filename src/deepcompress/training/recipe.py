@@ -12,7 +12,7 @@ from pydantic import Field
 
 from deepcompress.data.augment import Augment
 from deepcompress.errors import UserError
-from deepcompress.models.spec import TORCHVISION
+from deepcompress.models.spec import TORCHVISION, Model
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
@@ -70,6 +70,12 @@ class Recipe(SharedRecipe):
 
     epochs: int = Field(ge=1, le=100_000)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
+
+
+class Network(Model):
+    """A network and how it is trained: the keys of the `model` section, and `recipe`."""
+
+    recipe: Recipe
 
 
 def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
