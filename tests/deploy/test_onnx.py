@@ -1,4 +1,4 @@
-"""A float file gives the logits of its model from raw pixels, in bytes that are the model's alone; parity measures it."""
+"""A float file gives the logits of its model from raw pixels, in bytes of the model alone; parity measures it."""
 
 from __future__ import annotations
 
