@@ -183,12 +183,6 @@ def test_other_networks_agree_in_float32_int8_and_int4(arch: str, tmp_path: Path
     assert int4_size < 0.25 * float_size
 
 
-def test_wider_integers_are_not_stored_in_4_bits(tmp_path: Path) -> None:
-    few = few_bits(tmp_path, network(), 8, 16)
-    assert few.weights == {}
-    assert "Cast" not in operators(few.file)[1:]
-
-
 def test_a_weight_that_is_no_multiple_of_the_stored_one_stays_in_float32(grouped: FewBits, tmp_path: Path) -> None:
     first = grouped.weights["features.0.weight"]
     flipped = {"features.0.weight": QuantizedWeight(first.codes.flip(0), first.scales, first.bits)}

@@ -94,12 +94,6 @@ def test_standard_errors_are_those_of_a_share_and_of_a_mean(network, make_batche
     assert row["loss_se"] == pytest.approx(losses.std(correction=0).item() / math.sqrt(12), rel=1e-5)
 
 
-def test_a_narrow_layer_keeps_a_channel(network, make_batches):
-    rows, _ = scanned(network(), make_batches(), "structured", (0.0, 0.95, 0.99))
-    assert [row["pruned_units"] for row in rows[:3]] == [0, 3, 3]
-    assert rows[1]["right"] == rows[2]["right"]
-
-
 def test_curves_are_in_achieved_sparsity_and_skip_repetitions(network, make_batches):
     rows, _ = scanned(network(), make_batches(), "structured", (0.0, 0.1, 0.5, 0.95, 0.99))
     sparsities, top1 = curves(rows)["features.0"]

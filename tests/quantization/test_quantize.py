@@ -102,16 +102,6 @@ def test_sparsity_and_bits_combine_in_the_file(name: str, bits: int, tmp_path: P
     assert pruned < dense
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
-def test_other_networks_are_packed_and_come_back(arch: str, tmp_path: Path) -> None:
-    sizes = {
-        name: saved_bytes(nets.network(arch), tmp_path / "model.safetensors", name, 32)
-        for name in ("fp32", "int8", "int4")
-    }
-    assert sizes["int8"] < 0.35 * sizes["fp32"]
-    assert sizes["int4"] < 0.25 * sizes["fp32"]
-
-
 def covered(model, formats) -> dict[str, float]:
     return coverage(model, formats, smallest_encodings(formats, round_(model, formats)))
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import open_fit
 from stages import download
-from tests.data.inputs import image_files, make_tar, make_zip
+from tests.data.inputs import image_files, make_zip
 
 PETS = {"folder": {"path": "pets.zip"}}
 
@@ -63,15 +63,6 @@ def test_both_folders_are_written_and_the_next_run_writes_the_same_bytes() -> No
     assert len(first) == 8
     run(**PETS)
     assert tree("data") == first
-
-
-def test_a_zip_and_a_tar_of_the_same_images_give_the_same_arrays() -> None:
-    make_zip(Path("pets.zip"), image_files())
-    make_tar(Path("pets.tar.gz"), image_files())
-    run(**PETS)
-    first = arrays()
-    run(folder={"path": "pets.tar.gz"})
-    assert arrays() == first
 
 
 def test_images_follow_their_own_seed() -> None:

@@ -18,7 +18,7 @@ import torch
 import zstandard
 
 from deepcompress import files
-from deepcompress.data.store import read_meta
+from deepcompress.data.store import BYTES_PER_MIB, read_meta
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.encodings import bitmask
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-BYTES_PER_MIB = 2**20
 INDEX_BYTES = 4  # of one column number or row pointer
 ZSTD_LEVEL = 3
 BINS = 60

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from deepcompress import files
 from deepcompress.data.heldout import open_heldout
+from deepcompress.data.store import BYTES_PER_MIB
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, passes, statistics
 from deepcompress.measure.statistics import decimals, significant
@@ -59,7 +60,6 @@ COMPARISON = {  # column of the evaluation -> its name in the headline, which sa
     "difference_points": "points_to_baseline",
     "agreement_with_baseline_pct": "agreement_with_baseline_pct",
 }
-MIB = 2**20
 MILLION = 1e6
 
 
@@ -279,6 +279,6 @@ def _cost(row: Row) -> dict[str, float | None]:
     return {
         "parameters_million": decimals(row["parameters"] / MILLION),
         "macs_million": decimals(row["macs"] / MILLION),
-        "size_mib": decimals(row["size_bytes"] / MIB),
+        "size_mib": decimals(row["size_bytes"] / BYTES_PER_MIB),
         "bits_per_weight": row["bits_per_weight"],
     }

@@ -91,9 +91,7 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
         UserError: If the allocation is unknown or the target out of reach.
     """
     module = registry.find("pruning.allocations", name)
-    if hasattr(
-        module, "SPARSITY"
-    ):  # of the layers that it fits: no other one gives more in place of one that it does not
+    if hasattr(module, "SPARSITY"):  # of the layers that it fits; no other gives more in place of one that it does not
         shares = module.shares(problem)
         return shares, {layer.name: round(shares[layer.name] * layer.units) for layer in problem.layers}
     _require_reachable(problem)
@@ -189,18 +187,14 @@ def table(problem: Problem, shares: Mapping[str, float], pruned: Mapping[str, in
     return [*rows, overall]
 
 
-def _kept(problem: Problem) -> str:
-    most = max(layer.step for layer in problem.layers)
-    return "filter" if most == 1 else f"{most} filters"
-
-
 def _require_reachable(problem: Problem) -> None:
     reach = sum(layer.most * layer.weights_per_unit for layer in problem.layers)
     if round(problem.sparsity * problem.weights) > reach:
         dense = [layer.name for layer in problem.layers if layer.dense]
+        step = max(layer.step for layer in problem.layers)
         why = f" and {', '.join(dense)} stay{'s' * (len(dense) == 1)} dense" if dense else ""
         raise UserError(
             f"params.yaml: a prune sparsity of {problem.sparsity:g} is out of reach: at most "
             f"{int(1e6 * reach / problem.weights) / 1e6:g} of the {problem.weights} weights in scope can go, "
-            f"since every layer keeps a weight or {_kept(problem)}{why}"
+            f"since every layer keeps a weight or {'filter' if step == 1 else f'{step} filters'}{why}"
         )

@@ -95,7 +95,12 @@ def score(
                 for name, layer in layers.items()
             }
 
-    found = _averaged(asked(g) for g in _given(criterion, gradients)) if module.NEEDS_GRADIENTS else asked({})
+    if not module.NEEDS_GRADIENTS:
+        found = asked({})
+    elif gradients is None:
+        raise ValueError(f"the criterion {criterion} needs the gradients of training batches")
+    else:
+        found = _averaged(map(asked, gradients))
     for name, values in found.items():
         _require_finite(name, f"{criterion} score", values)
     return found
@@ -111,12 +116,6 @@ def batch_gradients(model: nn.Module, layers: Layers, batches: Iterable[Batch]) 
         with evaluating(model), torch.enable_grad():
             loss = F.cross_entropy(model(batch.images), batch.labels)
             yield dict(zip(layers, torch.autograd.grad(loss, weights), strict=True))
-
-
-def _given(criterion: str, gradients: Iterable[Mapping[str, Tensor]] | None) -> Iterable[Mapping[str, Tensor]]:
-    if gradients is None:
-        raise ValueError(f"the criterion {criterion} needs the gradients of training batches")
-    return gradients
 
 
 def _averaged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
