@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,18 +14,20 @@ from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 
 CLASSES = 3
+EXPLAIN: dict[str, Any] = {
+    "images": 4,
+    "batch_size": 8,
+    "temperature": 3.0,
+    "ssim_window": 7,
+    "strip_images": 2,
+    "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+}
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 def make_spec(arch: str = "vgg11", *, batch_norm: bool = True, image_size: int = 32) -> VGGSpec:
     section = Model(
-        arch=arch,
-        batch_norm=batch_norm,
-        width=1 / 16,
-        hidden=128,
-        dropout=0.0,
-        image_size=image_size,
-        weights=None,
+        arch=arch, batch_norm=batch_norm, width=1 / 16, hidden=128, dropout=0.0, image_size=image_size, weights=None
     )
     return VGGSpec.from_model_section(section, CLASSES)
 

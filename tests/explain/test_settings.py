@@ -9,26 +9,18 @@ import pytest
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.explain.settings import Explain
-
-BLOCK: dict[str, Any] = {
-    "images": 200,
-    "batch_size": 100,
-    "temperature": 3.0,
-    "ssim_window": 7,
-    "strip_images": 4,
-    "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
-}
+from tests.explain.conftest import EXPLAIN
 
 
 def test_the_block_is_read() -> None:
-    assert params.validate(Explain, BLOCK, "explain").jitter.hue == 0.1
+    assert params.validate(Explain, EXPLAIN, "explain").jitter.hue == 0.1
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"ssim_window": 8}, "explain.ssim_window must be odd, got 8"),
-        ({"images": 2}, "explain.strip_images must be at most images, got 4 of 2"),
+        ({"strip_images": 5}, "explain.strip_images must be at most images, got 5 of 4"),
         ({"jitter": {"hue": 0.7}}, "explain.jitter.hue must be less than or equal to 0.5, got 0.7"),
         ({"robustness": {"fgsm": 2}}, "explain.robustness.fgsm must be less than or equal to 1, got 2"),
         ({"window": 7}, "explain.window is unknown; allowed: images"),
@@ -36,4 +28,4 @@ def test_the_block_is_read() -> None:
 )
 def test_a_mistake_is_one_clear_line(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        params.validate(Explain, BLOCK | change, "explain")
+        params.validate(Explain, EXPLAIN | change, "explain")

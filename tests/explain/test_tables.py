@@ -24,7 +24,7 @@ from deepcompress.explain.tables import INDEPENDENT, object_masks
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import VGG
 from tests import plans
-from tests.explain.conftest import VIEW, make_spec
+from tests.explain.conftest import EXPLAIN, VIEW, make_spec
 
 TEACHER, STUDENT = "teachers/vgg16", "students/logit-vgg16"
 NAMES = ("ant", "bee", "cat")
@@ -70,17 +70,7 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_pa
     options = shapes.Options(train_per_class=2, test_per_class=1)
     source = shapes.load(options, stored_size=32, seed=0, workspace=tmp_path)
     meta = store.write_fit(tmp_path / "fit", source, validation_fraction=0.5, seed=0)
-    config = Explain.model_validate(
-        {
-            "images": 4,
-            "batch_size": 8,
-            "temperature": 3.0,
-            "ssim_window": 7,
-            "strip_images": 2,
-            "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
-            "robustness": {"noise": 0.1, "fgsm": 0.01, "images": 3},
-        }
-    )
+    config = Explain.model_validate({**EXPLAIN, "robustness": {"noise": 0.1, "fgsm": 0.01, "images": 3}})
     fit = store.open_fit(tmp_path / "fit")
     images = tables.ValidationImages(fit, "a digest", VIEW, config, DATA, torch.device("cpu"))
     for model in ("baseline", TEACHER, STUDENT):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from deepcompress.plan_table import FAMILIES, Plan
 from deepcompress.report.tables import PAIR_COLUMNS, Paths
 from tests import plans
 
+Models = dict[str, tuple[int, float]]
+Rows = dict[str, list[dict[str, Any]]]  # by name of the table, without suffix
 IMAGES = 1000
 TRAINING_IMAGES = 4320
 BASELINE_BYTES = 9_800_000
@@ -59,15 +62,9 @@ PARAMS = {
     "seed": 0,
     "data": {"source": "shapes", "stored_size": 32},
     "model": {"arch": "vgg11", "batch_norm": True, "width": 0.25, "image_size": 32, "weights": None},
-    "finetune": {
-        "trainable": "all",
-        "epochs": 12,
-        "batch_size": 128,
-        "optimizer": "adamw",
-        "learning_rate": 0.004,
-        "weight_decay": 0.05,
-    },
-}
+    "finetune": {"trainable": "all", "epochs": 12, "batch_size": 128, "optimizer": "adamw", "learning_rate": 0.004,
+                 "weight_decay": 0.05},
+}  # fmt: skip
 CONTROLS: dict[tuple[str, str | None], str] = {("pruned", "unstructured"): "pruned/unstructured-0.0"}
 CONTROLS |= {("quantized", "qat"): "quantized/qat-fp32"}
 CONTROLS |= {("students", method): "students/independent"
@@ -82,9 +79,16 @@ META = {
     "source": "shapes",
     "checksum": "1f2e3d4c",
 }
+MACHINE = {"processor": "a CPU", "threads": 1, "cores": 2, "torch": "2.15", "onnxruntime": "1.32", "warm_up": 3}
+FRONT = ("quantized/ptq-int8", "quantized/ptq-int4", "pruned/structured-0.5")  # of accuracy, bytes and MACs
+RECOMMENDED = {
+    "model": "quantized/ptq-int8", "reason": "quantized/ptq-int8 has the smallest file of the 3 of 5 models.",
+    "limits": {"max_drop_points": 1.0}, "runner_up": "pruned/structured-0.5", "n": 500,
+    "validation": {"top1_pct": 96.0, "baseline_top1_pct": 96.0, "drop_points": 0.0},
+}  # fmt: skip
 
 
-def write(folder: Path, models: dict[str, tuple[int, float]] = EVERY_FAMILY, classes: int = len(CLASSES)) -> Paths:
+def write(folder: Path, models: Models = EVERY_FAMILY, classes: int = len(CLASSES)) -> Paths:
     """Write all tables for some models below `folder` and say where they lie."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [CLASSES[i] if i < len(CLASSES) else f"class_{i}" for i in range(classes)]
@@ -113,67 +117,53 @@ def write(folder: Path, models: dict[str, tuple[int, float]] = EVERY_FAMILY, cla
     if models is BASELINE:
         return paths
     results = folder / "results"
-    one_each = (parity_table(results), benchmark_tables(results), explain_tables(results))
+    for name, rows in (pruning_tables() | benchmark_tables() | explain_tables() | deploy_tables(models)).items():
+        file = results / f"{name}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_csv(file, index=False)
+    (results / "benchmark" / "machine.json").write_text(json.dumps(MACHINE))
+    (results / "recommendation.json").write_text(json.dumps(RECOMMENDED))
     plan(models).write(results / "plan.csv")
-    return replace(
-        paths, extra=(*pruning_tables(results), *one_each, *deploy_tables(results, models), results / "plan.csv")
-    )
+    return replace(paths, extra=tuple(sorted(results.iterdir())))
 
 
-def explain_tables(folder: Path) -> Path:
-    """What the explain stage writes of compressed models; returns its folder."""
+def within(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    """A value and the ends of its interval, so far below and above it."""
+    return {name: value, f"{name}_low": value - low, f"{name}_high": value + high}
+
+
+def explain_tables() -> Rows:
+    """What the explain stage writes of compressed models, by name."""
     ssim = {"pruned/unstructured-0.25": 0.9, "pruned/structured-0.25": 0.6, "quantized/ptq-int8": 0.99}
-    attention = [
-        {"model": model, "teacher": "baseline", "role": "block3", "n": 190, "empty": 10, "window_px": 7, "ssim": value,
-         "ssim_low": value - 0.02, "ssim_high": value + 0.01, "ssim_other_image": 0.2, "ssim_independent": None,
-         "ssim_gain": None, "ssim_gain_low": None, "ssim_gain_high": None, "cosine": 0.9, "rank_correlation": 0.8,
-         "inside_pct": 50.0, "teacher_inside_pct": 52.0, "object_pct": 20.0}
-        for model, value in ssim.items()
-    ]  # fmt: skip
-    colour = [
-        {"model": model, "n": 500, "top1_pct": 85.0, "top1_pct_low": 82.0, "top1_pct_high": 88.0,
-         "jittered_top1_pct": 40.0, "jittered_top1_pct_low": 36.0, "jittered_top1_pct_high": 44.0, "drop_points": 45.0,
-         "drop_points_low": 41.0, "drop_points_high": 49.0, "consistency_pct": 45.0}
-        for model in ("baseline", *ssim)
-    ]  # fmt: skip
-    grey = "uint8:" + base64.b64encode(bytes(range(16))).decode()
-    strips = [
-        {
-            "model": model,
-            "teacher": "baseline",
-            "role": "block3",
-            "image": 0,
-            "ssim": ssim.get(model),
-            "side": 4,
-            "map": grey,
-        }
-        for model in ("baseline", *ssim)
-    ]
-    images = [{"image": 0, "class": "ant", "side": 4, "pixels": "uint8:" + base64.b64encode(bytes(48)).decode()}]
-    strengths = {"noise": 0.1, "fgsm": 0.008}
-    robustness = [
-        {"model": model, "change": change, "strength": strength, "n": 400, "top1_pct": 86.0, "top1_pct_low": 82.0,
-         "top1_pct_high": 89.0, "changed_top1_pct": 70.0 - at, "changed_top1_pct_low": 65.0 - at,
-         "changed_top1_pct_high": 75.0 - at, "drop_points": 16.0 + at, "drop_points_low": 13.0 + at,
-         "drop_points_high": 19.0 + at}
-        for at, model in enumerate(("baseline", *ssim)) for change, strength in strengths.items()
-    ]  # fmt: skip
-    place = folder / "explain"
-    place.mkdir(parents=True)
-    tables = {
-        "attention": attention,
-        "colour": colour,
-        "robustness": robustness,
-        "strips": strips,
-        "strip_images": images,
-    }
-    for name, rows in tables.items():
-        pd.DataFrame(rows).to_csv(place / f"{name}.csv", index=False)
-    return place
+    seen, at_layer = {"baseline": None, **ssim}, {"teacher": "baseline", "role": "block3"}
+    nobody = dict.fromkeys(("ssim_independent", "ssim_gain", "ssim_gain_low", "ssim_gain_high"))
+    others = {"n": 190, "empty": 10, "window_px": 7, "ssim_other_image": 0.2, "cosine": 0.9, "rank_correlation": 0.8,
+              "inside_pct": 50.0, "teacher_inside_pct": 52.0, "object_pct": 20.0}  # fmt: skip
+    jitter = (
+        within("top1_pct", 85.0, 3, 3) | within("jittered_top1_pct", 40.0, 4, 4) | within("drop_points", 45.0, 4, 4)
+    )
+    grey, black = (f"uint8:{base64.b64encode(values).decode()}" for values in (bytes(range(16)), bytes(48)))
+    return {
+        "explain/attention": [
+            {"model": model, **at_layer, **others, **nobody, **within("ssim", value, 0.02, 0.01)}
+            for model, value in ssim.items()
+        ],
+        "explain/colour": [{"model": model, "n": 500, **jitter, "consistency_pct": 45.0} for model in seen],
+        "explain/robustness": [
+            {"model": model, "change": change, "strength": strength, "n": 400, **within("top1_pct", 86.0, 4, 3),
+             **within("changed_top1_pct", 70.0 - at, 5, 5), **within("drop_points", 16.0 + at, 3, 3)}
+            for at, model in enumerate(seen) for change, strength in (("noise", 0.1), ("fgsm", 0.008))
+        ],
+        "explain/strips": [
+            {"model": model, **at_layer, "image": 0, "ssim": value, "side": 4, "map": grey}
+            for model, value in seen.items()
+        ],
+        "explain/strip_images": [{"image": 0, "class": "ant", "side": 4, "pixels": black}],
+    }  # fmt: skip
 
 
-def benchmark_tables(folder: Path) -> Path:
-    """What the benchmark stage writes; returns its folder."""
+def benchmark_tables() -> Rows:
+    """What the benchmark stage writes, by name."""
     median = {
         ("baseline", "pytorch"): 10.0,
         ("baseline", "onnxruntime"): 10.0,
@@ -182,23 +172,67 @@ def benchmark_tables(folder: Path) -> Path:
         ("pruned/unstructured-0.5", "onnxruntime"): 9.9,
         ("pruned/structured-0.5", "onnxruntime"): 5.0,
     }
-    rows = [
+    times = [
         {"model": model, "engine": engine, "batch_size": 1, "latency_ms_p50": ms, "latency_ms_p25": ms - 0.1,
          "latency_ms_p75": ms + 0.1, "n": 20, "speedup": 10 / ms, "paper_protocol_ms": None}
         for (model, engine), ms in median.items()
     ]  # fmt: skip
-    machine = {"processor": "a CPU", "threads": 1, "cores": 2, "torch": "2.15", "onnxruntime": "1.32", "warm_up": 3}
-    place = folder / "benchmark"
-    place.mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(place / "latency.csv", index=False)
-    pd.DataFrame({"stage": ["plan", "finetune"], "seconds": [2.0, 58.0]}).to_csv(place / "stages.csv", index=False)
-    (place / "machine.json").write_text(json.dumps(machine))
-    return place
+    stages = [{"stage": "plan", "seconds": 2.0}, {"stage": "finetune", "seconds": 58.0}]
+    return {"benchmark/latency": times, "benchmark/stages": stages}
 
 
-def parity_table(folder: Path) -> Path:
-    """What the export stage writes; returns its folder."""
+def pruning_tables() -> Rows:
+    """What the pruning stages write, by name."""
+    layers = {"features.0": 1728, "features.4": 73728, "classifier.0": 16384, "classifier.6": 2560}
+    tables: Rows = {}
+    for method in ("unstructured", "structured"):
+        tables[f"sensitivity/{method}"] = [
+            {"method": method, "criterion": "l1", "layer": layer, "sparsity": s, "pruned_units": round(s * 100),
+             "units": 100, "top1_pct": 87 - 40 * s * (place + 1) / 4, "top1_se_pct": 1.5, "loss": 0.5 + s,
+             "loss_se": 0.02, "right": 400, "n": 480}
+            for place, layer in enumerate(layers) for s in (0.0, 0.5, 0.9)
+        ]  # fmt: skip
+        everywhere = method == "unstructured"
+        scope = {layer: n for layer, n in layers.items() if everywhere or layer.startswith("features")}
+        tables[f"allocation/pruned/{method}-0.25"] = [
+            {"method": method, "scope": "all" if everywhere else "conv", "layer": layer, "weights": n, "units": n,
+             "assigned_sparsity": 0.2512, "achieved_sparsity": 0.25, "pruned_units": n // 4, "pruned_weights": n // 4}
+            for layer, n in {**scope, "Overall": sum(scope.values())}.items()
+        ]  # fmt: skip
+        tables[f"weights/pruned/{method}-0.25"] = [
+            {"state": state, "layer": layer, "low": low / 10, "high": (low + 1) / 10, "count": 50 - abs(low),
+             "zeros": 0 if state == "dense" else n // 4, "weights": n}
+            for state in ("dense", "masked", "trained") for layer, n in layers.items() for low in range(-5, 5)
+        ]  # fmt: skip
+        tables[f"storage/pruned/{method}-0.25"] = [
+            {"state": state, "parameters": 100_000, "weights": 94_400, "nonzero_weights": nonzero, "macs": 1_000_000,
+             "nonzero_mib": nonzero * 4 / 2**20, "zero_mib": (94_400 - nonzero) * 4 / 2**20,
+             "total_mib": 94_400 * 4 / 2**20, "dense_bytes": 400_000, "bitmask_bytes": 12_500 + 4 * nonzero,
+             "csr_bytes": 8 * nonzero, "zstd_bytes": 370_000, "bitmask_zstd_bytes": 11_000 + 4 * nonzero}
+            for state, nonzero in (("dense", 94_400), ("masked", 70_800), ("trained", 70_800))
+        ]  # fmt: skip
+    return tables
+
+
+def deploy_tables(models: Models) -> Rows:
+    """What the stages recommend and export write, by name; some models are others than on held-out images."""
+    worth = {
+        "baseline": (96, 8.0, 10.0), "quantized/ptq-int8": (96, 2.0, 10.0), "quantized/ptq-int4": (90, 1.0, 10.0),
+        "pruned/structured-0.5": (95, 4.0, 4.0), "pruned/unstructured-0.25": (94, 6.0, 10.0),
+    }  # fmt: skip
+    excluded = {model for model, (top1, *_) in worth.items() if top1 < 95}
+    for model, (right, smaller) in models.items():
+        worth.setdefault(model, (96 + (right - models["baseline"][0]) / 10, 8 / smaller, 10.0))
     rows = [
+        {"model": model, **within("validation_top1_pct", top1, 2, 2), "n": 500, "size_mib": mib,
+         "drop_points": 96 - top1, "drop_points_low": None if model == "baseline" else 95 - top1,
+         "drop_points_high": None if model == "baseline" else 97 - top1,
+         "control": None, **dict.fromkeys(f"control_drop_points{end}" for end in ("", "_low", "_high")),
+         "macs_million": macs, "latency_ms": None, "on_front": model in FRONT, "allowed": model not in excluded,
+         "why_not": "" if model not in excluded else f"{96 - top1} points lost, at most 1"}
+        for model, (top1, mib, macs) in worth.items() if not model.startswith("masked/")
+    ]  # fmt: skip
+    files = [
         {"file": file, "model": model, "kind": kind, "n": IMAGES, "agreement_pct": agreement,
          "largest_difference": difference, "top1_pct": 86.0, "model_top1_pct": 86.2, "size_bytes": size}
         for file, model, kind, agreement, difference, size in (
@@ -209,88 +243,10 @@ def parity_table(folder: Path) -> Path:
             ("shipped_int8.onnx", "shipped/quantized", "int8", 98.7, 0.52, 1_600_000),
         )
     ]  # fmt: skip
-    path = folder / "deploy" / "parity.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, index=False)
-    return path.parent
+    return {"recommendation": rows, "deploy/parity": files}
 
 
-def pruning_tables(folder: Path) -> list[Path]:
-    """What the pruning stages write: a folder per kind of table."""
-    layers = {"features.0": 1728, "features.4": 73728, "classifier.0": 16384, "classifier.6": 2560}
-    for method in ("unstructured", "structured"):
-        scan = [
-            {"method": method, "criterion": "l1", "layer": layer, "sparsity": s, "pruned_units": round(s * 100),
-             "units": 100, "top1_pct": 87 - 40 * s * (place + 1) / 4, "top1_se_pct": 1.5, "loss": 0.5 + s,
-             "loss_se": 0.02, "right": 400, "n": 480}
-            for place, layer in enumerate(layers) for s in (0.0, 0.5, 0.9)
-        ]  # fmt: skip
-        scope = {"unstructured": layers, "structured": {k: n for k, n in layers.items() if k.startswith("features")}}
-        shares = [
-            {"method": method, "scope": "all" if method == "unstructured" else "conv", "layer": layer, "weights": n,
-             "units": n, "assigned_sparsity": 0.2512, "achieved_sparsity": 0.25, "pruned_units": n // 4,
-             "pruned_weights": n // 4}
-            for layer, n in {**scope[method], "Overall": sum(scope[method].values())}.items()
-        ]  # fmt: skip
-        bins = [
-            {"state": state, "layer": layer, "low": low / 10, "high": (low + 1) / 10, "count": 50 - abs(low),
-             "zeros": 0 if state == "dense" else n // 4, "weights": n}
-            for state in ("dense", "masked", "trained") for layer, n in layers.items() for low in range(-5, 5)
-        ]  # fmt: skip
-        sizes = [
-            {"state": state, "parameters": 100_000, "weights": 94_400, "nonzero_weights": nonzero, "macs": 1_000_000,
-             "nonzero_mib": nonzero * 4 / 2**20, "zero_mib": (94_400 - nonzero) * 4 / 2**20,
-             "total_mib": 94_400 * 4 / 2**20, "dense_bytes": 400_000, "bitmask_bytes": 12_500 + 4 * nonzero,
-             "csr_bytes": 8 * nonzero, "zstd_bytes": 370_000, "bitmask_zstd_bytes": 11_000 + 4 * nonzero}
-            for state, nonzero in (("dense", 94_400), ("masked", 70_800), ("trained", 70_800))
-        ]  # fmt: skip
-        tables = {
-            f"sensitivity/{method}": scan,
-            f"allocation/pruned/{method}-0.25": shares,
-            f"weights/pruned/{method}-0.25": bins,
-            f"storage/pruned/{method}-0.25": sizes,
-        }
-        for name, rows in tables.items():
-            path = folder / f"{name}.csv"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pd.DataFrame(rows).to_csv(path, index=False)
-    return [folder / kind for kind in ("sensitivity", "allocation", "weights", "storage")]
-
-
-def deploy_tables(folder: Path, models: dict[str, tuple[int, float]]) -> list[Path]:
-    """What the stage recommend writes: a table and a note; some models are others than on held-out images."""
-    worth = {
-        "baseline": (96, 8.0, 10.0), "quantized/ptq-int8": (96, 2.0, 10.0), "quantized/ptq-int4": (90, 1.0, 10.0),
-        "pruned/structured-0.5": (95, 4.0, 4.0), "pruned/unstructured-0.25": (94, 6.0, 10.0),
-    }  # fmt: skip
-    excluded = {model for model, (top1, *_) in worth.items() if top1 < 95}
-    for model, (right, smaller) in models.items():
-        worth.setdefault(model, (96 + (right - models["baseline"][0]) / 10, 8 / smaller, 10.0))
-    worth = {model: value for model, value in worth.items() if not model.startswith("masked/")}
-    off_front = {
-        model for model in worth if model not in ("quantized/ptq-int8", "quantized/ptq-int4", "pruned/structured-0.5")
-    }
-    rows = [
-        {"model": model, "validation_top1_pct": top1, "validation_top1_pct_low": top1 - 2,
-         "validation_top1_pct_high": top1 + 2, "n": 500, "drop_points": 96 - top1, "size_mib": mib,
-         "drop_points_low": None if model == "baseline" else 95 - top1,
-         "drop_points_high": None if model == "baseline" else 97 - top1,
-         "control": None, **dict.fromkeys(f"control_drop_points{end}" for end in ("", "_low", "_high")),
-         "macs_million": macs, "latency_ms": None, "on_front": model not in off_front, "allowed": model not in excluded,
-         "why_not": "" if model not in excluded else f"{96 - top1} points lost, at most 1"}
-        for model, (top1, mib, macs) in worth.items()
-    ]  # fmt: skip
-    pd.DataFrame(rows).to_csv(folder / "recommendation.csv", index=False)
-    said = {
-        "model": "quantized/ptq-int8", "reason": "quantized/ptq-int8 has the smallest file of the 3 of 5 models.",
-        "limits": {"max_drop_points": 1.0}, "runner_up": "pruned/structured-0.5", "n": 500,
-        "validation": {"top1_pct": 96.0, "baseline_top1_pct": 96.0, "drop_points": 0.0},
-    }  # fmt: skip
-    (folder / "recommendation.json").write_text(json.dumps(said))
-    return [folder / "recommendation.csv", folder / "recommendation.json"]
-
-
-def pairs(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
+def pairs(models: Models) -> pd.DataFrame:
     """Each model beside all that the plan compares it with."""
     points = {(one, other): (models[one][0] - models[other][0]) / 10 for one, other in plan(models).pairs()}
     rows = [
@@ -310,7 +266,7 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(mcnemar_p=p, holm_p=p, freedom=np.inf, verdict=words)
 
 
-def replicates(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
+def replicates(models: Models) -> pd.DataFrame:
     """Three trainings of everything, whose differences have a 95 % interval of 1.1 points to both sides."""
     compared = [(model, "baseline") for model in models if model != "baseline"]
     compared += list(pairs(models)[["model", "reference"]].itertuples(index=False, name=None))
@@ -327,7 +283,7 @@ def replicates(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
     return pd.DataFrame([*own, *rows], columns=list(verdict.COLUMNS))
 
 
-def evaluation(models: dict[str, tuple[int, float]]) -> pd.DataFrame:
+def evaluation(models: Models) -> pd.DataFrame:
     """One row per model, the paired columns empty for the baseline."""
     rows = []
     for model, (right, smaller) in models.items():
@@ -365,7 +321,7 @@ def plan(models: Iterable[str]) -> Plan:
     return Plan(rows)
 
 
-def per_class(models: dict[str, tuple[int, float]], classes: list[str]) -> pd.DataFrame:
+def per_class(models: Models, classes: list[str]) -> pd.DataFrame:
     """A row per model and class, spread around the model's accuracy."""
     random = np.random.default_rng(0)
     n = IMAGES // len(classes)

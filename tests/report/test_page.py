@@ -108,10 +108,6 @@ def test_sections_come_in_order_and_only_where_there_is_something(small: Tables)
     assert list(page.sections(small)) == ["ship", "pruned", "students", "cost", "speed", "claims", "details"]
 
 
-def test_equal_tables_give_an_equal_page(html: str, small: Tables) -> None:
-    assert page.render(page.sections(small), small) == html
-
-
 def test_words_from_outside_are_escaped(data: Tables) -> None:
     nasty = '<b onclick="x">&'
     blocks = (Paragraph(nasty), Table((nasty,), ((nasty,),), caption=nasty, folded=nasty))

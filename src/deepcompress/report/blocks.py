@@ -135,6 +135,11 @@ def lead(data: Tables, rows: pd.DataFrame) -> Paragraph:
     return Paragraph(findings.of_models(rows, data), strong=True)
 
 
+def models_part(data: Tables, rows: pd.DataFrame) -> list[Block]:
+    """The same sentence, and the models in a table; nothing without models."""
+    return [] if rows.empty else [lead(data, rows), models_table(rows)]
+
+
 def models_table(rows: pd.DataFrame) -> Table:
     """The measured columns that a reader compares models by."""
     return Table.of(rows, MODELS, KEY)

@@ -19,30 +19,10 @@ from functools import lru_cache
 import pandas as pd
 
 from deepcompress.report import estimates, queries, text
-from deepcompress.report.estimates import (
-    AGREES,
-    CONTRADICTS,
-    IN_PART,
-    INCOMPARABLE,
-    SAME,
-    UNDECIDED,
-    UNTESTED,
-    Estimate,
-    Row,
-    accuracies,
-    chosen,
-    content,
-    difference,
-    interval,
-    is_cifar100,
-    measure_of,
-    measured,
-    outcomes,
-    paired,
-    source_top1,
-)
+from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
 from deepcompress.report.tables import BASELINE, Tables
 
+Row = estimates.Row
 ONE_POINT = 0.01  # shares of zeros this close are equal
 ONE_TRAINING = "one training each"  # why a difference is not tested
 
@@ -81,23 +61,23 @@ class Comparison:
 
 def claims(data: Tables) -> list[Comparison]:
     """Every claim with its verdict, in the order of the source report."""
-    return [claim(data, name) for name in content()["claims"]]
+    return [claim(data, name) for name in estimates.content()["claims"]]
 
 
 def figures(data: Tables) -> list[Comparison]:
     """Every figure and table, measured or not, figures first."""
-    return [figure(data, number) for number in content()["figures"]]
+    return [figure(data, number) for number in estimates.content()["figures"]]
 
 
 def claim(data: Tables, name: str) -> Comparison:
     """One claim, by its key in claims.yaml."""
-    row = content()["claims"][name]
+    row = estimates.content()["claims"][name]
     return replace(_compared(data, row), place=row["section"], statement=row["statement"])
 
 
 def figure(data: Tables, number: str) -> Comparison:
     """One figure or table, by its number."""
-    row = content()["figures"][number]
+    row = estimates.content()["figures"][number]
     named = {name: row[name] for name in ("statement", "shows", "page")}
     return replace(_compared(data, row), place=number, **named)
 
@@ -113,8 +93,8 @@ def higher(data: Tables, row: Row) -> Comparison | None:
     """The first side lies above the second; of a side of several models the best counts."""
     if (sides := _sides(data, row)) is None:
         return None
-    measure = measure_of(row)
-    apart = _own(data)[row["statement"]] if "measure" in row else difference(data, row, *sides)
+    measure = estimates.measure_of(row)
+    apart = _own(data)[row["statement"]] if "measure" in row else estimates.difference(data, row, *sides)
     both = "; ".join(side.spelled(measure) for side in sides)
     spelled = apart.ends(measure.get("digits", 1), signed=True)
     return _by_difference(apart, f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
@@ -134,10 +114,10 @@ def _within_limit(data: Tables, row: Row, allowed: str) -> Comparison | None:
     """By what is left to the limit, or lies beyond it: where that may be nothing, the claim is open."""
     if (sides := _sides(data, row)) is None:
         return None
-    apart, (model, reference) = difference(data, row, *sides), (side.name for side in sides)
+    apart, (model, reference) = estimates.difference(data, row, *sides), (side.name for side in sides)
     smaller = ""
     if reference == BASELINE:
-        smaller = f", {text.times(chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
+        smaller = f", {text.times(estimates.chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
     limit = f"{text.number(data.max_drop_points)} {allowed}"
     evidence = f"{model} against {reference}: {apart.ends(signed=True)} points{smaller} ({limit}, {_n(sides)})"
     compared = _by_difference(_own(data)[row["statement"]], evidence)
@@ -149,15 +129,15 @@ def weighted(data: Tables, row: Row) -> Comparison | None:
     if (parts := _sides(data, row)) is None:
         return None
     apart = _own(data)[row["statement"]]
-    both = "; ".join(part.spelled(measure_of(row)) for part in parts)
+    both = "; ".join(part.spelled(estimates.measure_of(row)) for part in parts)
     spelled = apart.ends(2, signed=True)
     return _by_difference(apart, f"{both}; {row['sum']} {spelled} points ({_n(parts)})")
 
 
 def timed(data: Tables, row: Row) -> Comparison | None:
     """A model is faster than the dense float one at every batch size, by quartiles that lie apart; or at none."""
-    rows = queries.latency(data)
-    some = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"]) & (rows["engine"] == row["engine"])]
+    rows, models = queries.latency(data), estimates.chosen(data, row["sides"][0])["model"]
+    some = rows[rows["model"].isin(models) & (rows["engine"] == row["engine"])]
     if some.empty:
         return None
     gains, losses = some["differs"] & (some["speedup"] > 1), some["differs"] & (some["speedup"] < 1)
@@ -172,7 +152,7 @@ def timed(data: Tables, row: Row) -> Comparison | None:
 
 def saves(data: Tables, row: Row) -> Comparison | None:
     """The files are smaller than the baseline's by a share or more."""
-    rows = pd.concat([chosen(data, side) for side in row["sides"]])
+    rows = pd.concat([estimates.chosen(data, side) for side in row["sides"]])
     saved_pct = 100 - 100 / rows["times_smaller"]
     parts = [
         f"{model}: {text.times(times)} smaller, by {text.number(saved, 0)} %"
@@ -184,10 +164,8 @@ def saves(data: Tables, row: Row) -> Comparison | None:
 
 def costliest(data: Tables, row: Row) -> Comparison | None:
     """The costliest model of the first family, with all that it builds on, costs more than that of any other."""
-    rows = (
-        chosen(data, {"family": row["families"]}).dropna(subset=[queries.TOTAL]).sort_values([queries.TOTAL, "model"])
-    )
-    most = rows.groupby("family").tail(1)
+    rows = estimates.chosen(data, {"family": row["families"]}).dropna(subset=[queries.TOTAL])
+    most = rows.sort_values([queries.TOTAL, "model"]).groupby("family").tail(1)
     if len(most) < len(row["families"]):
         return None
     verdict = AGREES if most["family"].iloc[-1] == row["families"][0] else CONTRADICTS
@@ -198,11 +176,11 @@ def costliest(data: Tables, row: Row) -> Comparison | None:
 
 def smallest_that_keeps(data: Tables, row: Row) -> Comparison | None:
     """A model keeps to the allowed loss and no smaller one of its family might."""
-    rows = chosen(data, {"family": row["family"]}).dropna(subset=["difference_points"]).sort_values("model")
-    own = rows[rows["model"].isin(chosen(data, row["sides"][0])["model"])]
+    rows = estimates.chosen(data, {"family": row["family"]}).dropna(subset=["difference_points"]).sort_values("model")
+    own = rows[rows["model"].isin(estimates.chosen(data, row["sides"][0])["model"])]
     if own.empty or len(rows) == 1:
         return None
-    pairs = [(model, pair) for model in rows["model"] if (pair := paired(data, model, BASELINE))]
+    pairs = [(model, pair) for model in rows["model"] if (pair := estimates.paired(data, model, BASELINE))]
     judged = estimates.corrected([estimates.above(pair, data.max_drop_points) for _, pair in pairs])
     verdicts = {model: of.words for (model, _), of in zip(pairs, judged, strict=True)}
     mine = verdicts[own["model"].iloc[0]]
@@ -224,40 +202,40 @@ def untested(_data: Tables, row: Row) -> Comparison:
 
 
 @lru_cache(maxsize=1)
-def _own(data: Tables) -> dict[str, Estimate]:
+def _own(data: Tables) -> dict[str, estimates.Estimate]:
     """Statement -> what claims alone compare: weighted sums, measures other than accuracy, a loss with its limit."""
     apart = {}
-    for row in content()["claims"].values():
+    for row in estimates.content()["claims"].values():
         alone = row["rule"] in ("keeps", "similar", "weighted") or (row["rule"] == "higher" and "measure" in row)
         if alone and (parts := _sides(data, row)):
             apart[row["statement"]] = _compare(data, row, parts)
     return dict(zip(apart, estimates.corrected(list(apart.values())), strict=True))
 
 
-def _compare(data: Tables, row: Row, parts: list[Estimate]) -> Estimate:
+def _compare(data: Tables, row: Row, parts: list[estimates.Estimate]) -> estimates.Estimate:
     """A weighted sum, or a difference, or how far that lies within the limit: of `similar`, within the nearer one."""
     if "factors" in row:
         return estimates.contrast(data, parts, list(row["factors"].values()))
-    of = difference(data, row, *parts)
+    of = estimates.difference(data, row, *parts)
     if row["rule"] == "similar":
         of = replace(of, value=-of.value, low=-of.high, high=-of.low) if of.value > 0 else of
     return of if row["rule"] == "higher" else estimates.above(of, data.max_drop_points)
 
 
-def _sides(data: Tables, row: Row) -> list[Estimate] | None:
+def _sides(data: Tables, row: Row) -> list[estimates.Estimate] | None:
     """The best of each side of a row; None where one of them was not measured."""
-    sides = [measured(data, row, side) for side in row.get("factors", row.get("sides"))]
+    sides = [estimates.measured(data, row, side) for side in row.get("factors", row.get("sides"))]
     return [max(side, key=lambda estimate: (estimate.value, estimate.name)) for side in sides] if all(sides) else None
 
 
-def _by_difference(apart: Estimate, evidence: str) -> Comparison:
+def _by_difference(apart: estimates.Estimate, evidence: str) -> Comparison:
     """By which side of zero a difference lies on; without an interval there is no verdict."""
     if math.isnan(apart.low):
         return Comparison(UNTESTED, evidence, ONE_TRAINING)
     return Comparison(apart.words, evidence, apart.note, p=apart.p, holm_p=apart.holm_p)
 
 
-def _n(sides: Sequence[Estimate]) -> str:
+def _n(sides: Sequence[estimates.Estimate]) -> str:
     return f"n = {' and '.join(dict.fromkeys(f'{side.n:,}' for side in sides))}"
 
 
@@ -270,10 +248,10 @@ def same_as_claim(data: Tables, row: Row) -> Comparison | None:
     if not compared.evidence:
         return None
     further = [
-        estimate.spelled(measure_of(more)) + more.get("ending", "")
+        estimate.spelled(estimates.measure_of(more)) + more.get("ending", "")
         for more in row.get("also", ())
         for side in more["sides"]
-        for estimate in measured(data, more, side)
+        for estimate in estimates.measured(data, more, side)
     ]
     return Comparison(
         compared.verdict, "; ".join((row.get("opening", "") + compared.evidence, *further)), compared.note
@@ -282,23 +260,25 @@ def same_as_claim(data: Tables, row: Row) -> Comparison | None:
 
 def points(data: Tables, row: Row) -> Comparison | None:
     """The differences of a family's models to each one's own baseline; on other data their order alone."""
-    if not is_cifar100(data):
+    if not estimates.is_cifar100(data):
         seen = orders(data, row)
         return seen and replace(seen, note=f"{seen.note}; points: {INCOMPARABLE}")
-    here, words = accuracies(data, source_top1(data, row["family"])), outcomes(data, row["family"])
+    here = estimates.accuracies(data, estimates.source_top1(data, row["family"]))
+    words = estimates.outcomes(data, row["family"])
     return _tally(list(words.values()), here, "models, in points to each one's own baseline")
 
 
 def orders(data: Tables, row: Row) -> Comparison | None:
     """Each pair of models that the source report's accuracies, of 10,000 images, tell apart: is its order seen here?"""
-    theirs, words = {model: interval(top1) for model, top1 in source_top1(data, row["family"]).items()}, []
-    here = {estimate.name: estimate for estimate in measured(data, row, {"model": list(theirs)})}
-    teacher = chosen(data, {"model": list(theirs)}).set_index("model")["teacher"].astype(object).fillna("")
+    words, top1 = [], estimates.source_top1(data, row["family"])
+    theirs = {model: estimates.interval(value) for model, value in top1.items()}
+    here = {estimate.name: estimate for estimate in estimates.measured(data, row, {"model": list(theirs)})}
+    teacher = estimates.chosen(data, {"model": list(theirs)}).set_index("model")["teacher"].astype(object).fillna("")
     for first, second in itertools.permutations(theirs, 2):
         told = estimates.combined((theirs[first], theirs[second]), (1, -1)).low > 0
         if told and teacher[first] == teacher[second]:
-            words.append(difference(data, row, here[first], here[second]).words)
-    return _tally(words, accuracies(data, theirs), "pairs of models that its n = 10,000 tells apart")
+            words.append(estimates.difference(data, row, here[first], here[second]).words)
+    return _tally(words, estimates.accuracies(data, theirs), "pairs of models that its n = 10,000 tells apart")
 
 
 def layer_order(data: Tables, row: Row) -> Comparison | None:
@@ -440,7 +420,7 @@ def aspect_words(data: Tables) -> dict[str, str]:
         "compact": tight["dense_bytes"] < before["dense_bytes"] and loose["bitmask_bytes"] < loose["dense_bytes"],
     }
     words = {}
-    for row in content()["aspects"]:
+    for row in estimates.content()["aspects"]:
         verdicts = [claim(data, name).verdict for name in row.get("claims", ())]
         if "count" in row:
             verdicts.append(AGREES if counts[row["count"]] else CONTRADICTS)

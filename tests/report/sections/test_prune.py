@@ -44,13 +44,6 @@ def test_each_way_to_store_zeros_has_its_bytes(data: Tables) -> None:
     assert sizes.rows[0][1:5] == ("100 k", "94.4 k", "1 M", "0.38")
 
 
-def test_a_quarter_is_drawn_where_the_sweep_lacks_half(data: Tables, alone: Tables) -> None:
-    found = queries.histograms(data, "structured")
-    assert found is not None
-    assert found[1] == 0.25
-    assert queries.histograms(alone, "structured") is None
-
-
 def histogram(*rows: tuple[str, int, int, int]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=["state", "low", "high", "count"]).assign(layer="features.0")
 

@@ -7,18 +7,7 @@ from typing import Any
 import pandas as pd
 
 from deepcompress.report import charts, findings, queries, text
-from deepcompress.report.blocks import (
-    Block,
-    Column,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    fold,
-    interval,
-    lead,
-    models_table,
-)
+from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table, fold, interval, models_part
 from deepcompress.report.tables import BASELINE, BYTES_PER_MIB, Tables
 
 CHOICE = "Named: the recommended model, the runner-up and the baseline. Dashed: the lowest accuracy that is allowed."
@@ -48,7 +37,7 @@ def ship(data: Tables) -> Section | None:
     blocks = [
         *_recommended(data),
         *_files(data),
-        *fold("Your configuration (prune.*, quant.*)", "shipped", _configured(data)),
+        *fold("Your configuration (prune.*, quant.*)", "shipped", models_part(data, data.of("shipped"))),
         *fold("Chains of techniques", "combined", _combined(data)),
     ]
     return Section("What to ship", tuple(blocks)) if blocks else None
@@ -113,24 +102,16 @@ def _files(data: Tables) -> list[Block]:
     return fold("Files to deploy", "deploy", [Paragraph(finding, strong=True), Table.of(rows, FILES, caption)])
 
 
-def _configured(data: Tables) -> list[Block]:
-    """What params.yaml makes of the baseline: your own pruning, and your own format on top."""
-    rows = data.of("shipped")
-    return [] if rows.empty else [lead(data, rows), models_table(rows)]
-
-
 def _combined(data: Tables) -> list[Block]:
     """Several techniques on one model, and what a teacher adds to the same steps without one."""
     rows = data.of("combined")
-    if rows.empty:
-        return []
     gains = [
         f"{row['model']} against {row['control']}, which had no teacher: {text.difference(gain, phrase=True)} points"
         for _, row in rows.dropna(subset=["teacher"]).iterrows()
         if (gain := queries.pair(data, row["model"], row["control"])) is not None
     ]
     taught = [Paragraph("; ".join(gains) + ".")] if gains else []
-    return [lead(data, rows), models_table(rows), *taught]
+    return [*models_part(data, rows), *taught]
 
 
 SECTIONS = {"ship": (10, ship)}

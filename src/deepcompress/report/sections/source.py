@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from deepcompress.report import claims, queries, text
+from deepcompress.report import claims, estimates, queries, text
 from deepcompress.report.blocks import Block, Paragraph, Section, Table, fold
-from deepcompress.report.estimates import (
-    AGREES,
-    CONTRADICTS,
-    IN_PART,
-    INCOMPARABLE,
-    SAME,
-    UNDECIDED,
-    UNTESTED,
-    chosen,
-    content,
-    is_cifar100,
-    outcomes,
-    setting_note,
-    source_points,
-    source_top1,
-    start,
-)
+from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
 from deepcompress.report.tables import BYTES_PER_MIB, Tables
 
 CAPTION = (
@@ -68,7 +52,7 @@ def source(data: Tables) -> Section | None:
     return Section(
         "What of the source report holds",
         (
-            Paragraph(f"{_counts(stated, 'claims')}{setting_note(data)}.", strong=True),
+            Paragraph(f"{_counts(stated, 'claims')}{estimates.setting_note(data)}.", strong=True),
             Table(CLAIMS, table, CAPTION, folded="Each claim with its evidence"),
             *fold(f"{_counts(drawn, 'figures, tables and parts of them')}.", "source_figures", [figures]),
             *fold("Accuracies side by side", "side_by_side", both),
@@ -86,12 +70,12 @@ def _counts(compared: list[claims.Comparison], what: str) -> str:
 
 def side_by_side(data: Tables, family: str) -> Table | None:
     """Its accuracies and ours, and both as points to each one's own baseline; None where no model is in both."""
-    theirs, first, cells = source_top1(data, family), start(data, family), []
-    words = outcomes(data, family) if is_cifar100(data) else {}
+    theirs, first, cells = estimates.source_top1(data, family), estimates.start(data, family), []
+    words = estimates.outcomes(data, family) if estimates.is_cifar100(data) else {}
     for _, row in data.of(family).iterrows():
         here = queries.pair(data, row["model"], first)
         if (top1 := theirs.get(row["model"])) is not None and here is not None:
-            points_there = source_points(theirs, row["model"], first).ends(signed=True)
+            points_there = estimates.source_points(theirs, row["model"], first).ends(signed=True)
             verdict = words.get(row["model"], INCOMPARABLE)
             cells.append((row["name"], points_there, text.difference(here), verdict, text.number(top1),
                           text.accuracy(row)))  # fmt: skip
@@ -131,7 +115,7 @@ def aspect_table(data: Tables) -> Table | None:
             *(row[name].format(**values) for name in columns),
             claims.Comparison(words[row["aspect"]], note=row.get("why", "")).judgement,
         )
-        for row in content()["aspects"]
+        for row in estimates.content()["aspects"]
     ]
     heads = ("Aspect", "Source report: structured", "Here, at 25 %", "Source report: unstructured", "Here, at 25 %",
              "Verdict")  # fmt: skip
@@ -151,14 +135,14 @@ def _kept_accuracy(data: Tables, method: str) -> str:
 
 
 def _techniques(data: Tables) -> list[Block]:
-    rows = tuple(cells for name in content()["techniques"] if (cells := _technique(data, name)))
+    rows = tuple(cells for name in estimates.content()["techniques"] if (cells := _technique(data, name)))
     return [Table(HEADS, rows, TECHNIQUES.format(n=f"{int(data.baseline['n']):,}"))] if rows else []
 
 
 def _technique(data: Tables, name: str) -> tuple[str, ...]:
     """The numbers of the model that stands for a technique; nothing without it."""
-    technique, base = content()["techniques"][name], data.baseline
-    rows = chosen(data, technique["model"])
+    technique, base = estimates.content()["techniques"][name], data.baseline
+    rows = estimates.chosen(data, technique["model"])
     if rows.empty:
         return ()
     row = rows.iloc[0]

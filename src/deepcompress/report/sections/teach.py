@@ -8,18 +8,7 @@ import pandas as pd
 
 from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import (
-    Block,
-    Column,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    fold,
-    interval,
-    lead,
-    models_table,
-)
+from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table, fold, interval, models_part
 from deepcompress.report.estimates import source_top1
 from deepcompress.report.sections import _attention
 from deepcompress.report.tables import TEACHERS, Tables
@@ -52,7 +41,7 @@ def teach(data: Tables) -> Section | None:
         *fold("How like their teacher students are", "alignment", _likeness(data, rows)),
         *fold("Accuracy under colour jitter", "students_colour", _colour_jitter(data)),
         *fold("Where students look", "students_maps", _strips(data)),
-        *fold("Teachers and their size", "teachers", _teachers(data, teachers)),
+        *fold("Teachers and their size", "teachers", [*models_part(data, teachers), *_teacher_sizes(data)]),
     ]
     return Section("Does a teacher help", tuple(blocks))
 
@@ -188,11 +177,6 @@ def _strips(data: Tables) -> list[Block]:
     names = data.of(TEACHERS).set_index("model")["name"]
     taught = maps[maps["teacher"].isin(names.index)].groupby("teacher", sort=False)
     return [_attention.strip(data, rows, f"students_strip_{names[teacher]}", STRIP) for teacher, rows in taught]
-
-
-def _teachers(data: Tables, rows: pd.DataFrame) -> list[Block]:
-    """How much better the larger models are than the baseline, and what a larger one of them brings to students."""
-    return [] if rows.empty else [lead(data, rows), models_table(rows), *_teacher_sizes(data)]
 
 
 def _teacher_sizes(data: Tables) -> list[Block]:
