@@ -35,8 +35,7 @@ import torch
 
 from benchmarks import pipeline_ours, pipeline_setup
 from benchmarks.interleaved import print_line, print_machine, spread
-from benchmarks.pipeline_distance import Trio, equal_row, far
-from benchmarks.pipeline_items import FIT, items
+from benchmarks.pipeline_items import FIT, Trio, equal_row, far, items
 from benchmarks.plain import items as plain_items
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import pipeline
-from benchmarks.pipeline_distance import Trio, equal_row
-from benchmarks.pipeline_items import Item, Made, items
+from benchmarks.pipeline_items import Item, Made, Trio, equal_row, items
 
 
 def made(right: int, shift: float, seconds: float) -> Made:
