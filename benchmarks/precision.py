@@ -23,7 +23,7 @@ from deepcompress.data.store import open_fit, read_meta
 from deepcompress.errors import one_line_errors
 from deepcompress.measure import accuracy
 from deepcompress.models.spec import Model
-from deepcompress.training import inputs, recipe
+from deepcompress.training import recipe, run
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.run import network
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from deepcompress.training.inputs import TrainingData
+    from deepcompress.training.run import TrainingData
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 HEADER = ("Precision", "Seed", "Training loss of each epoch", "Losses not finite", "Steps with a gradient not finite",
@@ -137,7 +137,7 @@ def lines(
         for seed in range(seeds):
             runtime.make_deterministic(seed, train_section.threads)
             net = network(shape, len(fit.meta.classes), "model")
-            data = inputs.training_data(fit, view, how, device=device, seed=seed)
+            data = run.training_data(fit, view, how, device=device, seed=seed)
             fate = train(net, data, how, fabric_of(precision, device))
             yield f"| {' | '.join((precision, str(seed), *fate.cells()))} |"
 

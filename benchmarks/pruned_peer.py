@@ -25,7 +25,7 @@ from deepcompress.models import checkpoint
 from deepcompress.pruning import prune
 from deepcompress.pruning.recalibrate import recalibrate_
 from deepcompress.pruning.settings import Prune
-from deepcompress.training import inputs, loop
+from deepcompress.training import loop, run
 
 if TYPE_CHECKING:
     from deepcompress.models.vgg import VGG
@@ -65,7 +65,7 @@ def main(fit: Path, baseline: Path, sparsities: tuple[float, ...]) -> None:
     seed, settings = params.seed(), params.section(Prune, "prune")
     fabric, images = runtime.start(params.section(runtime.Train, "train"), seed), open_fit(fit)
     loaded = checkpoint.load(baseline)
-    data = inputs.training_data(images, loaded.view, settings.finetune, device=fabric.device, seed=seed)
+    data = run.training_data(images, loaded.view, settings.finetune, device=fabric.device, seed=seed)
 
     def top1_pct(model: VGG) -> float:
         logits, labels = accuracy.logits(model, Batches(images.validation, loaded.view, batch_size=250))

@@ -23,8 +23,8 @@ from deepcompress.data.batches import Batches, View
 from deepcompress.measure.accuracy import logits
 from deepcompress.measure.cost import layer_macs
 from deepcompress.training import loop
-from deepcompress.training.inputs import TrainingData
 from deepcompress.training.loop import CrossEntropy
+from deepcompress.training.run import TrainingData
 
 if TYPE_CHECKING:
     from collections.abc import Callable

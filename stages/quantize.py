@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, processes, runtime
+from deepcompress import files, params, runtime
 from deepcompress.errors import one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.quantization import quantize, settings
@@ -29,7 +29,7 @@ def main(fit: Path, source: Path, variant: str, link: str, model_file: Path, his
     provenance = checkpoint.provenance("quantize", seed=seed, params=used)
     with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:
         rounded, epochs = quantize.quantize_(start, training, task, fabric=fabric, provenance=provenance)
-        processes.first_only()
+        runtime.first_only()
         start.save_alike(model_file, start.model, provenance, rounded.encodings)
         files.write_csv(history, epochs.frame())
         files.write_tables([("quantized", table)], {"quantized": [rounded.row]})

@@ -31,9 +31,9 @@ from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import loop, run
-from deepcompress.training.inputs import training_data
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
+from deepcompress.training.run import training_data
 
 SIDE, CLASSES = 128, ("ant", "bee")
 PART_MIB = 96

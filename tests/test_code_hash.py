@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from deepcompress import code_hash
 from deepcompress.errors import UserError
@@ -102,22 +100,10 @@ def test_code_changes_the_hash(other: str, tmp_path: Path) -> None:
     assert digest(tmp_path, "other", other) != digest(tmp_path, "plain", PLAIN)
 
 
-def test_empty_lines_inside_a_string_are_its_content(tmp_path: Path) -> None:
-    assert digest(tmp_path, "one", 'x = """a\n\nb"""\n') != digest(tmp_path, "two", 'x = """a\nb"""\n')
-    assert digest(tmp_path, "three", 'x = f"""a\n\n{1}"""\n') != digest(tmp_path, "four", 'x = f"""a\n{1}"""\n')
-
-
 def test_broken_code_is_named(project: Path) -> None:
     (project / "src/deepcompress/one.py").write_text("def f(:\n")
     with pytest.raises(UserError, match=r"one\.py: not Python"):
         code_hash.hashes(project)
-
-
-def test_the_file_holds_the_hashes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    done = CliRunner().invoke(code_hash.main, ["--file", "results/code.json"])
-    assert done.exit_code == 0, done.output
-    assert json.loads(Path("results/code.json").read_text()) == code_hash.hashes(project)
 
 
 @pytest.mark.parametrize("stage", ["finetune", "quantize", "report"])

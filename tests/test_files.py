@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deepcompress import files
@@ -88,3 +89,29 @@ def test_a_relative_path_starts_at_the_repository_also_in_a_copy_of_an_experimen
     assert files.from_repository(str(tmp_path)) == tmp_path
     with pytest.raises(UserError, match="there is no such user"):
         files.from_repository("~nobody_of_this_name/x.zip")
+
+
+def values(seed: int) -> dict[str, np.ndarray]:
+    return {"numbers": np.random.default_rng(seed).normal(size=(3, 2)), "word": np.asarray("ant")}
+
+
+def test_arrays_are_made_once(tmp_path: Path) -> None:
+    first, again = (
+        files.kept_arrays(tmp_path / "a.npz", lambda: values(0)),
+        files.kept_arrays(tmp_path / "a.npz", lambda: values(1)),
+    )
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
+def test_damaged_arrays_are_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+    path = tmp_path / "a.npz"
+    files.kept_arrays(path, lambda: values(0))
+    content = path.read_bytes()
+    flipped = content[:40] + bytes([content[40] ^ 1]) + content[41:]
+    path.write_bytes({"cut": content[:-9], "flipped": flipped, "empty": b"", "text": b"what is this?"}[damage])
+    again = files.kept_arrays(path, lambda: values(1))
+    assert np.array_equal(again["numbers"], values(1)["numbers"])
+    assert "damaged" in caplog.text
+    assert np.array_equal(files.kept_arrays(path, lambda: values(2))["numbers"], values(1)["numbers"])

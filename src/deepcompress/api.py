@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 import numpy as np
 import torch
 
-from deepcompress import files, params, registry, runtime
-from deepcompress.data import fingerprint, heldout, store
+from deepcompress import files, input_files, params, registry, runtime
+from deepcompress.data import heldout, store
 from deepcompress.data.batches import Batches
 from deepcompress.distillation.settings import Distill
 from deepcompress.distillation.student import StudentTrainer
@@ -98,7 +98,7 @@ def load(path: str | Path) -> Model:
         UserError: If it is missing, damaged, or no checkpoint.
     """
     loaded = checkpoint.load(path)
-    return Model(**_fields(loaded), content=Path(path).read_bytes())
+    return Model(**vars(loaded), content=Path(path).read_bytes())
 
 
 def images(path: str | Path, **settings: Any) -> Images:
@@ -120,7 +120,7 @@ def images(path: str | Path, **settings: Any) -> Images:
         raise UserError(f"{place}: no such file or folder; images wants data/fit, or photographs in a folder per class")
     block = {**settings, "source": "folder", "folder": {**settings.get("folder", {}), "path": str(place.absolute())}}
     data = _section(store.DataConfig, "data", block)
-    made = runtime.scratch("images", data, fingerprint.fingerprint(data)).absolute()
+    made = runtime.scratch("images", data, input_files.fingerprint(data)).absolute()
     fit, test = made / "fit", made / "heldout"
     if not (fit / "meta.json").is_file():
         plugin, seed = registry.find(data.plugins, data.source), data.seed
@@ -386,10 +386,6 @@ def _loaded(model: Given) -> Model:
 
 def _images(given: GivenImages) -> Images:
     return given if isinstance(given, Images) else images(given)
-
-
-def _fields(loaded: checkpoint.Checkpoint) -> dict[str, Any]:
-    return {field.name: getattr(loaded, field.name) for field in dataclasses.fields(checkpoint.Checkpoint)}
 
 
 def _alike(start: Model, net: Any, made: dict[str, Any], encodings: Mapping[str, Any], tables: dict[str, Any]) -> Model:

@@ -1,12 +1,17 @@
-"""Whole files or none: every write goes to a temporary name, is flushed to disk and then renamed."""
+"""Whole files or none: every write goes to a temporary name, is flushed to disk and then renamed.
+
+What a later run finds again in scratch ends in a checksum of what is before it; what is damaged counts as absent.
+"""
 
 from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import json
+import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +19,11 @@ from typing import TYPE_CHECKING, Any
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
+log = logging.getLogger(__name__)
+CHECKSUM_BYTES = 32
 CHUNK_BYTES = 1 << 20
 EXPERIMENTS = "/.dvc/tmp/exps/"  # where DVC copies a repository to, to run it aside
 
@@ -170,3 +178,51 @@ def sha256(path: str | Path) -> str:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+# What a later run finds again.
+
+
+def kept_arrays(path: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What `make` gives: from `path` if an earlier call left it there whole, else made now and left there.
+
+    Args:
+        path: In a folder of `runtime.scratch`, which is named by all that the arrays depend on.
+        make: Gives arrays of numbers or text, by name.
+    """
+    import numpy as np
+
+    content = read_checked(path)
+    if content is not None:
+        with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
+            return dict(loaded)
+    made, stream = dict(make()), io.BytesIO()  # np.savez to a file tells of a full disk without saying so
+    np.savez(stream, allow_pickle=False, **made)
+    write_checked(path, stream.getvalue())
+    return made
+
+
+def kept_bytes(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The bytes that `make` gives, kept in the same way."""
+    found = read_checked(path)
+    if found is None:
+        write_checked(path, made := make())
+        return made
+    return bytes(found)
+
+
+def write_checked(path: Path, content: bytes) -> None:
+    """Leave bytes for `read_checked`, whole or not at all."""
+    write_bytes(path, content + hashlib.sha256(content).digest())
+
+
+def read_checked(path: Path) -> memoryview | None:
+    """The bytes that `write_checked` left; None if there are none, or if they are damaged."""
+    if not path.is_file():
+        return None
+    whole = memoryview(path.read_bytes())
+    content, checksum = whole[:-CHECKSUM_BYTES], whole[-CHECKSUM_BYTES:]
+    if hashlib.sha256(content).digest() != checksum:
+        log.warning("%s is damaged: what it held is computed again", path)
+        return None
+    return content

@@ -3,14 +3,17 @@
 DVC takes no dependency from a key that may be null. So stage `plan` links each file into the folder inputs/, on which
 it depends, and writes their hashes by key into a table of params, on which the stages depend that read them. What
 counts of weights is the file's content; of a network of the user the code of the function's file and of all that it
-imports from the same folder, without comments and docstrings. Code in other places does not count. Of the user's images
-names, sizes and times count. DVC follows no link to a folder: a file in inputs/ tells of them, which `make repro`
-writes anew before it asks DVC what changed.
+imports from the same folder, without comments and docstrings. Code in other places does not count.
+
+Of the user's images names, sizes and times count: they lie anywhere, and hashing them at every run would take minutes.
+A data source that reads files of the user's says which by a function `inputs`, of its options. DVC follows no link to a
+folder: a file in inputs/ tells of them, which `make repro` writes anew before it asks DVC what changed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,18 +21,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepcompress import code_hash, files, params
+from deepcompress import code_hash, files, params, registry
+from deepcompress.data.kinds import is_litter
 from deepcompress.errors import UserError
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
+    from deepcompress.data.store import DataConfig
+
 FOLDER = "inputs"  # of links; git and DVC see it empty in a fresh clone
 KEPT = ".gitignore"
 IMAGES = "images"  # the file in FOLDER that tells of the user's images
 HASHES = Path("results/inputs.json")
 SHOWN = 200  # characters of a value in a message
+NOTHING = "none"  # the fingerprint of a source that reads no files of the user's
+DIGITS = 16
 
 
 def networks(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -67,17 +75,73 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
 
 
 def images(document: Mapping[str, Any]) -> str:
-    """Tells whether the user's images changed; see data/fingerprint.py. Where they are gone, what HASHES tells of them.
+    """Tells whether the user's images changed, see `fingerprint`. Where they are gone, what HASHES tells of them.
 
     Raises:
         UserError: If they are not there, and never were.
     """
-    from deepcompress.data.fingerprint import fingerprint  # which needs NumPy; a pull request's report has none
-    from deepcompress.data.store import DataConfig
-
     recorded = files.read_json(HASHES) if HASHES.is_file() else {}
     before = recorded.get("data") if isinstance(recorded, dict) else None
-    return fingerprint(params.validate(DataConfig, document.get("data"), "data"), str(before))
+    return fingerprint(_data(document), str(before))
+
+
+def _data(document: Mapping[str, Any]) -> DataConfig:
+    from deepcompress.data.store import DataConfig  # which needs NumPy; a pull request's report has none
+
+    return params.validate(DataConfig, document.get("data"), "data")
+
+
+def fingerprint(data: DataConfig, before: str = NOTHING) -> str:
+    """Of the files that the data source reads; NOTHING if it reads none of the user's.
+
+    Args:
+        data: The `data` section.
+        before: What it was at the last run. It holds on where the images are gone, as in a clone that has what was made
+            of them from a remote.
+
+    Raises:
+        UserError: If the images are not there, and never were.
+    """
+    paths = data_inputs(data)
+    if not paths:
+        return NOTHING
+    asked = hashlib.sha256(f"{data.source} {data.options(data.source).model_dump_json()}".encode()).hexdigest()[:DIGITS]
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            for file, state in _states(path):
+                digest.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+    except FileNotFoundError as error:
+        if before.startswith(asked):
+            return before
+        raise UserError(f"params.yaml: data.{data.source}: {error.filename}: no such file or folder") from None
+    return f"{asked}-{digest.hexdigest()[:DIGITS]}"
+
+
+def data_inputs(data: DataConfig) -> list[Path]:
+    """The files and folders of the user's that the data source reads: an archive, a folder, a table and what it names.
+
+    Raises:
+        UserError: If params.yaml does not say where they are, or a table is damaged.
+    """
+    source = registry.find(data.plugins, data.source)
+    return list(source.inputs(data.options(data.source))) if hasattr(source, "inputs") else []
+
+
+def _states(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Each file that counts at or below a path, by its name below it, and what the system knows of it."""
+    if not path.is_dir():
+        yield path.name, path.stat()
+        return
+    seen = set()
+    for place, folders, names in os.walk(path, followlinks=True):
+        seen.add(os.path.realpath(place))
+        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(place, name)) not in seen)
+        for name in sorted(names):
+            inside = os.path.relpath(os.path.join(place, name), path).replace(os.sep, "/")
+            if not is_litter(inside):
+                file = os.path.join(place, name)
+                yield inside, os.stat(file) if os.path.exists(file) else os.lstat(file)
 
 
 def hashes(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,18 +164,14 @@ def hashes(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def link_(document: Mapping[str, Any], folder: Path) -> None:
     """Make the links in `folder` those to the files that are named, and no others."""
-    from deepcompress.data.fingerprint import inputs
-    from deepcompress.data.store import DataConfig
-
     wanted = {
         f"{key}.{number}-{path.name}": path
         for key, paths in named(document).items()
         for number, path in enumerate(paths)
     }
-    data = inputs(params.validate(DataConfig, document.get("data"), "data"))
-    wanted |= {
-        f"data.{path.name}": path for path in data[:1] if path.is_file()
-    }  # an archive or table: DVC looks itself
+    for path in data_inputs(_data(document))[:1]:
+        if path.is_file():  # an archive or table: DVC looks itself
+            wanted[f"data.{path.name}"] = path
     folder.mkdir(exist_ok=True)
     tell_of_images_(document, folder)
     for link in folder.iterdir():
@@ -124,8 +184,6 @@ def link_(document: Mapping[str, Any], folder: Path) -> None:
 
 def tell_of_images_(document: Mapping[str, Any], folder: Path) -> None:
     """Write the file that tells of the user's images, if there are any, and they are not as it says."""
-    from deepcompress.data.fingerprint import NOTHING
-
     path, now = folder / IMAGES, images(document)
     if now == NOTHING:
         path.unlink(missing_ok=True)
@@ -171,7 +229,7 @@ def sources(arch: str) -> list[Path]:
     Raises:
         UserError: If there is no such module, or a file is not Python.
     """
-    from deepcompress.models.graph import source_file  # which needs torch
+    from deepcompress.models.build import source_file  # which needs torch
 
     first = source_file(arch)
     depth = arch.partition(":")[0].count(".") + (first.name == "__init__.py")

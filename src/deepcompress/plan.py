@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from deepcompress import input_files, params
+from deepcompress import files, input_files, params
 from deepcompress.data.store import DataConfig
 from deepcompress.deploy.settings import Benchmark, Deploy, require_planned
 from deepcompress.distillation.settings import (
@@ -23,14 +23,17 @@ from deepcompress.distillation.settings import (
 from deepcompress.errors import UserError
 from deepcompress.explain.settings import Explain
 from deepcompress.measure.settings import Evaluate
-from deepcompress.models.spec import Model
+from deepcompress.models import taps
+from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, library
 from deepcompress.params import Section
-from deepcompress.plan_networks import require_networks
 from deepcompress.plan_table import BASELINE, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization.settings import CONTROL, Quant, split
 from deepcompress.runtime import Train
-from deepcompress.training.recipe import Recipe, SharedRecipe, require_head
+from deepcompress.training.recipe import Recipe, SharedRecipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Combine(Section):
@@ -79,6 +82,9 @@ SECTIONS: dict[str, type[Section]] = {
 }
 
 EXPORTS = "deploy"
+PROBE_CLASSES = 2
+SHOWN = 2  # layers in a line
+TRAININGS = {"model": ("finetune", "prune.finetune", "quant.qat")}
 PRUNE_CONTROL = "pruned/control"  # the baseline, trained on as long as pruned models are
 
 
@@ -86,7 +92,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     """Check every section of the file against its schema.
 
     Returns:
-        What steps leave out where they run all the same, a line each; see plan_networks.py.
+        What steps leave out where they run all the same, a line each; see `require_networks`.
 
     Raises:
         UserError: At the first key that is missing, unknown, mistyped or out of range.
@@ -107,7 +113,6 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     notes = require_networks(document)
     require_layers(distill, teachers)
     require_planned(params.section(Benchmark, "benchmark", path), table(document).ids)
-    _require_heads(document, distill, teachers)
     return notes
 
 
@@ -144,18 +149,6 @@ def _require_lesson(key: str, link: dict[str, Any], distill: Distill, teachers: 
             raise UserError(f"{path}: {key}.{name} must be one of {', '.join(known)}; got {link.get(name)!r}")
 
 
-def _require_heads(document: dict[str, Any], distill: Distill, teachers: Teachers) -> None:
-    """Every training of every network; see `require_head`."""
-    sections = {"finetune": document["finetune"]} | {"prune.finetune": document["prune"]["finetune"]}
-    recipes = {key: params.validate(Recipe, block, key) for key, block in sections.items()}
-    recipes["quant.qat"] = params.validate(Quant, document["quant"], "quant").qat
-    for key, recipe in recipes.items():
-        require_head(key, document["model"]["arch"], recipe)
-    require_head("distill.student.recipe", distill.student.arch, distill.student.recipe)
-    for name, block in (teachers.model_extra or {}).items():
-        require_head(f"teachers.{name}.recipe", block["arch"], params.validate(Recipe, block["recipe"], name))
-
-
 def _require_one_size(document: dict[str, Any]) -> None:
     """Teachers, students and what becomes of the baseline are compared on the same pixels."""
     size = document["model"]["image_size"]
@@ -165,6 +158,100 @@ def _require_one_size(document: dict[str, Any]) -> None:
                 f"params.yaml: {key}.image_size must be that of the model, {size}, got {block['image_size']}; all "
                 "models are compared on the same pixels"
             )
+
+
+def require_networks(document: Mapping[str, Any]) -> list[str]:
+    """Refuse a network that no step can use, and a step that its network does not allow: it is run once to see.
+
+    VGGs and torchvision's networks are left out: tests say what these allow, see docs/models.md. Files of weights are
+    read for any network, so that a damaged one stops the run here.
+
+    Args:
+        document: The whole of params.yaml, each section already checked.
+
+    Returns:
+        What steps leave out where they run all the same, a line each.
+
+    Raises:
+        UserError: Naming the key of the network or of the step, and the layer in the way; or a damaged file of weights.
+    """
+    blocks = input_files.networks(document).items()
+    for key, block in blocks:
+        if block["weights"] not in (None, IMAGENET):
+            _require_weights(key, block["weights"])
+    specs = {
+        key: GraphSpec(block["arch"], PROBE_CLASSES, block["image_size"])
+        for key, block in blocks
+        if library(block["arch"]) in ("timm", "own")
+    }
+    notes = []
+    for key, block in blocks:
+        arch, spec = block["arch"], specs.get(key)
+        linear = hasattr(_last_layer(key, spec), "in_features") if spec else arch not in TORCHVISION["squeezenet"]
+        for recipe in TRAININGS.get(key, (f"{key}.recipe",)):
+            if params.at(document, recipe)["trainable"] == "head" and not linear:
+                raise UserError(f"params.yaml: {recipe}.trainable: {arch} ends in no linear layer; it must be all")
+        if spec and (absent := [role for role in taps.deepest_blocks(spec.image_size) if not taps.has(spec, role)]):
+            notes.append(f"{key}: {spec.arch} has no maps of {' and '.join(absent)}, so none of its attention is shown")
+    for step, key, scope in _structured(document):
+        if key in specs:
+            notes += _require_channels(step, specs[key], scope)
+    return list(dict.fromkeys(notes))
+
+
+def _require_weights(key: str, weights: str) -> None:
+    """Refuse a damaged file; whether its tensors fit the network shows where they are loaded."""
+    from deepcompress.models.weights import read
+
+    try:
+        read(files.from_repository(weights))
+    except UserError as error:
+        raise UserError(f"params.yaml: {key}.weights: {weights}: {error}") from None
+
+
+def _last_layer(key: str, spec: GraphSpec) -> nn.Module:
+    from deepcompress.models.build import outline, trace
+
+    try:
+        return outline(spec).get_submodule(trace(spec).order[-1])
+    except UserError as error:
+        raise UserError(f"params.yaml: {key}.arch: {error}") from None
+
+
+def _structured(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(key, key of the network, scope) of every step that removes channels."""
+    prune = document["prune"]
+    if prune["method"] == "structured":
+        yield "prune.method", "model", prune["structured"]["scope"]
+    if "structured" in prune["sweep"]["methods"]:
+        yield "prune.sweep.methods", "model", prune["structured"]["scope"]
+    for name, link in document["combine"].get("prune", {}).items():
+        own = params.linked(prune, link)
+        if own["method"] == "structured":
+            network = "distill.student" if str(link["from"]).startswith("students/") else "model"
+            yield f"combine.prune.{name}", network, own["structured"]["scope"]
+
+
+def _require_channels(step: str, spec: GraphSpec, scope: str) -> list[str]:
+    from deepcompress.models.build import outline
+    from deepcompress.models.vgg import prunable_layers
+    from deepcompress.pruning.layers import groups, unprunable
+
+    layers, found, whole = prunable_layers(outline(spec)), groups(spec), unprunable(spec)
+    reasons = (
+        "; ".join(f"{name}: {reason}" for name, reason in [*whole.items()][:SHOWN]) or "its outputs are the classes"
+    )
+    if not found:
+        raise UserError(
+            f"params.yaml: {step}: structured cannot take channels from any layer of {spec.arch} ({reasons}); "
+            "unstructured can prune it"
+        )
+    if scope == "conv" and all(hasattr(layers[name], "in_features") for name in found):
+        raise UserError(
+            f"params.yaml: {step}: of {spec.arch} only linear layers can lose units, such as {next(iter(found))}; set "
+            "prune.structured.scope to all, or use unstructured"
+        )
+    return [f"structured pruning leaves {len(whole)} layers of {spec.arch} whole ({reasons}; ...)"] if whole else []
 
 
 def table(document: dict[str, Any]) -> Plan:
@@ -197,31 +284,15 @@ def _pruned(prune: dict[str, Any]) -> Iterator[PlannedModel]:
         yield PlannedModel(
             f"masked/{name}", "masked", "prune", method, float(sparsity), builds_on=BASELINE, stage=stage
         )
-    yield PlannedModel(
-        PRUNE_CONTROL,
-        "pruned",
-        "finetune",
-        sparsity=0.0,
-        builds_on=BASELINE,
-        recipe="prune.finetune",
-        stage="prune_control",
-    )
+    control: dict[str, Any] = {"sparsity": 0.0, "recipe": "prune.finetune", "stage": "prune_control"}
+    yield PlannedModel(PRUNE_CONTROL, "pruned", "finetune", builds_on=BASELINE, **control)
     for name, method, sparsity, stage in sweep:
         yield _fine_tuned(f"pruned/{name}", f"masked/{name}", method, sparsity, stage)
 
 
 def _fine_tuned(model: str, masked: str, method: str, sparsity: float, stage: str) -> PlannedModel:
-    return PlannedModel(
-        model,
-        model.partition("/")[0],
-        "prune",
-        method,
-        float(sparsity),
-        control=PRUNE_CONTROL,
-        builds_on=masked,
-        recipe="prune.finetune",
-        stage=stage,
-    )
+    columns = {"control": PRUNE_CONTROL, "builds_on": masked, "recipe": "prune.finetune", "stage": stage}
+    return PlannedModel(model, model.partition("/")[0], "prune", method, float(sparsity), **columns)
 
 
 def _quantized(quant: Quant, document: dict[str, Any]) -> Iterator[PlannedModel]:
@@ -247,16 +318,8 @@ def _in_format(model: str, variant: str, **columns: Any) -> PlannedModel:
     if family == "quantized":
         own = None if source == BASELINE else source
         control = f"quantized/{CONTROL}" if mode == "qat" and variant != CONTROL else own
-    return PlannedModel(
-        model,
-        family,
-        "quantize",
-        mode,
-        format=None if form == "fp32" else form,
-        control=control,
-        recipe="quant.qat" if mode == "qat" else None,
-        **columns,
-    )
+    columns |= {"format": None if form == "fp32" else form, "recipe": "quant.qat" if mode == "qat" else None}
+    return PlannedModel(model, family, "quantize", mode, control=control, **columns)
 
 
 def _teacher(name: str) -> PlannedModel:
@@ -340,17 +403,16 @@ def _link(name: str, step: str, link: dict[str, Any], source: PlannedModel, docu
 
 def _require_unpruned(row: PlannedModel, known: dict[str, PlannedModel]) -> None:
     """A second step of pruning may take single weights of a model that lost channels, and nothing else."""
-    ancestor = known[str(row.builds_on)]
-    while True:
+    builds_on = row.builds_on
+    while builds_on is not None:
+        ancestor = known[builds_on]
         if ancestor.step == "prune" and not (row.method == "unstructured" and ancestor.method == "structured"):
             name = row.id.removeprefix("combined/")
             raise UserError(
                 f"params.yaml: combine.prune.{name}.from: {row.builds_on} is pruned already ({ancestor.id}: "
                 f"{ancestor.method}); of such models only single weights may go, and only where channels went before"
             )
-        if ancestor.builds_on is None:
-            return
-        ancestor = known[ancestor.builds_on]
+        builds_on = ancestor.builds_on
 
 
 def _controlled(row: PlannedModel, known: dict[str, PlannedModel]) -> PlannedModel:

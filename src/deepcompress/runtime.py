@@ -1,4 +1,10 @@
-"""Seeds, determinism, device, precision and scratch folders: what every run needs before it computes."""
+"""What every run needs before it computes: seeds, determinism, device, precision, processes, and scratch folders.
+
+A training on n devices is n processes of one program, started by torchrun, by srun, or by Fabric, which runs the
+script again for each further device. All do the same work on the same seeds, each on its own part of every batch
+(data/batches.py), so that all hold the same weights. The first alone writes; the others end before outputs are due.
+A process that fails ends all: Fabric and torchrun end the rest, and a process whose parent is gone ends itself.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +14,19 @@ import inspect
 import json
 import logging
 import os
+import shlex
 import shutil
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from deepcompress import processes
-from deepcompress.errors import UserError
+from deepcompress.errors import PROCESS_VARIABLE, UserError
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
@@ -26,8 +35,11 @@ if TYPE_CHECKING:
     from lightning_fabric.strategies import Strategy
     from torch import nn
 
+T = TypeVar("T")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"
+LAUNCH_VARIABLE = "DEEPCOMPRESS_LAUNCH"  # a command such as `srun` that starts a stage once per device
+SECONDS_BETWEEN_LOOKS = 1.0
 COMPILES = "compiles"  # attribute by which a Fabric tells the training loop what train.compile says
 
 
@@ -91,8 +103,8 @@ def start(train: Train, seed: int, *, trains: bool = True) -> Fabric:
     if train.compile and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))):
         raise UserError("params.yaml: train.compile needs a C++ compiler, and this machine has none: set it to false")
     devices = device_count(train, chosen.type)
-    processes.require_agreement(devices, train.num_nodes)
-    processes.hand_over(devices * train.num_nodes)
+    require_agreement(devices, train.num_nodes)
+    hand_over(devices * train.num_nodes)
     make_deterministic(seed, train.threads)
     several = train.strategy == "ddp" or devices * train.num_nodes > 1
     strategy = _data_parallel() if several else "auto"
@@ -100,9 +112,9 @@ def start(train: Train, seed: int, *, trains: bool = True) -> Fabric:
     fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, precision=train.precision, strategy=strategy)
     fabric.launch()
     setattr(fabric, COMPILES, train.compile)
-    if not processes.is_first():
+    if not is_first():
         logging.getLogger().setLevel(logging.WARNING)
-        processes.follow_()
+        follow_()
     return fabric
 
 
@@ -196,6 +208,102 @@ def derived_seed(seed: int, *parts: object) -> int:
     """
     text = json.dumps([seed, *map(str, parts)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+# Several processes: who is first, what the first alone does, and how all end together.
+
+
+def rank() -> int:
+    """Number of this process, from 0; 0 where there is but one."""
+    import torch.distributed as dist
+
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def process_count() -> int:
+    """How many processes share the work."""
+    import torch.distributed as dist
+
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and reports."""
+    return rank() == 0
+
+
+def first_only() -> None:
+    """Go on in the first process alone; the others end here, and well."""
+    if not is_first():
+        sys.exit(0)
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What a function gives in the first process, handed to all: none of them acts on a file that others lack."""
+    if process_count() == 1:
+        return make()
+    import torch.distributed as dist
+
+    found = [make() if is_first() else None]
+    dist.broadcast_object_list(found, src=0)
+    made: T = found[0]  # type: ignore[assignment]
+    return made
+
+
+def wait() -> None:
+    """Go on once all processes have come here."""
+    if process_count() > 1:
+        import torch.distributed as dist
+
+        dist.barrier()
+
+
+def hand_over(processes: int) -> None:
+    """Where LAUNCH_VARIABLE names a command, become that command, which starts this program once per process.
+
+    DVC starts a stage on one machine; `srun` or torchrun, named there, takes it to all of them.
+    """
+    launch = os.environ.pop(LAUNCH_VARIABLE, "")
+    if launch and processes > 1 and not started_by_torchrun():
+        command = [*shlex.split(launch), sys.executable, *sys.argv]
+        os.execvp(command[0], command)
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def require_agreement(devices: int, nodes: int) -> None:
+    """Refuse to run on other processes than params.yaml says: provenance would be wrong.
+
+    Raises:
+        UserError: If torchrun started more or fewer.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started_by_torchrun() and started != devices * nodes:
+        raise UserError(
+            f"params.yaml: train.devices x train.num_nodes is {devices} x {nodes}, but torchrun started {started} "
+            "processes; they must be equal"
+        )
+
+
+def follow_() -> None:
+    """In every process but the first: say who speaks in messages, and end when the process that started it is gone.
+
+    Without this a process may wait for hours in a collective operation for a first one that was killed.
+    """
+    os.environ[PROCESS_VARIABLE] = str(rank())
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True, name="follow").start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
+
+
+# Scratch.
 
 
 def scratch(stage: str, *parts: object, code: tuple[str, ...] = ()) -> Path:

@@ -10,8 +10,8 @@ from torch import nn
 from benchmarks import precision
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
-from deepcompress.training.inputs import TrainingData
 from deepcompress.training.recipe import Recipe
+from deepcompress.training.run import TrainingData
 
 CPU = torch.device("cpu")
 EPOCHS = 3

@@ -170,10 +170,6 @@ def test_shards_follow_each_other_and_differ_by_one_row_at_most(rows, count):
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_one_process_has_no_shard():
-    assert Shard.own() is None
-
-
 @pytest.mark.parametrize("augment", [None, Augment(flip=True, cutmix=1.0)])
 def test_batches_of_all_shards_make_the_batches_of_one_process(arrays, augment):
     batches = make(arrays, seed=0, batch_size=7, augment=augment)

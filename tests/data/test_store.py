@@ -196,13 +196,6 @@ def test_both_sides_together_are_all_rows_and_hold_every_class_of_two(
         assert (label in array[drawn]) == (labels.count(label) > 1)
 
 
-def test_the_seed_alone_decides_on_the_split() -> None:
-    labels = np.arange(200) % 4
-    draws = [store.stratified(labels, 0.25, seed=seed)[1].tolist() for seed in (1, 1, 2)]
-    assert draws[0] == draws[1]
-    assert draws[0] != draws[2]
-
-
 def test_a_class_with_too_few_images_is_named(tmp_path: Path) -> None:
     message = r"^pets\.zip: class 'bee' must have at least 2 images, got 1: one for each$"
     with pytest.raises(UserError, match=message):
@@ -310,12 +303,6 @@ def test_a_block_belongs_to_the_source_of_its_name(tmp_path: Path) -> None:
 def test_a_mistake_is_one_line_that_names_the_key(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         section(tmp_path, {**GOOD, **changes})
-
-
-@pytest.mark.parametrize("key", sorted(GOOD))
-def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
-    with pytest.raises(UserError, match=f"data.{key} is missing"):
-        section(tmp_path, {name: GOOD[name] for name in GOOD if name != key})
 
 
 def test_no_stage_names_the_budget_so_that_a_change_makes_nothing_stale() -> None:

@@ -18,8 +18,8 @@ from deepcompress.distillation.student import DistillObjective, build_losses
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.training import loop
-from deepcompress.training.inputs import TrainingData
 from deepcompress.training.recipe import Recipe
+from deepcompress.training.run import TrainingData
 from tests import nets
 from tests.distillation.conftest import VIEW, make_network
 from tests.training.interruption import Count, StoppedError, same

@@ -5,24 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from torch import nn
 
-from deepcompress.errors import UserError
-from deepcompress.models import graph
-from deepcompress.models.build import outline
+from deepcompress.models.build import FEATURES, outline, roles
 from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import groups, unprunable
-from deepcompress.training.recipe import require_head
 from tests import test_families, test_networks_pipeline
 from tests.docs import pages
 
 PAGE = (pages.DOCS / "models.md").read_text(encoding="utf-8")
-HEAD: Any = SimpleNamespace(trainable="head")
 SLOW_GRAPHS = ("densenet161", "densenet169", "densenet201")  # seconds each
 FEW = {name for names in TORCHVISION.values() for name in (names[0], names[-1]) if name not in SLOW_GRAPHS}
 
@@ -65,19 +59,13 @@ def test_what_is_tried_is_what_the_slow_tests_run() -> None:
     assert f"`{test_networks_pipeline.TORCHVISION}` also runs the whole pipeline" in PAGE
 
 
-@pytest.mark.parametrize("name", TORCHVISION_NAMES)
-def test_a_head_that_is_refused_is_not_in_the_table(name: str) -> None:
-    try:
-        require_head("finetune", name, HEAD)
-        allowed = "all, head"
-    except UserError:
-        allowed = "all"
-    assert SAID[name].trainable == allowed
+def test_heads_may_train_alone_but_where_plan_refuses_it() -> None:
+    assert {name for name in TORCHVISION_NAMES if SAID[name].trainable == "all"} == set(TORCHVISION["squeezenet"])
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_network_has_the_blocks_of_its_row(name: str) -> None:
-    there = [role for role in graph.roles(GraphSpec(name, 4, 64)) if role != graph.FEATURES]
+    there = [role for role in roles(GraphSpec(name, 4, 64)) if role != FEATURES]
     first, last = map(int, SAID[name].blocks.split(" to "))
     assert there == [f"block{number}" for number in range(first, last + 1)]
 
@@ -115,7 +103,7 @@ def test_a_network_that_runs_whole_is_as_its_row_says(
     (tmp_path / "mynet.py").write_text(test_networks_pipeline.OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     spec = GraphSpec(name.strip("`"), 4, int(pixels))
-    there = [role.removeprefix("block") for role in graph.roles(spec) if role != graph.FEATURES]
+    there = [role.removeprefix("block") for role in roles(spec) if role != FEATURES]
     assert blocks == (f"{there[0]} to {there[-1]}" if there else "none")
     if channels == "all layers":
         assert groups(spec)

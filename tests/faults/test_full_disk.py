@@ -22,7 +22,7 @@ from deepcompress.errors import EXIT_CODE, one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
-from deepcompress.training import resume
+from deepcompress.training import loop
 from tests.data.inputs import source
 from tests.faults.damage import below, largest_file
 
@@ -52,7 +52,7 @@ SAVES: dict[str, Callable[[Path], object]] = {
     "value.json": lambda path: files.write_json(path, list(range(2000))),
     "page.html": lambda path: files.write_text(path, "x" * 9000),
     "model.onnx": lambda path: write(path, graph(), Contract(("a",), 32, 32)),
-    "state.pt": lambda path: resume.save(path.parent, {"weights": torch.zeros(5000)}),
+    "state.pt": lambda path: loop.save_state(path.parent, {"weights": torch.zeros(5000)}),
 }
 
 

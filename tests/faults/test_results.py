@@ -26,7 +26,7 @@ from deepcompress.deploy.onnx import strip_
 from deepcompress.files import read_json, read_rows
 from deepcompress.plan_table import Plan
 from deepcompress.report import page, tables
-from deepcompress.training import resume
+from deepcompress.training import loop
 from stages import download, plan, report
 from tests.data.inputs import encoded, pixels, source
 from tests.faults.damage import Trap, fuzz, read_or_refused, spoilt
@@ -195,14 +195,14 @@ def test_spoilt_image_arrays(tmp_path: Path, data: st.DataObject) -> None:
 @fuzz(60)
 @given(data=st.data())
 def test_spoilt_resume_files_count_as_none(tmp_path: Path, data: st.DataObject) -> None:
-    resume.save(tmp_path, {"weights": {"a": torch.zeros(9)}, "history": []})
-    path = tmp_path / resume.STATE_FILE
+    loop.save_state(tmp_path, {"weights": {"a": torch.zeros(9)}, "history": []})
+    path = tmp_path / loop.STATE_FILE
     good = path.read_bytes()
     content = data.draw(spoilt(good))
     path.write_bytes(content)
     logging.disable()
     try:
-        assert content == good or resume.load(tmp_path) is None
+        assert content == good or loop.load_state(tmp_path) is None
     finally:
         logging.disable(logging.NOTSET)
 

@@ -114,12 +114,6 @@ def test_a_pruned_model_is_smaller_as_bitmasks_and_comes_back_equal(tiny: VGG, t
     assert save(tmp_path / "again", loaded.model, encodings=encodings) == packed
 
 
-def test_parts_made_elsewhere_can_be_saved(tiny: VGG, tmp_path: Path) -> None:
-    parts = bitmask.encode(tiny.classifier[0].weight.detach())
-    by_parts = save(tmp_path / "a", tiny, encodings={"classifier.0.weight": Encoded("bitmask", parts)})
-    assert by_parts == save(tmp_path / "b", tiny, encodings={"classifier.0.weight": "bitmask"})
-
-
 def test_an_encoding_that_loses_something_is_refused(tiny: VGG, tmp_path: Path) -> None:
     parts = bitmask.encode(tiny.classifier[0].weight.detach() + 1)
     with pytest.raises(ValueError, match=r"does not give back the values of tensor classifier\.0\.weight"):
@@ -141,11 +135,6 @@ def test_arguments_that_disagree_are_refused(tiny: VGG, tmp_path: Path, changes:
     with pytest.raises(ValueError, match=named):
         save(tmp_path / "model", tiny, **changes)
     assert not list(tmp_path.iterdir())
-
-
-def test_an_unknown_encoding_is_refused(tiny: VGG, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="bitmask"):
-        save(tmp_path / "model", tiny, encodings={"classifier.0.weight": "zip"})
 
 
 def test_a_model_that_diverged_is_refused(tiny: VGG, tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
-"""Taps give what the layers gave, keep gradients, and leave no trace."""
+"""Taps give what the layers gave and leave no trace; roles name the same part of VGGs of any depth."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from deepcompress.errors import UserError
+from deepcompress.models import taps
+from deepcompress.models.spec import BLOCKS
 from deepcompress.models.taps import outputs_of, tap
 from deepcompress.models.vgg import VGG
+from tests.explain.conftest import make_spec
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -64,3 +68,43 @@ def test_an_unknown_layer_is_named_with_those_there_are(tiny: VGG, name: str) ->
     with pytest.raises(UserError, match=line), tap(tiny, ["features.0", name]):
         pass
     assert not any(module._forward_hooks for module in tiny.modules())
+
+
+@pytest.mark.parametrize("arch", BLOCKS)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_every_role_is_a_layer_of_its_kind_in_forward_order(arch: str, batch_norm: bool) -> None:
+    spec = make_spec(arch, batch_norm=batch_norm)
+    model, kinds = VGG(spec), {"conv": nn.Conv2d, "norm": nn.BatchNorm2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
+    found = taps.roles(spec)
+    for role, name in found.items():
+        kind = role.partition(".")[2][:4] or "relu"
+        assert isinstance(model.get_submodule(name), kinds[kind]), role
+    assert len(set(found.values())) == len(model.features)
+
+
+def test_a_block_alone_is_its_last_relu() -> None:
+    spec = make_spec("vgg16")
+    assert taps.layer(spec, "block3") == taps.layer(spec, "block3.relu3")
+
+
+@pytest.mark.parametrize("role", ["block6", "block1.conv2", "features.99", "block4.norm1", "classifier.0"])
+def test_an_unknown_role_lists_what_there_is(role: str) -> None:
+    with pytest.raises(UserError, match=r"does not exist in a vgg11; there are block1.conv1 \(features.0\), block1"):
+        taps.layer(make_spec("vgg11", batch_norm=False), role)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(32, ("block3", "block4")), (224, ("block4", "block5"))])
+def test_maps_to_compare_have_four_by_four_places_or_more(size: int, expected: tuple[str, ...]) -> None:
+    assert taps.deepest_blocks(size) == expected
+
+
+@pytest.mark.parametrize("arch", ["vgg11", "vgg19"])
+def test_the_stated_side_is_the_map_s(arch: str) -> None:
+    spec = make_spec(arch, image_size=64)
+    layers = {block: taps.layer(spec, f"block{block}") for block in range(1, 6)}
+    model = VGG(spec).eval()
+    with torch.no_grad(), tap(model, layers.values()) as seen:
+        model(torch.zeros(1, 3, 64, 64))
+    assert {block: seen[name].shape[-1] for block, name in layers.items()} == {
+        block: taps.side(64, block) for block in range(1, 6)
+    }

@@ -17,9 +17,9 @@ from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.formats.intn import IntN
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training import loop
-from deepcompress.training.inputs import TrainingData
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
+from deepcompress.training.run import TrainingData
 from tests.quantization.conftest import CLASSES, VIEW, round_
 
 FORMATS = [

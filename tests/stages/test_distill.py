@@ -17,7 +17,7 @@ from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import loop
-from deepcompress.training.inputs import TrainingData
+from deepcompress.training.run import TrainingData
 from stages import distill
 from tests.data.inputs import CLASSES, source
 from tests.stages.commands import invoke, network, refused, write_params

@@ -15,9 +15,9 @@ from deepcompress.data.store import Arrays, Fit, Meta
 from deepcompress.models.spec import Model, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.training import loop
-from deepcompress.training.inputs import TrainingData, training_data
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
+from deepcompress.training.run import TrainingData, training_data
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from deepcompress import processes, runtime
+from deepcompress import runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
 from deepcompress.distillation import teacher_cache
@@ -26,9 +26,9 @@ from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign
 from deepcompress.registry import find
 from deepcompress.training import loop
-from deepcompress.training.inputs import TrainingData, trainable_part, training_data
 from deepcompress.training.loop import CrossEntropy, Objective
 from deepcompress.training.recipe import Recipe
+from deepcompress.training.run import TrainingData, trainable_part, training_data
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -115,11 +115,11 @@ def taught(fabric: Fabric, losses: dict[str, Any], **changes: Any) -> tuple[VGG,
     taps = list(dict.fromkeys(tap for _, loss in built.values() for tap in loss.teacher_taps))
     logits = any(loss.reads_logits for _, loss in built.values())
     with tempfile.TemporaryDirectory() as own:
-        folder, images = processes.from_first(lambda: Path(own)), seen.train
+        folder, images = runtime.from_first(lambda: Path(own)), seen.train
         answers = teacher_cache.cached_teacher(
             teacher, images, taps, logits=logits, fabric=fabric, folder=folder, budget_mib=16
         )
-        processes.wait()
+        runtime.wait()
     steps = len(seen.train)
     lesson = DistillObjective(built, answers, cross_entropy=1.0, label_smoothing=0.0, steps_per_epoch=steps)
     return model, train(fabric, model, lesson, made, seen)
@@ -138,10 +138,10 @@ def main(count: str, file: str, *names: str) -> None:
     for name in names or CASES:
         precision: Any = "bf16-mixed" if name == "bf16" else "32-true"
         fabric = runtime.start(runtime.Train(device="cpu", precision=precision, devices=int(count)), 0)
-        assert processes.count() == int(count)
+        assert runtime.process_count() == int(count)
         model, history = run(fabric, name)
         ends[name] = {"weights": model.state_dict(), "history": history.rows()}
-    processes.first_only()
+    runtime.first_only()
     torch.save(ends, file)
 
 

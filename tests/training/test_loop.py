@@ -16,7 +16,7 @@ from deepcompress import runtime
 from deepcompress.data.batches import Batch
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
-from deepcompress.training import loop, resume
+from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy, Epoch, History, Objective
 from tests.training.interruption import Count, StoppedError, same
 
@@ -124,7 +124,7 @@ def test_a_damaged_state_starts_over_with_the_same_end(run, recipe, tmp_path, ca
     made = recipe(epochs=2)
     with pytest.raises(StoppedError):
         run(made, resume_folder=tmp_path, after_step=Count(last=5))
-    path = tmp_path / resume.STATE_FILE
+    path = tmp_path / loop.STATE_FILE
     path.write_bytes(path.read_bytes()[:-100])
     steps = Count()
     with caplog.at_level(logging.WARNING):

@@ -1,27 +1,31 @@
-"""A whole training from a folder of images, as stages run it, and the network that it starts from."""
+"""Training as stages run it: its batches, features computed once, and what an interrupted one is taken up from."""
 
 from __future__ import annotations
 
+import logging
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from deepcompress import runtime
 from deepcompress.data.store import open_fit, write_fit
 from deepcompress.errors import UserError
 from deepcompress.training import loop, run
-from deepcompress.training.inputs import training_data
 from deepcompress.training.loop import CrossEntropy
+from deepcompress.training.run import training_data
 from tests.data import inputs
+from tests.faults.damage import Trap
 from tests.training.conftest import VIEW
 
 ORIGIN = {"stage": "prune", "seed": 5}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+def folder(tmp_path: Path) -> Path:
     write_fit(tmp_path / "fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
     return tmp_path / "fit"
 
@@ -66,3 +70,156 @@ def test_images_are_read_once_and_a_missing_file_is_named(folder):
     (folder / "train_labels.npy").unlink()
     with pytest.raises(UserError, match=r"train_labels\.npy: no such file"):
         run.TrainingRun(folder, VIEW).images  # noqa: B018
+
+
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+
+
+def test_only_a_recipe_that_changes_images_augments(data, recipe):
+    assert data(recipe()).train.augment is None
+    changed = data(recipe(augment={"flip": True}))
+    assert changed.train.augment.flip
+    assert changed.validation.augment is None
+
+
+@pytest.fixture
+def trained(network, data, fabric):
+    """Train the head; gives the weights, the history, and how many images the first layer saw."""
+
+    def make(recipe, *, cached: bool, fabric=fabric):
+        model, batches, passed = network(), data(recipe), []
+        model.features[0].register_forward_pre_hook(lambda layer, given: passed.append(len(given[0])))
+        part = (model, batches)
+        if cached:
+            part = run.trainable_part(model, batches, recipe, fabric=fabric)
+        record = loop.train(part[0], CrossEntropy(), part[1], recipe, fabric=fabric, seed=0)
+        return model.state_dict(), record, sum(passed)
+
+    return make
+
+
+def test_cached_features_give_the_weights_of_the_plain_loop(trained, recipe):
+    """Of a head on fixed features the loss is convex: last digits do not grow; Adam would divide by tiny gradients."""
+    made = recipe(trainable="head", optimizer="sgd", feature_budget_mib=0, batch_size=24)
+    plain, plain_record, plain_images = trained(made, cached=False)
+    ours, record, images = trained(made, cached=True)
+    for name, expected in plain.items():
+        torch.testing.assert_close(ours[name], expected, atol=1e-5, rtol=1e-4, msg=name)
+    assert [row.train_loss for row in record.epochs] == pytest.approx(
+        [row.train_loss for row in plain_record.epochs], rel=1e-4
+    )
+    assert plain_images == 4 * (64 + 16)
+    assert images == 64 + 16
+
+
+def test_memory_and_file_give_the_same_bits(trained, recipe):
+    (one, record, _), (other, again, _) = (
+        trained(recipe(trainable="head", feature_budget_mib=budget), cached=True) for budget in (0, 512)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert record == again
+
+
+def test_mixed_precision_gives_the_weights_of_the_plain_loop_too(trained, recipe, network):
+    fabric = runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
+    made = recipe(trainable="head", optimizer="sgd", feature_budget_mib=0)
+    name = "classifier.6.weight"
+    plain, ours = (trained(made, cached=cached, fabric=fabric)[0][name] for cached in (False, True))
+    moved = (plain - network().state_dict()[name]).abs().max()
+    assert (ours - plain).abs().max() < 0.1 * moved  # bf16 keeps 8 bits of a feature
+
+
+@pytest.mark.parametrize(("budget", "place"), [(0, "in a file"), (1, "in memory")])
+def test_the_budget_decides_and_no_file_stays(network, data, fabric, recipe, tmp_path, caplog, budget, place):
+    made = recipe(trainable="head", feature_budget_mib=budget)
+    with caplog.at_level(logging.INFO):
+        _, features = run.trainable_part(network(), data(made), made, fabric=fabric)
+    assert f"frozen layers: 64 images, 16 features each, 0.0 MiB {place}" in caplog.text
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert features.train.features.shape == (64, 16)
+
+
+def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(network, data, fabric, recipe, tmp_path):
+    class Doubled(nn.Module):
+        made = 0
+
+        def forward(self, weight):
+            self.made += 1
+            return 2 * weight
+
+    model, doubled = network(), Doubled()
+    register_parametrization(model.features[0], "weight", doubled)
+    made = recipe(trainable="head", batch_size=24)
+    before = doubled.made
+    run.trainable_part(model, data(made), made, fabric=fabric)
+    assert doubled.made == before + 2  # training and validation images
+
+
+@pytest.mark.parametrize("change", [{"trainable": "all"}, {"trainable": "head", "augment": {"flip": True}}])
+def test_nothing_is_stored_when_all_trains_or_images_change(network, data, fabric, recipe, tmp_path, change):
+    made, model = recipe(**change), network()
+    batches = data(made)
+    found = run.trainable_part(model, batches, made, fabric=fabric)
+    assert found == (model, batches)
+
+
+def test_a_state_comes_back(tmp_path):
+    state = {
+        "weights": {"a": torch.arange(6.0).view(2, 3).t()},
+        "history": [{"epoch": 1, "loss": 0.5}],
+        "none": {},
+    }
+    loop.save_state(tmp_path, state)
+    found = loop.load_state(tmp_path)
+    assert torch.equal(found["weights"]["a"], state["weights"]["a"])
+    assert found["history"] == state["history"]
+    assert [path.name for path in tmp_path.iterdir()] == [loop.STATE_FILE]
+    assert loop.load_state(tmp_path / "other") is None
+
+
+def test_code_in_a_state_file_is_not_run(tmp_path):
+    loop.save_state(tmp_path, {"weights": Trap(tmp_path / "sprung")})
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        loop.load_state(tmp_path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_clearing_leaves_what_others_put_there(tmp_path):
+    for other in (True, False):
+        place = tmp_path / str(other)
+        place.mkdir()
+        loop.save_state(place, {})
+        (place / f".{loop.STATE_FILE}.partial-1").touch()  # what a kill in the middle of a write leaves
+        if other:
+            (place / "other").touch()
+        run.clear(place)
+        assert place.exists() == other
+    run.clear(tmp_path / "False")
+
+
+def test_the_folder_is_named_by_weights_data_and_params(tmp_path, network):
+    data = tmp_path / "fit"
+    data.mkdir()
+    (data / "images").write_text("1")
+    model = network()
+
+    def name() -> str:
+        return run.resume_folder("stage", model, data, 7).name
+
+    names = [name(), name()]
+    assert names[0] == names[1]
+    with torch.no_grad():
+        model.classifier[6].bias[0] += 1
+    names.append(name())
+    (data / "images").write_text("2")
+    names += [name(), run.resume_folder("stage", model, data, 8).name]
+    assert len(set(names)) == 4
+
+
+def test_the_fingerprint_does_not_depend_on_the_memory_layout(network):
+    model = network()
+    before = run.fingerprint(model)
+    assert run.fingerprint(model.to(memory_format=torch.channels_last)) == before
+    assert run.fingerprint(network().bfloat16()) != before

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
-from deepcompress import processes
+from deepcompress import runtime
 from deepcompress.data.augment import mix, own_share
 from deepcompress.data.store import BYTES_PER_MIB
 from deepcompress.runtime import derived_seed
@@ -70,7 +70,7 @@ class Shard:
     @classmethod
     def own(cls) -> Shard | None:
         """Of this process; None where there is but one."""
-        return cls(processes.rank(), processes.count()) if processes.count() > 1 else None
+        return cls(runtime.rank(), runtime.process_count()) if runtime.process_count() > 1 else None
 
     def sizes(self, rows: int) -> list[int]:
         """Rows of each process: as even as can be, the first ones have one more; 0 where rows are too few."""

@@ -91,20 +91,13 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What a look at every file showed.
+class _Scan:
+    """What a look at every file showed."""
 
-    Attributes:
-        images: Files that count.
-        digests: Name -> SHA-256 of the content, of each of them.
-        others: Names of files that are no images.
-        bad: Name -> why it cannot be read; looked for where such images are to be skipped.
-    """
-
-    images: list[Labelled]
-    digests: dict[str, bytes]
-    others: list[str]
-    bad: dict[str, str]
+    images: list[Labelled]  # files that count
+    digests: dict[str, bytes]  # name -> SHA-256 of the content, of each of them
+    others: list[str]  # names of files that are no images
+    bad: dict[str, str]  # name -> why it cannot be read; looked for where such images are to be skipped
 
 
 def as_source(
@@ -138,7 +131,8 @@ def as_source(
     _require_classes(kept, classes, where)
     if options.max_value is None:
         _warn_of_range(kept, read, key)
-    _tell(scan.others, f"{where}: no images, ignored")
+    if scan.others:
+        logger.warning("%s: no images, ignored: %d file(s): %s", where, len(scan.others), kinds.named(scan.others))
     digest = hashlib.sha256()
     for file in kept:
         digest.update(f"{file.name}\0{file.label}\0{file.split}\0".encode("utf-8", "surrogateescape"))
@@ -169,8 +163,8 @@ def as_source(
 
 def _scan(
     files: Sequence[Labelled], read: Callable[[str], bytes], options: Files, *, where: str, stored_size: int
-) -> Scan:
-    scan = Scan([], {}, [], {})
+) -> _Scan:
+    scan = _Scan([], {}, [], {})
     for file in tqdm(files, desc="looking at files", disable=None):
         content = read(file.name)
         if not kinds.counts(file.name, content):
@@ -187,7 +181,7 @@ def _scan(
     return scan
 
 
-def _refuse_many_bad(scan: Scan, where: str, key: str) -> None:
+def _refuse_many_bad(scan: _Scan, where: str, key: str) -> None:
     total = len(scan.images) + len(scan.bad)
     if not scan.bad:
         return
@@ -200,7 +194,7 @@ def _refuse_many_bad(scan: Scan, where: str, key: str) -> None:
     logger.warning("%s: %d of %d images cannot be read, left out; the first: %s", where, len(scan.bad), total, first)
 
 
-def _without_duplicates(scan: Scan, options: Files, where: str, key: str) -> tuple[list[Labelled], list[str]]:
+def _without_duplicates(scan: _Scan, options: Files, where: str, key: str) -> tuple[list[Labelled], list[str]]:
     """The images without copies of others, and the names of those that went.
 
     Copies within the training images count where a part of them is drawn from these: they would be on both sides.
@@ -249,11 +243,6 @@ def _warn_of_range(files: Sequence[Labelled], read: Callable[[str], bytes], key:
             "the largest value of %d images of 16 bits is %d of %d: all will be dark; %s.max_value says which is white",
             *(len(values), max(values), WHITE, key),
         )
-
-
-def _tell(names: Sequence[str], what: str) -> None:
-    if names:
-        logger.warning("%s: %d file(s): %s", what, len(names), kinds.named(names))
 
 
 def _subset(part: Part, rows: np.ndarray) -> Part:

@@ -36,7 +36,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from deepcompress import files, kept, runtime
+from deepcompress import files, runtime
 from deepcompress.deploy.classifier import INPUT
 from deepcompress.deploy.onnx import PREFIX, read, write
 from deepcompress.models.quantized_weight import group_size
@@ -93,7 +93,7 @@ def quantize_int8(
     inputs = files.sha256(Path(float_file)), hashlib.sha256(images.tobytes()).hexdigest(), images.shape
     parts = *inputs, reduce_range, version("onnxruntime"), onnx.__version__
     folder = runtime.scratch("int8", *parts, code=CODE)
-    files.write_bytes(path, kept.content(folder / "int8.npz", calibrate))
+    files.write_bytes(path, files.kept_bytes(folder / "int8.npz", calibrate))
 
 
 def _calibrated(

@@ -22,7 +22,7 @@ import onnx
 import torch
 from torch import nn
 
-from deepcompress import files, kept, runtime
+from deepcompress import files, runtime
 from deepcompress.data.batches import resize
 from deepcompress.data.kinds import WHITE
 from deepcompress.deploy.classifier import BATCH, INPUT, OUTPUTS, Contract
@@ -113,7 +113,7 @@ def export_checkpoint(
 
     parts = files.sha256(source), stored_size, white, torch.__version__, onnx.__version__
     folder = runtime.scratch("onnx", *parts, code=CODE)
-    files.write_bytes(path, kept.content(folder / "float.npz", export))
+    files.write_bytes(path, files.kept_bytes(folder / "float.npz", export))
 
 
 class FromPixels(nn.Module):

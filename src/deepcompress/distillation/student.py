@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from deepcompress.distillation.settings import Distill
     from deepcompress.distillation.teacher_cache import Teacher
     from deepcompress.models.vgg import Classifier
-    from deepcompress.training.inputs import TrainingData
     from deepcompress.training.loop import History
-    from deepcompress.training.run import TrainingRun
+    from deepcompress.training.run import TrainingData, TrainingRun
 
     MakeObjective = Callable[[Classifier, TrainingData], Objective]
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepcompress import files, processes
+from deepcompress import files, runtime
 from deepcompress.data.batches import Batches, Shard
 from deepcompress.data.store import BYTES_PER_MIB, array_writer, is_whole_array, map_array
 from deepcompress.distillation.loss import Outputs, Tap, read, shape
@@ -120,9 +120,9 @@ def cached_teacher(
     }
     if logits:
         paths[None] = folder / "logits.npy"
-    if missing := processes.from_first(lambda: [key for key, path in paths.items() if not _is_kept(path, train)]):
+    if missing := runtime.from_first(lambda: [key for key, path in paths.items() if not _is_kept(path, train)]):
         _write({key: paths[key] for key in missing}, network, train, fabric=fabric)
-        processes.wait()
+        runtime.wait()
     rest = [wanted for wanted in taps if wanted not in stored]
     online = OnlineTeacher(network, rest, logits=False, fabric=fabric) if rest else None
     return StoredTeacher(open_tables(paths, budget_mib * BYTES_PER_MIB, train.device), online)
@@ -159,7 +159,7 @@ def _is_kept(path: Path, train: Batches) -> bool:
 
 def _write(paths: dict[Tap | None, Path], network: Classifier, train: Batches, *, fabric: Fabric) -> None:
     """One run over the images, without shuffling; the first process writes what all computed."""
-    start, first = time.perf_counter(), processes.is_first()
+    start, first = time.perf_counter(), runtime.is_first()
     online = OnlineTeacher(network, [key for key in paths if key], logits=None in paths, fabric=fabric)
     ordered = Batches(train.arrays, train.view, batch_size=train.batch_size, device=train.device)
     bar = tqdm(total=len(ordered), desc="teacher", unit="batch", disable=None if first else True)

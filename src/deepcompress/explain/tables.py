@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepcompress import kept, registry
+from deepcompress import files, registry
 from deepcompress.data.batches import Batches, resize
 from deepcompress.data.store import Arrays, open_fit, stratified
 from deepcompress.errors import UserError
@@ -166,7 +166,7 @@ def looks(
         strengths = images.config.robustness.strengths if model in changed else {}
         parts = images.digest, images.view, images.config, images.data.seed, images.device.type, roles, [*strengths]
         folder = passes.scratch(STAGE, path, *parts)
-        found = kept.arrays(folder / "look.npz", partial(_look, path, roles, images, strengths))
+        found = files.kept_arrays(folder / "look.npz", partial(_look, path, roles, images, strengths))
         plain, other = (torch.from_numpy(found[name]) for name in ("plain", "jittered"))
         harmed = {name: torch.from_numpy(found[name]) for name in strengths}
         return Look(plain, other, harmed, {role: found[role] for role in roles if role in found})

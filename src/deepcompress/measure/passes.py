@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from deepcompress import files, kept, registry, runtime
+from deepcompress import files, registry, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, cost
@@ -104,7 +104,7 @@ def measured(path: Path, images: Images, stage: str, *, batch_size: int, device:
         made = vars(measure(path, images, batch_size=batch_size, device=device))
         return {name: np.asarray(value) for name, value in made.items()}
 
-    found = kept.arrays(folder / "measurement.npz", run)
+    found = files.kept_arrays(folder / "measurement.npz", run)
     counts = {name: int(value) for name, value in found.items() if name != "logits"}
     return Measurement(logits=torch.from_numpy(found["logits"]), **counts)
 

@@ -1,31 +1,64 @@
-"""The one door to a network: from its spec, whether a VGG or a network that is known by its graph."""
+"""The one door to a network, from its spec: a VGG, or a network of torchvision, of timm or of the user.
+
+In the graph of the latter it finds what steps need.
+A network is run once to see in which order its layers run, what each gives, and which outputs are overwritten later:
+these have no name that a loss could read, such as a layer in front of a shortcut that is added in place.
+A block is what runs at one size of map. The names mean what they mean in a VGG (models/taps.py): maps in block 3 have a
+quarter of the image's side in both, so that losses can match a VGG's `block4` with a ResNet's.
+
+torchvision and timm are imported at the first call, since that takes longer than the rest of a stage's start-up.
+Source: https://docs.pytorch.org/vision/stable/models.html, https://huggingface.co/docs/timm.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+import importlib
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import nn
 
-from deepcompress.models.spec import VGGSpec, dense
+from deepcompress.errors import UserError
+from deepcompress.models.spec import OWN, TIMM, VGGSpec, dense, library
 from deepcompress.models.vgg import VGG
 
 if TYPE_CHECKING:
-    from deepcompress.models.spec import Spec
+    from collections.abc import Callable, Iterable
+
+    from torch import Tensor
+
+    from deepcompress.models.spec import GraphSpec, Spec
     from deepcompress.models.vgg import Classifier
+
+FEATURES = "features"
+INSTALLED = {"site-packages", "dist-packages"}
+Layer = nn.Conv2d | nn.Linear
+Sized = nn.Conv2d | nn.Linear | nn.BatchNorm2d
 
 
 def build(spec: Spec) -> Classifier:
     """The network of a spec, with weights from torch's global generator.
 
+    A library's network has its layers, names and initialisation; channels that were removed are left out. ReLUs are
+    not in place, so that an output seen by a hook stays what the layer gave.
+
     Raises:
-        UserError: If there is no such network, or the spec gives sizes to layers that it does not have.
+        UserError: If there is no such network, it is no classifier of images, or the spec gives a size to a layer that
+            does not exist or is of another kind.
     """
     if isinstance(spec, VGGSpec):
         return VGG(spec)
-    from deepcompress.models import graph
-
-    return graph.build(spec)
+    made = _full(spec)
+    if library(spec.arch) != "torchvision":  # there, layers run in the order in which they are defined
+        made.layer_order = trace(spec).order
+    made.spec = spec
+    resize_(made, spec.widths)
+    return cast("Classifier", made)  # in all but its class: images to logits, and a spec
 
 
 def blank(spec: Spec) -> Classifier:
@@ -33,16 +66,253 @@ def blank(spec: Spec) -> Classifier:
 
     Load with `assign=True`: what this gives for weights means nothing and may take no memory.
     """
-    if isinstance(spec, VGGSpec):
-        with torch.device("meta"):
-            return VGG(spec).eval()
-    from deepcompress.models import graph
-
-    with graph.blank(spec):
-        return graph.build(spec).eval()
+    with _without_memory(spec):
+        return build(spec).eval()
 
 
 @functools.cache
 def outline(spec: Spec) -> Classifier:
     """The blank network with all its channels, made once; nobody may change it."""
     return blank(dense(spec))
+
+
+def _without_memory(spec: Spec) -> Any:
+    """Inside, a VGG and networks of torchvision take no memory; others are made in full, from a generator apart.
+
+    Code of others may need numbers where it makes a network, which nothing without memory has.
+    """
+    meta = library(spec.arch) in ("vgg", "torchvision")
+    return torch.device("meta") if meta else torch.random.fork_rng(devices=[])
+
+
+def _full(spec: GraphSpec) -> Any:
+    kind = library(spec.arch)
+    if kind == "torchvision":
+        from torchvision.models import get_model
+
+        made = get_model(spec.arch, weights=None, num_classes=spec.classes)
+    else:
+        made = timm(spec) if kind == "timm" else _own(spec)
+    for module in made.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    return made
+
+
+def timm(spec: GraphSpec, *, pretrained: bool = False) -> nn.Module:
+    """A network of timm; one that is made for a single size of image is made for the spec's.
+
+    Raises:
+        UserError: If timm has no such network, or cannot make it for these images.
+    """
+    models: Any = importlib.import_module("timm.models")
+    name = cast("Any", TIMM.fullmatch(spec.arch))[1]
+    if not models.is_model(name):
+        like = models.list_models(f"*{name.partition('.')[0][:6]}*")[:5]
+        raise UserError(f"timm has no network {name!r}; it has {', '.join(like) or 'none like it'}")
+    try:
+        config = models.get_pretrained_cfg(name)
+        sized = {"img_size": spec.image_size} if config and config.fixed_input_size else {}
+        return cast("nn.Module", models.create_model(name, pretrained=pretrained, num_classes=spec.classes, **sized))
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{spec.arch} at {spec.image_size} px: timm refuses: {_line(error)}") from None
+
+
+def source_file(arch: str) -> Path:
+    """The file of the user's function; modules are looked for in the working folder, then where Python looks.
+
+    Raises:
+        UserError: If there is no such module, or it is an installed one, whose code no stage could depend on.
+    """
+    module, _ = cast("Any", OWN.fullmatch(arch)).groups()
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.util.find_spec(module)
+    except (Exception, SystemExit) as error:  # whatever a package around it raises when it is imported
+        raise UserError(f"{arch}: module {module} cannot be imported: {_line(error)}") from None
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        raise UserError(f"{arch}: there is no module {module} in {Path.cwd()} or on PYTHONPATH")
+    if INSTALLED & set(Path(found.origin).parts):
+        raise UserError(f"{arch}: module {module} is an installed package; call it from a function of your own")
+    return Path(found.origin)
+
+
+def _own(spec: GraphSpec) -> nn.Module:
+    """What the user's function makes of the number of classes; a checkpoint that names it calls it, too."""
+    source_file(spec.arch)
+    module, function = cast("Any", OWN.fullmatch(spec.arch)).groups()
+    try:
+        made = getattr(importlib.import_module(module), function)(spec.classes)
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise UserError(f"{spec.arch}: {type(error).__name__} while it was called: {_line(error)}") from error
+    if not isinstance(made, nn.Module):
+        raise UserError(
+            f"{spec.arch} must give a torch.nn.Module for {spec.classes} classes, got {type(made).__name__}"
+        )
+    return made
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+# Sizes of layers, of which some differ in a pruned network.
+
+
+def resize_(model: Classifier, widths: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+    """Give layers new parameters, not initialised, where their sizes are others than these; see GraphSpec.
+
+    Raises:
+        UserError: If a layer does not exist or is of another kind.
+    """
+    layers = dict(model.named_modules())
+    for name, sizes in widths:
+        layer = layers.get(name)
+        if not isinstance(layer, Sized) or len(sizes) != len(_sizes(layer)):
+            arch = model.spec.arch
+            raise UserError(f"widths name a layer {name!r} with {len(sizes)} sizes, which {arch} does not have")
+        _resize_layer_(layer, sizes)
+    for module in cast("Iterable[Any]", model.modules()):
+        if has_heads(module):
+            module.attn_dim = module.qkv.out_features // 3
+            module.num_heads = module.attn_dim // module.head_dim
+
+
+def has_heads(module: Any) -> bool:
+    """Whether a module is attention as timm writes it: a layer `qkv` for all heads, `proj` behind, counts beside."""
+    counts = (getattr(module, name, None) for name in ("num_heads", "head_dim", "attn_dim"))
+    linear = isinstance(getattr(module, "qkv", None), nn.Linear) and isinstance(
+        getattr(module, "proj", None), nn.Linear
+    )
+    return linear and all(type(count) is int for count in counts)
+
+
+def _resize_layer_(layer: Sized, sizes: tuple[int, ...]) -> None:
+    if sizes == _sizes(layer):
+        return
+    if isinstance(layer, nn.Conv2d):
+        layer.out_channels, layer.in_channels, layer.groups = sizes
+        shape: tuple[int, ...] = (sizes[0], sizes[1] // sizes[2], *layer.kernel_size)
+        _replace_(layer, {"weight": shape, "bias": sizes[:1]})
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = sizes
+        _replace_(layer, {"weight": sizes, "bias": sizes[:1]})
+    else:
+        (layer.num_features,) = sizes
+        _replace_(layer, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), sizes))
+
+
+def _sizes(layer: Sized) -> tuple[int, ...]:
+    if isinstance(layer, nn.Conv2d):
+        return layer.out_channels, layer.in_channels, layer.groups
+    if isinstance(layer, nn.Linear):
+        return layer.out_features, layer.in_features
+    return (layer.num_features,)
+
+
+def _replace_(layer: nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        old = getattr(layer, name)
+        if old is None:
+            continue
+        new = torch.empty(shape, dtype=old.dtype, device=old.device)
+        setattr(layer, name, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
+
+
+# What one pass over a network without data shows.
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a network does with one image.
+
+    Attributes:
+        order: Convolutions and linear layers, as they run.
+        outputs: Shape of what each module gives, in the order in which they end, unless that is overwritten later.
+        outer: Modules that are reached through nn.Sequential alone, so that nothing leads around them.
+    """
+
+    order: tuple[str, ...]
+    outputs: dict[str, tuple[int, ...]]
+    outer: frozenset[str]
+
+
+def trace(spec: GraphSpec) -> Trace:
+    """The trace of the network with all its channels.
+
+    Raises:
+        UserError: If there is no such network, or it does not run on an image of this size.
+    """
+    return _trace(cast("GraphSpec", dense(spec)))
+
+
+@functools.cache
+def _trace(spec: GraphSpec) -> Trace:
+    with _without_memory(spec):
+        model = _full(spec).eval()
+        image = torch.zeros(1, 3, spec.image_size, spec.image_size)
+    ran: list[tuple[str, Tensor, int]] = []
+    order: list[str] = []
+    for name, module in model.named_modules():
+        if name:
+            module.register_forward_hook(_note(name, ran, order))
+    try:
+        with torch.no_grad():
+            answer = model(image)
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise UserError(f"{spec.arch} does not run on an image of {spec.image_size} px: {_line(error)}") from error
+    outer = _outer(model, "")
+    kept = {name: tuple(output.shape) for name, output, v in ran if name in outer or output._version == v}
+    if not isinstance(answer, torch.Tensor) or answer.shape != (1, spec.classes):
+        got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+        raise UserError(f"{spec.arch} must give {spec.classes} logits per image, (1, {spec.classes}); got {got}")
+    if twice := [name for name in dict.fromkeys(order) if order.count(name) > 1]:
+        raise UserError(f"{spec.arch}: layer {twice[0]} runs {order.count(twice[0])} times; give each place its own")
+    if not order:
+        raise UserError(f"{spec.arch} has no convolution and no linear layer that could be compressed")
+    return Trace(tuple(order), kept, frozenset(outer))
+
+
+def _outer(module: nn.Module, prefix: str) -> list[str]:
+    found = []
+    for name, child in module.named_children():
+        if not isinstance(child, nn.AdaptiveAvgPool2d):
+            found.append(prefix + name)
+        if isinstance(child, nn.Sequential):
+            found += _outer(child, f"{prefix}{name}.")
+    return found
+
+
+def _note(name: str, ran: list[tuple[str, Tensor, int]], order: list[str]) -> Callable[..., None]:
+    def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(layer, Layer):
+            order.append(name)
+        if isinstance(output, torch.Tensor):
+            ran.append((name, output, output._version))
+
+    return hook
+
+
+def roles(spec: GraphSpec) -> dict[str, str]:
+    """Layer name of every role, in forward order: `block3` is the last layer whose maps have that size.
+
+    The first blocks may be missing, since most networks halve the image at once; a side that is no half of the image's
+    counts as the nearest one. `features` is the last layer before the classifier. A transformer, whose layers give
+    tokens, has no other.
+    """
+    seen, found = trace(spec), dict[str, str]()
+    before = [name for name in seen.outputs if name in seen.outer and not _in_head(name, seen.order[-1])]
+    for name in before:
+        shape = seen.outputs[name]
+        if len(shape) == 4 and shape[2] == shape[3]:
+            block = f"block{round(math.log2(spec.image_size / shape[3])) + 1}"
+            found.pop(block, None)
+            found[block] = name
+    wide = [name for name in before if len(seen.outputs[name]) > 2]
+    return {**found, FEATURES: (wide or before)[-1]} if before else found
+
+
+def _in_head(name: str, head: str) -> bool:
+    """Whether a module is, holds or lies beside the layer that gives the logits, in a block named after it."""
+    return name == head or head.startswith(f"{name}.") or name.partition(".")[0] == head.partition(".")[0] != head

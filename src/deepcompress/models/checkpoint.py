@@ -125,11 +125,13 @@ def save(
         encoded |= {name: _encoded(name, state, STREAM) for name in streamed if name not in encoded}
         stored = {STREAM: coded.join(encoded.pop(name).parts for name in streamed)}
         names, state = names | {ALL: STREAM}, {}
-    description = _described(model, view, tuple(classes), names, provenance)
     stored |= {name: tensor for name, tensor in state.items() if name not in encoded}
     for name, parts in encoded.items():
         stored |= {name + PART_SEPARATOR + part: tensor.contiguous() for part, tensor in parts.parts.items()}
-    files.write_bytes(path, safetensors_torch.save(stored, metadata=description.to_metadata()))
+    description = _described(model, view, tuple(classes), names, provenance).model_dump(mode="json")
+    # Sorted, so that equal descriptions give equal bytes.
+    metadata = {METADATA_KEY: json.dumps(description, sort_keys=True, allow_nan=False)}
+    files.write_bytes(path, safetensors_torch.save(stored, metadata=metadata))
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -151,7 +153,8 @@ def load(path: str | Path) -> Checkpoint:
     except (UserError, ValueError) as error:
         raise UserError(f"{path}: {error}") from None
     view = View(size=description.image_size, mean=description.mean, std=description.std)
-    return Checkpoint(model, view, description.classes, description.provenance, description.to_dict(), integers)
+    plain = description.model_dump(mode="json")
+    return Checkpoint(model, view, description.classes, description.provenance, plain, integers)
 
 
 class Description(params.Section):
@@ -166,14 +169,6 @@ class Description(params.Section):
     std: tuple[Positive, Positive, Positive]
     encodings: dict[str, str]
     provenance: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, one per field."""
-        return self.model_dump(mode="json")
-
-    def to_metadata(self) -> dict[str, str]:
-        """The header's metadata; keys are sorted, so that equal descriptions give equal bytes."""
-        return {METADATA_KEY: json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)}
 
     def network_spec(self) -> Spec:
         """The network, checked against the class names and the image size.

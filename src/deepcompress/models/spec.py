@@ -64,7 +64,7 @@ def library(arch: str) -> Literal["vgg", "torchvision", "timm", "own"]:
 
     Raises:
         ValueError: If there is no such network, or what it needs is not installed. Whether timm knows the name and
-            whether the user's function is there, building shows; see graph.py.
+            whether the user's function is there, building shows; see build.py.
     """
     if arch in BLOCKS:
         return "vgg"

@@ -4,7 +4,7 @@ Name a layer by its part in the network, so that VGGs of other depth or with bat
 
 `features.11` is the first convolution of block 4 in a plain VGG-11, a ReLU in a plain VGG-19 and a batch norm
 in a VGG-16 with batch norm; `block4.conv1` is the same in all. A block ends at its max-pooling. Torchvision's
-networks have blocks of the same sizes, but no roles for the layers in them: see graph.py.
+networks have blocks of the same sizes, but no roles for the layers in them: see build.py.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def tap(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
     with ExitStack() as hooks:
         for name in names:
             if not name or name not in layers:
-                raise UserError(f"layer {name!r} does not exist; there are {', '.join(_leaves(layers))}")
+                leaves = [there for there, layer in layers.items() if not list(layer.children())]
+                raise UserError(f"layer {name!r} does not exist; there are {', '.join(leaves)}")
             hooks.enter_context(layers[name].register_forward_hook(_keep(name, outputs)))
         yield outputs
 
@@ -77,10 +78,6 @@ def _keep(name: str, outputs: dict[str, Tensor]) -> Any:
     return hook
 
 
-def _leaves(layers: dict[str, nn.Module]) -> list[str]:
-    return [name for name, layer in layers.items() if not list(layer.children())]
-
-
 FEATURES = "features"
 
 
@@ -97,9 +94,9 @@ def layer(spec: Spec, role: str) -> str:
         UserError: If there is no such layer; lists what there is.
     """
     if isinstance(spec, GraphSpec):
-        from deepcompress.models import graph  # which needs torch
+        from deepcompress.models import build  # which needs torch
 
-        names, layers = graph.roles(spec), set(graph.trace(spec).outputs)
+        names, layers = build.roles(spec), set(build.trace(spec).outputs)
     else:
         names, layers = roles(spec), {*roles(spec).values(), FEATURES}
     if role in names:

@@ -118,7 +118,7 @@ class SmallMapConv2d(nn.Conv2d):
 def prunable_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     """All convolutions and linear layers that run, by name, in forward order."""
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
-    order = getattr(model, "layer_order", None)  # of a network whose code says nothing about it; see graph.py
+    order = getattr(model, "layer_order", None)  # of a network whose code says nothing about it; see build.py
     return layers if order is None else {name: layers[name] for name in order}
 
 

@@ -118,25 +118,25 @@ def _matched(given: State, expected: State, head: str) -> tuple[State, list[str]
     renamed = {name.removeprefix(prefix): name for name in given if name.startswith(prefix)}
     renamed = {name: name for name in given if not name.startswith(prefix)} | renamed
     taken = {name: given[old] for name, old in renamed.items() if name in expected}
-    whole = all(name in taken and taken[name].shape == expected[name].shape for name in expected if _in(name, head))
+    whole = all(
+        name in taken and taken[name].shape == expected[name].shape for name in expected if name.startswith(head)
+    )
     if not whole:
-        taken = {name: tensor for name, tensor in taken.items() if not _in(name, head)}
+        taken = {name: tensor for name, tensor in taken.items() if not name.startswith(head)}
     unused = [old for name, old in renamed.items() if name not in taken and not name.endswith(COUNTERS)]
     theirs = {name.partition(".")[0] for name in expected}
     for name, old in renamed.items():  # a block that the model has not may be another head; a layer of its own is not
-        if old in unused and name.partition(".")[0] in theirs and not _in(name, head):
+        if old in unused and name.partition(".")[0] in theirs and not name.startswith(head):
             raise UserError(f"tensor {old} is not part of the model; is the arch that of the weights?")
     _check(taken, expected, head)
     return taken, unused
 
 
-def _in(name: str, head: str) -> bool:
-    return name.startswith(head)
-
-
 def _check(taken: State, expected: State, head: str) -> None:
     # Files trained before PyTorch 0.4, as torchvision's with batch norm are, lack the counts of batches.
-    missing = [name for name in expected if name not in taken and not name.endswith(COUNTERS) and not _in(name, head)]
+    missing = [
+        name for name in expected if name not in taken and not name.endswith(COUNTERS) and not name.startswith(head)
+    ]
     if missing:
         count = f"{len(taken)} of the model's tensors are there"
         raise UserError(f"tensor {missing[0]} is missing ({count}); is the arch that of the weights?")
@@ -245,10 +245,10 @@ def _imagenet(spec: Spec) -> State:
 
 def _timm(spec: GraphSpec) -> State:
     """As timm fits them to the size of the images."""
-    from deepcompress.models import graph
+    from deepcompress.models import build
 
     try:
-        return graph.timm(spec, pretrained=True).state_dict()
+        return build.timm(spec, pretrained=True).state_dict()
     except OSError as error:  # of huggingface_hub
         raise UserError(
             f"{spec.arch}: download failed ({type(error).__name__}); set weights to a file's path or to null"

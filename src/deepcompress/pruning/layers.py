@@ -23,8 +23,7 @@ import torch
 from torch import nn
 
 from deepcompress.errors import UserError
-from deepcompress.models.build import outline
-from deepcompress.models.graph import has_heads, resize_
+from deepcompress.models.build import has_heads, outline, resize_
 from deepcompress.models.spec import BLOCKS, GraphSpec, VGGSpec, library
 from deepcompress.models.vgg import prunable_layers
 

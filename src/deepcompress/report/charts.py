@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from deepcompress import kept, runtime
+from deepcompress import files, runtime
 from deepcompress.report import text
 from deepcompress.report.blocks import Picture
 
@@ -250,7 +250,7 @@ def png(picture: Picture, missing: str = "") -> bytes:
 
 def _kept(make: Callable[[], bytes], *parts: object) -> bytes:
     versions = (version(name) for name in ("vl-convert-python", "pillow"))
-    return kept.content(runtime.scratch("report", *parts, *versions) / "made.npz", make)
+    return files.kept_bytes(runtime.scratch("report", *parts, *versions) / "made.npz", make)
 
 
 def _drawn(picture: Picture) -> bytes:

@@ -4,11 +4,13 @@ What differs between methods is given to it: an objective, a recipe, the batches
 each step. Everything random in an epoch follows from (seed, epoch), so that a run that was interrupted and
 taken up again ends with the same bits as one that was not.
 
-Here, in reading order: what training minimises, the record of a training, one change of the weights, the loop.
+Here, in reading order: what training minimises, the record of a training, one change of the weights, the loop, and the
+state from which an interrupted one goes on: a file, replaced after every epoch; a damaged one counts as absent.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import time
@@ -24,13 +26,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from deepcompress import processes
+from deepcompress import files, runtime
 from deepcompress.data.batches import Batch, Shard
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
+from deepcompress.models.vgg import prunable_layers
 from deepcompress.runtime import COMPILES, derived_seed
-from deepcompress.training import resume
-from deepcompress.training.inputs import freeze_
 from deepcompress.training.recipe import learning_rate, optimizer
 from deepcompress.training.synchronized import keep_from_compiler_, set_rows_, synchronized
 
@@ -43,10 +44,11 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import Tensor
 
-    from deepcompress.training.inputs import TrainingData
     from deepcompress.training.recipe import Recipe
+    from deepcompress.training.run import TrainingData
 
 log = logging.getLogger(__name__)
+STATE_FILE = "state.pt"
 STEPS_BETWEEN_CHECKS = 50  # of the loss; each check waits for the device
 
 
@@ -186,6 +188,18 @@ def can_compile(model: nn.Module, objective: Objective) -> bool:
     return not any(reasons.values())
 
 
+def head(model: nn.Module) -> nn.Linear:
+    """The last linear layer that runs."""
+    return [layer for layer in prunable_layers(model).values() if isinstance(layer, nn.Linear)][-1]
+
+
+def freeze_(model: nn.Module) -> None:
+    """Stop the gradients of everything but the head."""
+    trained = set(head(model).parameters())
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter in trained)
+
+
 class Stepper:
     """Moves model and objective to Fabric's device and trains them, batch by batch.
 
@@ -261,7 +275,7 @@ def train(
         fabric: Gives device, precision and processes.
         seed: Decides all that is random here, such as dropout.
         resume_folder: Where the state is kept after each epoch and looked for at the start; see
-            `resume.folder`. The caller clears it once the results are written, so that a run killed before that
+            `run.resume_folder`. The caller clears it once the results are written, so that a run killed before that
             does not train again. None: an interrupted run starts over.
         after_step: Is called after each change of the weights, as masks need it.
 
@@ -272,12 +286,12 @@ def train(
         UserError: If the loss is not finite any more, or a batch is too small for batch norm.
     """
     run = _Run(Stepper(model, objective, recipe, fabric), data, recipe, fabric)
-    state = resume.load(resume_folder) if resume_folder else None
+    state = load_state(resume_folder) if resume_folder else None
     if state:
         run.load_(state)
         log.info("taken up after epoch %d of %d", run.epochs_done, recipe.epochs)
     done, steps = run.epochs_done * len(data.train), recipe.epochs * len(data.train)
-    bar = tqdm(total=steps, initial=done, desc="train", unit="step", disable=None if processes.is_first() else True)
+    bar = tqdm(total=steps, initial=done, desc="train", unit="step", disable=None if runtime.is_first() else True)
     quiet = nullcontext() if bar.disable else logging_redirect_tqdm()
     with bar, quiet, synchronized(model, run.shard):
         for number in range(run.epochs_done, recipe.epochs):
@@ -285,9 +299,35 @@ def train(
             with _one_line_for_small_batches():
                 run.epoch_(number, after_step, bar)
             if resume_folder:
-                resume.save(resume_folder, run.state())
+                save_state(resume_folder, run.state())
     run.finish_()
     return run.history
+
+
+def save_state(place: Path, state: dict[str, Any]) -> None:
+    """Write the state of a training, whole or not at all; of several processes the first alone does.
+
+    Args:
+        place: A folder of that training alone.
+        state: Tensors, numbers, text, and lists and dicts of them.
+    """
+    if runtime.is_first():
+        content = io.BytesIO()  # torch.save to a file tells of a full disk by a RuntimeError
+        torch.save(state, content)
+        files.write_checked(place / STATE_FILE, content.getvalue())
+
+
+def load_state(place: Path) -> dict[str, Any] | None:
+    """The state that `save_state` wrote, on the CPU; None if there is none, or if it is damaged.
+
+    Of several processes the first reads it, for all.
+    """
+
+    def read() -> dict[str, Any] | None:
+        content = files.read_checked(place / STATE_FILE)
+        return None if content is None else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+    return runtime.from_first(read)
 
 
 @dataclass

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from deepcompress.data.augment import Augment
-from deepcompress.errors import UserError
-from deepcompress.models.spec import TORCHVISION, Model
+from deepcompress.models.spec import Model
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
@@ -139,15 +138,3 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
 
 def _half_cosine(share: float, start: float, end: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-
-def require_head(key: str, arch: str, recipe: Recipe) -> None:
-    """Refuse to train the last linear layer of a network that ends in a convolution.
-
-    Raises:
-        UserError: Naming the key of the recipe.
-    """
-    if recipe.trainable == "head" and arch in TORCHVISION["squeezenet"]:
-        raise UserError(
-            f"params.yaml: {key}.trainable: head is the last linear layer, and {arch} has none; it must be all"
-        )

@@ -38,13 +38,6 @@ def test_bits_are_little_endian_within_a_byte() -> None:
     assert bitmask.encode(torch.tensor([-0.0, 1.0]))["values"].tolist() == [1.0]  # a negative zero counts as pruned
 
 
-def test_three_quarters_sparse_float32_takes_9_of_32_bits() -> None:
-    tensor = torch.arange(4096.0)
-    tensor[torch.arange(4096) % 4 != 1] = 0
-    size = sum(part.numel() * part.element_size() for part in bitmask.encode(tensor).values())
-    assert size / (4096 * 4) == 9 / 32
-
-
 GOOD = {"mask": torch.tensor([0b101], dtype=torch.uint8), "values": torch.tensor([1.0, 2.0])}
 
 

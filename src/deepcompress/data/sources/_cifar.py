@@ -45,19 +45,23 @@ class Options(Section):
     md5: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
 
 
-def load_cifar(official: Any, options: Options, *, name: str, stored_size: int, workspace: Path) -> Source:
+def load(options: Options, *, stored_size: int, seed: int, workspace: Path, name: str, dataset: str) -> Source:
     """Download (once per workspace), verify and read a CIFAR data set.
 
     Args:
-        official: torchvision's dataset class.
         options: Mirror and checksum.
-        name: Of the source.
         stored_size: Side of the images, pixels; they are scaled from 32.
+        seed: Decides nothing: there are test images.
         workspace: Keeps the archive.
+        name: Of the source.
+        dataset: torchvision's name of it.
 
     Raises:
         UserError: If the address cannot be reached, the checksum is wrong or the archive is no CIFAR.
     """
+    import torchvision.datasets
+
+    official: Any = getattr(torchvision.datasets, dataset)
     url, md5 = options.url or official.url, options.md5 or official.tgz_md5
     archive = workspace / official.filename
     _download(url, archive, md5, name)

@@ -10,8 +10,8 @@ import torch
 from torchvision import models as theirs
 
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint, graph, taps, weights
-from deepcompress.models.build import build
+from deepcompress.models import checkpoint, taps, weights
+from deepcompress.models.build import build, roles, trace
 from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec, VGGSpec
 from deepcompress.models.weights import load_pretrained_
 from tests.nets import CLASSES, SIDE, VIEW, network
@@ -110,9 +110,9 @@ def test_the_old_names_in_densenets_files_are_understood(tmp_path: Path) -> None
 )
 def test_blocks_are_those_of_a_vgg_by_the_side_of_their_maps(arch: str, expected: dict[str, str]) -> None:
     spec = GraphSpec(arch, 4, SIDE)
-    found = graph.roles(spec)
+    found = roles(spec)
     assert {role: found[role] for role in expected} == expected
-    shapes = graph.trace(spec).outputs
+    shapes = trace(spec).outputs
     assert [shapes[found[f"block{n}"]][-1] for n in (2, 3, 4, 5)] == [taps.side(SIDE, n) for n in (2, 3, 4, 5)]
 
 
