@@ -84,6 +84,23 @@ def test_taylor_averages_batches_after_the_absolute_value(network):
     assert torch.equal(found, layers["classifier.6"].weight.abs())
 
 
+def test_taylor_foretells_how_the_loss_moves_when_a_weight_goes(network, make_batches):
+    model = network().double()
+    batch = next(make_batches().epoch(0))
+    images, weight = batch.images.double(), model.classifier[6].weight
+
+    def loss():
+        return torch.nn.functional.cross_entropy(model(images), batch.labels)
+
+    layers = {"classifier.6": model.classifier[6]}
+    (gradient,) = torch.autograd.grad(loss(), [weight])
+    found = score("taylor", layers, "weight", gradients=[{"classifier.6": gradient}])["classifier.6"]
+    with torch.no_grad():
+        dense, tiny = loss(), 1e-4
+        weight[1, 2] *= 1 - tiny
+        assert abs(loss() - dense).item() / tiny == pytest.approx(found[1, 2].item(), rel=1e-3)
+
+
 def test_random_differs_by_seed_and_layer(network):
     layers = prunable_layers(network())
     one, other = (score("random", layers, "channel", seed=seed) for seed in (1, 2))

@@ -66,3 +66,20 @@ def test_every_layer_is_met_with_its_float_and_its_quantized_inputs(arch: str, n
         assert torch.equal(met["features.0"].float, met["features.0"].quantized)
         vectors = {name: 40 if name.startswith("features") else len(images) for name in layers}
         assert all(met[name].float.shape == (vectors[name], layer.weight[0].numel()) for name, layer in layers.items())
+
+
+def test_the_same_seed_draws_the_same(network, make_batches) -> None:
+    model = network()
+
+    def seen_with(seed: int) -> list[torch.Tensor]:
+        met: list[torch.Tensor] = []
+
+        def keep(name: str, seen: CalibrationInputs) -> torch.Tensor:
+            met.append(seen.float)
+            return model.get_parameter(f"{name}.weight")
+
+        calibration.walk(model, make_batches(), keep, inputs=16, seed=seed)
+        return met
+
+    assert all(torch.equal(a, b) for a, b in zip(seen_with(1), seen_with(1), strict=True))
+    assert not torch.equal(seen_with(1)[0], seen_with(2)[0])
