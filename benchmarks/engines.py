@@ -1,10 +1,12 @@
-"""Engines in turn on full-width VGG-11 at 32 px: dense and of 0.65 times the widths, in float and int8, one thread.
+"""Models in turn in every engine, one thread: accuracy, time, and times as fast as eager PyTorch on the first of them.
 
-Weights are random, which changes no time: engines multiply zeros and rounded values like others. With `--peer`, an
-OpenVINO file (.xml) of the dense network that another tool quantized is timed in the same rounds: `--export` writes the
-dense network as ONNX and the calibration images for it, and docs/results.md has the lines of NNCF that make the file.
-Times are CPU times of interleaved calls, which waiting for a busy core does not count; of one thread they are what a
-call takes on an idle machine, but for caches that others use.
+The first file is the dense network, the others what was made of it; each is timed in float and in int8, whose ranges
+are found on training images as the export does. With `--peer`, an OpenVINO file (.xml) of the dense network that
+another tool quantized is measured in the same rounds: `--export` writes the dense network as ONNX and the calibration
+images for it, and docs/results.md has the lines of NNCF that make the file.
+Accuracy is on validation images, to choose by; on held-out ones once all is chosen. Times are CPU times of interleaved
+calls, which waiting for a busy core does not count; of one thread they are what a call takes on an idle machine, but
+for caches that others use.
 """
 
 from __future__ import annotations
@@ -19,79 +21,109 @@ import click
 import numpy as np
 import torch
 
-from benchmarks.interleaved import print_line, print_machine, ratios, spread
+from benchmarks.interleaved import print_line, print_machine, ratios
 from deepcompress import params
-from deepcompress.data.batches import View
+from deepcompress.data.heldout import open_heldout
+from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy.engine import Deployable, available
+from deepcompress.deploy.onnx import channels_first
 from deepcompress.deploy.settings import Deploy
 from deepcompress.measure import latency
+from deepcompress.measure.statistics import compare
 from deepcompress.models import checkpoint
-from deepcompress.models.spec import Model, VGGSpec
-from deepcompress.models.vgg import VGG
 
 if TYPE_CHECKING:
-    from deepcompress.deploy.engine import Call
+    from collections.abc import Mapping
 
-CLASSES, SIZE, CALIBRATION = 100, 32, 128
-WIDTHS = {"dense": 1.0, "narrow": 0.65}
-ENGINES = ("pytorch", "onnxruntime", "onnxruntime_int8", "openvino", "openvino_int8")
-PLAIN = ("dense", "pytorch")
+    from deepcompress.data.store import Arrays
+    from deepcompress.deploy.engine import Call, Pixels
 
+    Form = tuple[str, str]  # network, engine
 
-def write_network(path: Path, width: float) -> None:
-    """A checkpoint of VGG-11 with random weights."""
-    section = Model(arch="vgg11", batch_norm=True, width=width, hidden=4096, dropout=0.5, image_size=SIZE, weights=None)
-    torch.manual_seed(0)
-    model = VGG(VGGSpec.from_model_section(section, CLASSES)).eval()
-    view = View(SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    checkpoint.save(path, model, view=view, classes=tuple(map(str, range(CLASSES))), provenance={})
+ENGINES = ("pytorch", "onnxruntime", "openvino", "onnxruntime_int8", "openvino_int8")
+BATCHES = (1, 32)
 
 
-def calls(name: str, folder: Path, pixels: np.ndarray) -> dict[tuple[str, str], Call]:
-    """A network in every engine that is there."""
-    path = folder / f"{name}.safetensors"
-    write_network(path, WIDTHS[name])
+def deployable(path: Path, fit: Path, folder: Path) -> Deployable:
+    """A model with what int8 forms need, its files in a new folder of its name."""
+    opened, settings, loaded = open_fit(fit), params.section(Deploy, "deploy"), checkpoint.load(path)
+    images = sampled(opened.train, settings.calibration_samples, params.seed()).images
+    place = folder / path.stem
+    place.mkdir()
+    sizes = {"stored_size": opened.meta.image_size, "white": opened.meta.white}
+    pixels = channels_first(images, loaded.view.size)
+    return Deployable(path, loaded, pixels, settings, 1, place, always_int8=True, **sizes)
+
+
+def forms(model: Deployable) -> dict[Form, Call]:
+    """A model in every engine that is there."""
     engines, missing = available(ENGINES)
     for engine, why in missing.items():
         print_line(engine, why)
-    settings, place = params.section(Deploy, "deploy"), folder / name
-    place.mkdir()
-    model = Deployable(path, checkpoint.load(path), pixels, settings, 1, place, always_int8=True)
-    forms = {(name, engine): module.load(model) for engine, module in engines.items()}
-    return {key: call for key, call in forms.items() if call is not None}
+    loaded = {(model.path.stem, name): engine.load(model) for name, engine in engines.items()}
+    return {form: call for form, call in loaded.items() if call is not None}
+
+
+def right(call: Call, pixels: Pixels, labels: np.ndarray) -> np.ndarray:
+    """Which images a form names the class of."""
+    most = max(BATCHES)
+    parts = [call(pixels[start : start + most]).argmax(1) for start in range(0, len(pixels), most)]
+    return np.concatenate(parts) == labels
+
+
+def accuracies(calls: Mapping[Form, Call], images: Arrays, size: int) -> dict[Form, str]:
+    """Columns of each form: top-1 accuracy, and points to the first form with the 95 % interval."""
+    pixels = channels_first(images.images, size)
+    answers = {form: right(call, pixels, images.labels) for form, call in calls.items()}
+    plain, columns = next(iter(answers.values())), {}
+    for form, own in answers.items():
+        found = compare(own, plain)
+        points = f"{found.points:+.2f} ({found.low:+.2f} to {found.high:+.2f})" if own is not plain else ""
+        columns[form] = f"{100 * own.mean():.2f} | {points.replace('-', '−')}"
+    return columns
+
+
+def times(calls: Mapping[Form, Call], pixels: Pixels, rounds: int) -> dict[Form, str]:
+    """Columns of each form: median milliseconds of a call, and times as fast as the first form."""
+    tasks = {form: partial(call, np.ascontiguousarray(pixels)) for form, call in calls.items()}
+    taken = latency.interleaved(tasks, rounds=rounds, clock=time.process_time)
+    plain = next(iter(taken.values()))
+    return {form: f"{np.median(own):.3g} | {np.median(ratios(plain, own)):.1f}×" for form, own in taken.items()}
 
 
 @click.command()
-@click.option("--rounds", default=40, show_default=True, help="Rounds that count.")
-@click.option("--export", "export_to", type=Path, help="Folder for dense.onnx and images.npy; nothing is timed.")
-@click.option("--peer", type=Path, help="An OpenVINO file (.xml) of the dense network, to be timed as well.")
-def main(rounds: int, export_to: Path | None, peer: Path | None) -> None:
-    """Print the median time of a call of each, and how many times faster than eager PyTorch on the dense network."""
+@click.argument("models", type=Path, nargs=-1, required=True)
+@click.option("--data", type=Path, default=Path("data"), show_default=True, help="Folder of fit and heldout.")
+@click.option("--heldout", is_flag=True, help="Accuracy on held-out images, in place of validation images.")
+@click.option("--rounds", default=40, show_default=True, help="Rounds that count; a quarter of them in batches of 32.")
+@click.option("--export", "export_to", type=Path, help="Folder for dense.onnx and images.npy; nothing is measured.")
+@click.option("--peer", type=Path, help="An OpenVINO file (.xml) of the first model, to be measured as well.")
+def main(
+    models: tuple[Path, ...], data: Path, heldout: bool, rounds: int, export_to: Path | None, peer: Path | None
+) -> None:
+    """Print a table of the models (checkpoints, the dense one first) in every engine."""
     torch.set_num_threads(1)
-    pixels = np.random.default_rng(0).integers(0, 256, (CALIBRATION, 3, SIZE, SIZE), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        made = [deployable(path, data / "fit", Path(temporary)) for path in models]
+        dense = made[0]
         if export_to is not None:
-            path = folder / "dense.safetensors"
-            write_network(path, WIDTHS["dense"])
-            settings = params.section(Deploy, "deploy")
-            model = Deployable(path, checkpoint.load(path), pixels, settings, 1, folder)
-            (export_to / "dense.onnx").write_bytes(model.float_file.read_bytes())
-            np.save(export_to / "images.npy", pixels)
+            (export_to / "dense.onnx").write_bytes(dense.float_file.read_bytes())
+            np.save(export_to / "images.npy", dense.calibration)
             return
-        ways = {key: call for name in WIDTHS for key, call in calls(name, folder, pixels).items()}
+        calls = {form: call for model in made for form, call in forms(model).items()}
         if peer is not None:
             from deepcompress.deploy.engines import openvino
 
-            ways["dense", "NNCF in openvino"] = openvino.compiled(peer, 1)
+            calls[dense.path.stem, "NNCF in openvino"] = openvino.compiled(peer, 1)
         print_machine(rounds)
-        for batch in (1, 32):
-            images = np.ascontiguousarray(pixels[:batch])
-            tasks = {" ".join(key): partial(call, images) for key, call in ways.items()}
-            found = latency.interleaved(tasks, rounds=rounds if batch == 1 else rounds // 4, clock=time.process_time)
-            for name, taken in found.items():
-                faster = spread(ratios(found[" ".join(PLAIN)], taken), "x")
-                print_line(f"{batch:>2} {name}", f"{spread(taken, ' ms')}; {faster}")
+        images = open_heldout(data / "heldout").arrays if heldout else open_fit(data / "fit").validation
+        columns = [accuracies(calls, images, dense.loaded.view.size)]
+        for batch in BATCHES:
+            columns.append(times(calls, dense.calibration[:batch], rounds if batch == 1 else max(1, rounds // 4)))
+        print(f"| Network | Engine | Top-1 %, n = {len(images)} | Points (95 %) | ms | Batch 1 | ms | Batch 32 |")
+        print("|---|---|--:|--:|--:|--:|--:|--:|")
+        for form in calls:
+            print(f"| {' | '.join((*form, *(column[form] for column in columns)))} |")
 
 
 if __name__ == "__main__":
