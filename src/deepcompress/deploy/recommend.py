@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,10 +115,8 @@ def measure(
     images = passes.Images("validation data", fit.validation, fit.meta.classes, passes.digest(files))
     answers: dict[str, np.ndarray] = {}
     candidates: list[Candidate] = []
-    rows = [row for row in plan if row.family not in NOT_DEPLOYABLE]
-    run = partial(passes.measured, images=images, stage=STAGE, batch_size=batch_size, device=device)
-    passed = passes.each(run, [paths[row.id] for row in rows], device)
-    for row, measured in zip(rows, list(passed) if timed else passed, strict=True):
+    for row in (row for row in plan if row.family not in NOT_DEPLOYABLE):
+        measured = passes.measured(paths[row.id], images, STAGE, batch_size=batch_size, device=device)
         right = answers[row.id] = accuracy.top_k_correct(measured.logits, images.labels, 1).numpy()
         time = _latency_ms(paths[row.id]) if timed else None
         candidates.append(Candidate(row.id, int(right.sum()), len(right), measured.size_bytes, measured.macs, time))

@@ -160,19 +160,17 @@ def looks(
     finest, *coarser = taps.deepest_blocks(images.view.size)
     # Beside the baseline the finer layer says enough; a second one would cost as much again.
     everywhere = {model for model, reference in pairs if reference != BASELINE} | {r for _, r in pairs if r != BASELINE}
-
-    def look(model: str) -> Look:
-        path, roles = paths[model], [finest, *(coarser if model in everywhere else ())]
+    made = {}
+    for model, path in tqdm(paths.items(), desc="explain", unit="model", disable=None):
+        roles = [finest, *(coarser if model in everywhere else ())]
         strengths = images.config.robustness.strengths if model in changed else {}
         parts = images.digest, images.view, images.config, images.data.seed, images.device.type, roles, [*strengths]
         folder = passes.scratch(STAGE, path, *parts)
         found = files.kept_arrays(folder / "look.npz", partial(_look, path, roles, images, strengths))
         plain, other = (torch.from_numpy(found[name]) for name in ("plain", "jittered"))
         harmed = {name: torch.from_numpy(found[name]) for name in strengths}
-        return Look(plain, other, harmed, {role: found[role] for role in roles if role in found})
-
-    made = tqdm(passes.each(look, paths, images.device), desc="explain", unit="model", total=len(paths), disable=None)
-    return dict(zip(paths, made, strict=True))
+        made[model] = Look(plain, other, harmed, {role: found[role] for role in roles if role in found})
+    return made
 
 
 def _look(

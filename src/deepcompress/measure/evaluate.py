@@ -7,7 +7,6 @@ to 2 decimals, losses and p-values to 4 significant digits.
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,9 +92,8 @@ def evaluate(
     labels, measured = images.labels, dict[str, passes.Measurement]()
     rows: list[Row] = []
     per_class: list[Row] = []
-    run = partial(passes.measured, images=images, stage=STAGE, batch_size=settings.batch_size, device=device)
-    found = zip(models, passes.each(run, models.values(), device), strict=True)
-    for model, own in tqdm(found, desc="evaluate", unit="model", total=len(models), disable=None):
+    for model, path in tqdm(models.items(), desc="evaluate", unit="model", disable=None):
+        own = passes.measured(path, images, STAGE, batch_size=settings.batch_size, device=device)
         bins, baseline = settings.calibration_bins, measured.get(BASELINE)
         rows.append(evaluation_row(model, own, labels, baseline=baseline, calibration_bins=bins))
         per_class += per_class_rows(model, own, labels, images.classes)

@@ -6,10 +6,8 @@ a second run, or one with a single new model, reads what the others left.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,17 +19,13 @@ from deepcompress.measure import accuracy, cost
 from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from jaxtyping import Float, Int
     from torch import Tensor
 
     from deepcompress.data.store import Arrays
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-AT_ONCE = 8  # models at most: what they compute lies in memory side by side
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,24 +101,6 @@ def measured(path: Path, images: Images, stage: str, *, batch_size: int, device:
     found = files.kept_arrays(folder / "measurement.npz", run)
     counts = {name: int(value) for name, value in found.items() if name != "logits"}
     return Measurement(logits=torch.from_numpy(found["logits"]), **counts)
-
-
-def each(of: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> Iterator[Result]:
-    """What a function gives for each item, in their order; on a CPU it runs on several items at a time.
-
-    Args:
-        of: Of one model each, so that numbers do not depend on what runs beside it; computes in torch, outside of
-            Python's lock. Gets as many threads inside of torch as the caller has.
-        items: All are taken at once.
-        device: Where models run; on a GPU they come one after the other.
-    """
-    threads = torch.get_num_threads()
-    workers = min(AT_ONCE, max(1, (os.cpu_count() or 1) // threads)) if device.type == "cpu" else 1
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,))
-    try:
-        yield from pool.map(of, items)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def scratch(stage: str, path: Path, *parts: object) -> Path:
