@@ -45,23 +45,23 @@ def run(*arguments: Path | str, code: int = 0) -> str:
 
 
 def test_equal_changed_and_turned_verdicts_are_counted_by_what_they_rest_on(tmp_path: Path, evaluation: Path) -> None:
-    first = replicates(tmp_path / "a.csv", [1.0, 1.1, 0.9], [-2.0, -2.1, -1.9], (5, 20))
-    second = replicates(tmp_path / "b.csv", [-1.0, -1.1, -0.9], [-2.0, 1.0, -4.0], (6, 19))
+    first = replicates(tmp_path / "a.csv", [6.0, 6.1, 5.9], [-2.0, -2.1, -1.9], (5, 60))
+    second = replicates(tmp_path / "b.csv", [-6.0, -6.1, -5.9], [-2.0, -0.2, -4.0], (6, 59))
     told = run(first, second, "--evaluation", evaluation).splitlines()
     counts = ["| all | 3 | 1 (33.3 %) | 1 |", "| seeds | 2 | 0 (0.0 %) | 1 |", "| images | 1 | 1 (100.0 %) | 0 |"]
     assert told[2:6] == [*counts, "| all, each taken alone | 3 | 1 (33.3 %) | 1 |"]
     assert told[9:11] == ["| pruned | 2 | 1 | 1 | 0 | 1 |", "| quantized | 1 | 0 | 1 | 0 | 1 |"]
-    assert told[14].startswith("| `pruned/a` | `baseline` | seeds | +1.00 (+0.75 to +1.25) | gain | -1.00 (-1.25 to")
+    assert told[14].startswith("| `pruned/a` | `baseline` | seeds | +6.00 (+5.84 to +6.16) | gain | -6.00 (")
     assert told[15].endswith("| no significant difference |")
-    assert told[16].startswith("| `quantized/c` | `baseline` | images | -0.75 ")
+    assert told[16].startswith("| `quantized/c` | `baseline` | images | -2.75 ")
     assert len(told) == 17
 
 
 def test_a_verdict_is_that_of_its_family_and_says_where_correction_leaves_nothing(
     tmp_path: Path, evaluation: Path
 ) -> None:
-    """Of two models' p, 0.03 stays below 0.05 alone, and not as the smaller one of two."""
-    first = replicates(tmp_path / "a.csv", [1.0, 1.3, 0.7], [0.0, 1.0, -1.0], (9, 9))
+    """0.57 beyond 1 point, with an error of 0.17 and four degrees of freedom: p = 0.03, below 0.05 alone, not of two."""
+    first = replicates(tmp_path / "a.csv", [1.57, 1.87, 1.27], [0.0, 0.3, -0.3], (9, 9))
     told = run(first, first, "--evaluation", evaluation).splitlines()
     assert told[2] == "| all | 3 | 3 (100.0 %) | 0 |"
     assert told[9:] == ["| pruned | 2 | 0 | 0 | 0 | 0 |", "| quantized | 1 | 0 | 0 | 0 | 0 |"]

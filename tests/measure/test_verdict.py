@@ -11,7 +11,7 @@ import pytest
 
 from deepcompress.errors import UserError
 from deepcompress.measure import verdict
-from deepcompress.measure.verdict import Replicates, Verdict, change, over_seeds, trained_apart
+from deepcompress.measure.verdict import NO_DIFFERENCE, Replicates, Verdict, change, over_seeds, trained_apart
 from deepcompress.plan_table import Plan, PlannedModel
 
 PLAN = Plan(
@@ -24,6 +24,9 @@ PLAN = Plan(
         PlannedModel("students/a", "students", "distill", recipe="distill.student.recipe"),
     ]
 )
+
+
+SMALL = "not significant beyond 1 point"
 
 
 def row(model: str, points: float, low: float, high: float, p: float, **more: Any) -> dict[str, Any]:
@@ -55,11 +58,12 @@ def test_a_training_stands_between_two_models_if_one_has_it_and_the_other_has_no
 
 @pytest.mark.parametrize(
     ("points", "p", "words"),
-    [(-0.5, 0.01, "loss"), (0.5, 0.049, "gain"), (0.5, 0.05, "no significant difference")],
+    [(-1.5, 0.001, "loss"), (1.5, 0.001, "gain"), (1.3, 0.01, SMALL), (-0.9, 0.01, SMALL), (0.3, 0.15, NO_DIFFERENCE)],
 )
 def test_one_training_is_judged_over_images(points: float, p: float, words: str) -> None:
+    """A gain or a loss lies further beyond 1 point than its interval reaches: 0.4."""
     found = judge(row("quantized/ptq", points, points - 0.4, points + 0.4, p), PLAN)
-    assert (found.words, found.basis, found.p, found.low) == (words, "images", p, points - 0.4)
+    assert (found.phrase, found.basis, found.p, found.low) == (words, "images", p, points - 0.4)
     assert found.tested
 
 
@@ -80,7 +84,7 @@ def test_two_trainings_are_judged_over_seeds() -> None:
 def test_a_pair_is_judged_by_its_own_replicates() -> None:
     measured = row("shipped/quantized", -0.5, -0.6, -0.4, 0.01, reference="students/a")
     assert judge(measured, PLAN, replicates("shipped/quantized", [-0.5, -0.5, -0.5])).words.startswith("not tested")
-    seen = replicates("shipped/quantized", [-0.5, -0.51, -0.5], reference="students/a")
+    seen = replicates("shipped/quantized", [-1.5, -1.51, -1.5], reference="students/a")
     assert judge(measured, PLAN, seen).words == "loss"
 
 
@@ -91,22 +95,21 @@ def test_a_row_that_compares_nothing_is_refused(nothing: Any) -> None:
 
 
 def test_words_follow_the_p_that_is_corrected_in_the_family_of_the_model() -> None:
-    """Worked by hand: 2 x 0.012, then 5 x 0.012; models of other families count for nothing."""
-    pairs = [("quantized/ptq", "baseline", 0.012), ("quantized/ptq", "masked/a", 0.02), ("masked/a", "baseline", 0.04)]
-    rows = [row(model, 1.0, 0.1, 1.9, p, reference=other) for model, other, p in pairs]
+    """Worked by hand: half as far beyond 1 point again as an interval of 0.78 reaches has p = 0.0121."""
+    pairs = [("quantized/ptq", "baseline"), ("quantized/ptq", "masked/a"), ("masked/a", "baseline")]
+    rows = [row(model, 2.0, 1.22, 2.78, 1e-6, reference=other) for model, other in pairs]
     first, second, lone = verdict.judge(rows, PLAN)
     assert [(of.words, of.comparisons) for of in (first, second, lone)] == [("gain", 2), ("gain", 2), ("gain", 1)]
-    assert [of.holm_p for of in (first, second, lone)] == pytest.approx([0.024, 0.024, 0.04])
-    more = [row("quantized/ptq", 1.0, 0.1, 1.9, 0.02, reference="baseline") for _ in range(3)]
-    crowded = verdict.judge([*rows, *more], PLAN)
+    assert [of.holm_p for of in (first, second, lone)] == pytest.approx([0.0240, 0.0240, 0.0120], abs=1e-4)
+    crowded = verdict.judge([*rows, *[rows[0]] * 3], PLAN)
     assert {of.words for of in crowded[:2]} == {"no significant difference"}
-    assert crowded[0].phrase == "not significant after Holm's correction for 5 comparisons"
-    assert (crowded[0].p, crowded[0].low) == (0.012, 0.1)
+    assert crowded[0].phrase == "not significant beyond 1 point after Holm's correction for 5 comparisons"
+    assert (crowded[0].p, crowded[0].low) == (1e-6, 1.22)
     assert crowded[2].words == "gain"
 
 
 def test_what_is_not_tested_counts_for_no_family() -> None:
-    rows = [row("pruned/a", -4.0, -5.0, -3.0, 1e-9), row("quantized/ptq", -1.0, -1.5, -0.5, 0.03)]
+    rows = [row("pruned/a", -4.0, -5.0, -3.0, 1e-9), row("quantized/ptq", -2.0, -2.5, -1.5, 0.03)]
     untested, tested = verdict.corrected([judge(one, PLAN) for one in rows], ["one", "one"])
     assert (untested.words, untested.holm_p) == ("not tested: one training each", None)
     assert (tested.words, tested.comparisons) == ("loss", 1)
@@ -127,6 +130,44 @@ def test_over_seeds_without_chance_of_training_is_the_interval_over_images() -> 
     found = over_seeds([0.5, 0.5, 0.5], shared_variance=0.04)
     assert (found.low, found.high) == pytest.approx((0.5 - 1.96 * 0.2, 0.5 + 1.96 * 0.2), abs=1e-3)
     assert over_seeds([0.0, 0.0], shared_variance=-0.1).words == "no significant difference"
+
+
+def test_a_usual_variance_counts_as_much_as_its_own() -> None:
+    # Variance (1 + 3) / 2 over three seeds, degrees of freedom 2 * 2, quantile 2.776
+    found = over_seeds([1.0, 2.0, 3.0], usual=3.0)
+    assert (found.low, found.freedom) == (pytest.approx(2 - 2.776 * math.sqrt(2 / 3), abs=1e-3), 4)
+
+
+def test_typical_is_the_geometric_mean_of_the_others_in_the_family() -> None:
+    spread = {1: [0.0, math.sqrt(2)], 4: [0.0, math.sqrt(8)], 16: [0.0, math.sqrt(32)]}  # variances and pairs with them
+    repeated = [spread[1], spread[4], spread[16], [0.5, 0.5], [], spread[4], [1.0]]
+    families = ["a", "a", "a", "a", "a", "b", "b"]
+    found = verdict.typical(repeated, families)
+    assert found[:4] == pytest.approx([8.0, 4.0, 2.0, 4.0])
+    assert found[4:] == [None, None, None]
+
+
+def test_verdicts_on_three_seeds_hold_in_a_family_and_seldom_change_when_all_is_drawn_anew() -> None:
+    """40 comparisons whose spreads differ fivefold: half without a difference, half up to 6 points apart."""
+    rng, runs, size = np.random.default_rng(1), 60, 40
+    truth, spreads = np.r_[np.zeros(20), np.linspace(0.3, 6.0, 20)], np.geomspace(0.2, 1.0, 40)[rng.permutation(40)]
+    held = false = turned = equal = 0
+    before: list[str] = []
+    for _ in range(runs):
+        drawn = (truth[:, None] + rng.normal(0, 1, (size, 3)) * spreads[:, None]).tolist()
+        usual = verdict.typical(drawn, [0] * size)
+        alone = [over_seeds(points, usual=of) for points, of in zip(drawn, usual, strict=True)]
+        judged = verdict.corrected(alone, [0] * size, verdict.MARGIN)
+        held += sum(of.low <= true <= of.high for of, true in zip(judged, truth, strict=True))  # type: ignore[operator]
+        words = [of.words for of in judged]
+        false += any(said in ("gain", "loss") for said, true in zip(words, truth, strict=True) if abs(true) <= 1)
+        turned += sum({one, other} == {"gain", "loss"} for one, other in zip(words, before, strict=False))
+        equal += sum(one == other for one, other in zip(words, before, strict=False))
+        before = words
+    assert 0.93 <= held / (runs * size) <= 0.98
+    assert false / runs <= 0.05
+    assert turned == 0
+    assert equal / ((runs - 1) * size) >= 0.85
 
 
 @pytest.mark.parametrize("deviations", [(0.0, 1.0, 0.5), (0.05, 1.0, 1.0), (0.3, 0.5, 0.5), (0.1, 0.0, 1.0)])

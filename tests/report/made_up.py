@@ -70,7 +70,7 @@ CONTROLS |= {("quantized", "qat"): "quantized/qat-fp32"}
 CONTROLS |= {("students", method): "students/independent"
              for method in ("crd", "dkd", "hint", "logit", "label_smoothing")}  # fmt: skip
 EPOCHS = 12  # of every training
-SPREAD = 1.1 * 3**0.5 / 4.3027  # points between trainings: Student's t of two degrees of freedom makes it 1.1
+SPREAD = 1.1 * 3**0.5 / 2.7764  # points between trainings: with Student's t of four degrees of freedom 1.1 to each side
 UNTRAINED = ("quantized/ptq", "masked/")
 META = {
     "classes": CLASSES,

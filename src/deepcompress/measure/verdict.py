@@ -5,9 +5,11 @@ models, with the chance of that training. One training each says nothing of the 
 over replicates of the pipeline under further seeds, or not at all. Rounding or export of one and the same training
 involves no chance but that of the images.
 
-A table of many comparisons holds some that chance makes look real. So the words of a verdict follow p as Holm corrects
-it within a family: all comparisons of the models of one family of the plan, with the baseline and with each other. The
-plain p and the 95 % interval, of the single comparison, stand beside them.
+Three rules keep a verdict from turning with the last digits of a rerun. A few trainings say little of their own spread,
+so that of each comparison is drawn halfway to what is typical of its family: all comparisons of the models of one family
+of the plan, with the baseline and with each other. A gain or a loss must be shown to exceed MARGIN. And as some of many
+comparisons look real by chance, Holm's correction is for all of the family. The plain p, of "there is no difference",
+and the 95 % interval of the single comparison stand beside the words.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from statistics import fmean, variance
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
-from deepcompress.measure.statistics import ALPHA, holm, t_test
+from deepcompress.measure.statistics import ALPHA, holm, p_of_interval, t_test
 from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ Row = Mapping[str, Any]
 
 GAIN, LOSS = "gain", "loss"
 NO_DIFFERENCE, NOT_TESTED = "no significant difference", "not tested: one training each"
-UNCONFIRMED = "not significant after Holm's correction"  # of a single comparison whose own interval leaves out zero
+UNCONFIRMED = "not significant"  # how the phrase starts of one whose own interval leaves out zero
+MARGIN = 1.0  # [percent points] that a gain or a loss exceeds
 IMAGES, SEEDS, ONE_TRAINING = "images", "seeds", "one training"  # what a verdict rests on
 COLUMNS = (  # of metrics/replicates.csv: a row per seed, model and reference
     *("seed", "model", "reference", "n", "top1_pct", "difference_points"),
@@ -55,8 +58,9 @@ class Verdict:
         seeds: Trainings that it rests on.
         n: Images.
         freedom: Degrees of freedom of the interval.
-        holm_p: p, corrected for the family; p itself where the comparison stands alone.
+        holm_p: Of exceeding `margin`, corrected for the family; p itself where the comparison stands alone.
         comparisons: How many were tested of the family.
+        margin: What a gain or a loss exceeds [percent points].
     """
 
     points: float
@@ -69,6 +73,7 @@ class Verdict:
     freedom: float = math.inf
     holm_p: float | None = None
     comparisons: int = 1
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         if self.holm_p is None:
@@ -88,10 +93,20 @@ class Verdict:
 
     @property
     def phrase(self) -> str:
-        """`words`, or that correction leaves nothing of what the single comparison seems to say."""
-        if self.p is not None and self.p < ALPHA and self.words == NO_DIFFERENCE:
-            return f"{UNCONFIRMED} for {self.comparisons} comparisons"
-        return self.words
+        """`words`, or that nothing is left of what the single comparison seems to say."""
+        if self.p is None or self.p >= ALPHA or self.words != NO_DIFFERENCE:
+            return self.words
+        over = f" beyond {self.margin:g} point{'' if self.margin == 1 else 's'}" if self.margin else ""
+        holm = f" after Holm's correction for {self.comparisons} comparisons" if self.comparisons > 1 else ""
+        return f"{UNCONFIRMED}{over}{holm}"
+
+    def exceeding(self, margin: float) -> float | None:
+        """The two-sided p-value of "it is no further from 0 than `margin`" [percent points]; None: not tested."""
+        if self.low is None or self.high is None or not margin:
+            return self.p
+        beyond = abs(self.points) - margin
+        reach = self.points - self.low if self.points > 0 else self.high - self.points
+        return p_of_interval(beyond, reach, self.freedom) if beyond > 0 else 1.0
 
 
 @dataclass(frozen=True)
@@ -164,39 +179,79 @@ def judge(rows: Sequence[Row], plan: Plan, replicates: Replicates = NONE) -> lis
     Raises:
         ValueError: If a row compares nothing, as the baseline's own.
     """
-    return corrected([_alone(row, plan, replicates) for row in rows], [plan[row["model"]].family for row in rows])
+    families = [plan[row["model"]].family for row in rows]
+    repeated = [_repeated(row, plan, replicates) for row in rows]
+    usual = typical([differences(some) for some in repeated], families)
+    alone = [_alone(*of) for of in zip(rows, repeated, usual, strict=True)]
+    return corrected(alone, families, MARGIN)
 
 
-def corrected(verdicts: Sequence[Verdict], families: Sequence[object]) -> list[Verdict]:
+def corrected(verdicts: Sequence[Verdict], families: Sequence[object], margin: float = 0.0) -> list[Verdict]:
     """Verdicts whose words hold for a whole family: a false gain or loss in it in at most 5 % of runs.
 
     Args:
         verdicts: Each of a single comparison.
         families: Of each; those that are not tested count for none.
+        margin: What a gain or a loss must exceed [percent points].
     """
-    members: dict[object, list[int]] = {}
-    for place, family in enumerate(families):
-        members.setdefault(family, []).append(place)
     judged = list(verdicts)
-    for places in members.values():
+    for places in _members(families):
         tested = sum(verdicts[place].tested for place in places)
-        for place, p in zip(places, holm([verdicts[place].p for place in places]), strict=True):
-            judged[place] = replace(verdicts[place], holm_p=p, comparisons=tested)
+        for place, p in zip(places, holm([verdicts[place].exceeding(margin) for place in places]), strict=True):
+            judged[place] = replace(verdicts[place], holm_p=p, comparisons=tested, margin=margin)
     return judged
 
 
-def _alone(row: Row, plan: Plan, replicates: Replicates) -> Verdict:
+def typical(repeated: Sequence[Sequence[float]], families: Sequence[object]) -> list[float | None]:
+    """The variance between trainings [points^2] that the others of its family have, for each comparison.
+
+    Args:
+        repeated: The differences of each [percent points], one per training; fewer than two say nothing.
+        families: Of each.
+
+    Returns:
+        The geometric mean over the others, of those that are not 0: a few of them are very large. None: no others.
+    """
+    found: list[float | None] = [None] * len(repeated)
+    for places in _members(families):
+        spreads = {place: variance(repeated[place]) for place in places if len(repeated[place]) > 1}
+        logs = {place: math.log(spread) for place, spread in spreads.items() if spread}
+        for place in spreads:
+            others = [of for other, of in logs.items() if other != place]
+            found[place] = math.exp(fmean(others)) if others else None
+    return found
+
+
+def _members(families: Sequence[object]) -> Iterable[list[int]]:
+    """The places of each family."""
+    members: dict[object, list[int]] = {}
+    for place, family in enumerate(families):
+        members.setdefault(family, []).append(place)
+    return members.values()
+
+
+def _repeated(row: Row, plan: Plan, replicates: Replicates) -> list[Row] | None:
+    """Rows of a comparison, one per training; None where no training stands between the two models."""
     model, reference, points = row["model"], row.get("reference", BASELINE), row["difference_points"]
     if points is None or math.isnan(points):
         raise ValueError(f"{model} is compared with nothing")
-    if not trained_apart(plan, model, reference):
+    return replicates.of(model, reference) if trained_apart(plan, model, reference) else None
+
+
+def differences(rows: Iterable[Row] | None) -> list[float]:
+    """The difference of each training [percent points]."""
+    return [row["difference_points"] for row in rows or ()]
+
+
+def _alone(row: Row, repeated: Sequence[Row] | None, usual: float | None) -> Verdict:
+    points, n = row["difference_points"], int(row["n"])
+    if repeated is None:
         low, high, p = (row[name] for name in ("difference_points_low", "difference_points_high", "mcnemar_p"))
-        return Verdict(points, low, high, p, IMAGES, 1, int(row["n"]))
-    rows = replicates.of(model, reference)
-    if len(rows) < 2:
-        return Verdict(points, None, None, None, ONE_TRAINING, 1, int(row["n"]))
-    shared = fmean(row["shared_variance"] for row in rows)
-    return over_seeds([row["difference_points"] for row in rows], shared_variance=shared, n=int(row["n"]))
+        return Verdict(points, low, high, p, IMAGES, 1, n)
+    if len(repeated) < 2:
+        return Verdict(points, None, None, None, ONE_TRAINING, 1, n)
+    shared = fmean(row["shared_variance"] for row in repeated)
+    return over_seeds(differences(repeated), shared_variance=shared, n=n, usual=usual)
 
 
 def trained_apart(plan: Plan, model: str, reference: str) -> bool:
@@ -205,7 +260,9 @@ def trained_apart(plan: Plan, model: str, reference: str) -> bool:
     return one != other
 
 
-def over_seeds(differences: Sequence[float], *, shared_variance: float = 0.0, n: int = 0) -> Verdict:
+def over_seeds(
+    points: Sequence[float], *, shared_variance: float = 0.0, n: int = 0, usual: float | None = None
+) -> Verdict:
     """The verdict on a difference of accuracies that was measured once per training, taken alone.
 
     Trainings and images are crossed: each training is measured on the same images. The mean over k trainings varies by
@@ -213,19 +270,25 @@ def over_seeds(differences: Sequence[float], *, shared_variance: float = 0.0, n:
     all of them share because their images are the same: the covariance of two trainings' differences.
 
     Args:
-        differences: [percent points], one per training, two or more.
+        points: Differences [percent points], one per training, two or more.
         shared_variance: That covariance [points^2]; an estimate below 0 counts as 0.
         n: Images.
+        usual: The variance between trainings of comparisons like this one [points^2]: counts as much as its own, and
+            brings as many degrees of freedom.
 
     Source: Obuchowski and Rockette, Communications in Statistics 24 (1995), 285, there readers in place of trainings;
-    degrees of freedom: Hillis, Statistics in Medicine 26 (2007), 596, equation 23.
+    degrees of freedom: Hillis, Statistics in Medicine 26 (2007), 596, equation 23; `usual`: the moderated t of Smyth,
+    Statistical Applications in Genetics and Molecular Biology 3 (2004), 3, with prior degrees of freedom equal to its
+    own, where the prior is the geometric mean.
     """
-    k, points = len(differences), fmean(differences)
-    between = variance(differences) / k
+    k, mean, spread, own = len(points), fmean(points), variance(points), len(points) - 1
+    if usual is not None:
+        spread, own = (spread + usual) / 2, 2 * own
+    between = spread / k
     total = between + max(shared_variance, 0.0)
-    freedom = (k - 1) * (total / between) ** 2 if between else math.inf
-    low, high, p = t_test(points, total, freedom)
-    return Verdict(points, low, high, p, SEEDS, k, n, freedom)
+    freedom = own * (total / between) ** 2 if between else math.inf
+    low, high, p = t_test(mean, total, freedom)
+    return Verdict(mean, low, high, p, SEEDS, k, n, freedom)
 
 
 def change(before: float, after: float, model: str, n: int, replicates: Replicates = NONE) -> Verdict:

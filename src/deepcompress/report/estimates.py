@@ -181,7 +181,7 @@ def corrected(family: Sequence[Estimate]) -> list[Estimate]:
     judged, tested = [], sum(not math.isnan(one.p) for one in family)
     for one, p in zip(family, holm([one.p for one in family]), strict=True):
         lost = p is not None and one.p < ALPHA <= p
-        note = f"{verdict.UNCONFIRMED} for {tested} comparisons" if lost else ""
+        note = f"{verdict.UNCONFIRMED} after Holm's correction for {tested} comparisons" if lost else ""
         judged.append(replace(one, holm_p=NAN if p is None else p, note=note))
     return judged
 

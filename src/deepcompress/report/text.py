@@ -11,7 +11,10 @@ from deepcompress.measure import verdict
 
 MISSING = "–"
 UNCONFIRMED = "n.s."  # behind an interval that leaves out zero
-NS = "n.s.: not significant after Holm's correction for all comparisons of the family that the model is of."
+NS = (
+    f"n.s.: not significant beyond {verdict.MARGIN:g} point after Holm's correction for all comparisons of the family "
+    "that the model is of."
+)
 FREEDOM = {"difference": "freedom", "control": "control_freedom"}  # finite where seeds vary as well as images
 VERDICT = {"difference": "verdict", "control": "control_verdict"}  # start of the columns of a difference -> its words
 
@@ -75,8 +78,8 @@ def accuracy(row: pd.Series) -> str:
 def difference(row: pd.Series, column: str = "difference", *, phrase: bool = False) -> str:
     """Points with their interval, −0.4 (−1.1 to +0.3), or with why there is none: −0.4 (one training each).
 
-    Where the interval leaves out zero but Holm's correction leaves nothing of it, `n.s.` stands behind it, or the whole
-    of its `phrase`, for prose: what does not say so looks like a finding.
+    Where the interval leaves out zero but there is no verdict, `n.s.` stands behind it, or the whole of its `phrase`,
+    for prose: what does not say so looks like a finding.
     """
     points, low, high = (row[f"{column}_points{end}"] for end in ("", "_low", "_high"))
     if row["model"] == "baseline" or math.isnan(points):
