@@ -60,7 +60,7 @@ def test_equal_changed_and_turned_verdicts_are_counted_by_what_they_rest_on(tmp_
 def test_a_verdict_is_that_of_its_family_and_says_where_correction_leaves_nothing(
     tmp_path: Path, evaluation: Path
 ) -> None:
-    """0.57 beyond 1 point, with an error of 0.17 and four degrees of freedom: p = 0.03, below 0.05 alone, not of two."""
+    """0.57 beyond 1 point with an error of 0.17: p = 0.03 by four degrees of freedom, below 0.05 alone, not of two."""
     first = replicates(tmp_path / "a.csv", [1.57, 1.87, 1.27], [0.0, 0.3, -0.3], (9, 9))
     told = run(first, first, "--evaluation", evaluation).splitlines()
     assert told[2] == "| all | 3 | 3 (100.0 %) | 0 |"

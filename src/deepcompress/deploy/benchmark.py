@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from deepcompress import forks
 from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy.engine import Deployable, available
 from deepcompress.deploy.onnx import channels_first
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PYTORCH = "pytorch"
+FILES = {  # what engines read, and find in scratch once it was made: on all cores, before anything is timed
+    **dict.fromkeys(("onnxruntime", "openvino"), "float_file"),
+    **dict.fromkeys(("onnxruntime_int8", "openvino_int8"), "int8_file"),
+    "onnxruntime_int4": "int4_file",
+}
 PAPER_RUNS = 50  # of one image, in PyTorch, no warm-up, the mean: the source report's protocol
 CPU_INFO = Path("/proc/cpuinfo")
 PACKAGES = ("torch", "onnxruntime", "openvino", "executorch", "torchao")
@@ -70,20 +76,30 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
         log.warning("%s is left out: %s", name, why)
     calls: dict[tuple[str, str], Call] = {}
     pixels: dict[str, Pixels] = {}  # models may see different sizes
+
+    def deployable(model: str, folder: str) -> Deployable:
+        loaded = checkpoint.load(models[model])
+        resized = channels_first(images, loaded.view.size)
+        pixels[model] = resized[: max(settings.batch_sizes)].copy()
+        return Deployable(
+            *(models[model], loaded, resized[: deploy.calibration_samples], deploy, threads, Path(folder)),
+            always_int8=model == BASELINE,
+            stored_size=opened.meta.image_size,
+            white=opened.meta.white,
+        )
+
+    def make_files(model: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            made = deployable(model, folder)
+            for file in dict.fromkeys(FILES[name] for name in engines if name in FILES):
+                getattr(made, file)
+
     try:
-        for model, path in models.items():
-            loaded = checkpoint.load(path)
-            resized = channels_first(images, loaded.view.size)
-            pixels[model] = resized[: max(settings.batch_sizes)].copy()
-            calibration = resized[: deploy.calibration_samples]
+        list(forks.each([partial(make_files, model) for model in models], threads))
+        for model in models:
             with tempfile.TemporaryDirectory() as folder:
-                deployable = Deployable(
-                    *(path, loaded, calibration, deploy, threads, Path(folder)),
-                    always_int8=model == BASELINE,
-                    stored_size=opened.meta.image_size,
-                    white=opened.meta.white,
-                )
-                forms = {(model, name): engine.load(deployable) for name, engine in engines.items()}
+                read = deployable(model, folder)
+                forms = {(model, name): engine.load(read) for name, engine in engines.items()}
             calls |= {key: call for key, call in forms.items() if call is not None}
         tasks = {
             (model, engine, size): partial(call, pixels[model][:size])

@@ -115,8 +115,9 @@ def measure(
     images = passes.Images("validation data", fit.validation, fit.meta.classes, passes.digest(files))
     answers: dict[str, np.ndarray] = {}
     candidates: list[Candidate] = []
-    for row in (row for row in plan if row.family not in NOT_DEPLOYABLE):
-        measured = passes.measured(paths[row.id], images, STAGE, batch_size=batch_size, device=device)
+    listed = [row for row in plan if row.family not in NOT_DEPLOYABLE]
+    passed = passes.measured([paths[row.id] for row in listed], images, STAGE, batch_size=batch_size, device=device)
+    for row, measured in zip(listed, passed, strict=True):
         right = answers[row.id] = accuracy.top_k_correct(measured.logits, images.labels, 1).numpy()
         time = _latency_ms(paths[row.id]) if timed else None
         candidates.append(Candidate(row.id, int(right.sum()), len(right), measured.size_bytes, measured.macs, time))

@@ -160,16 +160,21 @@ def looks(
     finest, *coarser = taps.deepest_blocks(images.view.size)
     # Beside the baseline the finer layer says enough; a second one would cost as much again.
     everywhere = {model for model, reference in pairs if reference != BASELINE} | {r for _, r in pairs if r != BASELINE}
-    made = {}
-    for model, path in tqdm(paths.items(), desc="explain", unit="model", disable=None):
+    calls = []
+    for model, path in paths.items():
         roles = [finest, *(coarser if model in everywhere else ())]
         strengths = images.config.robustness.strengths if model in changed else {}
         parts = images.digest, images.view, images.config, images.data.seed, images.device.type, roles, [*strengths]
-        folder = passes.scratch(STAGE, path, *parts)
-        found = files.kept_arrays(folder / "look.npz", partial(_look, path, roles, images, strengths))
-        plain, other = (torch.from_numpy(found[name]) for name in ("plain", "jittered"))
-        harmed = {name: torch.from_numpy(found[name]) for name in strengths}
-        made[model] = Look(plain, other, harmed, {role: found[role] for role in roles if role in found})
+        kept = passes.scratch(STAGE, path, *parts) / "look.npz"
+        calls.append(partial(files.kept_arrays, kept, partial(_look, path, roles, images, strengths)))
+    made = {}
+    all_found = passes.on_all_cores(calls, images.device)
+    for model, found in zip(paths, tqdm(all_found, "explain", len(calls), unit="model", disable=None), strict=True):
+        plain, other = (torch.from_numpy(found.pop(name)) for name in ("plain", "jittered"))
+        harmed = {
+            name: torch.from_numpy(found.pop(name)) for name in (robustness.NOISE, robustness.FGSM) if name in found
+        }
+        made[model] = Look(plain, other, harmed, found)
     return made
 
 

@@ -92,8 +92,8 @@ def evaluate(
     labels, measured = images.labels, dict[str, passes.Measurement]()
     rows: list[Row] = []
     per_class: list[Row] = []
-    for model, path in tqdm(models.items(), desc="evaluate", unit="model", disable=None):
-        own = passes.measured(path, images, STAGE, batch_size=settings.batch_size, device=device)
+    passed = passes.measured(models.values(), images, STAGE, batch_size=settings.batch_size, device=device)
+    for model, own in zip(models, tqdm(passed, "evaluate", len(models), unit="model", disable=None), strict=True):
         bins, baseline = settings.calibration_bins, measured.get(BASELINE)
         rows.append(evaluation_row(model, own, labels, baseline=baseline, calibration_bins=bins))
         per_class += per_class_rows(model, own, labels, images.classes)

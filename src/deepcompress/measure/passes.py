@@ -7,25 +7,28 @@ a second run, or one with a single new model, reads what the others left.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 
-from deepcompress import files, registry, runtime
+from deepcompress import files, forks, registry, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, cost
 from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from jaxtyping import Float, Int
     from torch import Tensor
 
     from deepcompress.data.store import Arrays
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +93,25 @@ def measure(path: Path, images: Images, *, batch_size: int, device: torch.device
     )
 
 
-def measured(path: Path, images: Images, stage: str, *, batch_size: int, device: torch.device) -> Measurement:
-    """What `measure` says, from the stage's scratch where an equal file met equal images and equal code."""
-    folder = scratch(stage, path, images.digest, batch_size, device.type)
+def measured(
+    paths: Iterable[Path], images: Images, stage: str, *, batch_size: int, device: torch.device
+) -> Iterator[Measurement]:
+    """What `measure` says of each, from the stage's scratch where an equal file met equal images and equal code."""
 
-    def run() -> dict[str, np.ndarray]:
+    def run(path: Path) -> dict[str, np.ndarray]:
         made = vars(measure(path, images, batch_size=batch_size, device=device))
         return {name: np.asarray(value) for name, value in made.items()}
 
-    found = files.kept_arrays(folder / "measurement.npz", run)
-    counts = {name: int(value) for name, value in found.items() if name != "logits"}
-    return Measurement(logits=torch.from_numpy(found["logits"]), **counts)
+    kept = [(scratch(stage, path, images.digest, batch_size, device.type), path) for path in paths]
+    calls = [partial(files.kept_arrays, folder / "measurement.npz", partial(run, path)) for folder, path in kept]
+    for found in on_all_cores(calls, device):
+        counts = {name: int(value) for name, value in found.items() if name != "logits"}
+        yield Measurement(logits=torch.from_numpy(found["logits"]), **counts)
+
+
+def on_all_cores(calls: Sequence[Callable[[], T]], device: torch.device) -> Iterator[T]:
+    """What each call returns, as `forks.each`; a GPU is not shared."""
+    return forks.each(calls, torch.get_num_threads() if device.type == "cpu" else None)
 
 
 def scratch(stage: str, path: Path, *parts: object) -> Path:

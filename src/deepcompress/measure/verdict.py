@@ -5,11 +5,11 @@ models, with the chance of that training. One training each says nothing of the 
 over replicates of the pipeline under further seeds, or not at all. Rounding or export of one and the same training
 involves no chance but that of the images.
 
-Three rules keep a verdict from turning with the last digits of a rerun. A few trainings say little of their own spread,
-so that of each comparison is drawn halfway to what is typical of its family: all comparisons of the models of one family
-of the plan, with the baseline and with each other. A gain or a loss must be shown to exceed MARGIN. And as some of many
-comparisons look real by chance, Holm's correction is for all of the family. The plain p, of "there is no difference",
-and the 95 % interval of the single comparison stand beside the words.
+Three rules keep a verdict from changing with the last digits of a rerun. A few trainings say little of their own
+spread, so that of each comparison is drawn halfway to what is typical of its family: all comparisons of the models of
+one family of the plan, with the baseline and with each other. A gain or a loss must be shown to exceed MARGIN. And as
+some of many comparisons look real by chance, Holm's correction is for all of the family. The plain p, of "there is no
+difference", and the 95 % interval of the single comparison stand beside the words.
 """
 
 from __future__ import annotations

@@ -1,0 +1,47 @@
+"""Independent pieces of a stage's work, on all cores: each in a fork of the process, which has all loaded already."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from deepcompress import stopwatch
+
+T = TypeVar("T")
+
+_calls: Sequence[Callable[[], Any]] = ()  # what the forks of this process find
+
+
+def each(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Iterator[T]:
+    """What each call returns, in their order, made by as many processes as the cores can hold.
+
+    One after the other in this process where there is one core, or where forking may not be safe: elsewhere than on
+    Linux, beside other threads, and in any but the fresh process of a stage.
+
+    Args:
+        calls: Change nothing that another of them reads; what they return can be pickled.
+        threads: Of each; None: all cores, so that nothing is forked.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    count = min(cores // (threads or cores), len(calls))
+    fresh = stopwatch.STAGE_VARIABLE in os.environ and threading.active_count() == 1
+    if count < 2 or sys.platform != "linux" or not fresh:
+        return (call() for call in calls)
+    global _calls
+    _calls = calls
+    pool = ProcessPoolExecutor(count, mp_context=get_context("fork"))
+    return _closing(pool, pool.map(_call, range(len(calls))))
+
+
+def _call(place: int) -> Any:
+    return _calls[place]()
+
+
+def _closing(pool: ProcessPoolExecutor, found: Iterator[T]) -> Iterator[T]:
+    with pool:
+        yield from found
