@@ -17,6 +17,7 @@ FLOORS = {
     "registry": 0,
     "runtime": 0,
     "stopwatch": 0,
+    "forks": 0,
     "plan_table": 0,
     "data": 1,
     "models": 1,

@@ -14,11 +14,12 @@ from deepcompress import stopwatch
 
 T = TypeVar("T")
 
+MOST = 8
 _calls: Sequence[Callable[[], Any]] = ()  # what the forks of this process find
 
 
 def each(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Iterator[T]:
-    """What each call returns, in their order, made by as many processes as the cores can hold.
+    """What each call returns, in their order, made by as many processes as the cores can hold, up to MOST.
 
     One after the other in this process where there is one core, or where forking may not be safe: elsewhere than on
     Linux, beside other threads, and in any but the fresh process of a stage.
@@ -28,7 +29,7 @@ def each(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Iterator[
         threads: Of each; None: all cores, so that nothing is forked.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    count = min(cores // (threads or cores), len(calls))
+    count = min(cores // (threads or cores), len(calls), MOST)
     fresh = stopwatch.STAGE_VARIABLE in os.environ and threading.active_count() == 1
     if count < 2 or sys.platform != "linux" or not fresh:
         return (call() for call in calls)

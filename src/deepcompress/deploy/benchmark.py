@@ -29,8 +29,9 @@ from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from deepcompress.data.store import Meta
     from deepcompress.deploy.engine import Call, Pixels
     from deepcompress.deploy.settings import Benchmark, Deploy
 
@@ -76,30 +77,14 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
         log.warning("%s is left out: %s", name, why)
     calls: dict[tuple[str, str], Call] = {}
     pixels: dict[str, Pixels] = {}  # models may see different sizes
-
-    def deployable(model: str, folder: str) -> Deployable:
-        loaded = checkpoint.load(models[model])
-        resized = channels_first(images, loaded.view.size)
-        pixels[model] = resized[: max(settings.batch_sizes)].copy()
-        return Deployable(
-            *(models[model], loaded, resized[: deploy.calibration_samples], deploy, threads, Path(folder)),
-            always_int8=model == BASELINE,
-            stored_size=opened.meta.image_size,
-            white=opened.meta.white,
-        )
-
-    def make_files(model: str) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            made = deployable(model, folder)
-            for file in dict.fromkeys(FILES[name] for name in engines if name in FILES):
-                getattr(made, file)
-
+    each = [partial(_deployable, model, path, images, opened.meta, deploy, threads) for model, path in models.items()]
     try:
-        list(forks.each([partial(make_files, model) for model in models], threads))
-        for model in models:
+        list(forks.each([partial(_make_files, one, engines) for one in each], threads))
+        for model, one in zip(models, each, strict=True):
             with tempfile.TemporaryDirectory() as folder:
-                read = deployable(model, folder)
+                read = one(Path(folder))
                 forms = {(model, name): engine.load(read) for name, engine in engines.items()}
+            pixels[model] = channels_first(images[: max(settings.batch_sizes)], read.loaded.view.size)
             calls |= {key: call for key, call in forms.items() if call is not None}
         tasks = {
             (model, engine, size): partial(call, pixels[model][:size])
@@ -113,6 +98,26 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
         torch.set_num_threads(before)
     forms_of = {name: engine.FLOAT_FORM for name, engine in engines.items()}
     return [_row(key, times, paper, forms_of) for key in times]
+
+
+def _deployable(
+    model: str, path: Path, images: np.ndarray, meta: Meta, deploy: Deploy, threads: int, folder: Path
+) -> Deployable:
+    loaded = checkpoint.load(path)
+    return Deployable(
+        *(path, loaded, channels_first(images[: deploy.calibration_samples], loaded.view.size)),
+        *(deploy, threads, folder),
+        always_int8=model == BASELINE,
+        stored_size=meta.image_size,
+        white=meta.white,
+    )
+
+
+def _make_files(deployable: Callable[[Path], Deployable], engines: Iterable[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        made = deployable(Path(folder))
+        for file in dict.fromkeys(FILES[name] for name in engines if name in FILES):
+            getattr(made, file)
 
 
 def machine(settings: Benchmark) -> Row:

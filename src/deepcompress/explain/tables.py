@@ -168,7 +168,7 @@ def looks(
         kept = passes.scratch(STAGE, path, *parts) / "look.npz"
         calls.append(partial(files.kept_arrays, kept, partial(_look, path, roles, images, strengths)))
     made = {}
-    all_found = passes.on_all_cores(calls, images.device)
+    all_found = passes.on_all_cores(calls, images.device, images.config.batch_size * images.view.size**2)
     for model, found in zip(paths, tqdm(all_found, "explain", len(calls), unit="model", disable=None), strict=True):
         plain, other = (torch.from_numpy(found.pop(name)) for name in ("plain", "jittered"))
         harmed = {

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_PIXELS = 256 * 64**2
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
@@ -104,14 +106,22 @@ def measured(
 
     kept = [(scratch(stage, path, images.digest, batch_size, device.type), path) for path in paths]
     calls = [partial(files.kept_arrays, folder / "measurement.npz", partial(run, path)) for folder, path in kept]
-    for found in on_all_cores(calls, device):
+    pixels = batch_size * checkpoint.load(kept[0][1]).view.size ** 2 if kept else 0
+    for found in on_all_cores(calls, device, pixels):
         counts = {name: int(value) for name, value in found.items() if name != "logits"}
         yield Measurement(logits=torch.from_numpy(found["logits"]), **counts)
 
 
-def on_all_cores(calls: Sequence[Callable[[], T]], device: torch.device) -> Iterator[T]:
-    """What each call returns, as `forks.each`; a GPU is not shared."""
-    return forks.each(calls, torch.get_num_threads() if device.type == "cpu" else None)
+def on_all_cores(calls: Sequence[Callable[[], T]], device: torch.device, pixels: int) -> Iterator[T]:
+    """What each call returns, as `forks.each`; in this process where a GPU or the memory would have to be shared.
+
+    Args:
+        calls: Each runs a model.
+        device: Where models run.
+        pixels: Of a batch; what a network makes of MOST_PIXELS takes some half a GiB.
+    """
+    shared = device.type != "cpu" or pixels > MOST_PIXELS
+    return forks.each(calls, None if shared else torch.get_num_threads())
 
 
 def scratch(stage: str, path: Path, *parts: object) -> Path:
