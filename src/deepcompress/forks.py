@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from deepcompress import stopwatch
+from deepcompress.errors import UserError
 
 T = TypeVar("T")
 
 MOST = 8
+DIE_WITH_PARENT = 1  # prctl(2), PR_SET_PDEATHSIG
 _calls: Sequence[Callable[[], Any]] = ()  # what the forks of this process find
 
 
@@ -27,6 +32,9 @@ def each(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Iterator[
     Args:
         calls: Change nothing that another of them reads; what they return can be pickled.
         threads: Of each; None: all cores, so that nothing is forked.
+
+    Raises:
+        UserError: If a fork was killed.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     count = min(cores // (threads or cores), len(calls), MOST)
@@ -35,7 +43,7 @@ def each(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Iterator[
         return (call() for call in calls)
     global _calls
     _calls = calls
-    pool = ProcessPoolExecutor(count, mp_context=get_context("fork"))
+    pool = ProcessPoolExecutor(count, mp_context=get_context("fork"), initializer=_die_with_parent)
     return _closing(pool, pool.map(_call, range(len(calls))))
 
 
@@ -43,6 +51,16 @@ def _call(place: int) -> Any:
     return _calls[place]()
 
 
+def _die_with_parent() -> None:
+    """Else a fork would wait for ever on one that was killed."""
+    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+
+
 def _closing(pool: ProcessPoolExecutor, found: Iterator[T]) -> Iterator[T]:
-    with pool:
-        yield from found
+    try:
+        with pool:
+            yield from found
+    except BrokenProcessPool:
+        raise UserError(
+            "a process was killed, most likely for lack of memory; with `train.threads: null` one works at a time"
+        ) from None
