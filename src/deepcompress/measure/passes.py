@@ -20,7 +20,7 @@ from deepcompress.measure import accuracy, cost
 from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from jaxtyping import Float, Int
@@ -107,9 +107,12 @@ def measured(
     kept = [(scratch(stage, path, images.digest, batch_size, device.type), path) for path in paths]
     calls = [partial(files.kept_arrays, folder / "measurement.npz", partial(run, path)) for folder, path in kept]
     pixels = batch_size * checkpoint.load(kept[0][1]).view.size ** 2 if kept else 0
-    for found in on_all_cores(calls, device, pixels):
-        counts = {name: int(value) for name, value in found.items() if name != "logits"}
-        yield Measurement(logits=torch.from_numpy(found["logits"]), **counts)
+    return map(_measurement, on_all_cores(calls, device, pixels))  # forks now, before a progress bar has its thread
+
+
+def _measurement(found: Mapping[str, np.ndarray]) -> Measurement:
+    counts = {name: int(value) for name, value in found.items() if name != "logits"}
+    return Measurement(logits=torch.from_numpy(found["logits"]), **counts)
 
 
 def on_all_cores(calls: Sequence[Callable[[], T]], device: torch.device, pixels: int) -> Iterator[T]:
