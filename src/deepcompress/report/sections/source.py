@@ -9,8 +9,9 @@ from deepcompress.report.tables import BYTES_PER_MIB, Tables
 
 CAPTION = (
     "A claim agrees where a difference lies on the claimed side of zero, contradicts where it lies on the other, and p "
-    "(Holm) is below 0.05. Two models are judged as on the rest of this page, beyond 1 point and for all comparisons of "
-    "the family that the first is of; what claims alone compare is a family of its own. Intervals (95 %) are those of the single comparison, over seeds where "
+    "(Holm) is below 0.05. Two models are judged as on the rest of this page, beyond 1 point and for all comparisons "
+    "of the family that the first is of; what claims alone compare is a family of its own. Intervals (95 %) are those "
+    "of the single comparison, over seeds where "
     "trainings differ; one training each is not tested. Bytes and MACs are counts and have no interval. Where a "
     "claim is that no more is lost than deploy.max_drop_points, p is that of losing just so much, and above 0.05 it is "
     "undecided; so are times whose quartiles overlap."
