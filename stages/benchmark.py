@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, runtime, stopwatch
+from deepcompress import files, params, progress, runtime
 from deepcompress.deploy.settings import Benchmark, Deploy
 from deepcompress.errors import one_line_errors
 from deepcompress.plan_table import Plan
@@ -30,7 +30,7 @@ def main(plan_file: Path, fit: Path, models: Path, folder: Path) -> None:
     rows = benchmark.latencies(chosen, fit, settings, deploy, seed=seed)
     files.write_csv(folder / "latency.csv", pd.DataFrame(rows))
     files.write_json(folder / "machine.json", benchmark.machine(settings))
-    files.write_csv(folder / "stages.csv", pd.DataFrame(stopwatch.noted(), columns=["stage", "seconds"]))
+    files.write_csv(folder / "stages.csv", pd.DataFrame(progress.noted(), columns=["stage", "seconds"]))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,24 @@
-"""A user's mistake is one line on stderr and exit code 2."""
+"""A user's mistake is one line on stderr and exit code 2; a stage that ends well leaves its time in scratch."""
 
 from __future__ import annotations
 
 import errno
+import json
+import time
+from pathlib import Path
 
 import pytest
 
+from deepcompress import errors, progress
 from deepcompress.errors import UserError, one_line, one_line_errors
+
+NO_SECONDS = (b"NaN", b"-1", b"1e999", b'"3"', b"null", b"true")
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(errors.SCRATCH_VARIABLE, str(tmp_path))
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -16,17 +28,19 @@ from deepcompress.errors import UserError, one_line, one_line_errors
         (OSError(errno.ENOSPC, "No space left on device", "m.bin"), "error: m.bin: No space left on device\n"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_two(
-    error: Exception, line: str, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_is_one_line_and_exit_code_two_and_notes_no_time(
+    error: Exception, line: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @one_line_errors
     def main() -> None:
         raise error
 
+    monkeypatch.setenv(errors.STAGE_VARIABLE, "prune")
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2
     assert capsys.readouterr().err == line
+    assert not list(scratch.iterdir())
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
@@ -40,3 +54,34 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
 
 def test_a_message_cannot_steer_the_terminal() -> None:
     assert one_line("a\n\tb \x1b[2Jc\u202e é") == "a b \\x1b[2Jc\\u202e é"
+
+
+@pytest.mark.parametrize(
+    ("address", "names"),
+    [(a, [a.rpartition(":")[2]]) for a in ("prune", "prune_sweep@structured-0.5", "sub/dvc.yaml:prune")] + [("", [])],
+)
+def test_a_stage_that_dvc_runs_notes_its_seconds(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, address: str, names: list[str]
+) -> None:
+    monkeypatch.setenv(errors.STAGE_VARIABLE, address)
+    monkeypatch.setattr(errors, "STARTED", time.perf_counter() - 5)
+    assert one_line_errors(lambda: 3)() == 3
+    noted = [json.loads(path.read_text()) for path in scratch.glob("seconds/*")]
+    assert [row["stage"] for row in noted] == names
+    assert all(row["seconds"] >= 5 for row in noted)
+    assert progress.noted() == noted
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"stage": "prune", "sec', b"\xff\xfe", b"[" * 10**5, b"[]", b"3", b"null", b"{}", b'{"stage": "prune"}']
+    + [b'{"stage": "prune", "seconds": %s}' % seconds for seconds in NO_SECONDS]
+    + [b'{"stage": 3, "seconds": 3}'],
+    ids=range(16),
+)
+def test_a_damaged_note_counts_as_absent(scratch: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    for stage in ("download", "prune", "report"):
+        monkeypatch.setenv(errors.STAGE_VARIABLE, stage)
+        errors.note_seconds()
+    (scratch / "seconds/prune.json").write_bytes(content)
+    assert [row["stage"] for row in progress.noted()] == ["download", "report"]

@@ -11,7 +11,7 @@ import networkx
 import pytest
 
 from deepcompress import progress
-from deepcompress.progress import Progress, spoken
+from deepcompress.progress import Progress, chains, durations, spoken
 from deepcompress.report.readme import BEGIN, END
 
 BLOCK = f"# Title\n**Not this.**\n{BEGIN}\n**The baseline reaches 96 %.** (20 classes)\n\n**Note.**\n{END}\n"
@@ -73,6 +73,16 @@ def test_what_is_left_is_the_longest_chain_or_the_sum_over_the_places() -> None:
     stages["clock"]["now"] += 40
     assert told.left() == 50, "a stage that takes longer than last time is about to end"
     assert made(seconds={})[0].left() is None
+
+
+def test_chains_count_what_is_behind_a_stage_and_nothing_that_is_left_out() -> None:
+    told, _ = made()
+    first, second, third, wide = told.order
+    usual = durations(told.order, told.seconds)
+    assert chains(usual, told.graph) == {first: 60, second: 50, third: 30, wide: 100}
+    del usual[third]
+    assert chains(usual, told.graph) == {first: 30, second: 20, wide: 100}
+    assert list(durations(told.order, {}).values()) == [1, 1, 1, 1]
 
 
 def test_nobody_watches_a_ci_or_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

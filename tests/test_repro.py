@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
-import networkx
 import psutil
 import pytest
 from dvc.lock import LockError
 
 from deepcompress import repro
-from tests.toy import STAGES, Pipeline, new_pipeline, stage
+from tests.toy import PATH, STAGES, Pipeline, new_pipeline, stage
 
 MEET = "touch {own}; for i in $(seq 300); do [ -e {other} ] && exit 0; sleep 0.1; done; exit 9"
 
@@ -115,32 +113,14 @@ def test_it_keeps_going_where_it_is_asked_to(pipeline: Pipeline) -> None:
     assert "student" not in shown, "what depends on it does not run"
 
 
-def test_an_error_of_dvc_reaches_the_user_without_the_colours_of_a_terminal(pipeline: Pipeline) -> None:
+def test_errors_of_dvc_end_in_one_line_without_the_colours_of_a_terminal(pipeline: Pipeline) -> None:
     with mock.patch("dvc.repo.lock_repo", side_effect=LockError("see \x1b[36mhere\x1b[39m")):
         assert pipeline.repro(code=2).splitlines()[-1] == "error: see here"
-
-
-def test_a_stage_that_writes_nothing_fails_like_any_other(pipeline: Pipeline) -> None:
     pipeline.write({"teacher": stage("true", ["source"], ["teacher"])})
-    shown = pipeline.repro(code=2)
-    assert shown.splitlines()[-1].startswith("error: stage 'teacher': output 'teacher' does not exist")
-
-
-def test_a_killed_run_finds_what_was_finished_in_the_run_cache(pipeline: Pipeline) -> None:
-    teacher = {**STAGES["teacher"], "cmd": "cp source teacher", "deps": ["source"]}
-    late = stage("touch started; [ -e go ] || sleep 20; echo > late", ["teacher"], ["late"])
-    pipeline.write({"teacher": teacher, "late": late})
-    process = pipeline.start("deepcompress.repro", "-j", "2")
-    wait_for((pipeline.folder / "started").exists)
-    process.kill()
-    process.wait(timeout=30)
-    assert process.stdout is not None
-    process.stdout.close()  # the command outlives its parent a while
-    assert not (pipeline.folder / "dvc.lock").exists()
-    (pipeline.folder / "go").touch()
-    shown = pipeline.repro()
-    assert "Running stage 'teacher'" not in shown
-    assert set(pipeline.lock()) == {"teacher", "late"}
+    shown = pipeline.repro(code=2).splitlines()[-1]
+    assert shown.startswith("error: stage 'teacher': output 'teacher' does not exist")
+    (pipeline.folder / "dvc.yaml").write_text("stages: [")
+    assert pipeline.repro(code=2).splitlines()[-1].startswith("error: ")
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -150,20 +130,26 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_stopped_run_stops_its_commands_and_keeps_what_was_finished(pipeline: Pipeline) -> None:
-    endless = stage("touch started; sleep 600; echo > late", ["plan.txt"], ["late"])
-    pipeline.write({"plan": STAGES["plan"], "late": endless})
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_what_was_finished_is_kept_when_a_run_ends_early(pipeline: Pipeline, how: signal.Signals) -> None:
+    """After SIGKILL in the run cache alone, since dvc.lock is written at the end; SIGTERM ends the commands, too."""
+    teacher = stage("cp source teacher", ["source"], ["teacher"])
+    late = stage("touch started; [ -e go ] || sleep 20; echo > late", ["teacher"], ["late"])
+    pipeline.write({"teacher": teacher, "late": late})
     process = pipeline.start("deepcompress.repro", "-j", "2")
     wait_for((pipeline.folder / "started").exists)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=300)  # ends only when the command has closed its pipe
-    assert process.returncode != 0
-    assert set(pipeline.lock()) == {"plan"}
-
-
-def test_a_broken_pipeline_is_one_line(pipeline: Pipeline) -> None:
-    (pipeline.folder / "dvc.yaml").write_text("stages: [")
-    assert pipeline.repro(code=2).splitlines()[-1].startswith("error: ")
+    process.send_signal(how)
+    assert process.wait(timeout=300) != 0
+    assert process.stdout is not None
+    with process.stdout:
+        if how == signal.SIGKILL:  # the command outlives its parent a while
+            assert not (pipeline.folder / "dvc.lock").exists()
+        else:
+            process.stdout.read()  # ends only when the command has closed its pipe
+            assert set(pipeline.lock()) == {"teacher"}
+    (pipeline.folder / "go").touch()
+    assert "Running stage 'teacher'" not in pipeline.repro()
+    assert set(pipeline.lock()) == {"teacher", "late"}
 
 
 @pytest.fixture
@@ -224,70 +210,127 @@ def test_without_a_scheduler_it_is_one_line(pipeline: Pipeline, monkeypatch: pyt
     assert shown == "error: dask is not installed; run this by `uv run --group dask`\n"
 
 
-@dataclass(frozen=True)
-class Named:
-    addressing: str
-
-
-def test_the_longest_chain_comes_first() -> None:
-    plan, teacher, student, baseline = (Named(name) for name in ("plan", "teacher", "student", "baseline"))
-    graph: Any = networkx.DiGraph([(teacher, plan), (student, teacher), (baseline, plan)])
-    order: Any = [plan, baseline, teacher, student]
-    assert repro.by_urgency(order, graph, {}) == [plan, teacher, baseline, student]
-    times = {"plan": 1.0, "baseline": 9.0, "teacher": 2.0, "student": 3.0}
-    assert repro.by_urgency(order, graph, times) == [plan, baseline, teacher, student]
-
-
-def test_stages_left_out_do_not_count() -> None:
-    plan, one, two, heavy = (Named(name) for name in ("plan", "one", "two", "heavy"))
-    graph: Any = networkx.DiGraph([(one, plan), (two, plan), (heavy, two)])
-    order: Any = [plan, one, two]
-    assert repro.by_urgency(order, graph, {"heavy": 99.0, "one": 2.0}) == [plan, one, two]
-
-
-def set_cores(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(count)))
-
-
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Six cores and no GPU; the folder is the search path for programs."""
-    set_cores(monkeypatch, 6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
 
-def add_gpus(folder: Path, count: int) -> None:
-    program = folder / "nvidia-smi"
-    lines = "\n".join(f"echo 'GPU {place}: NVIDIA (UUID: GPU-{place})'" for place in range(count))
-    program.write_text(f"#!/bin/sh\n{lines}\n")
-    program.chmod(0o755)
+@pytest.mark.parametrize(
+    ("jobs", "environment", "threads"),
+    [(2, {}, 2 * ["3"]), (4, {}, 4 * ["1"]), (9, {}, 9 * ["1"]), (None, {}, 6 * ["1"]),
+     (2, {"OMP_NUM_THREADS": "5"}, 2 * ["5"])],
+)  # fmt: skip
+def test_cores_are_shared_out_unless_the_user_says_how_many_threads(
+    machine: Path, jobs: int | None, environment: dict[str, str], threads: list[str]
+) -> None:
+    assert repro.shares(jobs, environment) == [{"OMP_NUM_THREADS": number} for number in threads]
 
 
-def test_cores_are_shared_out(machine: Path) -> None:
-    assert repro.shares(2, {}) == [{"OMP_NUM_THREADS": "3"}] * 2
-    assert repro.shares(4, {}) == [{"OMP_NUM_THREADS": "1"}] * 4
-    assert repro.shares(9, {}) == [{"OMP_NUM_THREADS": "1"}] * 9
-
-
-def test_a_place_for_each_core_unless_asked(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(repro.shares(None, {})) == 6
-    set_cores(monkeypatch, 64)
+def test_many_cores_have_a_few_places(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert repro.shares(None, {}) == [{"OMP_NUM_THREADS": "8"}] * repro.MOST
 
 
-def test_the_users_number_of_threads_stays(machine: Path) -> None:
-    assert repro.shares(2, {"OMP_NUM_THREADS": "5"}) == [{"OMP_NUM_THREADS": "5"}] * 2
+@pytest.mark.parametrize(
+    ("jobs", "visible", "gpus"),
+    [(None, None, ["0", "1"]), (3, None, ["0", "1", "0"]), (None, "2,3", ["2", "3"]), (2, "", [None, None])],
+)
+def test_every_place_has_a_gpu_and_hidden_ones_stay_hidden(
+    machine: Path, jobs: int | None, visible: str | None, gpus: list[str | None]
+) -> None:
+    (machine / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA (UUID: GPU-0)'\necho 'GPU 1: NVIDIA'\n")
+    (machine / "nvidia-smi").chmod(0o755)
+    places = repro.shares(jobs, {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+    assert [place.get("CUDA_VISIBLE_DEVICES") for place in places] == gpus
 
 
-def test_every_place_has_a_gpu(machine: Path) -> None:
-    add_gpus(machine, 2)
-    assert [place["CUDA_VISIBLE_DEVICES"] for place in repro.shares(None, {})] == ["0", "1"]
-    assert [place["CUDA_VISIBLE_DEVICES"] for place in repro.shares(3, {})] == ["0", "1", "0"]
+TELL = """
+import json, os, sys
+loaded = "torch" in sys.modules
+import helper
+facts = dict(loaded=loaded, argv=sys.argv, name=__name__, file=__file__, folder=os.getcwd(), said=helper.SAID)
+facts |= dict(stage=os.environ.get("DVC_STAGE"), leads=os.getpgrp() == os.getpid())
+facts |= dict(main=sys.modules["__main__"].__dict__ is globals(), threads=os.environ.get("OMP_NUM_THREADS"))
+json.dump(facts, open(sys.argv[1], "w"))
+print("out"); print("err", file=sys.stderr)
+"""
 
 
-def test_hidden_gpus_stay_hidden(machine: Path) -> None:
-    add_gpus(machine, 4)
-    shown = repro.shares(None, {"CUDA_VISIBLE_DEVICES": "2,3"})
-    assert [place["CUDA_VISIBLE_DEVICES"] for place in shown] == ["2", "3"]
-    assert all("CUDA_VISIBLE_DEVICES" not in place for place in repro.shares(2, {"CUDA_VISIBLE_DEVICES": ""}))
+def ran(folder: Path, text: str) -> tuple[int, list[str]]:
+    """Exit code and output of a script in a fork."""
+    (folder / "some.py").write_text(text)
+    repro.heat("1")
+    printed: list[str] = []
+    job = repro.Job(str(folder), "some", "PYTHONPATH=src python some.py", str(folder))
+    return repro.run(job, printed.append, forks=True), [line.removeprefix("some | ") for line in printed]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cp a b",
+        "",
+        "python some.py",
+        "PYTHONPATH=src python",
+        "PYTHONPATH=src python3.9 some.py",
+        "PYTHONPATH=src python -m some",
+        *(f"PYTHONPATH=src python some.py {more}" for more in ("> a", "&& b", "$HOME", "data/*.png", "'a b'")),
+    ],
+)
+def test_what_takes_a_shell_or_another_program_is_not_forked(command: str) -> None:
+    with multiprocessing.Pipe(duplex=False)[1] as writer:
+        assert repro.forked(command, {"PATH": PATH}, ".", writer) is None
+
+
+def test_another_python_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\n")
+    (tmp_path / "python").chmod(0o755)
+    with multiprocessing.Pipe(duplex=False)[1] as writer:
+        assert repro.forked("PYTHONPATH=src python some.py", {"PATH": str(tmp_path)}, ".", writer) is None
+
+
+def test_exit_codes_and_tracebacks_come_back_from_a_fork(tmp_path: Path) -> None:
+    assert ran(tmp_path, "import sys; print('one line', file=sys.stderr); sys.exit(2)") == (2, ["one line"])
+    code, shown = ran(tmp_path, "raise ValueError('why')")
+    assert (code, shown[-1]) == (1, "ValueError: why")
+    assert ran(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == (-signal.SIGKILL, [])
+
+
+def test_nothing_of_this_package_or_of_an_earlier_script_is_loaded_in_a_fork(tmp_path: Path) -> None:
+    look = (
+        "import sys, torch; "
+        "print(torch.is_grad_enabled(), torch.get_num_threads(), [n for n in sys.modules if 'deepcompress' in n])"
+    )
+    spoil = "import torch, deepcompress.runtime; torch.set_grad_enabled(False); torch.set_num_threads(3)"
+    assert ran(tmp_path, spoil) == (0, [])
+    assert ran(tmp_path, look) == (0, ["True 1 []"])
+
+
+def test_stages_that_are_scripts_are_forked_unless_they_are_to_be_alone(pipeline: Pipeline) -> None:
+    (pipeline.folder / "lib").mkdir()
+    (pipeline.folder / "lib/helper.py").write_text("SAID = 'helped'\n")
+    (pipeline.folder / "tell.py").write_text(TELL)
+    command = "PYTHONPATH=lib python tell.py {0}"
+    pipeline.write(
+        {
+            "one": stage(command.format("one.json"), ["source"], ["one.json"]),
+            "timed": stage(command.format("timed.json"), ["one.json"], ["timed.json"]) | {"meta": {"alone": True}},
+        }
+    )
+    shown = pipeline.repro()
+    assert {"one | out", "one | err"} <= set(shown.splitlines())
+    one, timed = (pipeline.read_json(f"{name}.json") for name in ("one", "timed"))
+    for facts, name in ((one, "one"), (timed, "timed")):
+        assert facts.pop("argv") == ["tell.py", f"{name}.json"]
+        assert facts.pop("stage").endswith(name)
+        assert Path(facts.pop("file")).name == "tell.py"
+    assert timed.pop("threads") == os.environ.get("OMP_NUM_THREADS")
+    assert one.pop("threads")
+    assert [facts.pop("loaded") for facts in (one, timed)] == [True, False]
+    assert [facts.pop("leads") for facts in (one, timed)] == [True, False]  # a shell leads the other
+    assert (
+        one == timed == {"name": "__main__", "folder": str(pipeline.folder.resolve()), "said": "helped", "main": True}
+    )

@@ -1,4 +1,4 @@
-"""Seeds, devices and scratch folders."""
+"""Seeds, devices, processes, calls on all cores, and scratch folders."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from deepcompress import runtime
-from deepcompress.errors import UserError
+from deepcompress.errors import STAGE_VARIABLE, UserError
 from tests.house import SOURCE
+
+PLAIN = {"device": "cpu", "precision": "32-true"}
+TRAIN = runtime.Train(**PLAIN)  # type: ignore[arg-type]
+
+
+def printed(code: str, *arguments: str, **variables: str) -> str:
+    """What a Python program prints."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), **variables}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
 def test_derived_seeds_are_stable_and_differ_by_purpose() -> None:
@@ -23,67 +34,50 @@ def test_derived_seeds_are_stable_and_differ_by_purpose() -> None:
     assert all(0 <= purpose < 2**63 for purpose in purposes)
 
 
-def test_a_run_starts_seeded_and_deterministic() -> None:
-    train = runtime.Train(device="cpu", precision="32-true")
-    runtime.start(train, 3)
+def test_a_run_starts_seeded_and_deterministic_with_no_advice_of_a_library(caplog: pytest.LogCaptureFixture) -> None:
+    runtime.start(TRAIN, 3)
     first = torch.rand(3)
-    runtime.start(train, 3)
+    runtime.start(TRAIN.model_copy(update={"precision": "bf16-mixed"}), 3)
     assert torch.equal(first, torch.rand(3))
     assert torch.are_deterministic_algorithms_enabled()
+    assert "lightning" not in {record.name.partition("_")[0] for record in caplog.records}
 
 
 def test_what_trains_nothing_starts_as_deterministic_and_loads_neither_fabric_nor_compiler() -> None:
-    code = (
-        "from deepcompress import runtime; import sys, torch;"
-        "runtime.start(runtime.Train(device='cpu', precision='32-true'), 3, trains=False);"
-        "print(torch.are_deterministic_algorithms_enabled(), torch.rand(3).tolist() == {}, *sys.modules)"
-    )
     expected = torch.rand(3, generator=torch.Generator().manual_seed(3)).tolist()
-    shown = subprocess.run([sys.executable, "-c", code.format(expected)], capture_output=True, text=True, check=True)
-    deterministic, seeded, *loaded = shown.stdout.split()
+    deterministic, seeded, *loaded = printed(
+        "from deepcompress import runtime; import sys, torch;"
+        f"runtime.start(runtime.Train(**{PLAIN}), 3, trains=False);"
+        f"print(torch.are_deterministic_algorithms_enabled(), torch.rand(3).tolist() == {expected}, *sys.modules)"
+    ).split()
     assert (deterministic, seeded) == ("True", "True")
     assert not {"lightning_fabric", "torch._dynamo"}.intersection(loaded)
 
 
-def test_a_stage_s_log_has_no_advice_of_a_library_on_our_settings(caplog: pytest.LogCaptureFixture) -> None:
-    runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
-    assert "lightning" not in {record.name.partition("_")[0] for record in caplog.records}
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_the_number_of_threads_is_as_params_say_whatever_the_machine_has() -> None:
+@pytest.mark.parametrize(("threads", "expected"), [(3, "3"), (None, "2")])
+def test_the_number_of_threads_is_as_params_say_whatever_the_machine_has(threads: int | None, expected: str) -> None:
     code = (
         "from deepcompress import runtime; import torch;"
-        "train = runtime.Train(device='cpu', precision='32-true', threads={});"
-        "runtime.start(train, 0); print(torch.get_num_threads())"
+        f"runtime.start(runtime.Train(**{PLAIN}, threads={threads}), 0); print(torch.get_num_threads())"
     )
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    for given, wanted in (("3", "3"), ("None", "2")):
-        command = [sys.executable, "-c", code.format(given)]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-        assert shown.stdout.split()[-1] == wanted
+    assert printed(code, OMP_NUM_THREADS="2").split()[-1] == expected
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UserError, match=r"train\.device is cuda, but this machine has .*cpu"):
-        runtime.device(runtime.Train(device="cuda", precision="32-true"))
+def test_a_device_and_a_precision_that_are_not_there_are_refused() -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"train\.device is cuda, but this machine has .*cpu"):
+            runtime.device(TRAIN.model_copy(update={"device": "cuda"}))
+    with pytest.raises(UserError, match="16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed"):
+        runtime.start(TRAIN.model_copy(update={"precision": "16-mixed"}), 0)
 
 
-def test_scratch_folders_are_keyed_by_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scratch_folders_are_keyed_by_inputs_and_loaded_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
-    train = runtime.Train(device="cpu", precision="32-true")
-    assert runtime.scratch("s", train, 1) == runtime.scratch("s", train, 1)
-    assert runtime.scratch("s", train, 1) != runtime.scratch("s", train, 2)
-    assert runtime.scratch("s", train, 1) != runtime.scratch("t", train, 1)
+    assert runtime.scratch("s", TRAIN, 1) == runtime.scratch("s", TRAIN, 1)
+    assert len({runtime.scratch(*parts) for parts in (("s", TRAIN, 1), ("s", TRAIN, 2), ("t", TRAIN, 1))}) == 3
     assert runtime.scratch("s").is_relative_to(tmp_path)
-
-
-def test_scratch_folders_are_keyed_by_loaded_code() -> None:
     program = "from deepcompress import runtime; {}; print(runtime.source_digest())"
-    digests = [
-        subprocess.run([sys.executable, "-c", program.format(extra)], capture_output=True, text=True, check=True).stdout
-        for extra in ("pass", "pass", "import deepcompress.files")
-    ]
+    digests = [printed(program.format(extra)) for extra in ("pass", "pass", "import deepcompress.files")]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -107,11 +101,6 @@ def test_scratch_folders_of_shared_work_are_keyed_by_the_code_that_it_names(
     assert folder() != before
 
 
-def test_a_precision_that_the_device_lacks_is_refused() -> None:
-    with pytest.raises(UserError, match="16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed"):
-        runtime.start(runtime.Train(device="cpu", precision="16-mixed"), 0)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted as Linux counts them")
 def test_memory_that_is_kept_costs_few_faults_again() -> None:
     code = (
@@ -123,10 +112,7 @@ def test_memory_that_is_kept_costs_few_faults_again() -> None:
         "for _ in range(24): fill()\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
     )
-    faults = {
-        way: int(subprocess.run([sys.executable, "-c", code, way], capture_output=True, text=True, check=True).stdout)
-        for way in ("keep", "give back")
-    }
+    faults = {way: int(printed(code, way)) for way in ("keep", "give back")}
     assert faults["keep"] < 0.5 * faults["give back"]  # where the heap can grow decides how soon it is settled
 
 
@@ -168,8 +154,9 @@ def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedPr
     )
 
 
-def test_all_start_and_one_goes_on(tmp_path: Path) -> None:
-    done = run(tmp_path, "program.py", "2", "none")
+@pytest.mark.parametrize("launcher", ["", f"{sys.executable} -m torch.distributed.run --nproc-per-node 2 --no-python"])
+def test_all_start_by_a_launcher_too_and_one_goes_on(tmp_path: Path, launcher: str) -> None:
+    done = run(tmp_path, "program.py", "2", "none", **{runtime.LAUNCH_VARIABLE: launcher})
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == "2 processes, number 0 goes on"
     assert sorted(path.name for path in tmp_path.glob("process-*")) == ["process-0", "process-1"]
@@ -190,7 +177,7 @@ def test_one_that_fails_ends_all(tmp_path: Path, failing: str) -> None:
 
 def _alive(folder: Path) -> list[int]:
     pids = [int(path.read_text()) for path in folder.glob("process-*")]
-    return [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists() and _runs(pid)]
+    return [pid for pid in pids if _runs(pid)]
 
 
 def _runs(pid: int) -> bool:
@@ -198,13 +185,6 @@ def _runs(pid: int) -> bool:
         return b"program.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-
-
-def test_a_launcher_named_in_the_environment_takes_over(tmp_path: Path) -> None:
-    launcher = f"{sys.executable} -m torch.distributed.run --nproc-per-node 2 --no-python"
-    done = run(tmp_path, "program.py", "2", "none", **{runtime.LAUNCH_VARIABLE: launcher})
-    assert done.returncode == 0, done.stdout
-    assert "2 processes, number 0 goes on" in done.stdout
 
 
 def test_torchrun_must_start_as_many_as_params_say(tmp_path: Path) -> None:
@@ -221,15 +201,82 @@ def test_alone_everything_is_first_and_nothing_waits() -> None:
 
 
 def test_what_is_at_its_default_leaves_no_trace_in_a_file() -> None:
-    plain = {"device": "cpu", "precision": "32-true"}
-    assert runtime.Train(**plain).model_dump() == plain
-    assert runtime.Train(**plain, devices=2, compile=True).model_dump() == {**plain, "devices": 2, "compile": True}
-    assert runtime.Train(**plain, devices=2, num_nodes=3, strategy="ddp").alone().model_dump() == plain
+    assert runtime.Train(**PLAIN).model_dump() == PLAIN
+    assert runtime.Train(**PLAIN, devices=2, compile=True).model_dump() == {**PLAIN, "devices": 2, "compile": True}
+    assert runtime.Train(**PLAIN, devices=2, num_nodes=3, strategy="ddp").alone().model_dump() == PLAIN
 
 
 def test_a_cpu_takes_as_many_processes_as_asked_for() -> None:
-    train = runtime.Train(device="cpu", precision="32-true", devices="auto")
+    train = TRAIN.model_copy(update={"devices": "auto"})
     assert runtime.device_count(train, "cpu") == 1
     assert runtime.device_count(train.model_copy(update={"devices": 3}), "cpu") == 3
     with pytest.raises(runtime.UserError, match=r"train\.devices is 3, but this machine has 1 of kind mps"):
         runtime.device_count(train.model_copy(update={"devices": 3}), "mps")
+
+
+CALLS = """
+import os
+from deepcompress import runtime
+from deepcompress.errors import UserError
+def bad():
+    raise UserError("one line")
+calls = [(lambda place=place: (place, os.getpid())) for place in range(20)]
+found = list(runtime.on_cores(calls, threads=THREADS))
+print([place for place, _ in found] == list(range(20)), os.getpid() in {pid for _, pid in found})
+try:
+    list(runtime.on_cores([bad, *calls], threads=THREADS))
+except UserError as error:
+    print(error)
+"""
+KILLED = """
+import os
+from deepcompress import runtime
+from deepcompress.errors import UserError
+try:
+    list(runtime.on_cores([lambda: os._exit(9)] * 2))
+except UserError as error:
+    print(error)
+"""
+STUCK = """
+import os, signal
+from deepcompress import runtime
+def wait():
+    os.write(1, b"s")
+    signal.pause()
+list(runtime.on_cores([wait] * 2))
+"""
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+STAGE = {STAGE_VARIABLE: "some"}
+forked = pytest.mark.skipif(CORES < 2 or sys.platform != "linux", reason="needs two cores of a Linux machine")
+
+
+@forked
+@pytest.mark.parametrize(("threads", "here"), [("1", False), ("None", True), (str(CORES), True)])
+def test_a_stage_spreads_calls_over_the_cores_that_its_threads_leave(threads: str, here: bool) -> None:
+    assert printed(CALLS.replace("THREADS", threads), **STAGE).splitlines() == [f"True {here}", "one line"]
+
+
+@forked
+def test_a_fork_that_was_killed_is_told_in_one_line() -> None:
+    told = "a process was killed, most likely for lack of memory; with `train.threads: null` "
+    assert printed(KILLED, **STAGE).startswith(told)
+
+
+@forked
+def test_forks_end_with_the_process_that_is_killed() -> None:
+    environment = {**os.environ, **STAGE}
+    with subprocess.Popen([sys.executable, "-c", STUCK], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        seen = process.stdout.read(2)
+        process.kill()
+        assert seen == "ss"
+        assert process.stdout.read() == ""  # comes to an end once nobody can write to it any more
+
+
+def test_elsewhere_calls_are_made_here_one_after_the_other_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STAGE_VARIABLE, raising=False)
+    made: list[int] = []
+    found = runtime.on_cores([partial(made.append, place) for place in range(3)])
+    assert not made
+    next(found)
+    assert made == [0]

@@ -1,21 +1,29 @@
-"""A user's mistake ends in one line and exit code 2, never in a traceback."""
+"""How a command ends: a user's mistake in one line with exit code 2, never a traceback; what a stage took in scratch.
+
+The clock starts when this module is loaded, among the first of a process, so that loading torch counts. It imports
+nothing of the package, because every command does.
+"""
 
 from __future__ import annotations
 
 import functools
 import io
+import json
 import os
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
-
-from deepcompress import stopwatch
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 EXIT_CODE = 2
 PROCESS_VARIABLE = "DEEPCOMPRESS_PROCESS"  # set to its number in all but the first of several processes
+STAGE_VARIABLE = "DVC_STAGE"  # DVC sets it for the command of a stage to the stage's address
+SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"
+STARTED = time.perf_counter()
 
 
 class UserError(Exception):
@@ -26,7 +34,6 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
     """Decorate a command so that a `UserError`, or a failing disk, prints one line and exits with code 2.
 
     A console of another encoding shows what it cannot write as Python spells it.
-    What a command that ends well took is noted, see stopwatch.py.
     """
 
     @functools.wraps(main)
@@ -35,7 +42,7 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             done = main(*args, **kwargs)
-            stopwatch.note()
+            note_seconds()
             return done
         except UserError as error:
             _stop(str(error))
@@ -62,3 +69,26 @@ def _stop(message: str) -> NoReturn:
     speaker = f"process {process}: " if process else ""
     print(f"error: {speaker}{one_line(message)}", file=sys.stderr)
     sys.exit(EXIT_CODE)
+
+
+def scratch_root() -> Path:
+    """The folder for what is no output and may be deleted at any time."""
+    return Path(os.environ.get(SCRATCH_VARIABLE, ".scratch"))
+
+
+def note_seconds() -> None:
+    """Write what this process took so far to scratch, for `progress.noted`, if DVC runs it for a stage.
+
+    The file holds `stage`, its address such as `prune_sweep@structured-0.5`, and wall `seconds`.
+    """
+    stage = os.environ.get(STAGE_VARIABLE, "").rpartition(":")[2]
+    if not stage:
+        return
+    path = scratch_root() / "seconds" / f"{stage.replace('/', '-')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_text(json.dumps({"stage": stage, "seconds": round(time.perf_counter() - STARTED, 2)}) + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -7,6 +7,8 @@ results/benchmark lies in the working tree. All stages count that are not done, 
 from __future__ import annotations
 
 import csv
+import json
+import math
 import os
 import platform
 import shutil
@@ -16,11 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepcompress import stopwatch
+from deepcompress.errors import scratch_root
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -39,7 +41,27 @@ def last_seconds() -> dict[str, float]:
         STAGES.open(encoding="utf-8", newline="") as file,
     ):
         found |= {row["stage"]: float(row["seconds"]) for row in csv.DictReader(file)}
-    return found | {str(noted["stage"]): float(str(noted["seconds"])) for noted in stopwatch.noted()}
+    return found | {row["stage"]: row["seconds"] for row in noted()}
+
+
+def noted() -> list[dict[str, Any]]:
+    """What `errors.note_seconds` wrote, in the order in which the stages ended: `stage` and `seconds` each.
+
+    A damaged file counts as absent.
+    """
+    written = (scratch_root() / "seconds").glob("[!.]*.json")
+    found = (_noted(path) for path in sorted(written, key=lambda path: (path.stat().st_mtime, path.name)))
+    return [row for row in found if row]
+
+
+def _noted(path: Path) -> dict[str, Any] | None:
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+        stage, seconds = row["stage"], row["seconds"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return None
+    whole = type(stage) is str and type(seconds) in (int, float) and 0 <= seconds < math.inf
+    return {"stage": stage, "seconds": seconds} if whole else None
 
 
 def is_watched() -> bool:
@@ -98,22 +120,38 @@ class Progress:
         return f"{done})" if left is None or len(self.done) == len(self.order) else f"{done}, {spoken(left)} left)"
 
     def left(self) -> float | None:
-        """Seconds until all is done: the longest chain, or the sum over the places; None where no time is known.
-
-        A stage without a time counts as the mean of the others.
-        """
-        known = [self.seconds[stage.addressing] for stage in self.order if stage.addressing in self.seconds]
-        if not known:
+        """Seconds until all is done: the longest chain, or the sum over the places; None where no time is known."""
+        if not any(stage.addressing in self.seconds for stage in self.order):
             return None
-        own: dict[Stage, float] = {}
-        chain: dict[Stage, float] = {}
-        for stage in reversed(self.order):
-            if stage not in self.done:
-                spent = self.now() - self.since[stage] if stage in self.since else 0.0
-                own[stage] = max(0.0, self.seconds.get(stage.addressing, sum(known) / len(known)) - spent)
-                behind = (chain[later] for later in self.graph.predecessors(stage) if later in chain)
-                chain[stage] = own[stage] + max(behind, default=0.0)
-        return max([sum(own.values()) / self.size, *chain.values()])
+        usual, now = durations(self.order, self.seconds), self.now()
+        own = {
+            stage: max(0.0, usual[stage] - (now - self.since.get(stage, now)))
+            for stage in self.order
+            if stage not in self.done
+        }
+        return max([sum(own.values()) / self.size, *chains(own, self.graph).values()])
+
+
+def durations(stages: Iterable[Stage], seconds: Mapping[str, float]) -> dict[Stage, float]:
+    """What each stage takes; one without a time counts as the mean of the others, or 1 where no time is known."""
+    found = {stage: seconds.get(stage.addressing) for stage in stages}
+    known = [time for time in found.values() if time is not None]
+    mean = sum(known) / len(known) if known else 1.0
+    return {stage: mean if time is None else time for stage, time in found.items()}
+
+
+def chains(own: Mapping[Stage, float], graph: DiGraph) -> dict[Stage, float]:
+    """What each stage and the longest chain behind it take.
+
+    Args:
+        own: What each takes, in an order in which none comes before what it depends on.
+        graph: Each stage points to those that it depends on.
+    """
+    found: dict[Stage, float] = {}
+    for stage in reversed(own):
+        behind = (found[later] for later in graph.predecessors(stage) if later in found)
+        found[stage] = own[stage] + max(behind, default=0.0)
+    return found
 
 
 def spoken(seconds: float) -> str:

@@ -24,8 +24,8 @@ from typing import Any
 import click
 import numpy as np
 
-from deepcompress import files, input_files, params, preset, runtime
-from deepcompress.errors import UserError, one_line_errors
+from deepcompress import files, input_files, params, preset
+from deepcompress.errors import SCRATCH_VARIABLE, UserError, one_line_errors, scratch_root
 from deepcompress.measure.statistics import decimals, significant
 from deepcompress.measure.verdict import COLUMNS
 from deepcompress.plan_table import BASELINE
@@ -158,7 +158,7 @@ def _texts(block: Any) -> Iterator[str]:
 def reproduce(folder: Path, jobs: int | None) -> bool:
     """Bring the stages of a copy up to date, its output going where ours goes; whether all ended well."""
     command = [sys.executable, "-m", "deepcompress.repro", *(["-j", str(jobs)] if jobs else []), TARGET]
-    settings = {"PYTHONPATH": str(folder / "src"), runtime.SCRATCH_VARIABLE: str(folder / ".scratch")}
+    settings = {"PYTHONPATH": str(folder / "src"), SCRATCH_VARIABLE: str(folder / ".scratch")}
     process = subprocess.Popen(command, cwd=folder, env=os.environ | settings)
     try:
         return process.wait() == 0
@@ -188,7 +188,7 @@ def main(seeds: int, jobs: int | None) -> None:
     failed: list[int] = []
     for seed in range(own + 1, own + seeds):
         click.echo(f"seed {seed}:")
-        folder = Path(os.environ.get(runtime.SCRATCH_VARIABLE, ".scratch"), "replicates", str(seed)).resolve()
+        folder = (scratch_root() / "replicates" / str(seed)).resolve()
         copy_(root, folder, seed, cache)
         if reproduce(folder, jobs):
             measured[seed] = Measured.read(folder)

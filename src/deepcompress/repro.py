@@ -6,6 +6,11 @@ process. Only the commands of stages that do not wait for each other run togethe
 machine, or workers of a cluster that see the same working tree. dvc.lock is written once, at the end, also after a
 failure. What a run leaves is what `dvc repro` leaves.
 
+Loading torch and what comes with it takes a stage two to three seconds of a core, sixty times a run. So a stage that is
+a Python script runs in a fork of a process that has them loaded: multiprocessing's fork server, which loads libraries
+alone and none of this package, starts no thread and no GPU. The script finds environment, arguments, paths and
+`__main__` as if it had been started by itself.
+
 Source: `Stage.reproduce`, `Stage.run` and `run_stage` of DVC, which take the same steps without a pause between them.
 """
 
@@ -14,6 +19,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -22,15 +29,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from deepcompress import input_files, stopwatch, warm
-from deepcompress.errors import UserError, one_line_errors
-from deepcompress.progress import Progress, closing, last_seconds
+from deepcompress import input_files
+from deepcompress.errors import STAGE_VARIABLE, UserError, one_line_errors
+from deepcompress.progress import Progress, chains, closing, durations, last_seconds
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -40,10 +49,16 @@ if TYPE_CHECKING:
 ALONE = "alone"  # under `meta:` of a stage in dvc.yaml: what it measures, others at its side would disturb
 ON_DEVICE = "train"  # a stage that depends on this section of params.yaml uses a GPU where there is one
 GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
+THREADS_VARIABLE = "OMP_NUM_THREADS"
 MOST = 8  # stages at a time on one machine without being asked: each takes about a gigabyte of memory
 MOST_ON_CLUSTER = 1000  # the scheduler has a queue of its own
-UNTIMED_SECONDS = 1.0
 TRIES_TO_STOP = 50  # a fifth of a second apart: a fork may wait for its libraries
+METHOD: Final = "forkserver"  # not on Windows
+LIBRARIES = [
+    *("torch", "torch._dynamo", "lightning_fabric", "numpy", "pandas", "safetensors.torch"),
+    *("pydantic", "click", "yaml", "tqdm.contrib.logging"),
+]
+SCRIPT = re.compile(r"PYTHONPATH=([\w./-]+) python ([\w./-]+\.py(?: [\w./@,:+-]+)*)")  # with nothing for a shell to do
 
 
 @dataclass(frozen=True)
@@ -98,9 +113,9 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
         Its exit code; negative: the signal that ended it.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path, "DVC_ROOT": job.root, stopwatch.STAGE_VARIABLE: job.name, **job.share}
+    environment = {**os.environ, "PATH": path, "DVC_ROOT": job.root, STAGE_VARIABLE: job.name, **job.share}
     reader, writer = multiprocessing.Pipe(duplex=False)
-    process = warm.started(job.command, environment, job.folder, writer) if forks else None
+    process = forked(job.command, environment, job.folder, writer) if forks else None
     command = process or subprocess.Popen(
         job.command,
         shell=True,
@@ -117,9 +132,63 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
         with reader, os.fdopen(os.dup(reader.fileno()), errors="replace") as lines:
             for line in lines:
                 echo(f"{job.name} | {line.rstrip()}")
-        return warm.ended(command) if isinstance(command, BaseProcess) else command.wait()
+        if isinstance(command, subprocess.Popen):
+            return command.wait()
+        command.join()
+        assert command.exitcode is not None
+        return command.exitcode
     finally:
         del RUNNING[job.root, job.name]
+
+
+@cache
+def heat(threads: str) -> None:
+    """Start loading libraries in the background, once.
+
+    Args:
+        threads: Of a script; the libraries look while they load, not later.
+    """
+    if METHOD in multiprocessing.get_all_start_methods():
+        from multiprocessing import forkserver
+
+        before = os.environ.get(THREADS_VARIABLE)
+        multiprocessing.get_context(METHOD).set_forkserver_preload(LIBRARIES)
+        os.environ[THREADS_VARIABLE] = threads
+        forkserver.ensure_running()
+        if before is None:
+            del os.environ[THREADS_VARIABLE]
+
+
+def forked(command: str, environment: Mapping[str, str], folder: str, output: Connection) -> BaseProcess | None:
+    """A command such as `PYTHONPATH=src python some.py --c d`, running; None if it is another one, for a shell."""
+    script = SCRIPT.fullmatch(command)
+    python = shutil.which("python", path=environment.get("PATH"))
+    same = python is not None and Path(python).parent == Path(sys.executable).parent
+    if not script or not same or METHOD not in multiprocessing.get_all_start_methods():
+        return None
+    arguments = (script[2].split(), {**environment, "PYTHONPATH": script[1]}, folder, output)
+    process = multiprocessing.get_context(METHOD).Process(target=_run_script, args=arguments)
+    process.start()
+    return process
+
+
+def _run_script(arguments: list[str], environment: Mapping[str, str], folder: str, output: Connection) -> None:
+    """In the new process: be what the script's own process would have been."""
+    os.setsid()
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output.fileno(), stream.fileno())
+    output.close()
+    # Anew, because a stream that was a file would seek in what is a pipe now.
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    paths = [str(Path(path).resolve()) for path in (Path(arguments[0]).parent, environment["PYTHONPATH"])]
+    sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
+    sys.argv[:] = arguments
+    for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
+        del sys.modules[name]  # what started it is none of the script's: scratch is named by the modules loaded
+    runpy.run_path(arguments[0], run_name="__main__")
 
 
 def stop(root: str, names: Iterable[str]) -> None:
@@ -165,7 +234,7 @@ def machine(jobs: int | None) -> Iterator[Place]:
     with ThreadPoolExecutor(len(environments)) as threads:
 
         def submit(job: Job) -> Future[int]:
-            warm.heat(environments[0][warm.THREADS_VARIABLE])
+            heat(environments[0][THREADS_VARIABLE])
             return threads.submit(work, job)
 
         yield Place(submit, stop, len(environments))
@@ -194,10 +263,7 @@ def cluster(address: str, jobs: int | None) -> Iterator[Place]:
             future: Future[int] = executor.submit(run, job, distributed.print)
             return future
 
-        def end(root: str, names: list[str]) -> None:
-            client.run(stop, root, names)
-
-        yield Place(submit, end, jobs or MOST_ON_CLUSTER)
+        yield Place(submit, partial(client.run, stop), jobs or MOST_ON_CLUSTER)
 
 
 def shares(jobs: int | None, environment: Mapping[str, str]) -> list[Mapping[str, str]]:
@@ -210,9 +276,9 @@ def shares(jobs: int | None, environment: Mapping[str, str]) -> list[Mapping[str
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = _gpus(environment)
     count = jobs or len(gpus) or min(cores, MOST)
-    threads = environment.get(warm.THREADS_VARIABLE, str(max(1, cores // count)))
+    threads = environment.get(THREADS_VARIABLE, str(max(1, cores // count)))
     own = [{GPUS_VARIABLE: gpus[place % len(gpus)]} if gpus else {} for place in range(count)]
-    return [{warm.THREADS_VARIABLE: threads, **gpu} for gpu in own]
+    return [{THREADS_VARIABLE: threads, **gpu} for gpu in own]
 
 
 def _gpus(environment: Mapping[str, str]) -> list[str]:
@@ -334,22 +400,6 @@ class Reproduction:
             self.failures.append(f"stage '{stage.addressing}': {error}")
 
 
-def by_urgency(stages: Iterable[Stage], graph: DiGraph, seconds: Mapping[str, float]) -> list[Stage]:
-    """Stages by the time that they and the longest chain behind them take, the longest first.
-
-    Args:
-        stages: In an order in which none comes before what it depends on.
-        graph: Each stage points to those that it depends on.
-        seconds: What stages took before, by address; others count as UNTIMED_SECONDS.
-    """
-    order = list(stages)
-    left: dict[Stage, float] = {}
-    for stage in reversed(order):
-        behind = [left[later] for later in graph.predecessors(stage) if later in left]
-        left[stage] = seconds.get(stage.addressing, UNTIMED_SECONDS) + max(behind, default=0.0)
-    return sorted(order, key=lambda stage: -left[stage])
-
-
 def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: bool = False) -> None:
     """Bring stages and all that they depend on up to date.
 
@@ -367,8 +417,9 @@ def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: b
     graph = get_active_graph(repo.index.graph)
     order = plan_repro(graph, collect_stages(repo, targets or ["dvc.yaml"]))
     times = last_seconds()
-    progress = Progress(graph, order, times, place.size)
-    work = Reproduction(graph, by_urgency(order, graph, times), place, progress, keep_going)
+    urgency = chains(durations(order, times), graph)
+    by_urgency = sorted(order, key=lambda stage: -urgency[stage])
+    work = Reproduction(graph, by_urgency, place, Progress(graph, order, times, place.size), keep_going)
     try:
         work.run()
     finally:

@@ -1,4 +1,4 @@
-"""What every run needs before it computes: seeds, determinism, device, precision, processes, and scratch folders.
+"""What every run needs before it computes: seeds, determinism, device, precision, processes, cores, scratch folders.
 
 A training on n devices is n processes of one program, started by torchrun, by srun, or by Fabric, which runs the
 script again for each further device. All do the same work on the same seeds, each on its own part of every batch
@@ -16,20 +16,24 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from deepcompress.errors import PROCESS_VARIABLE, UserError
+from deepcompress.errors import PROCESS_VARIABLE, STAGE_VARIABLE, UserError, scratch_root
+from deepcompress.errors import SCRATCH_VARIABLE as SCRATCH_VARIABLE
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
     import torch
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import Strategy
@@ -37,9 +41,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
-SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"
 LAUNCH_VARIABLE = "DEEPCOMPRESS_LAUNCH"  # a command such as `srun` that starts a stage once per device
+TORCHRUN_VARIABLE = "TORCHELASTIC_RUN_ID"  # set by torchrun
 SECONDS_BETWEEN_LOOKS = 1.0
+MOST_FORKS = 8
+DIE_WITH_PARENT = 1  # prctl(2), PR_SET_PDEATHSIG
 COMPILES = "compiles"  # attribute by which a Fabric tells the training loop what train.compile says
 
 
@@ -264,14 +270,9 @@ def hand_over(processes: int) -> None:
     DVC starts a stage on one machine; `srun` or torchrun, named there, takes it to all of them.
     """
     launch = os.environ.pop(LAUNCH_VARIABLE, "")
-    if launch and processes > 1 and not started_by_torchrun():
+    if launch and processes > 1 and TORCHRUN_VARIABLE not in os.environ:
         command = [*shlex.split(launch), sys.executable, *sys.argv]
         os.execvp(command[0], command)
-
-
-def started_by_torchrun() -> bool:
-    """Whether torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def require_agreement(devices: int, nodes: int) -> None:
@@ -281,7 +282,7 @@ def require_agreement(devices: int, nodes: int) -> None:
         UserError: If torchrun started more or fewer.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started_by_torchrun() and started != devices * nodes:
+    if TORCHRUN_VARIABLE in os.environ and started != devices * nodes:
         raise UserError(
             f"params.yaml: train.devices x train.num_nodes is {devices} x {nodes}, but torchrun started {started} "
             "processes; they must be equal"
@@ -303,6 +304,60 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+# All cores, for independent pieces of work that nothing is trained in.
+
+_calls: Sequence[Callable[[], Any]] = ()  # what the forks of this process find
+
+
+def on_cores(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Iterator[T]:
+    """What each call returns, in their order, each made in a fork of this process, which has all loaded already.
+
+    There are as many forks as the cores can hold, up to MOST_FORKS. The calls are made one after the other in this
+    process where there is one core, or where forking may not be safe: elsewhere than on Linux, beside other threads,
+    and in any but the fresh process of a stage.
+
+    Args:
+        calls: Change nothing that another of them reads; what they return can be pickled.
+        threads: Of each; None: all cores, so that nothing is forked.
+
+    Raises:
+        UserError: If a fork was killed.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    count = min(cores // (threads or cores), len(calls), MOST_FORKS)
+    fresh = STAGE_VARIABLE in os.environ and threading.active_count() == 1
+    if count < 2 or sys.platform != "linux" or not fresh:
+        return (call() for call in calls)
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    global _calls
+    _calls = calls
+    pool = ProcessPoolExecutor(count, mp_context=get_context("fork"), initializer=_die_with_parent)
+    return _closing(pool, pool.map(_call, range(len(calls))))
+
+
+def _call(place: int) -> Any:
+    return _calls[place]()
+
+
+def _die_with_parent() -> None:
+    """Else a fork would wait for ever on one that was killed."""
+    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def _closing(pool: ProcessPoolExecutor, found: Iterator[T]) -> Iterator[T]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        with pool:
+            yield from found
+    except BrokenProcessPool:
+        raise UserError(
+            "a process was killed, most likely for lack of memory; with `train.threads: null` one works at a time"
+        ) from None
+
+
 # Scratch.
 
 
@@ -318,10 +373,9 @@ def scratch(stage: str, *parts: object, code: tuple[str, ...] = ()) -> Path:
         code: For work that several stages share, which load different modules: all files and folders of the package
             that decide about it, such as `deploy/onnx.py`.
     """
-    root = Path(os.environ.get(SCRATCH_VARIABLE, ".scratch"))
     digest = _files_digest(code) if code else source_digest()
     text = json.dumps([stage, [_plain(part) for part in parts], digest], sort_keys=True)
-    folder = root / stage / hashlib.sha256(text.encode()).hexdigest()[:20]
+    folder = scratch_root() / stage / hashlib.sha256(text.encode()).hexdigest()[:20]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 import torch
 
-from deepcompress import files, stopwatch
+from deepcompress import files
 from deepcompress.data.batches import View
 from deepcompress.data.store import array_writer, open_fit, write_fit
 from deepcompress.deploy.classifier import Contract
 from deepcompress.deploy.onnx import write
-from deepcompress.errors import EXIT_CODE, one_line_errors
+from deepcompress.errors import EXIT_CODE, SCRATCH_VARIABLE, STAGE_VARIABLE, one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
@@ -125,8 +125,8 @@ def test_a_disk_that_fails_at_any_step(
 def test_the_time_of_a_stage_leaves_no_part_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("DVC_STAGE", "dvc.yaml:prune")
-    monkeypatch.setenv(stopwatch.SCRATCH_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(STAGE_VARIABLE, "dvc.yaml:prune")
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path))
     with largest_file(10):
         said_by(lambda: None, capsys)
     assert below(tmp_path) == {}

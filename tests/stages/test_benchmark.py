@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import Result
 
-from deepcompress import params, plan, stopwatch
+from deepcompress import errors, params, plan
 from deepcompress.data.store import write_fit
 from deepcompress.errors import UserError
 from stages import benchmark
@@ -55,9 +55,9 @@ def run() -> Result:
 def test_every_model_is_timed_in_every_engine_and_the_machine_and_the_stages_are_named(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(stopwatch.STAGE_VARIABLE, "finetune")
-    stopwatch.note()
-    monkeypatch.delenv(stopwatch.STAGE_VARIABLE)
+    monkeypatch.setenv(errors.STAGE_VARIABLE, "finetune")
+    errors.note_seconds()
+    monkeypatch.delenv(errors.STAGE_VARIABLE)
     done = run()
     assert done.exit_code == 0, done.output
     rows = pd.read_csv("out/latency.csv")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from deepcompress import forks
+from deepcompress import runtime
 from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy.engine import Deployable, available
 from deepcompress.deploy.onnx import channels_first
@@ -79,7 +79,7 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
     pixels: dict[str, Pixels] = {}  # models may see different sizes
     each = [partial(_deployable, model, path, images, opened.meta, deploy, threads) for model, path in models.items()]
     try:
-        list(forks.each([partial(_make_files, one, engines) for one in each], threads))
+        list(runtime.on_cores([partial(_make_files, one, engines) for one in each], threads))
         for model, one in zip(models, each, strict=True):
             with tempfile.TemporaryDirectory() as folder:
                 read = one(Path(folder))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from deepcompress import files, forks, registry, runtime
+from deepcompress import files, registry, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, cost
@@ -116,7 +116,7 @@ def _measurement(found: Mapping[str, np.ndarray]) -> Measurement:
 
 
 def on_all_cores(calls: Sequence[Callable[[], T]], device: torch.device, pixels: int) -> Iterator[T]:
-    """What each call returns, as `forks.each`; in this process where a GPU or the memory would have to be shared.
+    """What each call returns, as `runtime.on_cores`; in this process where a GPU or the memory would have to be shared.
 
     Args:
         calls: Each runs a model.
@@ -124,7 +124,7 @@ def on_all_cores(calls: Sequence[Callable[[], T]], device: torch.device, pixels:
         pixels: Of a batch; what a network makes of MOST_PIXELS takes some half a GiB.
     """
     shared = device.type != "cpu" or pixels > MOST_PIXELS
-    return forks.each(calls, None if shared else torch.get_num_threads())
+    return runtime.on_cores(calls, None if shared else torch.get_num_threads())
 
 
 def scratch(stage: str, path: Path, *parts: object) -> Path:
