@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from deepcompress import params
+from deepcompress import params, registry
 from deepcompress.errors import UserError
 
 
@@ -71,23 +71,16 @@ def test_an_error_names_key_value_and_what_is_allowed(tmp_path: Path, change: di
     assert message(tmp_path, {"outer": {**GOOD, **change}}) == expected
 
 
-def test_a_number_that_yaml_reads_as_text_is_explained(tmp_path: Path) -> None:
-    said = message(tmp_path, "outer: {epochs: 3, kind: a, inner: {rate: 1e-3}}")
-    assert said == "params.yaml: outer.inner.rate must be number, got '1e-3' (YAML reads 1e-3 as text; write 1.0e-3)"
-
-
-def test_a_text_of_the_wrong_form_is_told_the_form(tmp_path: Path) -> None:
+def test_a_number_that_yaml_reads_as_text_and_a_text_of_the_wrong_form_are_explained(tmp_path: Path) -> None:
     class Mirror(params.Section):
-        url: str = Field(pattern="^https?://")
-        name: str = Field(min_length=1)
+        url: str = Field(pattern="^https?://", min_length=9)
 
-    def said(**block: str) -> str:
+    told = message(tmp_path, "outer: {epochs: 3, kind: a, inner: {rate: 1e-3}}")
+    assert told == "params.yaml: outer.inner.rate must be number, got '1e-3' (YAML reads 1e-3 as text; write 1.0e-3)"
+    for url, problem in (("ftp://xyz", "match pattern '^https?://'"), ("http://", "have at least 9 characters")):
         with pytest.raises(UserError) as caught:
-            params.section(Mirror, "mirror", write(tmp_path, {"mirror": {"url": "http://x", "name": "x", **block}}))
-        return str(caught.value).replace(f"{tmp_path}/", "")
-
-    assert said(url="ftp://x") == "params.yaml: mirror.url must match pattern '^https?://', got 'ftp://x'"
-    assert said(name="") == "params.yaml: mirror.name must have at least 1 character, got ''"
+            params.section(Mirror, "mirror", write(tmp_path, {"mirror": {"url": url}}))
+        assert str(caught.value) == f"{tmp_path}/params.yaml: mirror.url must {problem}, got '{url}'"
 
 
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "\x00"])
@@ -102,10 +95,14 @@ def test_a_missing_file_and_a_missing_key_are_named(tmp_path: Path) -> None:
         params.value("outer.inner", write(tmp_path, {"outer": {}}))
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, "x", True, None, 2**63])
-def test_the_seed_is_a_whole_number(tmp_path: Path, seed: object) -> None:
-    with pytest.raises(UserError, match="seed must be a whole number"):
-        params.seed(write(tmp_path, {"seed": seed}))
+@pytest.mark.parametrize("number", [-1, 1.5, "64", True, None, 2**63])
+def test_the_seed_and_the_budget_are_whole_numbers(tmp_path: Path, number: object) -> None:
+    path = write(tmp_path, {"seed": number, "data": {"device_budget_mib": number}})
+    with pytest.raises(UserError, match="seed must be a whole number in 0"):
+        params.seed(path)
+    if number != 2**63:
+        with pytest.raises(UserError, match=r"data\.device_budget_mib must be a whole number of at least 0, got"):
+            params.device_budget_mib(path)
 
 
 @pytest.mark.parametrize(
@@ -114,12 +111,6 @@ def test_the_seed_is_a_whole_number(tmp_path: Path, seed: object) -> None:
 )
 def test_the_budget_is_what_the_file_says_or_its_default(tmp_path: Path, document: dict[str, Any], mib: int) -> None:
     assert params.device_budget_mib(write(tmp_path, document)) == mib
-
-
-@pytest.mark.parametrize("budget", [-1, 1.5, "64", True, None])
-def test_a_budget_of_another_kind_is_refused(tmp_path: Path, budget: object) -> None:
-    with pytest.raises(UserError, match=r"data\.device_budget_mib must be a whole number of at least 0, got"):
-        params.device_budget_mib(write(tmp_path, {"data": {"device_budget_mib": budget}}))
 
 
 def test_a_file_is_parsed_once_and_nobody_shares_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,3 +141,13 @@ def test_what_all_trainings_share_stands_once_and_a_block_s_own_values_win() -> 
     assert filled["teachers"]["big"]["image_size"] == 48
     assert "width" not in filled["teachers"]["big"]
     assert filled["quant"] == "not a block"
+
+
+def test_a_plugin_is_found_by_its_file_name_and_others_are_refused_with_the_list() -> None:
+    assert "shapes" in registry.names("data.sources")
+    assert registry.find("data.sources", "shapes").__name__ == "deepcompress.data.sources.shapes"
+    with pytest.raises(UserError, match=r"params.yaml: data.source must be one of .*cifar100.*shapes; got 'nope'"):
+        registry.find("data.sources", "nope", "data.source")
+    for name in ("../params", "__init__", "_helper", "shapes.Options"):
+        with pytest.raises(UserError):
+            registry.find("data.sources", name)

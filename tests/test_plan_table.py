@@ -83,20 +83,14 @@ def test_rows_of_other_tables_get_the_columns_of_the_plan() -> None:
     assert rows == [{"model": "quantized/ptq-int4", "n": 3, "family": "quantized", "format": "int4"}]
 
 
-@pytest.mark.parametrize(
-    ("models", "message"),
-    [
+def test_a_plan_that_does_not_fit_together_is_refused() -> None:
+    for models, message in (
         (MODELS[1:2], "needs the model baseline"),
         ((*MODELS, MODELS[0]), "each model once"),
         (MODELS[:1] + MODELS[4:5], "quantized/qat-int4: control quantized/qat-fp32 is no model of the plan"),
-    ],
-)
-def test_a_plan_that_does_not_fit_together_is_refused(models: tuple[PlannedModel, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Plan(models)
-
-
-def test_a_family_or_step_nobody_knows_is_an_error() -> None:
+    ):
+        with pytest.raises(ValueError, match=message):
+            Plan(models)
     with pytest.raises(ValueError, match="family must be one of baseline, masked"):
         PlannedModel("x/y", "x", "prune")
     with pytest.raises(ValueError, match="step must be one of finetune"):

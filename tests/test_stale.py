@@ -60,7 +60,9 @@ def test_changed_params_and_code_are_named(clone: Pipeline) -> None:
     ]
 
 
-def test_what_is_missing_is_named_unless_a_run_brings_it(clone: Pipeline) -> None:
+def test_what_is_missing_or_edited_by_hand_is_named_unless_a_run_brings_it(clone: Pipeline) -> None:
+    (clone.folder / "n.json").write_text('{"n": 100}')
+    assert stale(clone)[0] == "evaluate: n.json is modified"
     (clone.folder / "source").unlink()
     (clone.folder / "n.json").unlink()
     (clone.folder / "params.yaml").write_text("{}\n")
@@ -68,11 +70,6 @@ def test_what_is_missing_is_named_unless_a_run_brings_it(clone: Pipeline) -> Non
         "plan: source is deleted, params.yaml: bits is deleted",
         "evaluate: n.json is deleted",
     ]
-
-
-def test_results_edited_by_hand_are_named(clone: Pipeline) -> None:
-    (clone.folder / "n.json").write_text('{"n": 100}')
-    assert stale(clone)[0] == "evaluate: n.json is modified"
 
 
 def test_stages_that_never_ran_or_run_otherwise_are_named(clone: Pipeline) -> None:

@@ -1,15 +1,21 @@
-"""What the tests of stages share: params.yaml, a command with its options, and how one refuses."""
+"""What the tests of stages share: params.yaml, images, models, a command with its options, and how one refuses."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from click import Command
 from click.testing import CliRunner, Result
 
 from deepcompress.data.batches import View
+from deepcompress.data.store import Meta, write_fit
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import VGGSpec
+from deepcompress.models.vgg import VGG
+from tests.data.inputs import CLASSES, source
 
 TRAIN = {"device": "cpu", "precision": "32-true"}
 RECIPE: dict[str, Any] = {"trainable": "all", "epochs": 2, "batch_size": 16, "optimizer": "adamw"}
@@ -29,10 +35,39 @@ def write_params(*, seed: int = 1, **sections: Any) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
 
+def write_images(folder: Path = Path()) -> Meta:
+    """48 training and 12 validation images in data/fit."""
+    return write_fit(folder / "data/fit", source(train=60, size=32), validation_fraction=0.2, seed=0)
+
+
+def save_vgg(
+    path: str | Path,
+    widths: tuple[int, ...],
+    hidden: tuple[int, int] = (8, 8),
+    *,
+    seed: int = 0,
+    classes: tuple[str, ...] = CLASSES,
+    view: View = VIEW,
+) -> VGG:
+    """Write a VGG of 8 or 13 convolutions with random weights."""
+    torch.manual_seed(seed)
+    arch = {8: "vgg11", 13: "vgg16"}[len(widths)]
+    model = VGG(VGGSpec(arch, True, widths, hidden, len(classes), 32, 0.5))
+    checkpoint.save(path, model, view=view, classes=classes, provenance={})
+    return model
+
+
 def invoke(command: Command, *words: str, **options: str) -> Result:
     """Run a stage's command; `per_class="a"` is the option `--per-class a`, other words come as they are."""
     named = [word for option, value in options.items() for word in (f"--{option.replace('_', '-')}", value)]
     return CliRunner().invoke(command, [*words, *named])
+
+
+def invoke_well(command: Command, *words: str, **options: str) -> str:
+    """Run a stage's command, which must end well; returns what it printed."""
+    done = invoke(command, *words, **options)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def refused(done: Result, message: str) -> None:
@@ -40,3 +75,9 @@ def refused(done: Result, message: str) -> None:
     assert done.exit_code == 2, done.output
     assert done.output.splitlines()[-1].startswith(f"error: {message}")
     assert "Traceback" not in done.output
+
+
+def contents(folder: str | Path) -> dict[str, bytes]:
+    """Every file below a folder with its bytes."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(files)}

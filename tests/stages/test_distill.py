@@ -1,4 +1,4 @@
-"""The distill stages: a student and its history; the same after a stop; every mistake in one line."""
+"""The distill stages: a student, or a pruned model taught on, and its history; the same after a stop; mistakes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ import torch
 from click.testing import Result
 
 from deepcompress.data.batches import Batches, View
-from deepcompress.data.store import open_fit, write_fit
+from deepcompress.data.store import open_fit
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
+from deepcompress.pruning import masks
 from deepcompress.training import loop
 from deepcompress.training.run import TrainingData
-from stages import distill
-from tests.data.inputs import CLASSES, source
-from tests.stages.commands import invoke, network, refused, write_params
+from stages import distill, distill_on
+from tests.data.inputs import CLASSES
+from tests.stages.commands import (
+    RECIPE,
+    contents,
+    invoke,
+    invoke_well,
+    network,
+    refused,
+    save_vgg,
+    write_images,
+    write_params,
+)  # fmt: skip
 from tests.training.interruption import StoppedError, same
 
 TEACHER = "models/teachers/vgg16.safetensors"
@@ -37,16 +47,15 @@ DISTILL: dict[str, Any] = {
     "teachers": ["vgg16"],
     "selected": {"methods": [], "teachers": []},
 }
+FINETUNE = {**RECIPE, "epochs": 3, "weight_decay": 0.5}
+WIDTHS = (4, 4, 8, 4, 8, 8, 4, 8)  # fewer channels than `distill.student` has
 
 
-def prepare(*, classes: tuple[str, ...] = CLASSES, **section: Any) -> None:
-    """Params, 48 images and a teacher."""
-    write_params(distill={**DISTILL, **section})
-    meta = write_fit(Path("data/fit"), source(train=60, size=32), validation_fraction=0.2, seed=0)
-    torch.manual_seed(7)
-    teacher = VGG(VGGSpec("vgg16", True, (4,) * 13, (8, 8), len(classes), 32, 0.2))
-    view = View(32, meta.mean, meta.std)
-    checkpoint.save(TEACHER, teacher, view=view, classes=classes, provenance={})
+def prepare(**section: Any) -> None:
+    """Params, images and a teacher."""
+    write_params(distill={**DISTILL, **section}, prune={"finetune": FINETUNE})
+    meta = write_images()
+    save_vgg(TEACHER, (4,) * 13, seed=7, view=View(32, meta.mean, meta.std))
 
 
 def run(name: str, folder: str = "out", *, taught: bool = True) -> Result:
@@ -55,16 +64,12 @@ def run(name: str, folder: str = "out", *, taught: bool = True) -> Result:
     return invoke(distill.main, method=name, fit="data/fit", **paths)
 
 
-def outputs(project: Path, name: str, folder: str = "out") -> list[bytes]:
-    return [(project / folder / f"{name}{end}").read_bytes() for end in (".safetensors", ".csv")]
-
-
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare()
     assert run("crd").exit_code == 0
-    straight, epochs, epoch_ = outputs(project, "crd"), [], loop._Run.epoch_
+    epochs, epoch_ = [], loop._Run.epoch_
 
     def stopped(training: Any, number: int, *arguments: Any) -> None:
         if len(epochs) == 1 and not Path("stopped").exists():
@@ -78,7 +83,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     assert not Path("again").exists()
     assert run("crd", "again").exit_code == 0
     assert epochs == [0, 1]
-    assert outputs(project, "crd", "again") == straight
+    assert contents("again") == contents("out")
     assert not list(project.glob(".scratch/distill/*"))
 
 
@@ -115,7 +120,7 @@ def test_every_method_starts_from_the_same_weights_and_sees_the_same_images(
 def test_students_of_a_teacher_share_its_outputs_and_do_not_see_options_of_others(project: Path) -> None:
     prepare()
     run("logit")
-    written = outputs(project, "logit")
+    written = contents("out")
     (folder,) = (project / ".scratch/teacher").iterdir()
     before = (folder / "logits.npy").stat().st_mtime_ns
     assert run("crd_logit").exit_code == 0
@@ -123,8 +128,8 @@ def test_students_of_a_teacher_share_its_outputs_and_do_not_see_options_of_other
     assert sorted(path.name for path in folder.iterdir()) == ["features-pooled.npy", "logits.npy"]
     assert (folder / "logits.npy").stat().st_mtime_ns == before
     prepare(methods={**DISTILL["methods"], "crd": {"negatives": 9}})
-    assert run("logit").exit_code == 0
-    assert outputs(project, "logit") == written
+    assert run("logit", "again").exit_code == 0
+    assert contents("again") == written
 
 
 def test_label_smoothing_is_another_student_and_says_what_it_used(project: Path) -> None:
@@ -157,3 +162,60 @@ def test_a_student_that_cannot_learn_from_one_image_gets_more_or_names_the_key(
     assert done.exit_code == code, done.output
     if code:
         assert "set batch_size in this stage's section of params.yaml to 2 or more" in done.output.splitlines()[-1]
+
+
+@pytest.fixture
+def pruned(project: Path) -> VGG:
+    """A network with fewer channels, half of its weights zero, beside what `prepare` leaves."""
+    prepare()
+    model = save_vgg("pruned.safetensors", WIDTHS, seed=3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter[torch.rand_like(parameter) < 0.5] = 0
+    view = checkpoint.load(TEACHER).view
+    checkpoint.save("pruned.safetensors", model, view=view, classes=CLASSES, provenance={})
+    return model
+
+
+def on_options(method: str, folder: str = "out") -> dict[str, str]:
+    paths = {"teacher": TEACHER, "source": "pruned.safetensors", "model": f"{folder}/chain.safetensors"}
+    return {"method": method, "fit": "data/fit", "history": f"{folder}/chain.csv", **paths}
+
+
+@pytest.mark.parametrize("method", ["hint", "crd_logit"])
+def test_zeros_and_shapes_stay_and_all_else_learns_as_prune_finetune_says(
+    pruned: VGG, project: Path, method: str
+) -> None:
+    for folder, other in (("out", method), ("again", method), ("logit", "logit")):
+        invoke_well(distill_on.main, **on_options(other, folder))
+    assert contents("out") == contents("again")
+    assert contents("out")["chain.csv"] != contents("logit")["chain.csv"]
+    trained = checkpoint.load("out/chain.safetensors")
+    assert trained.model.spec == pruned.spec
+    assert trained.classes == CLASSES
+    for name, before in pruned.named_parameters():
+        if before.dim() > 1:
+            after = trained.model.get_parameter(name)
+            assert (after[before == 0] == 0).all()
+            assert not torch.equal(after, before)
+    assert trained.description["encodings"] == masks.encodings(pruned)
+    assert pd.read_csv("out/chain.csv")["epoch"].tolist() == [1, 2, 3]
+    recipe = trained.provenance["params"]["student"]["recipe"]
+    assert {key: recipe[key] for key in FINETUNE} == FINETUNE
+    assert not list(project.glob(".scratch/distill/*"))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("independent", "params.yaml: distill.methods has no 'independent'; it has logit, hint, crd, crd_logit"),
+        ("logit", f"{TEACHER}: the teacher tells 2 classes apart, the training images have 3"),
+    ],
+)
+def test_a_wrong_teacher_of_a_pruned_model_ends_in_one_line_and_writes_nothing(
+    pruned: VGG, method: str, message: str
+) -> None:
+    save_vgg(TEACHER, (4,) * 13, classes=("ant", "bee"))
+    refused(invoke(distill_on.main, **on_options(method)), message)
+    assert not Path("out").exists()

@@ -7,48 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import open_fit
 from stages import download
 from tests.data.inputs import image_files, make_zip
+from tests.stages.commands import contents, invoke, refused, write_params
 
 PETS = {"folder": {"path": "pets.zip"}}
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DEEPCOMPRESS_SCRATCH", str(tmp_path / ".scratch"))
+def _own_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
-def write_params(**data: Any) -> None:
-    section = {"source": "folder", "stored_size": 8, "validation_fraction": 0.25, **data}
-    Path("params.yaml").write_text(yaml.safe_dump({"data": section}))
-
-
 def run(**data: Any) -> Result:
-    write_params(**data)
-    return invoke()
-
-
-def invoke() -> Result:
-    return CliRunner().invoke(download.main, ["--fit", "data/fit", "--heldout", "data/heldout"])
-
-
-def outputs() -> list[str]:
-    return sorted(path.name for path in Path("data").iterdir()) if Path("data").exists() else []
-
-
-def tree(folder: str) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(Path(folder).rglob("*.*"))}
+    write_params(data={"source": "folder", "stored_size": 8, "validation_fraction": 0.25, **data})
+    return invoke(download.main, fit="data/fit", heldout="data/heldout")
 
 
 def arrays() -> dict[str, bytes]:
-    return {path: content for path, content in tree("data").items() if path.endswith(".npy")}
+    return {path: content for path, content in contents("data").items() if path.endswith(".npy")}
 
 
 def test_both_folders_are_written_and_the_next_run_writes_the_same_bytes() -> None:
@@ -58,11 +39,10 @@ def test_both_folders_are_written_and_the_next_run_writes_the_same_bytes() -> No
     assert fit.meta == heldout.meta
     assert fit.meta.counts == {"train": 9, "validation": 3, "heldout": 6}
     assert (fit.meta.source, fit.meta.image_size) == ("folder", 8)
-    assert outputs() == ["fit", "heldout"]
-    first = tree("data")
+    first = contents("data")
     assert len(first) == 8
     run(**PETS)
-    assert tree("data") == first
+    assert contents("data") == first
 
 
 def test_images_follow_their_own_seed() -> None:
@@ -97,18 +77,17 @@ def test_bad_input_is_one_line_and_exit_code_2(case: str) -> None:
     prepare, data, message = BAD_INPUT[case]
     prepare()
     result = run(**data)
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("error: ")
+    refused(result, "")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
-    assert outputs() == []
+    assert not list(Path().glob("data/*"))
 
 
 def test_a_failure_keeps_what_was_there() -> None:
     make_zip(Path("pets.zip"), image_files())
     run(**PETS)
-    before = tree("data")
+    before = contents("data")
     make_zip(Path("pets.zip"), {**image_files(), "test/cat/z.png": b"no image"})
     assert run(**PETS).exit_code == 2
-    assert tree("data") == before
-    assert outputs() == ["fit", "heldout"]
+    assert contents("data") == before
+    assert sorted(path.name for path in Path("data").iterdir()) == ["fit", "heldout"]

@@ -8,18 +8,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from deepcompress import files, runtime
 from deepcompress.data.store import write_fit, write_heldout
-from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG
 from stages import evaluate
 from tests import plans
 from tests.data import inputs
-from tests.stages.commands import VIEW, refused, write_params
+from tests.stages.commands import contents, invoke, refused, save_vgg, write_params
 
 ARGUMENTS = [
     *("--plan", "results/plan.csv", "--heldout", "data/heldout", "--models", "models", "--history", "results/history"),
@@ -33,13 +29,6 @@ PARAMS: dict[str, Any] = {
     "finetune": {"trainable": "all", "epochs": 3, "augment": {"flip": True}},
 }
 HISTORY = "epoch,train_loss,learning_rate,validation_top1_pct,validation_loss\n"
-OUTPUTS = ("evaluation.csv", "per_class.csv", "pairs.csv", "headline.json")
-
-
-def save_model(path: Path, number: int, classes: tuple[str, ...] = inputs.CLASSES) -> None:
-    torch.manual_seed(number)
-    model = VGG(VGGSpec("vgg11", True, (2, 2, 3, 3, 4, 4, 4, 4), (5, 5), len(classes), 32, 0.5))
-    checkpoint.save(path, model, view=VIEW, classes=classes, provenance={"seed": number})
 
 
 @pytest.fixture
@@ -51,24 +40,15 @@ def project(project: Path) -> Path:
     write_heldout(project / "data/heldout", source, meta=meta)
     models = ["baseline", "pruned/structured-0.25"]
     plans.write(project / "results/plan.csv", models)
-    for model, rows in zip(models, ("1,2.0,0.1,50.0,2.0\n2,1.9,0.1,51.0,1.9\n3,1.8,0.1,52.0,1.8\n", ""), strict=True):
+    for number, model in enumerate(models):
+        rows = "" if number else "1,2.0,0.1,50.0,2.0\n2,1.9,0.1,51.0,1.9\n3,1.8,0.1,52.0,1.8\n"
         files.write_text(project / f"results/history/{model}.csv", HISTORY + rows)
-    save_model(project / "models/baseline.safetensors", 0)
-    save_model(project / "models/pruned/structured-0.25.safetensors", 1)
+        save_vgg(project / f"models/{model}.safetensors", (2, 2, 3, 3, 4, 4, 4, 4), (5, 5), seed=number)
     return project
 
 
 def run() -> Result:
-    return CliRunner().invoke(evaluate.main, ARGUMENTS)
-
-
-def outputs(project: Path) -> list[bytes]:
-    return [(project / "metrics" / name).read_bytes() for name in OUTPUTS]
-
-
-def stopped(project: Path, message: str) -> None:
-    refused(run(), message)
-    assert not (project / "metrics").exists()
+    return invoke(evaluate.main, *ARGUMENTS)
 
 
 def test_the_files_agree(project: Path) -> None:
@@ -100,24 +80,16 @@ def test_every_run_gives_the_same_bytes_with_and_without_scratch(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run()
-    first = outputs(project)
+    first = contents("metrics")
     assert run().exit_code == 0
-    assert outputs(project) == first
+    assert contents("metrics") == first
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(project / "other"))
     assert run().exit_code == 0
-    assert outputs(project) == first
+    assert contents("metrics") == first
 
 
-def test_a_missing_model_ends_in_one_line(project: Path) -> None:
-    (project / "models/baseline.safetensors").unlink()
-    stopped(project, "models/baseline.safetensors: no such file, but the plan names it")
-
-
-def test_missing_data_ends_in_one_line(project: Path) -> None:
-    (project / "data/heldout/meta.json").unlink()
-    stopped(project, "data/heldout/meta.json: no such file")
-
-
-def test_a_wrong_param_ends_in_one_line(project: Path) -> None:
-    write_params(seed=0, **PARAMS | {"evaluate": {"batch_size": 0, "calibration_bins": 15}})
-    stopped(project, "params.yaml: evaluate.batch_size must be")
+@pytest.mark.parametrize("missing", ["models/baseline.safetensors", "data/heldout/meta.json"])
+def test_a_missing_file_ends_in_one_line(project: Path, missing: str) -> None:
+    (project / missing).unlink()
+    refused(run(), f"{missing}: no such file")
+    assert not (project / "metrics").exists()

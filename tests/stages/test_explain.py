@@ -8,17 +8,15 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from deepcompress.data import store
 from deepcompress.data.batches import View
 from deepcompress.data.sources import shapes
 from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG
 from stages import explain
 from tests import plans
-from tests.stages.commands import refused, write_params
+from tests.stages.commands import contents, invoke, refused, save_vgg, write_params
 
 ARGUMENTS = ["--plan", "plan.csv", "--fit", "data/fit", "--models", "models", "--tables", "results/explain"]
 IDS = [
@@ -50,13 +48,12 @@ PARAMS: dict[str, Any] = {
 TABLES = ("alignment", "attention", "colour", "robustness", "strip_images", "strips")
 
 
-def save(model: str, number: int, view: View, *, classes: tuple[str, ...] = shapes.CLASSES) -> None:
-    torch.manual_seed(number)
-    widths = (4,) * (13 if model.startswith("teachers") else 8)
-    spec = VGGSpec("vgg16" if len(widths) == 13 else "vgg11", True, widths, (8, 8), len(classes), 32, 0.2)
-    network = VGG(spec)
+def save(model: str, number: int, view: View) -> None:
+    """A network whose logits differ from image to image."""
+    path, widths = f"models/{model}.safetensors", (4,) * (13 if model.startswith("teachers") else 8)
+    network = save_vgg(path, widths, seed=number, classes=shapes.CLASSES)
     torch.nn.init.normal_(network.classifier[6].weight)
-    checkpoint.save(f"models/{model}.safetensors", network, view=view, classes=classes, provenance={})
+    checkpoint.save(path, network, view=view, classes=shapes.CLASSES, provenance={})
 
 
 @pytest.fixture
@@ -73,7 +70,7 @@ def project(project: Path) -> Path:
 
 
 def run() -> Result:
-    return CliRunner().invoke(explain.main, ARGUMENTS)
+    return invoke(explain.main, *ARGUMENTS)
 
 
 def test_the_tables_agree_and_a_second_run_gives_the_same_bytes(project: Path) -> None:
@@ -81,10 +78,10 @@ def test_the_tables_agree_and_a_second_run_gives_the_same_bytes(project: Path) -
     for _ in range(2):
         done = run()
         assert done.exit_code == 0, done.output
-        written.append({path.stem: path.read_bytes() for path in Path("results/explain").iterdir()})
+        written.append(contents("results/explain"))
     assert written[0] == written[1]
+    assert [name.removesuffix(".csv") for name in written[0]] == list(TABLES)
     made = {name: pd.read_csv(f"results/explain/{name}.csv") for name in TABLES}
-    assert sorted(path.stem for path in Path("results/explain").iterdir()) == list(TABLES)
     students = ["students/independent", "students/logit-vgg16"]
     pairs = [("pruned/structured-0.25", "baseline")]
     pairs += [(student, reference) for student in students for reference in ("teachers/vgg16", "baseline")]

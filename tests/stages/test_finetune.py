@@ -1,4 +1,4 @@
-"""The finetune stage: a model and its history, the same after kill -9, and every mistake in one line."""
+"""The finetune and train_teacher stages: a model and its history, the same after kill -9, mistakes in one line."""
 
 from __future__ import annotations
 
@@ -14,20 +14,31 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from deepcompress import runtime
 from deepcompress.data.batches import Batches
-from deepcompress.data.store import open_fit, write_fit
+from deepcompress.data.store import open_fit
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
-from stages import finetune
-from tests.data.inputs import CLASSES, source
-from tests.stages.commands import RECIPE, SHAPE, TRAIN, refused
+from stages import finetune, train_teacher
+from tests.data.inputs import CLASSES
+from tests.stages.commands import (
+    RECIPE,
+    SHAPE,
+    TRAIN,
+    contents,
+    invoke,
+    invoke_well,
+    network,
+    refused,
+    write_images,
+    write_params,
+)  # fmt: skip
 from tests.training import interruption
 
 STAGE = Path(finetune.__file__)
-ARGUMENTS = ["--fit", "data/fit", "--model", "models/baseline.safetensors", "--history", "results/baseline.csv"]
+ARGUMENTS = ["--fit", "data/fit", "--model", "out/baseline.safetensors", "--history", "out/baseline.csv"]
 PARAMS: dict[str, Any] = {
     "seed": 1,
     "train": TRAIN,
@@ -37,25 +48,25 @@ PARAMS: dict[str, Any] = {
 
 
 def prepare(folder: Path, **finetune: Any) -> None:
-    """Params and 48 images."""
+    """Params and images."""
     folder.mkdir(exist_ok=True)
     values = {**PARAMS, "finetune": {**PARAMS["finetune"], **finetune}}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
-    write_fit(folder / "data/fit", source(train=60, size=32), validation_fraction=0.2, seed=0)
+    write_images(folder)
 
 
 def run(**finetune_section: Any) -> Result:
     prepare(Path(), **finetune_section)
-    return CliRunner().invoke(finetune.main, ARGUMENTS)
+    return invoke(finetune.main, *ARGUMENTS)
 
 
 def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run().exit_code == 0
-    straight = outputs(project)
+    straight = contents("out")
     trained = interruption.fill_the_disk_once(monkeypatch)
     assert [run().exit_code for _ in range(2)] == [2, 0]
     assert len(trained) == 1
-    assert outputs(project) == straight
+    assert contents("out") == straight
     assert not list(project.glob(".scratch/finetune/*"))
 
 
@@ -70,10 +81,6 @@ def start(folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def outputs(folder: Path) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in ("models/baseline.safetensors", "results/baseline.csv")]
 
 
 def kill_after_an_epoch(folder: Path) -> None:
@@ -93,38 +100,37 @@ def test_after_kill_9_the_next_run_goes_on_and_ends_with_the_same_bytes(tmp_path
         prepare(folder, epochs=40)
     uninterrupted = start(straight)
     kill_after_an_epoch(killed)
-    assert not (killed / "models").exists()
+    assert not (killed / "out").exists()
     resumed = start(killed)
     for running in (uninterrupted, resumed):
         printed = running.communicate()[0]
         assert running.returncode == 0, printed
     assert "taken up after epoch" in printed
-    assert outputs(killed) == outputs(straight)
+    assert contents(killed / "out") == contents(straight / "out")
     assert not list(killed.glob(".scratch/finetune/*"))
 
 
 def test_two_devices_end_with_the_model_of_one(project: Path) -> None:
     assert run(optimizer="sgd", epochs=1).exit_code == 0
-    one, history = checkpoint.load("models/baseline.safetensors").model, pd.read_csv("results/baseline.csv")
+    one, history = checkpoint.load("out/baseline.safetensors").model, pd.read_csv("out/baseline.csv")
     values = yaml.safe_load(Path("params.yaml").read_text())
     Path("params.yaml").write_text(yaml.safe_dump({**values, "train": values["train"] | {"devices": 2}}))
     printed = (running := start(project)).communicate()[0]
     assert running.returncode == 0, printed
     assert printed.count("epoch 1 of 1") == 1, "the first of the processes alone tells"
-    two = checkpoint.load("models/baseline.safetensors")
+    two = checkpoint.load("out/baseline.safetensors")
     assert two.provenance["params"]["train"]["devices"] == 2
     state = two.model.state_dict()
     assert all(torch.allclose(tensor, state[name], rtol=0, atol=1e-5) for name, tensor in one.state_dict().items())
-    pd.testing.assert_frame_equal(history, pd.read_csv("results/baseline.csv"), rtol=0, atol=1e-4)
+    pd.testing.assert_frame_equal(history, pd.read_csv("out/baseline.csv"), rtol=0, atol=1e-4)
     assert not list(project.glob(".scratch/finetune/*"))
 
 
 def test_the_model_its_history_and_its_provenance_agree(project: Path) -> None:
     assert run().exit_code == 0
-    loaded, fit = checkpoint.load("models/baseline.safetensors"), open_fit(Path("data/fit"))
-    history = pd.read_csv("results/baseline.csv")
-    answers = accuracy.logits(loaded.model, Batches(fit.validation, loaded.view, batch_size=16))
-    origin = loaded.provenance
+    loaded, fit = checkpoint.load("out/baseline.safetensors"), open_fit(Path("data/fit"))
+    history, origin = pd.read_csv("out/baseline.csv"), loaded.provenance
+    logits = accuracy.logits(loaded.model, Batches(fit.validation, loaded.view, batch_size=16))
     assert (origin["stage"], origin["seed"]) == ("finetune", 1)
     assert origin["params"]["finetune"]["learning_rate"] == 0.001
     assert origin["params"]["model"] == PARAMS["model"]
@@ -132,21 +138,48 @@ def test_the_model_its_history_and_its_provenance_agree(project: Path) -> None:
     assert loaded.classes == CLASSES
     assert loaded.view.mean == fit.meta.mean
     assert history["epoch"].tolist() == [1, 2]
-    assert history["validation_loss"].iloc[-1] == pytest.approx(accuracy.cross_entropy(*answers), rel=1e-5)
-    assert not list(project.glob(".scratch/finetune/*"))
+    assert history["validation_loss"].iloc[-1] == pytest.approx(accuracy.cross_entropy(*logits), rel=1e-5)
+
+
+def test_a_training_that_diverges_ends_in_one_line_and_writes_nothing(project: Path) -> None:
+    message = "training diverged: the loss is nan in epoch 1 at a learning rate of 1e+30; lower learning_rate"
+    refused(run(optimizer="sgd", learning_rate=1e30, schedule="constant"), message)
+    assert not Path("out").exists()
+
+
+@pytest.fixture
+def teachers(project: Path) -> None:
+    jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+    broken = {**network("vgg16"), "heads": 2}
+    own = {"vgg16": network("vgg16"), "vgg16_jitter": network("vgg16", augment={"jitter": jitter}), "broken": broken}
+    write_params(teachers=own)
+    write_images()
+
+
+def teacher_options(name: str, folder: str = "out") -> dict[str, str]:
+    paths = {"model": f"{folder}/{name}.safetensors", "history": f"{folder}/{name}.csv"}
+    return {"key": f"teachers.{name}", "fit": "data/fit", **paths}
+
+
+def test_a_teacher_is_what_its_block_says_in_the_same_bytes_each_time(teachers: None, project: Path) -> None:
+    for folder in ("out", "again"):
+        invoke_well(train_teacher.main, **teacher_options("vgg16", folder))
+    assert contents("out") == contents("again")
+    loaded = checkpoint.load("out/vgg16.safetensors")
+    assert (loaded.model.spec.arch, loaded.model.spec.features[0]) == ("vgg16", 4)
+    assert loaded.classes == CLASSES
+    assert loaded.provenance["stage"] == "train_teacher"
+    assert loaded.provenance["params"]["teachers.vgg16"]["recipe"]["learning_rate"] == 0.001
+    invoke_well(train_teacher.main, **teacher_options("vgg16_jitter"))
+    plain, jittered = (pd.read_csv(f"out/{name}.csv") for name in ("vgg16", "vgg16_jitter"))
+    assert plain["epoch"].tolist() == [1, 2]
+    assert (plain["train_loss"] != jittered["train_loss"]).all()
+    assert not list(project.glob(".scratch/train_teacher/*"))
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"epoch": 3}, "params.yaml: finetune.epoch is unknown"),
-        (
-            {"optimizer": "sgd", "learning_rate": 1e30, "schedule": "constant"},
-            "training diverged: the loss is nan in epoch 1 at a learning rate of 1e+30; lower learning_rate",
-        ),
-    ],
+    ("name", "message"), [("vgg12", "vgg12 is missing"), ("broken", "broken.heads is unknown; allowed: arch, ")]
 )
-def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: dict, message: str) -> None:
-    refused(run(**change), message)
-    assert not Path("models").exists()
-    assert not Path("results").exists()
+def test_a_wrong_teacher_ends_in_one_line(teachers: None, name: str, message: str) -> None:
+    refused(invoke(train_teacher.main, **teacher_options(name)), f"params.yaml: teachers.{message}")
+    assert not Path("out").exists()

@@ -8,31 +8,18 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from deepcompress.data.store import write_fit
 from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG
 from stages import prune, sensitivity
 from tests.data import inputs
 from tests.pruning.test_settings import PRUNE
-from tests.stages.commands import VIEW, refused, write_params
+from tests.stages.commands import contents, invoke, refused, save_vgg, write_params
 from tests.training import interruption
 
 SCAN = ("--fit", "data/fit", "--source", "models/baseline.safetensors", "--method")
 TABLES = ("history", "allocation", "weights", "storage")
-OUTPUTS = ("masked.safetensors", "start.safetensors", "trained.safetensors", *(f"{name}.csv" for name in TABLES))
-
-
-def baseline(features: tuple[int, ...] = (4, 4, 6, 6, 8, 8, 8, 8)) -> VGG:
-    torch.manual_seed(0)
-    return VGG(VGGSpec("vgg11", True, features, (8, 8), 3, 32, 0.5)).eval()
-
-
-def save(model: VGG) -> None:
-    provenance = checkpoint.provenance("finetune", seed=1, params={})
-    checkpoint.save("models/baseline.safetensors", model, view=VIEW, classes=inputs.CLASSES, provenance=provenance)
 
 
 def write_prune(**changes: Any) -> None:
@@ -41,7 +28,7 @@ def write_prune(**changes: Any) -> None:
 
 
 def scan(method: str = "structured") -> Result:
-    return CliRunner().invoke(sensitivity.main, [*SCAN, method, "--table", f"{method}.csv"])
+    return invoke(sensitivity.main, *SCAN, method, "--table", f"{method}.csv")
 
 
 def run(method: str = "structured", folder: str = "out", *arguments: str) -> Result:
@@ -50,14 +37,14 @@ def run(method: str = "structured", folder: str = "out", *arguments: str) -> Res
         options += ["--model", state, f"{folder}/{state}.safetensors"]
     for table in TABLES:
         options += ["--table", table, f"{folder}/{table}.csv"]
-    return CliRunner().invoke(prune.main, [*options, *arguments])
+    return invoke(prune.main, *options, *arguments)
 
 
 @pytest.fixture
 def project(project: Path) -> Path:
     write_fit(project / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
     write_prune()
-    save(baseline())
+    save_vgg("models/baseline.safetensors", (4, 4, 6, 6, 8, 8, 8, 8))
     return project
 
 
@@ -92,7 +79,7 @@ def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkey
     trained = interruption.fill_the_disk_once(monkeypatch)
     assert [run("structured", "out").exit_code for _ in range(2)] == [2, 0]
     assert len(trained) == 1
-    assert all(Path("out", name).read_bytes() == Path("straight", name).read_bytes() for name in OUTPUTS)
+    assert contents("out") == contents("straight")
     assert not list(project.glob(".scratch/prune/*"))
 
 

@@ -1,4 +1,4 @@
-"""The quantize stage: packed models for every variant, the shipped one by the scalars, and mistakes in one line."""
+"""The quantize and bits stages: packed models for every variant, the shipped one, the trend, and mistakes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import torch
 from click.testing import Result
 
 from deepcompress.data.batches import Batches
-from deepcompress.data.store import open_fit, write_fit
+from deepcompress.data.store import open_fit
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG, prunable_layers
-from stages import quantize
-from tests.data.inputs import CLASSES, source
+from deepcompress.models.vgg import prunable_layers
+from stages import bits, quantize
+from tests.data.inputs import CLASSES
 from tests.quantization.test_settings import GOOD
-from tests.stages.commands import VIEW, invoke, refused, write_params
+from tests.stages.commands import VIEW, contents, invoke, invoke_well, refused, save_vgg, write_images, write_params
 from tests.training import interruption
 
 QUANT: dict[str, Any] = GOOD | {
@@ -38,11 +37,10 @@ def write_quant(**quant: Any) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 training images and a model, half of whose weights are zero."""
+    """Images and a model, half of whose weights are zero."""
     folder = tmp_path_factory.mktemp("quantize")
-    write_fit(folder / "data/fit", source(train=60, size=32), validation_fraction=0.2, seed=0)
-    torch.manual_seed(0)
-    model = VGG(VGGSpec("vgg11", True, (4, 8, 16, 16, 32, 32, 32, 32), (64, 64), len(CLASSES), 32, 0.5))
+    write_images(folder)
+    model = save_vgg(folder / "source.safetensors", (4, 8, 16, 16, 32, 32, 32, 32), (64, 64))
     for layer in prunable_layers(model).values():
         layer.weight.data[layer.weight.abs() < layer.weight.abs().median()] = 0
     checkpoint.save(folder / "source.safetensors", model, view=VIEW, classes=CLASSES, provenance={})
@@ -93,8 +91,7 @@ def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkey
     trained = interruption.fill_the_disk_once(monkeypatch)
     assert [run("--variant", "qat-int4").exit_code for _ in range(2)] == [2, 0]
     assert len(trained) == 1
-    names = ("model.safetensors", "history.csv", "table.csv")
-    assert all(Path(f"out/{name}").read_bytes() == Path(f"straight/{name}").read_bytes() for name in names)
+    assert contents("out") == contents("straight")
     made = checkpoint.load("out/model.safetensors").provenance
     assert (made["stage"], made["seed"], made["params"]["quantize"]["format"]) == ("quantize", 1, "int4")
     assert made["params"]["quantize"]["qat"]["learning_rate"] == 1e-3
@@ -104,12 +101,12 @@ def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkey
 def test_bits_alone_decide_what_is_shipped(project: Path) -> None:
     """And nothing of a variant of the sweep."""
     sizes, variants = [], set()
-    for bits in ([8], 4, 16):
-        write_quant(bits=bits)
-        assert run(out=str(bits)).exit_code == 0
+    for width in ([8], 4, 16):
+        write_quant(bits=width)
+        assert run(out=str(width)).exit_code == 0
         assert run("--variant", "ptq-int3", out="variant").exit_code == 0
         variants.add(Path("variant/model.safetensors").read_bytes())
-        sizes.append(Path(f"{bits}/model.safetensors").stat().st_size)
+        sizes.append(Path(f"{width}/model.safetensors").stat().st_size)
     assert [row(out)["format"] for out in ("[8]", "4", "16")] == ["int8", "int4", "fp16"]
     assert sizes[1] < sizes[0] < sizes[2]
     assert len(variants) == 1
@@ -124,33 +121,39 @@ def test_a_group_size_that_does_not_divide_is_said_and_done(project: Path, caplo
     assert "features.8 " not in said  # 72 inputs are 8 groups of 9
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"bits": 9}, "params.yaml: quant.bits must be one of 2..8 or 16, got 9"),
-        (
-            {"mode": "qat", "qat": QUANT["qat"] | {"optimizer": "sgd", "learning_rate": 1e30}},
-            "training diverged",
-        ),
-    ],
-)
-def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path, change: dict[str, Any], message: str) -> None:
-    write_quant(**change)
-    refused(run(), message)
-    assert not Path("out").exists()
+def test_a_wrong_width_ends_in_one_line_and_writes_nothing(project: Path) -> None:
+    write_quant(bits=9)
+    refused(run(), "params.yaml: quant.bits must be one of 2..8 or 16, got 9")
     result = run("--variant", "ptq-int9")
     assert (result.exit_code, len(result.output.splitlines())) == (2, 1)
+    assert not Path("out").exists()
 
 
 def test_a_source_of_other_classes_or_with_infinite_weights_ends_in_one_line(project: Path) -> None:
     model, path = checkpoint.load("source.safetensors").model, Path("source.safetensors")
-    content = path.read_bytes()
-    path.write_bytes(content[:-4] + b"\x00\x00\xc0\x7f")
+    path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\xc0\x7f")
     result = run()
-    assert result.exit_code == 2
-    assert "holds NaN or infinity" in result.output
+    assert (result.exit_code, "holds NaN or infinity" in result.output) == (2, True)
     names = tuple(f"other {name}" for name in CLASSES)
     checkpoint.save(path, model, view=VIEW, classes=names, provenance={})
     result = run()
-    assert result.exit_code == 2
-    assert "made for other classes than the images have" in result.output
+    assert (result.exit_code, "made for other classes than the images have" in result.output) == (2, True)
+
+
+def bits_options(out: str) -> dict[str, str]:
+    paths = {"points": f"{out}/points.csv", "trends": f"{out}/trends.csv"}
+    return {"fit": "data/fit", "source": "source.safetensors", **paths}
+
+
+def test_points_and_trends_of_bits_are_the_same_twice_whatever_is_shipped(project: Path) -> None:
+    before = Path("source.safetensors").read_bytes()
+    invoke_well(bits.main, **bits_options("one"))
+    write_quant(bits=4, mode="qat", first_bits=8)
+    invoke_well(bits.main, **bits_options("other"))
+    points, trends = pd.read_csv("one/points.csv"), pd.read_csv("one/trends.csv")
+    assert points["bits"].tolist() == 2 * list(range(2, 9))
+    assert trends["cost"].nunique() == 3
+    assert contents("one") == contents("other")
+    assert Path("source.safetensors").read_bytes() == before
+    Path("source.safetensors").unlink()
+    refused(invoke(bits.main, **bits_options("out")), "source.safetensors: no such file")

@@ -7,18 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from deepcompress.data.store import write_fit
 from deepcompress.measure import passes
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG
 from stages import recommend
 from tests import plans
 from tests.data import inputs
-from tests.deploy.conftest import DEPLOY, save
-from tests.stages.commands import VIEW, refused, write_params
+from tests.deploy.conftest import DEPLOY
+from tests.stages.commands import contents, invoke, refused, save_vgg, write_params
 
 ARGUMENTS = ["--plan", "results/plan.csv", "--fit", "data/fit", "--models", "models"]
 ARGUMENTS += ["--table", "results/recommendation.csv", "--recommendation", "results/recommendation.json"]
@@ -33,9 +30,7 @@ def project(project: Path) -> Path:
     write_fit(project / "data/fit", inputs.source(train=12, test=9), validation_fraction=0.25, seed=0)
     plans.write(project / "results/plan.csv", MODELS)
     for model, width in MODELS.items():
-        torch.manual_seed(width)
-        network = VGG(VGGSpec("vgg11", False, (width,) * 8, (5, 5), len(inputs.CLASSES), 32, 0.5))
-        save(project / f"models/{model}.safetensors", network, view=VIEW)
+        save_vgg(project / f"models/{model}.safetensors", (width,) * 8, (5, 5), seed=width)
     return project
 
 
@@ -45,7 +40,7 @@ def limit(**limits: float | None) -> None:
 
 
 def run() -> Result:
-    return CliRunner().invoke(recommend.main, ARGUMENTS)
+    return invoke(recommend.main, *ARGUMENTS)
 
 
 def test_the_smallest_candidate_is_recommended_and_masked_models_are_none(project: Path) -> None:
@@ -67,15 +62,14 @@ def test_the_smallest_candidate_is_recommended_and_masked_models_are_none(projec
 
 
 def test_a_second_run_measures_nothing_and_gives_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs = [Path("results/recommendation.csv"), Path("results/recommendation.json")]
     run()
-    first = [path.read_bytes() for path in outputs]
+    first = contents("results")
     monkeypatch.setattr(passes, "measure", None)
     limit(max_size_mib=100.0)
     assert run().exit_code == 0
     limit()
     assert run().exit_code == 0
-    assert [path.read_bytes() for path in outputs] == first
+    assert contents("results") == first
 
 
 def test_a_latency_limit_times_every_candidate_and_says_where(project: Path) -> None:
