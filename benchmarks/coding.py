@@ -24,7 +24,7 @@ import zstandard
 from benchmarks.interleaved import print_line
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError, one_line_errors
-from deepcompress.models import checkpoint, entropy
+from deepcompress.models import checkpoint, records
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.spec import BLOCKS, VGGSpec
@@ -64,11 +64,11 @@ def entropy_bytes(layers: Iterable[Int8[np.ndarray, "outputs ..."]]) -> float:
 
 
 def ours(layers: Layers, repeats: int) -> Coded:
-    """By `models/entropy.py`."""
+    """By `models/records.py`."""
     tables = [np.ascontiguousarray(layer.reshape(len(layer), -1)) for layer in layers.values()]
-    data, encode_s = least(lambda: [entropy.encode(table) for table in tables], repeats)
+    data, encode_s = least(lambda: [records.encode_table(table) for table in tables], repeats)
     pairs = list(zip(data, tables, strict=True))
-    found, decode_s = least(lambda: [entropy.decode(part, *table.shape) for part, table in pairs], repeats)
+    found, decode_s = least(lambda: [records.decode_table(part, *table.shape) for part, table in pairs], repeats)
     return Coded(sum(map(len, data)), encode_s, decode_s, all(map(np.array_equal, found, tables)))
 
 

@@ -50,26 +50,6 @@ def test_a_saved_network_comes_back_bit_for_bit(arch: str, tmp_path: Path) -> No
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"arch": "vgg11"}, "arch: a VGG has a spec of its own"),
-        ({"classes": 0}, "classes: Input should be greater"),
-        ({"image_size": 16}, "image_size: Input should be greater than or equal to 32"),
-        ({"widths": {"conv1": [0, 3, 1]}}, "widths.0.1.0: Input should be greater than or equal to 1"),
-        ({"widths": {"conv1": 8}}, "widths.0.1: Input should be a valid array"),
-        ({"widths": {"conv1": []}}, "widths.0.1: Tuple should have at least 1 item"),
-        ({"widths": 3}, "widths: Input should be a valid array"),
-        ({"depth": 3}, "depth: Unexpected keyword argument"),
-    ],
-)
-def test_a_bad_spec_is_refused_by_name(change: dict[str, object], named: str) -> None:
-    values = GraphSpec("resnet18", 4, SIDE).to_dict()
-    assert GraphSpec.from_dict(values) == GraphSpec("resnet18", 4, SIDE)
-    with pytest.raises(UserError, match=named):
-        GraphSpec.from_dict(values | change)
-
-
 def test_widths_of_layers_that_are_not_there_are_refused() -> None:
     spec = GraphSpec("resnet18", 4, SIDE, (("layer9.conv", (3, 3, 1)),))
     with pytest.raises(UserError, match=r"a layer 'layer9.conv' with 3 sizes, which resnet18 does not have"):

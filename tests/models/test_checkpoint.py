@@ -1,8 +1,11 @@
-"""Checkpoints: equal models give equal bytes, what was saved comes back, and encodings are lossless."""
+"""Checkpoints: equal models give equal bytes, what was saved comes back, and what is damaged ends in one line."""
 
 from __future__ import annotations
 
 import json
+import pickle
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +13,25 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint
+from deepcompress.models import checkpoint, records
 from deepcompress.models.checkpoint import Encoded
-from deepcompress.models.encodings import bitmask
+from deepcompress.models.encodings import bitmask, coded
+from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.vgg import VGG, prunable_layers
+from tests.faults.damage import Trap
 
 VIEW = View(size=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 CLASSES = ("disc", "Ring", "étoile")
 PROVENANCE = {"stage": "finetune", "seed": 0, "params": {"epochs": 3, "learning_rate": 1e-3}, "versions": {}}
+HIDDEN, MASKED = "classifier.0.weight", "features.4.weight"
+
+Tensors = dict[str, torch.Tensor]
+Block = dict[str, Any]
+Change = Callable[[Tensors, Block], object]
 
 
 def save(path: Path, model: VGG, **changes: Any) -> bytes:
@@ -28,31 +39,28 @@ def save(path: Path, model: VGG, **changes: Any) -> bytes:
     return path.read_bytes()
 
 
-def sparse_(model: VGG, sparsity: float = 0.75) -> VGG:
-    with torch.no_grad():
-        for layer in prunable_layers(model).values():
-            layer.weight *= torch.rand_like(layer.weight) >= sparsity
-    return model
+def equal(one: VGG, other: VGG) -> bool:
+    return all(torch.equal(one.state_dict()[name], tensor) for name, tensor in other.state_dict().items())
 
 
-def test_what_was_saved_comes_back(tiny: VGG, tmp_path: Path) -> None:
-    tiny(torch.randn(4, 3, 32, 32))  # moves the batch norms' statistics
+def bitmasks(model: VGG) -> dict[str, str]:
+    return {f"{name}.weight": "bitmask" for name in prunable_layers(model)}
+
+
+def test_what_was_saved_comes_back_without_random_numbers_and_ready_to_train(tiny: VGG, tmp_path: Path) -> None:
+    images = torch.randn(2, 3, 32, 32)
+    tiny(images)  # moves the batch norms' statistics
     save(tmp_path / "a/model.safetensors", tiny)
+    before = torch.get_rng_state()
     loaded = checkpoint.load(tmp_path / "a/model.safetensors")
+    assert torch.equal(before, torch.get_rng_state())
     assert loaded.model.spec == tiny.spec
     assert list(loaded.model.state_dict()) == list(tiny.state_dict())
-    assert all(torch.equal(loaded.model.state_dict()[name], t) for name, t in tiny.state_dict().items())
+    assert equal(loaded.model, tiny)
     assert (loaded.view, loaded.classes, loaded.provenance) == (VIEW, CLASSES, PROVENANCE)
-    images = torch.randn(2, 3, 32, 32)
-    assert torch.equal(loaded.model(images), tiny.eval()(images))
-
-
-def test_a_loaded_model_is_ready_to_train(tiny: VGG, tmp_path: Path) -> None:
-    save(tmp_path / "model.safetensors", tiny)
-    model = checkpoint.load(tmp_path / "model.safetensors").model
-    assert not any(module.training for module in model.modules())
-    model.train()(torch.randn(2, 3, 32, 32)).sum().backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert torch.equal(loaded.model(images), tiny.eval()(images)), "not in training mode"
+    loaded.model.train()(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in loaded.model.parameters())
 
 
 def test_a_loaded_model_outlives_its_file(tiny: VGG, tmp_path: Path) -> None:
@@ -60,7 +68,7 @@ def test_a_loaded_model_outlives_its_file(tiny: VGG, tmp_path: Path) -> None:
     content = save(path, tiny)
     model = checkpoint.load(path).model
     path.write_bytes(b"\xff" * len(content))  # in place: a mapped tensor would change with it
-    assert torch.equal(model.state_dict()["classifier.0.weight"], tiny.state_dict()["classifier.0.weight"])
+    assert torch.equal(model.state_dict()[HIDDEN], tiny.state_dict()[HIDDEN])
 
 
 def test_the_same_model_gives_the_same_bytes(tiny: VGG, tmp_path: Path) -> None:
@@ -69,11 +77,7 @@ def test_the_same_model_gives_the_same_bytes(tiny: VGG, tmp_path: Path) -> None:
     again = checkpoint.load(tmp_path / "a")
     reordered = dict(reversed(again.provenance.items()))
     assert save(tmp_path / "c", again.model, provenance=reordered) == content
-
-
-def test_repeated_saves_of_encoded_tensors_give_the_same_bytes(tiny: VGG, tmp_path: Path) -> None:
-    encodings = {f"{name}.weight": "bitmask" for name in prunable_layers(tiny)}
-    orders = [encodings, dict(reversed(encodings.items()))] * 3  # a hash map inside would show up here
+    orders = [bitmasks(tiny), dict(reversed(bitmasks(tiny).items()))] * 3  # a hash map inside would show up here
     assert len({save(tmp_path / "model", tiny, encodings=order) for order in orders}) == 1
 
 
@@ -95,30 +99,33 @@ def test_provenance_names_versions_and_nothing_that_changes() -> None:
     assert set(found["versions"]) == {"deepcompress", "torch"}
 
 
-def test_loading_draws_no_random_numbers(tiny: VGG, tmp_path: Path) -> None:
-    save(tmp_path / "model", tiny)
-    before = torch.get_rng_state()
-    checkpoint.load(tmp_path / "model")
-    assert torch.equal(before, torch.get_rng_state())
-
-
 def test_a_pruned_model_is_smaller_as_bitmasks_and_comes_back_equal(tiny: VGG, tmp_path: Path) -> None:
-    sparse_(tiny)
-    dense = save(tmp_path / "dense", tiny)
-    encodings = {f"{name}.weight": "bitmask" for name in prunable_layers(tiny)}
+    with torch.no_grad():
+        for layer in prunable_layers(tiny).values():
+            layer.weight *= torch.rand_like(layer.weight) >= 0.75
+    dense, encodings = save(tmp_path / "dense", tiny), bitmasks(tiny)
     packed = save(tmp_path / "packed", tiny, encodings=encodings)
     loaded = checkpoint.load(tmp_path / "packed")
-    assert all(torch.equal(loaded.model.state_dict()[name], t) for name, t in tiny.state_dict().items())
+    assert equal(loaded.model, tiny)
     assert loaded.description["encodings"] == encodings
     assert len(packed) < len(dense)
     assert save(tmp_path / "again", loaded.model, encodings=encodings) == packed
 
 
-def test_an_encoding_that_loses_something_is_refused(tiny: VGG, tmp_path: Path) -> None:
-    parts = bitmask.encode(tiny.classifier[0].weight.detach() + 1)
-    with pytest.raises(ValueError, match=r"does not give back the values of tensor classifier\.0\.weight"):
-        save(tmp_path / "model", tiny, encodings={"classifier.0.weight": Encoded("bitmask", parts)})
-    assert not list(tmp_path.iterdir())
+def test_a_model_made_from_another_is_saved_with_its_view_and_classes(tiny: VGG, tmp_path: Path) -> None:
+    save(tmp_path / "one.safetensors", tiny)
+    first = checkpoint.load(tmp_path / "one.safetensors")
+    with torch.no_grad():
+        first.model.classifier[0].weight[1:] = 0
+    origin = checkpoint.provenance("prune", seed=1, params={})
+    first.save_alike(tmp_path / "two.safetensors", first.model, origin, {HIDDEN: "bitmask"})
+    second = checkpoint.load(tmp_path / "two.safetensors")
+    assert (second.view, second.classes, second.provenance) == (first.view, first.classes, origin)
+    assert equal(second.model, first.model)
+    assert second.description["encodings"] == {HIDDEN: "bitmask"}
+
+
+LOSSY = Encoded("bitmask", bitmask.encode(torch.ones(8, 6)))
 
 
 @pytest.mark.parametrize(
@@ -129,6 +136,7 @@ def test_an_encoding_that_loses_something_is_refused(tiny: VGG, tmp_path: Path) 
         ({"view": View(size=32, mean=VIEW.mean, std=(1.0, 0.0, 1.0))}, "std"),
         ({"provenance": {"seed": np.zeros(1)}}, "serialize"),
         ({"encodings": {"features.99.weight": "bitmask"}}, r"features\.99\.weight"),
+        ({"encodings": {HIDDEN: LOSSY}}, r"does not give back the values of tensor classifier\.0\.weight"),
     ],
 )
 def test_arguments_that_disagree_are_refused(tiny: VGG, tmp_path: Path, changes: dict[str, Any], named: str) -> None:
@@ -144,14 +152,171 @@ def test_a_model_that_diverged_is_refused(tiny: VGG, tmp_path: Path) -> None:
         save(tmp_path / "model", tiny)
 
 
-def test_a_model_made_from_another_is_saved_with_its_view_and_classes(tiny: VGG, tmp_path: Path) -> None:
-    save(tmp_path / "one.safetensors", tiny)
-    first = checkpoint.load(tmp_path / "one.safetensors")
-    with torch.no_grad():
-        first.model.classifier[0].weight[1:] = 0
-    origin = checkpoint.provenance("prune", seed=1, params={})
-    first.save_alike(tmp_path / "two.safetensors", first.model, origin, {"classifier.0.weight": "bitmask"})
-    second = checkpoint.load(tmp_path / "two.safetensors")
-    assert (second.view, second.classes, second.provenance) == (first.view, first.classes, origin)
-    assert torch.equal(second.model.classifier[0].weight, first.model.classifier[0].weight)
-    assert second.description["encodings"] == {"classifier.0.weight": "bitmask"}
+# A damaged or dishonest file ends in one line naming the file and the tensor, not in a traceback.
+
+
+@pytest.fixture
+def good(tiny: VGG, tmp_path: Path) -> Path:
+    save(tmp_path / "model.safetensors", tiny, encodings={HIDDEN: "bitmask"})
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def stream(tiny: VGG, tmp_path: Path) -> Path:
+    """A file that holds all its tensors but one in one stream."""
+    weight = QuantizedWeight.quantize(tiny.classifier[0].weight.detach(), 4)
+    tiny.classifier[0].weight.data = weight.dequantize()
+    save(tmp_path / "s", tiny, encodings={HIDDEN: Encoded("coded", coded.encode(weight)), MASKED: "bitmask"})
+    return tmp_path / "s"
+
+
+def rewritten(good: Path, change: Change) -> Path:
+    with safe_open(good, framework="pt") as stored:
+        block = json.loads(stored.metadata()["description"])
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    change(tensors, block)
+    bad = good.with_name("bad.safetensors")
+    save_file(tensors, bad, metadata={"description": json.dumps(block)})
+    return bad
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        checkpoint.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def put(name: str, tensor: torch.Tensor) -> Change:
+    return lambda tensors, block: tensors.update({name: tensor})
+
+
+def drop(name: str) -> Change:
+    return lambda tensors, block: tensors.pop(name)
+
+
+def say(**values: Any) -> Change:
+    return lambda tensors, block: block.update(values)
+
+
+def spec(**values: Any) -> Change:
+    return lambda tensors, block: block["spec"].update(values)
+
+
+def test_the_untouched_file_loads(good: Path) -> None:
+    checkpoint.load(rewritten(good, lambda tensors, block: None))
+
+
+WRONG_TENSORS = [
+    (drop("features.1.running_mean"), "tensor features.1.running_mean is missing"),
+    (put("features.99.weight", torch.zeros(1)), "tensor features.99.weight is not part of the model"),
+    (put("features.0.weight", torch.zeros(2, 3, 5, 5)), "tensor features.0.weight must be (2, 3, 3, 3)"),
+    (put("features.0.bias", torch.zeros(2).double()), "tensor features.0.bias must be (2,) float32, got (2,)"),
+    (put("features.1.num_batches_tracked", torch.tensor(0.0)), "tensor features.1.num_batches_tracked must"),
+    (put("classifier.3.bias", torch.full((7,), torch.inf)), "tensor classifier.3.bias holds NaN or infinity"),
+    (put(HIDDEN, torch.zeros(8, 6)), "tensor classifier.0.weight is not part"),
+    (drop("classifier.0.weight::mask"), "tensor classifier.0.weight: a bitmask has the parts mask and values"),
+    (put("classifier.0.weight::values", torch.zeros(2)), "tensor classifier.0.weight: the mask keeps 48"),
+    (put("classifier.0.weight::more", torch.zeros(2)), "tensor classifier.0.weight: a bitmask has"),
+    (put("classifier.3.weight::mask", torch.zeros(2)), "tensor classifier.3.weight::mask is not part"),
+]
+WRONG_DESCRIPTIONS = [
+    (say(format_version=2), "description.format_version must be 1, got 2"),
+    (say(family="resnet"), "description.family must be 'vgg' or 'graph', got 'resnet'"),
+    (say(classes=["a", "b"]), "2 class names for 3 classes"),
+    (say(classes="abc"), "description.classes"),
+    (say(image_size=64), "images of 64 px for a model of 32 px"),
+    (say(mean=[0.5, 0.5]), "description.mean"),
+    (say(mean=[0.5, 0.5, float("nan")]), "description.mean"),
+    (say(std=[0.5, 0.5, 0.0]), "description.std.2 must be greater than 0"),
+    (say(spec=None), "description.spec"),
+    (say(spec={}), "spec: arch: Field required"),
+    (say(encodings={HIDDEN: "zip"}), "tensor classifier.0.weight: models.encodings must be one of"),
+    (say(encodings={HIDDEN: "../x"}), "tensor classifier.0.weight: models.encodings must be one"),
+    (say(encodings={"features.99.weight": "bitmask"}), "tensor features.99.weight"),
+    (say(encodings={}), "tensor classifier.0.weight is missing"),
+    (say(author="me"), "description.author is unknown"),
+]
+WRONG_SPECS = [  # that the tensors do not bear out
+    (spec(features=[3, 3, 4, 4, 5, 5, 6, 6]), "tensor features.0.weight must be (3, 3, 3, 3)"),
+    (spec(features=[1_000_000] * 8), "tensor features.0.weight must be"),
+    (spec(hidden=[1_000_000, 7]), "tensor classifier.0.weight: a mask of"),
+    (spec(arch="vgg13"), "features: must be 10 widths"),
+    (spec(image_size=10**9), "image_size: Input should be less than or equal to 4096"),
+    (spec(batch_norm=False), "tensor features.3.weight is missing"),
+    (spec(classes=0), "classes: Input should be greater than or equal to 1"),
+]
+
+
+@pytest.mark.parametrize(("change", "named"), [*WRONG_TENSORS, *WRONG_DESCRIPTIONS, *WRONG_SPECS])
+def test_what_is_wrong_in_a_file_is_named(good: Path, change: Change, named: str) -> None:
+    assert named in refusal(rewritten(good, change))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", "1", "[" * 100_000, '{"format_version": 1}'])
+def test_a_description_that_is_none_is_refused(good: Path, text: str) -> None:
+    save_file({"a": torch.zeros(1)}, good, metadata={"description": text})
+    refusal(good)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_someone_elses_safetensors_file_is_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", metadata=metadata)
+    assert "no deepcompress checkpoint" in refusal(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04", b"\xff" * 64, struct.pack("<Q", 2) + b"{}", pickle.dumps(Trap(Path("trap-was-sprung")))],
+    ids=["empty", "zip", "noise", "no tensors", "pickle"],
+)
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    refusal(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    assert "no such file" in refusal(tmp_path / "none.safetensors")
+    assert "is a folder, and must be a file" in refusal(tmp_path)
+
+
+def with_records(change: Callable[[list[bytes]], list[bytes]]) -> Change:
+    """Other records in the stream."""
+
+    def put_records(tensors: Tensors, block: Block) -> None:
+        content = records.join(change(records.split(tensors["coded"].numpy().tobytes())))
+        tensors["coded"] = torch.from_numpy(np.frombuffer(bytearray(content), np.uint8))
+
+    return put_records
+
+
+def test_a_stream_gives_back_the_model_and_its_integers(stream: Path, tiny: VGG) -> None:
+    loaded = checkpoint.load(rewritten(stream, with_records(lambda parts: parts)))
+    assert equal(loaded.model, tiny)
+    assert list(loaded.integers) == [HIDDEN]
+    with safe_open(stream, framework="pt") as stored:
+        assert set(stored.keys()) == {"coded", f"{MASKED}::mask", f"{MASKED}::values"}
+    assert loaded.description["encodings"] == {"*": "coded", MASKED: "bitmask"}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (with_records(lambda parts: parts[:-1]), "tensor coded holds"),
+        (with_records(lambda parts: [*parts, b""]), "tensor coded holds"),
+        (with_records(lambda parts: [b"", *parts[1:]]), "tensor classifier.0.bias: a record is cut off"),
+        (with_records(lambda parts: [parts[1], parts[0], *parts[2:]]), "weight: damaged: its checksum is another"),
+        (drop("coded"), "tensors named * must be coded, in a tensor coded"),
+        (put("coded", torch.zeros(3)), "a stream must be uint8"),
+        (put("features.0.weight", torch.zeros(1)), "tensor features.0.weight is not part"),
+        (lambda tensors, block: block["encodings"].update({"*": "cast"}), "tensors named * must be coded"),
+        (lambda tensors, block: block["encodings"].clear(), "is missing"),
+        (spec(hidden=[10**6, 7]), "are not 1 x 1000000"),
+    ],
+)
+def test_what_is_wrong_in_a_stream_is_named(stream: Path, change: Change, named: str) -> None:
+    assert named in refusal(rewritten(stream, change))

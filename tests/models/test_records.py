@@ -1,4 +1,4 @@
-"""Records: weights and vectors come back to the last bit, and a spoilt byte is told, never a wrong number given."""
+"""Records: weights and vectors come back to the last bit, near their entropy, and a spoilt byte is told."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcompress.models import records
-from deepcompress.models.records import Weight
+from deepcompress.models.records import Weight, decode_table, encode_table
+
+SHAPES = {"outputs": st.integers(0, 40), "inputs": st.integers(0, 40), "bits": st.integers(2, 8)}
 
 
-def weight(outputs: int, inputs: int, groups: int, bits: int, seed: int = 0) -> Weight:
+def codes(outputs: int, inputs: int, bits: int, sparsity: float = 0.5, seed: int = 0) -> np.ndarray:
     drawn = np.random.default_rng(seed)
-    codes = drawn.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (outputs, inputs)) * (
-        drawn.random((outputs, inputs)) < 0.5
-    )
-    return Weight(codes.astype(np.int8), drawn.uniform(1e-4, 1e-2, (outputs, groups)).astype(np.float16), bits)
+    values = drawn.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (outputs, inputs)).astype(np.int8)
+    values[drawn.random(values.shape) < sparsity] = 0
+    return values
+
+
+def entropy_bytes(values: np.ndarray) -> float:
+    counts = np.unique(values, return_counts=True)[1]
+    return float(-(counts * np.log2(counts / values.size)).sum() / 8)
 
 
 @settings(max_examples=60, deadline=None)
@@ -45,8 +51,12 @@ def test_what_halves_hold_takes_two_bytes_at_most_and_a_constant_a_few() -> None
     assert len(records.encode_array(np.full(1000, 0.99999, np.float32))) < 32
 
 
+SCALES = np.linspace(1e-4, 1e-2, 10).reshape(5, 2).astype(np.float16)
 RECORDS = {
-    "weight": (records.encode_weight(weight(5, 9, 2, 4)), lambda record: records.decode_weight(record, 5, 9).content),
+    "weight": (
+        records.encode_weight(Weight(codes(5, 9, 4), SCALES, 4)),
+        lambda record: records.decode_weight(record, 5, 9).content,
+    ),
     "halves": (
         records.encode_array(np.arange(40, dtype=np.float32)),
         lambda record: records.decode_array(record, (40,), np.float32).tobytes(),
@@ -90,3 +100,55 @@ def test_joined_parts_come_apart(parts: list[bytes]) -> None:
 def test_parts_that_end_too_early_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="cut off"):
         records.split(data)
+
+
+# Tables of small integers.
+
+
+@settings(max_examples=80, deadline=None)
+@given(**SHAPES, sparsity=st.floats(0, 1), seed=st.integers(0, 2**31))
+def test_any_table_comes_back(outputs: int, inputs: int, bits: int, sparsity: float, seed: int) -> None:
+    values = codes(outputs, inputs, bits, sparsity, seed)
+    values[::3] = values.flat[0] if values.size else 0  # rows of one value beside others
+    data = encode_table(values)
+    assert np.array_equal(decode_table(data, outputs, inputs), values)
+    assert data == encode_table(values.copy())
+    assert len(data) <= 1 + values.size
+
+
+def test_zeros_take_a_few_bytes_whatever_their_number() -> None:
+    zeros = np.zeros((512, 4096), np.int8)
+    assert len(encode_table(zeros)) == 4
+    assert not decode_table(encode_table(zeros), *zeros.shape).any()
+
+
+def test_alike_rows_take_their_entropy_and_rows_of_two_kinds_less() -> None:
+    drawn = np.random.default_rng(0)
+    values = np.clip(np.rint(drawn.normal(0, 2, (64, 2048))), -8, 7).astype(np.int8)
+    assert len(encode_table(values)) == pytest.approx(entropy_bytes(values), rel=2e-3)
+    values[::2, ::16] = 0
+    values[1::2] *= drawn.random((32, 2048)) < 0.1
+    halves = entropy_bytes(values[::2]) + entropy_bytes(values[1::2])
+    assert len(encode_table(values)) == pytest.approx(halves, rel=2e-3)
+    assert halves < 0.9 * entropy_bytes(values)
+
+
+def test_the_bytes_are_the_same_on_every_machine() -> None:
+    values = np.array([[0, 0, 1, -1], [0, 0, 0, 2]] * 20, np.int8)
+    data = bytes.fromhex("01ff0325002525d0dc625f32e8b59f363d0a7582b82d71533014ef61f63842c0cd2433ea1278a64e170000")
+    assert np.array_equal(decode_table(data, 40, 4), values)
+
+
+def test_damage_shows_or_gives_other_values_and_never_more_of_them() -> None:
+    data = encode_table(codes(6, 50, 3, seed=1))
+    assert data[0] > 0
+    for at in range(len(data)):
+        for spoilt in (data[:at], data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]):
+            with contextlib.suppress(ValueError):
+                assert decode_table(spoilt, 6, 50).shape == (6, 50)
+
+
+@pytest.mark.parametrize("shape", [(10**6, 10**6), (2**40, 1), (1, 2**28)])
+def test_a_table_that_its_bytes_cannot_hold_is_refused_before_memory_is_taken(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="cannot hold"):
+        decode_table(encode_table(np.zeros((4, 4), np.int8)), *shape)

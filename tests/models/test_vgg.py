@@ -96,19 +96,11 @@ def test_prunable_layers_come_in_forward_order(tiny: VGG) -> None:
     assert len(called) == 11
 
 
-@pytest.mark.parametrize("side", [32, 96])
-def test_a_larger_image_is_pooled(tiny: VGG, side: int) -> None:
-    assert tiny.eval()(torch.zeros(1, 3, side, side)).shape == (1, 3)
-
-
-def test_a_smaller_image_is_refused(tiny_spec: VGGSpec) -> None:
+def test_a_larger_image_is_pooled_a_smaller_one_refused_and_one_of_the_right_size_left(tiny_spec: VGGSpec) -> None:
     model = VGG(dataclasses.replace(tiny_spec, image_size=64)).eval()
+    assert model(torch.zeros(1, 3, 96, 96)).shape == (1, 3)
     with pytest.raises(ValueError, match="64 px or more, got 32"):
         model(torch.zeros(1, 3, 32, 32))
-
-
-def test_an_image_of_the_right_size_needs_no_pooling(tiny_spec: VGGSpec) -> None:
-    model = VGG(dataclasses.replace(tiny_spec, image_size=64)).eval()
     model.avgpool.register_forward_hook(lambda *_: pytest.fail("its backward pass is not deterministic on CUDA"))
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
 
@@ -150,25 +142,20 @@ def test_pooling_before_the_relu_changes_no_bit(batch_norm: bool, memory_format:
 
 
 def test_a_hook_sees_a_relu_and_a_pooling_in_their_order(tiny: VGG) -> None:
-    kinds = {name: type(layer) for name, layer in tiny.features.named_children()}
-    pools = [name for name, kind in kinds.items() if kind is nn.MaxPool2d]
-    images = torch.randn(2, 3, 32, 32)
-    for pool in pools:
-        for name in (pool, str(int(pool) - 1)):
+    images, side = torch.randn(2, 3, 32, 32), tiny.spec.image_size
+    for at, pool in enumerate(tiny.eval().features):
+        if not isinstance(pool, nn.MaxPool2d):
+            continue
+        for layer, after in ((tiny.features[at - 1], side), (pool, side // 2)):
             sides = []
-            handle = tiny.features[int(name)].register_forward_hook(
+            handle = layer.register_forward_hook(
                 lambda layer, inputs, output, sides=sides: sides.append((inputs[0].shape[-1], output.shape[-1]))
             )
-            expected = tiny.eval()(images)
+            expected = tiny(images)
             handle.remove()
-            (seen,) = sides
-            assert seen[1] == seen[0] // 2 if name == pool else seen[0] == seen[1] == 2 * side_behind(tiny, pool)
+            assert sides == [(side, after)]
             assert torch.equal(tiny(images), expected)
-
-
-def side_behind(model: VGG, pool: str) -> int:
-    pools = [name for name, layer in model.features.named_children() if isinstance(layer, nn.MaxPool2d)]
-    return model.spec.image_size // 2 ** (pools.index(pool) + 1)
+        side //= 2
 
 
 def test_an_exported_graph_has_each_relu_behind_its_convolution(tiny: VGG) -> None:
