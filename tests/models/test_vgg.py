@@ -69,15 +69,24 @@ def test_channel_c_feeds_its_own_columns(tiny_spec: VGGSpec) -> None:
 
 
 def test_initial_weights_have_the_stated_spread(tiny_spec: VGGSpec) -> None:
-    model = VGG(dataclasses.replace(tiny_spec, features=(32,) * 8, hidden=(256, 128), classes=100))
+    model = VGG(dataclasses.replace(tiny_spec, features=(32, 96, *(32,) * 6), hidden=(256, 128), classes=100))
     spread = {name: layer.weight.std().item() for name, layer in prunable_layers(model).items()}
-    assert spread["features.4"] == pytest.approx(math.sqrt(2 / (32 * 9)), rel=0.1)  # fan out
+    assert spread["features.0"] == pytest.approx(math.sqrt(2 / (32 * 9)), rel=0.1)  # fan out
+    assert model.features[4].weight[32:].std().item() == pytest.approx(math.sqrt(2 / (96 * 9)), rel=0.1)
     assert spread["classifier.0"] == pytest.approx(math.sqrt(2 / 32), rel=0.1)  # fan in
     assert spread["classifier.3"] == pytest.approx(math.sqrt(2 / 256), rel=0.1)
     assert spread["classifier.6"] == pytest.approx(0.01, rel=0.1)
     assert all(not layer.bias.any() for layer in prunable_layers(model).values())
     assert model.features[1].weight.eq(1).all()
     assert not model.features[1].bias.any()
+
+
+@pytest.mark.parametrize(("inputs", "filters"), [(3, 5), (4, 4), (5, 3)])
+def test_first_filters_copy_what_they_see(tiny_spec: VGGSpec, inputs: int, filters: int) -> None:
+    layer = VGG(dataclasses.replace(tiny_spec, features=(inputs, filters, *tiny_spec.features[2:]))).features[4]
+    maps = torch.randn(2, inputs, 8, 8)
+    copied = min(inputs, filters)
+    torch.testing.assert_close(layer(maps)[:, :copied], maps[:, :copied])
 
 
 def test_a_network_to_load_weights_into_draws_none(tiny_spec: VGGSpec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 Plain torch, because importing torchvision costs more than the rest of a stage's start-up; a test holds it
 equal to torchvision's. A structurally pruned network is this same class with smaller widths.
 Source: Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556; layer names as in
-torchvision.models.vgg, of whose initialisation we change one thing: see VGG.
+torchvision.models.vgg, of whose initialisation we change two things: see VGG.
 """
 
 from __future__ import annotations
@@ -43,13 +43,19 @@ class VGG(Classifier):
     layer gave.
 
     Initialisation is torchvision's (convolutions Kaiming normal by fan out, the last layer normal with a
-    standard deviation of 0.01), except that the two hidden linear layers are Kaiming normal by fan in:
+    standard deviation of 0.01), with two exceptions. The two hidden linear layers are Kaiming normal by fan in:
     torchvision's 0.01 suits 25,088 inputs and starves narrow networks. At width 0.25 and 32 px (20 classes of
     CIFAR-100, 3505 images, 6 epochs of AdamW, 1000 validation images, two seeds) top-1 rises from 37 and 37 %
-    to 50 and 51 % with batch norm, and from 15 and 16 % to 38 and 30 % without.
+    to 50 and 51 % with batch norm, and from 15 and 16 % to 38 and 30 % without. And convolutions behind the first
+    pass on what they see: their first filters, as many as they have inputs, each copy one. A deep network that mixes
+    channels at random from the start learns nothing for many epochs, and how many is luck: docs/results.md, "Deep
+    networks that start at once".
 
     Args:
         spec: The widths and sizes; weights are drawn from torch's global generator.
+
+    Source of the copies: Zagoruyko and Komodakis, 2017, https://arxiv.org/abs/1706.00388; for the first filters alone
+    Jordan, 2024, https://arxiv.org/abs/2404.00498, section 3.3.
     """
 
     spec: VGGSpec
@@ -155,6 +161,9 @@ def _initialise_(model: VGG) -> None:
     for layer in hidden:
         mode: Literal["fan_in", "fan_out"] = "fan_out" if isinstance(layer, nn.Conv2d) else "fan_in"
         nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+    for layer in hidden[1:]:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.dirac_(layer.weight.detach()[: layer.in_channels])
     nn.init.normal_(last.weight, 0, 0.01)
     for layer in (*hidden, last):
         if layer.bias is not None:
