@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from deepcompress import params, registry, runtime
 from deepcompress.data import store
+from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import Arrays, DataConfig, Source, open_fit, write_fit, write_heldout
 from deepcompress.errors import UserError
 from tests.data import inputs
@@ -35,7 +37,7 @@ def write(folder: Path, source: Source, seed: int = 0) -> None:
 def test_opened_images_are_the_source_s_images_mapped_and_read_only(tmp_path: Path) -> None:
     source = inputs.source(train=12, test=6, size=9)
     write(tmp_path, source)
-    fit = open_fit(tmp_path / "fit", 7)
+    fit, heldout = open_fit(tmp_path / "fit", 7), open_heldout(tmp_path / "heldout", 7)
     stored = {
         image.tobytes(): label
         for part in (fit.train, fit.validation)
@@ -44,10 +46,15 @@ def test_opened_images_are_the_source_s_images_mapped_and_read_only(tmp_path: Pa
     assert stored == {source.train.read(i).tobytes(): source.train.labels[i] for i in range(12)}
     assert (len(fit.train), len(fit.validation)) == (9, 3)
     assert (fit.train.images.dtype, fit.train.labels.dtype) == (np.uint8, np.int64)
-    assert fit.train.budget_mib == fit.validation.budget_mib == 7
-    assert not fit.train.images.flags.owndata
-    with pytest.raises(ValueError, match="read-only"):
-        fit.train.images[0] = 0
+    assert source.test
+    assert (heldout.arrays.images == [source.test.read(i) for i in range(6)]).all()
+    assert heldout.arrays.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    for arrays in (fit.train, fit.validation, heldout.arrays):
+        assert arrays.budget_mib == 7
+        assert not arrays.images.flags.owndata
+        with pytest.raises(ValueError, match="read-only"):
+            arrays.images[0] = 0
+    assert heldout.meta == fit.meta
     assert fit.meta.classes == inputs.CLASSES
     assert fit.meta.counts == {"train": 9, "validation": 3, "heldout": 6}
     assert (fit.meta.image_size, fit.meta.source, fit.meta.checksum) == (9, "memory", "sha256:0")
@@ -159,15 +166,11 @@ def test_a_sample_keeps_order_and_labels(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(sample.labels) == {0, 1, 2, 3}, "classes that lie in blocks are all met"
 
 
-def test_the_seed_decides_on_the_sample() -> None:
+def test_the_seed_decides_on_the_sample_and_all_images_are_their_own(tmp_path: Path) -> None:
     same, again, other = (store.sampled(NUMBERED, 12, seed=seed).images for seed in (0, 0, 1))
     assert (same == again).all()
     assert not (same == other).all()
-
-
-@pytest.mark.parametrize("count", [40, 41])
-def test_all_images_come_back_untouched_when_no_fewer_are_asked_for(count: int) -> None:
-    assert store.sampled(NUMBERED, count, seed=0) is NUMBERED
+    assert all(store.sampled(NUMBERED, count, seed=0) is NUMBERED for count in (40, 41))
 
 
 def test_every_class_gives_the_same_fraction() -> None:
@@ -212,61 +215,55 @@ def test_a_source_without_test_images_is_refused(tmp_path: Path) -> None:
         write(tmp_path, inputs.source(test=None))
 
 
-def test_folders_appear_together_and_leftovers_of_a_killed_run_go(tmp_path: Path) -> None:
+def test_folders_appear_together_or_not_at_all_and_leftovers_of_a_killed_run_go(tmp_path: Path) -> None:
+    def written(killed: bool) -> list[str]:
+        with suppress(KeyboardInterrupt), store.atomic_folders(tmp_path / "a", tmp_path / "b") as (a, b):
+            (a / "x").write_text("x")
+            (b / "y").write_text("y")
+            assert not (tmp_path / "a").exists()
+            assert not (tmp_path / "b").exists()
+            if killed:
+                raise KeyboardInterrupt
+        return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+
     (tmp_path / ".a.partial").mkdir()
     (tmp_path / ".a.partial/half.npy").write_bytes(b"half")
-    with store.atomic_folders(tmp_path / "a", tmp_path / "b") as (a, b):
-        (a / "x").write_text("x")
-        (b / "y").write_text("y")
-        assert not (tmp_path / "a").exists()
-        assert not (tmp_path / "b").exists()
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["a", "a/x", "b", "b/y"]
+    assert written(killed=True) == []
+    assert written(killed=False) == ["a", "a/x", "b", "b/y"]
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
-    def interrupted() -> None:
-        with store.atomic_folders(tmp_path / "a", tmp_path / "b") as (a, _):
-            (a / "x").write_text("x")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert list(tmp_path.iterdir()) == []
+def other_images(content: bytes) -> bytes:
+    np.save(saved := io.BytesIO(), np.zeros((1, 8, 8, 3)))
+    return saved.getvalue()
 
 
-def damage_meta(folder: Path) -> None:
-    content = json.loads((folder / "meta.json").read_text())
-    content.pop("classes")
-    (folder / "meta.json").write_text(json.dumps(content))
+OTHER = r"must be uint8 \(9, 8, 8, 3\), got float64 \(1, 8, 8, 3\)"
+DAMAGES: list[tuple[str, Callable[[bytes], bytes | None], str]] = [
+    ("train_images.npy", lambda content: None, "no such file"),
+    ("meta.json", lambda content: None, "no such file"),
+    ("meta.json", lambda content: content.replace(b"classes", b"names"), "must hold classes, "),
+    ("meta.json", lambda content: b"{", "damaged"),
+    ("train_images.npy", lambda content: content[:-9], "damaged"),
+    ("train_images.npy", lambda content: b"\x93NUMPY", "damaged"),
+    ("train_labels.npy", lambda content: b"", "damaged"),
+    ("train_images.npy", other_images, OTHER),
+]
 
 
-def cut(folder: Path) -> None:
-    path = folder / "train_images.npy"
-    path.write_bytes(path.read_bytes()[:-9])
-
-
-DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no images": (lambda fit: (fit / "train_images.npy").unlink(), r"train_images\.npy: no such file"),
-    "no meta": (lambda fit: (fit / "meta.json").unlink(), r"meta\.json: no such file"),
-    "keys missing": (damage_meta, r"meta\.json: must hold classes, "),
-    "no JSON": (lambda fit: (fit / "meta.json").write_text("{"), r"meta\.json: damaged"),
-    "cut off": (cut, r"train_images\.npy: damaged"),
-    "no header": (lambda fit: (fit / "train_images.npy").write_bytes(b"\x93NUMPY"), r"train_images\.npy: damaged"),
-    "empty": (lambda fit: (fit / "train_labels.npy").write_bytes(b""), r"train_labels\.npy: damaged"),
-    "other images": (
-        lambda fit: np.save(fit / "train_images.npy", np.zeros((1, 8, 8, 3))),
-        r"train_images\.npy: must be uint8 \(9, 8, 8, 3\), got float64 \(1, 8, 8, 3\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", sorted(DAMAGES))
-def test_a_damaged_folder_is_refused_and_the_file_named(tmp_path: Path, case: str) -> None:
-    damage, message = DAMAGES[case]
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES)
+def test_a_damaged_folder_is_refused_and_the_file_named(
+    tmp_path: Path, name: str, damage: Callable[[bytes], bytes | None], message: str
+) -> None:
     write(tmp_path, inputs.source())
-    damage(tmp_path / "fit")
-    with pytest.raises(UserError, match=message):
+    path = tmp_path / "fit" / name
+    content = damage(path.read_bytes())
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: {message}"):
         open_fit(tmp_path / "fit")
+    with pytest.raises(UserError, match=r"nowhere/meta\.json: no such file"):
+        open_heldout(tmp_path / "nowhere")
 
 
 def section(folder: Path, block: dict[str, Any]) -> DataConfig:

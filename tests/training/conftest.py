@@ -50,16 +50,8 @@ def recipe() -> Callable[..., Recipe]:
     """A recipe of four epochs of four steps; keywords change it."""
 
     def make(**changes: Any) -> Recipe:
-        values = {
-            "trainable": "all",
-            "epochs": 4,
-            "batch_size": 16,
-            "optimizer": "adamw",
-            "learning_rate": 1e-3,
-            "weight_decay": 0.05,
-            "schedule": "one_cycle",
-        }
-        return Recipe(**{**values, **changes})
+        rule = {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05, "schedule": "one_cycle"}
+        return Recipe(**{"trainable": "all", "epochs": 4, "batch_size": 16, **rule, **changes})
 
     return make
 

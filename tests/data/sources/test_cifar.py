@@ -26,32 +26,37 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
+class Mirror:
+    """A folder that a server on this machine serves, and a workspace to download into."""
+
+    def __init__(self, folder: Path, address: str, asked: list[str]) -> None:
+        self.folder, self.address, self.asked, self.work = folder, address, asked, folder.with_name("work")
+
+    def load(self, name: str, archive: Path, md5: str | None) -> Source:
+        return load(name, self.work, url=f"{self.address}/{archive.name}", md5=md5)
+
+    def gets(self) -> int:
+        return len([path for path in self.asked if path.endswith(".tar.gz")])
+
+
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[tuple[Path, str, list[str]]]:
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    with served(folder) as (address, asked):
-        yield folder, address, asked
+def mirror(tmp_path: Path) -> Iterator[Mirror]:
+    (tmp_path / "mirror").mkdir()
+    with served(tmp_path / "mirror") as (address, asked):
+        yield Mirror(tmp_path / "mirror", address, asked)
 
 
-def load(name: str, workspace: Path, *, stored_size: int = 32, **options: Any) -> Source:
+def load(name: str, workspace: Path, **options: Any) -> Source:
     module = importlib.import_module(f"deepcompress.data.sources.{name}")
     workspace.mkdir(exist_ok=True)
-    return module.load(module.Options(**options), stored_size=stored_size, seed=0, workspace=workspace)
-
-
-def gets(asked: list[str]) -> int:
-    return len([path for path in asked if path.endswith(".tar.gz")])
+    return module.load(module.Options(**options), stored_size=32, seed=0, workspace=workspace)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_mirror_with_its_own_checksum_is_downloaded_and_read(
-    tmp_path: Path, mirror: tuple[Path, str, list[str]], name: str
-) -> None:
-    folder, address, _ = mirror
+def test_a_mirror_with_its_own_checksum_is_downloaded_and_read(mirror: Mirror, name: str) -> None:
     classes = int(name.removeprefix("cifar"))
-    archive = make_cifar(folder, classes)
-    source = load(name, tmp_path / "work", url=f"{address}/{archive.name}", md5=md5(archive))
+    archive = make_cifar(mirror.folder, classes)
+    source = mirror.load(name, archive, md5(archive))
     assert source.classes == tuple(f"class_{i}" for i in range(classes))
     batches = 5 if classes == 10 else 1
     assert len(source.train) == 2 * classes * batches
@@ -59,66 +64,56 @@ def test_a_mirror_with_its_own_checksum_is_downloaded_and_read(
     assert source.test.labels.tolist() == list(range(classes)) * 2
     planes = pixels(1, 2 * classes, 3072)[3].reshape(3, 32, 32)
     assert (source.train.read(3) == planes.transpose(1, 2, 0)).all()
-    assert source.origin == {
-        "source": name,
-        "checksum": f"sha256:{sha256(archive)}",
-        "address": f"{address}/{archive.name}",
-    }
+    address = f"{mirror.address}/{archive.name}"
+    assert source.origin == {"source": name, "checksum": f"sha256:{sha256(archive)}", "address": address}
 
 
-def test_the_archive_is_kept_and_downloaded_once(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
-    folder, address, asked = mirror
-    archive = make_cifar(folder, 10)
-    options = {"url": f"{address}/{archive.name}", "md5": md5(archive)}
-    first = load("cifar10", tmp_path / "work", **options)
-    downloads = gets(asked)
-    second = load("cifar10", tmp_path / "work", **options)
-    assert gets(asked) == downloads > 0
+def test_the_archive_is_kept_and_downloaded_once(mirror: Mirror) -> None:
+    archive = make_cifar(mirror.folder, 10)
+    first = mirror.load("cifar10", archive, md5(archive))
+    downloads = mirror.gets()
+    second = mirror.load("cifar10", archive, md5(archive))
+    assert mirror.gets() == downloads > 0
     assert (first.train.read(5) == second.train.read(5)).all()
-    assert [path.name for path in (tmp_path / "work").iterdir()] == [archive.name]
+    assert [path.name for path in mirror.work.iterdir()] == [archive.name]
 
 
-def test_a_half_downloaded_archive_is_downloaded_again(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
-    folder, address, _ = mirror
-    archive = make_cifar(folder, 10)
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / archive.name).write_bytes(archive.read_bytes()[:1000])
-    source = load("cifar10", tmp_path / "work", url=f"{address}/{archive.name}", md5=md5(archive))
-    assert len(source.classes) == 10
+def test_a_half_downloaded_archive_is_downloaded_again(mirror: Mirror) -> None:
+    archive = make_cifar(mirror.folder, 10)
+    mirror.work.mkdir()
+    (mirror.work / archive.name).write_bytes(archive.read_bytes()[:1000])
+    assert len(mirror.load("cifar10", archive, md5(archive)).classes) == 10
 
 
-def test_batches_an_earlier_run_unpacked_are_not_trusted(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
-    folder, address, _ = mirror
-    archive = make_cifar(folder, 10)
-    unpacked = tmp_path / "work/cifar-10-batches-py"
+def test_batches_an_earlier_run_unpacked_are_not_trusted(tmp_path: Path, mirror: Mirror) -> None:
+    archive = make_cifar(mirror.folder, 10)
+    unpacked = mirror.work / "cifar-10-batches-py"
     unpacked.mkdir(parents=True)
-    batches = [f"data_batch_{i}" for i in range(1, 6)]
-    for name in (*batches, "test_batch", "batches.meta"):
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"):
         (unpacked / name).write_bytes(pickle.dumps(Trap(tmp_path / "harm")))
-    load("cifar10", tmp_path / "work", url=f"{address}/{archive.name}", md5=md5(archive))
+    mirror.load("cifar10", archive, md5(archive))
     assert not (tmp_path / "harm").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_mirror_without_a_checksum_must_serve_the_official_archive(
-    tmp_path: Path, mirror: tuple[Path, str, list[str]], name: str
-) -> None:
-    folder, address, _ = mirror
-    archive = make_cifar(folder, int(name.removeprefix("cifar")))
+def test_a_mirror_without_a_checksum_must_serve_the_official_archive(mirror: Mirror, name: str) -> None:
+    archive = make_cifar(mirror.folder, int(name.removeprefix("cifar")))
     official = {"cifar10": "c58f30108f718f92721af3b95e74349a", "cifar100": "eb9058c3a382ffc7106e4002c42a8d85"}
     with pytest.raises(UserError) as caught:
-        load(name, tmp_path / "work", url=f"{address}/{archive.name}")
-    message = f"{address}/{archive.name}: wrong checksum, md5 must be {official[name]}, got {md5(archive)}"
-    assert str(caught.value) == message
-    assert list((tmp_path / "work").iterdir()) == []
+        mirror.load(name, archive, None)
+    url = f"{mirror.address}/{archive.name}"
+    assert str(caught.value) == f"{url}: wrong checksum, md5 must be {official[name]}, got {md5(archive)}"
+    assert list(mirror.work.iterdir()) == []
 
 
-def test_nothing_is_unpickled_before_the_checksum_is_right(tmp_path: Path, mirror: tuple[Path, str, list[str]]) -> None:
-    folder, address, _ = mirror
+PARTS = ("train", "test", "meta")
+
+
+def test_nothing_is_unpickled_before_the_checksum_is_right(tmp_path: Path, mirror: Mirror) -> None:
     harmful = pickle.dumps(Trap(tmp_path / "harm"))
-    make_tar(folder / "x.tar.gz", {f"cifar-100-python/{name}": harmful for name in ("train", "test", "meta")})
+    archive = make_tar(mirror.folder / "x.tar.gz", {f"cifar-100-python/{name}": harmful for name in PARTS})
     with pytest.raises(UserError, match=f"wrong checksum, md5 must be {'0' * 32}"):
-        load("cifar100", tmp_path / "work", url=f"{address}/x.tar.gz", md5="0" * 32)
+        mirror.load("cifar100", archive, "0" * 32)
     assert not (tmp_path / "harm").exists()
 
 
@@ -126,19 +121,17 @@ def test_nothing_is_unpickled_before_the_checksum_is_right(tmp_path: Path, mirro
     "files",
     [
         {"readme.txt": b"hello"},
-        {f"cifar-100-python/{name}": b"no pickle" for name in ("train", "test", "meta")},
-        {f"cifar-100-python/{name}": pickle.dumps({}) for name in ("train", "test", "meta")},
-        {f"../cifar-100-python/{name}": pickle.dumps({}) for name in ("train", "test", "meta")},
+        {f"cifar-100-python/{name}": b"no pickle" for name in PARTS},
+        {f"cifar-100-python/{name}": pickle.dumps({}) for name in PARTS},
+        {f"../cifar-100-python/{name}": pickle.dumps({}) for name in PARTS},
     ],
     ids=["other", "no pickle", "no keys", "escaping"],
 )
-def test_an_archive_of_another_layout_is_refused(
-    tmp_path: Path, mirror: tuple[Path, str, list[str]], files: dict[str, bytes]
-) -> None:
-    folder, address, _ = mirror
-    archive = make_tar(folder / "x.tar.gz", files)
-    with pytest.raises(UserError, match=rf"{address}/x\.tar\.gz: is no cifar100 archive in the official layout"):
-        load("cifar100", tmp_path / "work", url=f"{address}/x.tar.gz", md5=md5(archive))
+def test_an_archive_of_another_layout_is_refused(tmp_path: Path, mirror: Mirror, files: dict[str, bytes]) -> None:
+    archive = make_tar(mirror.folder / "x.tar.gz", files)
+    message = rf"{mirror.address}/x\.tar\.gz: is no cifar100 archive in the official layout"
+    with pytest.raises(UserError, match=message):
+        mirror.load("cifar100", archive, md5(archive))
     assert not (tmp_path / "cifar-100-python").exists()
 
 
@@ -178,12 +171,9 @@ def test_no_network_is_one_line_with_the_address(tmp_path: Path, scheme: str) ->
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_a_missing_file_on_the_server_is_one_line_with_the_address(
-    tmp_path: Path, mirror: tuple[Path, str, list[str]]
-) -> None:
-    _, address, _ = mirror
-    with pytest.raises(UserError, match=rf"{address}/no\.tar\.gz: cannot be downloaded .*404"):
-        load("cifar100", tmp_path / "work", url=f"{address}/no.tar.gz")
+def test_a_missing_file_on_the_server_is_one_line_with_the_address(mirror: Mirror) -> None:
+    with pytest.raises(UserError, match=rf"{mirror.address}/no\.tar\.gz: cannot be downloaded .*404"):
+        mirror.load("cifar100", Path("no.tar.gz"), None)
 
 
 def test_without_a_url_the_official_address_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,26 +1,30 @@
-"""The user's own images, from a folder or an archive."""
+"""The user's own images, from a folder or an archive, as people really have them: read, or refused in one line."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import logging
+import lzma
+import os
+import struct
+import sys
+import unicodedata
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from deepcompress.data.sources.folder import Options, load
-from deepcompress.data.store import Part, Source
+from deepcompress.data.store import Part, Source, write_fit, write_heldout
 from deepcompress.errors import UserError
-from tests.data.inputs import (
-    CLASSES,
-    image_files,
-    make_folder,
-    make_tar,
-    make_zip,
-    pixels,
-)
+from tests.data.inputs import CLASSES, encoded, image_files, make_folder, make_tar, make_zip, pixels
 
+Files = dict[str, bytes]
+linux_names = pytest.mark.skipif(sys.platform != "linux", reason="only there are names of files any bytes")
 KINDS = ("folder", "zip", "tar", "tar.gz")
 LITTER = {
     ".DS_Store": b"x",
@@ -33,16 +37,36 @@ LITTER = {
 }
 
 
-def packed(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
+def packed(folder: Path, kind: str, files: Files) -> Path:
     if kind == "folder":
         return make_folder(folder / "pets", files)
     make = make_zip if kind == "zip" else make_tar
     return make(folder / f"pets.{kind}", files)
 
 
-def read(path: Path, *, stored_size: int = 8, seed: int = 0, heldout_fraction: float = 0.25) -> Source:
-    options = Options(path=str(path), heldout_fraction=heldout_fraction)
-    return load(options, stored_size=stored_size, seed=seed, workspace=path.parent)
+def images(*places: str, n: int = 6) -> Files:
+    """Images in folders, every image another one."""
+    names = [f"{place}/{i}" for place in places for i in range(n)]
+    return {f"{name}.png": encoded(pixels(int.from_bytes(name.encode(), "big"), 8, 8, 3)) for name in names}
+
+
+def read(path: Path, *, seed: int = 0, **options: Any) -> Source:
+    return load(Options(path=str(path), **options), stored_size=8, seed=seed, workspace=path.parent)
+
+
+def stored(path: Path) -> Source:
+    """Also written, as the stage does."""
+    source = read(path)
+    meta = write_fit(path.parent / "fit", source, validation_fraction=0.2, seed=0)
+    write_heldout(path.parent / "heldout", source, meta=meta)
+    return source
+
+
+def sizes(source: Source) -> tuple[int, int, int]:
+    train, validation, test = (
+        0 if part is None else len(part) for part in (source.train, source.validation, source.test)
+    )
+    return train, validation, test
 
 
 def content(part: Part | None) -> list[tuple[int, bytes]]:
@@ -77,18 +101,18 @@ def test_the_order_a_folder_around_everything_and_litter_change_nothing(tmp_path
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_test_a_share_of_each_class_is_held_out(tmp_path: Path, kind: str) -> None:
     path = packed(tmp_path, kind, image_files(train=8, test=0))
-    source = read(path)
+    source = read(path, heldout_fraction=0.25)
     assert source.test is not None
     assert np.bincount(source.train.labels).tolist() == [6, 6, 6]
     assert np.bincount(source.test.labels).tolist() == [2, 2, 2]
     both = content(source.train) + content(source.test)
     assert sorted(image for _, image in both) == sorted(pixels(n, 8, 8, 3).tobytes() for n in range(24))
-    assert content(read(path).test) == content(source.test)
-    assert content(read(path, seed=1).test) != content(source.test)
+    assert content(read(path, heldout_fraction=0.25).test) == content(source.test)
+    assert content(read(path, heldout_fraction=0.25, seed=1).test) != content(source.test)
 
 
 def test_the_checksum_follows_the_images_and_nothing_else(tmp_path: Path) -> None:
-    def checksum(name: str, files: dict[str, bytes]) -> str:
+    def checksum(name: str, files: Files) -> str:
         return read(make_folder(tmp_path / name, files)).origin["checksum"]
 
     files = image_files()
@@ -105,46 +129,6 @@ def test_what_lies_beside_train_and_test_is_told(tmp_path: Path, caplog: pytest.
     assert "in no class folder, ignored: README.md, extra/ant/0.png" in caplog.text
 
 
-def without(*starts: str) -> Callable[[], dict[str, bytes]]:
-    return lambda: {name: data for name, data in image_files().items() if not name.startswith(starts)}
-
-
-def plus(**files: bytes) -> Callable[[], dict[str, bytes]]:
-    return lambda: {**image_files(), **files}
-
-
-MISTAKES = {
-    "no files": (lambda: {"train/": b""}, "holds no files"),
-    "only litter": (lambda: dict(LITTER), "holds no files"),
-    "no train": (without("train/"), "must hold train/<class>/ folders .* found ant, bee, cat"),
-    "flat": (lambda: {"a.png": b"x"}, "must hold train/<class>/ folders .* found no folders"),
-    "two around": (
-        lambda: {"a/train/ant/0.png": b"x", "b/train/ant/0.png": b"x"},
-        "must hold one train/, found several: a, b",
-    ),
-    "one class": (without("train/bee", "train/cat"), "at least two class folders .* found ant"),
-    "empty class": (plus(**{"train/dog/": b""}), "class folder train/dog/ is empty"),
-    "class of litter": (
-        plus(**{"train/dog/": b"", "train/dog/.DS_Store": b"x"}),
-        "class folder train/dog/ is empty",
-    ),
-    "empty test class": (plus(**{"test/dog/": b""}), "class folder test/dog/ is empty"),
-    "empty test": (lambda: {**without("test/")(), "test/": b""}, "test/ is empty"),
-    "unknown in test": (plus(**{"test/dog/0.png": b"x"}), "test/dog is a class that train/ does not have"),
-    "missing in test": (without("test/bee"), "test/ has no class 'bee', which train/ has"),
-    "no class folder": (plus(**{"train/0.png": b"x"}), "train/0.png is in no class folder"),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", sorted(MISTAKES))
-def test_a_mistake_in_the_layout_is_named(tmp_path: Path, case: str, kind: str) -> None:
-    files, message = MISTAKES[case]
-    path = packed(tmp_path, kind, files())
-    with pytest.raises(UserError, match=f"^{path}: {message}"):
-        read(path)
-
-
 def test_too_few_images_to_hold_some_out_are_named(tmp_path: Path) -> None:
     files = {**image_files(train=3, test=0)}
     del files["train/bee/0.png"]
@@ -156,3 +140,206 @@ def test_too_few_images_to_hold_some_out_are_named(tmp_path: Path) -> None:
 def test_a_path_must_be_set(tmp_path: Path, path: str | None) -> None:
     with pytest.raises(UserError, match=r"params\.yaml: data\.folder\.path must name a folder, a .zip"):
         load(Options(path=path), stored_size=8, seed=0, workspace=tmp_path)
+
+
+TRAIN, TEST = images("train/ant", "train/bee"), images("test/ant", "test/bee", n=2)
+PNG = encoded(pixels(1, 8, 8, 3))
+HELD_OUT = (10, 0, 2)  # of twelve images without test/
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (images("Train/ant", "Train/bee") | images("Test/ant", "Test/bee", n=2), (12, 0, 4)),
+        (images("training/ant", "training/bee") | images("testing/ant", "testing/bee", n=2), (12, 0, 4)),
+        (TRAIN | images("val/ant", "val/bee", n=2) | images("test/ant", "test/bee", n=3), (12, 4, 6)),
+        (TRAIN | images("VALID/ant", "VALID/bee", n=2), (10, 4, 2)),
+        (TRAIN | images("validation/ant", "validation/bee", n=1), (10, 2, 2)),
+        (images("a/b/c/train/ant", "a/b/c/train/bee"), HELD_OUT),
+        ({f"a/b/{name}": data for name, data in TRAIN.items()} | {"README.md": b"", "a/LICENSE": b""}, HELD_OUT),
+        (TRAIN | {"docs/figure.png": PNG, "code/main.py": b""}, HELD_OUT),
+        (images("train/train/a", "train/bee"), HELD_OUT),
+        (images("ant", "bee"), HELD_OUT),
+        (images("photos/2024/ant", "photos/2024/bee") | {"photos/readme.txt": b""}, HELD_OUT),
+        (images("valves", "trainers"), HELD_OUT),
+        (images("testament", "devices"), HELD_OUT),
+        (images("train/ant/left", "train/ant/right/far", "train/bee"), (15, 0, 3)),
+    ],
+)  # fmt: skip
+def test_layouts_that_are_clear_are_read(tmp_path: Path, files: Files, expected: tuple[int, int, int]) -> None:
+    for kind in KINDS:
+        source = stored(packed(tmp_path, kind, files))
+        assert len(source.classes) == 2
+        assert sizes(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (TRAIN | {"test/1.jpg": PNG}, "test/1.jpg is in no class folder, it must lie in test/<class>/"),
+        (TRAIN | {"test/ant": PNG}, "test/ant is in no class folder"),
+        (TRAIN | images("Train/ant"), "Train/ and train/ are both train; merge them"),
+        (TRAIN | images("val/ant", "valid/ant"), "val/ and valid/ are both validation; merge them"),
+        (TRAIN | images("val/ant"), "val/ has no class 'bee', which train/ has"),
+        (images("trainset/ant", "trainset/bee", "testset/ant", "testset/bee"), "must hold .* found testset, trainset"),
+        (images("train_images", "test_images"), "must hold .* renamed so; found test_images, train_images"),
+        (images("fold1/ant", "fold1/bee", "fold2/ant"), "must hold .* found fold1, fold2"),
+        (images("ant", "bee") | {"a.png": PNG}, "a.png is in no class folder, it must lie in <class>/"),
+        (images("ant"), "must hold train/<class>/ folders"),
+        (images("train", "bus"), r"train/0.png is in no class folder, .* \(or, if train is a class, in train/train/\)"),
+        (images("test photos/ant", "test photos/bee"), "must hold .* where test photos/ seems to be a part of a split"),
+        (images("ant", "valid_2"), "must hold .* where valid_2/ seems to be a part of a split"),
+        (images("ant", "held-out"), "must hold .* where held-out/ seems to be"),
+        ({"photos.zip": b"PK", "notes.txt": b""}, "must hold .*; photos.zip within must be unpacked first; found no"),
+        (images("ant", "bee", "bee/phone"), ".* and in one of them bee/phone/, which needs train/ above"),
+        (images("data") | {"data/metadata.csv": b"file_name,label\n"}, ".*; for the labels of metadata.csv, set"),
+        (images("train") | {"train/metadata.csv": b"file_name,label\n"}, ".*; for the labels of metadata.csv, set"),
+        (TRAIN | {"train/cat/readme.txt": b"none yet"}, "class 'cat' has no image in train"),
+        ({"train/": b""}, "holds no files"),
+        (LITTER, "holds no files"),
+        (images("test/ant", "test/bee"), "must hold train/<class>/ folders .* found ant, bee"),
+        ({"a.png": PNG}, "must hold train/<class>/ folders .* found no folders"),
+        ({"a/train/ant/0.png": PNG, "b/train/ant/0.png": PNG}, "must hold one train/, found several: a, b"),
+        (images("train/ant"), "at least two class folders .* found ant"),
+        (TRAIN | {"train/dog/": b""}, "class folder train/dog/ is empty"),
+        (TRAIN | {"train/dog/": b"", "train/dog/.DS_Store": b"x"}, "class folder train/dog/ is empty"),
+        (TRAIN | TEST | {"test/dog/": b""}, "class folder test/dog/ is empty"),
+        (TRAIN | {"test/": b""}, "test/ is empty"),
+        (TRAIN | TEST | {"test/dog/0.png": PNG}, "test/dog is a class that train/ does not have"),
+        (TRAIN | images("test/ant"), "test/ has no class 'bee', which train/ has"),
+        (TRAIN | {"train/0.png": PNG}, "train/0.png is in no class folder"),
+    ],
+)  # fmt: skip
+def test_layouts_that_are_not_clear_are_refused_and_the_folders_named(
+    tmp_path: Path, files: Files, message: str
+) -> None:
+    for kind in KINDS:
+        path = packed(tmp_path, kind, files)
+        with pytest.raises(UserError, match=f"^{path}: {message}"):
+            stored(path)
+
+
+@pytest.mark.parametrize("letter", ["é", "Å", "ñ", "ü", "가", "が"])
+def test_a_class_is_one_however_its_accents_are_written(tmp_path: Path, letter: str) -> None:
+    split = unicodedata.normalize("NFD", letter)
+    files = images(f"train/{split}", "train/bee") | images(f"test/{letter}", "test/bee", n=2)
+    source = stored(make_zip(tmp_path / "x.zip", files))
+    assert source.classes == tuple(sorted(["bee", letter]))
+    assert sizes(source) == (12, 0, 4)
+
+
+@linux_names
+@pytest.mark.parametrize(
+    ("letters", "encoding"), [("café", "cp1252"), ("犬猫", "cp932"), ("кот", "cp1251"), ("狗", "gbk")]
+)
+def test_the_name_of_a_folder_that_is_no_utf8_is_read_as_params_say_or_refused(
+    tmp_path: Path, letters: str, encoding: str
+) -> None:
+    files = {os.fsdecode(name.replace("bee", letters).encode(encoding)): data for name, data in TRAIN.items()}
+    for path in (make_folder(tmp_path / "x", files), make_tar(tmp_path / "x.tar", files)):
+        message = rf"{path}: the name of the class folder .* is no UTF-8; .*names_encoding .*{encoding} \({letters}\)"
+        with pytest.raises(UserError, match=message):
+            read(path)
+        assert read(path, names_encoding=encoding).classes == tuple(sorted(["ant", letters]))
+
+
+@linux_names
+def test_the_name_of_a_file_that_is_no_utf8_is_no_matter(tmp_path: Path) -> None:
+    extra = {os.fsdecode(b"train/ant/caf\xe9.png"): PNG, os.fsdecode(b"train/ant/\xff.txt"): b"x"}
+    source = stored(make_folder(tmp_path / "x", TRAIN | extra))
+    assert sum(sizes(source)) == 13
+    assert (tmp_path / "fit/meta.json").read_text(encoding="utf-8").count("\\udcff.txt") == 1
+
+
+def zip_in(path: Path, files: Files, encoding: str) -> Path:
+    """A zip with names in another code page, as old programs write it: the flag of UTF-8 is not set."""
+    plain = make_zip(path, {f"n{i:05}.png": data for i, data in enumerate(files.values())}).read_bytes()
+    parts = {f"n{i:05}.png".encode(): name.encode(encoding) for i, name in enumerate(files)}
+    body, directory = b"", b""
+    for member in zipfile.ZipFile(path).infolist():
+        name = parts[member.filename.encode()]
+        at = member.header_offset
+        lengths = member.compress_size, member.file_size
+        head, rest = plain[at : at + 26], plain[at + 30 + len(member.filename) :][: member.compress_size]
+        entry = struct.pack("<4s6H3L", b"PK\x01\x02", 20, 20, 0, member.compress_type, 0, 33, member.CRC, *lengths)
+        directory += entry + struct.pack("<5H2L", len(name), 0, 0, 0, 0, 0, len(body)) + name
+        body += head + struct.pack("<HH", len(name), 0) + name + rest
+    count = len(files)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(directory), len(body), 0)
+    path.write_bytes(body + directory + end)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("letters", "encoding"),
+    [("犬猫", "cp932"), ("表表", "cp932"), ("能", "cp932"), ("狗", "gbk"), ("käfer", "cp437"), ("жук", "cp866")],
+)
+def test_names_of_a_zip_in_another_code_page_are_read_as_params_say_or_refused(
+    tmp_path: Path, letters: str, encoding: str
+) -> None:
+    path = zip_in(tmp_path / "x.zip", {name.replace("bee", letters): d for name, d in TRAIN.items()}, encoding)
+    with pytest.raises(UserError, match=r"x\.zip: the name of the class folder .* is no UTF-8; rename it, or say"):
+        read(path)
+    assert read(path, names_encoding=encoding).classes == tuple(sorted(["ant", letters]))
+    if encoding != "cp437":
+        with pytest.raises(UserError, match="is not in the encoding ascii; see names_encoding"):
+            read(path, names_encoding="ascii")
+
+
+def test_names_of_a_zip_in_utf8_without_its_flag_are_utf8(tmp_path: Path) -> None:
+    path = zip_in(tmp_path / "x.zip", {name.replace("bee", "犬猫"): d for name, d in TRAIN.items()}, "utf-8")
+    assert read(path).classes == ("ant", "犬猫")
+
+
+def test_an_unknown_encoding_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be an encoding that Python knows, such as cp932, .*; got 'klingon'"):
+        Options(names_encoding="klingon")
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_backslashes_of_windows_part_names(tmp_path: Path, folders: bool) -> None:
+    files = {name.replace("/", "\\"): data for name, data in TRAIN.items()}
+    listed = {"train\\": b"", "train\\ant\\": b"", "train\\bee\\": b""} if folders else {}
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, data in (listed | files).items():
+            member = zipfile.ZipInfo("x")
+            member.filename = name
+            archive.writestr(member, data)
+    assert sizes(stored(tmp_path / "x.zip")) == HELD_OUT
+
+
+PACKERS: list[Callable[[bytes], bytes]] = [bytes, gzip.compress, bz2.compress, lzma.compress]
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tgz", "zip", "xz", "download"])
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_tar_is_known_by_its_content(tmp_path: Path, suffix: str, packer: Callable[[bytes], bytes]) -> None:
+    content = make_tar(tmp_path / "made.tar", TRAIN).read_bytes()
+    (tmp_path / f"x.{suffix}").write_bytes(packer(content))
+    assert sizes(stored(tmp_path / f"x.{suffix}")) == HELD_OUT
+
+
+@pytest.mark.parametrize("name", ["x", "x.tar", "x.tar.gz", "x.part.1"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_is_known_by_its_content(tmp_path: Path, name: str, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
+        for file, data in TRAIN.items():
+            archive.writestr(file, data)
+    assert sizes(stored(tmp_path / name)) == HELD_OUT
+
+
+@pytest.mark.parametrize(
+    ("method", "told"), [(9, "Deflate64"), (98, "PPMd"), (95, "xz"), (1, "Shrink"), (77, "method 77")]
+)
+def test_a_packing_that_python_cannot_read_is_named(tmp_path: Path, method: int, told: str) -> None:
+    content = make_zip(tmp_path / "x.zip", TRAIN).read_bytes()
+    for signature, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        pieces = content.split(signature)
+        content = pieces[0] + b"".join(
+            signature + p[: at - 4] + struct.pack("<H", method) + p[at - 2 :] for p in pieces[1:]
+        )
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(
+        UserError, match=rf"x\.zip: train/ant/0\.png is packed by {told}, which Python cannot read; pack"
+    ):
+        read(tmp_path / "x.zip")
