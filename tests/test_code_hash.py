@@ -106,6 +106,6 @@ def test_what_a_stage_loads_counts_as_its_code(stage: str) -> None:
     )
     loaded = {name for name in shown.stdout.split() if name.startswith("deepcompress.")}
     files = {house.SOURCE / Path(*name.split(".")).with_suffix(".py") for name in loaded}
-    counted = house.closure(house.ROOT / f"stages/{stage}.py")
+    counted = code_hash.closure(house.ROOT, house.ROOT / f"stages/{stage}.py")
     assert counted
     assert {file for file in files if file.is_file()} <= counted

@@ -36,15 +36,14 @@ def commands(path: Path) -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.strip()]
 
 
-def test_there_are_workflows() -> None:
-    assert [path.name for path in WORKFLOWS] == ["ci.yml", "pr-report.yml"]
-
-
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_actions_are_pinned_to_a_major_version(path: Path) -> None:
+def test_actions_are_pinned_and_scripts_are_bash_without_text_of_a_pull_request(path: Path) -> None:
     used = [step["uses"] for step in steps(path) if "uses" in step]
     assert used
     assert [name for name in used if not re.fullmatch(r"[\w-]+/[\w-]+@v\d+", name)] == []
+    for step in steps(path):
+        assert "${{" not in step.get("run", "")
+        subprocess.run(["bash", "-n"], input=step.get("run", ""), text=True, check=True)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -62,17 +61,6 @@ def test_every_command_exists(path: Path) -> None:
         if "--only-group" in words:
             groups = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
             assert f"\n{words[words.index('--only-group') + 1]} = [" in groups
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_every_script_is_bash(path: Path) -> None:
-    for step in steps(path):
-        subprocess.run(["bash", "-n"], input=step.get("run", ""), text=True, check=True)
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_no_text_of_a_pull_request_gets_into_a_script(path: Path) -> None:
-    assert [step["run"] for step in steps(path) if "${{" in step.get("run", "")] == []
 
 
 def test_only_the_report_may_write_and_only_comments() -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,17 @@ def hashes(root: Path) -> Hashes:
 
 def closure(root: Path, path: Path) -> set[Path]:
     """All files of the package that running `path` can import, at any distance."""
+    return reached(path, partial(imports, root))
+
+
+def reached(start: Path, step: Callable[[Path], Iterable[Path]]) -> set[Path]:
+    """All that can be reached from a file by one step or more; `step` gives what one leads to."""
     seen: set[Path] = set()
-    waiting = [path]
+    waiting = [start]
     while waiting:
-        for file in imports(root, waiting.pop()):
-            if file not in seen:
-                seen.add(file)
-                waiting.append(file)
+        new = set(step(waiting.pop())) - seen
+        seen |= new
+        waiting += new
     return seen
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CHECKSUM_BYTES = 32
-CHUNK_BYTES = 1 << 20
 EXPERIMENTS = "/.dvc/tmp/exps/"  # where DVC copies a repository to, to run it aside
 
 
@@ -173,11 +172,8 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
 
 def sha256(path: str | Path) -> str:
     """Checksum of a file's content, read in chunks, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 # What a later run finds again.
@@ -192,14 +188,13 @@ def kept_arrays(path: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dic
     """
     import numpy as np
 
-    content = read_checked(path)
-    if content is not None:
-        with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
-            return dict(loaded)
-    made, stream = dict(make()), io.BytesIO()  # np.savez to a file tells of a full disk without saying so
-    np.savez(stream, allow_pickle=False, **made)
-    write_checked(path, stream.getvalue())
-    return made
+    def encoded() -> bytes:
+        stream = io.BytesIO()  # np.savez to a file tells of a full disk without saying so
+        np.savez(stream, allow_pickle=False, **make())
+        return stream.getvalue()
+
+    with np.load(io.BytesIO(kept_bytes(path, encoded)), allow_pickle=False) as loaded:
+        return dict(loaded)
 
 
 def kept_bytes(path: Path, make: Callable[[], bytes]) -> bytes:

@@ -81,8 +81,7 @@ def images(document: Mapping[str, Any]) -> str:
         UserError: If they are not there, and never were.
     """
     recorded = files.read_json(HASHES) if HASHES.is_file() else {}
-    before = recorded.get("data") if isinstance(recorded, dict) else None
-    return fingerprint(_data(document), str(before))
+    return fingerprint(_data(document), str(params.at(recorded, "data")))
 
 
 def _data(document: Mapping[str, Any]) -> DataConfig:
@@ -233,18 +232,12 @@ def sources(arch: str) -> list[Path]:
 
     first = source_file(arch)
     depth = arch.partition(":")[0].count(".") + (first.name == "__init__.py")
-    root, seen, waiting = first.parents[depth], list[Path](), [first]
-    while waiting:
-        path = waiting.pop()
-        if path not in seen:
-            seen.append(path)
-            folders = [folder for folder in (root, *path.parents[:2]) if folder.is_relative_to(root)]
-            waiting += [
-                file for name in code_hash.imported(path) for folder in folders for file in _files(folder, name)
-            ]
-    return [first, *sorted(set(seen) - {first})]
+    root = first.parents[depth]
 
+    def imports(path: Path) -> Iterator[Path]:
+        folders = [folder for folder in (root, *path.parents[:2]) if folder.is_relative_to(root)]
+        modules = (folder.joinpath(*name.split(".")) for name in code_hash.imported(path) for folder in folders)
+        files = (file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py"))
+        return (file for file in files if file.is_file())
 
-def _files(folder: Path, name: str) -> list[Path]:
-    module = folder.joinpath(*name.split("."))
-    return [path for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()]
+    return [first, *sorted(code_hash.reached(first, imports) - {first})]

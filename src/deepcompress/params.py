@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import pydantic
 import yaml
@@ -28,12 +28,7 @@ HIGHEST_SEED = 2**63 - 1  # of torch's generators
 MOST_VALUES = 100_000  # of one file; ours holds some 400
 HASH_DIGITS = 16  # of a SHA-256, as in code_hash
 LONGEST_SHOWN = 200  # characters of a wrong value in a message
-MISSPELT = (
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-)  # what PyYAML lets through, of `!!timestamp x` or 2020-13-45
+MISSPELT = (ValueError, LookupError, AttributeError, TypeError)  # which PyYAML lets through, of `!!timestamp x`
 SHARED = {  # place in the file -> the section, or keys of it, that stand there where the place itself says nothing
     "finetune": ("recipe",),
     "prune.finetune": ("recipe",),
@@ -128,10 +123,7 @@ def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def seed(path: str | Path = PARAMS_FILE) -> int:
     """The one seed of the pipeline, a whole number of at least 0."""
-    found = value("seed", path)
-    if type(found) is not int or not 0 <= found <= HIGHEST_SEED:
-        raise UserError(f"{path}: seed must be a whole number in 0..{HIGHEST_SEED}, got {shown(found)}")
-    return found
+    return _whole("seed", value("seed", path), path, f"in 0..{HIGHEST_SEED}", HIGHEST_SEED)
 
 
 def device_budget_mib(path: str | Path = PARAMS_FILE) -> int:
@@ -142,9 +134,13 @@ def device_budget_mib(path: str | Path = PARAMS_FILE) -> int:
     """
     data = read(path).get("data")
     budget = data.get("device_budget_mib", DEVICE_BUDGET_MIB) if isinstance(data, dict) else DEVICE_BUDGET_MIB
-    if type(budget) is not int or budget < 0:
-        raise UserError(f"{path}: data.device_budget_mib must be a whole number of at least 0, got {shown(budget)}")
-    return budget
+    return _whole("data.device_budget_mib", budget, path, "of at least 0")
+
+
+def _whole(key: str, got: Any, path: str | Path, allowed: str, most: float = math.inf) -> int:
+    if type(got) is not int or not 0 <= got <= most:
+        raise UserError(f"{path}: {key} must be a whole number {allowed}, got {shown(got)}")
+    return got
 
 
 def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE, *, link: str | None = None) -> S:
@@ -337,15 +333,12 @@ def _keys(schema: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> 
         field = schema.model_fields.get(str(part))
         if field is None:  # a name or a number within a field that holds several sections
             continue
-        models = [t for t in _types(field.annotation) if isinstance(t, type) and issubclass(t, pydantic.BaseModel)]
+        types = (field.annotation, *get_args(field.annotation))
+        models = [t for t in types if isinstance(t, type) and issubclass(t, pydantic.BaseModel)]
         if not models:
             return []
         schema = models[0]
     return [field.alias or name for name, field in schema.model_fields.items()]
-
-
-def _types(annotation: Any) -> list[Any]:
-    return [annotation, *getattr(annotation, "__args__", ())]
 
 
 def _yaml_hint(got: Any) -> str:
@@ -353,10 +346,9 @@ def _yaml_hint(got: Any) -> str:
     if not isinstance(got, str):
         return ""
     try:
-        finite = math.isfinite(float(got))
+        if not math.isfinite(float(got)):
+            return ""
     except ValueError:
-        finite = False
-    if not finite:
         return ""
     mantissa, _, exponent = got.lower().partition("e")
     if exponent:

@@ -102,17 +102,16 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
         if key != "seed" and key not in SECTIONS:
             raise UserError(f"{path}: {key} is unknown; allowed: seed, {', '.join(SECTIONS)}")
     params.seed(path)
-    for key, schema in SECTIONS.items():
-        params.section(schema, key, path)
-    params.section(Prune, "prune", path).require_sweep()
-    distill, teachers = params.section(Distill, "distill", path), params.section(Teachers, "teachers", path)
+    sections: dict[str, Any] = {key: params.section(schema, key, path) for key, schema in SECTIONS.items()}
+    sections["prune"].require_sweep()
+    distill, teachers = sections["distill"], sections["teachers"]
     require_teachers(distill, teachers)
     _require_one_size(document)
     input_files.named(document)
-    _check_links(params.section(Combine, "combine", path), distill, teachers, path)
+    _check_links(sections["combine"], distill, teachers, path)
     notes = require_networks(document)
     require_layers(distill, teachers)
-    require_planned(params.section(Benchmark, "benchmark", path), table(document).ids)
+    require_planned(sections["benchmark"], table(document).ids)
     return notes
 
 

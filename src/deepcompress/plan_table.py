@@ -20,7 +20,6 @@ BASELINE = "baseline"
 SUFFIX = ".safetensors"
 FAMILIES = ("baseline", "masked", "pruned", "quantized", "shipped", "teachers", "students", "combined")
 STEPS = ("finetune", "prune", "quantize", "train_teacher", "distill")
-NUMBERS = ("sparsity",)
 REFERENCES = ("teacher", "control", "builds_on")
 CHOICES = ("method", "teacher", "format")
 TRAINING = "training_tera_macs"  # column of metrics/evaluation.csv: of a model's own training
@@ -216,8 +215,9 @@ def _one_choice_apart(model: PlannedModel, other: PlannedModel) -> bool:
 
 def _row(cells: dict[str, str]) -> PlannedModel:
     said: dict[str, Any] = {name: cell or None for name, cell in cells.items()}
-    numbers = {name: float(said[name]) for name in NUMBERS if said.get(name)}
-    return PlannedModel(**said | numbers)
+    if said.get("sparsity"):
+        said["sparsity"] = float(said["sparsity"])
+    return PlannedModel(**said)
 
 
 def _first(paths: list[Path]) -> str:

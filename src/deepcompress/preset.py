@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from deepcompress.errors import UserError, one_line_errors
 PRESETS = Path("presets")
 DEFAULT = "quick"
 NUMBER = re.compile(r"[-+]?(\d{1,15}\.?\d*|\.\d+)(e[-+]?\d{1,3})?", re.IGNORECASE | re.ASCII)
+TAG = "tag:yaml.org,2002:"
 PLAIN = ("true", "false", "null")
 BRACKETS = {("'", "'"), ('"', '"'), ("[", "]"), ("{", "}")}
 
@@ -68,12 +70,15 @@ def apply(text: str, overlay: dict[str, Any], remove: Iterable[str] = ()) -> str
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.representer import RoundTripRepresenter
 
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
     editor.indent(mapping=2, sequence=4, offset=2)
-    editor.representer.add_representer(type(None), _null)
+    editor.Representer = type("Spelling", (RoundTripRepresenter,), {})  # of our own: DVC writes by the same library
+    for kind, tag in ((type(None), f"{TAG}null"), (float, f"{TAG}float")):
+        editor.representer.add_representer(kind, partial(_represent, tag))
     try:
         document = editor.load(text)
     except RecursionError:
@@ -132,30 +137,21 @@ def as_arguments(overlay: dict[str, Any]) -> str:
     return " ".join(f"-S '++{key}={_scalar(value)}'" for key, value in params.leaves(overlay))
 
 
-def _null(representer: Any, _: None) -> Any:
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
 def _scalar(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=4096).removesuffix("\n").removesuffix("\n...")
+    """As YAML 1.1 reads it: 1.0e-3, never 1e-3, and text in quotes if need be."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=4096).removesuffix("\n").removesuffix("\n...")
+    return re.sub(r"e([-+])0", r"e\1", text) if isinstance(value, float) else text
+
+
+def _represent(tag: str, writer: Any, value: Any) -> Any:
+    return writer.represent_scalar(tag, _scalar(value))
 
 
 def _spelled(value: Any) -> Any:
-    """Numbers in the spelling that YAML 1.1 reads as numbers, 1.0e-3, never 1e-3; text in quotes if need be."""
-    if isinstance(value, str) and _scalar(value).startswith(("'", '"')):
-        from ruamel.yaml.scalarstring import SingleQuotedScalarString
+    from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
-        return SingleQuotedScalarString(value)
-    if isinstance(value, float) and "e" in repr(value):
-        from ruamel.yaml.scalarfloat import ScalarFloat
-
-        mantissa, exponent = f"{value:.12e}".split("e")
-        digits = mantissa.rstrip("0")
-        digits += "0" if digits.endswith(".") else ""
-        return ScalarFloat(
-            value, width=len(digits), prec=1, m_sign=None, e_width=len(str(int(exponent))), exp="e", e_sign=True
-        )
-    return value
+    quoted = isinstance(value, str) and _scalar(value).startswith(("'", '"'))
+    return SingleQuotedScalarString(value) if quoted else value
 
 
 def set_(arguments: Sequence[str], path: Path = Path(params.PARAMS_FILE)) -> dict[str, Any]:

@@ -119,7 +119,8 @@ def copy_(root: Path, folder: Path, seed: int, cache: Path) -> None:
     done = subprocess.run(listing, cwd=root, capture_output=True, check=False)
     if done.returncode:
         raise UserError(f"git: {done.stderr.decode(errors='replace').strip()}")
-    linked = {os.path.normpath(name) for name in _texts(params.read(root / params.PARAMS_FILE))} - {".", ".."}
+    values = (value for _, value in params.leaves(params.read(root / params.PARAMS_FILE)))
+    linked = {os.path.normpath(value) for value in values if isinstance(value, str)} - {".", ".."}
     linked = {name for name in linked if not name.startswith(("/", "~")) and (root / name).exists()}
     wanted = {name for name in done.stdout.decode().split("\0") if name and (root / name).is_file()}
     wanted = {name for name in wanted if linked.isdisjoint((name, *map(str, Path(name).parents)))}
@@ -145,14 +146,6 @@ def copy_(root: Path, folder: Path, seed: int, cache: Path) -> None:
             (folder / name).symlink_to((root / name).resolve())
     files.write_text(folder / ".dvc/config.local", f"[core]\n    no_scm = true\n[cache]\n    dir = {cache}\n")
     files.write_json(names, sorted(wanted))
-
-
-def _texts(block: Any) -> Iterator[str]:
-    if isinstance(block, dict | list):
-        for inner in block.values() if isinstance(block, dict) else block:
-            yield from _texts(inner)
-    elif isinstance(block, str):
-        yield block
 
 
 def reproduce(folder: Path, jobs: int | None) -> bool:

@@ -44,7 +44,6 @@ from deepcompress.progress import Progress, chains, closing, durations, last_sec
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage
-    from networkx import DiGraph
 
 ALONE = "alone"  # under `meta:` of a stage in dvc.yaml: what it measures, others at its side would disturb
 ON_DEVICE = "train"  # a stage that depends on this section of params.yaml uses a GPU where there is one
@@ -297,19 +296,16 @@ class Reproduction:
     """Stages that are brought up to date, each as soon as what it depends on is done.
 
     Attributes:
-        graph: Each stage points to those that it depends on.
         waiting: Stages to bring up to date, the most urgent first.
         place: Runs their commands.
-        progress: Tells of each.
+        progress: Tells of each, and knows what is done.
         keeps_going: Whether after a failure all stages run that do not depend on what failed.
     """
 
-    graph: DiGraph
     waiting: list[Stage]
     place: Place
     progress: Progress
     keeps_going: bool = False
-    done: set[Stage] = field(default_factory=set)
     changed: list[Stage] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     running: dict[Future[int], Stage] = field(default_factory=dict)
@@ -345,10 +341,8 @@ class Reproduction:
             with self._noting_failure(stage):
                 if not stage.changed():
                     self.progress.skipped(stage)
-                    self.done.add(stage)
                 elif self._restored(stage):
                     self._record(stage)
-                    self.progress.ended(stage)
                 else:
                     self.progress.started(stage)
                     self.running[self.place.submit(Job.of(stage))] = stage
@@ -357,7 +351,9 @@ class Reproduction:
         busy = bool(self.running)
         if len(self.running) >= self.place.size or any(map(is_alone, self.running.values())):
             return None
-        ready = (stage for stage in self.waiting if self.done.issuperset(self.graph.successors(stage)))
+        ready = (
+            stage for stage in self.waiting if self.progress.done.issuperset(self.progress.graph.successors(stage))
+        )
         return next((stage for stage in ready if not (busy and is_alone(stage))), None)
 
     def _restored(self, stage: Stage) -> bool:
@@ -380,15 +376,14 @@ class Reproduction:
             return
         with self._noting_failure(stage):
             self._record(stage)
-            self.progress.ended(stage)
 
     def _record(self, stage: Stage) -> None:
         """Hash and cache what the stage wrote; the run cache takes no stage with an uncached table."""
         uncached = any(not (out.use_cache or out.is_metric or out.is_plot) for out in stage.outs)
         stage.save(run_cache=not uncached)
         stage.commit()
-        self.done.add(stage)
         self.changed.append(stage)
+        self.progress.ended(stage)
 
     @contextmanager
     def _noting_failure(self, stage: Stage) -> Iterator[None]:
@@ -419,7 +414,7 @@ def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: b
     times = last_seconds()
     urgency = chains(durations(order, times), graph)
     by_urgency = sorted(order, key=lambda stage: -urgency[stage])
-    work = Reproduction(graph, by_urgency, place, Progress(graph, order, times, place.size), keep_going)
+    work = Reproduction(by_urgency, place, Progress(graph, order, times, place.size), keep_going)
     try:
         work.run()
     finally:
@@ -428,7 +423,7 @@ def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: b
             lockfile.dump_stages(mine, update_pipeline=False)
     if not work.changed:
         click.echo("Data and pipelines are up to date.")
-    for line in closing(work.done):
+    for line in closing(work.progress.done):
         click.echo(line)
 
 

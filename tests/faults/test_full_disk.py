@@ -46,12 +46,18 @@ def save_checkpoint(path: Path) -> None:
     checkpoint.save(path, network(), view=view, classes=("a", "b", "c"), provenance={})
 
 
+def save_array(path: Path) -> None:
+    with files.atomic(path) as partial, array_writer(partial, rows=9, dtype="<f4") as append:
+        append(np.zeros((9, 99), np.float32))
+
+
 SAVES: dict[str, Callable[[Path], object]] = {
     "model.safetensors": save_checkpoint,
     "table.csv": lambda path: files.write_csv(path, pd.DataFrame({"x": range(2000)})),
     "value.json": lambda path: files.write_json(path, list(range(2000))),
     "page.html": lambda path: files.write_text(path, "x" * 9000),
     "model.onnx": lambda path: write(path, graph(), Contract(("a",), 32, 32)),
+    "logits.npy": save_array,
     "state.pt": lambda path: loop.save_state(path.parent, {"weights": torch.zeros(5000)}),
 }
 
@@ -91,19 +97,6 @@ def test_a_data_folder_stays_whole(limit: int, tmp_path: Path, capsys: pytest.Ca
     open_fit(folder)
 
 
-def test_a_stored_answer_of_a_teacher_stays_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "logits.npy"
-    path.write_bytes(b"old")
-
-    def save() -> None:
-        with files.atomic(path) as partial, array_writer(partial, rows=9, dtype="<f4") as append:
-            append(np.zeros((9, 99), np.float32))
-
-    with largest_file(500):
-        assert f"{path}: File too large" in said_by(save, capsys)
-    assert below(tmp_path) == {"logits.npy": b"old"}
-
-
 @pytest.mark.parametrize("failing", ["write", "fsync", "replace"])
 def test_a_disk_that_fails_at_any_step(
     failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -113,6 +106,8 @@ def test_a_disk_that_fails_at_any_step(
 
     for name, save in SAVES.items():
         (tmp_path / name).write_bytes(b"old")
+        if (failing, name) == ("write", "logits.npy"):  # writes piece by piece
+            continue
         with monkeypatch.context() as patch:
             if failing == "write":
                 patch.setattr(Path, "write_bytes", full)

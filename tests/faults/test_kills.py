@@ -16,17 +16,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
+from deepcompress import repro
 from tests import pipeline
 from tests.house import ROOT
 
 pytestmark = pytest.mark.slow
+COUNTED = ROOT / "tests/faults/counted.py"
 SEED = int(os.environ.get("FAULTS_SEED", "20"))
 DEADLINE_S = 600.0
 LEAST_KILLS = 20
@@ -43,10 +46,9 @@ TRAINED = {"stages/quantize.py": "quantize_sweep@qat-int4"}  # of the stages tha
 
 @dataclass
 class Lab:
-    """A small project with all its results, and the process that runs its stages."""
+    """A small project with all its results, whose stages run in forks of a process that has loaded the libraries."""
 
     project: pipeline.Project
-    nursery: subprocess.Popen[str]
     commands: dict[str, list[str]]
     random: random.Random
     results: dict[str, dict[str, str]] = field(default_factory=dict)  # stage -> file -> checksum
@@ -57,37 +59,31 @@ class Lab:
     def folder(self) -> Path:
         return self.project.folder
 
-    def start(self, stage: str, kill_at: int = 0) -> int:
-        """Start a stage; returns the id of its process and its group once its work starts."""
-        told = self.folder.parent / "told.json"
-        told.unlink(missing_ok=True)
-        request = {
-            "folder": str(self.folder),
-            "command": self.commands[stage],
-            "environment": {**self.project.environment, "DVC_STAGE": f"dvc.yaml:{stage}"},
-            "told": str(told),
-            "log": str(self.folder.parent / "log.txt"),
-            "kill_at": kill_at,
-        }
-        assert self.nursery.stdin
-        print(json.dumps(request), file=self.nursery.stdin, flush=True)
-        child = int(self.answer())
+    @property
+    def told(self) -> Path:
+        """Where a stage says that its work starts and what it took."""
+        return self.folder.parent / "told.json"
+
+    def start(self, stage: str, kill_at: int = 0) -> BaseProcess:
+        """Start a stage; returns once its work starts. It leads a group of its own."""
+        self.told.unlink(missing_ok=True)
+        words = ["PYTHONPATH=src python", str(COUNTED), str(self.told), str(kill_at), *self.commands[stage]]
+        environment = {**self.project.environment, "DVC_STAGE": f"dvc.yaml:{stage}"}
+        log = os.open(self.folder.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with Connection(log, readable=False) as output:
+            child = repro.forked(" ".join(words), environment, str(self.folder), output)
+        assert child is not None, words
         deadline = time.monotonic() + DEADLINE_S
-        while not told.is_file() and time.monotonic() < deadline:
+        while not self.told.is_file() and child.is_alive() and time.monotonic() < deadline:
             time.sleep(0.001)
         return child
 
-    def answer(self) -> str:
-        """The next line of the process that runs the stages."""
-        assert self.nursery.stdout
-        return self.nursery.stdout.readline().strip()
-
     def whole(self, stage: str) -> dict[str, float]:
         """Run a stage to its end; returns its `seconds` and `writes`."""
-        self.start(stage)
-        code = int(self.answer())
-        assert code == 0, f"{stage}: {(self.folder.parent / 'log.txt').read_text()[-3000:]}"
-        return dict(json.loads((self.folder.parent / "told.json").read_text()))
+        child = self.start(stage)
+        child.join()
+        assert child.exitcode == 0, f"{stage}: {(self.folder.parent / 'log.txt').read_text()[-3000:]}"
+        return dict(json.loads(self.told.read_text()))
 
     def killed(self, stage: str, *, at_write: bool) -> None:
         """Remove the results of a stage, run it and kill it at work; anew where it ended before, at most thrice."""
@@ -95,7 +91,7 @@ class Lab:
             if self._killed(stage, at_write=at_write):
                 self.kills.append(stage)
                 return
-            told = json.loads((self.folder.parent / "told.json").read_text())
+            told = json.loads(self.told.read_text())
             self.took[stage] = {key: min(value, told[key]) for key, value in self.took[stage].items()}
 
     def _killed(self, stage: str, *, at_write: bool) -> bool:
@@ -104,18 +100,19 @@ class Lab:
                 (self.folder / name).unlink()
         if at_write:
             number = self.random.randint(1, int(self.took[stage]["writes"]))
-            self.start(stage, number)
+            child = self.start(stage, number)
             moment = f"before write {number}"
         else:
             share = self.random.random()
             child = self.start(stage)
             time.sleep(share * self.took[stage]["seconds"])
             with suppress(ProcessLookupError):  # it had ended
-                os.killpg(child, signal.SIGKILL)
+                os.killpg(child.pid or 0, signal.SIGKILL)
             moment = f"at {100 * share:.0f} %"
-        code = int(self.answer())
-        print(f"{stage}: killed {moment}" if code == -signal.SIGKILL else f"{stage}: ended before it was killed")
-        return code == -signal.SIGKILL
+        child.join()
+        killed = child.exitcode == -signal.SIGKILL
+        print(f"{stage}: killed {moment}" if killed else f"{stage}: ended before it was killed")
+        return killed
 
     def files(self) -> dict[str, str]:
         """Checksum of every file of the project beside its code."""
@@ -145,29 +142,18 @@ def _script(command: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     project = pipeline.copy(tmp_path_factory.mktemp("killed") / "deepcompress")
     project.set(NARROWED, remove=("teachers.vgg16_jitter", "combine.quantize.prune_distill_quantize"))
-    nursery = subprocess.Popen(
-        [sys.executable, str(ROOT / "tests/faults/nursery.py")],
-        env=project.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        made = Lab(project, nursery, planned(project), random.Random(SEED))
-        assert made.answer() == "ready"
-        before = made.files()
-        for stage in made.commands:
-            made.took[stage] = made.whole(stage)
-            after = made.files()
-            made.results[stage] = {name: digest for name, digest in after.items() if before.get(name) != digest}
-            before = after
-        yield made
-    finally:
-        nursery.kill()
-        nursery.communicate()  # closes its pipes
+    repro.heat("1")
+    made = Lab(project, planned(project), random.Random(SEED))
+    before = made.files()
+    for stage in made.commands:
+        made.took[stage] = made.whole(stage)
+        after = made.files()
+        made.results[stage] = {name: digest for name, digest in after.items() if before.get(name) != digest}
+        before = after
+    return made
 
 
 def test_a_killed_stage_ends_with_the_same_bytes_when_it_runs_again(lab: Lab) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deepcompress import params, plan, preset
@@ -65,20 +65,13 @@ def with_value(number: int, value: str) -> str:
     return "\n".join([*LINES[:number], f"{key}: {value}", *LINES[number + 1 :]])
 
 
-def test_the_untouched_file_is_read() -> None:
-    assert check(GOOD) is None
-
-
 @fuzz(40)
-@given(content=spoilt(GOOD.encode()))
-def test_spoilt_bytes(content: bytes) -> None:
-    check(content)
-
-
-@fuzz(20)
-@given(content=st.binary(max_size=200))
-def test_noise_is_refused(content: bytes) -> None:
-    assert check(content)
+@given(content=spoilt(GOOD.encode()), noise=st.binary(max_size=200))
+@example(content=GOOD.encode(), noise=b"")
+def test_spoilt_bytes_and_noise(content: bytes, noise: bytes) -> None:
+    said = check(content)
+    assert said is None or content != GOOD.encode()
+    assert check(noise)
 
 
 @pytest.mark.parametrize("value", ODD_VALUES, ids=range(len(ODD_VALUES)))

@@ -18,10 +18,10 @@ SCRIPT = ROOT / "scripts/pr_report.sh"
 PNG = b"\x89PNG\r\n"
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, command: tuple[str, ...] = (str(SCRIPT),)) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src"), "GIT_CEILING_DIRECTORIES": "/"}
-    return subprocess.run([str(SCRIPT), *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run([*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -68,52 +68,38 @@ def clone(origin: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_shows_what_a_branch_changes(clone: Path) -> None:
-    done = run(clone, "origin/main", "plot.png")
+def report(folder: Path, *arguments: str) -> str:
+    """What the script prints; it must end well."""
+    done = run(folder, *arguments)
     assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "|" in line]
+    return done.stdout
+
+
+@pytest.mark.parametrize("inside", ["", "plots"])
+def test_it_shows_what_a_branch_changes_from_any_folder(clone: Path, inside: str) -> None:
+    shown = report(clone / inside, "origin/main", "plot.png")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines() if "|" in line]
     assert ["`shipped.top1_pct`", "69.45", "64.32", "-5.13"] in rows
     assert ["`quant.bits`", "8", "4"] in rows
-    assert "`metrics/evaluation.csv` is not in both revisions: no accuracy was compared." in done.stdout
-    assert (clone / "plot.png").read_bytes().startswith(PNG)
-    assert done.stdout.startswith("## Results against `origin/main`\n")
+    assert "`metrics/evaluation.csv` is not in both revisions: no accuracy was compared." in shown
+    assert (clone / inside / "plot.png").read_bytes().startswith(PNG)
+    assert shown.startswith("## Results against `origin/main`\n")
 
 
 def test_it_says_so_when_nothing_changed(clone: Path) -> None:
-    done = run(clone, "HEAD")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("No change.") == 2
+    assert report(clone, "HEAD").count("No change.") == 2
     assert not list(clone.glob("*.png"))
 
 
-def test_it_works_from_any_folder(clone: Path) -> None:
-    done = run(clone / "plots", "origin/main", "here.png")
-    assert done.returncode == 0, done.stderr
-    assert (clone / "plots/here.png").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nowhere"], "error: nowhere is no revision here; a shallow clone needs: git fetch --depth=1 origin BRANCH"),
-        ([], "error: usage: pr_report.sh BASE [PLOT.png]"),
-    ],
-)
-def test_a_wrong_call_is_one_line(clone: Path, arguments: list[str], message: str) -> None:
-    done = run(clone, *arguments)
-    assert (done.returncode, done.stderr.strip(), done.stdout) == (2, message, "")
-
-
-def test_outside_of_git_it_says_so(tmp_path: Path) -> None:
-    done = run(tmp_path, "main")
-    assert (done.returncode, done.stderr.strip()) == (2, "error: not inside a git repository")
-
-
-def test_a_plot_that_cannot_be_drawn_stops_it(clone: Path) -> None:
-    (clone / ".dvc/plots/points.json").unlink()
-    done = run(clone, "origin/main", "plot.png")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: dvc plots diff origin/main")
+def test_a_wrong_call_is_one_line(clone: Path, tmp_path: Path) -> None:
+    revision = "error: nowhere is no revision here; a shallow clone needs: git fetch --depth=1 origin BRANCH"
+    for folder, arguments, message in (
+        (clone, ["nowhere"], revision),
+        (clone, [], "error: usage: pr_report.sh BASE [PLOT.png]"),
+        (tmp_path, ["main"], "error: not inside a git repository"),
+    ):
+        done = run(folder, *arguments)
+        assert (done.returncode, done.stderr.strip(), done.stdout) == (2, message, "")
 
 
 def test_it_works_in_a_folder_of_a_larger_repository(origin: Path, tmp_path: Path) -> None:
@@ -129,11 +115,10 @@ def test_it_works_in_a_folder_of_a_larger_repository(origin: Path, tmp_path: Pat
     git(folder, "commit", "-qm", "Eight bits")
     table.write_text(evaluation(top1=80.0))
     (folder / "params.yaml").write_text("quant:\n  bits: 3\n")
-    done = run(folder / "plots", "main")
-    assert done.returncode == 0, done.stderr
-    assert "| `quant.bits` | 4 | 3 |" in done.stdout
-    assert "| `quantized/ptq-int8` | 90.00 | 80.00 | -10.00 (" in done.stdout
-    assert "**loss** |" in done.stdout
+    shown = report(folder / "plots", "main")
+    assert "| `quant.bits` | 4 | 3 |" in shown
+    assert "| `quantized/ptq-int8` | 90.00 | 80.00 | -10.00 (" in shown
+    assert "**loss** |" in shown
 
 
 @pytest.mark.parametrize(
@@ -143,13 +128,14 @@ def test_it_works_in_a_folder_of_a_larger_repository(origin: Path, tmp_path: Pat
         ("metrics/headline.json", None, "metrics diff"),
         ("params.yaml", "a: [1\n", "metrics diff"),
         ("params.yaml", None, "params diff"),
+        (".dvc/plots/points.json", None, "plots diff"),
     ],
 )
 def test_a_command_that_fails_fails_the_report(clone: Path, name: str, content: str | None, command: str) -> None:
     (clone / name).unlink()
     if content is not None:
         (clone / name).write_text(content)
-    done = run(clone, "origin/main")
+    done = run(clone, "origin/main", *(["plot.png"] if command == "plots diff" else []))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].startswith(f"error: dvc {command} origin/main")
 
@@ -159,10 +145,7 @@ def test_it_needs_neither_torch_nor_what_counts_with_it(clone: Path) -> None:
     blocked = "\n".join(f"sys.modules[{name!r}] = None" for name in ("numpy", "scipy", "pandas", "torch"))
     program = f"import sys\n{blocked}\nfrom deepcompress.report import pr_report\npr_report.main()"
     (clone / "metrics/evaluation.csv").write_text(evaluation(top1=90.0))
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                   "PYTHONPATH": str(ROOT / "src")}  # fmt: skip
-    command = [sys.executable, "-c", program, "origin/main"]
-    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
+    done = run(clone, "origin/main", command=(sys.executable, "-c", program))
     assert done.returncode == 0, done.stderr
     assert "### Accuracies" in done.stdout
 
