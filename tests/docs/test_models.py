@@ -13,7 +13,7 @@ from deepcompress.models.build import FEATURES, outline, roles
 from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import groups, unprunable
-from tests import test_families, test_networks_pipeline
+from tests import test_families, test_pipeline
 from tests.docs import pages
 
 PAGE = (pages.DOCS / "models.md").read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def test_every_network_is_in_one_row_with_its_whole_family() -> None:
 def test_what_is_tried_is_what_the_slow_tests_run() -> None:
     assert [name for row in ROWS for name in row.tried] == list(test_families.ARCHS)
     assert all(set(row.tried) <= set(row.names) and row.tried for row in ROWS)
-    assert f"`{test_networks_pipeline.TORCHVISION}` also runs the whole pipeline" in PAGE
+    assert f"`{test_pipeline.TORCHVISION}` also runs the whole pipeline" in PAGE
 
 
 def test_heads_may_train_alone_but_where_plan_refuses_it() -> None:
@@ -90,8 +90,8 @@ WHOLE = [
 
 def test_networks_that_run_whole_are_those_of_the_table_and_the_small_one_is_shown() -> None:
     named = {row.values[0].strip("`"): int(row.values[1]) for row in WHOLE}
-    assert named == test_networks_pipeline.ARCHS
-    assert test_networks_pipeline.OWN in PAGE
+    assert named == test_pipeline.ARCHS
+    assert test_pipeline.OWN in PAGE
 
 
 @pytest.mark.parametrize(("name", "pixels", "blocks", "channels"), WHOLE)
@@ -100,7 +100,7 @@ def test_a_network_that_runs_whole_is_as_its_row_says(
 ) -> None:
     if "timm:" in name:
         pytest.importorskip("timm")
-    (tmp_path / "mynet.py").write_text(test_networks_pipeline.OWN)
+    (tmp_path / "mynet.py").write_text(test_pipeline.OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     spec = GraphSpec(name.strip("`"), 4, int(pixels))
     there = [role.removeprefix("block") for role in roles(spec) if role != FEATURES]
