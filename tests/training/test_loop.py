@@ -47,7 +47,7 @@ def test_cross_entropy_is_the_negative_log_of_the_right_share_and_smoothing_spre
 def test_a_history_has_a_row_per_epoch_a_best_one_and_comes_back():
     history = History([Epoch(number, 1.5, 0.1, pct, 1.25) for number, pct in enumerate((10.0, 30.0, 30.0, 20.0), 1)])
     assert history.best().epoch == 2, "the earliest of equals"
-    assert History.from_rows(history.rows()) == history
+    assert [Epoch(**row) for row in history.rows()] == history.epochs
     names = ["epoch", "train_loss", "learning_rate", "validation_top1_pct", "validation_loss"]
     assert history.frame().iloc[1].to_dict() == dict(zip(names, (2, 1.5, 0.1, 30.0, 1.25), strict=True))
     assert list(History().frame().columns) == names

@@ -12,7 +12,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,16 +80,14 @@ def decode(content: bytes, size: int, *, name: str, white: int = WHITE) -> UInt8
 def _decoded(content: bytes, size: int, white: int) -> UInt8[np.ndarray, "size size 3"]:
     # Pillow warns of metadata that breaks a standard, but pixels are all that is read; errors stay.
     with warnings.catch_warnings(action="ignore"), _open(content) as image:
-        _refuse_bomb(image)
         image.draft(None, (2 * size, 2 * size))  # JPEG: decodes large photographs at 1/2, 1/4 or 1/8
         turn = TURNS.get(_orientation(image))
         if white != WHITE and not image.mode.startswith("I") and _is_sixteen_bit(image, content):
             raise ValueError("16-bit colour, where max_value holds for 16-bit grey alone; save it with 8 bits")
         upright = image if turn is None else image.transpose(turn)
         if image.mode.startswith("I"):
-            return square(
-                _from_sixteen_bit(np.asarray(upright), _own_white(image) or white, _zero_is_white(image)), size
-            )
+            grey = np.asarray(upright)
+            return square(_from_sixteen_bit(grey, _own_white(image) or white, _zero_is_white(image)), size)
         return square(_rgb(upright), size)
 
 
@@ -107,7 +105,6 @@ def largest_value(content: bytes) -> int | None:
     """
     try:
         with warnings.catch_warnings(action="ignore"), _open(content) as image:
-            _refuse_bomb(image)
             deep = image.mode.startswith("I")
             if _own_white(image) or not (deep or _is_sixteen_bit(image, content)):
                 return None
@@ -117,30 +114,21 @@ def largest_value(content: bytes) -> int | None:
 
 
 def _open(content: bytes) -> Image.Image:
-    with _own_limit():
-        try:
-            return Image.open(io.BytesIO(content), formats=FORMATS)
-        except UnidentifiedImageError:
-            if foreign := kinds.foreign(content):
-                raise ValueError(f"is {foreign}; must be one of {', '.join(FORMATS)}") from None
-            if kinds.starts_as_image(content):
-                raise ValueError("is damaged, or of a kind of its format that is not known") from None
-            raise ValueError(f"must be one of {', '.join(FORMATS)}") from None
-
-
-@contextmanager
-def _own_limit() -> Iterator[None]:
-    """Pillow's own limit is another number, and half a warning: `_refuse_bomb` decides before any pixel is decoded."""
+    # Pillow's own limit is another number, and half a warning: ours decides before any pixel is decoded.
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        yield
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        if foreign := kinds.foreign(content):
+            raise ValueError(f"is {foreign}; must be one of {', '.join(FORMATS)}") from None
+        if kinds.starts_as_image(content):
+            raise ValueError("is damaged, or of a kind of its format that is not known") from None
+        raise ValueError(f"must be one of {', '.join(FORMATS)}") from None
     finally:
         Image.MAX_IMAGE_PIXELS = before
-
-
-def _refuse_bomb(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} px, at most {MAX_PIXELS} pixels are allowed")
+    return image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -192,14 +180,10 @@ def _zero_is_white(image: Image.Image) -> bool:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range; save it with 8 or 16 bits")
     if image.has_transparency_data:
-        opaque = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(background, opaque).convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("RGB")
 
 

@@ -25,6 +25,7 @@ from torch import nn
 
 from deepcompress.errors import UserError
 from deepcompress.models.spec import OWN, TIMM, VGGSpec, dense, library
+from deepcompress.models.taps import FEATURES
 from deepcompress.models.vgg import VGG
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from deepcompress.models.spec import GraphSpec, Spec
     from deepcompress.models.vgg import Classifier
 
-FEATURES = "features"
 INSTALLED = {"site-packages", "dist-packages"}
 Layer = nn.Conv2d | nn.Linear
 Sized = nn.Conv2d | nn.Linear | nn.BatchNorm2d
@@ -181,11 +181,8 @@ def resize_(model: Classifier, widths: Iterable[tuple[str, tuple[int, ...]]]) ->
 
 def has_heads(module: Any) -> bool:
     """Whether a module is attention as timm writes it: a layer `qkv` for all heads, `proj` behind, counts beside."""
-    counts = (getattr(module, name, None) for name in ("num_heads", "head_dim", "attn_dim"))
-    linear = isinstance(getattr(module, "qkv", None), nn.Linear) and isinstance(
-        getattr(module, "proj", None), nn.Linear
-    )
-    return linear and all(type(count) is int for count in counts)
+    linear = all(isinstance(getattr(module, name, None), nn.Linear) for name in ("qkv", "proj"))
+    return linear and all(type(getattr(module, name, None)) is int for name in ("num_heads", "head_dim", "attn_dim"))
 
 
 def _resize_layer_(layer: Sized, sizes: tuple[int, ...]) -> None:

@@ -24,13 +24,14 @@ from safetensors import torch as safetensors_torch
 
 from deepcompress import files
 from deepcompress.errors import UserError
+from deepcompress.models.build import timm
 from deepcompress.models.spec import IMAGENET, TIMM, VGGSpec
 from deepcompress.models.vgg import prunable_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepcompress.models.spec import GraphSpec, Spec
+    from deepcompress.models.spec import Spec
     from deepcompress.models.vgg import Classifier
 
     State = dict[str, Tensor]
@@ -238,29 +239,17 @@ def _states(content: Any, place: tuple[str, ...] = ()) -> dict[tuple[str, ...], 
 
 
 def _imagenet(spec: Spec) -> State:
-    if not isinstance(spec, VGGSpec) and TIMM.fullmatch(spec.arch):
-        return _timm(spec)
-    return read(_downloaded(_address(spec)))
-
-
-def _timm(spec: GraphSpec) -> State:
-    """As timm fits them to the size of the images."""
-    from deepcompress.models import build
-
-    try:
-        return build.timm(spec, pretrained=True).state_dict()
-    except OSError as error:  # of huggingface_hub
-        raise UserError(
-            f"{spec.arch}: download failed ({type(error).__name__}); set weights to a file's path or to null"
-        ) from None
-
-
-def _address(spec: Spec) -> str:
     if isinstance(spec, VGGSpec):
-        return ADDRESS + IMAGENET_FILES[spec.arch, spec.batch_norm]
-    from torchvision.models import get_model_weights
+        return read(_downloaded(ADDRESS + IMAGENET_FILES[spec.arch, spec.batch_norm]))
+    if not TIMM.fullmatch(spec.arch):
+        from torchvision.models import get_model_weights
 
-    return str(get_model_weights(spec.arch)["IMAGENET1K_V1"].url)
+        return read(_downloaded(str(get_model_weights(spec.arch)["IMAGENET1K_V1"].url)))
+    try:
+        return timm(spec, pretrained=True).state_dict()  # as timm fits them to the size of the images
+    except OSError as error:  # of huggingface_hub
+        reason = f"download failed ({type(error).__name__}); set weights to a file's path or to null"
+        raise UserError(f"{spec.arch}: {reason}") from None
 
 
 def _downloaded(address: str) -> Path:

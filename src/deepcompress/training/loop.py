@@ -120,11 +120,6 @@ class History:
         """Plain values, one mapping per epoch."""
         return [asdict(epoch) for epoch in self.epochs]
 
-    @classmethod
-    def from_rows(cls, rows: list[dict[str, Any]]) -> History:
-        """The inverse of `rows`."""
-        return cls([Epoch(**row) for row in rows])
-
     def frame(self) -> pd.DataFrame:
         """The table that a stage writes as CSV."""
         import pandas as pd
@@ -193,13 +188,6 @@ def head(model: nn.Module) -> nn.Linear:
     return [layer for layer in prunable_layers(model).values() if isinstance(layer, nn.Linear)][-1]
 
 
-def freeze_(model: nn.Module) -> None:
-    """Stop the gradients of everything but the head."""
-    trained = set(head(model).parameters())
-    for parameter in model.parameters():
-        parameter.requires_grad_(parameter in trained)
-
-
 class Stepper:
     """Moves model and objective to Fabric's device and trains them, batch by batch.
 
@@ -211,9 +199,10 @@ class Stepper:
     """
 
     def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe, fabric: Fabric) -> None:
-        if recipe.trainable == "head":
-            freeze_(model)
         self.model, self._fabric, self._head_only = model, fabric, recipe.trainable == "head"
+        if self._head_only:
+            model.requires_grad_(False)
+            head(model).requires_grad_(True)
         module = ModelWithLoss(model, objective, compiles=getattr(fabric, COMPILES) and can_compile(model, objective))
         module.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module, self._optimizer = fabric.setup(module, optimizer(recipe, module.parameters()))
@@ -414,7 +403,7 @@ class _Run:
     def load_(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
         self.stepper.load_(state)
-        self.history = History.from_rows(state["history"])
+        self.history = History([Epoch(**row) for row in state["history"]])
         self.best_weights = state["best_weights"]
         if self.average is not None:
             self.average.load_state_dict(state["average"])

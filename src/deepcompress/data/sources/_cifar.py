@@ -11,7 +11,6 @@ import socket
 import tarfile
 import tempfile
 import urllib.error
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from deepcompress.files import sha256
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 TIMEOUT_S = 30
@@ -46,15 +44,7 @@ class Options(Section):
 
 
 def load(options: Options, *, stored_size: int, seed: int, workspace: Path, name: str, dataset: str) -> Source:
-    """Download (once per workspace), verify and read a CIFAR data set.
-
-    Args:
-        options: Mirror and checksum.
-        stored_size: Side of the images, pixels; they are scaled from 32.
-        seed: Decides nothing: there are test images.
-        workspace: Keeps the archive.
-        name: Of the source.
-        dataset: torchvision's name of it.
+    """Download (once per workspace), verify and read a CIFAR data set; its images are scaled from 32 px.
 
     Raises:
         UserError: If the address cannot be reached, the checksum is wrong or the archive is no CIFAR.
@@ -80,9 +70,10 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path, name
 def _download(url: str, archive: Path, md5: str, name: str) -> None:
     from torchvision.datasets.utils import calculate_md5, download_url
 
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
     try:
-        with _timeout(TIMEOUT_S):
-            download_url(url, archive.parent, archive.name, md5)
+        download_url(url, archive.parent, archive.name, md5)
     except NETWORK as error:
         archive.unlink(missing_ok=True)
         raise _unreachable(url, name, error) from error
@@ -92,20 +83,12 @@ def _download(url: str, archive: Path, md5: str, name: str) -> None:
         actual = calculate_md5(archive)
         archive.unlink()
         raise UserError(f"{url}: wrong checksum, md5 must be {md5}, got {actual}") from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _unreachable(url: str, name: str, error: Exception) -> UserError:
     return UserError(f"{url}: cannot be downloaded ({error}); params.yaml: data.{name}.url may name a mirror")
-
-
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _unpacked(official: Any, archive: Path) -> list[Any]:

@@ -113,14 +113,7 @@ def _tables(tree: Tree, path: Path) -> Iterator[Labelled]:
 
 
 def _rows(content: bytes, table: str, folder: str, exists: Callable[[str], bool]) -> Iterator[Labelled]:
-    """A labelled file for each line of a table.
-
-    Args:
-        content: Of the table.
-        table: Its name, for messages.
-        folder: Where its paths start, below the top; its name may be that of a split.
-        exists: Whether there is such a file.
-    """
+    """A labelled file for each line of a table whose paths start at a folder, which may have the name of a split."""
     try:
         text = content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError:

@@ -41,12 +41,6 @@ class Options(Files):
 def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> Source:
     """List the images; each is decoded when it is read.
 
-    Args:
-        options: The `data.folder` block.
-        stored_size: Side of the images, pixels.
-        seed: Decides what is held out where there is no test/.
-        workspace: For the unpacked copy of a packed tar.
-
     Raises:
         UserError: If the path is not set, or what lies there is refused; names the file.
     """
