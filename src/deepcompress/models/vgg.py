@@ -32,6 +32,7 @@ class Classifier(nn.Module):
     spec: Spec
 
 
+COPY_NOISE = 0.01  # of Kaiming's weights, in filters that copy
 SMALL_MAP, WIDE = 4, 224  # px, channels; measured, see SmallMapConv2d
 
 
@@ -47,7 +48,7 @@ class VGG(Classifier):
     torchvision's 0.01 suits 25,088 inputs and starves narrow networks. At width 0.25 and 32 px (20 classes of
     CIFAR-100, 3505 images, 6 epochs of AdamW, 1000 validation images, two seeds) top-1 rises from 37 and 37 %
     to 50 and 51 % with batch norm, and from 15 and 16 % to 38 and 30 % without. And convolutions behind the first
-    pass on what they see: their first filters, as many as they have inputs, each copy one. A deep network that mixes
+    pass on what they see: their first filters, as many as they have inputs, nearly copy one each. A deep network that mixes
     channels at random from the start learns nothing for many epochs, and how many is luck: docs/results.md, "Deep
     networks that start at once".
 
@@ -161,9 +162,11 @@ def _initialise_(model: VGG) -> None:
     for layer in hidden:
         mode: Literal["fan_in", "fan_out"] = "fan_out" if isinstance(layer, nn.Conv2d) else "fan_in"
         nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
-    for layer in hidden[1:]:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.dirac_(layer.weight.detach()[: layer.in_channels])
+    with torch.no_grad():
+        for layer in hidden[1:]:
+            if isinstance(layer, nn.Conv2d):  # nearly copies: an exact zero is what pruning leaves
+                drawn = layer.weight[: layer.in_channels].clone()
+                nn.init.dirac_(layer.weight[: layer.in_channels]).add_(drawn, alpha=COPY_NOISE)
     nn.init.normal_(last.weight, 0, 0.01)
     for layer in (*hidden, last):
         if layer.bias is not None:
