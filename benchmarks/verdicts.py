@@ -17,7 +17,7 @@ from deepcompress import files
 from deepcompress.errors import UserError, one_line_errors
 from deepcompress.measure import verdict
 from deepcompress.measure.statistics import mcnemar, paired_interval
-from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, Replicates, Verdict
+from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, Estimate, Replicates
 from deepcompress.plan_table import Plan
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FAMILIES = ("Family", "Comparisons", "First: gains", "losses", "Second: gains", 
 HEADER = ("Model", "Against", "Judged over", "First: points (95 %)", "First", "Second: points (95 %)", "Second")
 
 
-def verdicts(replicates: Replicates, plan: Plan) -> dict[Pair, Verdict]:
+def verdicts(replicates: Replicates, plan: Plan) -> dict[Pair, Estimate]:
     """The verdict on each pair of a table, in its order.
 
     Args:
@@ -48,7 +48,7 @@ def _with_interval(row: verdict.Row) -> verdict.Row:
     return {**row, "difference_points_low": low, "difference_points_high": high, "mcnemar_p": mcnemar(gained, lost)}
 
 
-def lines(first: dict[Pair, Verdict], second: dict[Pair, Verdict], plan: Plan) -> Iterator[str]:
+def lines(first: dict[Pair, Estimate], second: dict[Pair, Estimate], plan: Plan) -> Iterator[str]:
     """How many verdicts are equal and how many turned round; those of each family; each gain, loss and change.
 
     Raises:
@@ -72,21 +72,21 @@ def lines(first: dict[Pair, Verdict], second: dict[Pair, Verdict], plan: Plan) -
         yield from (_row(pair, first[pair], second[pair]) for pair in some)
 
 
-def _counted(name: str, pairs: Sequence[tuple[Verdict, Verdict]]) -> str:
+def _counted(name: str, pairs: Sequence[tuple[Estimate, Estimate]]) -> str:
     equal = sum(one.words == other.words for one, other in pairs)
     turned = sum({one.words, other.words} == {GAIN, LOSS} for one, other in pairs)
     return f"| {name} | {len(pairs)} | {equal} ({100 * equal / len(pairs):.1f} %) | {turned} |"
 
 
-def _alone(of: Verdict) -> Verdict:
-    return replace(of, holm_p=of.p, comparisons=1)
+def _alone(of: Estimate) -> Estimate:
+    return replace(of, holm_p=of.p)
 
 
-def _row(pair: Pair, first: Verdict, second: Verdict) -> str:
+def _row(pair: Pair, first: Estimate, second: Estimate) -> str:
     cells: list[Any] = [f"`{pair[0]}`", f"`{pair[1]}`", first.basis]
     for of in (first, second):
-        ends = "" if of.low is None or of.high is None else f" ({of.low:+.2f} to {of.high:+.2f})"
-        cells += [f"{of.points:+.2f}{ends}", of.phrase]
+        ends = f" ({of.low:+.2f} to {of.high:+.2f})" if of.tested else ""
+        cells += [f"{of.value:+.2f}{ends}", of.phrase]
     return f"| {' | '.join(cells)} |"
 
 

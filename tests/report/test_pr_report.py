@@ -55,7 +55,7 @@ def test_another_rounding_of_the_same_training_is_judged_by_its_images(
     before = [row("baseline", 96.0), rounded(96.0, 99.0)]
     (found,) = changes(before, [row("baseline", 96.0), rounded(after, agreement)], NONE)
     assert found.verdict.words == words
-    assert found.verdict.low < after - 96.0 < found.verdict.high  # type: ignore[operator]
+    assert found.verdict.low < after - 96.0 < found.verdict.high
 
 
 def test_a_rounding_of_another_training_is_a_training() -> None:

@@ -168,16 +168,16 @@ def _t_tails(t: float, freedom: float) -> float:
     return float(2 * stdtr(freedom, -abs(t)))
 
 
-def holm(p: Sequence[float | None]) -> list[float | None]:
+def holm(p: Sequence[float]) -> list[float]:
     """p-values corrected for being a family: the chance of one false difference or more among all stays below 5 %.
 
     Args:
-        p: Of each comparison; None or NaN: not tested, hence not of the family, and None in the result.
+        p: Of each comparison; NaN: not tested, hence not of the family, and NaN in the result.
 
     Source: Holm, Scandinavian Journal of Statistics 6 (1979), 65, as adjusted p-values.
     """
-    tested = sorted((value, place) for place, value in enumerate(p) if value is not None and not math.isnan(value))
-    corrected: list[float | None] = [None] * len(p)
+    tested = sorted((value, place) for place, value in enumerate(p) if not math.isnan(value))
+    corrected = [math.nan] * len(p)
     highest = 0.0
     for rank, (value, place) in enumerate(tested):
         highest = corrected[place] = min(1.0, max(highest, (len(tested) - rank) * value))

@@ -36,6 +36,7 @@ NO_DIFFERENCE, NOT_TESTED = "no significant difference", "not tested: one traini
 UNCONFIRMED = "not significant"  # how the phrase starts of one whose own interval leaves out zero
 MARGIN = 1.0  # [percent points] that a gain or a loss exceeds
 IMAGES, SEEDS, ONE_TRAINING = "images", "seeds", "one training"  # what a verdict rests on
+NAN = math.nan
 COLUMNS = (  # of metrics/replicates.csv: a row per seed, model and reference
     *("seed", "model", "reference", "n", "top1_pct", "difference_points"),
     *("gained", "lost"),  # images that the model alone, and the reference alone, got right
@@ -46,66 +47,63 @@ SAME = ("n", "top1_pct", "difference_points")  # columns that the workspace's ow
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is known of a difference, model less reference.
+class Estimate:
+    """A measured value, such as a difference of two accuracies, model less reference [percent points].
 
     Attributes:
-        points: The difference [percent points]: of this run, or with SEEDS the mean over seeds.
-        low: Of its 95 % interval, that of the single comparison; None where it is not tested.
+        value: Of this run, or with SEEDS the mean over seeds.
+        low: Of its 95 % interval, that of the single comparison; NaN where it has none, or is not tested.
         high: Of its 95 % interval.
         p: Two-sided, of the single comparison; below 0.05 where, and only where, the interval leaves out zero.
-        basis: IMAGES: both models are of the same training; SEEDS: images and trainings vary; ONE_TRAINING.
-        seeds: Trainings that it rests on.
+        freedom: Degrees of freedom of the interval; infinite where nothing varies but the images.
         n: Images.
-        freedom: Degrees of freedom of the interval.
-        holm_p: Of exceeding `margin`, corrected for the family; p itself where the comparison stands alone.
-        comparisons: How many were tested of the family.
-        margin: What a gain or a loss exceeds [percent points].
+        holm_p: Of exceeding a margin, corrected for the family; p itself where the comparison stands alone.
+        note: That nothing is left of what the single comparison seems to say.
+        name: Whose it is: a model's id, or a layer.
     """
 
-    points: float
-    low: float | None
-    high: float | None
-    p: float | None
-    basis: str
-    seeds: int
-    n: int
+    value: float
+    low: float = NAN
+    high: float = NAN
+    p: float = NAN
     freedom: float = math.inf
-    holm_p: float | None = None
-    comparisons: int = 1
-    margin: float = 0.0
+    n: int = 0
+    holm_p: float = NAN
+    note: str = ""
+    name: str = ""
 
     def __post_init__(self) -> None:
-        if self.holm_p is None:
+        if math.isnan(self.holm_p):
             object.__setattr__(self, "holm_p", self.p)
 
     @property
     def tested(self) -> bool:
         """Whether an interval holds what varies between runs."""
-        return self.p is not None
+        return not math.isnan(self.p)
+
+    @property
+    def basis(self) -> str:
+        """IMAGES: both models are of the same training; SEEDS: images and trainings vary; ONE_TRAINING."""
+        return ONE_TRAINING if not self.tested else IMAGES if math.isinf(self.freedom) else SEEDS
 
     @property
     def words(self) -> str:
         """GAIN, LOSS, NO_DIFFERENCE or NOT_TESTED, by the corrected p."""
-        if self.holm_p is None:
+        if math.isnan(self.holm_p):
             return NOT_TESTED
-        return NO_DIFFERENCE if self.holm_p >= ALPHA else GAIN if self.points > 0 else LOSS
+        return NO_DIFFERENCE if self.holm_p >= ALPHA else GAIN if self.value > 0 else LOSS
 
     @property
     def phrase(self) -> str:
-        """`words`, or that nothing is left of what the single comparison seems to say."""
-        if self.p is None or self.p >= ALPHA or self.words != NO_DIFFERENCE:
-            return self.words
-        over = f" beyond {self.margin:g} point{'' if self.margin == 1 else 's'}" if self.margin else ""
-        holm = f" after Holm's correction for {self.comparisons} comparisons" if self.comparisons > 1 else ""
-        return f"{UNCONFIRMED}{over}{holm}"
+        """`words`, or the note."""
+        return self.note or self.words
 
-    def exceeding(self, margin: float) -> float | None:
-        """The two-sided p-value of "it is no further from 0 than `margin`" [percent points]; None: not tested."""
-        if self.low is None or self.high is None or not margin:
+    def exceeding(self, margin: float) -> float:
+        """The two-sided p-value of "it is no further from 0 than `margin`" [percent points]; NaN: not tested."""
+        if not (self.tested and margin):
             return self.p
-        beyond = abs(self.points) - margin
-        reach = self.points - self.low if self.points > 0 else self.high - self.points
+        beyond = abs(self.value) - margin
+        reach = self.value - self.low if self.value > 0 else self.high - self.value
         return p_of_interval(beyond, reach, self.freedom) if beyond > 0 else 1.0
 
 
@@ -168,7 +166,7 @@ class Replicates:
 NONE = Replicates()
 
 
-def judge(rows: Sequence[Row], plan: Plan, replicates: Replicates = NONE) -> list[Verdict]:
+def judge(rows: Sequence[Row], plan: Plan, replicates: Replicates = NONE) -> list[Estimate]:
     """What measured differences say, each within its family: all that are given of the models of one family.
 
     Args:
@@ -186,19 +184,23 @@ def judge(rows: Sequence[Row], plan: Plan, replicates: Replicates = NONE) -> lis
     return corrected(alone, families, MARGIN)
 
 
-def corrected(verdicts: Sequence[Verdict], families: Sequence[object], margin: float = 0.0) -> list[Verdict]:
-    """Verdicts whose words hold for a whole family: a false gain or loss in it in at most 5 % of runs.
+def corrected(
+    estimates: Sequence[Estimate], families: Sequence[object] | None = None, margin: float = 0.0
+) -> list[Estimate]:
+    """Differences whose words hold for a whole family: a false gain or loss in it in at most 5 % of runs.
 
     Args:
-        verdicts: Each of a single comparison.
-        families: Of each; those that are not tested count for none.
+        estimates: Each of a single comparison.
+        families: Of each, if they are not all of one; those that are not tested count for none.
         margin: What a gain or a loss must exceed [percent points].
     """
-    judged = list(verdicts)
-    for places in _members(families):
-        tested = sum(verdicts[place].tested for place in places)
-        for place, p in zip(places, holm([verdicts[place].exceeding(margin) for place in places]), strict=True):
-            judged[place] = replace(verdicts[place], holm_p=p, comparisons=tested, margin=margin)
+    judged, over = list(estimates), f" beyond {margin:g} point{'' if margin == 1 else 's'}" if margin else ""
+    for places in _members(families or [None] * len(judged)):
+        tested = sum(estimates[place].tested for place in places)
+        holm_note = f" after Holm's correction for {tested} comparisons" if tested > 1 else ""
+        for place, p in zip(places, holm([estimates[place].exceeding(margin) for place in places]), strict=True):
+            lost = estimates[place].p < ALPHA <= p
+            judged[place] = replace(estimates[place], holm_p=p, note=f"{UNCONFIRMED}{over}{holm_note}" if lost else "")
     return judged
 
 
@@ -243,13 +245,13 @@ def differences(rows: Iterable[Row] | None) -> list[float]:
     return [row["difference_points"] for row in rows or ()]
 
 
-def _alone(row: Row, repeated: Sequence[Row] | None, usual: float | None) -> Verdict:
+def _alone(row: Row, repeated: Sequence[Row] | None, usual: float | None) -> Estimate:
     points, n = row["difference_points"], int(row["n"])
     if repeated is None:
         low, high, p = (row[name] for name in ("difference_points_low", "difference_points_high", "mcnemar_p"))
-        return Verdict(points, low, high, p, IMAGES, 1, n)
+        return Estimate(points, low, high, p, n=n)
     if len(repeated) < 2:
-        return Verdict(points, None, None, None, ONE_TRAINING, 1, n)
+        return Estimate(points, n=n)
     shared = fmean(row["shared_variance"] for row in repeated)
     return over_seeds(differences(repeated), shared_variance=shared, n=n, usual=usual)
 
@@ -262,7 +264,7 @@ def trained_apart(plan: Plan, model: str, reference: str) -> bool:
 
 def over_seeds(
     points: Sequence[float], *, shared_variance: float = 0.0, n: int = 0, usual: float | None = None
-) -> Verdict:
+) -> Estimate:
     """The verdict on a difference of accuracies that was measured once per training, taken alone.
 
     Trainings and images are crossed: each training is measured on the same images. The mean over k trainings varies by
@@ -287,11 +289,10 @@ def over_seeds(
     between = spread / k
     total = between + max(shared_variance, 0.0)
     freedom = own * (total / between) ** 2 if between else math.inf
-    low, high, p = t_test(mean, total, freedom)
-    return Verdict(mean, low, high, p, SEEDS, k, n, freedom)
+    return Estimate(mean, *t_test(mean, total, freedom), freedom, n)
 
 
-def change(before: float, after: float, model: str, n: int, replicates: Replicates = NONE) -> Verdict:
+def change(before: float, after: float, model: str, n: int, replicates: Replicates = NONE) -> Estimate:
     """What a change of one model's accuracy between two revisions says, taken alone, both on the same images.
 
     Args:
@@ -303,12 +304,11 @@ def change(before: float, after: float, model: str, n: int, replicates: Replicat
     """
     points, trained = after - before, [row["top1_pct"] for row in replicates.of(model)]
     if points == 0:
-        return Verdict(0.0, 0.0, 0.0, 1.0, IMAGES, 1, n)
+        return Estimate(0.0, 0.0, 0.0, 1.0, n=n)
     if len(trained) < 2:
-        return Verdict(points, None, None, None, ONE_TRAINING, 1, n)
+        return Estimate(points, n=n)
     freedom = len(trained) - 1
-    low, high, p = t_test(points, 2 * variance(trained), freedom)
-    return Verdict(points, low, high, p, SEEDS, len(trained), n, freedom)
+    return Estimate(points, *t_test(points, 2 * variance(trained), freedom), freedom, n)
 
 
 def _first_other(rows: Iterable[Row], own: Mapping[tuple[str, str | None], Row]) -> str | None:

@@ -18,6 +18,7 @@ from functools import lru_cache
 
 import pandas as pd
 
+from deepcompress.measure.verdict import Estimate, corrected
 from deepcompress.report import estimates, queries, text
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
 from deepcompress.report.tables import BASELINE, Tables
@@ -95,8 +96,8 @@ def higher(data: Tables, row: Row) -> Comparison | None:
         return None
     measure = estimates.measure_of(row)
     apart = _own(data)[row["statement"]] if "measure" in row else estimates.difference(data, row, *sides)
-    both = "; ".join(side.spelled(measure) for side in sides)
-    spelled = apart.ends(measure.get("digits", 1), signed=True)
+    both = "; ".join(estimates.spelled(side, measure) for side in sides)
+    spelled = estimates.ends(apart, measure.get("digits", 1), signed=True)
     return _by_difference(apart, f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
 
 
@@ -119,7 +120,9 @@ def _within_limit(data: Tables, row: Row, allowed: str) -> Comparison | None:
     if reference == BASELINE:
         smaller = f", {text.times(estimates.chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
     limit = f"{text.number(data.max_drop_points)} {allowed}"
-    evidence = f"{model} against {reference}: {apart.ends(signed=True)} points{smaller} ({limit}, {_n(sides)})"
+    evidence = (
+        f"{model} against {reference}: {estimates.ends(apart, signed=True)} points{smaller} ({limit}, {_n(sides)})"
+    )
     compared = _by_difference(_own(data)[row["statement"]], evidence)
     return replace(compared, verdict=UNDECIDED) if compared.verdict == SAME else compared
 
@@ -129,8 +132,8 @@ def weighted(data: Tables, row: Row) -> Comparison | None:
     if (parts := _sides(data, row)) is None:
         return None
     apart = _own(data)[row["statement"]]
-    both = "; ".join(part.spelled(estimates.measure_of(row)) for part in parts)
-    spelled = apart.ends(2, signed=True)
+    both = "; ".join(estimates.spelled(part, estimates.measure_of(row)) for part in parts)
+    spelled = estimates.ends(apart, 2, signed=True)
     return _by_difference(apart, f"{both}; {row['sum']} {spelled} points ({_n(parts)})")
 
 
@@ -181,8 +184,8 @@ def smallest_that_keeps(data: Tables, row: Row) -> Comparison | None:
     if own.empty or len(rows) == 1:
         return None
     pairs = [(model, pair) for model in rows["model"] if (pair := estimates.paired(data, model, BASELINE))]
-    judged = estimates.corrected([estimates.above(pair, data.max_drop_points) for _, pair in pairs])
-    verdicts = {model: of.words for (model, _), of in zip(pairs, judged, strict=True)}
+    judged = corrected([estimates.above(pair, data.max_drop_points) for _, pair in pairs])
+    verdicts = {model: estimates.outcome(of) for (model, _), of in zip(pairs, judged, strict=True)}
     mine = verdicts[own["model"].iloc[0]]
     smaller = {verdicts[model] for model in rows.loc[rows["size_bytes"] < own["size_bytes"].iloc[0], "model"]}
     agrees = mine == AGREES and smaller <= {CONTRADICTS}
@@ -202,17 +205,17 @@ def untested(_data: Tables, row: Row) -> Comparison:
 
 
 @lru_cache(maxsize=1)
-def _own(data: Tables) -> dict[str, estimates.Estimate]:
+def _own(data: Tables) -> dict[str, Estimate]:
     """Statement -> what claims alone compare: weighted sums, measures other than accuracy, a loss with its limit."""
     apart = {}
     for row in estimates.content()["claims"].values():
         alone = row["rule"] in ("keeps", "similar", "weighted") or (row["rule"] == "higher" and "measure" in row)
         if alone and (parts := _sides(data, row)):
             apart[row["statement"]] = _compare(data, row, parts)
-    return dict(zip(apart, estimates.corrected(list(apart.values())), strict=True))
+    return dict(zip(apart, corrected(list(apart.values())), strict=True))
 
 
-def _compare(data: Tables, row: Row, parts: list[estimates.Estimate]) -> estimates.Estimate:
+def _compare(data: Tables, row: Row, parts: list[Estimate]) -> Estimate:
     """A weighted sum, or a difference, or how far that lies within the limit: of `similar`, within the nearer one."""
     if "factors" in row:
         return estimates.contrast(data, parts, list(row["factors"].values()))
@@ -222,20 +225,20 @@ def _compare(data: Tables, row: Row, parts: list[estimates.Estimate]) -> estimat
     return of if row["rule"] == "higher" else estimates.above(of, data.max_drop_points)
 
 
-def _sides(data: Tables, row: Row) -> list[estimates.Estimate] | None:
+def _sides(data: Tables, row: Row) -> list[Estimate] | None:
     """The best of each side of a row; None where one of them was not measured."""
     sides = [estimates.measured(data, row, side) for side in row.get("factors", row.get("sides"))]
     return [max(side, key=lambda estimate: (estimate.value, estimate.name)) for side in sides] if all(sides) else None
 
 
-def _by_difference(apart: estimates.Estimate, evidence: str) -> Comparison:
+def _by_difference(apart: Estimate, evidence: str) -> Comparison:
     """By which side of zero a difference lies on; without an interval there is no verdict."""
     if math.isnan(apart.low):
         return Comparison(UNTESTED, evidence, ONE_TRAINING)
-    return Comparison(apart.words, evidence, apart.note, p=apart.p, holm_p=apart.holm_p)
+    return Comparison(estimates.outcome(apart), evidence, apart.note, p=apart.p, holm_p=apart.holm_p)
 
 
-def _n(sides: Sequence[estimates.Estimate]) -> str:
+def _n(sides: Sequence[Estimate]) -> str:
     return f"n = {' and '.join(dict.fromkeys(f'{side.n:,}' for side in sides))}"
 
 
@@ -248,7 +251,7 @@ def same_as_claim(data: Tables, row: Row) -> Comparison | None:
     if not compared.evidence:
         return None
     further = [
-        estimate.spelled(estimates.measure_of(more)) + more.get("ending", "")
+        estimates.spelled(estimate, estimates.measure_of(more)) + more.get("ending", "")
         for more in row.get("also", ())
         for side in more["sides"]
         for estimate in estimates.measured(data, more, side)
@@ -277,7 +280,7 @@ def orders(data: Tables, row: Row) -> Comparison | None:
     for first, second in itertools.permutations(theirs, 2):
         told = estimates.combined((theirs[first], theirs[second]), (1, -1)).low > 0
         if told and teacher[first] == teacher[second]:
-            words.append(estimates.difference(data, row, here[first], here[second]).words)
+            words.append(estimates.outcome(estimates.difference(data, row, here[first], here[second])))
     return _tally(words, estimates.accuracies(data, theirs), "pairs of models that its n = 10,000 tells apart")
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ import pandas as pd
 import yaml
 
 from deepcompress.measure import verdict
-from deepcompress.measure.statistics import ALPHA, WITHIN_95, holm, p_of_interval, wilson_interval
+from deepcompress.measure.statistics import WITHIN_95, p_of_interval, wilson_interval
+from deepcompress.measure.verdict import NAN, Estimate
 from deepcompress.report import queries, text
 from deepcompress.report.tables import BASELINE, JUDGED, Tables
 
@@ -29,55 +29,10 @@ IN_PART, UNDECIDED, INCOMPARABLE = "agrees in part", "undecided", "not comparabl
 Row = Mapping[str, Any]  # of claims.yaml
 TOP1 = "top1"
 ENDS = ("", "_low", "_high")
-NAN = float("nan")
 SOURCE_IMAGES = 10_000  # CIFAR-100's test set, on which the source report measured
 CIFAR100_CLASSES = 100
 ONLY_IN_CIFAR100 = {"aquarium_fish", "sweet_pepper", "pickup_truck"}
 SOURCE_TEACHERS = ("vgg16", "vgg19")  # whose students it measured
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured value with the ends of its 95 % interval (NaN: none, for a difference: not tested) and n.
-
-    Attributes:
-        name: Whose: a model's id, or a layer.
-        p: Of a difference; NaN where it is not tested.
-        holm_p: p, corrected for its family; p itself where it stands alone.
-        freedom: Degrees of freedom of the interval.
-        note: That the interval leaves out zero and the correction leaves nothing of it.
-    """
-
-    name: str
-    value: float
-    low: float = NAN
-    high: float = NAN
-    n: int = 0
-    p: float = NAN
-    holm_p: float = NAN
-    freedom: float = math.inf
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        if math.isnan(self.holm_p):
-            object.__setattr__(self, "holm_p", self.p)
-
-    def spelled(self, measure: Row) -> str:
-        """`pruned/structured-0.25: 96.6 (95.7 to 97.3) %`."""
-        return f"{self.name}: {self.ends(measure.get('digits', 1))}{measure.get('unit', ' points')}"
-
-    def ends(self, digits: int = 1, *, signed: bool = False) -> str:
-        """`96.6 (95.7 to 97.3)`."""
-        spell = text.signed if signed else text.number
-        at, low, high = (spell(end, digits) for end in (self.value, self.low, self.high))
-        return at if math.isnan(self.low) else f"{at} ({low} to {high})"
-
-    @property
-    def words(self) -> str:
-        """Of a difference: its side of zero, where the corrected p is below 0.05."""
-        if math.isnan(self.holm_p):
-            return UNTESTED
-        return SAME if self.holm_p >= ALPHA else AGREES if self.value > 0 else CONTRADICTS
 
 
 @cache
@@ -99,6 +54,23 @@ def chosen(data: Tables, models: str | Row) -> pd.DataFrame:
     return rows
 
 
+def outcome(difference: Estimate) -> str:
+    """AGREES on the claimed side of zero, CONTRADICTS on the other, else SAME or UNTESTED."""
+    return {verdict.GAIN: AGREES, verdict.LOSS: CONTRADICTS, verdict.NOT_TESTED: UNTESTED}.get(difference.words, SAME)
+
+
+def ends(of: Estimate, digits: int = 1, *, signed: bool = False) -> str:
+    """`96.6 (95.7 to 97.3)`."""
+    write = text.signed if signed else text.number
+    value, low, high = (write(end, digits) for end in (of.value, of.low, of.high))
+    return value if math.isnan(of.low) else f"{value} ({low} to {high})"
+
+
+def spelled(of: Estimate, measure: Row) -> str:
+    """`pruned/structured-0.25: 96.6 (95.7 to 97.3) %`."""
+    return f"{of.name}: {ends(of, measure.get('digits', 1))}{measure.get('unit', ' points')}"
+
+
 def measured(data: Tables, row: Row, side: str | Row) -> list[Estimate]:
     """All that one side of a row names, by the row's measure; empty where nothing was measured."""
     measure = measure_of(row)
@@ -115,8 +87,9 @@ def measured(data: Tables, row: Row, side: str | Row) -> list[Estimate]:
     else:
         table = table[table["model"].isin(chosen(data, side)["model"])]
     names, n = table["model"].astype(str), table["n"].astype(int)
-    values = [table[measure["column"] + end].astype(float) for end in ENDS]
-    return [Estimate(*cells) for cells in zip(names, *values, n, strict=True) if not math.isnan(cells[1])]
+    values = (table[measure["column"] + end].astype(float) for end in ENDS)
+    rows = zip(*values, n, names, strict=True)
+    return [Estimate(at, low, high, n=n, name=name) for at, low, high, n, name in rows if not math.isnan(at)]
 
 
 def _with_ends(table: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -150,10 +123,10 @@ def difference(data: Tables, row: Row, first: Estimate, second: Estimate) -> Est
     """First less second; NaN for an interval where the two are of different trainings and nothing tells of chance."""
     value, n = first.value - second.value, first.n
     if row.get("measure", TOP1) == TOP1:
-        return paired(data, first.name, second.name) or Estimate("", value, n=n)
+        return paired(data, first.name, second.name) or Estimate(value, n=n)
     models = [name for name in (first.name, second.name) if name in data.plan]
     if len(models) == 2 and verdict.trained_apart(data.plan, *models):
-        return Estimate("", value, n=n)
+        return Estimate(value, n=n)
     return combined((first, second), (1, -1))  # of one training; wider than by image, which the tables do not hold
 
 
@@ -164,26 +137,14 @@ def paired(data: Tables, model: str, reference: str) -> Estimate | None:
         return None
     value, low, high, p, holm_p, freedom = (float(found[name]) for name in JUDGED[:-1])
     note = found["verdict"] if found["verdict"].startswith(verdict.UNCONFIRMED) else ""
-    return Estimate(f"{model} over {reference}", value, low, high, int(found["n"]), p, holm_p, freedom, note)
+    return Estimate(value, low, high, p, freedom, int(found["n"]), holm_p, note)
 
 
 def above(loss: Estimate, limit: float) -> Estimate:
     """How far a difference lies above -limit, with the p of lying just there."""
     value, low, high = (end + limit for end in (loss.value, loss.low, loss.high))
-    if math.isnan(low):
-        return Estimate(loss.name, value, n=loss.n)
-    p = p_of_interval(value, value - low if value > 0 else high - value, loss.freedom)
-    return Estimate(loss.name, value, low, high, loss.n, p, freedom=loss.freedom)
-
-
-def corrected(family: Sequence[Estimate]) -> list[Estimate]:
-    """Differences that are a family of their own, by Holm's correction."""
-    judged, tested = [], sum(not math.isnan(one.p) for one in family)
-    for one, p in zip(family, holm([one.p for one in family]), strict=True):
-        lost = p is not None and one.p < ALPHA <= p
-        note = f"{verdict.UNCONFIRMED} after Holm's correction for {tested} comparisons" if lost else ""
-        judged.append(replace(one, holm_p=NAN if p is None else p, note=note))
-    return judged
+    p = NAN if math.isnan(low) else p_of_interval(value, value - low if value > 0 else high - value, loss.freedom)
+    return Estimate(value, low, high, p, loss.freedom, loss.n)
 
 
 def combined(parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
@@ -198,7 +159,7 @@ def combined(parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
         value, below, above = value + factor * part.value, math.hypot(below, reach[0]), math.hypot(above, reach[1])
     freedom = min(part.freedom for part in parts)  # no fewer than the sum has
     p = p_of_interval(value, below if value > 0 else above, freedom)
-    return Estimate("", value, value - below, value + above, parts[0].n, p, freedom=freedom)
+    return Estimate(value, value - below, value + above, p, freedom, parts[0].n)
 
 
 def contrast(data: Tables, parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
@@ -210,12 +171,10 @@ def contrast(data: Tables, parts: Sequence[Estimate], factors: Sequence[float]) 
     runs = [{row["seed"]: row["top1_pct"] for row in data.replicates.of(part.name)} for part in parts]
     seeds = [seed for seed in runs[0] if all(seed in run for run in runs)]
     if len(seeds) < 2:
-        return Estimate("", value, n=parts[0].n)
+        return Estimate(value, n=parts[0].n)
     errors = [factor * (part.high - part.low) / (2 * WITHIN_95) for part, factor in zip(parts, factors, strict=True)]
     sums = [sum(factor * run[seed] for run, factor in zip(runs, factors, strict=True)) for seed in seeds]
-    found = verdict.over_seeds(sums, shared_variance=sum(error**2 for error in errors), n=parts[0].n)
-    low, high, p = (NAN if end is None else end for end in (found.low, found.high, found.p))
-    return Estimate("", found.points, low, high, parts[0].n, p, freedom=found.freedom)
+    return verdict.over_seeds(sums, shared_variance=sum(error**2 for error in errors), n=parts[0].n)
 
 
 # The source report beside ours: as points to each one's own baseline, with the errors of both.
@@ -266,7 +225,7 @@ def is_cifar100(data: Tables) -> bool:
 def interval(top1: float) -> Estimate:
     """Its accuracy [%] with the error of its images."""
     low, high = wilson_interval(round(top1 / 100 * SOURCE_IMAGES), SOURCE_IMAGES)
-    return Estimate("", top1, 100 * low, 100 * high, SOURCE_IMAGES)
+    return Estimate(top1, 100 * low, 100 * high, n=SOURCE_IMAGES)
 
 
 def source_points(theirs: Mapping[str, float], model: str, first: str) -> Estimate:
@@ -287,7 +246,7 @@ def outcomes(data: Tables, family: str) -> dict[str, str]:
             words[model] = UNTESTED
             if here is not None and not math.isnan(here.low):
                 apart[model] = combined((here, source_points(theirs, model, first)), (1, -1))
-    for model, of in zip(apart, corrected(list(apart.values())), strict=True):
+    for model, of in zip(apart, verdict.corrected(list(apart.values())), strict=True):
         words[model] = AGREES if of.words == SAME else CONTRADICTS
     return words
 

@@ -24,7 +24,7 @@ from deepcompress import files, params, stale
 from deepcompress.errors import UserError, one_line_errors
 from deepcompress.measure import verdict
 from deepcompress.measure.statistics import mcnemar, paired_interval
-from deepcompress.measure.verdict import Replicates, Verdict
+from deepcompress.measure.verdict import Estimate, Replicates
 from deepcompress.plan_table import BASELINE, Plan
 
 EVALUATION, PAIRS, REPLICATES = (f"metrics/{name}.csv" for name in ("evaluation", "pairs", "replicates"))
@@ -48,7 +48,7 @@ class Change:
     model: str
     before: float
     after: float
-    verdict: Verdict
+    verdict: Estimate
 
 
 def changes(before: Sequence[Row], after: Sequence[Row], replicates: Replicates) -> list[Change]:
@@ -64,14 +64,13 @@ def changes(before: Sequence[Row], after: Sequence[Row], replicates: Replicates)
     changed = [(was, new) for was, new in both if was["top1_pct"] != new["top1_pct"]]
     same = {new["model"] for was, new in both if all(was.get(key) == new.get(key) for key in ANSWERS)}
     alone = [_alone(was, new, plan, same, replicates) for was, new in changed]
-    judged = verdict.corrected(alone, [EVALUATION] * len(alone))  # all changes are one family
     return [
         Change(new["model"], was["top1_pct"], new["top1_pct"], of)
-        for (was, new), of in zip(changed, judged, strict=True)
+        for (was, new), of in zip(changed, verdict.corrected(alone), strict=True)  # all are one family
     ]
 
 
-def _alone(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicates) -> Verdict:
+def _alone(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicates) -> Estimate:
     """By seeds; by images where no training that the model rests on has changed, as after another rounding."""
     model, n = new["model"], int(new["n"])
     trained = [row.id for row in plan.chain(model) if row.recipe] if model in plan else [model]
@@ -83,7 +82,7 @@ def _alone(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicate
     gained = (max(apart, abs(net)) + net) // 2
     lost = gained - net
     low, high = paired_interval(gained, lost, n)
-    return Verdict(100 * net / n, low, high, mcnemar(gained, lost), verdict.IMAGES, 1, n)
+    return Estimate(100 * net / n, low, high, mcnemar(gained, lost), n=n)
 
 
 def accuracy_section(found: Sequence[Change], models: int) -> str:
@@ -93,7 +92,7 @@ def accuracy_section(found: Sequence[Change], models: int) -> str:
     rows = []
     for change in found:
         of = change.verdict
-        ends = "" if of.low is None or of.high is None else f" ({of.low:+.2f} to {of.high:+.2f})"
+        ends = f" ({of.low:+.2f} to {of.high:+.2f})" if of.tested else ""
         words = f"**{of.words}**" if of.words in (verdict.GAIN, verdict.LOSS) else of.phrase
         points = f"{change.after - change.before:+.2f}{ends}"
         rows.append((f"`{change.model}`", f"{change.before:.2f}", f"{change.after:.2f}", points, words))

@@ -22,7 +22,7 @@ import yaml
 from deepcompress import files, params
 from deepcompress.errors import UserError
 from deepcompress.measure import verdict
-from deepcompress.measure.verdict import Replicates, Verdict
+from deepcompress.measure.verdict import Estimate, Replicates
 from deepcompress.plan_table import BASELINE, Plan
 from deepcompress.plan_table import JOINED as PLAN_COLUMNS
 
@@ -31,7 +31,7 @@ TEACHERS = "teachers"
 BYTES_PER_MIB = 2**20
 PAPER = Path(__file__).with_name("paper_results.yaml")
 DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
-# Of a difference: p is that of the single comparison, holm_p corrected for its family; verdict: see `Verdict.phrase`.
+# Of a difference: p is that of the single comparison, holm_p corrected for its family; verdict: see `Estimate.phrase`.
 JUDGED = (*DIFFERENCES, "holm_p", "freedom", "verdict")
 TO_CONTROL = tuple(name.replace("difference", "control") for name in DIFFERENCES[:3])
 EVALUATION_COLUMNS = ("model", "family", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
@@ -175,19 +175,14 @@ def _judged(
         if row["model"] in plan and row.get("reference", BASELINE) in plan and not pd.isna(row["difference_points"])
     ]  # fmt: skip
     verdicts = dict(zip(known, verdict.judge([rows[place] for place in known], plan, replicates), strict=True))
-    cells = [_cells(row, verdicts.get(place)) for place, row in enumerate(rows)]
+    cells = []
+    for place, row in enumerate(rows):
+        of = verdicts.get(place, Estimate(row["difference_points"]))
+        words = None if pd.isna(of.value) else of.phrase
+        cells.append((of.value, of.low, of.high, of.p, of.holm_p, of.freedom, words))
     judged = pd.DataFrame(cells, columns=list(JUDGED))
     ours, theirs = judged.head(len(models)), judged.tail(len(pairs))
     return models.assign(**dict(ours.set_index(models.index))), pairs.assign(**dict(theirs.set_index(pairs.index)))
-
-
-def _cells(row: dict[str, Any], of: Verdict | None) -> tuple[Any, ...]:
-    nan = float("nan")
-    if of is None:
-        untested = None if pd.isna(row["difference_points"]) else verdict.NOT_TESTED
-        return row["difference_points"], *(nan,) * 5, untested
-    numbers = (of.points, of.low, of.high, of.p, of.holm_p, of.freedom if of.tested else None)
-    return *(nan if number is None else number for number in numbers), of.phrase
 
 
 def _with_controls(models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan) -> pd.DataFrame:

@@ -146,7 +146,7 @@ def _trend(data: Tables) -> list[Block]:
     error = trends[(trends["cost"] == "output_error_relative") & trends["slope_per_bit"].notna()]
     factors = ", ".join(f"{_falls(row['slope_per_bit'])} per {row['granularity']}" for _, row in error.iterrows())
     title = f"One bit more divides the error of the logits by {factors}" if factors else "Costs against bits"
-    drops = pd.Series(holm(list(points["accuracy_drop_p"])), points.index, dtype=float)
+    drops = pd.Series(holm(list(points["accuracy_drop_p"])), points.index)
     lossy = points.loc[(drops < ALPHA) & (points["accuracy_drop_points"] > 0), "bits"]
     where = "At no width a" if lossy.empty else f"Above {int(lossy.max())} bits no"
     n = f"n = {int(points['n'].iloc[0]):,}"

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deepcompress import params
+from deepcompress.measure.verdict import Estimate
 from deepcompress.report import charts, estimates, findings, first_screen, queries, tables, text
 from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold, models_table
 from deepcompress.report.sections import _attention
@@ -63,10 +64,10 @@ def _verdict(data: Tables, theirs: float) -> str:
     if not estimates.is_cifar100(data):
         return f"{both}: other data, so that this neither agrees with the source report nor contradicts it{note}."
     value, low, high = (float(row[f"top1_pct{end}"]) for end in estimates.ENDS)
-    apart = estimates.combined((estimates.interval(theirs), estimates.Estimate("", value, low, high)), (1, -1))
+    apart = estimates.combined((estimates.interval(theirs), Estimate(value, low, high)), (1, -1))
     if apart.low <= 0 <= apart.high:
         return f"{both}: they agree within the error (95 %) of both ones' images, trainings aside{note}."
-    side, points = "below" if apart.value < 0 else "above", apart.ends(signed=True)
+    side, points = "below" if apart.value < 0 else "above", estimates.ends(apart, signed=True)
     return f"{both}: the source report's lies {side} ours, {points} points (95 %, of images alone){note}."
 
 
