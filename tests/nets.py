@@ -39,6 +39,8 @@ def vgg(*, batch_norm: bool = True, image_size: int = SIDE, features: tuple[int,
         for name, tensor in model.state_dict().items():
             if name.startswith("classifier") and name.endswith("weight"):
                 tensor.normal_(0, (2 / tensor.shape[1]) ** 0.5)
+            elif tensor.dim() == 4:
+                tensor.normal_(0, (2 / tensor[:, 0].numel()) ** 0.5)
             elif name.endswith("bias") or name.endswith("running_mean"):
                 tensor.normal_(0, 0.2)
             elif tensor.dim() == 1:

@@ -48,9 +48,9 @@ class VGG(Classifier):
     torchvision's 0.01 suits 25,088 inputs and starves narrow networks. At width 0.25 and 32 px (20 classes of
     CIFAR-100, 3505 images, 6 epochs of AdamW, 1000 validation images, two seeds) top-1 rises from 37 and 37 %
     to 50 and 51 % with batch norm, and from 15 and 16 % to 38 and 30 % without. And convolutions behind the first
-    pass on what they see: their first filters, as many as they have inputs, nearly copy one each. A deep network that mixes
-    channels at random from the start learns nothing for many epochs, and how many is luck: docs/results.md, "Deep
-    networks that start at once".
+    pass on what they see: their first filters, as many as they have inputs, nearly copy one each. A deep network that
+    mixes channels at random from the start learns nothing for many epochs, and how many is luck: docs/results.md,
+    "Deep networks that start at once".
 
     Args:
         spec: The widths and sizes; weights are drawn from torch's global generator.
