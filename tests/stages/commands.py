@@ -49,10 +49,13 @@ def save_vgg(
     classes: tuple[str, ...] = CLASSES,
     view: View = VIEW,
 ) -> VGG:
-    """Write a VGG of 8 or 13 convolutions with random weights."""
+    """Write a VGG of 8 or 13 convolutions with random weights, none of which copy."""
     torch.manual_seed(seed)
     arch = {8: "vgg11", 13: "vgg16"}[len(widths)]
     model = VGG(VGGSpec(arch, True, widths, hidden, len(classes), 32, 0.5))
+    for layer in model.features:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
     checkpoint.save(path, model, view=view, classes=classes, provenance={})
     return model
 
