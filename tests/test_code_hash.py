@@ -16,11 +16,9 @@ FILES = {
     "stages/work.py": "from deepcompress import one\n",
     "src/deepcompress/__init__.py": "",
     "src/deepcompress/one.py": "def f():\n    from deepcompress.room import two\n    return two\n",
-    "src/deepcompress/room/__init__.py": "",
     "src/deepcompress/room/two.py": (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from deepcompress import shown\n"
     ),
-    "src/deepcompress/room/plugins/__init__.py": "",
     "src/deepcompress/room/plugins/_helper.py": "HELP = 1\n",
     "src/deepcompress/room/plugins/mine.py": "from deepcompress.room.plugins._helper import HELP\n",
     "src/deepcompress/shown.py": "",

@@ -84,7 +84,6 @@ def test_every_stage_says_what_it_is_for_and_the_hashes_of_the_code_are_of_all_o
 @pytest.mark.parametrize("room", PLUGINS)
 def test_a_stage_depends_on_every_room_of_plug_ins_whose_listing_is_the_file_system(room: str) -> None:
     wanted = room.replace("/", ".")
-    assert "import" not in (house.SOURCE / "deepcompress" / room / "__init__.py").read_text(encoding="utf-8")
     keys = {key for body in DVC.values() for key in code_keys(body.get("do", body))}
     assert any(key == wanted or key.startswith(f"{wanted}.") for key in keys)
 

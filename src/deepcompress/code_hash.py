@@ -40,9 +40,7 @@ def hashes(root: Path) -> Hashes:
     """
     package = root / "src" / PACKAGE
     entries: dict[tuple[str, ...], Path] = {("stages", path.stem): path for path in (root / "stages").glob("[!_]*.py")}
-    for room in package.glob("*/*/__init__.py"):
-        keys = room.parent.relative_to(package).parts
-        entries |= {(*keys, path.stem): path for path in room.parent.glob("[!_]*.py")}
+    entries |= {path.relative_to(package).with_suffix("").parts: path for path in package.glob("*/*/[!_]*.py")}
     found: Hashes = {}
     for keys, path in sorted(entries.items()):
         inner = found
