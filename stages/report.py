@@ -26,12 +26,12 @@ from deepcompress.errors import one_line_errors
 @one_line_errors
 def main(plots_folder: Path, page_file: Path, readme_file: Path | None, **inputs: Any) -> None:
     """Make plots, page and README block from the tables that earlier stages measured."""
-    from deepcompress.report import page, plots, readme, tables
+    from deepcompress.report import page, tables
 
     data = tables.read(tables.Paths(**inputs))
-    updated = readme.updated(readme_file, data) if readme_file else None
+    updated = page.updated_readme(readme_file, data) if readme_file else None
     sections = page.sections(data)
-    plots.write(plots_folder, data, sections.values())
+    page.write_plots(plots_folder, data, sections.values())
     files.write_text(page_file, page.render(sections, data))
     if readme_file and updated:
         files.write_text(readme_file, updated)

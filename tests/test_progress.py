@@ -12,7 +12,7 @@ import pytest
 
 from deepcompress import progress
 from deepcompress.progress import Progress, chains, durations, spoken
-from deepcompress.report.readme import BEGIN, END
+from deepcompress.report.page import BEGIN, END
 
 BLOCK = f"# Title\n**Not this.**\n{BEGIN}\n**The baseline reaches 96 %.** (20 classes)\n\n**Note.**\n{END}\n"
 

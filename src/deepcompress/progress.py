@@ -173,7 +173,7 @@ def closing(done: Iterable[Stage]) -> Iterator[str]:
 
 def headline() -> str | None:
     """The sentence in bold at the top of the README's results."""
-    from deepcompress.report.readme import BEGIN, END  # loads pandas, which a run's start need not wait for
+    from deepcompress.report.page import BEGIN, END  # loads pandas, which a run's start need not wait for
 
     try:
         block = README.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]

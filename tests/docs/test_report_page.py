@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress.report import blocks, page, tables
+from deepcompress.report import page, tables, text
 from deepcompress.report.tables import Tables
 from tests.docs import pages
 from tests.report import made_up
@@ -28,7 +28,7 @@ def test_every_section_of_the_report_is_told_of_in_its_order(data: Tables) -> No
 def test_every_shared_column_is_explained(data: Tables) -> None:
     shared = TEXT.partition("## Columns")[2].partition("## ")[0]
     explained = {name for cell in re.findall(r"^\| ([^|]+) \|", shared, flags=re.MULTILINE) for name in _names(cell)}
-    assert set(blocks.models_table(data.models).columns) <= explained
+    assert set(text.models_table(data.models).columns) <= explained
 
 
 def _names(cell: str) -> list[str]:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepcompress.report import charts, first_screen
-from deepcompress.report.blocks import Picture
+from deepcompress.report import charts, queries
 from deepcompress.report.tables import Tables
+from deepcompress.report.text import Picture
 
 MARKS, WORDS = 3.0, 4.5  # contrasts that WCAG 2.2 asks for
 THEMES = {"light": charts.LIGHT, "dark": charts.DARK}
@@ -56,7 +56,7 @@ def test_an_equal_picture_is_drawn_once_until_there_are_fonts_for_it(monkeypatch
 
 
 def test_each_point_has_its_interval_as_a_rule_and_as_words(data: Tables) -> None:
-    spec = first_screen.chart(first_screen.models(data), "size_mib", "file size [MiB]")
+    spec = charts.front(queries.usable(data), "size_mib")
     (rule,) = [layer for layer in spec["layer"] if layer["mark"]["type"] == "rule"]
     assert (rule["encoding"]["y"]["field"], rule["encoding"]["y2"]["field"]) == ("top1_pct_low", "top1_pct_high")
     cells = {row["model"]: row for row in spec["data"]["values"]}
@@ -67,7 +67,7 @@ def test_each_point_has_its_interval_as_a_rule_and_as_words(data: Tables) -> Non
 def test_names_of_close_points_do_not_cover_each_other() -> None:
     rows = pd.DataFrame({"model": list("abcdefg"), "family": "pruned", "front": False, "named": [True] * 6 + [False],
                          "size_mib": [0.1] * 6 + [4.0], "top1_pct": [90.0] * 6 + [70.0]})  # fmt: skip
-    values = charts.scatter(rows.assign(name="a_long_name"), "size_mib", "MiB")["data"]["values"]
+    values = charts.scatter(rows.assign(name="a_long_name"), "size_mib")["data"]["values"]
     places = {row["model"]: row["beside"] for row in values}
     shown = [place for place in places.values() if place >= 0]
     assert len(shown) == len(set(shown)) == 2  # above and below; to the left is no room, and all are at one place

@@ -12,10 +12,10 @@ import pytest
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.measure.verdict import NONE, Estimate, Replicates
 from deepcompress.report import claims, estimates, page, queries
-from deepcompress.report.blocks import Fold, Paragraph, Table
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
 from deepcompress.report.sections import source
 from deepcompress.report.tables import PAIR_COLUMNS, Tables
+from deepcompress.report.text import Fold, Paragraph, Table
 from tests.report import made_up
 from tests.report.sections.looking import folded, tables_of
 

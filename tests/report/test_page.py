@@ -1,22 +1,28 @@
-"""report.html: whole in one file, sound HTML, readable in both themes, made without torch."""
+"""report.html: whole in one file, sound HTML; the README's block; what DVC plots, and the templates that read it."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from deepcompress.errors import UserError
 from deepcompress.report import page
-from deepcompress.report.blocks import Fold, Paragraph, Picture, Section, Table
 from deepcompress.report.tables import Tables
+from deepcompress.report.text import Fold, Paragraph, Picture, Section, Table
 from tests.report import made_up
 
 SHOWN = ("baseline", "pruned/structured-0.25", "pruned/unstructured-0.25", "students/dkd-vgg16")
 VOID = {"meta", "link", "br", "wbr", "img", "hr", "input"}
+TEMPLATES = Path(__file__).parents[2] / ".dvc" / "plots"
+DOCUMENT = f"# Title\n\n{page.BEGIN}\nold\n{page.END}\n\nThe rest.\n"
 CELLS = {"th": {"columnheader", "rowheader"}, "td": {"cell"}, "tr": {"row"}, "table": {"table"}}
 
 
@@ -115,3 +121,97 @@ def test_words_from_outside_are_escaped(data: Tables) -> None:
     html = page.render({"one": Section(nasty, (*blocks, Fold(nasty, (picture,), "key")))}, data)
     assert "<b" not in html.partition("<body>")[2].partition("<script>")[0].replace("<button", "")
     assert html.count("&lt;b onclick=") >= 9
+
+
+# The README's block.
+
+
+def test_block_of_the_baseline_alone(alone: Tables) -> None:
+    assert page.readme_block(alone) == (
+        "**The baseline reaches 87.3 (85.1 to 89.2) % top-1 in 9.35 MiB.** "
+        "(24 classes of `shapes`, 1,000 held-out images)\n\n"
+        "![The baseline: 87.3 % top-1 in 9.35 MiB (n = 1,000)](plots/figures/accuracy_size.png)\n\n"
+        "| Model | Top-1 % (95 % interval) | Points to baseline | Points to control | MiB | Smaller |\n"
+        "|---|--:|--:|--:|--:|--:|\n"
+        "| `baseline` | 87.3 (85.1 to 89.2) | – | – | 9.35 | 1.0× |\n"
+    )
+
+
+def test_table_holds_the_baseline_the_sentence_s_model_and_the_front_on_validation_images(data: Tables) -> None:
+    rows = [line.split("`")[1] for line in page.readme_block(data).splitlines() if line.startswith("| `")]
+    assert rows[0] == "baseline"
+    assert set(rows[1:]) == {
+        "combined/prune_quantize", "quantized/ptq-int8", "quantized/ptq-int4", "pruned/structured-0.5"
+    }  # fmt: skip
+    assert len(rows) <= page.MOST_ROWS
+
+
+def test_the_note_says_what_was_chosen_where_and_how_many_trainings_there_are(data: Tables, single: Tables) -> None:
+    assert page.readme_block(data).endswith("Differences between trainings are means of 3 seeds.\n")
+    assert page.readme_block(single).endswith("one of each says nothing of chance: no interval.\n")
+    row = next(line for line in page.readme_block(single).splitlines() if line.startswith("| `pruned/structured-0.5`"))
+    assert "| −3.1 (one training each) |" in row
+
+
+def test_only_what_lies_between_the_markers_changes() -> None:
+    replaced = page.replace_block(DOCUMENT, "new\n")
+    assert replaced == f"# Title\n\n{page.BEGIN}\nnew\n{page.END}\n\nThe rest.\n"
+    assert page.replace_block(replaced, "new\n") == replaced
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["", page.BEGIN, page.END, f"{page.END}\n{page.BEGIN}", DOCUMENT + DOCUMENT],
+    ids=["none", "no end", "no begin", "wrong order", "twice"],
+)
+def test_missing_markers_are_refused(document: str) -> None:
+    with pytest.raises(UserError, match="needs the lines"):
+        page.replace_block(document, "new\n")
+
+
+def test_a_missing_readme_is_named(alone: Tables, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"NONE\.md: no such file"):
+        page.updated_readme(tmp_path / "NONE.md", alone)
+
+
+# What DVC plots.
+
+
+def test_tables_and_figures_are_written_and_old_figures_go(alone: Tables, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "of_a_family_that_left.png").write_bytes(b"")
+    page.write_plots(tmp_path, alone, page.sections(alone).values())
+    tables = [f"{name}.csv" for name in page.plot_tables(alone)]
+    assert {path.name for path in tmp_path.iterdir()} == {*tables, "figures", "vega.js"}
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
+        "accuracy_size", "baseline_training", "class_accuracy"
+    }  # fmt: skip
+    models = pd.read_csv(tmp_path / "models.csv")
+    assert models.loc[0, ["series", "model", "size_mib", "top1_pct"]].tolist() == ["baseline", "baseline", 9.346, 87.3]
+    assert pd.read_csv(tmp_path / "history.csv")["series"].unique().tolist() == ["baseline"]
+
+
+def test_the_pruning_curve_rises_by_sparsity_and_students_have_a_series_per_teacher(data: Tables) -> None:
+    drawn = page.plot_tables(data)
+    curve = drawn["pruning"]
+    assert set(curve["series"]) == {"unstructured", "structured"}
+    assert curve["sparsity_pct"].between(0, 100).all()
+    assert curve.groupby("series")["sparsity_pct"].apply(lambda one: one.is_monotonic_increasing).all()
+    assert "vgg16" in set(drawn["students"]["series"])
+
+
+@pytest.mark.parametrize("name", ["points", "dots", "sweep"])
+def test_templates_colour_by_series_and_tell_revisions_apart(name: str) -> None:
+    text = (TEMPLATES / f"{name}.json").read_text(encoding="utf-8")
+    assert json.loads(text)["data"] == {"values": "<DVC_METRIC_DATA>"}
+    assert '"field": "series"' in text
+    assert '"field": "rev"' in text
+    assert {"<DVC_METRIC_X>", "<DVC_METRIC_Y>"} <= set(text.split('"'))
+
+
+def test_dvc_draws_its_plots_with_the_library_that_the_report_wrote() -> None:
+    html = (TEMPLATES / "page.html").read_text(encoding="utf-8")
+    config = (TEMPLATES.parent / "config").read_text(encoding="utf-8")
+    assert "html_template = plots/page.html" in config
+    assert {"{refresh_tag}", "{scripts}", "{plot_divs}"} <= set(re.findall(r"\{\w+\}", html))
+    assert f'<script src="../plots/{page.LIBRARY}"></script>' in html

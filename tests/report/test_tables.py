@@ -11,7 +11,7 @@ import pytest
 
 from deepcompress.errors import UserError
 from deepcompress.measure import statistics
-from deepcompress.report import findings, tables, text
+from deepcompress.report import tables, text
 from deepcompress.report.tables import Paths, Tables
 from tests.report import made_up
 
@@ -86,7 +86,7 @@ def test_p_is_corrected_for_all_comparisons_of_the_models_of_a_family(data: Tabl
     assert alone["verdict"] == f"not significant beyond 1 point after Holm's correction for {len(rows)} comparisons"
     assert text.difference(alone) == "−2.2 (−3.3 to −1.1, n.s.)"
     interval = "95 % interval over seeds −3.3 to −1.1"
-    assert findings.change(alone).startswith(f"−2.2 points ({interval}, {alone['verdict']}) to the ")
+    assert text.change(alone).startswith(f"−2.2 points ({interval}, {alone['verdict']}) to the ")
 
 
 def test_columns_and_families_of_later_techniques_pass_through(tmp_path: Path) -> None:

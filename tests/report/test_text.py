@@ -1,7 +1,8 @@
-"""Numbers as the report writes them."""
+"""Numbers as the report writes them, and sentences made of numbers: each checked against what it was made of."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 
 from deepcompress.report import text
-from deepcompress.report.blocks import Table
+from deepcompress.report.tables import Tables
+from deepcompress.report.text import Table
 
 
 @pytest.mark.parametrize(
@@ -75,3 +77,55 @@ def test_columns_without_any_value_are_left_out() -> None:
     rows = pd.DataFrame({"model": ["a", "b"], "p": [np.nan, np.nan], "mib": [1.0, np.nan]})
     table = Table.of(rows, {"Model": "model", "p": ("p", 3), "MiB": ("mib", 0)})
     assert (table.columns, table.rows) == (("Model", "MiB"), (("a", "1"), ("b", "–")))
+
+
+def test_the_smallest_good_model_makes_the_title(data: Tables) -> None:
+    assert text.of_all(data) == "combined/prune_quantize is 6.6× smaller at −0.8 points to the baseline (n = 1,000)"
+
+
+def test_no_good_model_is_said_so(data: Tables) -> None:
+    strict = dataclasses.replace(data, params={"deploy": {"max_drop_points": -5}})
+    assert text.of_all(strict).startswith("No smaller model stays within -5 points")
+
+
+def test_a_difference_within_its_interval_is_not_called_a_gain(data: Tables) -> None:
+    sentence = text.of_models(data.of("quantized"), data)
+    assert sentence == (
+        "ptq-int8 is the smallest that loses at most 1 point on validation images: 3.9× smaller; on held-out images "
+        "−0.2 points (95 % interval −1.3 to +0.9, no significant difference) to the baseline."
+    )
+
+
+def test_one_training_each_is_called_neither_a_gain_nor_a_loss_and_has_no_interval(single: Tables) -> None:
+    rows = single.models[single.models["model"] == "combined/prune_quantize"]
+    assert text.of_models(rows, single).endswith(
+        "6.6× smaller; on held-out images −0.8 points (not tested: one training each) to the baseline."
+    )
+
+
+def test_a_fine_tuned_model_is_held_against_its_control_as_well(data: Tables) -> None:
+    row = data.models.set_index("model", drop=False).loc["pruned/unstructured-0.25"]
+    assert text.change(row) == (
+        "+0.1 points (95 % interval over seeds −1.0 to +1.2, no significant difference) to the baseline, −0.1 points "
+        "(95 % interval over seeds −1.2 to +1.0, no significant difference) to pruned/unstructured-0.0, trained as long"
+    )
+
+
+def test_the_choice_is_made_on_validation_images_whatever_held_out_ones_say(data: Tables) -> None:
+    rows = data.models[data.models["model"].isin(["pruned/structured-0.5", "pruned/structured-0.25"])]
+    sentence = text.of_models(rows, data)
+    assert sentence.startswith("structured-0.5 is the smallest that loses at most 1 point on validation images")
+    assert "on held-out images −3.1 points (95 % interval over seeds −4.2 to −2.0) to the baseline" in sentence
+    unseen = dataclasses.replace(data, extra={})
+    assert "was measured on validation images, so none is chosen" in text.of_models(rows, unseen)
+
+
+def test_a_family_that_is_larger_is_not_called_smaller(data: Tables) -> None:
+    sentence = text.of_models(data.of("teachers"), data)
+    assert sentence.startswith("None that loses at most 1 point on validation images is smaller; vgg16 is best there")
+
+
+def test_a_family_that_loses_too_much_says_what_is_best(data: Tables) -> None:
+    rows = data.models[data.models["model"].isin(["quantized/ptq-int4", "pruned/unstructured-0.75"])]
+    sentence = text.of_models(rows, data)
+    assert sentence.startswith("None loses at most 1 point on validation images; unstructured-0.75 is best there; on")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from deepcompress.report import readme
+from deepcompress.report import page
 from stages import report
 from tests.report import made_up
 from tests.stages.commands import contents, invoke, refused
@@ -18,7 +18,7 @@ from tests.stages.commands import contents, invoke, refused
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made_up.write(tmp_path, made_up.BASELINE)
-    (tmp_path / "README.md").write_text(f"# x\n{readme.BEGIN}\n{readme.END}\n")
+    (tmp_path / "README.md").write_text(f"# x\n{page.BEGIN}\n{page.END}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -23,8 +23,8 @@ import pandas as pd
 from PIL import Image
 
 from deepcompress import files, runtime
-from deepcompress.report import text
-from deepcompress.report.blocks import Picture
+from deepcompress.report import tables, text
+from deepcompress.report.text import Picture
 
 Spec = dict[str, Any]
 
@@ -42,6 +42,14 @@ SHADES = ("#8057bd", "#8d4bc0", "#9b43bf", "#a63cb4", "#b138a0", "#bc3587", "#cd
           "#ce842f", "#be8b21")  # fmt: skip
 TOP1 = "top-1 on held-out images [%]"
 VALIDATION = "top-1 on validation images [%]"
+COSTS = {  # of a model -> its name and its axis
+    "size_mib": ("File size", "file size [MiB], logarithmic"),
+    "macs_million": ("MACs", "multiply-accumulates for one image [million], logarithmic"),
+    "latency_ms": ("Latency", "one image in its fastest engine here [ms], logarithmic"),
+    "total": ("Cost to make", "cost to make, with all it builds on [10¹² MACs], logarithmic"),
+}
+OVERVIEW = "accuracy_size"  # the picture that the README shows
+MOST_NAMES = 7  # of models on the front, written beside their points
 PNG_WIDTH, TITLE_LETTERS = 640, 84
 FADED = 0.07
 PLOT, NAME = (480, 320), (5.6, 13)  # px: a scatter in the page; a letter of a name, and a line of it
@@ -50,7 +58,15 @@ LAST_COMMON, NOT_A_LETTER = 0x24F, chr(0x10FFFD)  # the end of Latin; a place th
 FIT = {"type": "fit-x", "contains": "padding"}  # of charts whose height follows from their lines
 
 
-def scatter(rows: pd.DataFrame, x: str, label: str, *, y: str = "top1_pct", limit: float | None = None) -> Spec:
+def front(rows: pd.DataFrame, cost: str) -> Spec:
+    """Accuracy against one of COSTS with the Pareto front: no model is both cheaper and more accurate."""
+    rows = rows[rows[cost] > 0]
+    best = tables.pareto(rows, cost)["model"]
+    named = rows["model"].isin([*best[-MOST_NAMES:], tables.BASELINE])
+    return scatter(rows.assign(front=rows["model"].isin(best), named=named).sort_values(cost), cost)
+
+
+def scatter(rows: pd.DataFrame, x: str, *, y: str = "top1_pct", limit: float | None = None) -> Spec:
     """Accuracy with its interval against a cost, a logarithmic axis; upwards and leftwards is better.
 
     A click on the legend shows one family; the page sets `marked`, a model's id, and `hidden`, a list of them.
@@ -58,11 +74,11 @@ def scatter(rows: pd.DataFrame, x: str, label: str, *, y: str = "top1_pct", limi
     Args:
         rows: `model`, `name`, `family`, the two columns; those with `front` true are joined by a line, those with
             `named` true have their name beside them where it covers no other.
-        x: Column of the cost; models without one are left out.
-        label: Of the axis.
+        x: Of COSTS; models without one are left out.
         y: Column of the accuracy.
         limit: The lowest accuracy that is allowed [%], as a line.
     """
+    label = COSTS[x][1]
     rows = _beside(rows[rows[x] > 0], x, y, over=60 if limit is None else 0)
     tips = {"model": "model", "family": "family", f"{y}_text": "top-1 % (95 %)", x: label.partition(",")[0]}
     seen = {"condition": {"test": "datum.model === marked || width > 420", "value": 1}, "value": 0}

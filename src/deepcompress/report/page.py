@@ -1,29 +1,38 @@
-"""report.html: one file that needs no network and no other file, for phones and desktops, light and dark.
+"""What the report stage writes: report.html, the README's block of results, and plots/ for DVC.
 
-The first screen holds every model; behind it a section per question, each a file of sections/, drawn when the tables
-hold something for it. Charts are Vega-Lite, drawn in the browser by the library that is written into the page once.
+report.html is one file that needs no network and no other file, for phones and desktops, light and dark. Its first
+screen holds every model; behind it a section per question, each a file of sections/, drawn when the tables hold
+something for it. Charts are Vega-Lite, drawn in the browser by the library that is written into the page once.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup, escape
 
-from deepcompress import registry
+from deepcompress import files, registry
 from deepcompress.errors import UserError
-from deepcompress.report import charts, first_screen, text
-from deepcompress.report.blocks import Section
-from deepcompress.report.tables import Tables
+from deepcompress.report import charts, queries, tables, text
+from deepcompress.report.tables import BASELINE, TEACHERS, Tables
+from deepcompress.report.text import Section
 
 ROOM = "report.sections"
 ASSETS = Path(__file__).with_name("assets")
 BAD_TABLE_ERRORS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError)  # of odd cells and notes
 LONGEST_REASON = 200  # characters
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"  # in the README
+MOST_ROWS = 6  # of the README's table
+MOST_COLUMNS = 120  # of a line of prose
+INTERVAL = ("top1_pct", "top1_pct_low", "top1_pct_high")
+LIBRARY = "vega.js"  # what .dvc/plots/page.html loads
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +78,7 @@ def render(parts: Mapping[str, Section], data: Tables) -> str:
     return environment.get_template("page.html.j2").render(
         parts=parts,
         anchors={*parts, *(key for part in parts.values() for key in part.keys)},
-        first=first_screen.build(data),
+        first=_first_screen(data),
         subtitle=_subtitle(data),
         themes={"light": charts.LIGHT, "dark": charts.DARK},
         configs={"light": charts.config(charts.LIGHT), "dark": charts.config(charts.DARK)},
@@ -88,3 +97,180 @@ def _subtitle(data: Tables) -> str:
 def _breakable(cell: str) -> Markup:
     """A model's id that may wrap where a reader would break it."""
     return Markup(re.sub(r"([/_-])(?=\w)", r"\1<wbr>", str(escape(cell))))
+
+
+# The first screen: one sentence, one chart of every model, one table that sorts and filters.
+
+
+def _first_screen(data: Tables) -> dict[str, Any]:
+    """What the template draws of it.
+
+    Returns:
+        `sentence`: what to take away; `evidence`: how sure that is, empty where the sentence says so; `choices`: column
+        of a cost -> its name and its chart, without costs that were not measured; `rows`: a row per model for the
+        table, from the smallest file to the largest; `families` of these models, in order; `recommended`: id of the
+        recommended model, empty without one; `limit`: points that a compressed model may lose.
+    """
+    rows = queries.usable(data)
+    recommended = str((data.notes.get("recommendation") or {}).get("model", ""))
+    sentence, evidence = _first_sentence(data, recommended)
+    measured = {cost: name for cost, (name, _) in charts.COSTS.items() if cost in rows and rows[cost].count() > 1}
+    return {
+        "sentence": sentence,
+        "evidence": evidence,
+        "choices": {cost: (name, charts.front(rows, cost)) for cost, name in measured.items()},
+        "rows": [_first_row(row) for _, row in rows.sort_values(["size_mib", "model"]).iterrows()],
+        "families": list(dict.fromkeys(rows["family"])),
+        "recommended": recommended,
+        "limit": data.max_drop_points,
+    }
+
+
+def _first_sentence(data: Tables, chosen: str) -> tuple[str, str]:
+    rows = data.models[data.models["model"] == chosen]
+    if rows.empty or chosen == BASELINE:
+        alone = len(data.candidates) == 1
+        return f"{text.of_all(data)}." if alone else text.of_models(data.candidates, data, name="model"), ""
+    row = rows.iloc[0]
+    smaller = f"{text.times(row['times_smaller'])} smaller than the baseline ({text.number(row['size_mib'], 2)} MiB)"
+    right = f"{text.number(row['top1_pct'])} % right on {int(row['n']):,} held-out images"
+    return f"Ship {chosen}: {smaller}, {right}.", f"{text.change(row)}."
+
+
+def _first_row(row: pd.Series) -> dict[str, Any]:
+    """The cells of a model, and the numbers that the filters compare."""
+    interval = f"{text.number(row['top1_pct_low'])} to {text.number(row['top1_pct_high'])}"
+    tested = pd.notna(row["difference_points_low"])
+    ends = text.difference(row).partition(" (")[2].rstrip(")") if tested else ""
+    words = (row[name] for name in ("model", "family", "method", "format", "teacher"))
+    return {
+        "words": " ".join(str(word).lower() for word in words if pd.notna(word)),
+        "model": row["model"], "family": row["family"], "top1": text.number(row["top1_pct"]), "interval": interval,
+        "points": text.signed(row["difference_points"]), "points_interval": ends,
+        "size": text.number(row["size_mib"], 2), "macs": text.number(row["macs_million"], 2),
+        "latency": text.number(row["latency_ms"], 2), "mib": row["size_mib"],
+        "lost": 0.0 if row["model"] == BASELINE else -float(row["difference_points"]),
+    }  # fmt: skip
+
+
+# The README's block: one measured sentence, the picture, a short table; never typed by hand.
+
+
+def updated_readme(path: Path, data: Tables) -> str:
+    """The text of the README at `path` with today's results.
+
+    Raises:
+        UserError: If there is no such file, or not each marker once, in order.
+    """
+    try:
+        return replace_block(path.read_text(encoding="utf-8"), readme_block(data), name=str(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+
+
+def replace_block(document: str, block: str, *, name: str = "README.md") -> str:
+    """A document with `block` between its markers; `name` is what an error calls it."""
+    begin, end = document.find(BEGIN), document.find(END)
+    if document.count(BEGIN) != 1 or document.count(END) != 1 or end < begin:
+        raise UserError(f"{name}: needs the lines {BEGIN} and {END}, once each and in this order")
+    return f"{document[: begin + len(BEGIN)]}\n{block}{document[end:]}"
+
+
+def readme_block(data: Tables) -> str:
+    """What stands between the markers, from tables that are in git alone."""
+    source = data.params.get("data", {}).get("source", "unknown")
+    classes = text.count(data.per_class["class"].nunique(), "class")
+    where = f"{classes} of `{source}`, {int(data.baseline['n']):,} held-out images"
+    picture = f"![{text.of_all(data)}](plots/figures/{charts.OVERVIEW}.png)"
+    table, sentence = _readme_table(data), _readme_sentence(data)
+    parts = (_wrapped(f"**{sentence}** ({where})"), picture, table, _wrapped(_readme_note(data, table)))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _wrapped(paragraph: str) -> str:
+    return textwrap.fill(paragraph, MOST_COLUMNS, break_long_words=False, break_on_hyphens=False)
+
+
+def _readme_note(data: Tables, table: str) -> str:
+    """What the table's rows were chosen on, and what its differences rest on."""
+    if len(data.candidates) == 1:
+        return ""
+    chosen = (
+        "Rows are chosen on validation images, numbers are of held-out ones; a control was trained as long without the "
+        "technique."
+    )
+    trained = "Where a training stands between two models, one of each says nothing of chance: no interval."
+    if data.replicates:
+        trained = f"Differences between trainings are means of {len(data.replicates.seeds)} seeds."
+    return f"{chosen} {trained}{text.ns([table])}"
+
+
+def _readme_sentence(data: Tables) -> str:
+    base = data.baseline
+    start = f"The baseline reaches {text.accuracy(base)} % top-1 in {text.number(base['size_mib'], 2)} MiB"
+    if len(data.candidates) == 1:
+        return f"{start}."
+    return f"{start}. {text.of_models(data.candidates, data, name='model')}"
+
+
+def _readme_table(data: Tables) -> str:
+    """The baseline and smaller models that none beats on validation images: the sentence's, the most accurate ones."""
+    front = data.choice[data.choice["on_front"].astype(bool)].sort_values("validation_top1_pct", ascending=False)
+    models = data.candidates.set_index("model", drop=False)
+    best = models.loc[[model for model in front["model"] if model in models.index]]
+    best = best[best["times_smaller"] > 1]
+    if (named := tables.selected(data, data.candidates)) is not None:
+        best = pd.concat([models.loc[[named["model"]]], best[best["model"] != named["model"]]])
+    shown = best.head(MOST_ROWS - 1).sort_values("top1_pct", ascending=False)
+    lines = [
+        "| Model | Top-1 % (95 % interval) | Points to baseline | Points to control | MiB | Smaller |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for _, row in pd.concat([models.loc[[BASELINE]], shown]).iterrows():
+        size, times = text.number(row["size_mib"], 2), text.times(row["times_smaller"])
+        points = f"{text.difference(row)} | {text.difference(row, 'control')}"
+        lines.append(f"| `{row['model']}` | {text.accuracy(row)} | {points} | {size} | {times} |")
+    return "\n".join(lines)
+
+
+# plots/: the tables behind DVC's own plots, the library that draws them offline, each figure of the report as a file.
+
+
+def write_plots(folder: Path, data: Tables, sections: Iterable[Section]) -> None:
+    """Write a table per plot of dvc.yaml, vega.js and figures/<name>.png; remove the figures of a former run."""
+    for name, table in plot_tables(data).items():
+        files.write_csv(folder / f"{name}.csv", table)
+    files.write_text(folder / LIBRARY, charts.vega_script())
+    figures = folder / "figures"
+    pictures = {picture.name: picture for section in sections for picture in section.pictures}
+    for old in figures.glob("*.png"):
+        if old.stem not in pictures:
+            old.unlink()
+    if missing := charts.unreadable("".join(data.per_class["class"].unique())):
+        log.warning("no font of this machine has %s: boxes in %s, letters in the page", missing[:20], figures)
+    for name, picture in pictures.items():
+        files.write_bytes(figures / f"{name}.png", charts.png(picture, missing))
+
+
+def plot_tables(data: Tables) -> dict[str, pd.DataFrame]:
+    """By name of the plot: what DVC draws, coloured by the column `series`."""
+    points = [f"difference_points{end}" for end in ("", "_low", "_high")]
+    columns = {
+        "models": ["model", "size_mib", *INTERVAL, *points],
+        "history": ["epoch", "validation_top1_pct", "validation_loss", "train_loss", "learning_rate"],
+        "pruning": ["sparsity_pct", *INTERVAL],
+        "bits": ["bits", "validation_top1_pct", "output_error_relative"],
+        "students": ["student", *INTERVAL],
+    }
+    curves = [queries.curve(data, "pruned", method).assign(series=method) for method in queries.METHODS]
+    pruned = pd.concat(curves).assign(sparsity_pct=lambda rows: 100 * rows["sparsity"])
+    rounded = data.extra.get("bits/points", pd.DataFrame(columns=["granularity", *columns["bits"]]))
+    teachers, learners = data.of(TEACHERS).set_index("model")["name"], queries.students(data)
+    rows = {
+        "models": data.models.assign(series=data.models["family"], size_mib=data.models["size_mib"].round(4)),
+        "history": data.history.assign(series=data.history["model"]),
+        "pruning": pruned.sort_values(["series", "sparsity_pct"]),
+        "bits": rounded.assign(series=rounded["granularity"]),
+        "students": learners.assign(series=learners["teacher"].map(teachers).fillna("none"), student=learners["name"]),
+    }
+    return {name: table[["series", *columns[name]]] for name, table in rows.items()}

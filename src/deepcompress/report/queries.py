@@ -212,6 +212,14 @@ def alignment(data: Tables, teacher: str) -> pd.DataFrame:
 # Cost and speed.
 
 
+def usable(data: Tables) -> pd.DataFrame:
+    """The models that somebody might use, with `macs_million`, and `latency_ms` of an image in the fastest engine."""
+    timed = data.extra.get("benchmark/latency", pd.DataFrame(columns=["model", "batch_size", "latency_ms_p50"]))
+    fastest = timed[timed["batch_size"] == 1].groupby("model")["latency_ms_p50"].min()
+    rows = data.candidates
+    return rows.assign(macs_million=rows["macs"] / 1e6, latency_ms=rows["model"].map(fastest).astype(float))
+
+
 def costs(data: Tables) -> pd.DataFrame:
     """A row per model with a known cost: `own` and `total` [10^12 MACs], with what tables say of it.
 

@@ -1,13 +1,21 @@
-"""How the report writes numbers: rounded, with units, intervals and a true minus; a missing one is a dash."""
+"""What the report says, free of any HTML: numbers and sentences made of rows, and the blocks of a section.
+
+Numbers are rounded, with units, intervals and a true minus; a missing one is a dash.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from deepcompress.measure import verdict
+from deepcompress.report import tables
+from deepcompress.report.tables import Tables
 
 MISSING = "–"
 UNCONFIRMED = "n.s."  # behind an interval that leaves out zero
@@ -17,19 +25,30 @@ NS = (
 )
 FREEDOM = {"difference": "freedom", "control": "control_freedom"}  # finite where seeds vary as well as images
 VERDICT = {"difference": "verdict", "control": "control_verdict"}  # start of the columns of a difference -> its words
+NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*( ?[kMG×])?( \(.*\))?|–")
+# A column as it is, a number with its digits, how to write a number, or how to write a row.
+Column = str | tuple[str, int | Callable[[float], str]] | Callable[[pd.Series], str]
+
+
+# Numbers.
 
 
 def number(value: float, digits: int = 1) -> str:
     """Rounded, thousands apart: 12,345.6."""
-    return MISSING if math.isnan(value) else f"{_no_negative_zero(value, digits):,.{digits}f}".replace("-", "−")
+    return MISSING if math.isnan(value) else f"{_rounded(value, digits):,.{digits}f}".replace("-", "−")
 
 
 def signed(value: float, digits: int = 1) -> str:
     """Rounded with its sign: +0.3, −1.2; zero has none."""
     if math.isnan(value):
         return MISSING
-    rounded = _no_negative_zero(value, digits)
-    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{rounded:.{digits}f}"
+    rounded = _rounded(value, digits)
+    return f"{rounded:{'+' if rounded else ''}.{digits}f}".replace("-", "−")
+
+
+def _rounded(value: float, digits: int) -> float:
+    """Without a negative zero. NumPy's floats round halves to even, Python's by their exact value."""
+    return round(float(value), digits) + 0.0
 
 
 def probability(value: float) -> str:
@@ -55,15 +74,16 @@ def times(value: float) -> str:
     return MISSING if math.isnan(value) else f"{number(value, 1 if value < 100 else 0)}×"
 
 
-def interval(row: pd.Series, column: str, digits: int = 1, write: Callable[[float, int], str] = number) -> str:
-    """A value with its interval, from `<column>_low` and `<column>_high`: 61.2 (60.3 to 62.1).
+def count(n: int, noun: str) -> str:
+    """`1 model`, `2 models`, `2 classes`."""
+    return f"{n:,} {noun}{'' if n == 1 else 'es' if noun.endswith('s') else 's'}"
 
-    Args:
-        row: Of a table.
-        column: Name of the value.
-        digits: Behind the point.
-        write: `number`, or `signed` for differences.
-    """
+
+# Rows of tables.
+
+
+def interval(row: pd.Series, column: str, digits: int = 1, write: Callable[[float, int], str] = number) -> str:
+    """A value with its interval, from `<column>_low` and `<column>_high`: 61.2 (60.3 to 62.1)."""
     if pd.isna(row.get(column)):
         return MISSING
     value, low, high = (write(float(row[f"{column}{end}"]), digits) for end in ("", "_low", "_high"))
@@ -82,7 +102,7 @@ def difference(row: pd.Series, column: str = "difference", *, phrase: bool = Fal
     for prose: what does not say so looks like a finding.
     """
     points, low, high = (row[f"{column}_points{end}"] for end in ("", "_low", "_high"))
-    if row["model"] == "baseline" or math.isnan(points):
+    if row["model"] == tables.BASELINE or math.isnan(points):
         return MISSING
     words = str(row.get(VERDICT[column]))
     if math.isnan(low) or math.isnan(high):
@@ -96,10 +116,207 @@ def ns(cells: Iterable[str]) -> str:
     return f" {NS}" if any(UNCONFIRMED in cell for cell in cells) else ""
 
 
-def count(n: int, noun: str) -> str:
-    """`1 model`, `2 models`, `2 classes`."""
-    return f"{n:,} {noun}{'' if n == 1 else 'es' if noun.endswith('s') else 's'}"
+# Findings, in one sentence each.
 
 
-def _no_negative_zero(value: float, digits: int) -> float:
-    return round(float(value), digits) + 0.0  # NumPy's floats round halves to even, Python's by their exact value
+def of_all(data: Tables) -> str:
+    """The smallest model that keeps the accuracy asked for, or the baseline alone, as a title."""
+    best, base = tables.selected(data, data.candidates), data.baseline
+    n = f"n = {int(base['n']):,}"
+    if best is not None:
+        points = f"{signed(best['difference_points'])} points to the baseline"
+        return f"{best['model']} is {times(best['times_smaller'])} smaller at {points} ({n})"
+    if len(data.candidates) == 1:
+        return f"The baseline: {number(base['top1_pct'])} % top-1 in {number(base['size_mib'], 2)} MiB ({n})"
+    return f"No smaller model stays within {_points(data.max_drop_points)} of the baseline ({n})"
+
+
+def of_models(rows: pd.DataFrame, data: Tables, *, name: str = "name") -> str:
+    """What the smallest good model of some brings, or how far the best of them is from good, as a sentence.
+
+    Which one is good or best is chosen on validation images; what is said of it was measured on held-out ones. `name`
+    is the column that the sentence calls a model by: `name`, or `model` for the whole id.
+    """
+    compared = rows.dropna(subset=["difference_points"])
+    if compared.empty:
+        return "No model was compared with the baseline."
+    limit, top = f"at most {_points(data.max_drop_points)}", tables.best_chosen(data, compared)
+    if top is None:
+        return f"None of these models was measured on validation images, so none is chosen to lose {limit}."
+    best = tables.selected(data, compared)
+    if best is not None:
+        smaller = f"{times(best['times_smaller'])} smaller; on held-out images {change(best)}"
+        return f"{best[name]} is the smallest that loses {limit} on validation images: {smaller}."
+    fits = data.choice.loc[data.choice["model"] == top["model"], "drop_points"].iloc[0] <= data.max_drop_points
+    none = f"None {'that ' if fits else ''}loses {limit} on validation images{' is smaller' if fits else ''}"
+    return f"{none}; {top[name]} is best there; on held-out images {change(top)}."
+
+
+def change(row: pd.Series) -> str:
+    """What a model is to the baseline and, where it has one, to its equally long control: what and against what."""
+    found = f"{_change(row, 'difference')} to the baseline"
+    if isinstance(row.get("compared_with"), str) and not math.isnan(row["control_points"]):
+        found += f", {_change(row, 'control')} to {row['compared_with']}, trained as long"
+    return found
+
+
+def _change(row: pd.Series, column: str) -> str:
+    """A difference with its interval and verdict; what was not tested is called neither a gain nor a loss."""
+    points, low, high = (row[f"{column}_points{end}"] for end in ("", "_low", "_high"))
+    spelled, words = f"{signed(points)} points", row.get(VERDICT[column])
+    if math.isnan(low) or math.isnan(high):
+        return spelled + (f" ({words})" if words == verdict.NOT_TESTED else "")
+    doubt = "" if words in (verdict.GAIN, verdict.LOSS) else f", {words}"
+    over = " over seeds" if math.isfinite(row[FREEDOM[column]]) else ""
+    return f"{spelled} (95 % interval{over} {signed(low)} to {signed(high)}{doubt})"
+
+
+def _points(value: float) -> str:
+    return f"{value:g} point{'' if value == 1 else 's'}"
+
+
+# Blocks: paragraphs, pictures, tables and folds, in order.
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A sentence or two; `strong` marks the one that the reader should take away."""
+
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One chart or several panels, `across` beside each other where there is room.
+
+    Its name is unique in the report and becomes the file `plots/figures/<name>.png`; its title is the finding.
+    """
+
+    name: str
+    title: str
+    panels: tuple[dict[str, Any], ...]
+    caption: str = ""
+    across: int = 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """Written cells under written headings; folded away behind the words of `folded` when these are given.
+
+    With `links`, the first cell of each row leads to the part of the page with that key.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    folded: str = ""
+    links: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, columns: Mapping[str, Column], caption: str = "", folded: str = "") -> Table:
+        """A line per row, a column per heading; columns without any value are left out."""
+        series = [row for _, row in rows.iterrows()]
+        cells = {head: [_written(row, column) for row in series] for head, column in columns.items()}
+        shown = {head: column for head, column in cells.items() if set(column) != {MISSING}}
+        return cls(tuple(shown), tuple(zip(*shown.values(), strict=True)), caption, folded)
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """For each column whether all of its cells are numbers, so that it is set flush right."""
+        columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.columns)
+        return tuple(all(NUMBER.fullmatch(cell) for cell in column) for column in columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Details that open with a click, under a title of their own; `key` is their anchor."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    key: str
+
+
+Block = Paragraph | Picture | Table | Fold
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A part of the page: a question, and what answers it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The figures among the blocks, folded ones, too."""
+        return [block for block in flat(self.blocks) if isinstance(block, Picture)]
+
+    @property
+    def keys(self) -> list[str]:
+        """The anchors of the folds."""
+        return [block.key for block in flat(self.blocks) if isinstance(block, Fold)]
+
+
+def flat(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Blocks, and after each fold what it holds."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Fold):
+            yield from flat(block.blocks)
+
+
+def fold(title: str, key: str, blocks: Iterable[Block]) -> list[Block]:
+    """A fold of some blocks, in a list; an empty one of none."""
+    held = tuple(blocks)
+    return [Fold(title, held, key)] if held else []
+
+
+def interval_of(column: str, digits: int = 1, write: Callable[[float, int], str] = number) -> Column:
+    """How to write a column with its interval."""
+    return lambda row: interval(row, column, digits, write)
+
+
+P = (
+    "p: McNemar's test over images. Where a training stands between two models, points are means over seeds (top-1 is "
+    "of one) and p is that of a t-test."
+)
+KEY = f"95 %: interval of the single comparison. {NS} {P} ECE: expected calibration error."
+MODELS: dict[str, Column] = {
+    "Model": "model",
+    "Top-1 % (95 %)": accuracy,
+    "Points to baseline (95 %)": difference,
+    "p": ("mcnemar_p", probability),
+    "p (Holm)": ("holm_p", probability),
+    "Points to control (95 %)": lambda row: difference(row, "control"),
+    "MiB": ("size_mib", 2),
+    "Smaller": ("times_smaller", times),
+    "Parameters": ("parameters", short),
+    "Non-zero": ("nonzero_weights", short),
+    "MACs": ("macs", short),
+    "ECE, %": ("calibration_error_pct", 1),
+}
+
+
+def lead(data: Tables, rows: pd.DataFrame) -> Paragraph:
+    """What the smallest good model of a family brings."""
+    return Paragraph(of_models(rows, data), strong=True)
+
+
+def models_part(data: Tables, rows: pd.DataFrame) -> list[Block]:
+    """The same sentence, and the models in a table; nothing without models."""
+    return [] if rows.empty else [lead(data, rows), models_table(rows)]
+
+
+def models_table(rows: pd.DataFrame) -> Table:
+    """The measured columns that a reader compares models by."""
+    return Table.of(rows, MODELS, KEY)
+
+
+def _written(row: pd.Series, column: Column) -> str:
+    if isinstance(column, str):
+        return str(row[column])
+    if isinstance(column, tuple):
+        name, write = column
+        return write(row[name]) if callable(write) else number(row[name], write)
+    return column(row)

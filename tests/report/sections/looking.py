@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deepcompress.report.blocks import Block, Fold, Paragraph, Picture, Section, Table, flat
+from deepcompress.report.text import Block, Fold, Paragraph, Picture, Section, Table, flat
 
 
 def tables_of(part: Section | Iterable[Block] | None) -> list[Table]:

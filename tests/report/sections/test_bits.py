@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from deepcompress.report import tables
-from deepcompress.report.blocks import Section, Table
 from deepcompress.report.sections import bits
 from deepcompress.report.tables import Tables
+from deepcompress.report.text import Section, Table
 from tests.report import made_up
 from tests.report.sections.looking import column, pictures_of, tables_of, text_of
 

@@ -43,10 +43,11 @@ def test_of_many_classes_the_ends_are_shown(data: Tables) -> None:
     assert picture.caption.startswith("The best and the worst 10 of 24 classes")
 
 
-def test_a_class_without_images_is_left_out(data: Tables) -> None:
-    rows = pd.DataFrame({"model": "baseline", "class": ["a", "b"], "n": [5, 0], "top1_pct": [60.0, None]})
+def test_classes_are_summed_up_by_their_ends_and_one_without_images_is_left_out(data: Tables) -> None:
+    rows = pd.DataFrame({"model": "baseline", "class": ["a", "b", "c"], "n": [5, 0, 5], "top1_pct": [60.0, None, 90.0]})
     (picture,) = pictures_of(folded(details.details(dataclasses.replace(data, per_class=rows)), "classes"))
-    assert column(picture, "name") == ["a"]
+    assert column(picture, "name") == ["c", "a"]
+    assert picture.title == "baseline: from 60 % (a) to 90 % (c)"
 
 
 def test_every_model_and_every_parameter_is_listed(data: Tables) -> None:
@@ -58,3 +59,11 @@ def test_every_model_and_every_parameter_is_listed(data: Tables) -> None:
     assert listed["model.weights"] == "–"
     assert listed["Held-out images"] == "1,000"
     assert listed["baseline.top1_pct"] == "87.3"
+
+
+def test_training_is_summed_up_by_its_last_epoch() -> None:
+    runs = pd.DataFrame(
+        {"family": "a", "model": ["a/x"] * 2 + ["a/y"] * 2, "epoch": [1, 2] * 2, "validation_top1_pct": [9, 50, 8, 60]}
+    )
+    assert details._of_training(runs) == "a: 2 runs end between 50.0 and 60.0 % on validation images"
+    assert details._of_training(runs.head(2)) == "a/x: 50.0 % on validation images after 2 epochs"

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from deepcompress.report import queries, tables
-from deepcompress.report.blocks import Picture, flat
 from deepcompress.report.sections import _attention, teach
 from deepcompress.report.tables import Tables
+from deepcompress.report.text import Picture, flat
 from tests.report import made_up
 from tests.report.sections.looking import column, folded, pictures_of, tables_of, text_of
 

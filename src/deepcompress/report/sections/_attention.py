@@ -11,8 +11,8 @@ import pandas as pd
 from PIL import Image
 
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Table, interval
 from deepcompress.report.tables import BASELINE, Tables
+from deepcompress.report.text import Block, Column, Paragraph, Picture, Table, interval_of
 
 STRIP = (
     "Where each model sees the right class ({role}), on the same validation images; below each map its SSIM to the "
@@ -151,11 +151,11 @@ def _table(rows: pd.DataFrame, baseline: pd.Series) -> Table:
     own = pd.DataFrame([baseline]).assign(inside_pct=first["teacher_inside_pct"])
     columns: dict[str, Column] = {
         "Model": "model",
-        "SSIM (95 %)": interval("ssim", 2),
+        "SSIM (95 %)": interval_of("ssim", 2),
         "To another image": ("ssim_other_image", 2),
         "Inside the object, %": ("inside_pct", 1),
-        **{head: interval(f"{change}_top1_pct") for change, (_, head) in CHANGES.items()},
-        "Jitter takes, points (95 %)": interval("drop_points"),
+        **{head: interval_of(f"{change}_top1_pct") for change, (_, head) in CHANGES.items()},
+        "Jitter takes, points (95 %)": interval_of("drop_points"),
     }
     share = first["object_pct"]
     caption = "" if pd.isna(share) else OBJECT.format(share=text.number(share))

@@ -7,8 +7,8 @@ import pandas as pd
 from deepcompress.measure.statistics import ALPHA, holm
 from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Column, P, Paragraph, Picture, Section, Table, fold, lead
 from deepcompress.report.tables import Tables
+from deepcompress.report.text import Block, Column, P, Paragraph, Picture, Section, Table, fold, lead
 
 FORMATS = "PTQ rounds after training, QAT trains with rounded weights. Bars: 95 % intervals."
 BITS = "Rounded after training, every layer alike, on validation images. Bars: 95 % intervals; dashed: fitted trend."

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import charts, first_screen, queries, tables, text
-from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table
+from deepcompress.report import charts, queries, tables, text
 from deepcompress.report.tables import BASELINE, Tables
+from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table
 
 CAPTION = (
     "Cost: training images seen times MACs of a forward pass, with all that the model builds on (baseline, teacher, "
@@ -45,8 +45,7 @@ def cost(data: Tables) -> Section | None:
             for family, span in queries.cost_spans(rows).items()
         ]
         finding = f"Cost in trainings of the baseline: {', '.join(spans)}"
-        label = "cost to make, with all it builds on [10¹² MACs], logarithmic"
-        picture = Picture("cost", "Accuracy against cost to make", (first_screen.chart(rows, "total", label),), CAPTION)
+        picture = Picture("cost", "Accuracy against cost to make", (charts.front(rows, "total"),), CAPTION)
         lead = Paragraph(f"{finding}.", strong=True)
         blocks = [lead, picture, _budgets(data, rows), _every_model(data, rows), *blocks]
     return Section("What it costs to make", tuple(blocks)) if blocks else None

@@ -11,10 +11,10 @@ import pandas as pd
 
 from deepcompress import params
 from deepcompress.measure.verdict import Estimate
-from deepcompress.report import charts, estimates, findings, first_screen, queries, tables, text
-from deepcompress.report.blocks import Block, Paragraph, Picture, Section, Table, fold, models_table
+from deepcompress.report import charts, estimates, queries, tables, text
 from deepcompress.report.sections import _attention
 from deepcompress.report.tables import BASELINE, Tables
+from deepcompress.report.text import Block, Paragraph, Picture, Section, Table, fold, models_table
 
 # Source report, section 2.1, "Model preparation and fine-tuning" and "Training configuration".
 SETTING = {
@@ -44,7 +44,8 @@ def details(data: Tables) -> Section:
 
 
 def _overview(data: Tables) -> list[Block]:
-    return [first_screen.picture(data), models_table(data.models)]
+    chart = charts.front(queries.usable(data), "size_mib")  # for README and DVC, which cannot run the page's chart
+    return [Picture(charts.OVERVIEW, text.of_all(data), (chart,)), models_table(data.models)]
 
 
 def _baseline(data: Tables) -> list[Block]:
@@ -80,8 +81,18 @@ def _training(data: Tables) -> list[Block]:
     for family, runs in runs_of.items():
         if not runs.empty:
             panels = [charts.lines(runs, "epoch", y, ("epoch", label), series="name") for y, label in drawn.items()]
-            pictures.append(Picture(f"{family}_training", findings.of_training(runs), tuple(panels), across=2))
+            pictures.append(Picture(f"{family}_training", _of_training(runs), tuple(panels), across=2))
     return pictures
+
+
+def _of_training(runs: pd.DataFrame) -> str:
+    """Where the validation accuracy of the runs of one family ends."""
+    last = runs.sort_values("epoch").groupby("model").tail(1)
+    low, high = (text.number(end) for end in last["validation_top1_pct"].agg(["min", "max"]))
+    if len(last) > 1:
+        return f"{last['family'].iloc[0]}: {len(last)} runs end between {low} and {high} % on validation images"
+    epochs = text.count(int(last["epoch"].max() - runs["epoch"].min()) + 1, "epoch")
+    return f"{last['model'].iloc[0]}: {high} % on validation images after {epochs}"
 
 
 def _classes(data: Tables) -> list[Block]:
@@ -99,7 +110,7 @@ def _classes(data: Tables) -> list[Block]:
     images = " to ".join(str(n) for n in dict.fromkeys((int(dense["n"].min()), int(dense["n"].max()))))
     caption = f"{which}, in the baseline's order; {images} held-out images each. Bars: 95 % intervals."
     chart = charts.dots(_of_classes(rows, models, shown), "top1_pct", charts.TOP1, series="model")
-    blocks: list[Block] = [Picture("class_accuracy", findings.of_classes(dense), (chart,), caption)]
+    blocks: list[Block] = [Picture("class_accuracy", _between(dense), (chart,), caption)]
     if len(models) > 1:
         wide = data.per_class.pivot(index="class", columns="model", values="top1_pct")
         change = (wide[models[1]] - wide[BASELINE]).dropna().sort_values(kind="stable")
@@ -107,6 +118,13 @@ def _classes(data: Tables) -> list[Block]:
         sentence = f"{models[1]} against the baseline, lowest three in points: {named}; {images} images each."
         blocks.append(Paragraph(sentence))
     return blocks
+
+
+def _between(rows: pd.DataFrame) -> str:
+    """The spread between classes of one model."""
+    ends = rows.sort_values(["top1_pct", "class"]).iloc[[0, -1]]
+    worst, best = (f"{text.number(row['top1_pct'], 0)} % ({row['class']})" for _, row in ends.iterrows())
+    return f"{rows['model'].iloc[0]}: from {worst} to {best}"
 
 
 def _of_classes(rows: pd.DataFrame, models: list[str], classes: list[str]) -> pd.DataFrame:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from deepcompress.report import charts, findings, queries, text
-from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table, fold, lead
+from deepcompress.report import charts, queries, text
 from deepcompress.report.claims import state, stored
 from deepcompress.report.tables import BYTES_PER_MIB, Tables
+from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, lead
 
 CURVE = (
     "Unstructured: share of all weights; structured: share of the convolutions' filters' weights, unless prune.*.scope "
@@ -81,7 +81,7 @@ def _compared(data: Tables) -> list[Block]:
     sentence = "There is no control without pruning, so what fine-tuning brings by itself is not known."
     if controls:
         sentence = (
-            f"The control without pruning reaches {text.accuracy(controls[0])} %, {findings.change(controls[0])}: that "
+            f"The control without pruning reaches {text.accuracy(controls[0])} %, {text.change(controls[0])}: that "
             "comes from fine-tuning alone, and must not be counted as pruning's."
         )
     return [Paragraph(sentence), Table.of(rows, columns, text.NS, "Every pruned model beside its control")]

@@ -6,15 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from deepcompress.report import charts, findings, queries, text
-from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table, fold, interval, models_part
+from deepcompress.report import charts, queries, text
 from deepcompress.report.tables import BASELINE, BYTES_PER_MIB, Tables
+from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
 
 CHOICE = "Named: the recommended model, the runner-up and the baseline. Dashed: the lowest accuracy that is allowed."
 LOST = "Points lost: 95 % interval over images; how far another training would lie from this one it does not hold."
 CHOICES: dict[str, Column] = {
     "Model": "model",
-    "Validation top-1 % (95 %)": interval("validation_top1_pct"),
+    "Validation top-1 % (95 %)": interval_of("validation_top1_pct"),
     "Points lost to baseline (95 %)": lambda row: _lost(row, "drop_points"),
     "to its control (95 %)": lambda row: _lost(row, "control_drop_points"),
     "MiB": ("size_mib", 2),
@@ -53,7 +53,7 @@ def _recommended(data: Tables) -> list[Block]:
         lowest = note["validation"]["baseline_top1_pct"] - note["limits"]["max_drop_points"]
         title = f"{note['model']} is the smallest allowed (n = {note['n']:,} validation images)"
         drawn = rows.assign(front=False, named=rows["model"].isin((note["model"], note["runner_up"], BASELINE)))
-        chart = charts.scatter(drawn, "size_mib", "file size [MiB], logarithmic", y="validation_top1_pct", limit=lowest)
+        chart = charts.scatter(drawn, "size_mib", y="validation_top1_pct", limit=lowest)
         blocks.append(Picture("recommendation", title, (chart,), CHOICE))
     timed = {"ms in PyTorch": ("latency_ms", 2)} if rows["latency_ms"].notna().any() else {}
     front, excluded = rows[rows["on_front"]].sort_values(["size_mib", "model"]), rows[~rows["allowed"]]
@@ -72,7 +72,7 @@ def _heldout(data: Tables, note: dict[str, Any]) -> str:
     if rows.empty:
         return f"It was not measured on the held-out images.{runner_up}"
     row = rows.iloc[0]
-    beside = "" if pd.isna(row["difference_points"]) else f", {findings.change(row)}"
+    beside = "" if pd.isna(row["difference_points"]) else f", {text.change(row)}"
     chosen = f"On the {int(row['n']):,} held-out images, which it was not chosen on"
     return f"{chosen}: {text.accuracy(row)} %{beside}.{runner_up}"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from deepcompress.report import claims, estimates, queries, text
-from deepcompress.report.blocks import Block, Paragraph, Section, Table, fold
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
 from deepcompress.report.tables import BYTES_PER_MIB, Tables
+from deepcompress.report.text import Block, Paragraph, Section, Table, fold
 
 CAPTION = (
     "A claim agrees where a difference lies on the claimed side of zero, contradicts where it lies on the other, and p "

@@ -8,10 +8,10 @@ import pandas as pd
 
 from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
-from deepcompress.report.blocks import Block, Column, Paragraph, Picture, Section, Table, fold, interval, models_part
 from deepcompress.report.estimates import source_top1
 from deepcompress.report.sections import _attention
 from deepcompress.report.tables import TEACHERS, Tables
+from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
 
 ACCURACY = "Students and teachers with 95 % intervals; dashed: the independent student, which learned alone."
 GAINS = f"Points and p compare with the independent student on the same held-out images. {text.NS}"
@@ -113,7 +113,7 @@ def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
     }
     if "ssim" in alike:
         columns["SSIM"] = ("ssim", 3)
-        columns["SSIM over independent (95 %)"] = interval("ssim_gain", 3, text.signed)
+        columns["SSIM over independent (95 %)"] = interval_of("ssim_gain", 3, text.signed)
     return [Table.of(alike.reset_index(), columns, LIKENESS), *_alignments(data)]
 
 
@@ -158,8 +158,8 @@ def _colour_jitter(data: Tables) -> list[Block]:
         "Model": "name",
         "Source report: jittered %": lambda row: text.number(theirs.get(row["model"], math.nan)),
         "Top-1 % (95 %)": text.accuracy,
-        "Jittered % (95 %)": interval("jittered_top1_pct"),
-        "Drop, points (95 %)": interval("drop_points", write=text.signed),
+        "Jittered % (95 %)": interval_of("jittered_top1_pct"),
+        "Drop, points (95 %)": interval_of("drop_points", write=text.signed),
         "Same answer, %": ("consistency_pct", 1),
     }
     ends = ("", "_low", "_high")
