@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from deepcompress import params, preset, registry, runtime
+from deepcompress import params, preset, runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import DataConfig, open_fit, write_fit
 from deepcompress.distillation.loss import LossContext
@@ -108,7 +108,7 @@ def inside(folder: Path) -> Iterator[None]:
 
 
 def _draw(folder: Path, data: DataConfig, options: Any, seed: int) -> None:
-    plugin = registry.find(data.plugins, data.source)
+    plugin = params.plugin(data.plugins, data.source)
     source = plugin.load(options, stored_size=data.stored_size, seed=seed, workspace=folder)
     write_fit(folder, source, validation_fraction=data.validation_fraction, seed=seed)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import params, registry, runtime
+from deepcompress import params, runtime
 from deepcompress.data.store import DataConfig, atomic_folders, write_fit, write_heldout
 from deepcompress.errors import one_line_errors
 
@@ -19,7 +19,7 @@ def main(fit: Path, heldout: Path) -> None:
     """Write both folders, whole or not at all."""
     data = params.section(DataConfig, "data")
     options = data.options(data.source)
-    source = registry.find(data.plugins, data.source).load(
+    source = params.plugin(data.plugins, data.source).load(
         options,
         stored_size=data.stored_size,
         seed=data.seed,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from deepcompress import params, registry
+from deepcompress import params
 from deepcompress.errors import UserError
 
 
@@ -144,10 +144,10 @@ def test_what_all_trainings_share_stands_once_and_a_block_s_own_values_win() -> 
 
 
 def test_a_plugin_is_found_by_its_file_name_and_others_are_refused_with_the_list() -> None:
-    assert "shapes" in registry.names("data.sources")
-    assert registry.find("data.sources", "shapes").__name__ == "deepcompress.data.sources.shapes"
+    assert "shapes" in params.plugins("data.sources")
+    assert params.plugin("data.sources", "shapes").__name__ == "deepcompress.data.sources.shapes"
     with pytest.raises(UserError, match=r"params.yaml: data.source must be one of .*cifar100.*shapes; got 'nope'"):
-        registry.find("data.sources", "nope", "data.source")
+        params.plugin("data.sources", "nope", "data.source")
     for name in ("../params", "__init__", "_helper", "shapes.Options"):
         with pytest.raises(UserError):
-            registry.find("data.sources", name)
+            params.plugin("data.sources", name)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 import numpy as np
 import torch
 
-from deepcompress import files, input_files, params, registry, runtime
+from deepcompress import files, input_files, params, runtime
 from deepcompress.data import heldout, store
 from deepcompress.data.batches import Batches
 from deepcompress.distillation.settings import Distill
@@ -123,7 +123,7 @@ def images(path: str | Path, **settings: Any) -> Images:
     made = runtime.scratch("images", data, input_files.fingerprint(data)).absolute()
     fit, test = made / "fit", made / "heldout"
     if not (fit / "meta.json").is_file():
-        plugin, seed = registry.find(data.plugins, data.source), data.seed
+        plugin, seed = params.plugin(data.plugins, data.source), data.seed
         source = plugin.load(data.options("folder"), stored_size=data.stored_size, seed=seed, workspace=made)
         with store.atomic_folders(fit, test) as (new_fit, new_test):
             meta = store.write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=seed)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepcompress import code_hash, files, params, registry
+from deepcompress import code_hash, files, params
 from deepcompress.data.kinds import is_litter
 from deepcompress.errors import UserError
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
@@ -123,7 +123,7 @@ def data_inputs(data: DataConfig) -> list[Path]:
     Raises:
         UserError: If params.yaml does not say where they are, or a table is damaged.
     """
-    source = registry.find(data.plugins, data.source)
+    source = params.plugin(data.plugins, data.source)
     return list(source.inputs(data.options(data.source))) if hasattr(source, "inputs") else []
 
 

@@ -1,6 +1,7 @@
 """params.yaml, section by section, as typed, frozen and strict values whose errors name the key.
 
-Each section's schema lives beside the code that uses it, so that a new key makes only its own stages stale.
+Each section's schema lives beside the code that uses it, so that a new key makes only its own stages stale. Values that
+name a plug-in name a file: there is no list of them beside the file system.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ import copy
 import difflib
 import functools
 import hashlib
+import importlib
 import json
 import math
+import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, TypeVar, get_args
 
 import pydantic
 import yaml
 
-from deepcompress import registry
 from deepcompress.errors import UserError
 
 PARAMS_FILE = "params.yaml"
@@ -59,7 +62,31 @@ class PluginSection(Section):
     def options(self, name: str) -> Any:
         """The block of plug-in `name` as that file's `Options`; its defaults where params.yaml has none."""
         block = (self.model_extra or {}).get(name, {})
-        return validate(registry.find(self.plugins, name).Options, block, name)
+        return validate(plugin(self.plugins, name).Options, block, name)
+
+
+def plugins(room: str) -> list[str]:
+    """Names of the plug-ins in a package such as `data.sources`, sorted; a file that starts with `_` is a helper."""
+    folder = importlib.import_module(f"deepcompress.{room}")
+    return sorted(file.name for file in pkgutil.iter_modules(folder.__path__) if not file.name.startswith("_"))
+
+
+def plugin(room: str, name: str, key: str | None = None) -> ModuleType:
+    """Import the plug-in of that name.
+
+    Args:
+        room: Relative to deepcompress, such as `data.sources`.
+        name: The file's stem.
+        key: The params key that named it, for the error message.
+
+    Raises:
+        UserError: If there is no such file; lists what there is.
+    """
+    known = plugins(room)
+    if name not in known:
+        where = f"params.yaml: {key}" if key else room
+        raise UserError(f"{where} must be one of {', '.join(known)}; got {name!r}")
+    return importlib.import_module(f"deepcompress.{room}.{name}")
 
 
 def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
@@ -227,11 +254,11 @@ def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FI
         raise UserError(f"{path}: {_explain(error, schema, key)}") from None
     if isinstance(checked, PluginSection):
         for name, options in (checked.model_extra or {}).items():
-            known = registry.names(checked.plugins)
+            known = plugins(checked.plugins)
             if name not in known:
                 allowed = [*type(checked).model_fields, *known]
                 raise UserError(f"{path}: {_unknown(f'{key}.{name}', allowed)}")
-            validate(registry.find(checked.plugins, name).Options, options, f"{key}.{name}", path)
+            validate(plugin(checked.plugins, name).Options, options, f"{key}.{name}", path)
     return checked
 
 

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepcompress import params, registry, runtime
+from deepcompress import params, runtime
 from deepcompress.data import store
 from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import Arrays, DataConfig, Source, open_fit, write_fit, write_heldout
@@ -272,10 +272,10 @@ def section(folder: Path, block: dict[str, Any]) -> DataConfig:
     return params.section(DataConfig, "data", path)
 
 
-@pytest.mark.parametrize("name", registry.names("data.sources"))
+@pytest.mark.parametrize("name", params.plugins("data.sources"))
 def test_every_source_may_be_named_and_has_defaults(tmp_path: Path, name: str) -> None:
     data = section(tmp_path, {**GOOD, "source": name})
-    assert data.options(name) == registry.find("data.sources", name).Options()
+    assert data.options(name) == params.plugin("data.sources", name).Options()
 
 
 def test_a_block_belongs_to_the_source_of_its_name(tmp_path: Path) -> None:

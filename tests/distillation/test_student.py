@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deepcompress import registry, runtime
+from deepcompress import params, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.distillation import student, teacher_cache
 from deepcompress.distillation.loss import LossContext, Outputs
@@ -199,7 +199,7 @@ BLOCKS = {"hint": {"guided_layer": "block4", "hint_layer": "block4"}, "at": {"la
 )
 def test_students_and_teachers_may_be_of_different_families(name: str, student: str, teacher: str, fabric) -> None:
     learner, taught = (make_network(net) if net.startswith("vgg") else nets.network(net) for net in (student, teacher))
-    data, module = nets.batches(images=8, batch_size=8), registry.find("distillation.losses", name)
+    data, module = nets.batches(images=8, batch_size=8), params.plugin("distillation.losses", name)
     options = module.Options.model_validate_json(json.dumps(BLOCKS.get(name, {})))
     loss = module.build(options, LossContext(learner, taught.requires_grad_(False), torch.arange(8) % 4))
     outputs = teacher_cache.OnlineTeacher(taught, loss.teacher_taps, logits=True, fabric=fabric)

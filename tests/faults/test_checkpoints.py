@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import torch as safetensors_torch
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.data.batches import View
 from deepcompress.models import checkpoint, weights
 from deepcompress.models.encodings import coded
@@ -46,7 +46,7 @@ def content(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         model.classifier[0].weight.data = weight.dequantize()
         encodings["classifier.0.weight"] = checkpoint.Encoded("coded", coded.encode(weight))
     for name, encoding in ({} if request.param else ENCODED).items():
-        codec, weight = registry.find(checkpoint.ENCODINGS, encoding), model.get_parameter(name).detach()
+        codec, weight = params.plugin(checkpoint.ENCODINGS, encoding), model.get_parameter(name).detach()
         weight[weight.abs() < weight.std() / 2] = 0
         weight.copy_(codec.decode(codec.encode(weight), weight.shape, weight.dtype))
         encodings[name] = encoding

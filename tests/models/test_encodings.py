@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.models import records
 from deepcompress.models.encodings import bitmask, cast, cast_sparse, coded
 from deepcompress.models.quantized_weight import WIDTHS, QuantizedWeight
 
-NAMES = registry.names("models.encodings")
+NAMES = params.plugins("models.encodings")
 DRAWN: dict[str, Any] = {
     "shape": st.lists(st.integers(0, 5), max_size=4),
     "sparsity": st.floats(0, 1),
@@ -32,7 +32,7 @@ def sparse(shape: list[int], sparsity: float, seed: int, dtype: torch.dtype) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_encoding_gives_plain_parts_of_which_zeros_come_back_and_none_may_miss(name: str) -> None:
-    encoding, tensor = registry.find("models.encodings", name), torch.zeros(4, 3, 3, 3)
+    encoding, tensor = params.plugin("models.encodings", name), torch.zeros(4, 3, 3, 3)
     parts = encoding.encode(tensor)
     assert torch.equal(encoding.decode(parts, tensor.shape, tensor.dtype), tensor)
     assert all(isinstance(part, torch.Tensor) and part.is_contiguous() for part in parts.values())

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.pruning.allocation import Layer, Problem, allocate, counts, meet, table
 from deepcompress.pruning.allocations import by_sensitivity, lamp
 
-ALL = registry.names("pruning.allocations")
-NAMES = [name for name in ALL if not hasattr(registry.find("pruning.allocations", name), "SPARSITY")]
+ALL = params.plugins("pruning.allocations")
+NAMES = [name for name in ALL if not hasattr(params.plugin("pruning.allocations", name), "SPARSITY")]
 TARGETS = [0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97]
 SHAPES = {"a": (6, 3, 3, 3), "b": (10, 6, 3, 3), "c": (40, 90), "d": (4, 40)}
 GRID = tuple(tenth / 10 for tenth in range(10))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import norm_scales
@@ -13,8 +13,8 @@ from deepcompress.pruning.scoring import LayerView, batch_gradients, score
 
 CASES = [
     (name, granularity)
-    for name in registry.names("pruning.criteria")
-    for granularity in registry.find("pruning.criteria", name).GRANULARITIES
+    for name in params.plugins("pruning.criteria")
+    for granularity in params.plugin("pruning.criteria", name).GRANULARITIES
 ]
 
 
@@ -55,7 +55,7 @@ def subject(weight, granularity, **more):
 
 
 def test_bn_scale_is_that_of_the_norm_behind_and_the_length_where_there_is_none():
-    bn_scale = registry.find("pruning.criteria", "bn_scale")
+    bn_scale = params.plugin("pruning.criteria", "bn_scale")
     weight = [[3.0, -4.0], [0.0, 1.0]]
     assert bn_scale.scores(subject(weight, "channel", norm_scale=torch.tensor([0.5, -2.0]))).tolist() == [0.5, 2.0]
     assert bn_scale.scores(subject(weight, "channel")).tolist() == [5.0, 1.0]
@@ -69,7 +69,7 @@ def test_every_layer_is_scored_by_its_own_batch_norm(network):
 
 
 def test_taylor_multiplies_weight_and_gradient_and_sums_a_filter_before_the_absolute_value():
-    taylor = registry.find("pruning.criteria", "taylor")
+    taylor = params.plugin("pruning.criteria", "taylor")
     weight, gradient = [[1.0, 2.0], [3.0, -1.0]], torch.tensor([[2.0, -3.0], [0.5, 0.0]])
     single = taylor.scores(subject(weight, "weight", gradient=gradient))
     assert single.tolist() == [[2.0, 6.0], [1.5, 0.0]]

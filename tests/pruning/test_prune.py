@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepcompress import params, registry
+from deepcompress import params
 from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
 from deepcompress.errors import UserError
@@ -26,9 +26,9 @@ from tests.pruning.test_settings import PRUNE
 CASES = [
     (method, criterion, allocation)
     for method, criterion, allocation in itertools.product(
-        ("unstructured", "structured"), registry.names("pruning.criteria"), NAMES
+        ("unstructured", "structured"), params.plugins("pruning.criteria"), NAMES
     )
-    if GRANULARITY[method] in registry.find("pruning.criteria", criterion).GRANULARITIES
+    if GRANULARITY[method] in params.plugin("pruning.criteria", criterion).GRANULARITIES
 ]
 GRID = tuple(tenth / 10 for tenth in range(10))
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

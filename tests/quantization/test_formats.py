@@ -7,14 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.models.quantized_weight import rows, split
 from deepcompress.quantization.format import Format, dequantize
 from deepcompress.quantization.formats.intn import IntN
 from deepcompress.quantization.quantize import find
 from deepcompress.quantization.settings import FORMATS
 
-NAMES = [name for name in registry.names(FORMATS) if name != "intn"] + [f"int{bits}" for bits in range(2, 9)]
+NAMES = [name for name in params.plugins(FORMATS) if name != "intn"] + [f"int{bits}" for bits in range(2, 9)]
 ALL = [find(name) for name in NAMES] + [find(f"int{bits}", 16) for bits in range(2, 9)]
 SHAPES = [(4, 3, 3, 3), (3, 40), (2, 1), (5, 37)]
 
@@ -35,7 +35,7 @@ def test_every_encoding_gives_back_the_quantized_weight_in_any_layout(form: Form
     rounded = dequantize(quantized)
     assert (rounded.dtype, rounded.shape) == (torch.float32, weight.shape)
     for encoded in form.encodings(quantized):
-        decode = registry.find("models.encodings", encoded.encoding).decode
+        decode = params.plugin("models.encodings", encoded.encoding).decode
         assert torch.equal(decode(encoded.parts, rounded.shape, torch.float32), rounded)
     if len(shape) == 4:
         assert torch.equal(dequantize(form.quantize(weight.to(memory_format=torch.channels_last))), rounded)

@@ -22,9 +22,9 @@ from deepcompress.distillation.settings import LOSSES
 from deepcompress.distillation.student import DistillObjective, build_losses
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
+from deepcompress.params import plugin
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign
-from deepcompress.registry import find
 from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy, Objective
 from deepcompress.training.recipe import Recipe
@@ -110,7 +110,7 @@ def taught(fabric: Fabric, losses: dict[str, Any], **changes: Any) -> tuple[VGG,
     """At a lower rate than the others: at theirs a last digit grows to the third within six steps."""
     model, made = network(0), recipe(**{"learning_rate": 3e-3, **changes})
     teacher, seen = network(1, "vgg13").requires_grad_(False).eval(), data(made)
-    options = {name: (weight, find(LOSSES, name).Options(**block)) for name, (weight, block) in losses.items()}
+    options = {name: (weight, plugin(LOSSES, name).Options(**block)) for name, (weight, block) in losses.items()}
     built = build_losses(options, LossContext(model, teacher, torch.from_numpy(seen.train.arrays.labels)))
     taps = list(dict.fromkeys(tap for _, loss in built.values() for tap in loss.teacher_taps))
     logits = any(loss.reads_logits for _, loss in built.values())

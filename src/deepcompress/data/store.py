@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from tqdm import tqdm
 
-from deepcompress import params, registry, runtime
+from deepcompress import params, runtime
 from deepcompress.data.kinds import WHITE
 from deepcompress.errors import UserError
 from deepcompress.files import read_json, write_json
@@ -45,7 +45,7 @@ Triple = tuple[float, float, float]
 
 
 def _known(source: str) -> str:
-    names = registry.names(PLUGINS)
+    names = params.plugins(PLUGINS)
     if source not in names:
         raise ValueError(f"must be one of {', '.join(names)}; got {source!r}")
     return source

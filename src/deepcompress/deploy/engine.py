@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.data.kinds import WHITE
 from deepcompress.deploy import integers
 from deepcompress.deploy.onnx import export_checkpoint
@@ -92,7 +92,7 @@ def available(names: tuple[str, ...]) -> tuple[dict[str, ModuleType], dict[str, 
     Raises:
         UserError: If there is no engine of a name.
     """
-    engines = {name: registry.find(ENGINES, name, "benchmark.engines") for name in names}
+    engines = {name: params.plugin(ENGINES, name, "benchmark.engines") for name in names}
     missing = {name: why for name, engine in engines.items() if (why := engine.missing()) is not None}
     return {name: engine for name, engine in engines.items() if name not in missing}, missing
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.params import Section
 
@@ -81,7 +81,7 @@ class Benchmark(Section):
 
 def require_planned(benchmark: Benchmark, ids: list[str]) -> None:
     """Refuse a model that the plan does not have, and an engine that nobody wrote."""
-    known = registry.names("deploy.engines")
+    known = params.plugins("deploy.engines")
     for engine in benchmark.engines:
         if engine not in known:
             raise UserError(f"params.yaml: benchmark.engines must be among {', '.join(known)}; got {engine!r}")

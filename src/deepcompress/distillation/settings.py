@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 
-from deepcompress import params, registry
+from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.models.spec import BLOCKS, asked
 from deepcompress.params import PluginSection, Section
@@ -64,7 +64,7 @@ class Mixture(Section):
 
     @model_validator(mode="after")
     def _known(self) -> Mixture:
-        known = registry.names(LOSSES)
+        known = params.plugins(LOSSES)
         for name, weight in self.losses.items():
             if name not in known:
                 raise ValueError(f"losses must be among {', '.join(known)}; got {name!r}")
@@ -208,7 +208,7 @@ def require_layers(distill: Distill, teachers: Teachers) -> None:
         student, taught = (outline(asked(network, PROBE_CLASSES)) for network in networks)
         for loss, (_, options) in distill.weighted(method)[1].items():
             try:
-                registry.find(LOSSES, loss).build(options, LossContext(student, taught, torch.arange(PROBE_CLASSES)))
+                params.plugin(LOSSES, loss).build(options, LossContext(student, taught, torch.arange(PROBE_CLASSES)))
             except UserError as error:
                 pair = f"the student {networks[0].arch} and the teacher {teacher} ({networks[1].arch})"
                 reason = str(error).removeprefix("params.yaml: ")

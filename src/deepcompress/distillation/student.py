@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from deepcompress import files, registry, runtime
+from deepcompress import files, params, runtime
 from deepcompress.distillation import teacher_cache
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, read
 from deepcompress.distillation.settings import LOSSES
@@ -223,7 +223,7 @@ def build_losses(weighted: Mapping[str, tuple[float, Any]], context: LossContext
         UserError: If a loss or a layer does not exist, or a pair of layers cannot be matched.
     """
     return {
-        name: (weight, registry.find(LOSSES, name).build(options, context))
+        name: (weight, params.plugin(LOSSES, name).build(options, context))
         for name, (weight, options) in weighted.items()
     }
 

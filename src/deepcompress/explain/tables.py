@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepcompress import files, registry
+from deepcompress import files, params
 from deepcompress.data.batches import Batches, resize
 from deepcompress.data.store import Arrays, open_fit, stratified
 from deepcompress.errors import UserError
@@ -245,7 +245,7 @@ def object_masks(
     Raises:
         UserError: If the stored images are not those of this section.
     """
-    source = registry.find(data.plugins, data.source, "data.source")
+    source = params.plugin(data.plugins, data.source, "data.source")
     if not hasattr(source, "draw"):
         return None
     labels = np.arange(len(fit.train) + len(fit.validation), dtype=np.int64) % len(source.CLASSES)

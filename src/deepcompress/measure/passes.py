@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from deepcompress import files, registry, runtime
+from deepcompress import files, params, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, cost
@@ -134,8 +134,8 @@ def scratch(stage: str, path: Path, *parts: object) -> Path:
         UserError: If there is no such file.
     """
     files.require_file(path)
-    for name in registry.names("models.encodings"):  # part of the code that the folder is named by
-        registry.find("models.encodings", name)
+    for name in params.plugins("models.encodings"):  # part of the code that the folder is named by
+        params.plugin("models.encodings", name)
     return runtime.scratch(stage, files.sha256(path), *parts, torch.__version__)
 
 

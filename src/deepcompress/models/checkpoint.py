@@ -19,7 +19,7 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
 
-from deepcompress import files, params, registry
+from deepcompress import files, params
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
 from deepcompress.models.build import blank
@@ -226,7 +226,7 @@ def _encoded(name: str, state: dict[str, Tensor], wanted: str | Encoded) -> Enco
     if name not in state:
         raise ValueError(f"encodings name a tensor {name}, which the model does not have")
     if isinstance(wanted, str):
-        wanted = Encoded(wanted, registry.find(ENCODINGS, wanted).encode(state[name]))
+        wanted = Encoded(wanted, params.plugin(ENCODINGS, wanted).encode(state[name]))
     if not torch.equal(_decoded(name, wanted, state[name])[0], state[name]):
         raise ValueError(f"encoding {wanted.encoding} does not give back the values of tensor {name}")
     return wanted
@@ -235,7 +235,7 @@ def _encoded(name: str, state: dict[str, Tensor], wanted: str | Encoded) -> Enco
 def _decoded(name: str, encoded: Encoded, like: Tensor) -> tuple[Tensor, QuantizedWeight | None]:
     """A tensor, and its integers and scales if it is stored so."""
     try:
-        encoding = registry.find(ENCODINGS, encoded.encoding)
+        encoding = params.plugin(ENCODINGS, encoded.encoding)
         find = getattr(encoding, "quantized", None)
         if find and (weight := find(encoded.parts, like.shape, like.dtype)):
             return weight.dequantize(), weight

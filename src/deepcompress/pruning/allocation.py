@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
     Raises:
         UserError: If the allocation is unknown or the target out of reach.
     """
-    module = registry.find("pruning.allocations", name)
+    module = params.plugin("pruning.allocations", name)
     if hasattr(module, "SPARSITY"):  # of the layers that it fits; no other gives more in place of one that it does not
         shares = module.shares(problem)
         return shares, {layer.name: round(shares[layer.name] * layer.units) for layer in problem.layers}
@@ -101,7 +101,7 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
 
 def evidence(name: str) -> str:
     """What an allocation reads: "none", "curves" or "scores"."""
-    return registry.find("pruning.allocations", name).EVIDENCE
+    return params.plugin("pruning.allocations", name).EVIDENCE
 
 
 def meet(problem: Problem, family: Callable[[float], Sequence[float]], low: float, high: float) -> dict[str, float]:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.measure import cost
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
@@ -206,7 +206,7 @@ def choose(
     if method == "structured":
         chosen = masks.structured(model, scores, pruned)
     else:
-        pattern = getattr(registry.find("pruning.allocations", way.allocation), "kept", kept)
+        pattern = getattr(params.plugin("pruning.allocations", way.allocation), "kept", kept)
         chosen = masks.unstructured(scores, pruned, pattern)
     rows = table(problem, shares, pruned)
     return Choice(chosen, [{"method": method, "scope": way.scope, **row} for row in rows])

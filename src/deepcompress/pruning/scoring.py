@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 
@@ -78,7 +78,7 @@ def score(
         UserError: If the criterion is unknown or does not score this granularity, or a weight or score is not
             finite.
     """
-    module = registry.find("pruning.criteria", criterion)
+    module = params.plugin("pruning.criteria", criterion)
     if granularity not in module.GRANULARITIES:
         raise UserError(f"the criterion {criterion} scores a {' or '.join(module.GRANULARITIES)}, not a {granularity}")
     for name, layer in layers.items():

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
 from deepcompress.measure.accuracy import evaluating, top_k_correct
@@ -73,7 +73,7 @@ def gradients(
     criterion: str, model: Classifier, layers: Layers, images: Fit, scoring: Scoring, *, view: View, seed: int
 ) -> Iterator[Mapping[str, Tensor]] | None:
     """Gradients of some training images, for a criterion that needs them; None for any other."""
-    if not registry.find("pruning.criteria", criterion).NEEDS_GRADIENTS:
+    if not params.plugin("pruning.criteria", criterion).NEEDS_GRADIENTS:
         return None
     batches = _batches(sampled(images.train, scoring.samples, seed), view, scoring.batch_size, _device(model))
     return batch_gradients(model, layers, batches.epoch(0))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.params import Section
 from deepcompress.training.recipe import Recipe
@@ -56,7 +56,7 @@ class MethodConfig(Section):
     @model_validator(mode="after")
     def _known(self) -> MethodConfig:
         for what, package in (("criterion", "criteria"), ("allocation", "allocations")):
-            known = registry.names(f"pruning.{package}")
+            known = params.plugins(f"pruning.{package}")
             if getattr(self, what) not in known:
                 raise ValueError(f"{what} must be one of {', '.join(known)}; got {getattr(self, what)!r}")
         return self
@@ -129,12 +129,12 @@ class Prune(Section):
     def _plugins_fit(self) -> Prune:
         for method, granularity in (("unstructured", "weight"), ("structured", "channel")):
             config = self.method_config(method)
-            scored = registry.find("pruning.criteria", config.criterion).GRANULARITIES
+            scored = params.plugin("pruning.criteria", config.criterion).GRANULARITIES
             if granularity not in scored:
                 raise ValueError(
                     f"{method}.criterion must score a {granularity}; {config.criterion} scores a {scored[0]}"
                 )
-            allocation = registry.find("pruning.allocations", config.allocation)
+            allocation = params.plugin("pruning.allocations", config.allocation)
             if granularity not in getattr(allocation, "GRANULARITIES", granularity):
                 raise ValueError(f"{method}.allocation must be one for filters, and {config.allocation} is for weights")
         self._require_sparsity(self.method, self.sparsity, "sparsity")
@@ -154,7 +154,7 @@ class Prune(Section):
 
     def _require_sparsity(self, method: str, sparsity: float, key: str) -> None:
         name = self.method_config(method).allocation
-        only = getattr(registry.find("pruning.allocations", name), "SPARSITY", sparsity)
+        only = getattr(params.plugin("pruning.allocations", name), "SPARSITY", sparsity)
         if sparsity != only:
             raise ValueError(
                 f"{key} must be {only}, the only one that {method}.allocation: {name} meets; got {sparsity:g}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 import torch
 from torch import nn
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.data.batches import Batches
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
@@ -141,8 +141,8 @@ def find(name: str, group_size: int | None = None, channel_bits: int = 9) -> For
     if integer := INTEGER.fullmatch(name):
         bits = int(integer[1])
         size = group_size if bits < channel_bits else None
-        return cast("Format", registry.find(FORMATS, "intn").make(bits, size))
-    return cast("Format", registry.find(FORMATS, name).make())
+        return cast("Format", params.plugin(FORMATS, "intn").make(bits, size))
+    return cast("Format", params.plugin(FORMATS, name).make())
 
 
 def assign_and_measure_(

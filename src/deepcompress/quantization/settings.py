@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.params import Section
 from deepcompress.plan_table import BASELINE
@@ -191,7 +191,7 @@ def require_format(name: str) -> None:
     Raises:
         UserError: Listing those that do.
     """
-    files = registry.names(FORMATS)
+    files = params.plugins(FORMATS)
     known = [file for file in files if file != "intn"]
     if name not in known and not ("intn" in files and INTEGER.fullmatch(name)):
         raise UserError(f"a format must be one of {', '.join(known)}, int2 to int8; got {name!r}")

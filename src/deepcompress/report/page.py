@@ -18,7 +18,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from deepcompress import files, registry
+from deepcompress import files, params
 from deepcompress.errors import UserError
 from deepcompress.report import charts, queries, tables, text
 from deepcompress.report.tables import BASELINE, TEACHERS, Tables
@@ -51,7 +51,7 @@ def builders() -> dict[str, Callable[[Tables], Section | None]]:
 
     Every file of sections/ lists its own in SECTIONS: anchor -> (order, function).
     """
-    listed = {key: entry for file in registry.names(ROOM) for key, entry in registry.find(ROOM, file).SECTIONS.items()}
+    listed = {key: entry for file in params.plugins(ROOM) for key, entry in params.plugin(ROOM, file).SECTIONS.items()}
     in_order = sorted(listed.items(), key=lambda item: (item[1][0], item[0]))
     return {key: build for key, (_, build) in in_order}
 

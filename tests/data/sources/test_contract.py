@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.data.store import Source
 from tests.data.inputs import image_files, make_cifar, make_table, make_zip, md5, served
 
-NAMES = registry.names("data.sources")
+NAMES = params.plugins("data.sources")
 STORED_SIZE = 12
 
 
@@ -35,7 +35,7 @@ TINY: dict[str, Callable[[Path, str], dict[str, Any]]] = {
 @pytest.fixture(params=NAMES)
 def loaded(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[Source]]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    module = registry.find("data.sources", request.param)
+    module = params.plugin("data.sources", request.param)
     runs = []
     with served(tmp_path) as (address, _):
         tiny = TINY[request.param](tmp_path, address) if request.param in TINY else {}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepcompress import registry, runtime
+from deepcompress import params, runtime
 from deepcompress.deploy.engine import ENGINES, Deployable, available
 from deepcompress.deploy.onnx import channels_first
 from deepcompress.deploy.settings import Deploy
@@ -31,7 +31,7 @@ DEPLOY = Deploy(
     reduce_range=True,
 )
 SLOW = {"torch_compile"}  # compiles C++ for each model and batch size
-ALL = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in registry.names(ENGINES)]
+ALL = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in params.plugins(ENGINES)]
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ def deployable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("bits", [None, 4, 8])
 @pytest.mark.parametrize("name", ALL)
 def test_an_engine_gives_the_checkpoint_s_answers_or_has_no_form_of_it(deployable: Any, name: str, bits: int) -> None:
-    engine = registry.find(ENGINES, name)
+    engine = params.plugin(ENGINES, name)
     if (why := engine.missing()) is not None:
         pytest.skip(why)
-    assert engine.FLOAT_FORM in registry.names(ENGINES)
+    assert engine.FLOAT_FORM in params.plugins(ENGINES)
     model = deployable(bits)
     call = engine.load(model)
     integers = {"onnxruntime_int4": bits == 4, "torchao": bits is not None}

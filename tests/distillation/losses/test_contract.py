@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepcompress import registry
+from deepcompress import params
 from deepcompress.distillation.loss import Loss, LossContext, LossOptions
 
-NAMES = registry.names("distillation.losses")
+NAMES = params.plugins("distillation.losses")
 
 
 def built(name: str, context: LossContext) -> Loss:
-    module = registry.find("distillation.losses", name)
+    module = params.plugin("distillation.losses", name)
     torch.manual_seed(5)
     return module.build(module.Options(), context)
 
@@ -28,7 +28,7 @@ def test_the_losses_of_the_source_report_and_more_are_there() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_has_options_with_defaults_and_names_its_source(name: str) -> None:
-    module = registry.find("distillation.losses", name)
+    module = params.plugin("distillation.losses", name)
     assert issubclass(module.Options, LossOptions)
     assert module.Options().weight > 0
     classes = [member for _, member in inspect.getmembers(module, inspect.isclass) if issubclass(member, Loss)]
@@ -68,7 +68,7 @@ def test_the_order_of_images_does_not_matter(name: str, context, student, teache
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_zero_for_equal_networks_or_says_that_it_is_not(name: str, network, arrays, distill_batch) -> None:
-    module = registry.find("distillation.losses", name)
+    module = params.plugin("distillation.losses", name)
     twins = network("vgg16", number=1), network("vgg16", number=1).requires_grad_(False)
     loss = built(name, LossContext(*twins, torch.from_numpy(arrays.labels)))
     value = loss(distill_batch(loss, *twins)).item()
