@@ -26,6 +26,7 @@ from deepcompress.report.tables import BASELINE, Tables
 Row = estimates.Row
 ONE_POINT = 0.01  # shares of zeros this close are equal
 ONE_TRAINING = "one training each"  # why a difference is not tested
+ALLOWED = {"keeps": "points may go", "similar": "either way are similar"}  # rule -> what the limit is of
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,6 @@ class Comparison:
         note: What the verdict counts, or why it is so.
         p: Of a claim that one difference tests: that there is none, or that it is just as large as is allowed.
         holm_p: The same, corrected for the family of that difference.
-        place: Where it stands there: `4.3`, or `Figure 5`, with a part of it in brackets.
-        statement: What it says, in our words: its numbers, or what its text reads from a drawing.
-        shows: What a figure shows.
-        page: File name of the section of the page that holds our figure.
     """
 
     verdict: str = UNTESTED
@@ -49,10 +46,6 @@ class Comparison:
     note: str = ""
     p: float = math.nan
     holm_p: float = math.nan
-    place: str = ""
-    statement: str = ""
-    shows: str = ""
-    page: str = ""
 
     @property
     def judgement(self) -> str:
@@ -60,27 +53,24 @@ class Comparison:
         return f"{self.verdict} ({self.note})" if self.note else self.verdict
 
 
-def claims(data: Tables) -> list[Comparison]:
-    """Every claim with its verdict, in the order of the source report."""
-    return [claim(data, name) for name in estimates.content()["claims"]]
+def claims(data: Tables) -> dict[str, Comparison]:
+    """Every claim with its verdict by its key in claims.yaml, in the order of the source report."""
+    return {name: _compared(data, row) for name, row in estimates.content()["claims"].items()}
 
 
-def figures(data: Tables) -> list[Comparison]:
-    """Every figure and table, measured or not, figures first."""
-    return [figure(data, number) for number in estimates.content()["figures"]]
+def figures(data: Tables) -> dict[str, Comparison]:
+    """Every figure and table by its number, measured or not, figures first."""
+    return {number: _compared(data, row) for number, row in estimates.content()["figures"].items()}
 
 
 def claim(data: Tables, name: str) -> Comparison:
-    """One claim, by its key in claims.yaml."""
-    row = estimates.content()["claims"][name]
-    return replace(_compared(data, row), place=row["section"], statement=row["statement"])
+    """One of the claims."""
+    return _compared(data, estimates.content()["claims"][name])
 
 
 def figure(data: Tables, number: str) -> Comparison:
-    """One figure or table, by its number."""
-    row = estimates.content()["figures"][number]
-    named = {name: row[name] for name in ("statement", "shows", "page")}
-    return replace(_compared(data, row), place=number, **named)
+    """One of the figures and tables."""
+    return _compared(data, estimates.content()["figures"][number])
 
 
 def _compared(data: Tables, row: Row) -> Comparison:
@@ -101,28 +91,19 @@ def higher(data: Tables, row: Row) -> Comparison | None:
     return _by_difference(apart, f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
 
 
-def keeps(data: Tables, row: Row) -> Comparison | None:
-    """The first model loses no more than `deploy.max_drop_points` against the second."""
-    return _within_limit(data, row, "points may go")
+def within_limit(data: Tables, row: Row) -> Comparison | None:
+    """The first model loses no more than `deploy.max_drop_points` against the second, or gains no more, either.
 
-
-def similar(data: Tables, row: Row) -> Comparison | None:
-    """Two models differ by no more than `deploy.max_drop_points`, whichever is better."""
-    return _within_limit(data, row, "either way are similar")
-
-
-def _within_limit(data: Tables, row: Row, allowed: str) -> Comparison | None:
-    """By what is left to the limit, or lies beyond it: where that may be nothing, the claim is open."""
+    By what is left to the limit, or lies beyond it: where that may be nothing, the claim is open.
+    """
     if (sides := _sides(data, row)) is None:
         return None
     apart, (model, reference) = estimates.difference(data, row, *sides), (side.name for side in sides)
     smaller = ""
     if reference == BASELINE:
         smaller = f", {text.times(estimates.chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
-    limit = f"{text.number(data.max_drop_points)} {allowed}"
-    evidence = (
-        f"{model} against {reference}: {estimates.ends(apart, signed=True)} points{smaller} ({limit}, {_n(sides)})"
-    )
+    limit = f"{text.number(data.max_drop_points)} {ALLOWED[row['rule']]}, {_n(sides)}"
+    evidence = f"{model} against {reference}: {estimates.ends(apart, signed=True)} points{smaller} ({limit})"
     compared = _by_difference(_own(data)[row["statement"]], evidence)
     return replace(compared, verdict=UNDECIDED) if compared.verdict == SAME else compared
 
@@ -144,10 +125,8 @@ def timed(data: Tables, row: Row) -> Comparison | None:
     if some.empty:
         return None
     gains, losses = some["differs"] & (some["speedup"] > 1), some["differs"] & (some["speedup"] < 1)
-    if row["faster"]:
-        verdict = AGREES if gains.all() else CONTRADICTS if losses.any() else UNDECIDED
-    else:
-        verdict = AGREES if not gains.any() else CONTRADICTS if gains.all() else UNDECIDED
+    agrees, contradicts = (gains.all(), losses.any()) if row["faster"] else (not gains.any(), gains.all())
+    verdict = AGREES if agrees else CONTRADICTS if contradicts else UNDECIDED
     parts = ", ".join(f"{text.times(call['speedup'])} at batch {call['batch_size']}" for _, call in some.iterrows())
     where, n = f"{some['model'].iloc[0]} in {queries.ENGINES[row['engine']]}", int(some["n"].iloc[0])
     return Comparison(verdict, f"{where}: {parts} (n = {n} calls each)")
@@ -209,7 +188,7 @@ def _own(data: Tables) -> dict[str, Estimate]:
     """Statement -> what claims alone compare: weighted sums, measures other than accuracy, a loss with its limit."""
     apart = {}
     for row in estimates.content()["claims"].values():
-        alone = row["rule"] in ("keeps", "similar", "weighted") or (row["rule"] == "higher" and "measure" in row)
+        alone = row["rule"] in (*ALLOWED, "weighted") or (row["rule"] == "higher" and "measure" in row)
         if alone and (parts := _sides(data, row)):
             apart[row["statement"]] = _compare(data, row, parts)
     return dict(zip(apart, corrected(list(apart.values())), strict=True))
@@ -370,11 +349,11 @@ def together(data: Tables, row: Row) -> Comparison | None:
     return None if set(words.values()) == {UNTESTED} else _together(words, "the table above, both sides in columns")
 
 
-RULES: dict[str, Callable[[Tables, Row], Comparison | None]] = {
+RULES: dict[str, Callable[[Tables, Row], Comparison | None]] = dict.fromkeys(ALLOWED, within_limit) | {
     rule.__name__: rule
     for rule in (
-        higher, keeps, similar, weighted, timed, saves, costliest, smallest_that_keeps, untested, same_as_claim, points,
-        orders, layer_order, zero_bytes, one_image, centred, concentrated, aspects, together,
+        higher, weighted, timed, saves, costliest, smallest_that_keeps, untested, same_as_claim, points, orders,
+        layer_order, zero_bytes, one_image, centred, concentrated, aspects, together,
     )
 }  # fmt: skip
 

@@ -21,9 +21,8 @@ NEAR = 0.5  # standard deviations of the dense layer: what counts as near zero
 OVERALL = "Overall"
 MODES, FLOATS = ("ptq", "qat"), ("fp32", "fp16", "bf16")
 PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime_int8", "onnxruntime_int4"
-ENGINES = {PYTORCH: "PyTorch, float32"} | {
-    engine: f"ONNX Runtime, {kind}" for engine, kind in ((FLOAT, "float32"), (INT8, "int8"), (INT4, "int4"))
-}
+ENGINES = {PYTORCH: "PyTorch, float32", FLOAT: "ONNX Runtime, float32",
+           INT8: "ONNX Runtime, int8", INT4: "ONNX Runtime, int4"}  # fmt: skip
 OWN, TOTAL = "training_tera_macs", "training_tera_macs_total"
 NOT_COMPRESSED = (BASELINE, TEACHERS)
 ALONE = "students alone"
@@ -35,12 +34,11 @@ TEXT_ROUNDING = 1e-9  # of numbers read from text
 
 def pair(data: Tables, model: str, reference: Any) -> pd.Series | None:
     """The judged difference between two models on the same images, in either direction; None if none was measured."""
-    for first, second, sign in ((model, reference, 1), (reference, model, -1)):
+    for first, second in ((model, reference), (reference, model)):
         rows = data.models if second == BASELINE else data.pairs[data.pairs["reference"] == second]
         rows = rows[rows["model"] == first].dropna(subset=["difference_points"])
         if len(rows):
-            row = rows.iloc[0]
-            return row if sign > 0 else _turned(row, model)
+            return rows.iloc[0] if first == model else _turned(rows.iloc[0], model)
     return None
 
 
@@ -71,12 +69,8 @@ def with_interval(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 def curve(data: Tables, family: str, method: str) -> pd.DataFrame:
     """The models of one method in the sweep, by rising sparsity; at 0 the one that both methods start from.
 
-    That is the baseline before fine-tuning, and fine-tuned the control: trained as long, nothing pruned.
-
-    Args:
-        data: All tables.
-        family: `masked` (before fine-tuning) or `pruned` (fine-tuned).
-        method: Of pruning.
+    Of the family `masked`, before fine-tuning, that is the baseline, and of `pruned` the control: trained as long,
+    nothing pruned.
     """
     rows = data.of(family)
     swept = rows[(rows["method"] == method) & (rows["name"] != "shipped")].dropna(subset=["sparsity"])
@@ -106,45 +100,37 @@ def source_layers(layers: list[str]) -> dict[str, str]:
 
 def histograms(data: Tables, method: str) -> tuple[pd.DataFrame, float] | None:
     """The histograms of weights of one pruned model and its sparsity; None where the sweep has none to draw."""
-    for sparsity in DRAWN:
-        rows = extra(data, "weights", method, sparsity)
-        if rows is not None:
-            return rows, sparsity
-    return None
+    found = ((extra(data, "weights", method, sparsity), sparsity) for sparsity in DRAWN)
+    return next(((rows, sparsity) for rows, sparsity in found if rows is not None), None)
 
 
 def near_zero_pct(rows: pd.DataFrame, state: str) -> float:
-    """Of the weights that are not zero, the share within NEAR standard deviations of zero, over all layers [%].
+    """Of the weights that are not zero, the share within NEAR standard deviations of the dense layer of zero [%].
 
     Args:
         rows: Histograms of one pruned model, a row per state, layer and bin; zeros are not in `count`.
-        state: `dense` or `masked`; the standard deviation is the dense layer's in both.
+        state: `dense` or `masked`.
     """
-    middle, near, every = (rows["low"] + rows["high"]) / 2, 0.0, 0.0
-    for layer, dense in rows[rows["state"] == "dense"].groupby("layer"):
-        _, deviation = _moments(dense)
-        bins = rows[(rows["state"] == state) & (rows["layer"] == layer)]
-        near += bins.loc[middle[bins.index].abs() < NEAR * deviation, "count"].sum()
-        every += bins["count"].sum()
-    return float(100 * near / every)
+    reach = {layer: NEAR * deviation for layer, (_, deviation) in _moments(rows).items()}
+    bins = rows[rows["state"] == state]
+    near = ((bins["low"] + bins["high"]) / 2).abs() < bins["layer"].map(reach)
+    return float(100 * bins.loc[near, "count"].sum() / bins["count"].sum())
 
 
 def furthest_from_zero(rows: pd.DataFrame) -> tuple[str, float]:
     """The dense layer whose mean lies furthest from zero, and how far: in its own standard deviations."""
-    distances = {}
-    for layer, dense in rows[rows["state"] == "dense"].groupby("layer", sort=False):
-        mean, deviation = _moments(dense)
-        if deviation > 0:
-            distances[str(layer)] = abs(mean) / deviation
-    layer = max(distances, key=lambda name: distances[name])
-    return layer, distances[layer]
+    distances = {layer: abs(mean) / deviation for layer, (mean, deviation) in _moments(rows).items() if deviation > 0}
+    return max(distances.items(), key=lambda item: item[1])
 
 
-def _moments(bins: pd.DataFrame) -> tuple[float, float]:
-    """Mean and standard deviation of one layer's weights, from the middles of the bins."""
-    middle, n = (bins["low"] + bins["high"]) / 2, bins["count"].sum()
-    mean = (middle * bins["count"]).sum() / n
-    return float(mean), float((((middle - mean) ** 2 * bins["count"]).sum() / n) ** 0.5)
+def _moments(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of each dense layer's weights, from the middles of the bins."""
+    found = {}
+    for layer, bins in rows[rows["state"] == "dense"].groupby("layer", sort=False):
+        middle, n = (bins["low"] + bins["high"]) / 2, bins["count"].sum()
+        mean = (middle * bins["count"]).sum() / n
+        found[str(layer)] = float(mean), float((((middle - mean) ** 2 * bins["count"]).sum() / n) ** 0.5)
+    return found
 
 
 # Quantization.
@@ -157,17 +143,15 @@ def by_format(data: Tables) -> pd.DataFrame:
         width = name.removeprefix("int")
         return (0, FLOATS.index(name)) if name in FLOATS else (1, -int(width) if width.isdigit() else 0)
 
-    rows = data.of("quantized")
+    rows = data.of("quantized").fillna({"format": "fp32"})
     rows = rows[rows["method"].isin(MODES)]
-    return rows.assign(format=rows["format"].fillna("fp32")).sort_values(
-        "format", key=lambda column: column.map(place), kind="stable"
-    )
+    return rows.sort_values("format", key=lambda column: column.map(place), kind="stable")
 
 
 def of_models(data: Tables, kind: str, models: pd.Series) -> pd.DataFrame:
     """The tables that a stage wrote beside some models, such as `rounding`, under each other; empty without any."""
-    found = {model: data.extra.get(f"{kind}/{model}") for model in models}
-    rows = [table.assign(model=model) for model, table in found.items() if table is not None]
+    found = {model: f"{kind}/{model}" for model in models}
+    rows = [data.extra[name].assign(model=model) for model, name in found.items() if name in data.extra]
     return data.named(pd.concat(rows, ignore_index=True)) if rows else pd.DataFrame()
 
 
@@ -196,10 +180,7 @@ def explained(data: Tables, name: str) -> pd.DataFrame:
 
 
 def alignment(data: Tables, teacher: str) -> pd.DataFrame:
-    """What students of a teacher, and the controls, share with it: answers and, if seen, attention.
-
-    Attention is that of the finest layer; without that table its columns are missing.
-    """
+    """What students of a teacher, and the controls, share with it: answers and, if seen, the finest layer's maps."""
     rows, maps = (data.extra.get(f"explain/{name}", pd.DataFrame()) for name in ("alignment", "attention"))
     if rows.empty:
         return rows
@@ -221,15 +202,13 @@ def usable(data: Tables) -> pd.DataFrame:
 
 
 def costs(data: Tables) -> pd.DataFrame:
-    """A row per model with a known cost: `own` and `total` [10^12 MACs], with what tables say of it.
+    """The models with a known cost, and `total` [10^12 MACs], with all that they build on: baseline, teacher, ...
 
-    `total` adds what the model builds on: the baseline, the pruned model, or the teacher. No rows where the baseline's
-    training cost nothing or is not told of.
+    No rows where the baseline's training cost nothing or is not told of.
     """
     rows = data.candidates.dropna(subset=[OWN, TOTAL])
-    if not (rows.loc[rows["model"] == BASELINE, TOTAL] > 0).any():
-        return pd.DataFrame()
-    return rows.assign(own=rows[OWN], total=rows[TOTAL]).reset_index(drop=True)
+    known = (rows.loc[rows["model"] == BASELINE, TOTAL] > 0).any()
+    return rows.assign(total=rows[TOTAL]).reset_index(drop=True) if known else pd.DataFrame()
 
 
 def cost_spans(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -238,17 +217,13 @@ def cost_spans(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
     Students that build on nothing, the controls, stand apart from those with a teacher.
     """
     shares = rows["total"] / rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
-    alone = (rows["family"] == "students") & (rows["own"] == rows["total"])
-    groups = rows["family"].mask(alone, ALONE)
-    spans = {str(name): (share.min(), share.max()) for name, share in shares.groupby(groups, sort=False)}
-    return {name: span for name, span in spans.items() if name not in NOT_COMPRESSED}
+    alone = (rows["family"] == "students") & (rows[OWN] == rows["total"])
+    groups = shares.groupby(rows["family"].mask(alone, ALONE), sort=False)
+    return {str(name): (share.min(), share.max()) for name, share in groups if name not in NOT_COMPRESSED}
 
 
 def within_budget(rows: pd.DataFrame, budget: float) -> pd.DataFrame:
-    """Compressed models of `costs` that cost at most so many of the baseline's trainings, with all they build on.
-
-    A model that is not smaller than the baseline's file is no compressed one.
-    """
+    """Models of `costs`, smaller than the baseline, that cost at most so many of its trainings, with all below them."""
     most = budget * rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
     fits = rows["total"] <= most * (1 + TEXT_ROUNDING)
     return rows[fits & (rows["times_smaller"] > 1) & ~rows["family"].isin(NOT_COMPRESSED)]

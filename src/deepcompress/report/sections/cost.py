@@ -77,7 +77,7 @@ def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
     spent = seconds(data)
     columns: dict[str, Column] = {
         "Model": "model",
-        "Own cost, 10¹² MACs": ("own", 3),
+        "Own cost, 10¹² MACs": (queries.OWN, 3),
         "With all below it": ("total", 3),
         "Times the baseline's": lambda row: text.times(row["total"] / base),
         "Its stage, s": lambda row: text.number(spent.get(row["model"], float("nan"))),

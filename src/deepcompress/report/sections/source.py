@@ -38,15 +38,19 @@ FAMILIES = ("pruned", "quantized", "teachers")  # students stand beside theirs u
 
 def source(data: Tables) -> Section | None:
     """How much agrees, each claim and figure with its evidence, and the techniques; None without compressed models."""
-    stated, drawn = claims.claims(data), claims.figures(data)
-    if {one.verdict for one in (*stated, *drawn)} == {UNTESTED}:
+    content, stated, drawn = estimates.content(), claims.claims(data), claims.figures(data)
+    if {one.verdict for one in (*stated.values(), *drawn.values())} == {UNTESTED}:
         return None
     table = tuple(
-        (one.place, one.statement, one.judgement, one.evidence or text.MISSING, text.probability(one.p),
-         text.probability(one.holm_p)) for one in stated
+        (row["section"], row["statement"], one.judgement, one.evidence or text.MISSING, text.probability(one.p),
+         text.probability(one.holm_p)) for row, one in zip(content["claims"].values(), stated.values(), strict=True)
     )  # fmt: skip
-    index = tuple((one.place, one.shows, one.statement, one.judgement, one.evidence or text.MISSING) for one in drawn)
-    links = tuple(one.page for one in drawn)
+    shown = content["figures"]
+    index = tuple(
+        (number, shown[number]["shows"], shown[number]["statement"], one.judgement, one.evidence or text.MISSING)
+        for number, one in drawn.items()
+    )
+    links = tuple(row["page"] for row in shown.values())
     figures = Table(("Source report", "Shows", "States", "Verdict", "Measured"), index, INDEX, links=links)
     both = [beside for family in FAMILIES if (beside := side_by_side(data, family))]
     words = aspect_table(data)
@@ -63,8 +67,8 @@ def source(data: Tables) -> Section | None:
     )
 
 
-def _counts(compared: list[claims.Comparison], what: str) -> str:
-    verdicts = [one.verdict for one in compared]
+def _counts(compared: dict[str, claims.Comparison], what: str) -> str:
+    verdicts = [one.verdict for one in compared.values()]
     counts = [f"{verdicts.count(word)} {verb}" for word, verb in VERBS.items() if word in verdicts]
     return f"Of {len(compared)} {what} of the source report, {', '.join(counts)}"
 
