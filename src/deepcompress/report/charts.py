@@ -117,16 +117,16 @@ def dots(
     rows: pd.DataFrame, column: str, label: str, *, series: str = "family", levels: Mapping[str, float] | None = None,
     null: str = "", low: float | None = None,
 ) -> Spec:  # fmt: skip
-    """A line per `name`: values with intervals, one per series beside each other.
+    """A line per `name`: values of a column with intervals where there are any, one per series beside each other.
 
     Args:
-        rows: `name`, the series and the column; intervals where there are any.
+        rows: `name`, the series, which colours tell apart, and the column.
         column: What is drawn.
-        label: Of the axis.
-        series: The column that colours tell apart.
+        label: Of the axis, which starts at `low`.
+        series: A column.
         levels: Values to compare with, by name: a dashed line each.
         null: A further column: the value without any effect, as a short stroke.
-        low: Where the axis starts.
+        low: If the axis must hold more than the values.
     """
     names = list(dict.fromkeys(rows["name"]))
     colour, several = _colours(rows, series), rows.groupby("name").size().max() > 1
@@ -153,18 +153,18 @@ def lines(
     rows: pd.DataFrame, x: str, y: str, labels: tuple[str, str], *, series: str, dash: str = "",
     levels: Mapping[str, float] | None = None, log: bool = False, shades: bool = False,
 ) -> Spec:  # fmt: skip
-    """Values against a number or, where x holds words, a place: a line per series, with intervals.
+    """Values y against x, a number or, where x holds words, a place: a line per series, with intervals.
 
     Args:
         rows: The columns x, y, series and dash.
-        x: Column of the place.
-        y: Column of the value.
+        x: A column.
+        y: A column, on an axis that may be `log`.
         labels: Of both axes.
-        series: The column that colours tell apart.
+        series: The column that colours tell apart; with `shades`, they follow its order.
         dash: The column that dashes tell apart.
         levels: Values to compare with, by name: a dashed line each.
-        log: Whether the values' axis is logarithmic.
-        shades: Whether colours follow the order of the series.
+        log: Logarithmic.
+        shades: Of one scale of colours.
     """
     words = not rows[x].map(lambda value: isinstance(value, int | float)).all()
     across = _value(x, labels[0])
@@ -199,12 +199,7 @@ def histogram(rows: pd.DataFrame, title: str, *, family: str) -> Spec:
 
 
 def strip(rows: pd.DataFrame, *, side: int = 84) -> Spec:
-    """Pictures in a grid.
-
-    Args:
-        rows: `name` (the line), `image` (the column), `url` and a `note` that stands below the picture.
-        side: Height of a picture [px].
-    """
+    """A grid of pictures, `side` px high: columns `name` (the line), `image` (the column), `url`, `note` (below it)."""
     names, size = list(dict.fromkeys(rows["name"])), {"expr": f"min({side}, width / {rows['image'].nunique()} - 4)"}
     place = {
         "x": {"field": "image", "type": "nominal", "axis": None, "scale": {"type": "band", "paddingInner": 0.06}},
@@ -255,11 +250,8 @@ def vega_script() -> str:
 def png(picture: Picture, missing: str = "") -> bytes:
     """A picture as PNG on white, its title above; the same bytes for the same picture and fonts.
 
-    One that was drawn before is found again in scratch, since drawing takes a third of a second.
-
-    Args:
-        picture: What to draw.
-        missing: What `unreadable` says of the words in pictures; once fonts have these letters, all are drawn anew.
+    One that was drawn before is found again in scratch, since drawing takes a third of a second. With `missing`, what
+    `unreadable` says of the words in pictures: once fonts have these letters, all are drawn anew.
     """
     return _kept(functools.partial(_drawn, picture), picture, missing)
 

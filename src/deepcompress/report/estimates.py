@@ -74,7 +74,7 @@ def spelled(of: Estimate, measure: Row) -> str:
 def measured(data: Tables, row: Row, side: str | Row) -> list[Estimate]:
     """All that one side of a row names, by the row's measure; empty where nothing was measured."""
     measure = measure_of(row)
-    table = data.models if measure["table"] == "models" else data.extra.get(measure["table"], pd.DataFrame())
+    table = data.models if measure["table"] == "models" else data.further(measure["table"])
     for column, value in row.get("where", {}).items():
         table = table[table[column] == value] if column in table else table.head(0)
     if table.empty:

@@ -264,7 +264,7 @@ def plot_tables(data: Tables) -> dict[str, pd.DataFrame]:
     }
     curves = [queries.curve(data, "pruned", method).assign(series=method) for method in queries.METHODS]
     pruned = pd.concat(curves).assign(sparsity_pct=lambda rows: 100 * rows["sparsity"])
-    rounded = data.extra.get("bits/points", pd.DataFrame(columns=["granularity", *columns["bits"]]))
+    rounded = data.further("bits/points", "granularity", *columns["bits"])
     teachers, learners = data.of(TEACHERS).set_index("model")["name"], queries.students(data)
     rows = {
         "models": data.models.assign(series=data.models["family"], size_mib=data.models["size_mib"].round(4)),

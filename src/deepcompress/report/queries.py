@@ -173,15 +173,13 @@ def independent(data: Tables) -> str | None:
 
 def explained(data: Tables, name: str) -> pd.DataFrame:
     """A table of the explain stage, such as `alignment`, with the plan's columns; empty when it did not run."""
-    rows = data.extra.get(f"explain/{name}")
-    if rows is None or rows.empty:
-        return pd.DataFrame()
+    rows = data.further(f"explain/{name}")
     return data.named(rows) if "model" in rows else rows
 
 
 def alignment(data: Tables, teacher: str) -> pd.DataFrame:
     """What students of a teacher, and the controls, share with it: answers and, if seen, the finest layer's maps."""
-    rows, maps = (data.extra.get(f"explain/{name}", pd.DataFrame()) for name in ("alignment", "attention"))
+    rows, maps = (data.further(f"explain/{name}") for name in ("alignment", "attention"))
     if rows.empty:
         return rows
     if not maps.empty:
@@ -195,7 +193,7 @@ def alignment(data: Tables, teacher: str) -> pd.DataFrame:
 
 def usable(data: Tables) -> pd.DataFrame:
     """The models that somebody might use, with `macs_million`, and `latency_ms` of an image in the fastest engine."""
-    timed = data.extra.get("benchmark/latency", pd.DataFrame(columns=["model", "batch_size", "latency_ms_p50"]))
+    timed = data.further("benchmark/latency", "model", "batch_size", "latency_ms_p50")
     fastest = timed[timed["batch_size"] == 1].groupby("model")["latency_ms_p50"].min()
     rows = data.candidates
     return rows.assign(macs_million=rows["macs"] / 1e6, latency_ms=rows["model"].map(fastest).astype(float))
@@ -235,8 +233,8 @@ def latency(data: Tables) -> pd.DataFrame:
     Of the dense model, timed in the same engine with the same batch: `dense_ms_p25`, `_p50`, `_p75`. `differs`:
     whether the quartiles of the two lie apart. Empty where nothing, or no baseline, was timed.
     """
-    rows = data.extra.get("benchmark/latency")
-    if rows is None or BASELINE not in set(rows["model"]):
+    rows = data.further("benchmark/latency", "model")
+    if BASELINE not in set(rows["model"]):
         return pd.DataFrame(columns=["model", "engine", "batch_size", "differs"])
     engine = rows["engine"].where(rows["engine"] == PYTORCH, FLOAT)  # integers run in ONNX Runtime alone
     quartiles = [f"latency_ms_{part}" for part in ("p25", "p50", "p75")]

@@ -110,10 +110,14 @@ class Tables:
         """What the models are made of."""
         return Plan.of_table(_records(self.models))
 
+    def further(self, name: str, *columns: str) -> pd.DataFrame:
+        """One of `extra`; no rows, but these columns, where it is missing."""
+        return self.extra.get(name, pd.DataFrame(columns=list(columns)))
+
     @property
     def choice(self) -> pd.DataFrame:
         """Accuracy on validation images, on which every choice is made: results/recommendation.csv, or no rows."""
-        return self.extra.get("recommendation", pd.DataFrame(columns=list(CHOICE_COLUMNS)))
+        return self.further("recommendation", *CHOICE_COLUMNS)
 
     @property
     def max_drop_points(self) -> float:

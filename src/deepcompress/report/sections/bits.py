@@ -103,9 +103,7 @@ def _gain(data: Tables, model: str, reference: object) -> str:
     if row is None:
         return text.MISSING
     p = text.probability(row["mcnemar_p"])
-    if p == text.MISSING:
-        return text.difference(row)
-    return f"{text.difference(row)}, p {p if p.startswith('<') else f'= {p}'}"
+    return text.difference(row) + ("" if p == text.MISSING else f", p {'' if p.startswith('<') else '= '}{p}")
 
 
 def _verdict(data: Tables, rows: pd.DataFrame, control: pd.Series | None) -> str:
@@ -118,23 +116,20 @@ def _verdict(data: Tables, rows: pd.DataFrame, control: pd.Series | None) -> str
     if tested.empty:
         return "One training each: what training with rounded weights brings is not tested; `make seeds` trains more."
     better, worse = (int((tested["verdict"] == word).sum()) for word in (GAIN, LOSS))
-    sentence = (
-        f"Against an equally long float training, of {text.count(len(tested), 'format')} trained with rounded weights, "
-        f"{better} {'is' if better == 1 else 'are'} better and {worse} worse than the float control, by p (Holm)."
-    )
-    if control is None:
-        return sentence
-    points = text.difference(control, phrase=True)
+    own = "" if control is None else (
+        f" The control itself is at {text.difference(control, phrase=True)} points to the baseline: what fine-tuning "
+        "brings by itself, and no gain of quantization."
+    )  # fmt: skip
     return (
-        f"{sentence} The control itself is at {points} points to the baseline: what fine-tuning brings by itself, and "
-        "no gain of quantization."
+        f"Against an equally long float training, of {text.count(len(tested), 'format')} trained with rounded weights, "
+        f"{better} {'is' if better == 1 else 'are'} better and {worse} worse than the float control, by p (Holm).{own}"
     )
 
 
 def _trend(data: Tables) -> list[Block]:
     """Costs against the number of bits, the lines through them, and what they do not say."""
-    points, trends = data.extra.get("bits/points"), data.extra.get("bits/trends")
-    if points is None or trends is None or points.empty:
+    points, trends = data.further("bits/points"), data.extra.get("bits/trends")
+    if points.empty or trends is None:
         return []
     columns: dict[str, Column] = {
         "Cost": lambda row: COSTS.get(row["cost"], str(row["cost"])),

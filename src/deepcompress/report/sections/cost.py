@@ -44,9 +44,8 @@ def cost(data: Tables) -> Section | None:
             f"{family} {' to '.join(dict.fromkeys(text.times(end) for end in span))}"
             for family, span in queries.cost_spans(rows).items()
         ]
-        finding = f"Cost in trainings of the baseline: {', '.join(spans)}"
+        lead = Paragraph(f"Cost in trainings of the baseline: {', '.join(spans)}.", strong=True)
         picture = Picture("cost", "Accuracy against cost to make", (charts.front(rows, "total"),), CAPTION)
-        lead = Paragraph(f"{finding}.", strong=True)
         blocks = [lead, picture, _budgets(data, rows), _every_model(data, rows), *blocks]
     return Section("What it costs to make", tuple(blocks)) if blocks else None
 
@@ -58,16 +57,11 @@ def _budgets(data: Tables, rows: pd.DataFrame) -> Table:
         models = queries.within_budget(rows, budget)
         best = None if models.empty else models.sort_values(["top1_pct", "times_smaller", "model"]).iloc[-1]
         small = tables.selected(data, models)
-        cells.append(
-            (
-                f"{text.number(budget, 2)}×",
-                str(len(models)),
-                text.MISSING if best is None else f"{best['model']}: {text.accuracy(best)}",
-                text.MISSING if small is None else f"{small['model']}: {text.times(small['times_smaller'])} smaller",
-            )
-        )
-    smallest = f"Smallest that loses at most {text.number(data.max_drop_points)} points"
-    return Table(("Budget", "Models within", "Most accurate of them, %", smallest), tuple(cells), BUDGET)
+        accurate = text.MISSING if best is None else f"{best['model']}: {text.accuracy(best)}"
+        smallest = text.MISSING if small is None else f"{small['model']}: {text.times(small['times_smaller'])} smaller"
+        cells.append((f"{text.number(budget, 2)}×", str(len(models)), accurate, smallest))
+    limit = f"Smallest that loses at most {text.number(data.max_drop_points)} points"
+    return Table(("Budget", "Models within", "Most accurate of them, %", limit), tuple(cells), BUDGET)
 
 
 def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
@@ -88,17 +82,15 @@ def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
 
 def seconds(data: Tables) -> dict[str, float]:
     """Seconds of the stage that made each model when it last ran here; empty where none did."""
-    rows, planned = data.extra.get(STAGES), data.extra.get(PLAN)
-    if rows is None or planned is None:
-        return {}
+    rows, planned = data.further(STAGES, "stage", "seconds"), data.further(PLAN, "id", "stage")
     took = dict(zip(rows["stage"].astype(str), rows["seconds"].astype(float), strict=True))
     return {model: took[stage] for model, stage in zip(planned["id"], planned["stage"], strict=True) if stage in took}
 
 
 def _times(data: Tables) -> list[Block]:
     """How long each stage took on the machine that ran the pipeline, the longest first."""
-    rows = data.extra.get(STAGES)
-    if rows is None or rows.empty:
+    rows = data.further(STAGES)
+    if rows.empty:
         return []
     longest = rows.sort_values(["seconds", "stage"], ascending=[False, True])
     minutes, stages = text.number(rows["seconds"].sum() / 60), text.count(len(rows), "stage")

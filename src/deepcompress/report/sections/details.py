@@ -32,8 +32,12 @@ PACKAGES = ("deepcompress", "torch", "torchvision", "lightning-fabric", "numpy",
 
 def details(data: Tables) -> Section:
     """Always there: every number that no question above asked for."""
+    chart = charts.front(queries.usable(data), "size_mib")  # for README and DVC, which cannot run the page's chart
+    best = Picture(charts.OVERVIEW, text.of_all(data), (chart,))
     blocks = (
-        *fold(f"All {text.count(len(data.models), 'model')}, every column", "overview", _overview(data)),
+        *fold(
+            f"All {text.count(len(data.models), 'model')}, every column", "overview", [best, models_table(data.models)]
+        ),
         *fold("The baseline", "baseline", _baseline(data)),
         *fold("Training curves", "training", _training(data)),
         *fold("Where compressed models look, and colour jitter", "attention", _attention.attention(data)),
@@ -41,11 +45,6 @@ def details(data: Tables) -> Section:
         *fold("How this was made", "provenance", _provenance(data)),
     )
     return Section("Details", blocks)
-
-
-def _overview(data: Tables) -> list[Block]:
-    chart = charts.front(queries.usable(data), "size_mib")  # for README and DVC, which cannot run the page's chart
-    return [Picture(charts.OVERVIEW, text.of_all(data), (chart,)), models_table(data.models)]
 
 
 def _baseline(data: Tables) -> list[Block]:
@@ -74,11 +73,10 @@ def _verdict(data: Tables, theirs: float) -> str:
 
 def _training(data: Tables) -> list[Block]:
     """Validation accuracy and training loss against the epoch, a picture per family."""
-    in_order = dict.fromkeys([*data.models["family"], *data.history["family"]])
-    runs_of = {family: data.history[data.history["family"] == family] for family in in_order}
     drawn = {"validation_top1_pct": "validation top-1 [%]", "train_loss": "training loss"}
     pictures: list[Block] = []
-    for family, runs in runs_of.items():
+    for family in dict.fromkeys([*data.models["family"], *data.history["family"]]):
+        runs = data.history[data.history["family"] == family]
         if not runs.empty:
             panels = [charts.lines(runs, "epoch", y, ("epoch", label), series="name") for y, label in drawn.items()]
             pictures.append(Picture(f"{family}_training", _of_training(runs), tuple(panels), across=2))
@@ -109,7 +107,9 @@ def _classes(data: Tables) -> list[Block]:
     which = "All classes" if few else f"The best and the worst {ENDS} of {len(listed)} classes"
     images = " to ".join(str(n) for n in dict.fromkeys((int(dense["n"].min()), int(dense["n"].max()))))
     caption = f"{which}, in the baseline's order; {images} held-out images each. Bars: 95 % intervals."
-    chart = charts.dots(_of_classes(rows, models, shown), "top1_pct", charts.TOP1, series="model")
+    own = rows[rows["model"].isin(models) & rows["class"].isin(shown)].assign(name=lambda some: some["class"])
+    own = own.sort_values("class", key=lambda names: names.map(shown.index), kind="stable")
+    chart = charts.dots(queries.with_interval(own, "top1_pct"), "top1_pct", charts.TOP1, series="model")
     blocks: list[Block] = [Picture("class_accuracy", _between(dense), (chart,), caption)]
     if len(models) > 1:
         wide = data.per_class.pivot(index="class", columns="model", values="top1_pct")
@@ -125,13 +125,6 @@ def _between(rows: pd.DataFrame) -> str:
     ends = rows.sort_values(["top1_pct", "class"]).iloc[[0, -1]]
     worst, best = (f"{text.number(row['top1_pct'], 0)} % ({row['class']})" for _, row in ends.iterrows())
     return f"{rows['model'].iloc[0]}: from {worst} to {best}"
-
-
-def _of_classes(rows: pd.DataFrame, models: list[str], classes: list[str]) -> pd.DataFrame:
-    """Accuracy of some models on some classes in this order, with intervals."""
-    own = rows[rows["model"].isin(models) & rows["class"].isin(classes)].assign(name=rows["class"])
-    own = own.sort_values("class", key=lambda names: names.map(classes.index), kind="stable")
-    return queries.with_interval(own, "top1_pct")
 
 
 def _provenance(data: Tables) -> list[Block]:

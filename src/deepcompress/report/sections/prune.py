@@ -39,15 +39,14 @@ def prune(data: Tables) -> Section | None:
 
 def _curves(data: Tables) -> list[Block]:
     """Both methods, before fine-tuning (dashed) and fine-tuned (solid)."""
-    both = [(method, family) for method in queries.METHODS for family in STATES]
     curves = [
-        rows.assign(method=method, state=STATES[family])
-        for method, family in both
-        if not (rows := queries.curve(data, family, method)).empty
+        queries.curve(data, family, method).assign(method=method, state=state)
+        for method in queries.METHODS
+        for family, state in STATES.items()
     ]
-    if not curves:
-        return []
     rows = pd.concat(curves).reset_index(drop=True)
+    if rows.empty:
+        return []
     labels, levels = ("sparsity", charts.TOP1), {"baseline": float(data.baseline["top1_pct"])}
     chart = charts.lines(rows, "sparsity", "top1_pct", labels, series="method", dash="state", levels=levels)
     return [Picture("pruning_curve", _finding(data), (chart,), CURVE)]
@@ -96,12 +95,12 @@ def _sensitivity(data: Tables) -> list[Block]:
     """How much each layer minds being pruned alone, and how a sparsity was allocated per layer because of it."""
     blocks: list[Block] = []
     for method in queries.METHODS:
-        rows = data.extra.get(f"sensitivity/{method}")
-        if rows is None or rows.empty:
+        rows = data.further(f"sensitivity/{method}")
+        if rows.empty:
             continue
         mean = rows.groupby("layer", sort=False)["top1_pct"].mean()
-        ends_of_scan = f"{mean.idxmin()} costs most, {mean.idxmax()} least"
-        title = f"{method.capitalize()}: on average over this scan {ends_of_scan}"
+        extremes = f"{mean.idxmin()} costs most, {mean.idxmax()} least"
+        title = f"{method.capitalize()}: on average over this scan {extremes}"
         caption = (
             f"One layer pruned at a time by {rows['criterion'].iloc[0]}, without fine-tuning; "
             f"{int(rows['n'].iloc[0]):,} validation images; bars: one standard error."

@@ -44,8 +44,8 @@ def ship(data: Tables) -> Section | None:
 
 
 def _recommended(data: Tables) -> list[Block]:
-    rows, note = data.extra.get("recommendation"), data.notes.get("recommendation")
-    if rows is None or note is None or rows.empty:
+    rows, note = data.choice, data.notes.get("recommendation")
+    if note is None or rows.empty:
         return []
     rows = data.named(rows)
     blocks: list[Block] = [Paragraph(note["reason"], strong=True), Paragraph(_heldout(data, note))]
@@ -58,11 +58,8 @@ def _recommended(data: Tables) -> list[Block]:
     timed = {"ms in PyTorch": ("latency_ms", 2)} if rows["latency_ms"].notna().any() else {}
     front, excluded = rows[rows["on_front"]].sort_values(["size_mib", "model"]), rows[~rows["allowed"]]
     title = f"{text.count(len(front), 'model')} on the Pareto front of accuracy, bytes, MACs"
-    blocks.append(Table.of(front, CHOICES | timed, LOST, title))
-    if not excluded.empty:
-        title = f"{text.count(len(excluded), 'model')} not allowed, and why"
-        blocks.append(Table.of(excluded, CHOICES, LOST, title))
-    return blocks
+    why_not = Table.of(excluded, CHOICES, LOST, f"{text.count(len(excluded), 'model')} not allowed, and why")
+    return [*blocks, Table.of(front, CHOICES | timed, LOST, title), *([] if excluded.empty else [why_not])]
 
 
 def _heldout(data: Tables, note: dict[str, Any]) -> str:
@@ -86,8 +83,8 @@ def _lost(row: pd.Series, column: str) -> str:
 
 def _files(data: Tables) -> list[Block]:
     """Whether each exported file answers as the model that it was made from, on the same held-out images."""
-    rows = data.extra.get("deploy/parity")
-    if rows is None or rows.empty:
+    rows = data.further("deploy/parity")
+    if rows.empty:
         return []
     worst = rows.sort_values("agreement_pct", kind="stable").iloc[0]
     recommended = rows.loc[rows["file"] == "model.onnx", "model"].iloc[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from deepcompress.report import claims, estimates, queries, text
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
 from deepcompress.report.tables import BYTES_PER_MIB, Tables
@@ -114,14 +116,10 @@ def aspect_table(data: Tables) -> Table | None:
         "bitmask_pct": text.percent(loose["bitmask_bytes"], dense["dense_bytes"]),
         "csr_pct": text.percent(loose["csr_bytes"], dense["dense_bytes"]),
     }  # fmt: skip
-    columns = ("aspect", "structured", "structured_here", "unstructured", "unstructured_here")
-    rows = [
-        (
-            *(row[name].format(**values) for name in columns),
-            claims.Comparison(words[row["aspect"]], note=row.get("why", "")).judgement,
-        )
-        for row in estimates.content()["aspects"]
-    ]
+    columns, rows = ("aspect", "structured", "structured_here", "unstructured", "unstructured_here"), []
+    for row in estimates.content()["aspects"]:
+        judged = claims.Comparison(words[row["aspect"]], note=row.get("why", ""))
+        rows.append((*(row[name].format(**values) for name in columns), judged.judgement))
     heads = ("Aspect", "Source report: structured", "Here, at 25 %", "Source report: unstructured", "Here, at 25 %",
              "Verdict")  # fmt: skip
     caption = (
@@ -140,35 +138,21 @@ def _kept_accuracy(data: Tables, method: str) -> str:
 
 
 def _techniques(data: Tables) -> list[Block]:
-    rows = tuple(cells for name in estimates.content()["techniques"] if (cells := _technique(data, name)))
-    return [Table(HEADS, rows, TECHNIQUES.format(n=f"{int(data.baseline['n']):,}"))] if rows else []
+    """A row of numbers for each technique of which there is the model that stands for it."""
+    rows, base = [], data.baseline
+    for name, technique in estimates.content()["techniques"].items():
+        for _, row in estimates.chosen(data, technique["model"]).head(1).iterrows():
+            ratios = (row["times_smaller"], base["macs"] / row["macs"], _faster(data, row["model"]),
+                      row[queries.TOTAL] / base[queries.TOTAL] if base[queries.TOTAL] > 0 else math.nan)  # fmt: skip
+            rows.append((name, technique["statement"], row["model"], text.difference(row), *map(text.times, ratios)))
+    return [Table(HEADS, tuple(rows), TECHNIQUES.format(n=f"{int(base['n']):,}"))] if rows else []
 
 
-def _technique(data: Tables, name: str) -> tuple[str, ...]:
-    """The numbers of the model that stands for a technique; nothing without it."""
-    technique, base = estimates.content()["techniques"][name], data.baseline
-    rows = estimates.chosen(data, technique["model"])
-    if rows.empty:
-        return ()
-    row = rows.iloc[0]
-    return (
-        name,
-        technique["statement"],
-        row["model"],
-        text.difference(row),
-        text.times(row["times_smaller"]),
-        text.times(base["macs"] / row["macs"]),
-        _faster(data, row["model"]),
-        text.times(float(row[queries.TOTAL]) / float(base[queries.TOTAL])) if base[queries.TOTAL] > 0 else text.MISSING,
-    )
-
-
-def _faster(data: Tables, model: str) -> str:
+def _faster(data: Tables, model: str) -> float:
     """The median speed-up at batch 1, of the int8 file where there is one."""
     rows = queries.latency(data)
     some = rows[(rows["model"] == model) & (rows["batch_size"] == 1)].set_index("engine")
-    engine = next((engine for engine in (queries.INT8, queries.FLOAT) if engine in some.index), None)
-    return text.MISSING if engine is None else text.times(some["speedup"][engine])
+    return next((some["speedup"][engine] for engine in (queries.INT8, queries.FLOAT) if engine in some.index), math.nan)
 
 
 SECTIONS = {"claims": (70, source)}
