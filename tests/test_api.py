@@ -14,21 +14,15 @@ import deepcompress as dc
 from deepcompress import api
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG
+from tests import nets
 from tests.house import ROOT
-from tests.nets import VIEW
-
-CLASSES = ("one", "two")
 
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> api.Model:
     """A tiny VGG, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    net = VGG(VGGSpec("vgg11", True, (4,) * 8, (8, 8), len(CLASSES), VIEW.size, 0.0))
-    checkpoint.save("model.safetensors", net, view=VIEW, classes=CLASSES, provenance={})
+    checkpoint.save("model.safetensors", nets.vgg(), view=nets.VIEW, classes=nets.CLASSES, provenance={})
     return dc.load("model.safetensors")
 
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from safetensors import torch as safetensors_torch
 
 from deepcompress import params
-from deepcompress.data.batches import View
 from deepcompress.models import checkpoint, weights
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
+from tests import nets
 from tests.faults.damage import Trap, below, fuzz, read_or_refused, spoilt
 
 SPEC = VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), 3, 32, 0.5)
@@ -51,8 +51,7 @@ def content(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         weight.copy_(codec.decode(codec.encode(weight), weight.shape, weight.dtype))
         encodings[name] = encoding
     path = tmp_path_factory.mktemp("good") / "model.safetensors"
-    view = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    checkpoint.save(path, model, view=view, classes=("a", "b", "c"), provenance={}, encodings=encodings)
+    checkpoint.save(path, model, view=nets.VIEW, classes=("a", "b", "c"), provenance={}, encodings=encodings)
     return path.read_bytes()
 
 
@@ -137,7 +136,7 @@ def test_a_description_with_odd_values(content: bytes, place: Path, data: st.Dat
         b"{}",
         b"[]",
         b"null",
-        b"{" * 100_000,
+        b"{" * 10**5,
         b'{"a":' * 50_000,
         b"\xff\xfe",
         b"{}" + b" " * 1000,

@@ -14,24 +14,17 @@ import pytest
 import torch
 
 from deepcompress import files
-from deepcompress.data.batches import View
 from deepcompress.data.store import array_writer, open_fit, write_fit
 from deepcompress.deploy.classifier import Contract
 from deepcompress.deploy.onnx import write
 from deepcompress.errors import EXIT_CODE, SCRATCH_VARIABLE, STAGE_VARIABLE, one_line_errors
 from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG
 from deepcompress.training import loop
+from tests import nets
 from tests.data.inputs import source
 from tests.faults.damage import below, largest_file
 
 LIMITS = (0, 1, 60, 900)  # bytes of one file
-
-
-def network() -> VGG:
-    torch.manual_seed(0)
-    return VGG(VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), 3, 32, 0.5))
 
 
 def graph() -> onnx.ModelProto:
@@ -42,8 +35,7 @@ def graph() -> onnx.ModelProto:
 
 
 def save_checkpoint(path: Path) -> None:
-    view = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    checkpoint.save(path, network(), view=view, classes=("a", "b", "c"), provenance={})
+    checkpoint.save(path, nets.vgg(), view=nets.VIEW, classes=nets.CLASSES, provenance={})
 
 
 def save_array(path: Path) -> None:

@@ -16,12 +16,12 @@ from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from tests.data.inputs import CLASSES, source
+from tests.nets import VIEW
 
 TRAIN = {"device": "cpu", "precision": "32-true"}
 RECIPE: dict[str, Any] = {"trainable": "all", "epochs": 2, "batch_size": 16, "optimizer": "adamw"}
 RECIPE |= {"learning_rate": 0.001, "weight_decay": 0.05, "schedule": "one_cycle"}
 SHAPE = {"batch_norm": True, "width": 0.0625, "hidden": 128, "dropout": 0.2, "image_size": 32, "weights": None}
-VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 def network(arch: str, **recipe: Any) -> dict[str, Any]:
@@ -29,10 +29,10 @@ def network(arch: str, **recipe: Any) -> dict[str, Any]:
     return {"arch": arch, **SHAPE, "recipe": {**RECIPE, **recipe}}
 
 
-def write_params(*, seed: int = 1, **sections: Any) -> None:
-    """Write params.yaml of the current folder."""
+def write_params(folder: Path = Path(), *, seed: int = 1, **sections: Any) -> None:
+    """Write params.yaml of a folder."""
     document = {"seed": seed, "train": TRAIN, **sections}
-    Path("params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    (folder / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
 
 def write_images(folder: Path = Path()) -> Meta:
@@ -66,9 +66,8 @@ def invoke(command: Command, *words: str, **options: str) -> Result:
     return CliRunner().invoke(command, [*words, *named])
 
 
-def invoke_well(command: Command, *words: str, **options: str) -> str:
-    """Run a stage's command, which must end well; returns what it printed."""
-    done = invoke(command, *words, **options)
+def well(done: Result) -> str:
+    """It ended well; returns what it printed."""
     assert done.exit_code == 0, done.output
     return done.output
 

@@ -17,7 +17,7 @@ from tests import plans
 from tests.data import inputs
 from tests.deploy.conftest import network, save
 from tests.house import ROOT
-from tests.stages.commands import invoke
+from tests.stages.commands import invoke, well
 
 ENGINES = ("pytorch", "onnxruntime", "onnxruntime_int8", "onnxruntime_int4")
 
@@ -56,8 +56,7 @@ def test_every_model_is_timed_in_every_engine_and_the_machine_and_the_stages_are
     monkeypatch.setenv(errors.STAGE_VARIABLE, "finetune")
     errors.note_seconds()
     monkeypatch.delenv(errors.STAGE_VARIABLE)
-    done = run()
-    assert done.exit_code == 0, done.output
+    well(run())
     rows = pd.read_csv("out/latency.csv")
     timed = set(zip(rows["model"], rows["engine"], rows["batch_size"], strict=True))
     engines: dict[str, tuple[str, ...]] = {"shipped/pruned": ("pytorch", "onnxruntime")}

@@ -20,17 +20,7 @@ from deepcompress.training import loop
 from deepcompress.training.run import TrainingData
 from stages import distill, distill_on
 from tests.data.inputs import CLASSES
-from tests.stages.commands import (
-    RECIPE,
-    contents,
-    invoke,
-    invoke_well,
-    network,
-    refused,
-    save_vgg,
-    write_images,
-    write_params,
-)  # fmt: skip
+from tests.stages.commands import RECIPE, contents, invoke, network, refused, save_vgg, well, write_images, write_params
 from tests.training.interruption import StoppedError, same
 
 TEACHER = "models/teachers/vgg16.safetensors"
@@ -68,7 +58,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare()
-    assert run("crd").exit_code == 0
+    well(run("crd"))
     epochs, epoch_ = [], loop._Run.epoch_
 
     def stopped(training: Any, number: int, *arguments: Any) -> None:
@@ -81,7 +71,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     monkeypatch.setattr(loop._Run, "epoch_", stopped)
     assert isinstance(run("crd", "again").exception, StoppedError)
     assert not Path("again").exists()
-    assert run("crd", "again").exit_code == 0
+    well(run("crd", "again"))
     assert epochs == [0, 1]
     assert contents("again") == contents("out")
     assert not list(project.glob(".scratch/distill/*"))
@@ -90,8 +80,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
 @pytest.mark.parametrize("name", ["logit", "hint", "crd", "crd_logit"])
 def test_model_and_history_agree(project: Path, name: str) -> None:
     prepare()
-    done = run(name)
-    assert done.exit_code == 0, done.output
+    well(run(name))
     loaded, fit = checkpoint.load(f"out/{name}.safetensors"), open_fit(Path("data/fit"))
     history = pd.read_csv(f"out/{name}.csv")
     logits = accuracy.logits(loaded.model, Batches(fit.validation, loaded.view, batch_size=16))
@@ -123,19 +112,19 @@ def test_students_of_a_teacher_share_its_outputs_and_do_not_see_options_of_other
     written = contents("out")
     (folder,) = (project / ".scratch/teacher").iterdir()
     before = (folder / "logits.npy").stat().st_mtime_ns
-    assert run("crd_logit").exit_code == 0
+    well(run("crd_logit"))
     assert [path.name for path in (project / ".scratch/teacher").iterdir()] == [folder.name]
     assert sorted(path.name for path in folder.iterdir()) == ["features-pooled.npy", "logits.npy"]
     assert (folder / "logits.npy").stat().st_mtime_ns == before
     prepare(methods={**DISTILL["methods"], "crd": {"negatives": 9}})
-    assert run("logit", "again").exit_code == 0
+    well(run("logit", "again"))
     assert contents("again") == written
 
 
 def test_label_smoothing_is_another_student_and_says_what_it_used(project: Path) -> None:
     prepare()
     for name in ("independent", "label_smoothing"):
-        assert run(name, taught=False).exit_code == 0
+        well(run(name, taught=False))
     losses = [pd.read_csv(f"out/{name}.csv")["train_loss"].iloc[0] for name in ("independent", "label_smoothing")]
     assert losses[0] != losses[1]
     used = checkpoint.load("out/label_smoothing.safetensors").provenance["params"]
@@ -188,7 +177,7 @@ def test_zeros_and_shapes_stay_and_all_else_learns_as_prune_finetune_says(
     pruned: VGG, project: Path, method: str
 ) -> None:
     for folder, other in (("out", method), ("again", method), ("logit", "logit")):
-        invoke_well(distill_on.main, **on_options(other, folder))
+        well(invoke(distill_on.main, **on_options(other, folder)))
     assert contents("out") == contents("again")
     assert contents("out")["chain.csv"] != contents("logit")["chain.csv"]
     trained = checkpoint.load("out/chain.safetensors")

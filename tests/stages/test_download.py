@@ -13,7 +13,7 @@ from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import open_fit
 from stages import download
 from tests.data.inputs import image_files, make_zip
-from tests.stages.commands import contents, invoke, refused, write_params
+from tests.stages.commands import contents, invoke, refused, well, write_params
 
 PETS = {"folder": {"path": "pets.zip"}}
 
@@ -34,7 +34,7 @@ def arrays() -> dict[str, bytes]:
 
 def test_both_folders_are_written_and_the_next_run_writes_the_same_bytes() -> None:
     make_zip(Path("pets.zip"), image_files())
-    assert run(**PETS).exit_code == 0
+    well(run(**PETS))
     fit, heldout = open_fit(Path("data/fit")), open_heldout(Path("data/heldout"))
     assert fit.meta == heldout.meta
     assert fit.meta.counts == {"train": 9, "validation": 3, "heldout": 6}

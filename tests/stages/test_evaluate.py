@@ -15,7 +15,7 @@ from deepcompress.data.store import write_fit, write_heldout
 from stages import evaluate
 from tests import plans
 from tests.data import inputs
-from tests.stages.commands import contents, invoke, refused, save_vgg, write_params
+from tests.stages.commands import contents, invoke, refused, save_vgg, well, write_params
 
 ARGUMENTS = [
     *("--plan", "results/plan.csv", "--heldout", "data/heldout", "--models", "models", "--history", "results/history"),
@@ -52,8 +52,7 @@ def run() -> Result:
 
 
 def test_the_files_agree(project: Path) -> None:
-    done = run()
-    assert done.exit_code == 0, done.output
+    well(run())
     table = pd.read_csv(project / "metrics/evaluation.csv", index_col="model")
     per_class = pd.read_csv(project / "metrics/per_class.csv")
     headline = json.loads((project / "metrics/headline.json").read_text())
@@ -81,10 +80,10 @@ def test_every_run_gives_the_same_bytes_with_and_without_scratch(
 ) -> None:
     run()
     first = contents("metrics")
-    assert run().exit_code == 0
+    well(run())
     assert contents("metrics") == first
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(project / "other"))
-    assert run().exit_code == 0
+    well(run())
     assert contents("metrics") == first
 
 

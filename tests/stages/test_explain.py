@@ -16,7 +16,7 @@ from deepcompress.data.sources import shapes
 from deepcompress.models import checkpoint
 from stages import explain
 from tests import plans
-from tests.stages.commands import contents, invoke, refused, save_vgg, write_params
+from tests.stages.commands import contents, invoke, refused, save_vgg, well, write_params
 
 ARGUMENTS = ["--plan", "plan.csv", "--fit", "data/fit", "--models", "models", "--tables", "results/explain"]
 IDS = [
@@ -76,8 +76,7 @@ def run() -> Result:
 def test_the_tables_agree_and_a_second_run_gives_the_same_bytes(project: Path) -> None:
     written = []
     for _ in range(2):
-        done = run()
-        assert done.exit_code == 0, done.output
+        well(run())
         written.append(contents("results/explain"))
     assert written[0] == written[1]
     assert [name.removesuffix(".csv") for name in written[0]] == list(TABLES)

@@ -23,7 +23,7 @@ from deepcompress.models import checkpoint
 from stages import export
 from tests.data.inputs import CLASSES
 from tests.deploy.conftest import DEPLOY, VIEW, coloured, network, save
-from tests.stages.commands import contents, invoke, refused
+from tests.stages.commands import contents, invoke, refused, well
 
 NAMES = ["classes.json", "model.dc", "model.onnx", "model_card.json", "model_card.md", "model_float.onnx",
          "shipped.onnx", "shipped_int8.onnx"]  # fmt: skip
@@ -84,8 +84,7 @@ def stopped(message: str) -> None:
 
 
 def test_a_float_model_is_exported_in_float_and_again_with_the_same_bytes(project: Path) -> None:
-    done = run()
-    assert done.exit_code == 0, done.output
+    well(run())
     folder = Path("models/deploy")
     assert sorted(path.name for path in folder.iterdir()) == NAMES
     assert (folder / "model.onnx").read_bytes() == (folder / "model_float.onnx").read_bytes()
@@ -97,15 +96,14 @@ def test_a_float_model_is_exported_in_float_and_again_with_the_same_bytes(projec
     assert (table["n"] == 45).all()
     assert (table["agreement_pct"][:3] == 100).all()
     assert table.loc["model.onnx", "size_bytes"] == (folder / "model.onnx").stat().st_size
-    assert run(out="models/deploy2").exit_code == 0
+    well(run(out="models/deploy2"))
     assert contents("models/deploy2") == contents(folder)
     assert contents("models/deploy2-tables") == contents("models/deploy-tables")
 
 
 def test_a_model_of_integers_is_exported_in_int8_and_its_float_file_agrees_with_it(project: Path) -> None:
     recommend("shipped/quantized")
-    done = run()
-    assert done.exit_code == 0, done.output
+    well(run())
     folder, loaded = Path("models/deploy"), checkpoint.load("models/shipped/quantized.safetensors")
     assert (folder / "model.onnx").read_bytes() == (folder / "shipped_int8.onnx").read_bytes()
     held = channels_first(open_heldout(Path("data/heldout")).arrays.images, VIEW.size)
@@ -122,8 +120,7 @@ def test_a_model_of_integers_is_exported_in_int8_and_its_float_file_agrees_with_
 
 def test_a_model_of_four_bits_is_exported_with_its_own_integers_as_well(project: Path) -> None:
     save(Path("models/baseline.safetensors"), network(), bits=4)
-    done = run()
-    assert done.exit_code == 0, done.output
+    well(run())
     folder, table = Path("models/deploy"), pd.read_csv("models/deploy-tables/parity.csv", index_col="file")
     assert sorted(path.name for path in folder.iterdir()) == sorted([*NAMES, "model_int4.onnx"])
     assert table["kind"].to_dict() == {

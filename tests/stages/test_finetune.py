@@ -23,35 +23,19 @@ from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from stages import finetune, train_teacher
 from tests.data.inputs import CLASSES
-from tests.stages.commands import (
-    RECIPE,
-    SHAPE,
-    TRAIN,
-    contents,
-    invoke,
-    invoke_well,
-    network,
-    refused,
-    write_images,
-    write_params,
-)  # fmt: skip
+from tests.stages.commands import RECIPE, SHAPE, contents, invoke, network, refused, well, write_images, write_params
 from tests.training import interruption
 
 STAGE = Path(finetune.__file__)
 ARGUMENTS = ["--fit", "data/fit", "--model", "out/baseline.safetensors", "--history", "out/baseline.csv"]
-PARAMS: dict[str, Any] = {
-    "seed": 1,
-    "train": TRAIN,
-    "model": {"arch": "vgg11", **SHAPE},
-    "finetune": {**RECIPE, "augment": {"flip": True, "crop_padding": 2}},
-}
+MODEL = {"arch": "vgg11", **SHAPE}
 
 
 def prepare(folder: Path, **finetune: Any) -> None:
     """Params and images."""
     folder.mkdir(exist_ok=True)
-    values = {**PARAMS, "finetune": {**PARAMS["finetune"], **finetune}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    recipe = {**RECIPE, "augment": {"flip": True, "crop_padding": 2}, **finetune}
+    write_params(folder, model=MODEL, finetune=recipe)
     write_images(folder)
 
 
@@ -61,7 +45,7 @@ def run(**finetune_section: Any) -> Result:
 
 
 def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run().exit_code == 0
+    well(run())
     straight = contents("out")
     trained = interruption.fill_the_disk_once(monkeypatch)
     assert [run().exit_code for _ in range(2)] == [2, 0]
@@ -111,7 +95,7 @@ def test_after_kill_9_the_next_run_goes_on_and_ends_with_the_same_bytes(tmp_path
 
 
 def test_two_devices_end_with_the_model_of_one(project: Path) -> None:
-    assert run(optimizer="sgd", epochs=1).exit_code == 0
+    well(run(optimizer="sgd", epochs=1))
     one, history = checkpoint.load("out/baseline.safetensors").model, pd.read_csv("out/baseline.csv")
     values = yaml.safe_load(Path("params.yaml").read_text())
     Path("params.yaml").write_text(yaml.safe_dump({**values, "train": values["train"] | {"devices": 2}}))
@@ -127,13 +111,13 @@ def test_two_devices_end_with_the_model_of_one(project: Path) -> None:
 
 
 def test_the_model_its_history_and_its_provenance_agree(project: Path) -> None:
-    assert run().exit_code == 0
+    well(run())
     loaded, fit = checkpoint.load("out/baseline.safetensors"), open_fit(Path("data/fit"))
     history, origin = pd.read_csv("out/baseline.csv"), loaded.provenance
     logits = accuracy.logits(loaded.model, Batches(fit.validation, loaded.view, batch_size=16))
     assert (origin["stage"], origin["seed"]) == ("finetune", 1)
     assert origin["params"]["finetune"]["learning_rate"] == 0.001
-    assert origin["params"]["model"] == PARAMS["model"]
+    assert origin["params"]["model"] == MODEL
     assert set(origin["versions"]) == {"deepcompress", "torch"}
     assert loaded.classes == CLASSES
     assert loaded.view.mean == fit.meta.mean
@@ -163,14 +147,14 @@ def teacher_options(name: str, folder: str = "out") -> dict[str, str]:
 
 def test_a_teacher_is_what_its_block_says_in_the_same_bytes_each_time(teachers: None, project: Path) -> None:
     for folder in ("out", "again"):
-        invoke_well(train_teacher.main, **teacher_options("vgg16", folder))
+        well(invoke(train_teacher.main, **teacher_options("vgg16", folder)))
     assert contents("out") == contents("again")
     loaded = checkpoint.load("out/vgg16.safetensors")
     assert (loaded.model.spec.arch, loaded.model.spec.features[0]) == ("vgg16", 4)
     assert loaded.classes == CLASSES
     assert loaded.provenance["stage"] == "train_teacher"
     assert loaded.provenance["params"]["teachers.vgg16"]["recipe"]["learning_rate"] == 0.001
-    invoke_well(train_teacher.main, **teacher_options("vgg16_jitter"))
+    well(invoke(train_teacher.main, **teacher_options("vgg16_jitter")))
     plain, jittered = (pd.read_csv(f"out/{name}.csv") for name in ("vgg16", "vgg16_jitter"))
     assert plain["epoch"].tolist() == [1, 2]
     assert (plain["train_loss"] != jittered["train_loss"]).all()

@@ -15,7 +15,7 @@ from deepcompress.models import checkpoint
 from stages import prune, sensitivity
 from tests.data import inputs
 from tests.pruning.test_settings import PRUNE
-from tests.stages.commands import contents, invoke, refused, save_vgg, write_params
+from tests.stages.commands import contents, invoke, refused, save_vgg, well, write_params
 from tests.training import interruption
 
 SCAN = ("--fit", "data/fit", "--source", "models/baseline.safetensors", "--method")
@@ -50,9 +50,8 @@ def project(project: Path) -> Path:
 
 @pytest.mark.parametrize("method", ["unstructured", "structured"])
 def test_the_files_fit_together(method: str, project: Path) -> None:
-    assert scan(method).exit_code == 0
-    result = run(method, "out", "--method", method, "--sparsity", "0.4")
-    assert result.exit_code == 0, result.output
+    well(scan(method))
+    well(run(method, "out", "--method", method, "--sparsity", "0.4"))
     masked, trained = (checkpoint.load(f"out/{state}.safetensors") for state in ("masked", "trained"))
     allocation, storage = pd.read_csv("out/allocation.csv"), pd.read_csv("out/storage.csv").set_index("state")
     overall = allocation[allocation["layer"] == "Overall"].iloc[0]
@@ -70,11 +69,11 @@ def test_the_files_fit_together(method: str, project: Path) -> None:
 
 
 def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert scan().exit_code == 0
+    well(scan())
     scanned = Path("structured.csv").read_bytes()
-    assert scan().exit_code == 0
+    well(scan())
     assert Path("structured.csv").read_bytes() == scanned
-    assert run("structured", "straight").exit_code == 0
+    well(run("structured", "straight"))
     assert pd.read_csv("straight/allocation.csv")["assigned_sparsity"].iloc[-1] == PRUNE["sparsity"]
     trained = interruption.fill_the_disk_once(monkeypatch)
     assert [run("structured", "out").exit_code for _ in range(2)] == [2, 0]

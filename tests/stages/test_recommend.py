@@ -15,7 +15,7 @@ from stages import recommend
 from tests import plans
 from tests.data import inputs
 from tests.deploy.conftest import DEPLOY
-from tests.stages.commands import contents, invoke, refused, save_vgg, write_params
+from tests.stages.commands import contents, invoke, refused, save_vgg, well, write_params
 
 ARGUMENTS = ["--plan", "results/plan.csv", "--fit", "data/fit", "--models", "models"]
 ARGUMENTS += ["--table", "results/recommendation.csv", "--recommendation", "results/recommendation.json"]
@@ -44,12 +44,11 @@ def run() -> Result:
 
 
 def test_the_smallest_candidate_is_recommended_and_masked_models_are_none(project: Path) -> None:
-    done = run()
-    assert done.exit_code == 0, done.output
+    said = well(run())
     chosen = json.loads(Path("results/recommendation.json").read_text())
     table = pd.read_csv("results/recommendation.csv", index_col="model")
     assert chosen["model"] == "pruned/structured-0.5"
-    assert chosen["reason"] in done.output
+    assert chosen["reason"] in said
     assert chosen["size_bytes"] == Path("models/pruned/structured-0.5.safetensors").stat().st_size
     assert list(table.index) == ["baseline", "pruned/structured-0.5", "teachers/vgg16"]
     assert table["latency_ms"].isna().all()
@@ -66,18 +65,17 @@ def test_a_second_run_measures_nothing_and_gives_the_same_bytes(project: Path, m
     first = contents("results")
     monkeypatch.setattr(passes, "measure", None)
     limit(max_size_mib=100.0)
-    assert run().exit_code == 0
+    well(run())
     limit()
-    assert run().exit_code == 0
+    well(run())
     assert contents("results") == first
 
 
 def test_a_latency_limit_times_every_candidate_and_says_where(project: Path) -> None:
     limit(max_latency_ms=1e6)
-    done = run()
-    assert done.exit_code == 0, done.output
+    said = well(run())
     assert (pd.read_csv("results/recommendation.csv")["latency_ms"] > 0).all()
-    assert "ms for one image in PyTorch on this machine" in done.output
+    assert "ms for one image in PyTorch on this machine" in said
 
 
 def test_limits_that_nothing_keeps_to_end_in_one_line(project: Path) -> None:

@@ -12,7 +12,7 @@ from click.testing import Result
 from deepcompress.report import page
 from stages import report
 from tests.report import made_up
-from tests.stages.commands import contents, invoke, refused
+from tests.stages.commands import contents, invoke, refused, well
 
 
 @pytest.fixture
@@ -34,13 +34,12 @@ def run() -> Result:
 
 
 def test_plots_page_and_readme_are_written_and_a_second_run_changes_no_byte(folder: Path) -> None:
-    done = run()
-    assert done.exit_code == 0, done.output
+    well(run())
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
     assert (folder / "plots" / "models.csv").is_file()
     assert "87.3 (85.1 to 89.2)" in (folder / "README.md").read_text()
     before = contents(folder)
-    assert run().exit_code == 0
+    well(run())
     assert contents(folder) == before
 
 
