@@ -10,9 +10,8 @@ import click
 
 from deepcompress.errors import EXIT_CODE, UserError, one_line, one_line_errors, printable
 
-MODEL = Path("models/deploy/model.onnx")
-SHIPPED, FIT, PTE = Path("models/shipped/quantized.safetensors"), Path("data/fit"), Path("model.pte")
-STATE = Path("model.pt")
+PATH = click.Path(path_type=Path)
+EXPORTED, SHIPPED = Path("models/deploy/model.onnx"), Path("models/shipped/quantized.safetensors")
 
 
 @click.group()
@@ -21,10 +20,8 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--model", type=click.Path(path_type=Path), default=MODEL, show_default=True, help="exported ONNX, .dc or .pte file"
-)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--model", type=PATH, default=EXPORTED, show_default=True, help="exported ONNX, .dc or .pte file")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="classes to show of each image")
 @click.option("--json", "as_json", is_flag=True, help="print a line of JSON per file")
 @one_line_errors
@@ -63,8 +60,8 @@ def set_params(arguments: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--onnx", "out", type=click.Path(path_type=Path), required=True, help="ONNX file to write")
+@click.argument("file", type=PATH)
+@click.option("--onnx", "out", type=PATH, required=True, help="ONNX file to write")
 @one_line_errors
 def unpack(file: Path, out: Path) -> None:
     """Write the ONNX file that a model.dc holds, and its model card beside it (.json)."""
@@ -80,9 +77,9 @@ def unpack(file: Path, out: Path) -> None:
 
 
 @main.command()
-@click.option("--model", type=click.Path(path_type=Path), default=SHIPPED, show_default=True, help="checkpoint")
-@click.option("--fit", type=click.Path(path_type=Path), default=FIT, show_default=True, help="folder of the images")
-@click.option("--out", type=click.Path(path_type=Path), default=PTE, show_default=True, help="file to write")
+@click.option("--model", type=PATH, default=SHIPPED, show_default=True, help="checkpoint")
+@click.option("--fit", type=PATH, default=Path("data/fit"), show_default=True, help="folder of the images")
+@click.option("--out", type=PATH, default=Path("model.pte"), show_default=True, help="file to write")
 @click.option("--int8", "integers", is_flag=True, help="compute in 8-bit integers in place of float32")
 @one_line_errors
 def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
@@ -100,8 +97,8 @@ def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
 
 
 @main.command()
-@click.argument("model", type=click.Path(path_type=Path), default=SHIPPED)
-@click.option("--out", type=click.Path(path_type=Path), default=STATE, show_default=True, help="file to write")
+@click.argument("model", type=PATH, default=SHIPPED)
+@click.option("--out", type=PATH, default=Path("model.pt"), show_default=True, help="file to write")
 @one_line_errors
 def torchao(model: Path, out: Path) -> None:
     """Write the state of MODEL, a checkpoint, with its integers as torchao's tensors: see docs/deploying.md."""

@@ -30,14 +30,7 @@ Hashes = dict[str, Any]
 
 
 def hashes(root: Path) -> Hashes:
-    """The hash of every stage and of every plug-in.
-
-    Args:
-        root: The project's folder: src/ and stages/ lie in it.
-
-    Raises:
-        UserError: If a file of the code is not Python.
-    """
+    """The hash of every stage and of every plug-in of the project in a folder; a UserError names what is not Python."""
     package = root / "src" / PACKAGE
     entries: dict[tuple[str, ...], Path] = {("stages", path.stem): path for path in (root / "stages").glob("[!_]*.py")}
     entries |= {path.relative_to(package).with_suffix("").parts: path for path in package.glob("*/*/[!_]*.py")}
@@ -69,8 +62,9 @@ def reached(start: Path, step: Callable[[Path], Iterable[Path]]) -> set[Path]:
 @cache
 def imports(root: Path, path: Path) -> frozenset[Path]:
     """Files of the package that a file imports anywhere in its code; imports for annotations only do not count."""
-    found = {_file(root, name) for name in imported(path)}
-    return frozenset(file for file in found if file and file != path)
+    names = (name.split(".") for name in imported(path))
+    paths = {(root / "src" / Path(*parts)).with_suffix(".py") for parts in names if parts[0] == PACKAGE}
+    return frozenset(file for file in paths if file != path and file.is_file())
 
 
 def imported(path: Path) -> set[str]:
@@ -124,13 +118,6 @@ def _names(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom) and node.module:
         yield node.module
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _file(root: Path, name: str) -> Path | None:
-    if name.split(".")[0] != PACKAGE:
-        return None
-    path = (root / "src" / Path(*name.split("."))).with_suffix(".py")
-    return path if path.is_file() else None
 
 
 @click.command()

@@ -54,7 +54,8 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
             continue
         if dep.def_path == input_files.FOLDER:  # its links lead to files that a fresh clone may lack
             continue
-        yield from _changes(dep, brought=any(_meet(dep, path) for path in made))
+        fs, place = dep.fs, dep.fs_path
+        yield from _changes(dep, brought=any(fs.isin_or_eq(path, place) or fs.isin(place, path) for path in made))
         if dep.hash_info and _made(dep, made) not in (None, dep.hash_info.value):
             yield f"{dep} is not what the stages before it made"
     for out in stage.outs:
@@ -71,11 +72,6 @@ def _changes(entry: Output, *, brought: bool) -> Iterator[str]:
             yield from (f"{path}: {key} is {what}" for key, what in state.items())
         elif state != "deleted" or not brought:
             yield f"{path} is {state}"
-
-
-def _meet(dep: Dependency, path: str) -> bool:
-    """Whether a dependency is, holds or lies in what is at `path`."""
-    return dep.fs.isin_or_eq(path, dep.fs_path) or dep.fs.isin(dep.fs_path, path)
 
 
 def _made(dep: Dependency, made: Mapping[str, str]) -> str | None:
