@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress.errors import EXIT_CODE, UserError, one_line, one_line_errors, printable
+from deepcompress.errors import EXIT_CODE, UserError, named, one_line, one_line_errors, printable
 
 PATH = click.Path(path_type=Path)
 EXPORTED, SHIPPED = Path("models/deploy/model.onnx"), Path("models/shipped/quantized.safetensors")
@@ -30,7 +30,6 @@ def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> N
 
     A file that cannot be read has its error in place of classes, and the exit code is 2.
     """
-    from deepcompress.data.kinds import named
     from deepcompress.deploy.predict import image_files, open_classifier
     from deepcompress.deploy.predict import predict as classify
 

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
 
@@ -23,6 +23,7 @@ EXIT_CODE = 2
 PROCESS_VARIABLE = "DEEPCOMPRESS_PROCESS"  # set to its number in all but the first of several processes
 STAGE_VARIABLE = "DVC_STAGE"  # DVC sets it for the command of a stage to the stage's address
 SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"
+MOST_NAMED = 5  # of many files, in a message
 STARTED = time.perf_counter()
 
 
@@ -62,6 +63,13 @@ def one_line(message: str) -> str:
 def printable(text: str) -> str:
     """A text with what would steer a terminal, and line ends, spelled as Python does."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def named(names: Iterable[str]) -> str:
+    """The first of some names for a message, and how many more there are."""
+    listed = [printable(name) for name in names]
+    more = f" and {len(listed) - MOST_NAMED} more" if len(listed) > MOST_NAMED else ""
+    return ", ".join(listed[:MOST_NAMED]) + more
 
 
 def _stop(message: str) -> NoReturn:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepcompress import code_hash, files, params
-from deepcompress.data.kinds import is_litter
+from deepcompress.data.archives import is_litter
 from deepcompress.errors import UserError
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deepcompress.__main__ import main
-from deepcompress.data import images, kinds
-from deepcompress.data.archives import open_tree
+from deepcompress.data import images
+from deepcompress.data.archives import counts, open_tree
 from deepcompress.data.sources import csv, folder
 from deepcompress.data.store import Source, write_fit, write_heldout
 from deepcompress.errors import UserError
@@ -137,7 +137,7 @@ def test_any_text_as_a_table(tmp_path: Path, text: str) -> None:
     start=st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"II*\0", b"BM", b"P5 9 9 255\n"]),
 )
 def test_any_bytes_as_an_image(content: bytes, start: bytes) -> None:
-    kinds.counts("x", start + content)
+    counts("x", start + content)
     images.largest_value(start + content)
     read_or_refused(lambda: images.decode(start + content, 8, name="x.png", white=4095), naming="x.png")
 

@@ -1,8 +1,13 @@
-"""The files of a directory, zip or tar, listed and read in place: no member is unpacked under its name.
+"""The files of a directory, zip or tar, read in place: no member is unpacked under its name; and which are images.
 
 An archive is known by its content, whatever its suffix. Archives come from anywhere, so a member that would escape its
 folder, a link, an encrypted or duplicate member and a decompression bomb are refused before any image is read. Names
 that are no UTF-8 keep their bytes (as Python's "surrogateescape" does) unless an encoding is given.
+
+What counts as an image is one rule, for the data sources and for `predict`. A file counts if its content starts as an
+image's does, whatever its name, or if its name says that it is one, whatever its content: a photograph that was cut to
+nothing must be told of, not passed over. What file managers, editors and sync tools leave behind never counts, though
+Synology's and macOS's previews are images by content.
 """
 
 from __future__ import annotations
@@ -21,12 +26,12 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from deepcompress.data import kinds
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,6 +52,51 @@ RATIO_FREE_BYTES = 1 << 20  # a small file may have any ratio
 BLOCK_BYTES = 512  # of a tar
 LONGEST_REASON = 200  # characters; zipfile quotes a damaged name whole
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError)
+
+# What counts as an image.
+
+HEAD_BYTES = 64  # of a file that `counts` must see
+
+LITTER = frozenset(
+    {
+        "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini",
+        "zbthumbnail.info", "@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
+        "lost+found", "__pycache__",
+    }
+)  # fmt: skip
+UNFINISHED = ("~", ".part", ".partial", ".crdownload", ".download", ".tmp", ".swp", ".swo", ".bak", ".orig")
+
+READABLE = frozenset(
+    {
+        ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
+        ".avif", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx", ".jpg2",
+    }
+)  # fmt: skip
+RAW = frozenset({".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"})
+"""Raw photographs: to a reader of TIFF they are their own small previews."""
+UNREADABLE = RAW | {".heic", ".heif", ".jxl", ".psd", ".xcf", ".svg", ".tga", ".ico", ".dcm"}
+
+_STARTS = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|II\+\0|MM\0\+|RIFF....WEBP|P[1-6]\s+(#|\d+\s+\d+\s)"
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"
+    rb"|....ftyp(avif|avis|heic|heix|heim|heis|hevc|mif1|msf1)",
+    re.DOTALL,
+)
+
+_NO_IMAGE = {
+    rb"....ftyp(hei[cmxs]|hev[cmx]|mif1|msf1)": "HEIC",
+    rb"\xff\x0a|\0\0\0\x0cJXL ": "JPEG XL",
+    rb"\x89PNG(?!\r\n\x1a\n)": "a PNG that some transfer took for text",
+    rb"8BPS": "Photoshop's PSD",
+    rb"%PDF": "a PDF",
+    rb"\0\0\x01\0": "an icon",
+    rb"....ftyp(?!avi[fs])|\x1aE\xdf\xa3|RIFF....AVI ": "a film",
+    rb"\x93NUMPY": "an array of NumPy",
+    rb"\x89HDF": "HDF5",
+    rb"version https://git-lfs": "a pointer of Git LFS (git lfs pull brings the file)",
+    rb"(\xef\xbb\xbf)?\s*(?i:<!doctype html|<html)": "a web page",
+    rb"(\xef\xbb\xbf)?\s*<(\?xml|svg)": "XML, such as an SVG",
+}
 
 
 @dataclass(frozen=True)
@@ -107,19 +157,24 @@ def _open_archive(path: Path, workspace: Path, encoding: str | None) -> Tree:
     try:
         if head.startswith(ZIP) or (b"ustar" not in head and zipfile.is_zipfile(path)):
             return _archive(path, _zip_members(path, encoding))
-        unpack = next((opened for start, opened in PACKERS.items() if head.startswith(start)), None)
-        return _archive(path, _tar_members(path, _decompressed(path, unpack, workspace), encoding))
+        with ExitStack() as opened:
+            unpack = next((unpack for start, unpack in PACKERS.items() if head.startswith(start)), None)
+            file: IO[bytes] = tempfile.TemporaryFile(dir=workspace) if unpack else path.open("rb")  # noqa: SIM115
+            opened.callback(file.close)  # where the tree is refused; else with it
+            if unpack:
+                _unpack(path, unpack, file)
+            tree = _archive(path, _tar_members(path, file, encoding))
+            weakref.finalize(tree.read, opened.pop_all().close)
+            return tree
     except DAMAGE as error:
         raise _damaged(f"{path}", error) from error
 
 
 def _no_archive(head: bytes) -> str | None:
     """What a file is that people take for an archive; None: it may be one."""
-    if kinds.starts_as_image(head):
+    if starts_as_image(head):
         return "one image"
-    return kinds.foreign(head) or (
-        "text (a table is for data.source: csv)" if head.isascii() and 0 not in head else None
-    )
+    return foreign(head) or ("text (a table is for data.source: csv)" if head.isascii() and 0 not in head else None)
 
 
 def _directory(top: Path, encoding: str | None) -> Tree:
@@ -226,12 +281,7 @@ def _read_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> b
 
 
 def _tar_members(path: Path, file: IO[bytes], encoding: str | None) -> Iterator[_Member]:
-    try:
-        archive = tarfile.open(fileobj=file, mode="r:", encoding="utf-8")  # noqa: SIM115 (members are read later)
-    except BaseException:
-        file.close()
-        raise
-    weakref.finalize(archive, file.close)
+    archive = tarfile.open(fileobj=file, mode="r:", encoding="utf-8")  # noqa: SIM115 (members are read later)
     for member in archive:
         name = _text(member.name.encode("utf-8", "surrogateescape"), encoding).replace("\\", "/")
         if not (member.isdir() or member.isreg()) or member.issparse():  # a sparse file may claim any size
@@ -250,30 +300,53 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return stream.read()
 
 
-def _decompressed(path: Path, unpack: Callable[[Path], Any] | None, workspace: Path) -> IO[bytes]:
-    """A tar, unpacked where it is packed: it can then be read at any place, and its size has a limit."""
-    if unpack is None:
-        return path.open("rb")
+def _unpack(path: Path, unpack: Callable[[Path], Any], file: IO[bytes]) -> None:
+    """Write a packed tar as a plain one: it can then be read at any place, and its size has a limit."""
     limit = max(RATIO_FREE_BYTES, MAX_RATIO * path.stat().st_size)
-    file = tempfile.TemporaryFile(dir=workspace)  # noqa: SIM115 (lives as long as the tree)
-    try:
-        with unpack(path) as packed:
-            while chunk := packed.read(CHUNK_BYTES):
-                if file.tell() > limit:
-                    raise UserError(f"{path}: unpacks to over {MAX_RATIO} times its size: a decompression bomb")
-                file.write(chunk)
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    return file
+    with unpack(path) as packed:
+        while chunk := packed.read(CHUNK_BYTES):
+            if file.tell() > limit:
+                raise UserError(f"{path}: unpacks to over {MAX_RATIO} times its size: a decompression bomb")
+            file.write(chunk)
+    file.seek(0)
 
 
 def _damaged(what: str, error: Exception) -> UserError:
     """What to tell of bytes that cannot be read; a failing disk's error is raised as it is."""
-    if isinstance(error, OSError) and error.errno not in (
-        None,
-        errno.EINVAL,
-    ):  # damaged bytes give none, or a bad offset
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of damaged bytes: none, a bad offset
         raise error
     return UserError(f"{what}: is damaged or truncated ({str(error)[:LONGEST_REASON] or type(error).__name__})")
+
+
+# What counts as an image.
+
+
+def foreign(head: bytes) -> str | None:
+    """What people often have under an image's or an archive's name and is none that we read; None: not known."""
+    return next((name for start, name in _NO_IMAGE.items() if re.match(start, head, re.DOTALL)), None)
+
+
+def is_litter(name: str) -> bool:
+    """Whether a path with "/" between its parts is hidden, or was left by a file manager, an editor or a sync tool."""
+    *folders, last = name.casefold().split("/")
+    return any(part.startswith(".") or part in LITTER for part in (*folders, last)) or last.endswith(UNFINISHED)
+
+
+def counts(name: str, head: bytes) -> bool:
+    """Whether a file is an image by its content, or says that it is one by its name.
+
+    Args:
+        name: Of the file.
+        head: Its first HEAD_BYTES bytes, or more.
+    """
+    return starts_as_image(head) or suffix(name) in READABLE | UNREADABLE
+
+
+def starts_as_image(head: bytes) -> bool:
+    """Whether a content's first HEAD_BYTES bytes are those of an image."""
+    return bool(_STARTS.match(head))
+
+
+def suffix(name: str) -> str:
+    """Of a file's name, in small letters, with its dot."""
+    return PurePosixPath(name).suffix.lower()

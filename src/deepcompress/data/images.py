@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from deepcompress.data import kinds
-from deepcompress.data.kinds import WHITE
+from deepcompress.data import archives
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 MAX_PIXELS = 64_000_000
+WHITE = 2**16 - 1  # the largest value of 16-bit grey
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "PPM", "JPEG2000")
 ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
 WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # types of EXIF's values as struct names them
@@ -68,7 +68,7 @@ def decode(content: bytes, size: int, *, name: str, white: int = WHITE) -> UInt8
         UserError: If it is no image that can be read, or has more than MAX_PIXELS pixels.
     """
     try:
-        if kinds.suffix(name) in kinds.RAW:
+        if archives.suffix(name) in archives.RAW:
             raise ValueError("a camera's raw file; export it as PNG or JPEG")
         return _decoded(content, size, white)
     except Exception as error:  # damaged bytes make Pillow's decoders raise almost anything
@@ -119,9 +119,9 @@ def _open(content: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
-        if foreign := kinds.foreign(content):
+        if foreign := archives.foreign(content):
             raise ValueError(f"is {foreign}; must be one of {', '.join(FORMATS)}") from None
-        if kinds.starts_as_image(content):
+        if archives.starts_as_image(content):
             raise ValueError("is damaged, or of a kind of its format that is not known") from None
         raise ValueError(f"must be one of {', '.join(FORMATS)}") from None
     finally:

@@ -19,10 +19,11 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from tqdm import tqdm
 
-from deepcompress.data import images, kinds
-from deepcompress.data.kinds import WHITE
+from deepcompress.data import images
+from deepcompress.data.archives import counts
+from deepcompress.data.images import WHITE
 from deepcompress.data.store import Part, Source, require_images, stratified
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, named
 from deepcompress.params import Section
 from deepcompress.runtime import derived_seed
 
@@ -132,7 +133,7 @@ def as_source(
     if options.max_value is None:
         _warn_of_range(kept, read, key)
     if scan.others:
-        logger.warning("%s: no images, ignored: %d file(s): %s", where, len(scan.others), kinds.named(scan.others))
+        logger.warning("%s: no images, ignored: %d file(s): %s", where, len(scan.others), named(scan.others))
     digest = hashlib.sha256()
     for file in kept:
         digest.update(f"{file.name}\0{file.label}\0{file.split}\0".encode("utf-8", "surrogateescape"))
@@ -167,7 +168,7 @@ def _scan(
     scan = _Scan([], {}, [], {})
     for file in tqdm(files, desc="looking at files", disable=None):
         content = read(file.name)
-        if not kinds.counts(file.name, content):
+        if not counts(file.name, content):
             scan.others.append(file.name)
             continue
         if options.on_bad_image == "skip":

@@ -22,7 +22,7 @@ from pydantic import AfterValidator, Field
 from tqdm import tqdm
 
 from deepcompress import params, runtime
-from deepcompress.data.kinds import WHITE
+from deepcompress.data.images import WHITE
 from deepcompress.errors import UserError
 from deepcompress.files import read_json, write_json
 from deepcompress.params import DEVICE_BUDGET_MIB

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress import files
-from deepcompress.data.kinds import WHITE
+from deepcompress.data.images import WHITE
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from deepcompress import params
-from deepcompress.data.kinds import WHITE
+from deepcompress.data.images import WHITE
 from deepcompress.deploy import integers
 from deepcompress.deploy.onnx import export_checkpoint
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from deepcompress import files
 from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import HeldOut, open_heldout
-from deepcompress.data.kinds import WHITE
+from deepcompress.data.images import WHITE
 from deepcompress.data.store import BYTES_PER_MIB, atomic_folders, open_fit, sampled
 from deepcompress.deploy import handover, integers
 from deepcompress.deploy.classifier import Contract, OnnxClassifier

@@ -24,7 +24,7 @@ from torch import nn
 
 from deepcompress import files, runtime
 from deepcompress.data.batches import resize
-from deepcompress.data.kinds import WHITE
+from deepcompress.data.images import WHITE
 from deepcompress.deploy.classifier import BATCH, INPUT, OUTPUTS, Contract
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
@@ -49,7 +49,7 @@ EXAMPLES = 2  # images to trace with: of a single one the exporter would fix the
 MAX_BYTES = 2**31 - 1  # of a protocol buffer
 PRODUCER = "deepcompress"
 CHUNK = 64  # images that are resized at a time
-CODE = ("models", "data/batches.py", "data/kinds.py", "deploy/classifier.py", "deploy/onnx.py")  # decides about a file
+CODE = ("models", "data/batches.py", "data/images.py", "deploy/classifier.py", "deploy/onnx.py")  # decides about a file
 
 
 def export_float(

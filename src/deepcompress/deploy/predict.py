@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from deepcompress.data import images, kinds
-from deepcompress.data.archives import open_tree
+from deepcompress.data import images
+from deepcompress.data.archives import HEAD_BYTES, counts, is_litter, open_tree
 from deepcompress.deploy.classifier import BATCH, PROBABILITIES, OnnxClassifier
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, named
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -95,7 +95,7 @@ def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], t
 def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """The files themselves, and of a folder every image below it, in sorted order; and what of it is no image.
 
-    What counts as an image is what the data sources take for one (data/kinds.py); litter is left out of both.
+    What counts as an image is what the data sources take for one (data/archives.py); litter is left out of both.
 
     Raises:
         UserError: If a folder holds no image.
@@ -106,11 +106,11 @@ def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
         if not path.is_dir():
             files.append(path)
             continue
-        below = [path / name for name in open_tree(path, path).files if not kinds.is_litter(name)]
+        below = [path / name for name in open_tree(path, path).files if not is_litter(name)]
         pipes = {file for file in below if file.exists() and not file.is_file()}  # would keep us waiting
-        inside = [file for file in below if file not in pipes and kinds.counts(file.name, _head(file))]
+        inside = [file for file in below if file not in pipes and counts(file.name, _head(file))]
         if not inside:
-            raise UserError(f"{path}: no image below this folder, found {kinds.named(map(str, below)) or 'no files'}")
+            raise UserError(f"{path}: no image below this folder, found {named(map(str, below)) or 'no files'}")
         files += inside
         others += sorted({*below} - {*inside})
     return files, others
@@ -119,7 +119,7 @@ def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 def _head(file: Path) -> bytes:
     try:
         with file.open("rb") as content:
-            return content.read(kinds.HEAD_BYTES)
+            return content.read(HEAD_BYTES)
     except OSError:  # the name decides
         return b""
 

@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from deepcompress.data import kinds
-from deepcompress.data.archives import Tree, open_tree
+from deepcompress.data.archives import Tree, is_litter, open_tree
 from deepcompress.data.labelled import SPLITS, Files, Labelled, as_source
 from deepcompress.data.store import Source
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, named
 from deepcompress.files import from_repository
 
 TABLE = "metadata.csv"
@@ -104,7 +103,7 @@ def _exists(top: Path, name: str) -> bool:
 
 
 def _tables(tree: Tree, path: Path) -> Iterator[Labelled]:
-    tables = [name for name in tree.files if name.split("/")[-1] == TABLE and not kinds.is_litter(name)]
+    tables = [name for name in tree.files if name.split("/")[-1] == TABLE and not is_litter(name)]
     if not tables:
         raise UserError(f"{path}: holds no {TABLE}; name the table itself, or use data.source: folder")
     for table in tables:
@@ -138,7 +137,7 @@ def _column(key: str, header: list[str], table: str) -> int | None:
     if at is None and key != "split":
         raise UserError(
             f"{table}: the first line must name a column for the {key}, one of {', '.join(COLUMNS[key])}; "
-            f"found {kinds.named(header) or 'nothing'}"
+            f"found {named(header) or 'nothing'}"
         )
     return at
 

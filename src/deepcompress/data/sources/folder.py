@@ -1,7 +1,7 @@
 """The user's own images: a folder or archive of train/<class>/* and, optionally, validation/ and test/.
 
 Or <class>/* alone. Folders around everything are looked through, folders within a class too; what is no image is
-ignored (data/kinds.py). Classes are the sorted names, in Unicode's form NFC; images are ordered by class and path.
+ignored (data/archives.py). Classes are the sorted names, in Unicode's form NFC; images are ordered by class and path.
 Every image is scaled to data.stored_size (shorter side, then centre crop). Without test/, a fraction of each class is
 held out.
 """
@@ -14,11 +14,10 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deepcompress.data import kinds
-from deepcompress.data.archives import Tree, is_unicode, open_tree
+from deepcompress.data.archives import Tree, counts, is_litter, is_unicode, open_tree, suffix
 from deepcompress.data.labelled import SPLITS, Files, Labelled, Split, as_source
 from deepcompress.data.store import Source
-from deepcompress.errors import UserError
+from deepcompress.errors import MOST_NAMED, UserError, named
 from deepcompress.files import from_repository
 
 logger = logging.getLogger(__name__)
@@ -62,8 +61,8 @@ def inputs(options: Options) -> list[Path]:
 
 def _layout(tree: Tree, path: Path) -> tuple[list[Labelled], tuple[str, ...]]:
     """Every file of a class, in the order in which images are stored, and the classes."""
-    files = [name for name in tree.files if not kinds.is_litter(name)]
-    folders = {tuple(name.split("/")) for name in tree.folders if not kinds.is_litter(name)}
+    files = [name for name in tree.files if not is_litter(name)]
+    folders = {tuple(name.split("/")) for name in tree.folders if not is_litter(name)}
     if not files:
         raise UserError(f"{path}: holds no files")
     for name in files:
@@ -84,12 +83,12 @@ def _layout(tree: Tree, path: Path) -> tuple[list[Labelled], tuple[str, ...]]:
             found[label, split].append(Labelled(name, label, split))
             continue
         others.append(name)
-        if place != parts and kinds.counts(name, tree.read(name)):
+        if place != parts and counts(name, tree.read(name)):
             around = "/".join((*place, "<class>/"))
             own = f" (or, if {place[-1]} is a class, in train/{place[-1]}/)" if place in _splits(folders, path) else ""
             raise UserError(f"{path}: {name} is in no class folder, it must lie in {around}{own}{_hint(files)}")
     if others:
-        logger.warning("%s: in no class folder, ignored: %s", path, kinds.named(others))
+        logger.warning("%s: in no class folder, ignored: %s", path, named(others))
     return [file for key in sorted(found) for file in found[key]], _classes(found, splits, path)
 
 
@@ -106,8 +105,8 @@ def _splits(folders: set[Folder], path: Path) -> dict[Folder, Split]:
         split = SPLITS.get(folder[-1].casefold())
         if split in splits.values():
             both = [*(name for name in splits if splits[name] == split), folder]
-            named = " and ".join(f"{'/'.join(name)}/" for name in both)
-            raise UserError(f"{path}: {named} are both {split}; merge them")
+            merged = " and ".join(f"{'/'.join(name)}/" for name in both)
+            raise UserError(f"{path}: {merged} are both {split}; merge them")
         if split:
             splits[folder] = split
     return splits
@@ -124,7 +123,7 @@ def _classes_alone(files: list[str], folders: set[Folder], path: Path) -> dict[F
     nested = sorted("/".join(folder) for folder in folders if len(folder) > len(top) + 1)
     parts = [name for name in (*top, *(folder[-1] for folder in inside)) if LIKE_SPLIT.match(name)]
     if len(inside) < 2 or nested or parts:
-        listed = ", ".join(folder[-1] for folder in inside[: kinds.MOST_NAMED]) or "no folders"
+        listed = ", ".join(folder[-1] for folder in inside[:MOST_NAMED]) or "no folders"
         listed += f", and in one of them {nested[0]}/, which needs train/ above" if nested and len(inside) > 1 else ""
         listed += f", where {parts[0]}/ seems to be a part of a split" if parts and len(inside) > 1 else ""
         raise UserError(
@@ -138,7 +137,7 @@ def _hint(files: Iterable[str]) -> str:
     names = [name.split("/")[-1] for name in files]
     if TABLE in names:
         return f"; for the labels of {TABLE}, set data.source: csv"
-    packed = next((name for name in names if kinds.suffix(name) in PACKED), None)
+    packed = next((name for name in names if suffix(name) in PACKED), None)
     return f"; {packed} within must be unpacked first" if packed else ""
 
 
