@@ -13,7 +13,8 @@ from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.deploy.onnx import compare, export_float
 from deepcompress.explain import gradcam
 from deepcompress.measure import accuracy
-from deepcompress.models import checkpoint, taps
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import layer_name
 from deepcompress.pruning import masks
 from deepcompress.pruning.layers import zero_share
 from deepcompress.pruning.masks import remove_channels
@@ -87,4 +88,4 @@ def test_an_onnx_file(model, tmp_path: Path) -> None:
 
 def test_maps_of_attention_at_a_block(model) -> None:
     assert gradcam.maps(model, batches(), "block4").shape == (6, SIDE, SIDE)
-    assert taps.layer(model.spec, "features")
+    assert layer_name(model.spec, "features")

@@ -23,8 +23,7 @@ from deepcompress.distillation.settings import (
 from deepcompress.errors import UserError
 from deepcompress.explain.settings import Explain
 from deepcompress.measure.settings import Evaluate
-from deepcompress.models import taps
-from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, library
+from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, deepest_blocks, has_layer, library
 from deepcompress.params import Section
 from deepcompress.plan_table import BASELINE, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
@@ -190,7 +189,7 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
         for recipe in TRAININGS.get(key, (f"{key}.recipe",)):
             if params.at(document, recipe)["trainable"] == "head" and not linear:
                 raise UserError(f"params.yaml: {recipe}.trainable: {arch} ends in no linear layer; it must be all")
-        if spec and (absent := [role for role in taps.deepest_blocks(spec.image_size) if not taps.has(spec, role)]):
+        if spec and (absent := [role for role in deepest_blocks(spec.image_size) if not has_layer(spec, role)]):
             notes.append(f"{key}: {spec.arch} has no maps of {' and '.join(absent)}, so none of its attention is shown")
     for step, key, scope in _structured(document):
         if key in specs:

@@ -14,8 +14,7 @@ from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, read
 from deepcompress.models.spec import Model, VGGSpec
-from deepcompress.models.taps import tap
-from deepcompress.models.vgg import VGG
+from deepcompress.models.vgg import VGG, tap
 
 CLASSES, IMAGES = 4, 24
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

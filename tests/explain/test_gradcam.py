@@ -9,8 +9,8 @@ import torch
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
 from deepcompress.explain import gradcam
-from deepcompress.models import taps
-from deepcompress.models.taps import tap
+from deepcompress.models.spec import deepest_blocks, layer_name
+from deepcompress.models.vgg import tap
 from tests import nets
 from tests.explain.conftest import VIEW
 
@@ -19,7 +19,7 @@ def by_equations(model, batch, role: str) -> torch.Tensor:
     """Selvaraju et al., equations 1 and 2, one image after the other, at the layer's own size."""
     maps_of_images = []
     for image, label in zip(batch.images, batch.labels, strict=True):
-        with tap(model, [taps.layer(model.spec, role)]) as layers:
+        with tap(model, [layer_name(model.spec, role)]) as layers:
             logits = model(image[None])
         maps = next(iter(layers.values()))
         (gradient,) = torch.autograd.grad(logits[0, label], maps)
@@ -46,7 +46,7 @@ def test_maps_are_those_of_the_paper_s_equations(network, arrays, role: str) -> 
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
 def test_maps_of_torchvision_s_networks_are_those_of_the_equations(arch: str) -> None:
     model, data = nets.network(arch), nets.batches(images=4, batch_size=4)
-    ours = gradcam.maps(model, data, taps.deepest_blocks(nets.SIDE)[1])
+    ours = gradcam.maps(model, data, deepest_blocks(nets.SIDE)[1])
     assert ours.shape == (4, nets.SIDE, nets.SIDE)
     name = {"resnet18": "layer2", "mobilenet_v2": "features.6"}[arch]
     expected = by_equations(model, next(data.epoch(0)), name)

@@ -10,9 +10,9 @@ import torch
 from torchvision import models as theirs
 
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint, taps, weights
+from deepcompress.models import checkpoint, weights
 from deepcompress.models.build import build, roles, trace
-from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec, VGGSpec
+from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec, VGGSpec, layer_name, side
 from deepcompress.models.weights import load_pretrained_
 from tests.nets import CLASSES, SIDE, VIEW, network
 
@@ -93,15 +93,15 @@ def test_blocks_are_those_of_a_vgg_by_the_side_of_their_maps(arch: str, expected
     found = roles(spec)
     assert {role: found[role] for role in expected} == expected
     shapes = trace(spec).outputs
-    assert [shapes[found[f"block{n}"]][-1] for n in (2, 3, 4, 5)] == [taps.side(SIDE, n) for n in (2, 3, 4, 5)]
+    assert [shapes[found[f"block{n}"]][-1] for n in (2, 3, 4, 5)] == [side(SIDE, n) for n in (2, 3, 4, 5)]
 
 
 def test_a_layer_is_named_by_role_or_by_name_and_an_unknown_one_is_refused() -> None:
     spec = GraphSpec("resnet18", 4, SIDE)
-    assert taps.layer(dataclasses.replace(spec, widths=(("bn1", (9,)),)), "block4") == "layer2"
-    assert taps.layer(spec, "layer2.0") == "layer2.0"
-    assert taps.layer(spec, "features") == "layer4"
+    assert layer_name(dataclasses.replace(spec, widths=(("bn1", (9,)),)), "block4") == "layer2"
+    assert layer_name(spec, "layer2.0") == "layer2.0"
+    assert layer_name(spec, "features") == "layer4"
     with pytest.raises(UserError, match=r"'block4.relu1' does not exist in a resnet18; there are block2 \(relu\)"):
-        taps.layer(spec, "block4.relu1")
+        layer_name(spec, "block4.relu1")
     vgg = VGGSpec("vgg11", True, (2,) * 8, (3, 3), 4, SIDE, 0.0)
-    assert taps.layer(vgg, "features") == "features"
+    assert layer_name(vgg, "features") == "features"

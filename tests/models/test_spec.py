@@ -11,7 +11,8 @@ import pytest
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.models import spec
-from deepcompress.models.spec import BLOCKS, FAMILIES, GraphSpec, Model, VGGSpec
+from deepcompress.models.spec import BLOCKS, FAMILIES, GraphSpec, Model, VGGSpec, deepest_blocks, layer_name
+from tests.explain.conftest import make_spec
 
 SECTION = """
 model: {arch: vgg11, batch_norm: true, width: 0.25, hidden: 4096, dropout: 0.5, image_size: 32, weights: null}
@@ -122,3 +123,19 @@ def test_no_mapping_and_a_key_too_few_are_refused(spec: Any, values: Any) -> Non
     named = f"^spec must be a mapping, got {type(values).__name__}$" if values != {} else "^spec: arch: Field required"
     with pytest.raises(UserError, match=named):
         spec.from_dict(values)
+
+
+def test_a_block_alone_is_its_last_relu() -> None:
+    spec = make_spec("vgg16")
+    assert layer_name(spec, "block3") == layer_name(spec, "block3.relu3")
+
+
+@pytest.mark.parametrize("role", ["block6", "block1.conv2", "features.99", "block4.norm1", "classifier.0"])
+def test_an_unknown_role_lists_what_there_is(role: str) -> None:
+    with pytest.raises(UserError, match=r"does not exist in a vgg11; there are block1.conv1 \(features.0\), block1"):
+        layer_name(make_spec("vgg11", batch_norm=False), role)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(32, ("block3", "block4")), (224, ("block4", "block5"))])
+def test_maps_to_compare_have_four_by_four_places_or_more(size: int, expected: tuple[str, ...]) -> None:
+    assert deepest_blocks(size) == expected

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torchvision.models import vgg as theirs
 
+from deepcompress.errors import UserError
 from deepcompress.models.build import blank
-from deepcompress.models.spec import BLOCKS, Model, VGGSpec
-from deepcompress.models.vgg import VGG, SmallMapConv2d, prunable_layers
+from deepcompress.models.spec import BLOCKS, Model, VGGSpec, layer_name, side, vgg_roles
+from deepcompress.models.vgg import VGG, SmallMapConv2d, outputs_of, prunable_layers, tap
+from tests.explain.conftest import make_spec
 
 LETTERS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 
@@ -173,3 +175,71 @@ def test_an_exported_graph_has_each_relu_behind_its_convolution(tiny: VGG) -> No
     called = [str(node.target).split(".")[1] for node in exported.graph.nodes if node.op == "call_function"]
     before = {called[at - 1] for at, name in enumerate(called) if name.startswith("max_pool2d")}
     assert before == {"relu"}
+
+
+# What layers give, and the names of their parts.
+
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_tap_gives_the_last_outputs_of_its_layers_with_gradients_and_changes_none(tiny: VGG) -> None:
+    alone = tiny.eval()(IMAGES)
+    with tap(tiny, ["features.0", "features", "classifier.6"]) as outputs:
+        assert outputs == {}
+        tiny(torch.zeros_like(IMAGES))
+        assert torch.equal(tiny(IMAGES), alone)
+    assert set(outputs) == {"features.0", "features", "classifier.6"}
+    assert torch.equal(outputs["features.0"], tiny.features[0](IMAGES))  # the ReLU behind it changed nothing
+    assert torch.equal(outputs["features"], tiny.features(IMAGES))
+    assert torch.equal(outputs["classifier.6"], alone)
+    outputs["features.0"].sum().backward()
+    assert tiny.features[0].weight.grad is not None
+
+
+def test_hooks_go_even_after_an_error(tiny: VGG) -> None:
+    with pytest.raises(RuntimeError, match="stop"), tap(tiny, ["features.0", "features.1"]):
+        raise RuntimeError("stop")
+    assert not any(module._forward_hooks for module in tiny.modules())
+
+
+def test_what_lies_behind_the_last_layer_does_not_run(tiny: VGG) -> None:
+    ran = []
+    for name in ("features", "classifier.0", "classifier.3"):
+        tiny.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
+    with tap(tiny.eval(), ["features.0", "classifier.0"]) as expected:
+        tiny(IMAGES)
+    ran.clear()
+    outputs = outputs_of(tiny, ["classifier.0", "features.0"], IMAGES)
+    assert ran == ["features", "classifier.0"]
+    assert all(torch.equal(outputs[name], expected[name]) for name in ("features.0", "classifier.0"))
+    assert not tiny.features[0]._forward_hooks
+
+
+@pytest.mark.parametrize("name", ["features.99", "", "Features.0"])
+def test_an_unknown_layer_is_named_with_those_there_are(tiny: VGG, name: str) -> None:
+    line = f"layer '{name}' does not exist; there are features.0, "
+    with pytest.raises(UserError, match=line), tap(tiny, ["features.0", name]):
+        pass
+    assert not any(module._forward_hooks for module in tiny.modules())
+
+
+@pytest.mark.parametrize("arch", BLOCKS)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_every_role_is_a_layer_of_its_kind_in_forward_order(arch: str, batch_norm: bool) -> None:
+    spec = make_spec(arch, batch_norm=batch_norm)
+    model, kinds = VGG(spec), {"conv": nn.Conv2d, "norm": nn.BatchNorm2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
+    found = vgg_roles(spec)
+    for role, name in found.items():
+        kind = role.partition(".")[2][:4] or "relu"
+        assert isinstance(model.get_submodule(name), kinds[kind]), role
+    assert len(set(found.values())) == len(model.features)
+
+
+@pytest.mark.parametrize("arch", ["vgg11", "vgg19"])
+def test_the_stated_side_is_the_map_s(arch: str) -> None:
+    spec = make_spec(arch, image_size=64)
+    layers = {block: layer_name(spec, f"block{block}") for block in range(1, 6)}
+    model = VGG(spec).eval()
+    with torch.no_grad(), tap(model, layers.values()) as seen:
+        model(torch.zeros(1, 3, 64, 64))
+    assert all(seen[name].shape[-1] == side(64, block) for block, name in layers.items())

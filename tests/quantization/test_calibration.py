@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepcompress.models.taps import tap
-from deepcompress.models.vgg import prunable_layers
+from deepcompress.models.vgg import prunable_layers, tap
 from deepcompress.quantization import calibration
 from deepcompress.quantization.calibration import CalibrationInputs
 from tests import nets

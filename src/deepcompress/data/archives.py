@@ -159,11 +159,11 @@ def _open_archive(path: Path, workspace: Path, encoding: str | None) -> Tree:
             return _archive(path, _zip_members(path, encoding))
         with ExitStack() as opened:
             unpack = next((unpack for start, unpack in PACKERS.items() if head.startswith(start)), None)
-            file: IO[bytes] = tempfile.TemporaryFile(dir=workspace) if unpack else path.open("rb")  # noqa: SIM115
-            opened.callback(file.close)  # where the tree is refused; else with it
+            tar: IO[bytes] = tempfile.TemporaryFile(dir=workspace) if unpack else path.open("rb")  # noqa: SIM115
+            opened.callback(tar.close)  # where the tree is refused; else with it
             if unpack:
-                _unpack(path, unpack, file)
-            tree = _archive(path, _tar_members(path, file, encoding))
+                _unpack(path, unpack, tar)
+            tree = _archive(path, _tar_members(path, tar, encoding))
             weakref.finalize(tree.read, opened.pop_all().close)
             return tree
     except DAMAGE as error:

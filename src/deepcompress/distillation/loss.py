@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from deepcompress.measure.accuracy import evaluating
-from deepcompress.models import taps
+from deepcompress.models.vgg import outputs_of
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def shape(model: Classifier, name: str) -> tuple[int, ...]:
     size = model.spec.image_size
     image = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
     with evaluating(model), torch.no_grad():
-        return tuple(as_maps(taps.outputs_of(model, [name], image)[name]).shape[1:])
+        return tuple(as_maps(outputs_of(model, [name], image)[name]).shape[1:])
 
 
 def as_maps(output: Tensor) -> Float[Tensor, "batch channels height width"]:

@@ -14,7 +14,7 @@ from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outp
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
-from deepcompress.models.taps import tap
+from deepcompress.models.vgg import tap
 from deepcompress.training import run
 from deepcompress.training.loop import CrossEntropy, Objective
 

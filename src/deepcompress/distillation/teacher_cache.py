@@ -22,7 +22,7 @@ from deepcompress import files, runtime
 from deepcompress.data.batches import Batches, Shard
 from deepcompress.data.store import BYTES_PER_MIB, array_writer, is_whole_array, map_array
 from deepcompress.distillation.loss import Outputs, Tap, read, shape
-from deepcompress.models.taps import outputs_of, tap
+from deepcompress.models.vgg import outputs_of, tap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from deepcompress.measure.accuracy import evaluating
-from deepcompress.models import taps
+from deepcompress.models.spec import layer_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ def maps(model: Classifier, batches: Batches, role: str) -> Float[np.ndarray, "i
     Args:
         model: Lies on the device of the batches; its modes and gradients are as before when this returns.
         batches: In any order; rows of the result lie as in the arrays.
-        role: The layer; see `taps.layer`.
+        role: The layer; see `spec.layer_name`.
 
     Returns:
         float32, 0 to 1.
@@ -45,7 +45,7 @@ def maps(model: Classifier, batches: Batches, role: str) -> Float[np.ndarray, "i
     from pytorch_grad_cam import GradCAM  # type: ignore[import-untyped]
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # type: ignore[import-untyped]
 
-    layer = model.get_submodule(taps.layer(model.spec, role))
+    layer = model.get_submodule(layer_name(model.spec, role))
     heat = np.zeros((batches.size, batches.view.size, batches.view.size), np.float32)
     with evaluating(model), _all_gradients(model), torch.enable_grad():
         cam = GradCAM(model=model, target_layers=[layer])

@@ -19,7 +19,8 @@ from deepcompress.errors import UserError
 from deepcompress.explain import gradcam, robustness, similarity
 from deepcompress.measure import accuracy, passes
 from deepcompress.measure.statistics import decimals, significant
-from deepcompress.models import checkpoint, taps
+from deepcompress.models import checkpoint
+from deepcompress.models.spec import deepest_blocks, has_layer
 from deepcompress.plan_table import BASELINE, Plan
 from deepcompress.runtime import derived_seed
 
@@ -157,7 +158,7 @@ def looks(
     Raises:
         UserError: If a file is missing or damaged, or a model knows other classes or needs other pixels.
     """
-    finest, *coarser = taps.deepest_blocks(images.view.size)
+    finest, *coarser = deepest_blocks(images.view.size)
     # Beside the baseline the finer layer says enough; a second one would cost as much again.
     everywhere = {model for model, reference in pairs if reference != BASELINE} | {r for _, r in pairs if r != BASELINE}
     calls = []
@@ -193,7 +194,7 @@ def _look(
         "plain": accuracy.logits(model, images.batches(whole))[0].numpy(),
         "jittered": accuracy.logits(model, images.batches(images.jittered))[0].numpy(),
         **{name: changed(name, strength).numpy() for name, strength in strengths.items()},
-        **{role: gradcam.maps(model, mapped, role) for role in roles if taps.has(model.spec, role)},
+        **{role: gradcam.maps(model, mapped, role) for role in roles if has_layer(model.spec, role)},
     }
 
 
@@ -219,7 +220,7 @@ def tables(looks: Mapping[str, Look], pairs: Pairs, images: ValidationImages) ->
         "attention": [],
         "strip_images": image_rows(pixels, classes),
     }
-    for depth, role in enumerate(taps.deepest_blocks(images.view.size)):
+    for depth, role in enumerate(deepest_blocks(images.view.size)):
         maps = {model: look.maps[role] for model, look in looks.items() if role in look.maps}
         seen = [pair for pair in pairs if maps.keys() >= {*pair}]  # not every network has maps of this side
         chosen = [pair for pair in seen if depth == 0 or pair[1] != BASELINE]
@@ -307,7 +308,7 @@ def attention_rows(
     Args:
         maps: By model, of the same images at one layer.
         pairs: Whom to compare.
-        role: The layer, see models/taps.py.
+        role: The layer, see models/spec.py.
         window: Of SSIM [px].
         masks: The object in each image, where that is known.
 

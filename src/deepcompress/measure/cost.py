@@ -22,8 +22,7 @@ from deepcompress.data.store import BYTES_PER_MIB, read_meta
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.encodings import bitmask
-from deepcompress.models.taps import tap
-from deepcompress.models.vgg import prunable_layers
+from deepcompress.models.vgg import prunable_layers, tap
 from deepcompress.params import at
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 In the graph of the latter it finds what steps need.
 A network is run once to see in which order its layers run, what each gives, and which outputs are overwritten later:
 these have no name that a loss could read, such as a layer in front of a shortcut that is added in place.
-A block is what runs at one size of map. The names mean what they mean in a VGG (models/taps.py): maps in block 3 have a
+A block is what runs at one size of map. The names mean what they mean in a VGG (models/spec.py): maps in block 3 have a
 quarter of the image's side in both, so that losses can match a VGG's `block4` with a ResNet's.
 
 torchvision and timm are imported at the first call, since that takes longer than the rest of a stage's start-up.
@@ -24,8 +24,7 @@ import torch
 from torch import nn
 
 from deepcompress.errors import UserError
-from deepcompress.models.spec import OWN, TIMM, VGGSpec, dense, library
-from deepcompress.models.taps import FEATURES
+from deepcompress.models.spec import FEATURES, OWN, TIMM, VGGSpec, dense, library
 from deepcompress.models.vgg import VGG
 
 if TYPE_CHECKING:

@@ -55,6 +55,7 @@ MAX_WIDTH = 1_000_000
 LEAST_IMAGE_SIZE, MAX_IMAGE_SIZE = 32, 4096
 """Bounds that keep a damaged description from asking for more elements than an int64 counts."""
 IMAGENET = "imagenet"
+FEATURES = "features"  # the role of the last layer before the classifier
 SHRINK = 32
 """Five poolings halve the side of the image five times."""
 
@@ -289,3 +290,73 @@ def _items(widths: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 def _scaled(factor: float, width: int) -> int:
     return max(1, round(factor * width))
+
+
+# Names of layers by their part in the network, so that VGGs of other depth or with batch norm have the same ones.
+#
+# `features.11` is the first convolution of block 4 in a plain VGG-11, a ReLU in a plain VGG-19 and a batch norm in a
+# VGG-16 with batch norm; `block4.conv1` is the same in all. A block ends at its max-pooling. Other networks have blocks
+# of the same sizes, but no roles for the layers in them: see build.py.
+
+
+def layer_name(spec: Spec, role: str) -> str:
+    """The name of a layer, as in `named_modules`.
+
+    Args:
+        spec: Of the network.
+        role: `block4.conv1`, `block4.norm1` or `block4.relu1`, counted from 1, or `block4.pool`; `block4` is
+            its last ReLU, or the last layer of that size in another network. `features` is the last layer before the
+            classifier. A name such as `features.11` is its own answer, if there is such a layer.
+
+    Raises:
+        UserError: If there is no such layer; lists what there is.
+    """
+    if isinstance(spec, GraphSpec):
+        from deepcompress.models import build  # which needs torch
+
+        names, layers = build.roles(spec), set(build.trace(spec).outputs)
+    else:
+        names = vgg_roles(spec)
+        layers = {*names.values(), FEATURES}
+    if role in names:
+        return names[role]
+    if role in layers:
+        return role
+    there = ", ".join(f"{name} ({layer})" for name, layer in names.items())
+    raise UserError(f"layer {role!r} does not exist in a {spec.arch}; there are {there}")
+
+
+def has_layer(spec: Spec, role: str) -> bool:
+    """Whether there is such a layer."""
+    try:
+        return bool(layer_name(spec, role))
+    except UserError:
+        return False
+
+
+def vgg_roles(spec: VGGSpec) -> dict[str, str]:
+    """Layer name of every role of the convolutional part, in forward order."""
+    found, index = {}, 0
+    for block, widths in enumerate(spec.blocks, 1):
+        kinds = ("conv", "norm", "relu") if spec.batch_norm else ("conv", "relu")
+        for number, kind in itertools.product(range(1, len(widths) + 1), kinds):
+            found[f"block{block}.{kind}{number}"] = f"features.{index}"
+            index += 1
+        found[f"block{block}"] = f"features.{index - 1}"
+        found[f"block{block}.pool"] = f"features.{index}"
+        index += 1
+    return found
+
+
+def side(image_size: int, block: int) -> int:
+    """Height and width of the maps in a block, counted from 1, before its pooling [px]."""
+    return image_size // 2 ** (block - 1)
+
+
+def deepest_blocks(image_size: int) -> tuple[str, ...]:
+    """The two deepest blocks whose maps still have a shape to compare, 4 px or more; the shallower first.
+
+    At 32 px these are block 3 (8 x 8) and block 4 (4 x 4); at 224 px blocks 4 (28 x 28) and 5 (14 x 14).
+    """
+    large = [block for block in range(1, 6) if side(image_size, block) >= 4]
+    return tuple(f"block{block}" for block in large[-2:])

@@ -8,13 +8,16 @@ torchvision.models.vgg, of whose initialisation we change two things: see VGG.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
+from deepcompress.errors import UserError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from jaxtyping import Float
     from torch import Tensor
@@ -171,3 +174,61 @@ def _initialise_(model: VGG) -> None:
     for layer in (*hidden, last):
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+# What layers inside a model give, by forward hooks that are removed when the block ends.
+
+
+@contextmanager
+def tap(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of the named layers as each forward pass gives them, not detached.
+
+        with tap(model, ["features.7"]) as outputs:
+            logits = model(images)
+        outputs["features.7"]
+
+    Args:
+        model: Any module; its layers are named as in `named_modules`.
+        names: Layers to read.
+
+    Yields:
+        A dict of name -> output of the last forward pass; empty before the first.
+
+    Raises:
+        UserError: If a layer does not exist; lists those that do.
+    """
+    layers = dict(model.named_modules())
+    outputs: dict[str, Tensor] = {}
+    with ExitStack() as hooks:
+        for name in names:
+            if not name or name not in layers:
+                leaves = [there for there, layer in layers.items() if not list(layer.children())]
+                raise UserError(f"layer {name!r} does not exist; there are {', '.join(leaves)}")
+            hooks.enter_context(layers[name].register_forward_hook(_keep(name, outputs)))
+        yield outputs
+
+
+class _Reached(Exception):  # noqa: N818 (no error)
+    """Ends a forward pass whose rest nobody needs."""
+
+
+def outputs_of(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[str, Tensor]:
+    """What the named layers give for some images; what would run behind the last of them does not run."""
+    wanted = set(names)
+
+    def stop(*_: Any) -> None:
+        if outputs.keys() == wanted:
+            raise _Reached
+
+    with tap(model, wanted) as outputs, ExitStack() as hooks, suppress(_Reached):
+        for name in wanted:
+            hooks.enter_context(model.get_submodule(name).register_forward_hook(stop))
+        model(images)
+    return outputs
+
+
+def _keep(name: str, outputs: dict[str, Tensor]) -> Any:
+    def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        outputs[name] = output
+
+    return hook

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap, shape
 from deepcompress.errors import UserError
-from deepcompress.models import taps
+from deepcompress.models.spec import layer_name
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -20,7 +20,7 @@ ZERO_FOR_EQUAL_NETWORKS = True
 
 
 class Options(LossOptions):
-    """weight: 1000 in RepDistiller. layers: read in both networks; names or roles, see models/taps.py."""
+    """weight: 1000 in RepDistiller. layers: read in both networks; names or roles, see models/spec.py."""
 
     weight: float = Field(default=1000.0, gt=0, allow_inf_nan=False)
     layers: tuple[str, ...] = Field(default=("block2", "block3", "block4"), min_length=1)
@@ -57,7 +57,7 @@ def attention(maps: Float[Tensor, "batch channels height width"]) -> Float[Tenso
 def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it; a UserError where a layer's maps differ in side."""
     networks = (context.student, context.teacher)
-    student, teacher = (tuple(taps.layer(net.spec, name) for name in options.layers) for net in networks)
+    student, teacher = (tuple(layer_name(net.spec, name) for name in options.layers) for net in networks)
     for name, layers in zip(options.layers, zip(student, teacher, strict=True), strict=True):
         sides = [shape(network, layer)[1:] for network, layer in zip(networks, layers, strict=True)]
         if sides[0] != sides[1]:

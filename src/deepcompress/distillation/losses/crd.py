@@ -12,7 +12,7 @@ from torch import nn
 
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap, shape
 from deepcompress.errors import UserError
-from deepcompress.models import taps
+from deepcompress.models.spec import FEATURES, layer_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ class CRD(Loss):
 def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it."""
     networks = (context.student, context.teacher)
-    ours, theirs = (taps.layer(network.spec, taps.FEATURES) for network in networks)
+    ours, theirs = (layer_name(network.spec, FEATURES) for network in networks)
     channels = [shape(network, layer)[0] for network, layer in zip(networks, (ours, theirs), strict=True)]
     memories = [
         Memory(len(context.labels), width=options.width, momentum=options.momentum, temperature=options.temperature)

@@ -10,7 +10,7 @@ from torch import nn
 
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap, shape
 from deepcompress.errors import UserError
-from deepcompress.models import taps
+from deepcompress.models.spec import layer_name
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -20,7 +20,7 @@ ZERO_FOR_EQUAL_NETWORKS = False  # zero where the regressor is the identity
 
 
 class Options(LossOptions):
-    """guided_layer of the student, hint_layer of the teacher: names or roles, see models/taps.py.
+    """guided_layer of the student, hint_layer of the teacher: names or roles, see models/spec.py.
 
     stages: 1 adds the loss to the others in every epoch; 2 minimises it alone for first_stage_epochs of the
     same budget, and the others after. weight: 0.5 in the source report, 100 in RepDistiller.
@@ -58,8 +58,8 @@ class Hint(Loss):
 
 def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it; a UserError where the layers are not maps of equal sides."""
-    guided = taps.layer(context.student.spec, options.guided_layer)
-    hint = taps.layer(context.teacher.spec, options.hint_layer)
+    guided = layer_name(context.student.spec, options.guided_layer)
+    hint = layer_name(context.teacher.spec, options.hint_layer)
     ours, theirs = shape(context.student, guided), shape(context.teacher, hint)
     if ours[1:] != theirs[1:]:
         student, teacher = (" x ".join(map(str, sizes[1:])) for sizes in (ours, theirs))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap
-from deepcompress.models import taps
+from deepcompress.models.spec import layer_name
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -18,7 +18,7 @@ ZERO_FOR_EQUAL_NETWORKS = True
 
 
 class Options(LossOptions):
-    """weight: 3000 in the authors' experiments. layer: read in both networks; see models/taps.py."""
+    """weight: 3000 in the authors' experiments. layer: read in both networks; see models/spec.py."""
 
     weight: float = Field(default=3000.0, gt=0, allow_inf_nan=False)
     layer: str = "block5"
@@ -52,4 +52,4 @@ def similarities(maps: Float[Tensor, "batch channels height width"]) -> Float[Te
 
 def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it."""
-    return SP(taps.layer(context.student.spec, options.layer), taps.layer(context.teacher.spec, options.layer))
+    return SP(layer_name(context.student.spec, options.layer), layer_name(context.teacher.spec, options.layer))
