@@ -17,13 +17,15 @@ from tests.house import ROOT
 DOCUMENT = params.read(ROOT / "params.yaml")
 
 
-def changed(folder: Path, key: str, value: object) -> Path:
+def changed(folder: Path, *values: tuple[str, object]) -> Path:
+    """The committed params.yaml with other values at some dotted keys."""
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
-    *parents, last = key.split(".")
-    place = document
-    for parent in parents:
-        place = place.setdefault(parent, {})
-    place[last] = value
+    for key, value in values:
+        *parents, last = key.split(".")
+        place = document
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
@@ -64,7 +66,7 @@ OTHER_SIZE = r"image_size must be that of the model, 32, got 64"
 )
 def test_a_wrong_value_anywhere_is_refused_by_name(tmp_path: Path, key: str, value: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        plan.check(changed(tmp_path, key, value))
+        plan.check(changed(tmp_path, (key, value)))
 
 
 def test_ids_are_paths_and_the_baseline_comes_first() -> None:
@@ -101,7 +103,7 @@ def test_a_model_is_compared_with_its_control_and_a_student_with_its_teacher_too
 
 def with_link(tmp_path: Path, step: str, link: object, name: str = "new") -> Path:
     links = {**DOCUMENT["combine"], step: {**DOCUMENT["combine"][step], name: link}}
-    return changed(tmp_path, "combine", links)
+    return changed(tmp_path, ("combine", links))
 
 
 def test_a_link_starts_from_any_model_and_says_what_differs(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_a_key_changes_what_decides_about_those_links_alone_that_go_by_it(
     def settings(document: dict[str, Any]) -> dict[str, Any]:
         return {name: link for step in params.links(document)["combine"].values() for name, link in step.items()}
 
-    before, after = settings(DOCUMENT), settings(params.read(changed(tmp_path, key, value)))
+    before, after = settings(DOCUMENT), settings(params.read(changed(tmp_path, (key, value))))
     assert {name for name in before if before[name] != after[name]} == changes
 
 
@@ -152,11 +154,8 @@ def test_links_follow_each_other_in_any_order_of_the_file(tmp_path: Path) -> Non
     document = params.read(with_link(tmp_path, "prune", pruned, "student"))
     document["combine"]["quantize"]["small"] = {"from": "combined/student", "bits": 3}
     table = plan.table(document)
-    assert [row.id for row in table.chain("combined/small")] == [
-        "students/hint-vgg16",
-        "combined/student",
-        "combined/small",
-    ]
+    chain = [row.id for row in table.chain("combined/small")]
+    assert chain == ["students/hint-vgg16", "combined/student", "combined/small"]
     assert table["combined/small"].teacher == "teachers/vgg16"
 
 
@@ -174,11 +173,7 @@ SCANNED = {"from": "students/hint-vgg16", "structured": {"allocation": "by_sensi
         ("quantize", {"from": "baseline", "bits": 9}, r"combine.quantize.new.bits must be one of 2..8 or 16, got 9"),
         ("quantize", {"from": "baseline", "bit": 4}, r"combine.quantize.new.bit is unknown; .*did you mean bits"),
         ("quantize", 4, r"combine.quantize.new must be"),
-        (
-            "prune",
-            AGAIN,
-            r"combine.prune.new.from: pruned/structured-0.5 is pruned already .*single weights may",
-        ),
+        ("prune", AGAIN, r"combine.prune.new.from: pruned/structured-0.5 is pruned already .*single weights may"),
         ("prune", SCANNED, r"combine.prune.new: allocation by_sensitivity was measured on"),
         ("distill", {"from": "masked/shipped", "teacher": "baseline"}, r"combine.distill.new.method must be one of"),
         ("distill", {"from": "masked/shipped", "method": "hint", "teacher": "x"}, r"new.teacher must be one of base"),
@@ -195,25 +190,18 @@ def test_a_link_that_cannot_be_is_refused(tmp_path: Path, step: str, link: objec
 
 
 def test_a_loss_that_names_a_layer_which_the_student_does_not_have_is_refused(tmp_path: Path) -> None:
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
-    distill = document["distill"] | {"student": document["distill"]["student"] | RESNET}
-    plan.check(changed(tmp_path, "distill", distill))
-    distill["methods"]["hint"]["guided_layer"] = "block4.conv1"
-    named = (
-        r"distill.methods.hint with the student resnet18 and the teacher vgg16 \(vgg16\): layer 'block4.conv1' does not"
-    )
+    student = ("distill.student", DOCUMENT["distill"]["student"] | RESNET)
+    plan.check(changed(tmp_path, student))
+    named = r"distill.methods.hint with the student resnet18 and the teacher vgg16 \(vgg16\): layer 'block4.conv1' does"
     with pytest.raises(UserError, match=named):
-        plan.check(changed(tmp_path, "distill", distill))
+        plan.check(changed(tmp_path, student, ("distill.methods.hint.guided_layer", "block4.conv1")))
 
 
 def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path) -> None:
-    path = changed(tmp_path, "model", DOCUMENT["model"] | RESNET | {"arch": "squeezenet1_0"})
-    plan.check(path)
-    document = yaml.safe_load(path.read_text())
-    document["prune"]["finetune"]["trainable"] = "head"
-    path.write_text(yaml.safe_dump(document))
+    model = ("model", DOCUMENT["model"] | RESNET | {"arch": "squeezenet1_0"})
+    plan.check(changed(tmp_path, model))
     with pytest.raises(UserError, match=r"prune.finetune.trainable: squeezenet1_0 ends in no linear layer"):
-        plan.check(path)
+        plan.check(changed(tmp_path, model, ("prune.finetune.trainable", "head")))
 
 
 def test_results_of_models_that_left_are_removed_and_what_was_exported_stays(tmp_path: Path) -> None:
@@ -228,13 +216,10 @@ def test_results_of_models_that_left_are_removed_and_what_was_exported_stays(tmp
 
 
 def test_the_sweep_of_formats_may_start_from_a_baseline_of_its_own_that_is_its_control(tmp_path: Path) -> None:
-    text = yaml.safe_load((ROOT / "params.yaml").read_text())
-    text["quant"] |= {"from": "quantized/long", "baselines": {"long": {"epochs": 20}}}
-    path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(text))
+    path = changed(tmp_path, ("quant.from", "quantized/long"), ("quant.baselines", {"long": {"epochs": 20}}))
     plan.check(path)
     rows = plan.table(params.read(path))
-    assert {rows[f"quantized/{name}"].builds_on for name in text["quant"]["sweep"]} == {"quantized/long"}
+    assert {rows[f"quantized/{name}"].builds_on for name in DOCUMENT["quant"]["sweep"]} == {"quantized/long"}
     assert {rows[f"quantized/{name}"].control for name in ("ptq-int8", "qat-fp32")} == {"quantized/long"}
     assert rows["quantized/qat-int8"].control == "quantized/qat-fp32"
     assert rows["shipped/quantized"].control is None
@@ -301,14 +286,12 @@ def nets(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     monkeypatch.syspath_prepend(str(folder))
 
 
-def document(
-    function: str, *, scope: str = "all", trainable: str = "all", sweep: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def document(function: str, *, scope: str = "all", trainable: str = "all", **model: str) -> dict[str, Any]:
     recipe = {"trainable": trainable}
     vgg = {"arch": "vgg11", "image_size": 32, "weights": None, "recipe": recipe}
-    prune = {"method": "structured", "structured": {"scope": scope}, "sweep": {"methods": sweep}, "finetune": recipe}
+    prune = {"method": "structured", "structured": {"scope": scope}, "sweep": {"methods": ()}, "finetune": recipe}
     return {
-        "model": {"arch": f"some_nets:{function}", "image_size": 32, "weights": None},
+        "model": {"arch": f"some_nets:{function}", "image_size": 32, "weights": None, **model},
         "finetune": recipe,
         "prune": prune,
         "quant": {"qat": recipe},
@@ -319,35 +302,26 @@ def document(
 
 
 def test_a_vgg_is_not_built() -> None:
-    plain = document("none")
-    plain["model"]["arch"] = "vgg11"
-    assert require_networks(plain) == []
+    assert require_networks(document("none", arch="vgg11")) == []
 
 
 def test_what_is_left_out_of_tokens_is_said() -> None:
     attention, whole = require_networks(document("Tokens"))
     assert attention.startswith("model: some_nets:Tokens has no maps of block3, so none")
-    assert whole.startswith(
-        "structured pruning leaves 2 layers of some_nets:Tokens whole (patch: norm is a LayerNorm; out:"
-    )
+    start = "structured pruning leaves 2 layers of some_nets:Tokens whole (patch: norm is a LayerNorm; out:"
+    assert whole.startswith(start)
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (
-            {"function": "Tokens", "scope": "conv"},
-            "prune.method: of some_nets:Tokens only linear layers can lose units",
-        ),
-        (
-            {"function": "grouped"},
-            r"prune.method: structured cannot .* \(0: 0 is a convolution in groups\); unstructured",
-        ),
+        ({"function": "Tokens", "scope": "conv"}, "prune.method: of some_nets:Tokens only linear layers can lose unit"),
+        ({"function": "grouped"}, r"prune.method: structured cannot .* \(0: 0 is a convolution in groups\); unstruct"),
         ({"function": "conv", "trainable": "head"}, "finetune.trainable: some_nets:conv ends in no linear layer"),
         ({"function": "shared"}, "model.arch: some_nets:shared: layer 0 runs 2 times; give each place its own"),
         (
             {"function": "maps"},
-            r"model.arch: some_nets:maps must give 2 logits per image, \(1, 2\); got \(1, 2, 30, 30\)",
+            r"model.arch: some_nets:maps must give 2 logits per image, \(1, 2\); got \(1, 2, 30, 30",
         ),
         ({"function": "broken"}, "model.arch: some_nets:broken: KeyError while it was called: 'no such thing'"),
         ({"function": "tensor"}, r"model.arch: some_nets:tensor.* must give a torch.nn.Module.*, got Tensor"),
@@ -362,16 +336,12 @@ def test_what_cannot_be_is_refused_by_key(change: dict[str, Any], named: str) ->
 
 
 def test_damaged_weights_are_refused_before_any_work(tmp_path: Path) -> None:
-    given = document("none")
-    given["model"] = {"arch": "vgg11", "image_size": 32, "weights": "w.pth"}
     (tmp_path / "w.pth").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(UserError, match=r"^params.yaml: model.weights: w.pth: damaged, or holds more than tensors"):
-        require_networks(given)
+        require_networks(document("none", arch="vgg11", weights="w.pth"))
 
 
 def test_a_name_that_timm_does_not_have_is_refused_with_some_like_it() -> None:
     pytest.importorskip("timm")
-    unknown = document("none")
-    unknown["model"]["arch"] = "timm:resnet19"
     with pytest.raises(UserError, match=r"^params.yaml: model.arch: timm has no network 'resnet19'; it has .*resnet"):
-        require_networks(unknown)
+        require_networks(document("none", arch="timm:resnet19"))

@@ -12,7 +12,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
 
@@ -29,6 +30,15 @@ STARTED = time.perf_counter()
 
 class UserError(Exception):
     """Something that the user can mend; the message names the key, file or address and what is allowed."""
+
+
+@contextmanager
+def said_of(place: str) -> Iterator[None]:
+    """Put before the message of a `UserError` what it is about, such as a key of params.yaml."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
@@ -85,10 +95,7 @@ def scratch_root() -> Path:
 
 
 def note_seconds() -> None:
-    """Write what this process took so far to scratch, for `progress.noted`, if DVC runs it for a stage.
-
-    The file holds `stage`, its address such as `prune_sweep@structured-0.5`, and wall `seconds`.
-    """
+    """Write the stage's address and the wall seconds so far to scratch, for `progress.noted`, if DVC runs a stage."""
     stage = os.environ.get(STAGE_VARIABLE, "").rpartition(":")[2]
     if not stage:
         return

@@ -23,7 +23,7 @@ import click
 
 from deepcompress import code_hash, files, params
 from deepcompress.data.archives import is_litter
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, said_of
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
 
 if TYPE_CHECKING:
@@ -56,30 +56,19 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
     for key, block in networks(document).items():
         arch, weights = block["arch"], block["weights"]
         if weights not in (None, IMAGENET):
-            where = f"params.yaml: {key}.weights"
-            try:
+            with said_of(f"params.yaml: {key}.weights"):
                 path = files.from_repository(str(weights))
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from None
-            if reason := files.absence(path):
-                raise UserError(
-                    f"{where}: {str(weights)[:SHOWN]}: {reason}; it must be null, imagenet or a file's path"
-                )
+                if reason := files.absence(path):
+                    raise UserError(f"{str(weights)[:SHOWN]}: {reason}; it must be null, imagenet or a file's path")
             found[f"{key}.weights"] = [path]
         if OWN.fullmatch(arch) and not TIMM.fullmatch(arch):
-            try:
+            with said_of(f"params.yaml: {key}.arch"):
                 found[f"{key}.arch"] = sources(arch)
-            except UserError as error:
-                raise UserError(f"params.yaml: {key}.arch: {error}") from None
     return found
 
 
 def images(document: Mapping[str, Any]) -> str:
-    """Tells whether the user's images changed, see `fingerprint`. Where they are gone, what HASHES tells of them.
-
-    Raises:
-        UserError: If they are not there, and never were.
-    """
+    """Tells whether the user's images changed, see `fingerprint`. Where they are gone, what HASHES tells of them."""
     recorded = files.read_json(HASHES) if HASHES.is_file() else {}
     return fingerprint(_data(document), str(params.at(recorded, "data")))
 
@@ -93,13 +82,8 @@ def _data(document: Mapping[str, Any]) -> DataConfig:
 def fingerprint(data: DataConfig, before: str = NOTHING) -> str:
     """Of the files that the data source reads; NOTHING if it reads none of the user's.
 
-    Args:
-        data: The `data` section.
-        before: What it was at the last run. It holds on where the images are gone, as in a clone that has what was made
-            of them from a remote.
-
-    Raises:
-        UserError: If the images are not there, and never were.
+    What it was at the last run, `before`, holds on where the images are gone, as in a clone that has what was made of
+    them from a remote. A UserError if they are not there, and never were.
     """
     paths = data_inputs(data)
     if not paths:

@@ -20,7 +20,7 @@ from deepcompress.distillation.settings import (
     require_name,
     require_teachers,
 )
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, said_of
 from deepcompress.explain.settings import Explain
 from deepcompress.measure.settings import Evaluate
 from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, deepest_blocks, has_layer, library
@@ -51,9 +51,8 @@ class Combine(Section):
         names = [name for step in (self.prune, self.distill, self.quantize) for name in step]
         for name in names:
             require_name(name)
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"{twice} stands in two blocks; each model needs a name of its own")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} stands in two blocks; each model needs a name of its own")
         return self
 
     def links(self) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -162,10 +161,7 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
     """Refuse a network that no step can use, and a step that its network does not allow: it is run once to see.
 
     VGGs and torchvision's networks are left out: tests say what these allow, see docs/models.md. Files of weights are
-    read for any network, so that a damaged one stops the run here.
-
-    Args:
-        document: The whole of params.yaml, each section already checked.
+    read for any network, so that a damaged one stops the run here. Each section was checked before.
 
     Returns:
         What steps leave out where they run all the same, a line each.
@@ -175,8 +171,11 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
     """
     blocks = input_files.networks(document).items()
     for key, block in blocks:
-        if block["weights"] not in (None, IMAGENET):
-            _require_weights(key, block["weights"])
+        if (weights := block["weights"]) not in (None, IMAGENET):
+            from deepcompress.models.weights import read
+
+            with said_of(f"params.yaml: {key}.weights: {weights}"):  # whether they fit shows where they are loaded
+                read(files.from_repository(weights))
     specs = {
         key: GraphSpec(block["arch"], PROBE_CLASSES, block["image_size"])
         for key, block in blocks
@@ -197,23 +196,11 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _require_weights(key: str, weights: str) -> None:
-    """Refuse a damaged file; whether its tensors fit the network shows where they are loaded."""
-    from deepcompress.models.weights import read
-
-    try:
-        read(files.from_repository(weights))
-    except UserError as error:
-        raise UserError(f"params.yaml: {key}.weights: {weights}: {error}") from None
-
-
 def _last_layer(key: str, spec: GraphSpec) -> nn.Module:
     from deepcompress.models.build import outline, trace
 
-    try:
+    with said_of(f"params.yaml: {key}.arch"):
         return outline(spec).get_submodule(trace(spec).order[-1])
-    except UserError as error:
-        raise UserError(f"params.yaml: {key}.arch: {error}") from None
 
 
 def _structured(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -255,11 +242,8 @@ def _require_channels(step: str, spec: GraphSpec, scope: str) -> list[str]:
 def table(document: dict[str, Any]) -> Plan:
     """All models that the pipeline makes, in the order in which tables show them, and what each is made from.
 
-    Args:
-        document: The whole of params.yaml, already checked.
-
-    Raises:
-        UserError: If a link of a chain starts from a model that is not there.
+    Of the whole of params.yaml, already checked but for where links of chains start: a UserError says what is wrong
+    there.
     """
     rows = [
         PlannedModel(BASELINE, "baseline", "finetune", recipe="finetune", stage="finetune"),
