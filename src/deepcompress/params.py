@@ -43,7 +43,6 @@ SHARED = {  # place in the file -> the section, or keys of it, that stand there 
     "distill.student": ("model", "image_size"),
 }
 LINKED = ("from", "teacher")  # what a link of a chain says besides keys of its step's section
-NOT_OF_A_LINK = {"prune": ("sweep",), "quant": ("sweep", "from", "baselines")}  # keys of sections: of other models
 S = TypeVar("S", bound="Section")
 
 
@@ -119,11 +118,7 @@ def read_as_written(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
 
 
 def value(key: str, path: str | Path = PARAMS_FILE) -> Any:
-    """The raw value at a dotted key, such as `prune.sparsity`.
-
-    Raises:
-        UserError: If the key is missing.
-    """
+    """The raw value at a dotted key, such as `prune.sparsity`; a UserError if the key is missing."""
     found: Any = read(path)
     for part in key.split("."):
         if not isinstance(found, dict) or part not in found:
@@ -173,12 +168,8 @@ def _whole(key: str, got: Any, path: str | Path, allowed: str, most: float = mat
 def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE, *, link: str | None = None) -> S:
     """The block at a dotted key as an instance of its schema.
 
-    Args:
-        schema: Of the block.
-        key: Where it stands.
-        path: The file.
-        link: Key of a link of a chain, such as `combine.quantize.sparse_int4`: its values stand in place of the
-            section's; LINKED name other models and are left out.
+    With `link`, the key of a link of a chain such as `combine.quantize.sparse_int4`, its values stand in place of the
+    section's; LINKED name other models and are left out.
 
     Raises:
         UserError: If a key is missing, unknown, mistyped or out of range.
@@ -211,39 +202,31 @@ def links(document: dict[str, Any]) -> dict[str, Any]:
     Returns:
         Nested like the links, such as {"combine": {"quantize": {"sparse_int4": "0f1e..."}}}.
     """
-    combine = document["combine"]
-    prune = {name: _own("prune", document, link) for name, link in combine.get("prune", {}).items()}
-    for block in prune.values():
-        block.pop("structured" if block["method"] == "unstructured" else "unstructured")
-    quantize = {name: _own("quant", document, link) for name, link in combine.get("quantize", {}).items()}
-    for block in quantize.values():
-        if block["mode"] == "ptq":
-            del block["qat"]
-    distill = {name: _lesson(document, link["method"]) for name, link in combine.get("distill", {}).items()}
-    steps = {"prune": prune, "distill": distill, "quantize": quantize}
-    return {"combine": {step: {name: _hash(block) for name, block in own.items()} for step, own in steps.items()}}
+    found: dict[str, dict[str, str]] = {}
+    for step in ("prune", "distill", "quantize"):
+        found[step] = {}
+        for name, link in document["combine"].get(step, {}).items():
+            text = json.dumps(_read_by_link(step, document, link), sort_keys=True, default=str)
+            found[step][name] = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+    return {"combine": found}
 
 
-def _hash(block: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(block, sort_keys=True, default=str).encode()).hexdigest()[:HASH_DIGITS]
-
-
-def _own(section: str, document: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
-    block = linked(document[section], link)
-    return {key: value for key, value in block.items() if key not in NOT_OF_A_LINK[section]}
-
-
-def _lesson(document: dict[str, Any], method: str) -> dict[str, Any]:
-    """Of a pruned model that learns from a teacher."""
-    distill = document["distill"]
-    mixture = distill.get("mixtures", {}).get(method)
-    names = mixture["losses"] if mixture else [method]
-    return {
-        "student": distill["student"],
-        "finetune": document["prune"]["finetune"],
-        "losses": {name: distill["methods"].get(name, {}) for name in names},
-        "mixture": mixture,
-    }
+def _read_by_link(step: str, document: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
+    if step == "distill":
+        distill, method = document["distill"], link["method"]
+        mixture = distill.get("mixtures", {}).get(method)
+        return {
+            "student": distill["student"],
+            "finetune": document["prune"]["finetune"],
+            "losses": {name: distill["methods"].get(name, {}) for name in (mixture["losses"] if mixture else [method])},
+            "mixture": mixture,
+        }
+    block = linked(document["prune" if step == "prune" else "quant"], link)
+    if step == "prune":
+        unread = {"sweep", "structured" if block["method"] == "unstructured" else "unstructured"}
+    else:  # `from` and `baselines` are of other models
+        unread = {"sweep", "from", "baselines", *(["qat"] if block["mode"] == "ptq" else [])}
+    return {key: value for key, value in block.items() if key not in unread}
 
 
 def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FILE) -> S:
