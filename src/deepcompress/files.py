@@ -32,10 +32,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; at success it takes its place, at failure it is removed.
 
     The parent folder is made when missing. A reader sees the old file or the whole new one, never a part. What a
-    process that was killed left behind is removed.
-
-    Raises:
-        OSError: If the disk refuses (full, read-only); `path` is then as it was.
+    process that was killed left behind is removed. If the disk refuses (full, read-only), an OSError names `path`,
+    which is then as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,11 +119,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UserError: If the file is missing or damaged.
-    """
+    """Read a JSON file; a UserError if it is missing or damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -153,11 +147,7 @@ def write_tables(paths: Iterable[tuple[str, Path]], rows: Mapping[str, list[dict
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Read a CSV as one mapping per row.
-
-    Raises:
-        UserError: If the file is missing or damaged.
-    """
+    """Read a CSV as one mapping per row; a UserError if it is missing or damaged."""
     import pandas as pd
 
     try:

@@ -27,33 +27,19 @@ TRAINING = "training_tera_macs"  # column of metrics/evaluation.csv: of a model'
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A row of the plan. None stands where a column has nothing to say.
+    """A row of the plan. None stands where a column has nothing to say."""
 
-    Attributes:
-        id: Path of the model under models/, without suffix.
-        family: One of FAMILIES: the part of the tables that the model is in.
-        step: One of STEPS: what its stage does.
-        method: Of that step: unstructured or structured, ptq or qat, the name of a loss or of a control.
-        sparsity: Share of the weights in scope that pruning took away, here or in a model that it builds on.
-        format: Of the weights in the file, such as `int4`; None: 32-bit floats.
-        teacher: Id of the model that it, or one that it builds on, learned from.
-        control: Id of the model that was trained as long, without what this one is about.
-        builds_on: Id of the model that its step starts from; None: from random or downloaded weights.
-        recipe: Key in params.yaml of its training; None: its step trains nothing.
-        stage: Address in dvc.yaml, such as `prune_sweep@structured-0.5`.
-    """
-
-    id: str
-    family: str
-    step: str
-    method: str | None = None
-    sparsity: float | None = None
-    format: str | None = None
-    teacher: str | None = None
-    control: str | None = None
-    builds_on: str | None = None
-    recipe: str | None = None
-    stage: str | None = None
+    id: str  # path of the model under models/, without suffix
+    family: str  # one of FAMILIES: the part of the tables that the model is in
+    step: str  # one of STEPS: what its stage does
+    method: str | None = None  # of that step: unstructured or structured, ptq or qat, name of a loss or of a control
+    sparsity: float | None = None  # share of the weights in scope that pruning took away, here or before
+    format: str | None = None  # of the weights in the file, such as `int4`; None: 32-bit floats
+    teacher: str | None = None  # id of the model that it, or one that it builds on, learned from
+    control: str | None = None  # id of the model that was trained as long, without what this one is about
+    builds_on: str | None = None  # id of the model that its step starts from; None: random or downloaded weights
+    recipe: str | None = None  # key in params.yaml of its training; None: its step trains nothing
+    stage: str | None = None  # address in dvc.yaml, such as `prune_sweep@structured-0.5`
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -70,11 +56,7 @@ class Plan:
     """All models of a run, in the order in which tables show them; the baseline comes first."""
 
     def __init__(self, models: Iterable[PlannedModel]) -> None:
-        """Take the rows as they are, the baseline before all others.
-
-        Raises:
-            ValueError: If the baseline is missing, an id comes twice, or a row names a model that is not there.
-        """
+        """Take the rows, the baseline before all others; a ValueError if they do not fit together."""
         listed = sorted(models, key=lambda model: model.id != BASELINE)
         self._models = {model.id: model for model in listed}
         if BASELINE not in self._models:
@@ -144,11 +126,7 @@ class Plan:
         return [{**row, **{name: getattr(self[row["model"]], name) for name in names}} for row in rows]
 
     def paths(self, folder: str | Path) -> dict[str, Path]:
-        """The file of each model under a folder.
-
-        Raises:
-            UserError: If a model has no file, or a model's file under `folder` is not in the plan.
-        """
+        """The file of each model under a folder; a UserError if one is missing, or of no model of the plan."""
         paths = {model: Path(folder) / f"{model}{SUFFIX}" for model in self.ids}
         if missing := [path for path in paths.values() if not path.is_file()]:
             raise UserError(f"{_first(missing)}: no such file, but the plan names it; run the stage that makes it")
@@ -192,11 +170,7 @@ class Plan:
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
-        """What `write` wrote.
-
-        Raises:
-            UserError: If the file is missing or damaged.
-        """
+        """What `write` wrote; a UserError if the file is missing or damaged."""
         try:
             with Path(path).open(encoding="utf-8", newline="") as stream:
                 return cls(_row(cells) for cells in csv.DictReader(stream, strict=True))

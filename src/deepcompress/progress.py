@@ -49,19 +49,15 @@ def noted() -> list[dict[str, Any]]:
 
     A damaged file counts as absent.
     """
+    found = []
     written = (scratch_root() / "seconds").glob("[!.]*.json")
-    found = (_noted(path) for path in sorted(written, key=lambda path: (path.stat().st_mtime, path.name)))
-    return [row for row in found if row]
-
-
-def _noted(path: Path) -> dict[str, Any] | None:
-    try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-        stage, seconds = row["stage"], row["seconds"]
-    except (ValueError, RecursionError, LookupError, TypeError):
-        return None
-    whole = type(stage) is str and type(seconds) in (int, float) and 0 <= seconds < math.inf
-    return {"stage": stage, "seconds": seconds} if whole else None
+    for path in sorted(written, key=lambda path: (path.stat().st_mtime, path.name)):
+        with suppress(ValueError, RecursionError, LookupError, TypeError):
+            row = json.loads(path.read_text(encoding="utf-8"))
+            stage, seconds = row["stage"], row["seconds"]
+            if type(stage) is str and type(seconds) in (int, float) and 0 <= seconds < math.inf:
+                found.append({"stage": stage, "seconds": seconds})
+    return found
 
 
 def is_watched() -> bool:
@@ -71,23 +67,14 @@ def is_watched() -> bool:
 
 @dataclass
 class Progress:
-    """Tells what runs, how much is done and how long it takes yet; unwatched, what starts or is skipped alone.
+    """Tells what runs, how much is done and how long it takes yet; unwatched, what starts or is skipped alone."""
 
-    Attributes:
-        graph: Each stage points to those that it depends on.
-        order: All stages of the run; none comes before what it depends on.
-        seconds: Of `last_seconds`.
-        size: Stages at a time.
-        watched: Whether to tell all.
-        now: A clock [s].
-    """
-
-    graph: DiGraph
-    order: list[Stage]
-    seconds: Mapping[str, float]
-    size: int
+    graph: DiGraph  # each stage points to those that it depends on
+    order: list[Stage]  # all of the run; none comes before what it depends on
+    seconds: Mapping[str, float]  # of `last_seconds`
+    size: int  # stages at a time
     watched: bool = field(default_factory=is_watched)
-    now: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.monotonic  # a clock [s]
     since: dict[Stage, float] = field(default_factory=dict)
     done: set[Stage] = field(default_factory=set)
 
@@ -141,12 +128,7 @@ def durations(stages: Iterable[Stage], seconds: Mapping[str, float]) -> dict[Sta
 
 
 def chains(own: Mapping[Stage, float], graph: DiGraph) -> dict[Stage, float]:
-    """What each stage and the longest chain behind it take.
-
-    Args:
-        own: What each takes, in an order in which none comes before what it depends on.
-        graph: Each stage points to those that it depends on.
-    """
+    """What each stage and the longest chain behind it take, from what each takes, in the order of `Progress`."""
     found: dict[Stage, float] = {}
     for stage in reversed(own):
         behind = (found[later] for later in graph.predecessors(stage) if later in found)

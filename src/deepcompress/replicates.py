@@ -65,10 +65,7 @@ def unpacked(text: str, n: int) -> np.ndarray:
 
 
 def rows(measured: Mapping[int, Measured]) -> list[dict[str, Any]]:
-    """The rows of metrics/replicates.csv, see verdict.COLUMNS.
-
-    Args:
-        measured: By seed, that of the working tree first; all of the same models and images.
+    """The rows of metrics/replicates.csv, see verdict.COLUMNS, from what was measured by seed, that of the tree first.
 
     Raises:
         UserError: If a seed was measured on other images or models.
@@ -109,11 +106,7 @@ def _shared_variance(right: list[Mapping[str, np.ndarray]], model: str, referenc
 def copy_(root: Path, folder: Path, seed: int, cache: Path) -> None:
     """Bring a copy of the working tree up to date: all that git has or would have, with another seed.
 
-    Args:
-        root: Of the project.
-        folder: The copy's; what stages made there stays, with the dvc.lock of it.
-        seed: For its params.yaml.
-        cache: DVC's, which all copies share.
+    What stages made in its folder stays, with the dvc.lock of it. All copies share DVC's cache.
     """
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(listing, cwd=root, capture_output=True, check=False)

@@ -62,25 +62,15 @@ SCRIPT = re.compile(r"PYTHONPATH=([\w./-]+) python ([\w./-]+\.py(?: [\w./@,:+-]+
 
 @dataclass(frozen=True)
 class Job:
-    """The command of a stage.
+    """The command of a stage."""
 
-    Attributes:
-        root: Of the DVC project.
-        name: The stage's.
-        command: For a shell.
-        folder: To run it in.
-        alone: Whether nothing runs beside it.
-        on_device: Whether it uses a GPU where there is one.
-        share: What its environment has besides that of the process that starts it.
-    """
-
-    root: str
+    root: str  # of the DVC project
     name: str
-    command: str
-    folder: str
-    alone: bool = False
-    on_device: bool = False
-    share: Mapping[str, str] = field(default_factory=dict)
+    command: str  # for a shell
+    folder: str  # to run it in
+    alone: bool = False  # nothing runs beside it
+    on_device: bool = False  # it uses a GPU where there is one
+    share: Mapping[str, str] = field(default_factory=dict)  # beside the environment of the process that starts it
 
     @classmethod
     def of(cls, stage: Stage) -> Job:
@@ -101,12 +91,8 @@ RUNNING: dict[tuple[str, str], int] = {}  # root and name of each job that this 
 def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = False) -> int:
     """Run a command in a process group of its own, and print its lines with the stage's name before each.
 
-    Its `python` is the one that runs this, on a cluster the worker's, whether or not its environment is activated.
-
-    Args:
-        job: What to run.
-        echo: Prints a line.
-        forks: Whether a Python script runs in a fork of a process that has its libraries loaded.
+    Its `python` is the one that runs this, on a cluster the worker's, whether or not its environment is activated. With
+    `forks` a Python script runs in a fork of a process that has its libraries loaded.
 
     Returns:
         Its exit code; negative: the signal that ended it.
@@ -142,11 +128,7 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
 
 @cache
 def heat(threads: str) -> None:
-    """Start loading libraries in the background, once.
-
-    Args:
-        threads: Of a script; the libraries look while they load, not later.
-    """
+    """Start loading libraries in the background, once; they look for the number of threads while they load."""
     if METHOD in multiprocessing.get_all_start_methods():
         from multiprocessing import forkserver
 
@@ -200,17 +182,11 @@ def stop(root: str, names: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where jobs run: on an executor.
-
-    Attributes:
-        submit: Starts a job.
-        stop: Ends the jobs of these names, of the project in this folder.
-        size: How many it takes at a time.
-    """
+    """Where jobs run: on an executor."""
 
     submit: Callable[[Job], Future[int]]
-    stop: Callable[[str, list[str]], object]
-    size: int
+    stop: Callable[[str, list[str]], object]  # ends the jobs of these names, of the project in this folder
+    size: int  # jobs at a time
 
 
 @contextmanager
@@ -268,9 +244,8 @@ def cluster(address: str, jobs: int | None) -> Iterator[Place]:
 def shares(jobs: int | None, environment: Mapping[str, str]) -> list[Mapping[str, str]]:
     """What the environment of each job at a time has besides that of this process.
 
-    Args:
-        jobs: How many; None: one for each GPU, or without GPUs one for each core, up to MOST.
-        environment: Of this process. A number of threads that it names stays; GPUs that it hides stay hidden.
+    By default there is a job for each GPU, or without GPUs one for each core, up to MOST. A number of threads that the
+    environment names stays; GPUs that it hides stay hidden.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = _gpus(environment)
@@ -293,19 +268,12 @@ def _gpus(environment: Mapping[str, str]) -> list[str]:
 
 @dataclass
 class Reproduction:
-    """Stages that are brought up to date, each as soon as what it depends on is done.
+    """Stages that are brought up to date, each as soon as what it depends on is done."""
 
-    Attributes:
-        waiting: Stages to bring up to date, the most urgent first.
-        place: Runs their commands.
-        progress: Tells of each, and knows what is done.
-        keeps_going: Whether after a failure all stages run that do not depend on what failed.
-    """
-
-    waiting: list[Stage]
+    waiting: list[Stage]  # the most urgent first
     place: Place
     progress: Progress
-    keeps_going: bool = False
+    keeps_going: bool = False  # after a failure, with all that does not depend on what failed
     changed: list[Stage] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     running: dict[Future[int], Stage] = field(default_factory=dict)
@@ -396,13 +364,7 @@ class Reproduction:
 
 
 def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: bool = False) -> None:
-    """Bring stages and all that they depend on up to date.
-
-    Args:
-        repo: Locked.
-        targets: Stages; all of dvc.yaml if there are none.
-        place: Runs their commands.
-        keep_going: After a failure, whether all runs that does not depend on what failed.
+    """Bring stages of a locked repository, by default all of dvc.yaml, and all that they depend on up to date.
 
     Raises:
         UserError: If a stage failed; what was finished before is recorded.

@@ -85,13 +85,9 @@ class Train(Section):
 def start(train: Train, seed: int, *, trains: bool = True) -> Fabric:
     """A launched Fabric, seeded, with deterministic algorithms on; facts are logged as plain lines.
 
-    With several devices this returns in as many processes; only the first of them logs.
-
-    Args:
-        train: The section.
-        seed: Of torch.
-        trains: Whether anything does. If not, there is one process, and the result is a `device` and nothing else of a
-            Fabric, which takes longer to load than a small model takes to be rounded.
+    With several devices this returns in as many processes; only the first of them logs. Where nothing trains there is
+    one process, and the result is a `device` and nothing else of a Fabric, which takes longer to load than a small
+    model takes to be rounded.
 
     Raises:
         UserError: If the devices that params.yaml names are not there, or cannot compute in its precision.
@@ -125,11 +121,7 @@ def start(train: Train, seed: int, *, trains: bool = True) -> Fabric:
 
 
 def device_count(train: Train, kind: str) -> int:
-    """Devices on this machine that `train` asks for.
-
-    Raises:
-        UserError: If there are fewer; a CPU takes as many processes as one likes.
-    """
+    """Devices on this machine that `train` asks for, at most those there are; a CPU takes as many as one likes."""
     import torch
 
     there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)
@@ -207,11 +199,7 @@ def keep_memory_() -> None:
 
 
 def derived_seed(seed: int, *parts: object) -> int:
-    """A seed for one purpose (an epoch, a layer), the same in every process and on every machine.
-
-    Returns:
-        A whole number in [0, 2**63).
-    """
+    """A seed in [0, 2**63) for one purpose (an epoch, a layer), the same in every process and on every machine."""
     text = json.dumps([seed, *map(str, parts)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -276,11 +264,7 @@ def hand_over(processes: int) -> None:
 
 
 def require_agreement(devices: int, nodes: int) -> None:
-    """Refuse to run on other processes than params.yaml says: provenance would be wrong.
-
-    Raises:
-        UserError: If torchrun started more or fewer.
-    """
+    """Refuse to run on more or fewer processes than params.yaml says: provenance would be wrong."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if TORCHRUN_VARIABLE in os.environ and started != devices * nodes:
         raise UserError(
@@ -362,16 +346,11 @@ def _closing(pool: ProcessPoolExecutor, found: Iterator[T]) -> Iterator[T]:
 
 
 def scratch(stage: str, *parts: object, code: tuple[str, ...] = ()) -> Path:
-    """A folder for work that a later run may take up again; it is no output and may be deleted at any time.
+    """A folder for work of a stage that a later run may take up again; it is no output and may be deleted at any time.
 
-    Its name is a hash of `parts` (the inputs) and of the source of every deepcompress module loaded so
-    far, so that a changed input or changed code never meets the work of another.
-
-    Args:
-        stage: Who works; a folder of this name holds the result.
-        parts: The inputs.
-        code: For work that several stages share, which load different modules: all files and folders of the package
-            that decide about it, such as `deploy/onnx.py`.
+    Its name is a hash of `parts` (the inputs) and of the source of every deepcompress module loaded so far, so that a
+    changed input or changed code never meets the work of another. Work that several stages share, which load different
+    modules, names the `code` that decides about it: files and folders of the package, such as `deploy/onnx.py`.
     """
     digest = _files_digest(code) if code else source_digest()
     text = json.dumps([stage, [_plain(part) for part in parts], digest], sort_keys=True)
