@@ -26,7 +26,7 @@ import torch
 
 from deepcompress import runtime
 from deepcompress.data.augment import Augment, Jitter
-from deepcompress.data.batches import Batches, View
+from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import Arrays, Fit, Part, Source, open_fit, sampled, write_fit, write_heldout
 from deepcompress.explain.robustness import jittered
@@ -39,12 +39,12 @@ from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import training_data
 from tests.house import ROOT
+from tests.nets import VIEW
 
 SIDE, CLASSES = 128, ("ant", "bee")
 PART_MIB = 96
 IMAGES = PART_MIB * 2**20 // (SIDE * SIDE * 3)  # in each of the three parts
 BATCH = 16
-VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 MODEL = Path("model.safetensors")
 RECIPE = Recipe(
     trainable="all",
@@ -81,21 +81,24 @@ def write(budget_mib: int) -> list[bytes]:
     return [Path("fit/meta.json").read_bytes()]
 
 
-def train(budget_mib: int) -> list[bytes]:
+def trained(recipe: Recipe, budget_mib: int) -> tuple[VGG, bytes]:
+    """A network and the history of its training."""
     model, fabric = network(), runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
-    origin = {"stage": "finetune", "seed": 0}
     with run.TrainingRun(Path("fit"), VIEW, budget_mib) as data:
-        record = data.train(model, CrossEntropy(), RECIPE, fabric=fabric, provenance=origin)
+        origin = {"stage": "finetune", "seed": 0}
+        record = data.train(model, CrossEntropy(), recipe, fabric=fabric, provenance=origin)
+    return model, json.dumps(record.rows()).encode()
+
+
+def train(budget_mib: int) -> list[bytes]:
+    model, history = trained(RECIPE, budget_mib)
     checkpoint.save(MODEL, model, view=VIEW, classes=CLASSES, provenance={})
-    return [json.dumps(record.rows()).encode(), MODEL.read_bytes()]
+    return [history, MODEL.read_bytes()]
 
 
 def train_head(budget_mib: int) -> list[bytes]:
-    model, fabric = network(), runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
-    recipe = RECIPE.model_copy(update={"trainable": "head", "augment": Augment(), "feature_budget_mib": 0})
-    origin = {"stage": "finetune", "seed": 0}
-    with run.TrainingRun(Path("fit"), VIEW, budget_mib) as data:
-        data.train(model, CrossEntropy(), recipe, fabric=fabric, provenance=origin)
+    head = {"trainable": "head", "augment": Augment(), "feature_budget_mib": 0}
+    model, _ = trained(RECIPE.model_copy(update=head), budget_mib)
     return [tensor.numpy().tobytes() for tensor in model.state_dict().values()]
 
 

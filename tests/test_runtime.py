@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -124,7 +125,7 @@ from deepcompress import errors, runtime
 @errors.one_line_errors
 def main():
     runtime.start(runtime.Train(device="cpu", precision="32-true", devices=int(sys.argv[1])), 0)
-    Path(f"process-{runtime.rank()}").write_text(str(os.getpid()))
+    Path(f"process-{runtime.rank()}").touch()
     runtime.wait()
     assert runtime.from_first(lambda: runtime.rank()) == 0
     if sys.argv[2] == str(runtime.rank()):
@@ -170,21 +171,13 @@ def test_one_that_fails_ends_all(tmp_path: Path, failing: str) -> None:
     assert f"error: {speaker}something to mend" in done.stdout
     assert "Traceback" not in done.stdout
     deadline = time.monotonic() + SECONDS_ALLOWED
-    while _alive(tmp_path) and time.monotonic() < deadline:
+    while running_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not _alive(tmp_path)
+    assert not running_in(tmp_path)
 
 
-def _alive(folder: Path) -> list[int]:
-    pids = [int(path.read_text()) for path in folder.glob("process-*")]
-    return [pid for pid in pids if _runs(pid)]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return b"program.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+def running_in(folder: Path) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(folder)]
 
 
 def test_torchrun_must_start_as_many_as_params_say(tmp_path: Path) -> None:
