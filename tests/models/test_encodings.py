@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from deepcompress import params
 from deepcompress.models import records
 from deepcompress.models.encodings import bitmask, cast, cast_sparse, coded
-from deepcompress.models.quantized_weight import WIDTHS, QuantizedWeight
+from deepcompress.models.quantized_weight import QuantizedWeight
+from deepcompress.models.records import WIDTHS
 
 NAMES = params.plugins("models.encodings")
 DRAWN: dict[str, Any] = {

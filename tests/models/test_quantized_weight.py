@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from deepcompress.models import quantized_weight
 from deepcompress.models.quantized_weight import (
     SMALLEST_SCALE,
-    WIDTHS,
     QuantizedWeight,
     group_count,
     group_size,
@@ -19,6 +18,7 @@ from deepcompress.models.quantized_weight import (
     split,
     unclipped_scales,
 )
+from deepcompress.models.records import WIDTHS
 
 
 def weight_of(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:

@@ -41,6 +41,7 @@ SPLITS: dict[str, Split] = {
 }
 """What people call the three, in small letters."""
 
+TABLE = "metadata.csv"  # of a folder of images as Hugging Face keeps it
 KEPT_FIRST: tuple[Split, ...] = ("test", "validation", "train")  # of copies, the one that is worth most stays
 BAD_PCT = 1.0  # of all images may be skipped
 SAMPLED = 64  # images that are asked for their range

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Float16, Int8, Shaped
     from torch import Tensor
 
-WIDTHS = range(2, 9)  # bits of an integer
 SMALLEST_SCALE, LARGEST_SCALE = 2.0**-24, torch.finfo(torch.float16).max  # the smallest positive float16
 WEIGHTS_AT_ONCE = 2**17  # so that what is rounded stays in the processor's cache
 

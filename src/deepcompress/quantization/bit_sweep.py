@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from deepcompress.data.batches import Batches
 from deepcompress.measure import accuracy, statistics
 from deepcompress.measure.statistics import decimals, significant
-from deepcompress.models.quantized_weight import WIDTHS
+from deepcompress.models.records import WIDTHS
 from deepcompress.quantization import ptq
 from deepcompress.quantization.quantize import BATCH_SIZE, assign, assign_and_measure_
 

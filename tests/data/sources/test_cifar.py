@@ -148,7 +148,7 @@ def test_a_batch_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.
     members = {"train": batch, "test": GOOD, "meta": {"fine_label_names": ["a", "b", "c", "d"]}}
     files = {f"cifar-100-python/{name}": pickle.dumps(value) for name, value in members.items()}
     make_tar(tmp_path / "cifar-100-python.tar.gz", files)
-    monkeypatch.setattr("deepcompress.data.sources._cifar._download", lambda *_: None)
+    monkeypatch.setattr("deepcompress.data.sources.cifar100._download", lambda *_: None)
     if batch is GOOD:
         assert len(load("cifar100", tmp_path).train) == 4
         return
@@ -185,7 +185,7 @@ def test_without_a_url_the_official_address_is_asked(tmp_path: Path, monkeypatch
 
 
 def test_a_server_that_never_answers_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepcompress.data.sources._cifar.TIMEOUT_S", 0.1)
+    monkeypatch.setattr("deepcompress.data.sources.cifar100.TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.tar.gz"
         with pytest.raises(UserError, match=f"{url}: cannot be downloaded .*timed out"):

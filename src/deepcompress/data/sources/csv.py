@@ -18,12 +18,11 @@ from functools import partial
 from pathlib import Path
 
 from deepcompress.data.archives import Tree, is_litter, open_tree
-from deepcompress.data.labelled import SPLITS, Files, Labelled, as_source
+from deepcompress.data.labelled import SPLITS, TABLE, Files, Labelled, as_source
 from deepcompress.data.store import Source
 from deepcompress.errors import UserError, named
 from deepcompress.files import from_repository
 
-TABLE = "metadata.csv"
 COLUMNS = {  # what a column is called, in small letters
     "path": ("path", "file_name", "filename", "file", "image", "image_path", "filepath"),
     "label": ("label", "class", "class_name", "category", "target"),

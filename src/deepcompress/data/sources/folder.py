@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deepcompress.data.archives import Tree, counts, is_litter, is_unicode, open_tree, suffix
-from deepcompress.data.labelled import SPLITS, Files, Labelled, Split, as_source
+from deepcompress.data.labelled import SPLITS, TABLE, Files, Labelled, Split, as_source
 from deepcompress.data.store import Source
 from deepcompress.errors import MOST_NAMED, UserError, named
 from deepcompress.files import from_repository
@@ -26,7 +26,6 @@ LIKE_SPLIT = re.compile(
     r"(train|learn|test|val|eval|dev)(ing|id|idation|uation|elopment)?(set|data|images?|photos?)?(\W|_|\d|$)|held?.?out",
     re.IGNORECASE,
 )
-TABLE = "metadata.csv"
 PACKED = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 
 Folder = tuple[str, ...]
