@@ -100,6 +100,21 @@ def make_tar(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
+def packed(folder: Path, kind: str, files: Mapping[str, bytes]) -> Path:
+    """The files as `x`, a folder, or in an archive `x.zip`, `x.tar` or the like."""
+    if kind == "folder":
+        return make_folder(folder / "x", files)
+    return make_zip(folder / "x.zip", files) if kind == "zip" else make_tar(folder / f"x.{kind}", files)
+
+
+def sizes(source: Source) -> tuple[int, int, int]:
+    """Images to train on, to choose on and to test on."""
+    train, validation, test = (
+        0 if part is None else len(part) for part in (source.train, source.validation, source.test)
+    )
+    return train, validation, test
+
+
 def make_cifar(folder: Path, classes: int, *, per_class: int = 2) -> Path:
     """A CIFAR archive in the official layout and under its official name, with a few images."""
     labels = list(range(classes)) * per_class

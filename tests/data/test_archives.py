@@ -15,16 +15,10 @@ import pytest
 
 from deepcompress.data.archives import FOREIGN, HEAD_BYTES, counts, is_litter, open_tree
 from deepcompress.errors import UserError, named
-from tests.data.inputs import encoded, make_folder, make_tar, make_zip, pixels
+from tests.data.inputs import encoded, make_folder, make_tar, make_zip, packed, pixels
 
 FILES = {"b/2.txt": b"two", "a/1.txt": b"one", "empty/": b""}
 MIB = 1 << 20
-
-
-def packed(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
-    if kind == "folder":
-        return make_folder(folder / "top", files)
-    return make_zip(folder / "x.zip", files) if kind == "zip" else make_tar(folder / f"x.{kind}", files)
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz", "tgz"])

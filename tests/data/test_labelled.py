@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from deepcompress.data.labelled import SPLITS, Files, Labelled, as_source
-from deepcompress.data.store import Part, Source
+from deepcompress.data.store import Source
 from deepcompress.errors import UserError
-from tests.data.inputs import CLASSES, encoded, image_files, pixels
+from tests.data.inputs import CLASSES, encoded, image_files, pixels, sizes
 
 SIDE = 8
 
@@ -26,14 +26,6 @@ def source(files: Mapping[str, bytes], **options: Any) -> Source:
     origin = {"source": "folder", "address": "pets"}
     made = Files(**options)
     return as_source(listed, files.__getitem__, made, classes=CLASSES, origin=origin, stored_size=SIDE, seed=0)
-
-
-def size(part: Part | None) -> int:
-    return 0 if part is None else len(part)
-
-
-def sizes(made: Source) -> tuple[int, int, int]:
-    return size(made.train), size(made.validation), size(made.test)
 
 
 def test_validation_images_are_those_to_choose_on_and_never_tested_on() -> None:

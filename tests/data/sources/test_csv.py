@@ -10,7 +10,7 @@ import pytest
 from deepcompress.data.sources.csv import Options, inputs, load
 from deepcompress.data.store import Source
 from deepcompress.errors import UserError
-from tests.data.inputs import CLASSES, encoded, image_files, make_folder, make_zip, pixels
+from tests.data.inputs import CLASSES, encoded, image_files, make_folder, make_zip, packed, pixels, sizes
 
 IMAGES = image_files()
 ROWS = [(name, name.split("/")[1], name.split("/")[0]) for name in IMAGES]
@@ -29,10 +29,6 @@ def write(folder: Path, text: str | bytes, files: dict[str, bytes] = IMAGES, *, 
 
 def read(path: Path, **options: str) -> Source:
     return load(Options(path=str(path), **options), stored_size=8, seed=0, workspace=path.parent)
-
-
-def sizes(source: Source) -> list[int]:
-    return [0 if part is None else len(part) for part in (source.train, source.validation, source.test)]
 
 
 @pytest.mark.parametrize(
@@ -54,20 +50,20 @@ def sizes(source: Source) -> list[int]:
 def test_tables_as_people_write_them_give_the_same_images(tmp_path: Path, text: str | bytes) -> None:
     source = read(write(tmp_path, text))
     assert source.classes == CLASSES
-    assert sizes(source) == [12, 0, 6]
+    assert sizes(source) == (12, 0, 6)
     assert [source.train.read(i).tobytes() for i in range(12)] == [pixels(i, 8, 8, 3).tobytes() for i in range(12)]
 
 
 def test_without_splits_every_image_is_one_to_learn_from_or_held_out(tmp_path: Path) -> None:
     source = read(write(tmp_path, table("path", "label", rows=[row[:2] for row in ROWS])))
-    assert sizes(source) == [15, 0, 3]
+    assert sizes(source) == (15, 0, 3)
 
 
 def test_validation_images_are_taken_from_the_table(tmp_path: Path) -> None:
     rows = [
         (name, label, "valid" if name.endswith("/0.png") and split == "train" else split) for name, label, split in ROWS
     ]
-    assert sizes(read(write(tmp_path, table("path", "label", "split", rows=rows)))) == [9, 3, 6]
+    assert sizes(read(write(tmp_path, table("path", "label", "split", rows=rows)))) == (9, 3, 6)
 
 
 def test_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
@@ -84,20 +80,19 @@ def test_an_image_folder_of_hugging_face_is_read(tmp_path: Path, kind: str) -> N
         rows = [(name, name.split("-")[1]) for name in inside]
         files |= {f"pets/{split}/{name}": data for name, data in inside.items()}
         files[f"pets/{split}/metadata.csv"] = table("file_name", "label", rows=rows).encode()
-    path = make_folder(tmp_path / "x", files) if kind == "folder" else make_zip(tmp_path / "x.zip", files)
-    source = read(path)
+    source = read(packed(tmp_path, kind, files))
     assert source.classes == CLASSES
-    assert sizes(source) == [12, 0, 6]
+    assert sizes(source) == (12, 0, 6)
 
 
 def test_images_may_lie_elsewhere_also_in_an_archive(tmp_path: Path) -> None:
     text = table("path", "label", "split")
     make_folder(tmp_path / "elsewhere", IMAGES)
     archive = make_zip(tmp_path / "x.zip", IMAGES)
-    assert sizes(read(write(tmp_path / "t", text, {}), images=str(tmp_path / "elsewhere"))) == [12, 0, 6]
-    assert sizes(read(tmp_path / "t/labels.csv", images=str(archive))) == [12, 0, 6]
+    assert sizes(read(write(tmp_path / "t", text, {}), images=str(tmp_path / "elsewhere"))) == (12, 0, 6)
+    assert sizes(read(tmp_path / "t/labels.csv", images=str(archive))) == (12, 0, 6)
     absolute = [(str(tmp_path / "elsewhere" / name), label, split) for name, label, split in ROWS]
-    assert sizes(read(write(tmp_path / "u", table("path", "label", "split", rows=absolute), {}))) == [12, 0, 6]
+    assert sizes(read(write(tmp_path / "u", table("path", "label", "split", rows=absolute), {}))) == (12, 0, 6)
 
 
 def test_accents_written_in_two_ways_are_one_class(tmp_path: Path) -> None:

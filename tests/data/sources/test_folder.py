@@ -21,7 +21,7 @@ import pytest
 from deepcompress.data.sources.folder import Options, load
 from deepcompress.data.store import Part, Source, write_fit, write_heldout
 from deepcompress.errors import UserError
-from tests.data.inputs import CLASSES, encoded, image_files, make_folder, make_tar, make_zip, pixels
+from tests.data.inputs import CLASSES, encoded, image_files, make_folder, make_tar, make_zip, packed, pixels, sizes
 
 Files = dict[str, bytes]
 linux_names = pytest.mark.skipif(sys.platform != "linux", reason="only there are names of files any bytes")
@@ -35,13 +35,6 @@ LITTER = {
     "__MACOSX/train/ant/._0.png": b"x",
     "desktop.ini": b"x",
 }
-
-
-def packed(folder: Path, kind: str, files: Files) -> Path:
-    if kind == "folder":
-        return make_folder(folder / "pets", files)
-    make = make_zip if kind == "zip" else make_tar
-    return make(folder / f"pets.{kind}", files)
 
 
 def images(*places: str, n: int = 6) -> Files:
@@ -60,13 +53,6 @@ def stored(path: Path) -> Source:
     meta = write_fit(path.parent / "fit", source, validation_fraction=0.2, seed=0)
     write_heldout(path.parent / "heldout", source, meta=meta)
     return source
-
-
-def sizes(source: Source) -> tuple[int, int, int]:
-    train, validation, test = (
-        0 if part is None else len(part) for part in (source.train, source.validation, source.test)
-    )
-    return train, validation, test
 
 
 def content(part: Part | None) -> list[tuple[int, bytes]]:
