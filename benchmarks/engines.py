@@ -25,10 +25,10 @@ from benchmarks.interleaved import print_line, print_machine, ratios
 from deepcompress import params
 from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import open_fit, sampled
-from deepcompress.deploy.engine import Deployable, available
+from deepcompress.deploy.benchmark import Deployable, available
 from deepcompress.deploy.onnx import channels_first
 from deepcompress.deploy.settings import Deploy
-from deepcompress.measure import latency
+from deepcompress.measure import passes
 from deepcompress.measure.statistics import compare
 from deepcompress.models import checkpoint
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deepcompress.data.store import Arrays
-    from deepcompress.deploy.engine import Call, Pixels
+    from deepcompress.deploy.benchmark import Call, Pixels
 
     Form = tuple[str, str]  # network, engine
 
@@ -86,7 +86,7 @@ def accuracies(calls: Mapping[Form, Call], images: Arrays, size: int) -> dict[Fo
 def times(calls: Mapping[Form, Call], pixels: Pixels, rounds: int) -> dict[Form, str]:
     """Columns of each form: median milliseconds of a call, and times as fast as the first form."""
     tasks = {form: partial(call, np.ascontiguousarray(pixels)) for form, call in calls.items()}
-    taken = latency.interleaved(tasks, rounds=rounds, clock=time.process_time)
+    taken = passes.interleaved(tasks, rounds=rounds, clock=time.process_time)
     plain = next(iter(taken.values()))
     return {form: f"{np.median(own):.3g} | {np.median(ratios(plain, own)):.1f}×" for form, own in taken.items()}
 

@@ -26,7 +26,7 @@ from benchmarks.interleaved import print_line, print_machine
 from deepcompress import params, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import open_fit
-from deepcompress.measure import accuracy, latency
+from deepcompress.measure import accuracy, passes
 from deepcompress.measure.statistics import compare
 from deepcompress.models import checkpoint
 from deepcompress.quantization import quantize
@@ -106,7 +106,7 @@ def main(fit: Path, baseline: Path, widths: tuple[int, ...], repeats: int) -> No
     print_machine(repeats)
     with torch.inference_mode():
         tasks = {name: partial(model.eval(), pixel) for name, model in ways.items()}
-        for name, times in latency.interleaved(tasks, rounds=repeats, clock=time.process_time).items():
+        for name, times in passes.interleaved(tasks, rounds=repeats, clock=time.process_time).items():
             print_line(name, f"{np.median(times):.2f} ms of CPU")
 
 

@@ -8,7 +8,7 @@ import click
 from deepcompress import errors, files, params, runtime
 from deepcompress.data import store
 from deepcompress.explain import tables as explain_tables
-from deepcompress.explain.settings import Explain
+from deepcompress.measure.settings import Explain
 from deepcompress.plan_table import BASELINE, Plan
 
 

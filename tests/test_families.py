@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.deploy.onnx import compare, export_float
-from deepcompress.explain import gradcam
+from deepcompress.explain import attention
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import layer_name
@@ -87,5 +87,5 @@ def test_an_onnx_file(model, tmp_path: Path) -> None:
 
 
 def test_maps_of_attention_at_a_block(model) -> None:
-    assert gradcam.maps(model, batches(), "block4").shape == (6, SIDE, SIDE)
+    assert attention.maps(model, batches(), "block4").shape == (6, SIDE, SIDE)
     assert layer_name(model.spec, "features")

@@ -25,7 +25,7 @@ LIGHT = {  # what these do not load either just by being imported
 }
 WITHOUT_TORCH = (
     *("data.augment", "models.spec", "training.recipe", "measure.statistics", "pruning.settings", "deploy.settings"),
-    *("quantization.settings", "distillation.settings", "explain.settings", "data.store", "plan", "stale"),
+    *("quantization.settings", "distillation.settings", "measure.settings", "data.store", "plan", "stale"),
     *("report.page", "report.tables"),
 )
 HEAVY = {

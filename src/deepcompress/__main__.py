@@ -30,8 +30,8 @@ def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> N
 
     A file that cannot be read has its error in place of classes, and the exit code is 2.
     """
-    from deepcompress.deploy.predict import image_files, open_classifier
-    from deepcompress.deploy.predict import predict as classify
+    from deepcompress.deploy.classifier import image_files, open_classifier
+    from deepcompress.deploy.classifier import predict as classify
 
     files, others = image_files(images)
     failed = 0
@@ -84,7 +84,7 @@ def unpack(file: Path, out: Path) -> None:
 def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
     """Write a model for phones and boards (ExecuTorch with XNNPACK), and compare it with its checkpoint."""
     from deepcompress import params
-    from deepcompress.deploy.executorch import convert
+    from deepcompress.deploy.engines.executorch import convert
     from deepcompress.deploy.settings import Deploy
 
     settings = params.section(Deploy, "deploy")

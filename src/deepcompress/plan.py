@@ -21,8 +21,7 @@ from deepcompress.distillation.settings import (
     require_teachers,
 )
 from deepcompress.errors import UserError, said_of
-from deepcompress.explain.settings import Explain
-from deepcompress.measure.settings import Evaluate
+from deepcompress.measure.settings import Evaluate, Explain
 from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, deepest_blocks, has_layer, library
 from deepcompress.params import Section
 from deepcompress.plan_table import BASELINE, Plan, PlannedModel

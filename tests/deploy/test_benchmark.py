@@ -14,7 +14,7 @@ from deepcompress import params
 from deepcompress.data.batches import View
 from deepcompress.data.store import read_meta, write_fit
 from deepcompress.deploy import benchmark
-from deepcompress.deploy.engine import Deployable
+from deepcompress.deploy.benchmark import Deployable
 from deepcompress.deploy.settings import Benchmark, Deploy
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec

@@ -1,15 +1,28 @@
-"""The contract survives the way through metadata; other metadata and damaged files are refused in one line."""
+"""The contract in metadata, damaged files, and `predict`: images as the network sees them, without torch."""
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
 
-from deepcompress.deploy.classifier import Contract, OnnxClassifier
+from deepcompress.__main__ import main
+from deepcompress.data import images
+from deepcompress.deploy.classifier import Contract, OnnxClassifier, image_files, predict
+from deepcompress.deploy.onnx import channels_first, write
 from deepcompress.errors import UserError
-from tests.deploy.conftest import Exported
+from tests.data.inputs import CLASSES, encoded, make_folder, pixels
+from tests.deploy.conftest import STORED, VIEW, Exported
 
 CONTRACT = Contract(("ant", "bee, or 'wasp'", "käfer"), 32, 40)
 
@@ -56,3 +69,157 @@ def test_a_damaged_file_is_refused(damage: str, exported: Exported, tmp_path: Pa
         OnnxClassifier(path)
     with pytest.raises(UserError, match=r"none\.onnx: no such file"):
         OnnxClassifier(tmp_path / "none.onnx")
+
+
+# Image files: `python -m deepcompress predict`.
+
+FILES = {
+    "b/2.png": encoded(pixels(2, 50, 70, 3)),
+    "a/10.JPG": encoded(pixels(1, 40, 40, 3), "JPEG"),
+    "a/1.png": encoded(pixels(3, 40, 40, 3)),
+    "a/notes.txt": b"no image",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "pictures", FILES)
+
+
+def run(exported: Exported, *arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["predict", "--model", str(exported.float_file), *map(str, arguments)])
+
+
+def refused(done: Result, message: str) -> None:
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_probabilities_are_those_of_the_stored_image(exported: Exported, folder: Path) -> None:
+    done = run(exported, "--json", folder)
+    assert done.exit_code == 0, done.output
+    shown = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(row["file"]).relative_to(folder).as_posix() for row in shown] == ["a/1.png", "a/10.JPG", "b/2.png"]
+    stored = np.stack([images.decode(Path(row["file"]).read_bytes(), STORED, name="x") for row in shown])
+    logits = OnnxClassifier(exported.float_file).run(channels_first(stored, VIEW.size))
+    for row, values in zip(shown, logits, strict=True):
+        expected = np.exp(values - values.max()) / np.exp(values - values.max()).sum()
+        order = np.argsort(-expected)
+        assert [entry["class"] for entry in row["classes"]] == [CLASSES[i] for i in order]
+        np.testing.assert_allclose([entry["probability"] for entry in row["classes"]], expected[order], atol=0.02)
+
+
+def test_top_limits_the_classes_and_lines_name_the_file(exported: Exported, folder: Path) -> None:
+    done = run(exported, folder / "a/1.png", "--top", "1")
+    name, _, answer = done.stdout.rstrip("\n").rpartition(": ")
+    assert name == str(folder / "a/1.png")
+    assert answer.split()[0] in CLASSES
+    assert answer.endswith(" %")
+    assert "," not in answer
+
+
+def test_an_image_of_the_networks_own_size_is_taken_as_it_is(exported: Exported, tmp_path: Path) -> None:
+    flat = np.full((STORED, STORED, 3), (10, 200, 90), dtype=np.uint8)
+    Image.fromarray(flat).save(tmp_path / "flat.png")
+    row = json.loads(run(exported, tmp_path / "flat.png", "--json").stdout)
+    expected = OnnxClassifier(exported.float_file).run(channels_first(flat[None], VIEW.size), "probabilities")[0]
+    assert row["classes"][0]["probability"] == pytest.approx(expected.max(), abs=1e-6)
+
+
+def test_prediction_loads_neither_torch_nor_onnx(exported: Exported, folder: Path) -> None:
+    code = (
+        "import sys; from deepcompress.__main__ import main;"
+        f"main(['predict', '--model', {str(exported.float_file)!r}, {str(folder)!r}], standalone_mode=False);"
+        "sys.exit(bool({'torch', 'onnx', 'torchvision', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.png", "none.png: no such file"),
+        ("a/notes.txt", "notes.txt: no image that can be read"),
+        ("empty", "empty: no image below this folder"),
+    ],
+)
+def test_what_is_no_image_ends_in_one_line(name: str, message: str, exported: Exported, folder: Path) -> None:
+    make_folder(folder / "empty", {"notes.txt": b""})
+    refused(run(exported, folder / name), message)
+
+
+BAD = {"a/cut.png": FILES["a/1.png"][:200], "a/empty.jpg": b"", "b/page.jpg": b"<html>"}
+
+
+def test_each_file_has_its_answer_or_its_error(exported: Exported, folder: Path) -> None:
+    make_folder(folder, BAD)
+    done = run(exported, "--json", folder, folder / "none.png", folder / "a/notes.txt")
+    rows = {Path(row["file"]).relative_to(folder).as_posix(): row for row in map(json.loads, done.stdout.splitlines())}
+    assert done.exit_code == 2
+    assert {name for name, row in rows.items() if "classes" in row} == {"a/1.png", "a/10.JPG", "b/2.png"}
+    assert {name for name, row in rows.items() if "error" in row} == {*BAD, "none.png", "a/notes.txt"}
+    assert all(name in row["error"] for name, row in rows.items() if "error" in row)
+    lines = run(exported, folder)
+    assert lines.exit_code == 2
+    assert len(lines.stdout.splitlines()) == 3
+    assert [line for line in lines.stderr.splitlines() if line.startswith("error: ")] == [
+        f"error: {rows[name]['error']}" for name in sorted(BAD)
+    ]
+
+
+def test_a_folder_s_images_are_known_by_content_and_others_are_named(exported: Exported, tmp_path: Path) -> None:
+    photo, drawing = FILES["a/10.JPG"], FILES["a/1.png"]
+    images_ = {"a.jfif": photo, "b.jpe": photo, "c": drawing, "d.txt": drawing}
+    others = {"notes.txt": b"x", "film.mp4": b"\0\0\0\x18ftypmp42"}
+    litter = {"._a.png": b"\0\5\x16\7", "@eaDir/a.png": drawing, "Thumbs.db": b"x", "a.png~": drawing}
+    done = run(exported, make_folder(tmp_path / "x", images_ | others | litter))
+    assert done.exit_code == 0
+    assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == [str(tmp_path / "x" / n) for n in images_]
+    assert done.stderr == f"no images, skipped 2: {tmp_path}/x/film.mp4, {tmp_path}/x/notes.txt\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_or_a_link_to_nowhere_in_a_folder_is_not_waited_for(folder: Path) -> None:
+    for name in ("pipe", "pipe.png"):
+        os.mkfifo(folder / name)
+    (folder / "link").symlink_to("nowhere")
+    assert image_files([folder]) == (
+        [folder / name for name in ("a/1.png", "a/10.JPG", "b/2.png")],
+        [folder / name for name in ("a/notes.txt", "link", "pipe", "pipe.png")],
+    )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_a_console_of_another_encoding_shows_every_answer(exported: Exported, tmp_path: Path, encoding: str) -> None:
+    files = {f"{name}.png": FILES["a/1.png"] for name in ("犬", "é", "\u202e", os.fsdecode(b"\xff"))}
+    folder, stdout = make_folder(tmp_path / "x", files), io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    for more in ([], ["--json"]):
+        arguments = ["predict", "--model", str(exported.float_file), str(folder), *more]
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "stdout", stdout)
+            main(arguments)
+        assert ended.value.code == 0
+    stdout.flush()
+    lines = stdout.buffer.getvalue().decode(encoding).splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 2 * len(files)
+    assert "\\u72ac.png" in "".join(lines)
+    assert {Path(json.loads(line)["file"]).name for line in lines[len(files) :]} == set(files)
+
+
+def test_16_bit_images_are_seen_in_the_range_of_training(exported: Exported, tmp_path: Path) -> None:
+    contract = replace(exported_contract(exported), white=4095)
+    model, path = onnx.load(exported.float_file), tmp_path / "a.onnx"
+    write(path, model, contract)
+    dark = pixels(5, STORED, STORED)
+    (tmp_path / "twelve.png").write_bytes(encoded((dark * 4095.0 / 255 + 1).astype(np.uint16)))
+    (tmp_path / "eight.png").write_bytes(encoded(dark))
+    twelve, eight = predict(OnnxClassifier(path), [tmp_path / "twelve.png", tmp_path / "eight.png"], 3)
+    assert dict(twelve.classes) == pytest.approx(dict(eight.classes), abs=0.02)
+
+
+def exported_contract(exported: Exported) -> Contract:
+    return OnnxClassifier(exported.float_file).contract

@@ -18,9 +18,9 @@ from deepcompress.data.batches import View
 from deepcompress.data.sources import shapes
 from deepcompress.data.store import DataConfig
 from deepcompress.errors import UserError
-from deepcompress.explain import gradcam, tables
-from deepcompress.explain.settings import Explain, Robustness
+from deepcompress.explain import attention, tables
 from deepcompress.explain.tables import INDEPENDENT, object_masks
+from deepcompress.measure.settings import Explain, Robustness
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import VGG
 from tests import plans
@@ -94,7 +94,7 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_pa
     }
     other = replace(images, config=config.model_copy(update={"robustness": Robustness(fgsm=0.1, images=2)}))
     assert looked("baseline", of=other)["baseline"].changed["fgsm"].shape == (2, len(meta.classes))
-    monkeypatch.setattr(gradcam, "maps", None)  # a second look would need it
+    monkeypatch.setattr(attention, "maps", None)  # a second look would need it
     again = looked("baseline", TEACHER, STUDENT)
     for model, look in first.items():
         assert torch.equal(look.plain, again[model].plain)

@@ -20,8 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deepcompress.__main__ import main as cli
 from deepcompress.data import store
-from deepcompress.deploy import export, predict
-from deepcompress.deploy.classifier import Contract, OnnxClassifier
+from deepcompress.deploy import export
+from deepcompress.deploy.classifier import Contract, OnnxClassifier, predict
 from deepcompress.deploy.onnx import strip_
 from deepcompress.files import read_json, read_rows
 from deepcompress.plan_table import Plan
@@ -65,7 +65,7 @@ def answer(place: Path, content: bytes) -> str | None:
     model, picture = place / "model.onnx", place / "picture.png"
     model.write_bytes(content)
     picture.write_bytes(PICTURE)
-    said = read_or_refused(lambda: list(predict.predict(OnnxClassifier(model, 1), [picture], 2)), naming="model.onnx")
+    said = read_or_refused(lambda: list(predict(OnnxClassifier(model, 1), [picture], 2)), naming="model.onnx")
     assert {path.name for path in place.iterdir()} == {"model.onnx", "picture.png"}
     return said
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays
     from deepcompress.deploy.classifier import OnnxClassifier
-    from deepcompress.deploy.executorch import PteClassifier
+    from deepcompress.deploy.engines.executorch import PteClassifier
     from deepcompress.models.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)

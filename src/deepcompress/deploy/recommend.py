@@ -15,7 +15,7 @@ import torch
 from deepcompress.data import store
 from deepcompress.data.store import BYTES_PER_MIB
 from deepcompress.errors import UserError
-from deepcompress.measure import accuracy, latency, passes
+from deepcompress.measure import accuracy, passes
 from deepcompress.measure.statistics import compare, wilson_interval
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE
@@ -151,7 +151,7 @@ def _latency_ms(path: Path) -> float:
     loaded = checkpoint.load(path)
     image = torch.zeros(1, 3, loaded.view.size, loaded.view.size)
     with torch.inference_mode():
-        return float(np.median(latency.interleaved({path: lambda: loaded.model(image)})[path]))
+        return float(np.median(passes.interleaved({path: lambda: loaded.model(image)})[path]))
 
 
 def recommendation(candidates: Sequence[Candidate], limits: Deploy) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from deepcompress import files, params
 from deepcompress.data.batches import Batches, resize
 from deepcompress.data.store import Arrays, open_fit, stratified
 from deepcompress.errors import UserError
-from deepcompress.explain import gradcam, robustness, similarity
+from deepcompress.explain import attention, robustness
 from deepcompress.measure import accuracy, passes
 from deepcompress.measure.statistics import decimals, significant
 from deepcompress.models import checkpoint
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import DataConfig, Fit
-    from deepcompress.explain.settings import Explain
+    from deepcompress.measure.settings import Explain
 
     Logits = Mapping[str, Float[Tensor, "images classes"]]
     Maps = Float[np.ndarray, "images height width"]
@@ -194,7 +194,7 @@ def _look(
         "plain": accuracy.logits(model, images.batches(whole))[0].numpy(),
         "jittered": accuracy.logits(model, images.batches(images.jittered))[0].numpy(),
         **{name: changed(name, strength).numpy() for name, strength in strengths.items()},
-        **{role: gradcam.maps(model, mapped, role) for role in roles if has_layer(model.spec, role)},
+        **{role: attention.maps(model, mapped, role) for role in roles if has_layer(model.spec, role)},
     }
 
 
@@ -320,15 +320,15 @@ def attention_rows(
         the image that is object (`object_pct`). The column `teacher` names the reference.
     """
     teachers = {reference for _, reference in pairs} - {BASELINE} if INDEPENDENT in maps else set()
-    untaught = {teacher: similarity.ssim(maps[INDEPENDENT], maps[teacher], window=window) for teacher in teachers}
+    untaught = {teacher: attention.ssim(maps[INDEPENDENT], maps[teacher], window=window) for teacher in teachers}
     rows = []
     for model, reference in pairs:
         student, teacher = maps[model], maps[reference]
-        ssim = similarity.ssim(student, teacher, window=window)
+        ssim = attention.ssim(student, teacher, window=window)
         nothing = np.full_like(ssim, np.nan)  # no untaught student beside the baseline; that one itself gains nothing
         null = untaught.get(reference, nothing)
         gain = nothing if model == INDEPENDENT else ssim - null
-        mean = similarity.mean(ssim)
+        mean = attention.mean(ssim)
         rows.append(
             {
                 "model": model,
@@ -338,11 +338,11 @@ def attention_rows(
                 "empty": len(ssim) - mean.n,
                 "window_px": window,
                 **_with_interval("ssim", mean),
-                "ssim_other_image": _mean(similarity.ssim_to_next(student, teacher, window=window)),
+                "ssim_other_image": _mean(attention.ssim_to_next(student, teacher, window=window)),
                 "ssim_independent": _mean(null),
-                **_with_interval("ssim_gain", similarity.mean(gain)),
-                "cosine": _mean(similarity.cosine(student, teacher)),
-                "rank_correlation": _mean(similarity.rank_correlation(student, teacher)),
+                **_with_interval("ssim_gain", attention.mean(gain)),
+                "cosine": _mean(attention.cosine(student, teacher)),
+                "rank_correlation": _mean(attention.rank_correlation(student, teacher)),
                 "inside_pct": _inside_pct(student, masks),
                 "teacher_inside_pct": _inside_pct(teacher, masks),
                 "object_pct": None if masks is None else decimals(100 * float(masks.mean())),
@@ -351,17 +351,17 @@ def attention_rows(
     return rows
 
 
-def _with_interval(name: str, mean: similarity.Mean) -> Row:
+def _with_interval(name: str, mean: attention.Mean) -> Row:
     values = {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
     return {key: significant(value) for key, value in values.items()}
 
 
 def _mean(values: Float[np.ndarray, " images"]) -> float | None:
-    return significant(similarity.mean(values).value)
+    return significant(attention.mean(values).value)
 
 
 def _inside_pct(maps: Maps, masks: np.ndarray | None) -> float | None:
-    return None if masks is None else decimals(100 * similarity.mean(gradcam.inside(maps, masks)).value)
+    return None if masks is None else decimals(100 * attention.mean(attention.inside(maps, masks)).value)
 
 
 def image_rows(pixels: UInt8[np.ndarray, "images side side 3"], labels: Sequence[str]) -> list[Row]:
@@ -385,7 +385,7 @@ def strip_rows(
     for teacher in dict.fromkeys(reference for _, reference in pairs):
         for model in (teacher, *(model for model, reference in pairs if reference == teacher)):
             drawn = maps[model][shown]
-            ssim = similarity.ssim(drawn, maps[teacher][shown], window=window)
+            ssim = attention.ssim(drawn, maps[teacher][shown], window=window)
             rows += [
                 {
                     "model": model,

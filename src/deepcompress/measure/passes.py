@@ -1,11 +1,18 @@
-"""One model file over a set of images, with a pass only where file, images or code changed.
+"""Models at work: over a set of images, with a pass only where file, images or code changed; and in turn, timed.
 
 A pass leaves its logits in scratch, under a name made of the model file, the image files and the measuring code:
 a second run, or one with a single new model, reads what the others left.
+
+Times are taken in turn: a round calls each task once, in an order of its own. One long run of A and then one of B
+measures what the machine was doing meanwhile; in turn, both see the same machine. The median and the quartiles are not
+moved by a few calls that were interrupted.
 """
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -20,7 +27,7 @@ from deepcompress.measure import accuracy, cost
 from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from jaxtyping import Float, Int
@@ -29,8 +36,12 @@ if TYPE_CHECKING:
     from deepcompress.data.store import Arrays
 
 T = TypeVar("T")
-
+K = TypeVar("K", bound=Hashable)
+Task = Callable[[], object]
 MOST_PIXELS = 256 * 64**2
+MS_PER_SECOND = 1e3
+WARM_UP = 3
+ROUNDS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,3 +161,38 @@ def _other_classes(ours: tuple[str, ...], images: Images) -> str:
         return f"the model tells {len(ours)} classes apart, the {name} has {len(theirs)}"
     at = next(i for i, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
     return f"the model's class {at} is {ours[at]!r}, the {name}'s is {theirs[at]!r}"
+
+
+def interleaved(
+    tasks: Mapping[K, Task],
+    *,
+    warm_up: int = WARM_UP,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[K, Float[np.ndarray, " rounds"]]:
+    """Time every task once per round.
+
+    Args:
+        tasks: Name -> what to call; it ends when its work is done.
+        warm_up: Rounds before those that count, for caches and memory.
+        rounds: Rounds that count, at least 1.
+        seed: Decides the order within each round, so that no task always follows the same other one.
+        clock: Seconds from any start.
+
+    Returns:
+        Under the same names, in the order of `tasks`: what each call took [ms].
+    """
+    if rounds < 1 or warm_up < 0:
+        raise ValueError(f"rounds must be at least 1 and warm_up at least 0, got {rounds} and {warm_up}")
+    order, draw = list(tasks), random.Random(seed)
+    taken: dict[K, list[float]] = {name: [] for name in tasks}
+    for count in range(warm_up + rounds):
+        draw.shuffle(order)
+        for name in order:
+            start = clock()
+            tasks[name]()
+            end = clock()
+            if count >= warm_up:
+                taken[name].append(MS_PER_SECOND * (end - start))
+    return {name: np.array(times) for name, times in taken.items()}

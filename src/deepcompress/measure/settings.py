@@ -1,9 +1,10 @@
-"""The `evaluate` section of params.yaml."""
+"""The sections `evaluate` and `explain` of params.yaml. Free of torch, so that plan can check them."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from deepcompress.data.augment import Jitter
 from deepcompress.params import Section
 
 
@@ -17,3 +18,52 @@ class Evaluate(Section):
 
     batch_size: int = Field(ge=1)
     calibration_bins: int = Field(ge=1, le=1000)
+
+
+class Robustness(Section):
+    """How the baseline and compressed models are tried on changed images; None leaves a change out.
+
+    Attributes:
+        noise: Standard deviation of Gaussian noise, pixels lying in 0..1.
+        fgsm: Step of every pixel against the network, in the same unit.
+        images: So many of them; all if there are fewer.
+    """
+
+    noise: float | None = Field(default=None, gt=0, le=1)
+    fgsm: float | None = Field(default=None, gt=0, le=1)
+    images: int = Field(default=400, ge=2)
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """By the name of the change, how strong it is; without those that are left out."""
+        return {name: value for name, value in (("noise", self.noise), ("fgsm", self.fgsm)) if value is not None}
+
+
+class Explain(Section):
+    """How models are compared with their teachers or the baseline beyond accuracy, all on validation images.
+
+    Attributes:
+        images: So many of them for attention maps; all if there are fewer.
+        batch_size: Images per pass.
+        temperature: At which KL(teacher || student) is measured beside 1; that of the training.
+        ssim_window: Side of the uniform window of SSIM [px]; odd, and no larger than the images.
+        strip_images: Images of which the maps are shown.
+        jitter: Colour changes of the copy on which colour invariance is measured.
+        robustness: Further changes.
+    """
+
+    images: int = Field(ge=2)
+    batch_size: int = Field(ge=1)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    ssim_window: int = Field(ge=3)
+    strip_images: int = Field(ge=1, le=8)
+    jitter: Jitter
+    robustness: Robustness = Robustness()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Explain:
+        if self.ssim_window % 2 == 0:
+            raise ValueError(f"ssim_window must be odd, got {self.ssim_window}")
+        if self.strip_images > self.images:
+            raise ValueError(f"strip_images must be at most images, got {self.strip_images} of {self.images}")
+        return self

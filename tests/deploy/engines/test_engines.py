@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from deepcompress import params, runtime
-from deepcompress.deploy.engine import ENGINES, Deployable, available
+from deepcompress.deploy.benchmark import ENGINES, Deployable, available
 from deepcompress.deploy.onnx import channels_first
 from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import UserError

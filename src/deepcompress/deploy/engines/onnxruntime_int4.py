@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deepcompress.deploy.classifier import OnnxClassifier
 
 if TYPE_CHECKING:
-    from deepcompress.deploy.engine import Call, Deployable
+    from deepcompress.deploy.benchmark import Call, Deployable
 
 FLOAT_FORM = "onnxruntime"
 

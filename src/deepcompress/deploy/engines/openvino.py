@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deepcompress.deploy.benchmark import not_installed
 from deepcompress.deploy.classifier import INPUT, LOGITS
-from deepcompress.deploy.engine import not_installed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
 
-    from deepcompress.deploy.engine import Call, Deployable, Pixels
+    from deepcompress.deploy.benchmark import Call, Deployable, Pixels
 
 FLOAT_FORM = "openvino"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deepcompress.deploy.engines import openvino
 
 if TYPE_CHECKING:
-    from deepcompress.deploy.engine import Call, Deployable
+    from deepcompress.deploy.benchmark import Call, Deployable
 
 FLOAT_FORM = "openvino"
 missing = openvino.missing

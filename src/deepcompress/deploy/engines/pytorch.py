@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from deepcompress.deploy.engine import Call, Deployable, Pixels
+    from deepcompress.deploy.benchmark import Call, Deployable, Pixels
 
 FLOAT_FORM = "pytorch"
 

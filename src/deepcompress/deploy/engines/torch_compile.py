@@ -14,7 +14,7 @@ from deepcompress.deploy.engines.pytorch import caller
 from deepcompress.deploy.onnx import FromPixels
 
 if TYPE_CHECKING:
-    from deepcompress.deploy.engine import Call, Deployable
+    from deepcompress.deploy.benchmark import Call, Deployable
 
 FLOAT_FORM = "torch_compile"
 

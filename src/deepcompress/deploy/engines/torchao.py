@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from deepcompress import files
-from deepcompress.deploy.engine import not_installed
+from deepcompress.deploy.benchmark import not_installed
 from deepcompress.deploy.engines.pytorch import caller
 from deepcompress.deploy.onnx import FromPixels
 from deepcompress.errors import UserError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from deepcompress.deploy.engine import Call, Deployable
+    from deepcompress.deploy.benchmark import Call, Deployable
     from deepcompress.models.quantized_weight import QuantizedWeight
 
 FLOAT_FORM = "pytorch"

@@ -16,12 +16,12 @@ from PIL import Image
 from deepcompress.__main__ import main
 from deepcompress.data import store
 from deepcompress.deploy.classifier import Contract
-from deepcompress.deploy.executorch import PteClassifier, export_pte
+from deepcompress.deploy.engines.executorch import PteClassifier, export_pte
 from deepcompress.deploy.onnx import channels_first, compare
 from deepcompress.errors import UserError
 from tests.data.inputs import CLASSES, source
 from tests.deploy.conftest import STORED, VIEW, Exported, coloured, network, save
-from tests.deploy.test_predict import refused
+from tests.deploy.test_classifier import refused
 from tests.house import ROOT
 
 CONTRACT = Contract(CLASSES, VIEW.size, STORED)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deepcompress.measure import latency
+from deepcompress.measure import passes
 
 
 class Clock:
@@ -31,7 +31,7 @@ class Clock:
 def test_each_task_is_called_once_per_round_and_warm_up_does_not_count() -> None:
     clock = Clock()
     tasks = {"slow first": clock.task("a", 100.0, 1.0, 2.0, 3.0), "steady": clock.task("b", 0.5)}
-    found = latency.interleaved(tasks, warm_up=1, rounds=3, clock=clock)
+    found = passes.interleaved(tasks, warm_up=1, rounds=3, clock=clock)
     assert {name: times.tolist() for name, times in found.items()} == {
         "slow first": [1e3, 2e3, 3e3],
         "steady": [5e2] * 3,
@@ -44,7 +44,7 @@ def test_the_order_within_a_round_changes_and_is_the_same_for_a_seed() -> None:
     def order(seed: int) -> list[str]:
         clock = Clock()
         tasks = {name: clock.task(name, 1.0) for name in "abcd"}
-        latency.interleaved(tasks, warm_up=0, rounds=6, seed=seed, clock=clock)
+        passes.interleaved(tasks, warm_up=0, rounds=6, seed=seed, clock=clock)
         return clock.calls
 
     first = order(0)
@@ -56,4 +56,4 @@ def test_the_order_within_a_round_changes_and_is_the_same_for_a_seed() -> None:
 @pytest.mark.parametrize(("warm_up", "rounds"), [(0, 0), (-1, 1)])
 def test_impossible_counts_are_refused(warm_up: int, rounds: int) -> None:
     with pytest.raises(ValueError, match="rounds must be at least 1 and warm_up at least 0"):
-        latency.interleaved({"a": lambda: None}, warm_up=warm_up, rounds=rounds)
+        passes.interleaved({"a": lambda: None}, warm_up=warm_up, rounds=rounds)

@@ -1,4 +1,4 @@
-"""Grad-CAM against its two equations written out, and the model left as it was."""
+"""Grad-CAM against its two equations written out, and similarities of maps against known values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
-from deepcompress.explain import gradcam
+from deepcompress.errors import UserError
+from deepcompress.explain import attention
 from deepcompress.models.spec import deepest_blocks, layer_name
 from deepcompress.models.vgg import tap
 from tests import nets
@@ -31,7 +32,7 @@ def by_equations(model, batch, role: str) -> torch.Tensor:
 def test_maps_are_those_of_the_paper_s_equations(network, arrays, role: str) -> None:
     whole = Batches(arrays, VIEW, batch_size=10)
     expected = by_equations(network, next(whole.epoch()), role)
-    maps = gradcam.maps(network, whole, role)
+    maps = attention.maps(network, whole, role)
     side = expected.shape[-1]
     large = torch.nn.functional.interpolate(expected[:, None], size=(32, 32), mode="bilinear")[:, 0]
     top = large.amax(dim=(1, 2), keepdim=True)
@@ -46,7 +47,7 @@ def test_maps_are_those_of_the_paper_s_equations(network, arrays, role: str) -> 
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
 def test_maps_of_torchvision_s_networks_are_those_of_the_equations(arch: str) -> None:
     model, data = nets.network(arch), nets.batches(images=4, batch_size=4)
-    ours = gradcam.maps(model, data, deepest_blocks(nets.SIDE)[1])
+    ours = attention.maps(model, data, deepest_blocks(nets.SIDE)[1])
     assert ours.shape == (4, nets.SIDE, nets.SIDE)
     name = {"resnet18": "layer2", "mobilenet_v2": "features.6"}[arch]
     expected = by_equations(model, next(data.epoch(0)), name)
@@ -58,8 +59,8 @@ def test_maps_of_torchvision_s_networks_are_those_of_the_equations(arch: str) ->
 
 
 def test_maps_lie_between_0_and_1_in_the_order_of_the_arrays(network, arrays) -> None:
-    ordered = gradcam.maps(network, Batches(arrays, VIEW, batch_size=3), "block3")
-    shuffled = gradcam.maps(network, Batches(arrays, VIEW, batch_size=4, seed=1), "block3")
+    ordered = attention.maps(network, Batches(arrays, VIEW, batch_size=3), "block3")
+    shuffled = attention.maps(network, Batches(arrays, VIEW, batch_size=4, seed=1), "block3")
     assert ordered.shape == (10, 32, 32)
     assert ordered.min() >= 0
     assert ordered.max() <= 1
@@ -70,7 +71,7 @@ def test_the_model_is_left_as_it_was(network, batches) -> None:
     network.requires_grad_(False)
     network.classifier.train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    gradcam.maps(network, batches, "block4")
+    attention.maps(network, batches, "block4")
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in network.parameters())
     assert network.classifier.training
@@ -81,7 +82,7 @@ def test_the_model_is_left_as_it_was(network, batches) -> None:
 def test_a_label_without_a_logit_is_an_error_and_not_an_empty_map(network, arrays) -> None:
     broken = Batches(Arrays(arrays.images, arrays.labels + 7), VIEW, batch_size=4)
     with pytest.raises(IndexError):
-        gradcam.maps(network, broken, "block4")
+        attention.maps(network, broken, "block4")
     assert not any(module._forward_hooks for module in network.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
 
@@ -89,4 +90,68 @@ def test_a_label_without_a_logit_is_an_error_and_not_an_empty_map(network, array
 def test_the_share_inside_a_mask_by_hand() -> None:
     maps = np.array([[[1.0, 3.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
     masks = np.array([[[False, True], [False, True]]] * 2)
-    np.testing.assert_array_equal(gradcam.inside(maps, masks), [0.75, np.nan])
+    np.testing.assert_array_equal(attention.inside(maps, masks), [0.75, np.nan])
+
+
+@pytest.fixture
+def maps() -> np.ndarray:
+    return np.random.default_rng(0).random((5, 16, 16)).astype(np.float32)
+
+
+def test_equal_maps_are_alike_in_every_way(maps: np.ndarray) -> None:
+    np.testing.assert_allclose(attention.ssim(maps, maps, window=7), 1)
+    np.testing.assert_allclose(attention.cosine(maps, maps), 1, rtol=1e-6)
+    np.testing.assert_allclose(attention.rank_correlation(maps, maps), 1)
+
+
+def test_ssim_is_the_published_formula_over_a_single_window() -> None:
+    """A window as large as the maps leaves one place: the formula with sample variances."""
+    a, b = np.random.default_rng(3).random((2, 7, 7))
+    c1, c2, covariance = 0.01**2, 0.03**2, np.cov(a.ravel(), b.ravel())[0, 1]
+    expected = (2 * a.mean() * b.mean() + c1) * (2 * covariance + c2)
+    expected /= (a.mean() ** 2 + b.mean() ** 2 + c1) * (a.var(ddof=1) + b.var(ddof=1) + c2)
+    assert attention.ssim(a[None], b[None], window=7)[0] == pytest.approx(expected)
+
+
+def test_cosine_and_rank_correlation_by_hand() -> None:
+    first, second = np.array([[[1.0, 0.0], [0.0, 0.0]]]), np.array([[[3.0, 4.0], [0.0, 0.0]]])
+    assert attention.cosine(first, second)[0] == pytest.approx(0.6)
+    rising, falling = np.arange(4.0).reshape(1, 2, 2), np.arange(4.0)[::-1].reshape(1, 2, 2)
+    assert attention.rank_correlation(rising, falling**2)[0] == pytest.approx(-1)
+
+
+def test_rank_correlation_shares_ranks_among_ties_as_pandas_does(maps: np.ndarray) -> None:
+    import pandas as pd
+
+    tied = np.round(maps, 1)
+    ranked = [pd.Series(a.ravel()).rank().corr(pd.Series(b.ravel()).rank()) for a, b in zip(tied, maps, strict=True)]
+    np.testing.assert_allclose(attention.rank_correlation(tied, maps), ranked)
+
+
+def test_the_null_compares_with_the_map_of_the_next_image(maps: np.ndarray) -> None:
+    values = attention.ssim_to_next(maps, maps, window=7)
+    assert values[0] == pytest.approx(attention.ssim(maps[:1], maps[1:2], window=7)[0])
+    assert values[-1] == pytest.approx(attention.ssim(maps[-1:], maps[:1], window=7)[0])
+    assert values.max() < 0.5
+
+
+def test_a_map_with_nothing_in_it_is_left_out(maps: np.ndarray) -> None:
+    other = maps.copy()
+    other[2] = 0
+    for measure in (attention.cosine, attention.rank_correlation, lambda a, b: attention.ssim(a, b, window=7)):
+        values = measure(maps, other)
+        assert np.isnan(values).tolist() == [False, False, True, False, False]
+        assert attention.mean(values).n == 4
+
+
+def test_the_interval_of_a_mean_by_hand() -> None:
+    mean = attention.mean(np.array([1.0, 2.0, 3.0, np.nan]))
+    reach = 1.96 / np.sqrt(3)
+    assert (mean.value, mean.n) == (2.0, 3)
+    assert (mean.low, mean.high) == pytest.approx((2 - reach, 2 + reach))
+    assert np.isnan(attention.mean(np.array([1.0])).value)  # of one image
+
+
+def test_a_window_larger_than_the_maps_is_refused(maps: np.ndarray) -> None:
+    with pytest.raises(UserError, match=r"explain.ssim_window must be at most 16, got 17"):
+        attention.ssim(maps, maps, window=17)

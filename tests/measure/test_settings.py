@@ -8,7 +8,7 @@ import pytest
 
 from deepcompress import params
 from deepcompress.errors import UserError
-from deepcompress.explain.settings import Explain
+from deepcompress.measure.settings import Explain
 from tests.explain.conftest import EXPLAIN
 
 
