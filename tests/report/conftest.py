@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -39,12 +38,5 @@ def single(paths: Paths) -> Tables:
 
 
 @pytest.fixture(scope="session")
-def alone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("alone")
-    made_up.write(folder, made_up.BASELINE)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def alone(alone_folder: Path) -> Tables:
-    return tables.read(made_up.write(alone_folder, made_up.BASELINE))
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    return tables.read(made_up.write(tmp_path_factory.mktemp("alone"), made_up.BASELINE))

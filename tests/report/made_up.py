@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from deepcompress.measure import verdict
 from deepcompress.measure.cost import Trainings, with_training_cost
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.plan_table import FAMILIES, Plan
-from deepcompress.report.tables import PAIR_COLUMNS, Paths
+from deepcompress.report.tables import PAIR_COLUMNS, Paths, Tables
 from tests import plans
 
 Models = dict[str, tuple[int, float]]
@@ -127,9 +127,26 @@ def write(folder: Path, models: Models = EVERY_FAMILY, classes: int = len(CLASSE
     return replace(paths, extra=tuple(sorted(results.iterdir())))
 
 
+def with_tables(data: Tables, tables: Mapping[str, pd.DataFrame]) -> Tables:
+    """The same with other further tables, by name."""
+    return replace(data, extra={**data.extra, **tables})
+
+
 def within(name: str, value: float, low: float, high: float) -> dict[str, float]:
     """A value and the ends of its interval, so far below and above it."""
     return {name: value, f"{name}_low": value - low, f"{name}_high": value + high}
+
+
+# What the explain stage measures of a model: how it looks beside another one, and under colour jitter.
+SEEN = {"n": 190, "empty": 10, "window_px": 7, "ssim_other_image": 0.2, "cosine": 0.9, "rank_correlation": 0.8,
+        "inside_pct": 50.0, "teacher_inside_pct": 52.0, "object_pct": 20.0}  # fmt: skip
+JITTERED = {"n": 500, "consistency_pct": 45.0, **within("top1_pct", 85.0, 3, 3),
+            **within("jittered_top1_pct", 40.0, 4, 4), **within("drop_points", 45.0, 4, 4)}  # fmt: skip
+
+
+def encoded(values: bytes) -> str:
+    """Pixels as the explain stage writes them."""
+    return f"uint8:{base64.b64encode(values).decode()}"
 
 
 def explain_tables() -> Rows:
@@ -137,28 +154,22 @@ def explain_tables() -> Rows:
     ssim = {"pruned/unstructured-0.25": 0.9, "pruned/structured-0.25": 0.6, "quantized/ptq-int8": 0.99}
     seen, at_layer = {"baseline": None, **ssim}, {"teacher": "baseline", "role": "block3"}
     nobody = dict.fromkeys(("ssim_independent", "ssim_gain", "ssim_gain_low", "ssim_gain_high"))
-    others = {"n": 190, "empty": 10, "window_px": 7, "ssim_other_image": 0.2, "cosine": 0.9, "rank_correlation": 0.8,
-              "inside_pct": 50.0, "teacher_inside_pct": 52.0, "object_pct": 20.0}  # fmt: skip
-    jitter = (
-        within("top1_pct", 85.0, 3, 3) | within("jittered_top1_pct", 40.0, 4, 4) | within("drop_points", 45.0, 4, 4)
-    )
-    grey, black = (f"uint8:{base64.b64encode(values).decode()}" for values in (bytes(range(16)), bytes(48)))
     return {
         "explain/attention": [
-            {"model": model, **at_layer, **others, **nobody, **within("ssim", value, 0.02, 0.01)}
+            {"model": model, **at_layer, **SEEN, **nobody, **within("ssim", value, 0.02, 0.01)}
             for model, value in ssim.items()
         ],
-        "explain/colour": [{"model": model, "n": 500, **jitter, "consistency_pct": 45.0} for model in seen],
+        "explain/colour": [{"model": model, **JITTERED} for model in seen],
         "explain/robustness": [
             {"model": model, "change": change, "strength": strength, "n": 400, **within("top1_pct", 86.0, 4, 3),
              **within("changed_top1_pct", 70.0 - at, 5, 5), **within("drop_points", 16.0 + at, 3, 3)}
             for at, model in enumerate(seen) for change, strength in (("noise", 0.1), ("fgsm", 0.008))
         ],
         "explain/strips": [
-            {"model": model, **at_layer, "image": 0, "ssim": value, "side": 4, "map": grey}
+            {"model": model, **at_layer, "image": 0, "ssim": value, "side": 4, "map": encoded(bytes(range(16)))}
             for model, value in seen.items()
         ],
-        "explain/strip_images": [{"image": 0, "class": "ant", "side": 4, "pixels": black}],
+        "explain/strip_images": [{"image": 0, "class": "ant", "side": 4, "pixels": encoded(bytes(48))}],
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from deepcompress.report.sections import source
 from deepcompress.report.tables import PAIR_COLUMNS, Tables
 from deepcompress.report.text import Fold, Paragraph, Table
 from tests.report import made_up
+from tests.report.made_up import with_tables
 from tests.report.sections.looking import folded, tables_of
 
 combined, content = estimates.combined, estimates.content
@@ -41,10 +42,6 @@ def with_pairs(data: Tables, *rows: tuple[str, str, float, float]) -> Tables:
 def of_one_training(data: Tables, *names: str) -> Tables:
     """Tables that say of some models that they were not trained."""
     return with_models(data, *names, training_tera_macs=0.0)
-
-
-def with_table(data: Tables, name: str, rows: pd.DataFrame) -> Tables:
-    return dataclasses.replace(data, extra={**data.extra, name: rows})
 
 
 def on_cifar100(data: Tables) -> Tables:
@@ -183,7 +180,7 @@ def timed(model: str, low: float, high: float, engine: str = "onnxruntime") -> C
         planned = data.models.tail(1).assign(model=model, family="pruned", method=method, sparsity=float(sparsity))
         models = pd.concat([data.models[data.models["model"] != model], planned])
         rows = pd.concat([rows[rows["model"] != model], own])
-        return with_table(dataclasses.replace(data, models=models), "benchmark/latency", rows)
+        return with_tables(dataclasses.replace(data, models=models), {"benchmark/latency": rows})
 
     return changed
 
@@ -195,7 +192,7 @@ def lost(table: str, drop: float, change: str = "") -> Change:
         rows = data.extra[f"explain/{table}"].copy()
         own = (rows["model"] == STRUCTURED) & (not change or rows["change"] == change)
         rows.loc[own, ["drop_points", "drop_points_low", "drop_points_high"]] = (drop, drop - 4, drop + 4)
-        return with_table(of_one_training(data, STRUCTURED), f"explain/{table}", rows)
+        return with_tables(of_one_training(data, STRUCTURED), {f"explain/{table}": rows})
 
     return changed
 
@@ -243,7 +240,7 @@ def test_a_verdict_follows_what_was_measured(data: Tables, name: str, changed: C
 def test_int8_is_timed_in_its_own_engine_against_the_dense_float_model(data: Tables) -> None:
     rows = data.extra["benchmark/latency"]
     int8 = rows[(rows["model"] == "baseline") & (rows["engine"] == "onnxruntime_int8")]
-    timed = with_table(data, "benchmark/latency", pd.concat([rows, int8.assign(model="quantized/ptq-int8")]))
+    timed = with_tables(data, {"benchmark/latency": pd.concat([rows, int8.assign(model="quantized/ptq-int8")])})
     found = claims.claim(timed, "integer speed")
     assert (found.verdict, "2.5× at batch 1" in found.evidence) == (AGREES, True)
     assert claims.claim(data, "integer speed").verdict == UNTESTED
@@ -300,7 +297,7 @@ def test_equal_answers_to_the_teacher_are_compared_by_their_intervals(data: Tabl
     untrained = of_one_training(data, *(f"students/{name}" for name in answers))
 
     def judged(some: pd.DataFrame) -> claims.Comparison:
-        return claims.claim(with_table(untrained, "explain/alignment", some), "alignment")
+        return claims.claim(with_tables(untrained, {"explain/alignment": some}), "alignment")
 
     found = judged(rows)
     assert found.verdict == AGREES
@@ -326,13 +323,14 @@ def test_figures_1_to_3_follow_the_histograms(data: Tables) -> None:
     bins = [(-3, -1, 1), (-1, 1, 2), (1, 3, 1)]
     rows = [("dense", *one) for one in bins] + [("masked", -3, -1, 0), ("masked", -1, 1, 2), ("masked", 1, 3, 0)]
     table = pd.DataFrame(rows, columns=["state", "low", "high", "count"]).assign(layer="features.0")
-    gathered = with_table(data, "weights/pruned/unstructured-0.25", table)
+    name = "weights/pruned/unstructured-0.25"
+    gathered = with_tables(data, {name: table})
     assert claims.figure(gathered, "Figure 1").verdict == AGREES
     assert "0.00 standard deviations from zero (features.0)" in claims.figure(gathered, "Figure 1").evidence
     two = claims.figure(gathered, "Figure 2")
     assert (two.verdict, "100.0 % of the weights" in two.evidence) == (AGREES, True)
     moved = table.assign(low=table["low"] + 4, high=table["high"] + 4)
-    assert claims.figure(with_table(data, "weights/pruned/unstructured-0.25", moved), "Figure 1").verdict == CONTRADICTS
+    assert claims.figure(with_tables(data, {name: moved}), "Figure 1").verdict == CONTRADICTS
     assert claims.figure(data, "Figure 3").judgement == f"{CONTRADICTS} (only the zeros concentrate)"
 
 
@@ -394,9 +392,9 @@ def test_tables_1_and_2_are_judged_by_the_order_of_the_layers(data: Tables) -> N
     rows = pd.DataFrame({"layer": [f"features.{4 * i}" for i in range(8)], "achieved_sparsity": list(theirs.values())})
     rows = pd.concat([rows, pd.DataFrame({"layer": [queries.OVERALL], "achieved_sparsity": [0.25]})])
     name = "allocation/pruned/structured-0.25"
-    assert claims.figure(with_table(data, name, rows), "Table 2").verdict == AGREES
+    assert claims.figure(with_tables(data, {name: rows}), "Table 2").verdict == AGREES
     turned = rows.assign(achieved_sparsity=1 - rows["achieved_sparsity"])
-    found = claims.figure(with_table(data, name, turned), "Table 2")
+    found = claims.figure(with_tables(data, {name: turned}), "Table 2")
     assert found.judgement == f"{CONTRADICTS} (of 28 pairs of layers that it tells apart: {CONTRADICTS} in 28)"
     assert claims.figure(data, "Table 1").verdict == INCOMPARABLE
 

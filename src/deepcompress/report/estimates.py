@@ -33,6 +33,7 @@ SOURCE_IMAGES = 10_000  # CIFAR-100's test set, on which the source report measu
 CIFAR100_CLASSES = 100
 ONLY_IN_CIFAR100 = {"aquarium_fish", "sweet_pepper", "pickup_truck"}
 SOURCE_TEACHERS = ("vgg16", "vgg19")  # whose students it measured
+PLACES = {"first convolution": slice(1), "last convolution": slice(-1, None)}
 
 
 @cache
@@ -86,10 +87,11 @@ def measured(data: Tables, row: Row, side: str | Row) -> list[Estimate]:
         table = _of_layers(table, side["layers"])  # type: ignore[index]
     else:
         table = table[table["model"].isin(chosen(data, side)["model"])]
-    names, n = table["model"].astype(str), table["n"].astype(int)
-    values = (table[measure["column"] + end].astype(float) for end in ENDS)
-    rows = zip(*values, n, names, strict=True)
-    return [Estimate(at, low, high, n=n, name=name) for at, low, high, n, name in rows if not math.isnan(at)]
+    found = []
+    for _, one in table.dropna(subset=[measure["column"]]).iterrows():
+        value, low, high = (float(one[measure["column"] + end]) for end in ENDS)
+        found.append(Estimate(value, low, high, n=int(one["n"]), name=str(one["model"])))
+    return found
 
 
 def _with_ends(table: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -97,12 +99,10 @@ def _with_ends(table: pd.DataFrame, column: str) -> pd.DataFrame:
     low, high, error = f"{column}_low", f"{column}_high", column.replace("_pct", "_se_pct")
     if low in table:
         return table
-    if not column.endswith("_pct"):
-        return table.assign(**{low: NAN, high: NAN})
-    if error in table:
-        half = WITHIN_95 * table[error]
-        return table.assign(**{low: table[column] - half, high: table[column] + half})
-    return queries.with_interval(table, column)
+    if column.endswith("_pct") and error not in table:
+        return queries.with_interval(table, column)
+    half = WITHIN_95 * table[error] if error != column else NAN
+    return table.assign(**{low: table[column] - half, high: table[column] + half})
 
 
 def _of_layers(table: pd.DataFrame, which: str) -> pd.DataFrame:
@@ -111,12 +111,10 @@ def _of_layers(table: pd.DataFrame, which: str) -> pd.DataFrame:
     The error of a mean is at most the mean of the errors, since all layers saw the same images.
     """
     convolution = table["layer"].str.startswith("features")
-    if which in ("first convolution", "last convolution"):
-        some = table[convolution]
-        return (some.head(1) if which == "first convolution" else some.tail(1)).assign(model=lambda rows: rows["layer"])
+    if which in PLACES:
+        return table[convolution].iloc[PLACES[which]].assign(model=lambda rows: rows["layer"])
     some = table[convolution == (which == "convolutions")]
-    mean = some.mean(numeric_only=True).to_frame().T.assign(model=which)
-    return mean.head(0) if some.empty else mean
+    return some.groupby(lambda _: which).mean(numeric_only=True).rename_axis("model").reset_index()
 
 
 def difference(data: Tables, row: Row, first: Estimate, second: Estimate) -> Estimate:
@@ -192,16 +190,13 @@ def source_top1(data: Tables, family: str) -> dict[str, float]:
     baseline = paper["baseline"]["top1_pct"] if family == "pruned" else paper["quantized"]["baseline"]
     first = {start(data, family): baseline}
     teachers = {f"teachers/{name}": paper["teachers"][name] for name in SOURCE_TEACHERS}
-    pruned = {f"pruned/{method}-{queries.SPARSITY}": paper["pruned"][method] for method in queries.METHODS}
-    modes = [(f"quantized/{mode}-{{}}", paper["quantized"][mode]) for mode in queries.MODES]
-    students = [(f"students/{{}}-{name}", paper["students"][name]) for name in SOURCE_TEACHERS]
-    rows = {
-        "pruned": first | {model: numbers["top1_pct"] for model, numbers in pruned.items()},
-        "quantized": first | {model.format(name): top1 for model, of in modes for name, top1 in of.items()},
-        "teachers": first | teachers,
-        "students": teachers | {model.format(name): top1 for model, of in students for name, top1 in of.items()},
-    }
-    return {model: top1 for model, top1 in rows[family].items() if model in known}
+    pruned = {f"{method}-{queries.SPARSITY}": paper["pruned"][method]["top1_pct"] for method in queries.METHODS}
+    modes = {f"{mode}-{name}": top1 for mode in queries.MODES for name, top1 in paper["quantized"][mode].items()}
+    taught = {f"{way}-{name}": top1 for name in SOURCE_TEACHERS for way, top1 in paper["students"][name].items()}
+    named = {"pruned": pruned, "quantized": modes, "students": taught, "teachers": {}}[family]
+    before = {"students": teachers, "teachers": first | teachers}.get(family, first)
+    rows = before | {f"{family}/{name}": top1 for name, top1 in named.items()}
+    return {model: top1 for model, top1 in rows.items() if model in known}
 
 
 def setting_note(data: Tables) -> str:
@@ -239,16 +234,14 @@ def outcomes(data: Tables, family: str) -> dict[str, str]:
     By the errors of both; the models of a family are corrected for their number.
     """
     theirs, first = source_top1(data, family), start(data, family)
-    words, apart = dict[str, str](), dict[str, Estimate]()
+    apart = {}
     for model in theirs:
-        if model != first:
-            here = paired(data, model, first)
-            words[model] = UNTESTED
-            if here is not None and not math.isnan(here.low):
-                apart[model] = combined((here, source_points(theirs, model, first)), (1, -1))
-    for model, of in zip(apart, verdict.corrected(list(apart.values())), strict=True):
-        words[model] = AGREES if of.words == SAME else CONTRADICTS
-    return words
+        here = None if model == first else paired(data, model, first)
+        if here is not None and not math.isnan(here.low):
+            apart[model] = combined((here, source_points(theirs, model, first)), (1, -1))
+    judged = zip(apart, verdict.corrected(list(apart.values())), strict=True)
+    words = dict.fromkeys((model for model in theirs if model != first), UNTESTED)
+    return words | {model: AGREES if of.words == SAME else CONTRADICTS for model, of in judged}
 
 
 def accuracies(data: Tables, models: Iterable[str]) -> str:

@@ -52,22 +52,17 @@ class Change:
 
 
 def changes(before: Sequence[Row], after: Sequence[Row], replicates: Replicates) -> list[Change]:
-    """Every model of both tables whose accuracy differs, in the order of the newer one.
+    """Every model of two revisions of metrics/evaluation.csv whose accuracy differs, in the order of the newer one.
 
-    Args:
-        before: Rows of metrics/evaluation.csv of the older revision.
-        after: Of the newer one.
-        replicates: Of the newer one.
+    All are judged as one family; `replicates` are of the newer revision.
     """
     old, plan = {row["model"]: row for row in before}, Plan.of_table(after)
     both = [(old[row["model"]], row) for row in after if row["model"] in old]
     changed = [(was, new) for was, new in both if was["top1_pct"] != new["top1_pct"]]
     same = {new["model"] for was, new in both if all(was.get(key) == new.get(key) for key in ANSWERS)}
     alone = [_alone(was, new, plan, same, replicates) for was, new in changed]
-    return [
-        Change(new["model"], was["top1_pct"], new["top1_pct"], of)
-        for (was, new), of in zip(changed, verdict.corrected(alone), strict=True)  # all are one family
-    ]
+    judged = zip(changed, verdict.corrected(alone), strict=True)
+    return [Change(new["model"], was["top1_pct"], new["top1_pct"], of) for (was, new), of in judged]
 
 
 def _alone(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicates) -> Estimate:
@@ -89,37 +84,30 @@ def accuracy_section(found: Sequence[Change], models: int) -> str:
     """How many accuracies changed and which of them by more than chance; the marked ones first."""
     if not found:
         return NO_CHANGE
-    rows = []
+    marked: list[tuple[str, ...]] = []
+    others: list[tuple[str, ...]] = []
     for change in found:
         of = change.verdict
         ends = f" ({of.low:+.2f} to {of.high:+.2f})" if of.tested else ""
-        words = f"**{of.words}**" if of.words in (verdict.GAIN, verdict.LOSS) else of.phrase
-        points = f"{change.after - change.before:+.2f}{ends}"
-        rows.append((f"`{change.model}`", f"{change.before:.2f}", f"{change.after:.2f}", points, words))
-    marked = [row for row in rows if row[-1].startswith("**")]
+        beyond = of.words in (verdict.GAIN, verdict.LOSS)
+        cells = (f"`{change.model}`", f"{change.before:.2f}", f"{change.after:.2f}",
+                 f"{change.after - change.before:+.2f}{ends}", f"**{of.words}**" if beyond else of.phrase)  # fmt: skip
+        (marked if beyond else others).append(cells)
     heads = ("Model", "Top-1 % before", "After", "Points (95 %)", "Beyond chance?")
-    rest = _table(heads, [row for row in rows if row not in marked])
     count = f"{len(found)} of {models} accuracies changed, {len(marked)} of them by more than chance. {KEY}"
-    folded = f"<details><summary>{len(rows) - len(marked)} others</summary>\n\n{rest}\n\n</details>"
-    parts = [count, *([_table(heads, marked)] if marked else []), *([folded] if len(rows) > len(marked) else [])]
-    return "\n\n".join(parts)
+    rest = f"<details><summary>{len(others)} others</summary>\n\n{_table(heads, others)}\n\n</details>"
+    return "\n\n".join([count, *([_table(heads, marked)] if marked else []), *([rest] if others else [])])
 
 
 def difference_section(answer: Any, *, change: bool) -> str:
     """The answer of `dvc metrics diff --json` or `dvc params diff --json` as a table.
 
-    Args:
-        answer: File -> key -> `old`, `new` and, of two numbers, `diff`.
-        change: Whether to show `diff`.
+    It is: file -> key -> `old`, `new` and, of two numbers, `diff`, which is shown where `change` is asked for.
     """
-    heads = ("Key", "Before", "After", *(("Change",) if change else ()))
-    columns = ("old", "new", *(("diff",) if change else ()))
-    rows = [
-        (f"`{key}`", *(_shown(values.get(column)) for column in columns))
-        for keys in answer.values()
-        for key, values in keys.items()
-    ]
-    return _table(heads, rows) if rows else NO_CHANGE
+    columns = {"Before": "old", "After": "new"} | ({"Change": "diff"} if change else {})
+    values = [(key, of) for keys in answer.values() for key, of in keys.items()]
+    rows = [(f"`{key}`", *(_shown(of.get(column)) for column in columns.values())) for key, of in values]
+    return _table(("Key", *columns), rows) if rows else NO_CHANGE
 
 
 def _shown(value: Any) -> str:
@@ -134,11 +122,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _answer(*command: str, folder: Path | None = None) -> str:
-    """What a command prints.
-
-    Raises:
-        UserError: If it cannot be run, or fails.
-    """
+    """What a command prints; a UserError if it cannot be run, or fails."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
     except FileNotFoundError:

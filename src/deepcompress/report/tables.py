@@ -33,7 +33,6 @@ PAPER = Path(__file__).with_name("paper_results.yaml")
 DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
 # Of a difference: p is that of the single comparison, holm_p corrected for its family; verdict: see `Estimate.phrase`.
 JUDGED = (*DIFFERENCES, "holm_p", "freedom", "verdict")
-TO_CONTROL = tuple(name.replace("difference", "control") for name in DIFFERENCES[:3])
 EVALUATION_COLUMNS = ("model", "family", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
 OPTIONAL_COLUMNS = (
     "top5_pct", "cross_entropy_loss", "calibration_error_pct", *DIFFERENCES, "parameters", "nonzero_weights", "macs",
@@ -69,7 +68,7 @@ class Tables:
     Attributes:
         models: A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id
             without its family), size_mib, times_smaller, compared_with (the control, or that of what it builds on) and
-            TO_CONTROL with control_verdict and control_freedom; optional columns that are missing hold NaN.
+            control_points, _low, _high, _verdict and _freedom; optional columns that are missing hold NaN.
         per_class: Accuracy of each model on each class.
         headline: What `dvc metrics diff` compares.
         history: A row per model and epoch, with family and name; empty when nothing was trained.
@@ -192,13 +191,11 @@ def _judged(
 def _with_controls(models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """The models with what each is to the one that was trained as long, where the two were compared."""
     controls = [plan.control(model) if model in plan else None for model in models["model"]]
-    columns = dict(zip(DIFFERENCES[:3], TO_CONTROL, strict=True)) | {
-        "reference": "compared_with", "verdict": "control_verdict", "freedom": "control_freedom"
-    }  # fmt: skip
+    columns = {name: name.replace("difference", "control") for name in DIFFERENCES[:3]}
+    columns |= {"reference": "compared_with", "verdict": "control_verdict", "freedom": "control_freedom"}
     judged = pairs[["model", *columns]].rename(columns=columns).astype({"model": object, "compared_with": object})
-    return models.assign(compared_with=pd.Series(controls, models.index, dtype=object)).merge(
-        judged, on=["model", "compared_with"], how="left"
-    )
+    compared = models.assign(compared_with=pd.Series(controls, models.index, dtype=object))
+    return compared.merge(judged, on=["model", "compared_with"], how="left")
 
 
 def pareto(models: pd.DataFrame, cost: str = "size_bytes") -> pd.DataFrame:
@@ -231,9 +228,7 @@ def _models(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: {twice.iloc[0]} has two rows")
     if BASELINE not in set(frame["model"]):
         raise UserError(f"{path}: has no row for the model '{BASELINE}', which every other one is compared with")
-    for column in OPTIONAL_COLUMNS:
-        if column not in frame:
-            frame[column] = float("nan")
+    frame = frame.reindex(columns=[*frame, *(column for column in OPTIONAL_COLUMNS if column not in frame)])
     name = frame["model"].str.partition("/")[2].replace("", BASELINE)
     size_mib = frame["size_bytes"] / BYTES_PER_MIB
     baseline_mib = size_mib[frame["model"] == BASELINE].iloc[0]
@@ -247,13 +242,11 @@ def _pairs(path: Path | None) -> pd.DataFrame:
 
 
 def _history(folder: Path | None) -> pd.DataFrame:
-    runs = [
-        _csv(path, HISTORY_COLUMNS).assign(model=model, family=Path(model).parts[0], name=path.stem)
-        for model, path in (_below(folder, named=False) if folder else {}).items()
-    ]
+    runs = [pd.DataFrame(columns=[*HISTORY_COLUMNS, "model", "family", "name"])]
+    for model, path in (_below(folder, named=False) if folder else {}).items():
+        runs.append(_csv(path, HISTORY_COLUMNS).assign(model=model, family=Path(model).parts[0], name=path.stem))
     filled = [run for run in runs if not run.empty]
-    columns = [*HISTORY_COLUMNS, "model", "family", "name"]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
+    return pd.concat(filled, ignore_index=True) if filled else runs[0]
 
 
 def _below(place: Path, suffix: str = ".csv", *, named: bool = True) -> dict[str, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 
 import numpy as np
@@ -11,23 +10,24 @@ import pytest
 
 from deepcompress.report.sections import _attention
 from deepcompress.report.tables import Tables
+from tests.report import made_up
 from tests.report.sections.looking import column, pictures_of, tables_of, text_of
 
 
 @pytest.fixture
 def with_students(data: Tables) -> Tables:
     """The same, and two students that look elsewhere, of which `dkd-vgg16` is the more accurate."""
-    extra = dict(data.extra)
+    tables = {}
     for name in ("attention", "colour", "strips"):
-        rows = extra[f"explain/{name}"]
+        rows = data.extra[f"explain/{name}"]
         last = rows[rows["model"] == "pruned/structured-0.25"]
         news = {"ssim": 0.21, "ssim_low": 0.19, "ssim_high": 0.7} if name == "attention" else {}
         more = [
             last.assign(model=f"students/{student}", **news, **({"top1_pct": top1} if name == "colour" else {}))
             for student, top1 in (("dkd-vgg16", 92.0), ("independent", 91.0))
         ]
-        extra[f"explain/{name}"] = pd.concat([rows, *more], ignore_index=True)
-    return dataclasses.replace(data, extra=extra)
+        tables[f"explain/{name}"] = pd.concat([rows, *more], ignore_index=True)
+    return made_up.with_tables(data, tables)
 
 
 def sentence(data: Tables, start: str) -> str:
@@ -44,7 +44,7 @@ def test_of_students_the_most_accurate_is_drawn(with_students: Tables) -> None:
 
 def test_maps_are_drawn_in_their_own_order_whatever_the_plan_s(with_students: Tables) -> None:
     maps = with_students.extra["explain/strips"].iloc[::-1]
-    turned = dataclasses.replace(with_students, extra=with_students.extra | {"explain/strips": maps})
+    turned = made_up.with_tables(with_students, {"explain/strips": maps})
     drawn = [pictures_of(_attention.attention(data))[0] for data in (with_students, turned)]
     assert column(drawn[0], "name") == column(drawn[1], "name")
 
@@ -88,7 +88,7 @@ def test_the_table_begins_with_the_baseline_and_says_what_no_aim_would_give(data
 def test_a_change_that_was_not_tried_is_left_out(data: Tables) -> None:
     rows = data.extra["explain/robustness"]
     for kept in (rows[rows["change"] == "noise"], pd.DataFrame()):
-        less = dataclasses.replace(data, extra=data.extra | {"explain/robustness": kept})
+        less = made_up.with_tables(data, {"explain/robustness": kept})
         assert not sentence(less, "After a step")
         assert bool(sentence(less, "With Gaussian noise")) == (len(kept) > 0)
         (table,) = tables_of(_attention.attention(less))
@@ -102,11 +102,10 @@ def test_without_maps_or_colours_there_is_no_section(data: Tables, missing: str)
 
 
 def test_an_empty_map_is_named_and_a_missing_similarity_is_not_a_number(data: Tables) -> None:
-    empty = _attention.PREFIX + base64.b64encode(bytes(16)).decode()
     rows = data.extra["explain/strips"]
-    rows = rows.assign(map=rows["map"].where(rows["model"] != "quantized/ptq-int8", empty))
+    rows = rows.assign(map=rows["map"].where(rows["model"] != "quantized/ptq-int8", made_up.encoded(bytes(16))))
     rows.loc[rows["model"] != "pruned/unstructured-0.25", "ssim"] = np.nan
-    drawn = dataclasses.replace(data, extra={**data.extra, "explain/strips": rows})
+    drawn = made_up.with_tables(data, {"explain/strips": rows})
     cells = pictures_of(_attention.attention(drawn))[0].panels[0]["data"]["values"]
     assert [cell["note"] for cell in cells] == ["", "", "0.90", "", "empty map"]
 
@@ -115,16 +114,16 @@ def test_pixels_must_be_whole() -> None:
     with pytest.raises(ValueError, match="must start with 'uint8:'"):
         _attention.pixels("abc", 1)
     with pytest.raises(ValueError, match="reshape"):
-        _attention.pixels(_attention.PREFIX + base64.b64encode(bytes(3)).decode(), 2, 2)
+        _attention.pixels(made_up.encoded(bytes(3)), 2, 2)
 
 
 def test_without_a_usable_map_the_finding_says_so(data: Tables) -> None:
     rows = data.extra["explain/attention"].assign(ssim=np.nan)
-    none = dataclasses.replace(data, extra={**data.extra, "explain/attention": rows})
+    none = made_up.with_tables(data, {"explain/attention": rows})
     assert pictures_of(_attention.attention(none))[-1].title.startswith("No map")
 
 
 def test_students_alone_make_no_section(with_students: Tables) -> None:
     rows = with_students.extra["explain/attention"]
-    extra = with_students.extra | {"explain/attention": rows[rows["model"].str.startswith("students/")]}
-    assert _attention.attention(dataclasses.replace(with_students, extra=extra)) == []
+    alone = {"explain/attention": rows[rows["model"].str.startswith("students/")]}
+    assert _attention.attention(made_up.with_tables(with_students, alone)) == []

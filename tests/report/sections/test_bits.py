@@ -137,7 +137,7 @@ def test_what_the_data_do_not_support_is_said(everything: Tables) -> None:
         everything, "Above 3 bits no drop of top-1 differs significantly from zero, by p (Holm) of all 14 (n = 500)."
     )
     none = points().assign(accuracy_drop_p=0.02)
-    lossless = dataclasses.replace(everything, extra={**everything.extra, "bits/points": none})
+    lossless = made_up.with_tables(everything, {"bits/points": none})
     assert sentence(lossless, "At no width a drop of top-1 differs significantly from zero")
 
 

@@ -57,7 +57,7 @@ def test_the_section_names_what_each_budget_buys(data: Tables) -> None:
 
 def test_each_model_s_seconds_stand_beside_its_cost(data: Tables) -> None:
     stages = pd.DataFrame({"stage": ["finetune", "quantized@ptq-int8"], "seconds": [58.0, 2.5]})
-    timed = dataclasses.replace(data, extra={**data.extra, cost.STAGES: stages})
+    timed = made_up.with_tables(data, {cost.STAGES: stages})
     every = tables_of(cost.cost(timed))[1]
     cells = {row[0]: dict(zip(every.columns, row, strict=True)) for row in every.rows}
     assert (cells["quantized/ptq-int8"]["Its stage, s"], cells["students/dkd-vgg16"]["Its stage, s"]) == ("2.5", "–")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 
 from deepcompress.report import queries, tables
-from deepcompress.report.sections import _attention, teach
+from deepcompress.report.sections import teach
 from deepcompress.report.tables import Tables
 from deepcompress.report.text import Picture, flat
 from tests.report import made_up
@@ -23,10 +22,6 @@ LEARNERS |= {"students/logit-vgg16_jitter": (845, 4.0), "students/label_smoothin
 MODELS = made_up.BASELINE | {"teachers/vgg16": (902, 0.61), "teachers/vgg19": (899, 0.52)}
 MODELS |= {"teachers/vgg16_jitter": (895, 0.61), "students/independent": (846, 4.0), **LEARNERS}
 SIDE, INDEPENDENT = 8, "students/independent"
-
-
-def encoded(values: np.ndarray) -> str:
-    return _attention.PREFIX + base64.b64encode(values.astype(np.uint8).tobytes()).decode()
 
 
 def paired() -> pd.DataFrame:
@@ -44,43 +39,35 @@ def explained() -> dict[str, pd.DataFrame]:
     pairs = [(m, f"teachers/{m.rpartition('-')[2]}") for m in LEARNERS if "-" in m]
     pairs += [("students/independent", f"teachers/{t}") for t in ("vgg16", "vgg19", "vgg16_jitter")]
     alignment = pd.DataFrame(pairs, columns=["model", "teacher"]).assign(
-        n=500, kl_nats=0.5, temperature=3.0, kl_softened_nats=0.2, agreement_pct=80.0, jittered_agreement_pct=60.0
+        n=500, kl_nats=0.5 + np.arange(len(pairs)) / 100, temperature=3.0, kl_softened_nats=0.2, agreement_pct=80.0,
+        jittered_agreement_pct=60.0,
+    )  # fmt: skip
+    alike = (
+        {"ssim_independent": 0.2} | made_up.within("ssim", 0.4, 0.1, 0.1) | made_up.within("ssim_gain", 0.2, 0.1, 0.1)
     )
-    alignment["kl_nats"] += np.arange(len(pairs)) / 100
-    attention = pd.concat(
-        alignment[["model", "teacher"]].assign(
-            role=role, n=180, empty=20, window_px=7, ssim=0.4, ssim_low=0.3, ssim_high=0.5, ssim_other_image=0.1,
-            ssim_independent=0.2, ssim_gain=0.2, ssim_gain_low=0.1, ssim_gain_high=0.3, cosine=0.7,
-            rank_correlation=0.6, inside_pct=50.0, teacher_inside_pct=55.0, object_pct=20.0,
-        )
-        for role in ("block3", "block4")
-    )  # fmt: skip
-    everyone = [m for m in MODELS if m.startswith(("teachers/", "students/"))]
-    colour = pd.DataFrame({"model": everyone}).assign(
-        n=500, top1_pct=85.0, top1_pct_low=82.0, top1_pct_high=88.0, jittered_top1_pct=40.0,
-        jittered_top1_pct_low=36.0, jittered_top1_pct_high=44.0, drop_points=45.0, drop_points_low=41.0,
-        drop_points_high=49.0, consistency_pct=45.0,
-    )  # fmt: skip
-    images = [
-        {"image": i, "class": "ant", "side": SIDE, "pixels": encoded(generator.integers(0, 256, (SIDE, SIDE, 3)))}
-        for i in range(2)
-    ]
+    attention = [
+        {"model": model, "teacher": teacher, "role": role, "ssim_independent": 0.2, **alike}
+        for role in ("block3", "block4") for model, teacher in pairs
+    ]  # fmt: skip
+    colour = [{"model": model, **made_up.JITTERED} for model in MODELS if model != "baseline"]
+
+    def pixels(*shape: int) -> str:
+        return made_up.encoded(generator.integers(0, 256, (SIDE, SIDE, *shape)).astype(np.uint8).tobytes())
+
+    images = [{"image": i, "class": "ant", "side": SIDE, "pixels": pixels(3)} for i in range(2)]
     maps = [
         {"model": model, "teacher": "teachers/vgg16", "role": "block3", "image": i, "side": SIDE,
-         "ssim": None if model.startswith("teachers") else 0.1 * (i + 1),
-         "map": encoded(generator.integers(0, 256, (SIDE, SIDE)))}
+         "ssim": None if model.startswith("teachers") else 0.1 * (i + 1), "map": pixels()}
         for model in ("teachers/vgg16", "students/independent", "students/logit-vgg16") for i in range(2)
     ]  # fmt: skip
-    found = {"alignment": alignment, "attention": attention, "colour": colour}
-    found |= {"strip_images": pd.DataFrame(images), "strips": pd.DataFrame(maps)}
-    return {f"explain/{name}": frame for name, frame in found.items()}
+    found = {"attention": attention, "colour": colour, "strip_images": images, "strips": maps}
+    return {f"explain/{name}": pd.DataFrame(rows) for name, rows in {"alignment": alignment, **found}.items()}
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """Every kind of student; no pairs, no tables of the explain stage."""
-    paths = made_up.write(tmp_path_factory.mktemp("students"), MODELS)
-    data = tables.read(paths)
+    data = tables.read(made_up.write(tmp_path_factory.mktemp("students"), MODELS))
     return dataclasses.replace(data, pairs=data.pairs.head(0), extra={})
 
 
@@ -92,11 +79,10 @@ def full(bare: Tables) -> Tables:
 @pytest.mark.parametrize("name", ["alignment", "attention", "colour", "strips", "strip_images"])
 def test_each_table_may_be_missing_alone(full: Tables, name: str) -> None:
     extra = {key: rows for key, rows in full.extra.items() if key != f"explain/{name}"}
-    section = teach.teach(dataclasses.replace(full, extra=extra))
-    assert section is not None
-    whole = teach.teach(full)
+    less, whole = (teach.teach(data) for data in (dataclasses.replace(full, extra=extra), full))
+    assert less is not None
     assert whole is not None
-    assert len(list(flat(section.blocks))) < len(list(flat(whole.blocks)))
+    assert len(list(flat(less.blocks))) < len(list(flat(whole.blocks)))
 
 
 def strip(data: Tables) -> Picture:
@@ -106,14 +92,9 @@ def strip(data: Tables) -> Picture:
 
 def test_every_part_has_its_picture(full: Tables) -> None:
     assert [picture.name for picture in pictures_of(teach.teach(full))] == [
-        "students_accuracy",
-        "students_alignment_vgg16",
-        "students_alignment_vgg16_jitter",
-        "students_alignment_vgg19",
-        "students_colour",
-        "students_strip_vgg16",
-        "teacher_size",
-    ]
+        "students_accuracy", "students_alignment_vgg16", "students_alignment_vgg16_jitter", "students_alignment_vgg19",
+        "students_colour", "students_strip_vgg16", "teacher_size",
+    ]  # fmt: skip
 
 
 def test_what_was_not_measured_is_left_out(bare: Tables) -> None:
@@ -187,12 +168,11 @@ def test_the_summary_has_the_source_report_s_numbers_beside_ours(full: Tables) -
 def test_a_student_of_the_baseline_has_its_likeness_to_it(full: Tables) -> None:
     models = full.models.copy()
     models.loc[models["model"] == "students/dkd-vgg16", "teacher"] = "baseline"
-    extra = dict(full.extra)
-    for name in ("alignment", "attention"):
-        rows = extra[f"explain/{name}"]
-        teacher = rows["teacher"].mask(rows["model"] == "students/dkd-vgg16", "baseline")
-        extra[f"explain/{name}"] = rows.assign(teacher=teacher)
-    likeness = tables_of(teach.teach(dataclasses.replace(full, models=models, extra=extra)))[1]
+    moved = {}
+    for name in ("explain/alignment", "explain/attention"):
+        rows = full.extra[name]
+        moved[name] = rows.assign(teacher=rows["teacher"].mask(rows["model"] == "students/dkd-vgg16", "baseline"))
+    likeness = tables_of(teach.teach(made_up.with_tables(dataclasses.replace(full, models=models), moved)))[1]
     (cells,) = [row for row in likeness.rows if row[0] == "dkd-vgg16"]
     assert cells[likeness.columns.index("Same answer, %")] == "80.0"
 
@@ -216,12 +196,8 @@ def test_teacher_sizes_are_compared_method_by_method(full: Tables) -> None:
 
 def test_students_beside_the_baseline_change_nothing_here(full: Tables) -> None:
     """The explain stage compares them with the baseline as well, for the section on attention."""
-    extra = dict(full.extra)
-    for name in ("alignment", "attention", "strips"):
-        rows = extra[f"explain/{name}"]
-        extra[f"explain/{name}"] = pd.concat([rows, rows.assign(teacher="baseline")], ignore_index=True)
-    both = [teach.teach(data) for data in (full, dataclasses.replace(full, extra=extra))]
-    rows, wider = ([table.rows for table in tables_of(section)] for section in both)
-    assert rows == wider
-    names, wider_names = ([picture.name for picture in pictures_of(section)] for section in both)
-    assert names == wider_names
+    own = {name: full.extra[f"explain/{name}"] for name in ("alignment", "attention", "strips")}
+    wider = {f"explain/{name}": pd.concat([rows, rows.assign(teacher="baseline")]) for name, rows in own.items()}
+    section, same = (teach.teach(data) for data in (full, made_up.with_tables(full, wider)))
+    assert tables_of(section) == tables_of(same)
+    assert [picture.name for picture in pictures_of(section)] == [picture.name for picture in pictures_of(same)]

@@ -106,10 +106,10 @@ def _finding(rows: pd.DataFrame) -> str:
 
 def _beside_independent(data: Tables, rows: pd.DataFrame) -> str:
     """How alike to the baseline a network is that was trained apart from it, and who is closer; empty if unknown."""
-    apart = rows[rows["model"] == queries.independent(data)]
+    apart, made = rows[rows["model"] == queries.independent(data)], rows[rows["family"] != "students"]
     if apart.empty:
         return ""
-    null, made = apart.iloc[0], rows[rows["family"] != "students"]
+    null = apart.iloc[0]
     closer = int((made["ssim_low"] > null["ssim_high"]).sum())
     return (
         f"A network trained apart from the baseline, {null['model']}, comes to SSIM {text.interval(null, 'ssim', 2)}; "
@@ -119,8 +119,8 @@ def _beside_independent(data: Tables, rows: pd.DataFrame) -> str:
 
 def _with_changes(data: Tables, jitter: pd.DataFrame) -> pd.DataFrame:
     """Rows on colour jitter, beside them those on other changes: columns `<change>_<column>`, empty where untried."""
-    rows, before = queries.explained(data, "robustness"), {"top1_pct": "jittered_before_pct", "n": "jittered_n"}
-    joined = jitter.assign(**{new: jitter[old] for old, new in before.items()})
+    rows = queries.explained(data, "robustness")
+    joined = jitter.assign(jittered_before_pct=jitter["top1_pct"], jittered_n=jitter["n"])
     for change, of_change in rows.groupby("change") if len(rows) else ():
         names = {"top1_pct": f"{change}_before_pct", "n": f"{change}_n", "strength": f"{change}_strength"}
         names |= {f"changed_top1_pct{end}": f"{change}_top1_pct{end}" for end in ("", "_low", "_high")}
@@ -168,11 +168,7 @@ def _table(rows: pd.DataFrame, baseline: pd.Series) -> Table:
 def strip(data: Tables, rows: pd.DataFrame, name: str, caption: str) -> Picture:
     """The images, and below them the maps of some models, the one that they are compared with first.
 
-    Args:
-        data: Of these, the images are read.
-        rows: Of the table `strips`, with one `teacher`.
-        name: Of the picture.
-        caption: With places for {teacher} and {role}.
+    The rows are some of the table `strips`, with one `teacher`; the caption has places for {teacher} and {role}.
     """
     images = queries.explained(data, "strip_images").sort_values("image")
     photos = [pixels(row["pixels"], row["side"], row["side"], 3) for _, row in images.iterrows()]
@@ -181,10 +177,10 @@ def strip(data: Tables, rows: pd.DataFrame, name: str, caption: str) -> Picture:
     names = dict(zip(rows["model"], rows["model" if teacher == BASELINE else "name"], strict=True))
     shown = [("image", place, url(photo), "") for place, photo in enumerate(photos)]
     for model, own in rows.groupby("model", sort=False):
-        ordered = own.sort_values("image")
-        maps = [pixels(row["map"], row["side"], row["side"]) for _, row in ordered.iterrows()]
-        for place, (photo, heat, ssim) in enumerate(zip(photos, maps, ordered["ssim"], strict=True)):
-            shown.append((names[model], place, url(overlay(photo, heat)), _note(heat, ssim)))
+        maps = own.sort_values("image").iterrows()
+        for place, (photo, (_, row)) in enumerate(zip(photos, maps, strict=True)):
+            heat = pixels(row["map"], row["side"], row["side"])
+            shown.append((names[model], place, url(overlay(photo, heat)), _note(heat, row["ssim"])))
     alike = rows[rows["model"] != teacher].groupby("model")["ssim"].mean().dropna()
     theirs = f"{'the ' * (teacher == BASELINE)}{names[teacher]}'s"
     most = "" if alike.empty else f": mean SSIM at most {text.number(alike.max(), 2)}, {names[alike.idxmax()]}'s"

@@ -81,18 +81,12 @@ def _verdict(rows: pd.DataFrame) -> str:
     above, below = (int((tested["verdict"] == word).sum()) for word in (GAIN, LOSS))
     same = len(tested) - above - below
     best = tested.sort_values(["difference_points", "model"]).iloc[-1]
-    counts = [
-        f"{above} of {text.count(len(tested), 'student')} with a teacher {_verb('come', above)} out above the "
-        "independent one"
-    ]
-    counts += [f"{same} {_verb('show', same)} no significant difference from it"] if same else []
-    counts += [f"{below} {_verb('come', below)} out below it"] if below else []
+    come, show, fall = (f"{verb}{'s' * (n == 1)}" for verb, n in (("come", above), ("show", same), ("come", below)))
+    counts = [f"{above} of {text.count(len(tested), 'student')} with a teacher {come} out above the independent one"]
+    counts += [f"{same} {show} no significant difference from it"] if same else []
+    counts += [f"{below} {fall} out below it"] if below else []
     most = f"the largest difference is that of {best['name']}: {text.difference(best, phrase=True)} points"
     return f"{', '.join(counts)}; {most} (95 % interval)."
-
-
-def _verb(plural: str, n: int) -> str:
-    return f"{plural}s" if n == 1 else plural
 
 
 def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
@@ -146,8 +140,7 @@ def _alignments(data: Tables) -> list[Block]:
 def _colour_jitter(data: Tables) -> list[Block]:
     """Accuracy under colour jitter, beside the source report's students of its jittered teacher and that teacher."""
     rows = queries.explained(data, "colour")
-    rows = rows if rows.empty else rows[rows["family"].isin(("students", TEACHERS))]
-    if rows.empty:
+    if rows.empty or (rows := rows[rows["family"].isin(("students", TEACHERS))]).empty:
         return []
     best = rows[rows["family"] == "students"].sort_values(["jittered_top1_pct", "model"]).iloc[-1]
     both = f"{text.number(best['jittered_top1_pct'])} % under it, {text.number(best['top1_pct'])} % before"
