@@ -333,12 +333,7 @@ def is_litter(name: str) -> bool:
 
 
 def counts(name: str, head: bytes) -> bool:
-    """Whether a file is an image by its content, or says that it is one by its name.
-
-    Args:
-        name: Of the file.
-        head: Its first HEAD_BYTES bytes, or more.
-    """
+    """Whether a file is an image by its first HEAD_BYTES bytes (or more), or says that it is one by its name."""
     return starts_as_image(head) or suffix(name) in READABLE | UNREADABLE
 
 

@@ -73,12 +73,7 @@ class Augment(Section):
         return self.mixup > 0 or self.cutmix > 0
 
     def draw(self, images: int, generator: torch.Generator) -> Draws:
-        """Random parameters for so many images.
-
-        Args:
-            images: How many images; each gets its own row.
-            generator: A CPU generator; it moves on.
-        """
+        """Random parameters for so many images, a row for each; the generator, one of the CPU, moves on."""
         import torch
 
         draws = {}

@@ -57,12 +57,7 @@ class View:
 
 @dataclass(frozen=True)
 class Shard:
-    """One process's part of every batch.
-
-    Attributes:
-        rank: Number of the process, from 0.
-        processes: How many there are; 2 or more.
-    """
+    """One process's part of every batch: that of process `rank`, from 0, of 2 or more."""
 
     rank: int
     processes: int

@@ -195,11 +195,7 @@ def _from_sixteen_bit(grey: np.ndarray, white: int, zero_is_white: bool) -> Imag
 
 
 def without_metadata(content: bytes) -> bytes:
-    """The same picture as bytes of the same format; what came where it is of another format, or cut.
-
-    Args:
-        content: Of a file; PNG, JPEG and TIFF are known.
-    """
+    """The same picture as a file of its format, PNG, JPEG or TIFF; the file itself where it is another, or cut."""
     try:
         if content.startswith(PNG):
             return PNG + b"".join(_chunks(content))

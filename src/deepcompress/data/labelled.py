@@ -79,13 +79,7 @@ class Files(Section):
 
 @dataclass(frozen=True)
 class Labelled:
-    """An image file.
-
-    Attributes:
-        name: By which it is read, and told of.
-        label: Name of its class.
-        split: Where it belongs.
-    """
+    """An image file: the name by which it is read and told of, that of its class, and where it belongs."""
 
     name: str
     label: str
@@ -184,9 +178,9 @@ def _scan(
 
 
 def _refuse_many_bad(scan: _Scan, where: str, key: str) -> None:
-    total = len(scan.images) + len(scan.bad)
     if not scan.bad:
         return
+    total = len(scan.images) + len(scan.bad)
     first = next(iter(scan.bad.values()))
     if len(scan.bad) > BAD_PCT / 100 * total:
         raise UserError(

@@ -185,11 +185,7 @@ class Description(params.Section):
 
 
 def _from_metadata(path: str | Path, metadata: dict[str, str] | None) -> Description:
-    """Read the header's metadata.
-
-    Raises:
-        UserError: If there is no description, or it is damaged, of another format version, or lacks a field.
-    """
+    """The description in a header's metadata; a UserError says what is wrong with it."""
     try:
         block = json.loads((metadata or {})[METADATA_KEY])
     except KeyError:

@@ -271,11 +271,7 @@ def _take(coder: constriction.stream.stack.AnsCoder, table: UInt8[np.ndarray, " 
 
 
 def _model(table: UInt8[np.ndarray, " span"]) -> tuple[np.ndarray, constriction.stream.model.Categorical | None]:
-    """The symbols that occur, and the coder's model of them; None where there is but one, which takes no bits.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """The symbols that occur, and the coder's model of them; None where there is but one, which takes no bits."""
     used = np.flatnonzero(table != UNUSED)
     if len(used) == 0:
         raise ValueError("a table of no symbols")

@@ -9,6 +9,7 @@ torchvision.models.vgg, of whose initialisation we change two things: see VGG.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -26,13 +27,9 @@ if TYPE_CHECKING:
 
 
 class Classifier(nn.Module):
-    """The common type of VGGs and of all other networks; `build` in models/build.py makes both.
+    """The common type of VGGs and of all other networks; `build` in models/build.py makes both."""
 
-    Attributes:
-        spec: Every number needed to build the network again, so that a checkpoint can.
-    """
-
-    spec: Spec
+    spec: Spec  # every number needed to build the network again, so that a checkpoint can
 
 
 COPY_NOISE = 0.01  # of Kaiming's weights, in filters that copy
@@ -199,12 +196,16 @@ def tap(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
     """
     layers = dict(model.named_modules())
     outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        outputs[name] = output
+
     with ExitStack() as hooks:
         for name in names:
             if not name or name not in layers:
                 leaves = [there for there, layer in layers.items() if not list(layer.children())]
                 raise UserError(f"layer {name!r} does not exist; there are {', '.join(leaves)}")
-            hooks.enter_context(layers[name].register_forward_hook(_keep(name, outputs)))
+            hooks.enter_context(layers[name].register_forward_hook(partial(keep, name)))
         yield outputs
 
 
@@ -225,10 +226,3 @@ def outputs_of(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[s
             hooks.enter_context(model.get_submodule(name).register_forward_hook(stop))
         model(images)
     return outputs
-
-
-def _keep(name: str, outputs: dict[str, Tensor]) -> Any:
-    def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        outputs[name] = output
-
-    return hook

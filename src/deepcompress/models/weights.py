@@ -37,19 +37,6 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 log = logging.getLogger(__name__)
-ADDRESS = "https://download.pytorch.org/models/"
-IMAGENET_FILES = {
-    ("vgg11", False): "vgg11-8a719046.pth",
-    ("vgg11", True): "vgg11_bn-6002323d.pth",
-    ("vgg13", False): "vgg13-19584684.pth",
-    ("vgg13", True): "vgg13_bn-abd245e5.pth",
-    ("vgg16", False): "vgg16-397923af.pth",
-    ("vgg16", True): "vgg16_bn-6c64b313.pth",
-    ("vgg19", False): "vgg19-dcbb9e9d.pth",
-    ("vgg19", True): "vgg19_bn-c79401a0.pth",
-}
-"""IMAGENET1K_V1 of torchvision.models.vgg; a name ends in the first 8 digits of the file's SHA-256."""
-
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
 """What torch.load raises on broken files."""
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module", "ema", "model_ema")
@@ -239,17 +226,21 @@ def _states(content: Any, place: tuple[str, ...] = ()) -> dict[tuple[str, ...], 
 
 
 def _imagenet(spec: Spec) -> State:
-    if isinstance(spec, VGGSpec):
-        return read(_downloaded(ADDRESS + IMAGENET_FILES[spec.arch, spec.batch_norm]))
-    if not TIMM.fullmatch(spec.arch):
-        from torchvision.models import get_model_weights
-
-        return read(_downloaded(str(get_model_weights(spec.arch)["IMAGENET1K_V1"].url)))
+    if isinstance(spec, VGGSpec) or not TIMM.fullmatch(spec.arch):
+        return read(_downloaded(_address(spec)))
     try:
         return timm(spec, pretrained=True).state_dict()  # as timm fits them to the size of the images
     except OSError as error:  # of huggingface_hub
         reason = f"download failed ({type(error).__name__}); set weights to a file's path or to null"
         raise UserError(f"{spec.arch}: {reason}") from None
+
+
+def _address(spec: Spec) -> str:
+    """Of torchvision's file; its name ends in the first 8 digits of its SHA-256."""
+    from torchvision.models import get_model_weights
+
+    name = f"{spec.arch}_bn" if isinstance(spec, VGGSpec) and spec.batch_norm else spec.arch
+    return str(get_model_weights(name)["IMAGENET1K_V1"].url)
 
 
 def _downloaded(address: str) -> Path:
