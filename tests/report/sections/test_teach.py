@@ -42,9 +42,7 @@ def explained() -> dict[str, pd.DataFrame]:
         n=500, kl_nats=0.5 + np.arange(len(pairs)) / 100, temperature=3.0, kl_softened_nats=0.2, agreement_pct=80.0,
         jittered_agreement_pct=60.0,
     )  # fmt: skip
-    alike = (
-        {"ssim_independent": 0.2} | made_up.within("ssim", 0.4, 0.1, 0.1) | made_up.within("ssim_gain", 0.2, 0.1, 0.1)
-    )
+    alike = made_up.SEEN | made_up.within("ssim", 0.4, 0.1, 0.1) | made_up.within("ssim_gain", 0.2, 0.1, 0.1)
     attention = [
         {"model": model, "teacher": teacher, "role": role, "ssim_independent": 0.2, **alike}
         for role in ("block3", "block4") for model, teacher in pairs
