@@ -33,12 +33,12 @@ class UserError(Exception):
 
 
 @contextmanager
-def said_of(place: str) -> Iterator[None]:
-    """Put before the message of a `UserError` what it is about, such as a key of params.yaml."""
+def said_after(words: str) -> Iterator[None]:
+    """Put words before the message of a `UserError`, such as a key of params.yaml and a colon."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{place}: {error}") from None
+        raise UserError(f"{words}{error}") from None
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:

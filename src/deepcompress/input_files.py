@@ -23,7 +23,7 @@ import click
 
 from deepcompress import code_hash, files, params
 from deepcompress.data.archives import is_litter
-from deepcompress.errors import UserError, said_of
+from deepcompress.errors import UserError, said_after
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
 
 if TYPE_CHECKING:
@@ -47,22 +47,18 @@ def networks(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """The files by the key that names them, such as `model.weights`.
-
-    Raises:
-        UserError: If one is not there.
-    """
+    """The files by the key that names them, such as `model.weights`; a UserError if one is not there."""
     found: dict[str, list[Path]] = {}
     for key, block in networks(document).items():
         arch, weights = block["arch"], block["weights"]
         if weights not in (None, IMAGENET):
-            with said_of(f"params.yaml: {key}.weights"):
+            with said_after(f"params.yaml: {key}.weights: "):
                 path = files.from_repository(str(weights))
                 if reason := files.absence(path):
                     raise UserError(f"{str(weights)[:SHOWN]}: {reason}; it must be null, imagenet or a file's path")
             found[f"{key}.weights"] = [path]
         if OWN.fullmatch(arch) and not TIMM.fullmatch(arch):
-            with said_of(f"params.yaml: {key}.arch"):
+            with said_after(f"params.yaml: {key}.arch: "):
                 found[f"{key}.arch"] = sources(arch)
     return found
 
@@ -104,8 +100,7 @@ def fingerprint(data: DataConfig, before: str = NOTHING) -> str:
 def data_inputs(data: DataConfig) -> list[Path]:
     """The files and folders of the user's that the data source reads: an archive, a folder, a table and what it names.
 
-    Raises:
-        UserError: If params.yaml does not say where they are, or a table is damaged.
+    A UserError if params.yaml does not say where they are, or a table is damaged.
     """
     source = params.plugin(data.plugins, data.source)
     return list(source.inputs(data.options(data.source))) if hasattr(source, "inputs") else []
@@ -128,11 +123,7 @@ def _states(path: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def hashes(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested by key: {"model": {"weights": "0f1e...", "arch": null}, ..., "data": "..."}; null: no file is named.
-
-    Raises:
-        UserError: If a file is not there, or code is not Python.
-    """
+    """Nested by key: {"model": {"weights": "0f1e...", "arch": null}, ..., "data": "..."}; null: no file is named."""
     there, nested = named(document), dict[str, Any](data=images(document))
     for key in networks(document):
         inner = nested
@@ -147,11 +138,8 @@ def hashes(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def link_(document: Mapping[str, Any], folder: Path) -> None:
     """Make the links in `folder` those to the files that are named, and no others."""
-    wanted = {
-        f"{key}.{number}-{path.name}": path
-        for key, paths in named(document).items()
-        for number, path in enumerate(paths)
-    }
+    there = named(document).items()
+    wanted = {f"{key}.{number}-{path.name}": path for key, paths in there for number, path in enumerate(paths)}
     for path in data_inputs(_data(document))[:1]:
         if path.is_file():  # an archive or table: DVC looks itself
             wanted[f"data.{path.name}"] = path
@@ -178,8 +166,7 @@ def tell_of_images_(document: Mapping[str, Any], folder: Path) -> None:
 def opened_project(root: Path | None = None) -> Iterator[Repo]:
     """The DVC project at `root`, or around the current folder, whose inputs were looked at anew.
 
-    Raises:
-        UserError: If DVC is missing, cannot load the project, or stops what is done inside.
+    A UserError if DVC is missing, cannot load the project, or stops what is done inside.
     """
     try:
         from dvc.exceptions import DvcException
@@ -209,8 +196,7 @@ def look_anew_(folder: Path = Path(FOLDER)) -> None:
 def sources(arch: str) -> list[Path]:
     """The file of the user's function and all that it imports, at any distance, from the folder that holds its module.
 
-    Raises:
-        UserError: If there is no such module, or a file is not Python.
+    A UserError if there is no such module, or a file is not Python.
     """
     from deepcompress.models.build import source_file  # which needs torch
 

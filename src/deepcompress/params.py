@@ -89,11 +89,7 @@ def plugin(room: str, name: str, key: str | None = None) -> ModuleType:
 
 
 def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
-    """The whole file as plain values, with what stands once in it written out wherever it holds.
-
-    Raises:
-        UserError: As `read_as_written` does.
-    """
+    """The whole file as plain values, with what stands once in it written out wherever it holds."""
     return filled(read_as_written(path))
 
 

@@ -20,7 +20,7 @@ from deepcompress.distillation.settings import (
     require_name,
     require_teachers,
 )
-from deepcompress.errors import UserError, said_of
+from deepcompress.errors import UserError, said_after
 from deepcompress.measure.settings import Evaluate, Explain
 from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, deepest_blocks, has_layer, library
 from deepcompress.params import Section
@@ -86,13 +86,10 @@ PRUNE_CONTROL = "pruned/control"  # the baseline, trained on as long as pruned m
 
 
 def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
-    """Check every section of the file against its schema.
+    """Check every section of the file against its schema; a UserError names the first key that is wrong.
 
     Returns:
         What steps leave out where they run all the same, a line each; see `require_networks`.
-
-    Raises:
-        UserError: At the first key that is missing, unknown, mistyped or out of range.
     """
     document = params.read(path)
     for key in document:
@@ -173,7 +170,7 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
         if (weights := block["weights"]) not in (None, IMAGENET):
             from deepcompress.models.weights import read
 
-            with said_of(f"params.yaml: {key}.weights: {weights}"):  # whether they fit shows where they are loaded
+            with said_after(f"params.yaml: {key}.weights: {weights}: "):  # whether they fit shows where they are loaded
                 read(files.from_repository(weights))
     specs = {
         key: GraphSpec(block["arch"], PROBE_CLASSES, block["image_size"])
@@ -198,7 +195,7 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
 def _last_layer(key: str, spec: GraphSpec) -> nn.Module:
     from deepcompress.models.build import outline, trace
 
-    with said_of(f"params.yaml: {key}.arch"):
+    with said_after(f"params.yaml: {key}.arch: "):
         return outline(spec).get_submodule(trace(spec).order[-1])
 
 

@@ -31,11 +31,7 @@ BRACKETS = {("'", "'"), ('"', '"'), ("[", "]"), ("{", "}")}
 
 
 def load(name: str, folder: Path = PRESETS) -> dict[str, Any]:
-    """Read a preset.
-
-    Raises:
-        UserError: If there is no such preset; lists those there are.
-    """
+    """Read a preset; a UserError lists those there are if it is none of them."""
     file = folder / f"{name}.yaml"
     if not file.is_file():
         there = sorted(preset.stem for preset in folder.glob("*.yaml"))
@@ -46,11 +42,7 @@ def load(name: str, folder: Path = PRESETS) -> dict[str, Any]:
 
 
 def lay(text: str, name: str, folder: Path = PRESETS) -> str:
-    """The text of params.yaml under a preset; keys that no preset names stay as they are.
-
-    Raises:
-        UserError: As `load` and `apply` do.
-    """
+    """The text of params.yaml under a preset; keys that no preset names stay as they are."""
     defaults, chosen = load(DEFAULT, folder), load(name, folder)
     kept = dict(params.leaves(defaults))
     others = [key for path in sorted(folder.glob("*.yaml")) for key, _ in params.leaves(load(path.stem, folder))]
@@ -60,10 +52,8 @@ def lay(text: str, name: str, folder: Path = PRESETS) -> str:
 def apply(text: str, overlay: dict[str, Any], remove: Iterable[str] = ()) -> str:
     """Set the overlay's leaves in the text of params.yaml; comments, order and all other keys stay as they are.
 
-    Args:
-        text: Of params.yaml.
-        overlay: Values to set; a key that a block does not have yet becomes its first, and a null a block.
-        remove: Dotted keys to take out, where they are there.
+    A key that a block does not have yet becomes its first, and a null a block. Dotted keys to `remove` go first, where
+    they are there.
 
     Raises:
         UserError: If the text is no YAML, or the overlay has a section that it lacks.
@@ -154,12 +144,11 @@ def _spelled(value: Any) -> Any:
     return SingleQuotedScalarString(value) if quoted else value
 
 
-def set_(arguments: Sequence[str], path: Path = Path(params.PARAMS_FILE)) -> dict[str, Any]:
-    """Write values into the file, whose comments and other keys stay, once all of it passes the check of `plan`.
+def set_(arguments: Sequence[str]) -> dict[str, Any]:
+    """Write values into params.yaml, whose comments and other keys stay, once all of it passes the check of `plan`.
 
     Args:
         arguments: Dotted keys, each with its value behind it as one types it; see `value`.
-        path: The file.
 
     Returns:
         The values as they are understood.
@@ -169,6 +158,7 @@ def set_(arguments: Sequence[str], path: Path = Path(params.PARAMS_FILE)) -> dic
     """
     from deepcompress import plan
 
+    path = Path(params.PARAMS_FILE)
     sections = params.read_as_written(path)  # refuses what is damaged, and names the file
     if not arguments or len(arguments) % 2:
         raise UserError(f"set: each key needs a value, such as `set data.source folder`; got {' '.join(arguments)}")
