@@ -92,13 +92,8 @@ GivenImages: TypeAlias = Images | str | Path  # images, or what `images` takes
 
 
 def load(path: str | Path) -> Model:
-    """Read a checkpoint, such as models/shipped/quantized.safetensors.
-
-    Raises:
-        UserError: If it is missing, damaged, or no checkpoint.
-    """
-    loaded = checkpoint.load(path)
-    return Model(**vars(loaded), content=Path(path).read_bytes())
+    """Read a checkpoint, such as models/shipped/quantized.safetensors; a UserError says what is wrong with the file."""
+    return Model(**vars(checkpoint.load(path)), content=Path(path).read_bytes())
 
 
 def images(path: str | Path, **settings: Any) -> Images:
@@ -144,12 +139,9 @@ def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = N
     fabric, used = _start(seed)
     made = checkpoint.provenance("finetune", seed=seed, params={**used, **_used(model=shape, finetune=how)})
     with TrainingRun.of_size(_images(images).fit, shape.image_size, _budget()) as training:
-        classes = training.images.meta.classes
-        net = network(shape, len(classes), "model")
+        net = network(shape, len(training.images.meta.classes), "model")
         past = training.train(net, loop.CrossEntropy(how.label_smoothing), how, fabric=fabric, provenance=made)
-        with _file() as file:
-            checkpoint.save(file, net, view=training.view, classes=classes, provenance=made)
-            return dataclasses.replace(load(file), tables={"history": past.rows()})
+        return _fresh(net, past, training, made)
 
 
 def prune(
@@ -264,10 +256,7 @@ def distill(
         _loaded(teacher).save(taught)
         trainer = StudentTrainer(config, training, fabric=fabric, seed=seed)
         if start is None:
-            net, past = trainer.train(method, taught, made)
-            with _file() as file:
-                checkpoint.save(file, net, view=training.view, classes=training.images.meta.classes, provenance=made)
-                return dataclasses.replace(load(file), tables={"history": past.rows()})
+            return _fresh(*trainer.train(method, taught, made), training, made)
         net = copy.deepcopy(start.model)
         past = trainer.train_from(net, method, taught, made, after_step=masks.keep_zeros(net))
         return _alike(start, net, made, masks.encodings(net), {"history": past.rows()})
@@ -386,6 +375,13 @@ def _loaded(model: Given) -> Model:
 
 def _images(given: GivenImages) -> Images:
     return given if isinstance(given, Images) else images(given)
+
+
+def _fresh(net: Any, past: loop.History, training: TrainingRun, made: dict[str, Any]) -> Model:
+    """A model that was trained from nothing, as its file gives it back."""
+    with _file() as file:
+        checkpoint.save(file, net, view=training.view, classes=training.images.meta.classes, provenance=made)
+        return dataclasses.replace(load(file), tables={"history": past.rows()})
 
 
 def _alike(start: Model, net: Any, made: dict[str, Any], encodings: Mapping[str, Any], tables: dict[str, Any]) -> Model:
