@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +46,9 @@ def classifier() -> bytes:
         helper.make_node("MatMul", ["flat", "w"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"]),
     ]
-    given_, made = (
-        helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 3, SIDE, SIDE]),
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in ("logits", "probabilities")],
-    )
-    graph = helper.make_graph(nodes, "g", [given_], made, [weight])
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 3, SIDE, SIDE])
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in ("logits", "probabilities")]
+    graph = helper.make_graph(nodes, "g", [images], made, [weight])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     helper.set_model_props(proto, Contract(("a", "b"), SIDE, SIDE).to_metadata())
     strip_(proto)
@@ -114,39 +111,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[tables.Paths, dict[P
     return paths, {path: path.read_text() for path in sorted(folder.rglob("*")) if path.suffix in {".csv", ".json"}}
 
 
-@pytest.fixture
-def whole(made: tuple[tables.Paths, dict[Path, str]]) -> Iterator[dict[Path, str]]:
-    """The text of each file; they are put back at the end."""
-    yield made[1]
-    put_back(made[1])
-
-
-def put_back(texts: dict[Path, str]) -> None:
-    for path, text in texts.items():
-        path.write_text(text)
-
-
-def report_says(paths: tables.Paths) -> str | None:
-    """What the stage report says, its drawing of the page left out."""
-    return read_or_refused(lambda: page.sections(tables.read(paths)))
-
-
 @fuzz(6)
 @given(data=st.data())
-def test_spoilt_tables_and_odd_cells(
-    made: tuple[tables.Paths, dict[Path, str]], whole: dict[Path, str], data: st.DataObject
-) -> None:
-    put_back(whole)
+def test_spoilt_tables_and_odd_cells(made: tuple[tables.Paths, dict[Path, str]], data: st.DataObject) -> None:
+    paths, whole = made
+
+    def report_says(path: Path, content: bytes) -> None:
+        """What the stage report says of a table's content, its drawing of the page left out."""
+        path.write_bytes(content)
+        read_or_refused(lambda: page.sections(tables.read(paths)))
+        path.write_text(whole[path])
+
     path = data.draw(st.sampled_from(sorted(whole)))
-    path.write_bytes(data.draw(spoilt(whole[path].encode())))
-    report_says(made[0])
-    put_back(whole)
+    report_says(path, data.draw(spoilt(whole[path].encode())))
     path = data.draw(st.sampled_from([path for path in sorted(whole) if path.suffix == ".csv"]))
     rows = [line.split(",") for line in whole[path].splitlines()]
     row = data.draw(st.integers(0, len(rows) - 1))
     rows[row][data.draw(st.integers(0, len(rows[row]) - 1))] = data.draw(st.sampled_from(ODD_CELLS))
-    path.write_text("\n".join(map(",".join, rows)))
-    report_says(made[0])
+    report_says(path, "\n".join(map(",".join, rows)).encode())
 
 
 @fuzz(60)
