@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 from click import Command
@@ -17,6 +19,7 @@ from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from tests.data.inputs import CLASSES, source
 from tests.nets import VIEW
+from tests.training import interruption
 
 TRAIN = {"device": "cpu", "precision": "32-true"}
 RECIPE: dict[str, Any] = {"trainable": "all", "epochs": 2, "batch_size": 16, "optimizer": "adamw"}
@@ -77,6 +80,19 @@ def refused(done: Result, message: str) -> None:
     assert done.exit_code == 2, done.output
     assert done.output.splitlines()[-1].startswith(f"error: {message}")
     assert "Traceback" not in done.output
+
+
+def trains_once(run: Callable[[str], Result], stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose first model finds the disk full has trained all the same: the next writes what a whole one does.
+
+    `run` runs the stage into a folder.
+    """
+    well(run("straight"))
+    trained = interruption.fill_the_disk_once(monkeypatch)
+    assert [run("out").exit_code for _ in range(2)] == [2, 0]
+    assert len(trained) == 1
+    assert contents("out") == contents("straight")
+    assert not list(Path(".scratch", stage).glob("*"))
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:

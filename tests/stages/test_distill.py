@@ -1,4 +1,4 @@
-"""The distill stages: a student, or a pruned model taught on, and its history; the same after a stop; mistakes."""
+"""The distill stages: a student, or a pruned model taught on, and its history; a full disk; mistakes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from deepcompress.training import loop
 from deepcompress.training.run import TrainingData
 from stages import distill, distill_on
 from tests.data.inputs import CLASSES
+from tests.stages import commands
 from tests.stages.commands import RECIPE, contents, invoke, network, refused, save_vgg, well, write_images, write_params
 from tests.training.interruption import StoppedError, same
 
@@ -54,27 +55,9 @@ def run(name: str, folder: str = "out", *, taught: bool = True) -> Result:
     return invoke(distill.main, method=name, fit="data/fit", **paths)
 
 
-def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare()
-    well(run("crd"))
-    epochs, epoch_ = [], loop._Run.epoch_
-
-    def stopped(training: Any, number: int, *arguments: Any) -> None:
-        if len(epochs) == 1 and not Path("stopped").exists():
-            Path("stopped").touch()
-            raise StoppedError
-        epochs.append(number)
-        epoch_(training, number, *arguments)
-
-    monkeypatch.setattr(loop._Run, "epoch_", stopped)
-    assert isinstance(run("crd", "again").exception, StoppedError)
-    assert not Path("again").exists()
-    well(run("crd", "again"))
-    assert epochs == [0, 1]
-    assert contents("again") == contents("out")
-    assert not list(project.glob(".scratch/distill/*"))
+    commands.trains_once(lambda folder: run("crd", folder), "distill", monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["logit", "hint", "crd", "crd_logit"])

@@ -15,8 +15,7 @@ from deepcompress.models import checkpoint
 from stages import prune, sensitivity
 from tests.data import inputs
 from tests.pruning.test_settings import PRUNE
-from tests.stages.commands import contents, invoke, refused, save_vgg, well, write_params
-from tests.training import interruption
+from tests.stages.commands import invoke, refused, save_vgg, trains_once, well, write_params
 
 SCAN = ("--fit", "data/fit", "--source", "models/baseline.safetensors", "--method")
 TABLES = ("history", "allocation", "weights", "storage")
@@ -73,13 +72,8 @@ def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkey
     scanned = Path("structured.csv").read_bytes()
     well(scan())
     assert Path("structured.csv").read_bytes() == scanned
-    well(run("structured", "straight"))
-    assert pd.read_csv("straight/allocation.csv")["assigned_sparsity"].iloc[-1] == PRUNE["sparsity"]
-    trained = interruption.fill_the_disk_once(monkeypatch)
-    assert [run("structured", "out").exit_code for _ in range(2)] == [2, 0]
-    assert len(trained) == 1
-    assert contents("out") == contents("straight")
-    assert not list(project.glob(".scratch/prune/*"))
+    trains_once(lambda folder: run("structured", folder), "prune", monkeypatch)
+    assert pd.read_csv("out/allocation.csv")["assigned_sparsity"].iloc[-1] == PRUNE["sparsity"]
 
 
 def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path) -> None:

@@ -18,9 +18,9 @@ from deepcompress.models import checkpoint
 from deepcompress.models.vgg import prunable_layers
 from stages import bits, quantize
 from tests.data.inputs import CLASSES
+from tests.nets import VIEW
 from tests.quantization.test_settings import GOOD
-from tests.stages.commands import VIEW, contents, invoke, refused, save_vgg, well, write_images, write_params
-from tests.training import interruption
+from tests.stages.commands import contents, invoke, refused, save_vgg, trains_once, well, write_images, write_params
 
 QUANT: dict[str, Any] = GOOD | {
     "float16": "fp16",
@@ -86,15 +86,10 @@ def test_every_variant_gives_a_model_with_the_zeros_of_its_source_its_history_an
 
 
 def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    well(run("--variant", "qat-int4", out="straight"))
-    trained = interruption.fill_the_disk_once(monkeypatch)
-    assert [run("--variant", "qat-int4").exit_code for _ in range(2)] == [2, 0]
-    assert len(trained) == 1
-    assert contents("out") == contents("straight")
+    trains_once(lambda folder: run("--variant", "qat-int4", out=folder), "quantize", monkeypatch)
     made = checkpoint.load("out/model.safetensors").provenance
     assert (made["stage"], made["seed"], made["params"]["quantize"]["format"]) == ("quantize", 1, "int4")
     assert made["params"]["quantize"]["qat"]["learning_rate"] == 1e-3
-    assert not list(project.glob(".scratch/*/*"))
 
 
 def test_bits_alone_decide_what_is_shipped(project: Path) -> None:
