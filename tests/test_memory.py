@@ -11,7 +11,6 @@ import ctypes
 import gc
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -38,7 +37,7 @@ from deepcompress.training import loop, run
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import training_data
-from tests.house import ROOT
+from tests import processes
 from tests.nets import VIEW
 
 SIDE, CLASSES = 128, ("ant", "bee")
@@ -191,15 +190,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read 
 def start(folder: Path, mib: int) -> subprocess.Popen[str]:
     """All consumers in a process of their own, with that budget."""
     folder.mkdir()
-    environment = {**os.environ, runtime.SCRATCH_VARIABLE: ".scratch", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.test_memory", "measured.json", str(mib)],
-        cwd=folder,
-        env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return processes.start(folder, "-m", "tests.test_memory", "measured.json", str(mib))
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -17,6 +16,7 @@ import pytest
 from dvc.lock import LockError
 
 from deepcompress import repro
+from tests.processes import wait_for
 from tests.toy import PATH, STAGES, Pipeline, new_pipeline, stage
 
 MEET = "touch {own}; for i in $(seq 300); do [ -e {other} ] && exit 0; sleep 0.1; done; exit 9"
@@ -121,13 +121,6 @@ def test_errors_of_dvc_end_in_one_line_without_the_colours_of_a_terminal(pipelin
     assert shown.startswith("error: stage 'teacher': output 'teacher' does not exist")
     (pipeline.folder / "dvc.yaml").write_text("stages: [")
     assert pipeline.repro(code=2).splitlines()[-1].startswith("error: ")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

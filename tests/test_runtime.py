@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 
 from deepcompress import runtime
 from deepcompress.errors import STAGE_VARIABLE, UserError
+from tests import processes
 from tests.house import SOURCE
 
 PLAIN = {"device": "cpu", "precision": "32-true"}
@@ -140,40 +140,33 @@ main()
 SECONDS_ALLOWED = 600.0  # of a run that hangs
 
 
-def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Start the program in a folder."""
+def run(folder: Path, *command: str, **variables: str) -> tuple[int, str]:
+    """Run the program in a folder; its exit code and what it printed."""
     (folder / "program.py").write_text(PROGRAM)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE), **variables}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS_ALLOWED,
-    )
+    process = processes.start(folder, *command, **variables)
+    try:
+        said, _ = process.communicate(timeout=SECONDS_ALLOWED)
+    finally:
+        process.kill()
+    return process.returncode, said
 
 
 @pytest.mark.parametrize("launcher", ["", f"{sys.executable} -m torch.distributed.run --nproc-per-node 2 --no-python"])
 def test_all_start_by_a_launcher_too_and_one_goes_on(tmp_path: Path, launcher: str) -> None:
-    done = run(tmp_path, "program.py", "2", "none", **{runtime.LAUNCH_VARIABLE: launcher})
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-1] == "2 processes, number 0 goes on"
+    code, said = run(tmp_path, "program.py", "2", "none", **{runtime.LAUNCH_VARIABLE: launcher})
+    assert code == 0, said
+    assert said.splitlines()[-1] == "2 processes, number 0 goes on"
     assert sorted(path.name for path in tmp_path.glob("process-*")) == ["process-0", "process-1"]
 
 
 @pytest.mark.parametrize("failing", ["0", "1"])
 def test_one_that_fails_ends_all(tmp_path: Path, failing: str) -> None:
-    done = run(tmp_path, "program.py", "2", failing)  # which would end at its limit if they waited for each other
+    code, said = run(tmp_path, "program.py", "2", failing)  # which would end at its limit if they waited for each other
     speaker = "" if failing == "0" else "process 1: "
-    assert done.returncode != 0
-    assert f"error: {speaker}something to mend" in done.stdout
-    assert "Traceback" not in done.stdout
-    deadline = time.monotonic() + SECONDS_ALLOWED
-    while running_in(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not running_in(tmp_path)
+    assert code != 0
+    assert f"error: {speaker}something to mend" in said
+    assert "Traceback" not in said
+    processes.wait_for(lambda: not running_in(tmp_path), SECONDS_ALLOWED)
 
 
 def running_in(folder: Path) -> list[psutil.Process]:
@@ -181,9 +174,9 @@ def running_in(folder: Path) -> list[psutil.Process]:
 
 
 def test_torchrun_must_start_as_many_as_params_say(tmp_path: Path) -> None:
-    done = run(tmp_path, "-m", "torch.distributed.run", "--nproc-per-node", "1", "program.py", "2", "none")
-    assert done.returncode != 0
-    assert "error: params.yaml: train.devices x train.num_nodes is 2 x 1, but torchrun started 1" in done.stdout
+    code, said = run(tmp_path, "-m", "torch.distributed.run", "--nproc-per-node", "1", "program.py", "2", "none")
+    assert code != 0
+    assert "error: params.yaml: train.devices x train.num_nodes is 2 x 1, but torchrun started 1" in said
 
 
 def test_alone_everything_is_first_and_nothing_waits() -> None:

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from dvc.repo import Repo
 
 from deepcompress import code_hash, repro
-from tests.house import ROOT
+from tests import processes
 
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # `python` is this one
 
@@ -60,15 +60,7 @@ class Pipeline:
 
     def start(self, *arguments: str, output: IO[bytes] | int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start python on a module."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": PATH}
-        return subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return processes.start(self.folder, "-m", *arguments, output=output, PATH=PATH)
 
     def repro(self, *arguments: str, code: int = 0) -> str:
         """Run the stages two at a time, in this process; returns what was printed."""

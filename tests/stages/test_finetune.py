@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,17 +14,15 @@ import torch
 import yaml
 from click.testing import Result
 
-from deepcompress import runtime
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import open_fit
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from stages import finetune, train_teacher
+from tests import processes
 from tests.data.inputs import CLASSES
 from tests.stages.commands import RECIPE, SHAPE, contents, invoke, network, refused, well, write_images, write_params
-from tests.training import interruption
 
-STAGE = Path(finetune.__file__)
 ARGUMENTS = ["--fit", "data/fit", "--model", "out/baseline.safetensors", "--history", "out/baseline.csv"]
 MODEL = {"arch": "vgg11", **SHAPE}
 
@@ -44,27 +40,9 @@ def run(**finetune_section: Any) -> Result:
     return invoke(finetune.main, *ARGUMENTS)
 
 
-def test_a_run_that_ends_after_training_does_not_repeat_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    well(run())
-    straight = contents("out")
-    trained = interruption.fill_the_disk_once(monkeypatch)
-    assert [run().exit_code for _ in range(2)] == [2, 0]
-    assert len(trained) == 1
-    assert contents("out") == straight
-    assert not list(project.glob(".scratch/finetune/*"))
-
-
 def start(folder: Path) -> subprocess.Popen[str]:
-    """The stage as DVC would start it, with scratch in its own folder."""
-    environment = {**os.environ, runtime.SCRATCH_VARIABLE: ".scratch", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(STAGE), *ARGUMENTS],
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(STAGE.parents[1] / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    """The stage as DVC would start it."""
+    return processes.start(folder, finetune.__file__, *ARGUMENTS)
 
 
 def kill_after_an_epoch(folder: Path) -> None:

@@ -1,0 +1,39 @@
+"""Programs that tests start beside themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from deepcompress.errors import SCRATCH_VARIABLE
+from tests.house import ROOT, SOURCE
+
+PATIENCE_S = 60.0
+
+
+def start(
+    folder: Path, *words: str, output: IO[bytes] | int = subprocess.PIPE, **variables: str
+) -> subprocess.Popen[str]:
+    """Start Python in a folder that holds its scratch; what it prints on both streams is text."""
+    own = {SCRATCH_VARIABLE: ".scratch", "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}"}
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=folder,
+        env={**os.environ, **own, **variables},
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
+    """Return as soon as something holds; fail where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
