@@ -63,29 +63,18 @@ PACKAGES = ("torch", "onnxruntime", "openvino", "executorch", "torchao")
 
 @dataclass(frozen=True, eq=False)
 class Deployable:
-    """A checkpoint on its way into engines.
+    """A checkpoint on its way into engines."""
 
-    Attributes:
-        path: The checkpoint.
-        loaded: What it holds.
-        calibration: Training images as the model takes them, for the ranges of int8 activations.
-        settings: How int8 files are made.
-        threads: Of every engine.
-        folder: For the files that engines read; exists while they run.
-        always_int8: Whether there is an int8 form although the model's own weights are no integers.
-        stored_size: As `export_checkpoint` takes it; with that of the export stage, its files are found again.
-        white: Likewise.
-    """
-
-    path: Path
-    loaded: Checkpoint
-    calibration: Pixels
-    settings: Deploy
-    threads: int
-    folder: Path
-    always_int8: bool = False
+    path: Path  # the checkpoint
+    loaded: Checkpoint  # what it holds
+    calibration: Pixels  # training images as the model takes them, for the ranges of int8 activations
+    settings: Deploy  # how int8 files are made
+    threads: int  # of every engine
+    folder: Path  # for the files that engines read; exists while they run
+    always_int8: bool = False  # whether there is an int8 form although the model's own weights are no integers
+    # As `export_checkpoint` takes it; with that of the export stage, its files are found again.
     stored_size: int | None = None
-    white: int = WHITE
+    white: int = WHITE  # likewise
 
     @cached_property
     def float_file(self) -> Path:

@@ -37,19 +37,12 @@ PTE, PACKED = ".pte", ".dc"
 
 @dataclass(frozen=True)
 class Contract:
-    """How a program must call an exported file, and what its outputs mean; kept as text in the file's metadata.
+    """How a program must call an exported file, and what its outputs mean; kept as text in the file's metadata."""
 
-    Attributes:
-        classes: Names, in the order of the logits.
-        image_size: Side of the square input [px].
-        stored_size: Side of the squares that images were cut to in training, before they took `image_size` [px].
-        white: The value of 16-bit grey images that became 255.
-    """
-
-    classes: tuple[str, ...]
-    image_size: int
-    stored_size: int
-    white: int = WHITE
+    classes: tuple[str, ...]  # names, in the order of the logits
+    image_size: int  # side of the square input [px]
+    stored_size: int  # side of the squares that images were cut to in training, before they took `image_size` [px]
+    white: int = WHITE  # the value of 16-bit grey images that became 255
 
     @property
     def sentences(self) -> dict[str, str]:
@@ -155,17 +148,12 @@ def _short(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one file.
+    """The answer for one file."""
 
-    Attributes:
-        file: As it was asked for.
-        classes: The likeliest with their probabilities (0 to 1), the likeliest first; none where there is an error.
-        error: Why the file cannot be read; None: it was read.
-    """
-
-    file: Path
+    file: Path  # as it was asked for
+    # The likeliest with their probabilities (0 to 1), the likeliest first; none where there is an error.
     classes: tuple[tuple[str, float], ...] = ()
-    error: str | None = None
+    error: str | None = None  # why the file cannot be read; None: it was read
 
     def row(self) -> dict[str, Any]:
         """Plain values, for JSON."""

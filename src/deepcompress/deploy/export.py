@@ -148,11 +148,7 @@ class Recommendation:
 
 
 def read_recommendation(path: str | Path) -> Recommendation:
-    """What the recommend stage decided.
-
-    Raises:
-        UserError: If the file is missing, damaged or names no model.
-    """
+    """What the recommend stage decided; UserError if the file is missing, damaged or names no model."""
     content = files.read_json(path)
     texts = [content.get(key) for key in ("model", "reason")] if isinstance(content, dict) else [None]
     if not all(isinstance(text, str) and text for text in texts):

@@ -149,11 +149,7 @@ def channels_first(
 
 
 def read(path: str | Path) -> tuple[onnx.ModelProto, Contract]:
-    """What `write` wrote.
-
-    Raises:
-        UserError: If it is no file that this package exported.
-    """
+    """What `write` wrote; UserError if it is no file that this package exported."""
     proto = onnx.load(path)
     return proto, Contract.from_metadata(path, {entry.key: entry.value for entry in proto.metadata_props})
 
@@ -211,21 +207,13 @@ def _quiet(*names: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a file is from its checkpoint.
+    """How far a file is from its checkpoint."""
 
-    Attributes:
-        n: Images that both classified.
-        agreement_pct: Images on which both name the same class [%].
-        largest_difference: Of any logit.
-        top1_pct: Images that the file gets right [%].
-        model_top1_pct: Images that the checkpoint gets right [%].
-    """
-
-    n: int
-    agreement_pct: float
-    largest_difference: float
-    top1_pct: float
-    model_top1_pct: float
+    n: int  # images that both classified
+    agreement_pct: float  # images on which both name the same class [%]
+    largest_difference: float  # of any logit
+    top1_pct: float  # images that the file gets right [%]
+    model_top1_pct: float  # images that the checkpoint gets right [%]
 
     def row(self) -> dict[str, Any]:
         """As table columns, rounded to what the number of images can tell."""

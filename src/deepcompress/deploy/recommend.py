@@ -42,28 +42,18 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that may be recommended, and what it is worth.
+    """A model that may be recommended, and what it is worth."""
 
-    Attributes:
-        model: Its id.
-        right: Right answers on n validation images.
-        n: Validation images.
-        size_bytes: Of the file.
-        macs: Multiply-accumulates for one image.
-        latency_ms: Median time for one image, where it was measured.
-        drop_interval: 95 % interval of `drop_points`, paired by image; None for the baseline.
-        control: Id of the model that was trained as long, if it has one.
-        control_drop: What it loses to that one on the same images [percent points], with its 95 % interval.
-    """
-
-    model: str
-    right: int
-    n: int
-    size_bytes: int
-    macs: int
-    latency_ms: float | None = None
+    model: str  # its id
+    right: int  # right answers on n validation images
+    n: int  # validation images
+    size_bytes: int  # of the file
+    macs: int  # multiply-accumulates for one image
+    latency_ms: float | None = None  # median time for one image, where it was measured
+    # 95 % interval of `drop_points`, paired by image; None for the baseline.
     drop_interval: tuple[float, float] | None = None
-    control: str | None = None
+    control: str | None = None  # id of the model that was trained as long, if it has one
+    # What it loses to that one on the same images [percent points], with its 95 % interval.
     control_drop: tuple[float, float, float] | None = None
 
     @property

@@ -16,29 +16,17 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Deploy(Section):
-    """Limits of the recommended model, and how closely exported files must agree with their checkpoints.
+    """Limits of the recommended model, and how closely exported files must agree with their checkpoints."""
 
-    Attributes:
-        max_drop_points: What a recommended model may lose against the baseline [percent points].
-        confident: Whether the upper end of the 95 % interval of the loss must keep to max_drop_points, too.
-        max_size_mib: The largest file [MiB]; None: any size.
-        max_macs_million: The most multiply-accumulates for one image [millions]; None: any number.
-        max_latency_ms: The longest time for one image [ms]; None: any time.
-        float_agreement_pct: Held-out images on which a float file must name the checkpoint's class [%].
-        integer_agreement_pct: The same of a file in integers of 8 or 4 bits.
-        calibration_samples: Training images that the ranges of int8 activations are found on.
-        reduce_range: Whether int8 weights take 7 bits, because products of 8 saturate on CPUs without VNNI.
-    """
-
-    max_drop_points: Percent
-    confident: bool
-    max_size_mib: Limit
-    max_macs_million: Limit
-    max_latency_ms: Limit
-    float_agreement_pct: Percent
-    integer_agreement_pct: Percent
-    calibration_samples: Count
-    reduce_range: bool
+    max_drop_points: Percent  # what a recommended model may lose against the baseline [percent points]
+    confident: bool  # whether the upper end of the 95 % interval of the loss must keep to max_drop_points, too
+    max_size_mib: Limit  # the largest file [MiB]; None: any size
+    max_macs_million: Limit  # the most multiply-accumulates for one image [millions]; None: any number
+    max_latency_ms: Limit  # the longest time for one image [ms]; None: any time
+    float_agreement_pct: Percent  # held-out images on which a float file must name the checkpoint's class [%]
+    integer_agreement_pct: Percent  # the same of a file in integers of 8 or 4 bits
+    calibration_samples: Count  # training images that the ranges of int8 activations are found on
+    reduce_range: bool  # whether int8 weights take 7 bits, because products of 8 saturate on CPUs without VNNI
 
     def required_agreement(self, *, integers: bool) -> tuple[str, float]:
         """The params key that a file falls under, and its value [%]."""
@@ -47,23 +35,15 @@ class Deploy(Section):
 
 
 class Benchmark(Section):
-    """What is timed, and how often.
+    """What is timed, and how often."""
 
-    Attributes:
-        models: Ids; None: every model of the plan.
-        engines: Files of deploy/engines; those that cannot run here are left out, and named.
-        batch_sizes: Images per call.
-        warm_up: Rounds before those that count.
-        rounds: Rounds that count; each times every model in every engine once.
-        threads: Of every engine; None: as many as the machine has cores.
-    """
-
-    models: tuple[str, ...] | None
+    models: tuple[str, ...] | None  # ids; None: every model of the plan
+    # Files of deploy/engines; those that cannot run here are left out, and named.
     engines: tuple[str, ...] = Field(min_length=1)
-    batch_sizes: tuple[Count, ...] = Field(min_length=1)
-    warm_up: int = Field(ge=0)
-    rounds: Count
-    threads: Count | None
+    batch_sizes: tuple[Count, ...] = Field(min_length=1)  # images per call
+    warm_up: int = Field(ge=0)  # rounds before those that count
+    rounds: Count  # rounds that count; each times every model in every engine once
+    threads: Count | None  # of every engine; None: as many as the machine has cores
 
     @model_validator(mode="after")
     def _different(self) -> Benchmark:

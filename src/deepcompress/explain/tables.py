@@ -72,24 +72,16 @@ def pairs(plan: Plan) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class ValidationImages:
-    """The images that models are compared on, all seen in the same way.
+    """The images that models are compared on, all seen in the same way."""
 
-    Attributes:
-        fit: Its validation images are used.
-        digest: Of their files, as `passes.digest` makes it.
-        view: Of every model.
-        config: The `explain` section.
-        data: The `data` section, from which objects may be drawn again; its seed decides which images have maps and
-            how all are recoloured.
-        device: Where models run.
-    """
-
-    fit: Fit
-    digest: str
-    view: View
-    config: Explain
+    fit: Fit  # its validation images are used
+    digest: str  # of their files, as `passes.digest` makes it
+    view: View  # of every model
+    config: Explain  # the `explain` section
+    # The `data` section, from which objects may be drawn again; its seed decides which images have maps and how all are
+    # recoloured.
     data: DataConfig
-    device: torch.device
+    device: torch.device  # where models run
 
     @classmethod
     def open(
@@ -129,19 +121,13 @@ class ValidationImages:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What the tables need of one model.
+    """What the tables need of one model."""
 
-    Attributes:
-        plain: Logits of all validation images.
-        jittered: Logits of their copy in other colours.
-        changed: Logits of some of them under noise and under a step against the network, where these were tried.
-        maps: By layer role, of the images that have maps; a network without such a layer has none.
-    """
-
-    plain: Float[Tensor, "images classes"]
-    jittered: Float[Tensor, "images classes"]
+    plain: Float[Tensor, "images classes"]  # logits of all validation images
+    jittered: Float[Tensor, "images classes"]  # logits of their copy in other colours
+    # Logits of some of them under noise and under a step against the network, where these were tried.
     changed: Mapping[str, Float[Tensor, "some classes"]]
-    maps: Mapping[str, Maps]
+    maps: Mapping[str, Maps]  # by layer role, of the images that have maps; a network without such a layer has none
 
 
 def looks(

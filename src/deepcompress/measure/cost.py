@@ -166,19 +166,12 @@ def histograms(model: nn.Module, borders: Mapping[str, Float[Tensor, " edges"]])
 
 @dataclass(frozen=True)
 class Trainings:
-    """How the models of one plan were trained.
+    """How the models of one plan were trained."""
 
-    Attributes:
-        plan: What each was made from, and the key of its recipe.
-        params: params.yaml as plain values.
-        images: Training images, of which each epoch sees all.
-        epochs: Of each model's own training; a model that is not named was not trained.
-    """
-
-    plan: Plan
-    params: Mapping[str, Any]
-    images: int
-    epochs: Mapping[str, int]
+    plan: Plan  # what each was made from, and the key of its recipe
+    params: Mapping[str, Any]  # params.yaml as plain values
+    images: int  # training images, of which each epoch sees all
+    epochs: Mapping[str, int]  # of each model's own training; a model that is not named was not trained
 
     def recipe(self, row: PlannedModel) -> Mapping[str, Any]:
         """How params say that a model trains; empty where they say nothing.

@@ -46,19 +46,12 @@ ROUNDS = 20
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Labelled images that models are measured on.
+    """Labelled images that models are measured on."""
 
-    Attributes:
-        name: What messages call them, such as `held-out data`.
-        arrays: Pixels and labels.
-        classes: Names; labels index them.
-        digest: Of their files, as `digest` makes it.
-    """
-
-    name: str
-    arrays: Arrays
-    classes: tuple[str, ...]
-    digest: str
+    name: str  # what messages call them, such as `held-out data`
+    arrays: Arrays  # pixels and labels
+    classes: tuple[str, ...]  # names; labels index them
+    digest: str  # of their files, as `digest` makes it
 
     @property
     def labels(self) -> Int[Tensor, " images"]:
@@ -68,21 +61,13 @@ class Images:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one pass over the images and one look at the model yield.
+    """What one pass over the images and one look at the model yield."""
 
-    Attributes:
-        logits: In the order of the images.
-        parameters: All of them, biases and batch norms included.
-        nonzero_weights: Of convolutions and linear layers, those that are not zero.
-        macs: Multiply-accumulates for one image.
-        size_bytes: Of the file on disk.
-    """
-
-    logits: Float[Tensor, "images classes"]
-    parameters: int
-    nonzero_weights: int
-    macs: int
-    size_bytes: int
+    logits: Float[Tensor, "images classes"]  # in the order of the images
+    parameters: int  # all of them, biases and batch norms included
+    nonzero_weights: int  # of convolutions and linear layers, those that are not zero
+    macs: int  # multiply-accumulates for one image
+    size_bytes: int  # of the file on disk
 
 
 def measure(path: Path, images: Images, *, batch_size: int, device: torch.device) -> Measurement:

@@ -9,29 +9,18 @@ from deepcompress.params import Section
 
 
 class Evaluate(Section):
-    """How models are measured on held-out data.
+    """How models are measured on held-out data."""
 
-    Attributes:
-        batch_size: Images per forward pass.
-        calibration_bins: Equal-width confidence bins of the expected calibration error.
-    """
-
-    batch_size: int = Field(ge=1)
-    calibration_bins: int = Field(ge=1, le=1000)
+    batch_size: int = Field(ge=1)  # images per forward pass
+    calibration_bins: int = Field(ge=1, le=1000)  # equal-width confidence bins of the expected calibration error
 
 
 class Robustness(Section):
-    """How the baseline and compressed models are tried on changed images; None leaves a change out.
+    """How the baseline and compressed models are tried on changed images; None leaves a change out."""
 
-    Attributes:
-        noise: Standard deviation of Gaussian noise, pixels lying in 0..1.
-        fgsm: Step of every pixel against the network, in the same unit.
-        images: So many of them; all if there are fewer.
-    """
-
-    noise: float | None = Field(default=None, gt=0, le=1)
-    fgsm: float | None = Field(default=None, gt=0, le=1)
-    images: int = Field(default=400, ge=2)
+    noise: float | None = Field(default=None, gt=0, le=1)  # standard deviation of Gaussian noise, pixels lying in 0..1
+    fgsm: float | None = Field(default=None, gt=0, le=1)  # step of every pixel against the network, in the same unit
+    images: int = Field(default=400, ge=2)  # so many of them; all if there are fewer
 
     @property
     def strengths(self) -> dict[str, float]:
@@ -40,25 +29,16 @@ class Robustness(Section):
 
 
 class Explain(Section):
-    """How models are compared with their teachers or the baseline beyond accuracy, all on validation images.
+    """How models are compared with their teachers or the baseline beyond accuracy, all on validation images."""
 
-    Attributes:
-        images: So many of them for attention maps; all if there are fewer.
-        batch_size: Images per pass.
-        temperature: At which KL(teacher || student) is measured beside 1; that of the training.
-        ssim_window: Side of the uniform window of SSIM [px]; odd, and no larger than the images.
-        strip_images: Images of which the maps are shown.
-        jitter: Colour changes of the copy on which colour invariance is measured.
-        robustness: Further changes.
-    """
-
-    images: int = Field(ge=2)
-    batch_size: int = Field(ge=1)
+    images: int = Field(ge=2)  # so many of them for attention maps; all if there are fewer
+    batch_size: int = Field(ge=1)  # images per pass
+    # At which KL(teacher || student) is measured beside 1; that of the training.
     temperature: float = Field(gt=0, allow_inf_nan=False)
-    ssim_window: int = Field(ge=3)
-    strip_images: int = Field(ge=1, le=8)
-    jitter: Jitter
-    robustness: Robustness = Robustness()
+    ssim_window: int = Field(ge=3)  # side of the uniform window of SSIM [px]; odd, and no larger than the images
+    strip_images: int = Field(ge=1, le=8)  # images of which the maps are shown
+    jitter: Jitter  # colour changes of the copy on which colour invariance is measured
+    robustness: Robustness = Robustness()  # further changes
 
     @model_validator(mode="after")
     def _possible(self) -> Explain:

@@ -48,29 +48,18 @@ SAME = ("n", "top1_pct", "difference_points")  # columns that the workspace's ow
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value, such as a difference of two accuracies, model less reference [percent points].
+    """A measured value, such as a difference of two accuracies, model less reference [percent points]."""
 
-    Attributes:
-        value: Of this run, or with SEEDS the mean over seeds.
-        low: Of its 95 % interval, that of the single comparison; NaN where it has none, or is not tested.
-        high: Of its 95 % interval.
-        p: Two-sided, of the single comparison; below 0.05 where, and only where, the interval leaves out zero.
-        freedom: Degrees of freedom of the interval; infinite where nothing varies but the images.
-        n: Images.
-        holm_p: Of exceeding a margin, corrected for the family; p itself where the comparison stands alone.
-        note: That nothing is left of what the single comparison seems to say.
-        name: Whose it is: a model's id, or a layer.
-    """
-
-    value: float
-    low: float = NAN
-    high: float = NAN
+    value: float  # of this run, or with SEEDS the mean over seeds
+    low: float = NAN  # of its 95 % interval, that of the single comparison; NaN where it has none, or is not tested
+    high: float = NAN  # of its 95 % interval
+    # Two-sided, of the single comparison; below 0.05 where, and only where, the interval leaves out zero.
     p: float = NAN
-    freedom: float = math.inf
-    n: int = 0
-    holm_p: float = NAN
-    note: str = ""
-    name: str = ""
+    freedom: float = math.inf  # degrees of freedom of the interval; infinite where nothing varies but the images
+    n: int = 0  # images
+    holm_p: float = NAN  # of exceeding a margin, corrected for the family; p itself where the comparison stands alone
+    note: str = ""  # that nothing is left of what the single comparison seems to say
+    name: str = ""  # whose it is: a model's id, or a layer
 
     def __post_init__(self) -> None:
         if math.isnan(self.holm_p):
@@ -109,15 +98,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Replicates:
-    """Rows of metrics/replicates.csv, a seed's after the other's; without rows there are no replicates.
+    """Rows of metrics/replicates.csv, a seed's after the other's; without rows there are no replicates."""
 
-    Attributes:
-        rows: With COLUMNS.
-        stale: Why the rows in the file are not used, in one line; None if they are, or there are none.
-    """
-
-    rows: Sequence[Row] = ()
-    stale: str | None = None
+    rows: Sequence[Row] = ()  # with COLUMNS
+    stale: str | None = None  # why the rows in the file are not used, in one line; None if they are, or there are none
     _of: dict[tuple[str, str | None], list[Row]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
