@@ -61,6 +61,11 @@ DAMPING = 0.01  # of the mean of H's diagonal, added to it: the paper's value
 SHRUNK = (1.0, 0.9, 0.8)  # scales to try, of the one that holds the largest weight
 LONGEST_ROW = 4608  # weights per output above which a layer is left to be rounded to nearest
 INT8_OPERATORS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]  # not the normalisation, whose input is exact already
+CHANNEL = {
+    "axis": 0,
+    "quant_type": QuantType.QInt8,
+    "zero_point": np.int8(0),
+}  # as onnxruntime takes it, but for its scale
 CODE = ("deploy/classifier.py", "deploy/integers.py", "deploy/onnx.py")  # decides about a file in int8
 
 INT4_OPSET = 21  # the first with integers of 4 bits
@@ -121,17 +126,13 @@ def _calibrated(
             op_types_to_quantize=INT8_OPERATORS,
             extra_options={
                 "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
-                "TensorQuantOverrides": {name: list(_channels(steps)) for name, steps in scales.items()},
+                "TensorQuantOverrides": {
+                    name: [{**CHANNEL, "scale": step} for step in steps] for name, steps in scales.items()
+                },
             },
         )
         write(path, onnx.load(quantized), contract)
     return path.read_bytes()
-
-
-def _channels(scales: Float[np.ndarray, " outputs"]) -> Iterator[dict[str, Any]]:
-    """How onnxruntime takes a weight's scales: a mapping per channel."""
-    for scale in scales:
-        yield {"axis": 0, "quant_type": QuantType.QInt8, "scale": scale, "zero_point": np.int8(0)}
 
 
 class _CalibrationImages(CalibrationDataReader):
@@ -352,7 +353,8 @@ def _replaced(
     """A layer's nodes with its integers in `tensors`, which grow by them."""
     if node.op_type in {"Gemm", "MatMul"} and (block := _product_block(exact)):
         return list(_product(node, name, exact, block, tensors))
-    return [*_multiplied_out(name, exact, shape, tensors), _with_weight(node, f"{name}_float")]
+    node.input[1] = f"{name}_float"
+    return [*_multiplied_out(name, exact, shape, tensors), node]
 
 
 def _product_block(exact: _Exported) -> int | None:
@@ -420,13 +422,6 @@ def _multiplied_out(
         ("Reshape", ("cut", "shape"), "float"),
     ):
         yield helper.make_node(operator, [f"{name}_{source}" for source in sources], [f"{name}_{result}"])
-
-
-def _with_weight(node: onnx.NodeProto, weight: str) -> onnx.NodeProto:
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    copy.input[1] = weight
-    return copy
 
 
 def _pairs(halves: UInt8[np.ndarray, "... values"]) -> UInt8[np.ndarray, "... bytes"]:

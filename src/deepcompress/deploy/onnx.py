@@ -96,15 +96,7 @@ def export_float(
 def export_checkpoint(
     source: Path, loaded: Checkpoint, path: Path, *, stored_size: int | None = None, white: int = WHITE
 ) -> None:
-    """`export_float` of a model file; an equal file's export is found again in scratch.
-
-    Args:
-        source: The file.
-        loaded: What it holds.
-        path: The file to write.
-        stored_size: As there.
-        white: As there.
-    """
+    """`export_float` of the model file `source` to `path`; an equal file's export is found again in scratch."""
 
     def export() -> bytes:
         stored: dict[str, Any] = {"stored_size": stored_size, "white": white}

@@ -17,19 +17,8 @@ from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.quantized_weight import QuantizedWeight
-from tests.deploy.conftest import VIEW, coloured, network, save
+from tests.deploy.conftest import DEPLOY, VIEW, coloured, network, save
 
-DEPLOY = Deploy(
-    max_drop_points=1.0,
-    confident=False,
-    max_size_mib=None,
-    max_macs_million=None,
-    max_latency_ms=None,
-    float_agreement_pct=99.0,
-    integer_agreement_pct=90.0,
-    calibration_samples=16,
-    reduce_range=True,
-)
 SLOW = {"torch_compile"}  # compiles C++ for each model and batch size
 ALL = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in params.plugins(ENGINES)]
 
@@ -42,7 +31,7 @@ def deployable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         path = tmp_path / f"{bits}.safetensors"
         save(path, network(), bits=bits, group_size=group_size)
         pixels = channels_first(coloured(8, 64, 32), VIEW.size)
-        return Deployable(path, checkpoint.load(path), pixels, DEPLOY, 1, tmp_path)
+        return Deployable(path, checkpoint.load(path), pixels, Deploy(**DEPLOY), 1, tmp_path)
 
     return make
 
