@@ -147,16 +147,19 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _orientation_in(block: bytes) -> int:
-    """The value in the first directory of a block of EXIF: entries of 12 bytes, the number of them before."""
     order = {b"II": "<", b"MM": ">"}[block[:2]]
-    (start,) = struct.unpack_from(f"{order}I", block, 4)
-    (count,) = struct.unpack_from(f"{order}H", block, start)
-    for number in range(count):
-        at = start + 2 + 12 * number
-        tag, kind = struct.unpack_from(f"{order}HH", block, at)
+    for entry in _first_directory(block, order)[1]:
+        tag, kind = struct.unpack_from(f"{order}HH", entry)
         if tag == ORIENTATION:
-            return int(struct.unpack_from(f"{order}{WHOLE_NUMBERS.get(kind, 'H')}", block, at + 8)[0])
+            return int(struct.unpack_from(f"{order}{WHOLE_NUMBERS.get(kind, 'H')}", entry, 8)[0])
     return 1
+
+
+def _first_directory(content: bytes, order: str) -> tuple[int, list[bytes]]:
+    """Where the first directory of a TIFF or of EXIF starts, and its entries of 12 bytes, behind their number."""
+    (start,) = struct.unpack_from(f"{order}I", content, 4)
+    (count,) = struct.unpack_from(f"{order}H", content, start)
+    return start, [content[at : at + 12] for at in range(start + 2, start + 2 + 12 * count, 12)]
 
 
 def _own_white(image: Image.Image) -> int | None:
@@ -232,9 +235,7 @@ def _segments(content: bytes) -> Iterator[bytes]:
 
 def _with_few_tags(content: bytes, order: str) -> bytes:
     """The first picture of a TIFF, its directory shortened where it lies, so that no offset changes."""
-    (start,) = struct.unpack_from(f"{order}I", content, 4)
-    (count,) = struct.unpack_from(f"{order}H", content, start)
-    entries = [content[at : at + 12] for at in range(start + 2, start + 2 + 12 * count, 12)]
+    start, entries = _first_directory(content, order)
     kept = [entry for entry in entries if struct.unpack_from(f"{order}H", entry)[0] in PIXEL_TAGS]
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
     return content[:start] + directory + content[start + len(directory) :]
