@@ -11,6 +11,7 @@ card, both through zlib; then per tensor its name, its shape and its record, and
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,10 +147,7 @@ def _dtype(tensor: onnx.TensorProto) -> np.dtype[Any]:
 
 
 def _bytes(tensor: onnx.TensorProto) -> int:
-    count = 1
-    for side in tensor.dims:
-        count *= max(int(side), 0)
-    return count * _dtype(tensor).itemsize
+    return math.prod(max(int(side), 0) for side in tensor.dims) * _dtype(tensor).itemsize
 
 
 def _inflated(data: bytes) -> bytes:
