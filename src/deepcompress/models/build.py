@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 
 INSTALLED = {"site-packages", "dist-packages"}
 Layer = nn.Conv2d | nn.Linear
-Sized = nn.Conv2d | nn.Linear | nn.BatchNorm2d
+SIZES: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Conv2d: ("out_channels", "in_channels", "groups"),
+    nn.Linear: ("out_features", "in_features"),
+    nn.BatchNorm2d: ("num_features",),
+}
+"""What says how large a layer is, in the order of a spec's widths."""
 
 
 def build(spec: Spec) -> Classifier:
@@ -167,11 +172,15 @@ def resize_(model: Classifier, widths: Iterable[tuple[str, tuple[int, ...]]]) ->
     """
     layers = dict(model.named_modules())
     for name, sizes in widths:
-        layer = layers.get(name)
-        if not isinstance(layer, Sized) or len(sizes) != len(_sizes(layer)):
+        layer: Any = layers.get(name)
+        listed = next((names for kind, names in SIZES.items() if isinstance(layer, kind)), ())
+        if not listed or len(sizes) != len(listed):
             arch = model.spec.arch
             raise UserError(f"widths name a layer {name!r} with {len(sizes)} sizes, which {arch} does not have")
-        _resize_layer_(layer, sizes)
+        if sizes != tuple(getattr(layer, size) for size in listed):
+            for size, value in zip(listed, sizes, strict=True):
+                setattr(layer, size, value)
+            _resize_layer_(layer, sizes)
     for module in cast("Iterable[Any]", model.modules()):
         if has_heads(module):
             module.attn_dim = module.qkv.out_features // 3
@@ -184,35 +193,13 @@ def has_heads(module: Any) -> bool:
     return linear and all(type(getattr(module, name, None)) is int for name in ("num_heads", "head_dim", "attn_dim"))
 
 
-def _resize_layer_(layer: Sized, sizes: tuple[int, ...]) -> None:
-    if sizes == _sizes(layer):
-        return
-    if isinstance(layer, nn.Conv2d):
-        layer.out_channels, layer.in_channels, layer.groups = sizes
-        shape: tuple[int, ...] = (sizes[0], sizes[1] // sizes[2], *layer.kernel_size)
-        _replace_(layer, {"weight": shape, "bias": sizes[:1]})
-    elif isinstance(layer, nn.Linear):
-        layer.out_features, layer.in_features = sizes
-        _replace_(layer, {"weight": sizes, "bias": sizes[:1]})
-    else:
-        (layer.num_features,) = sizes
-        _replace_(layer, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), sizes))
-
-
-def _sizes(layer: Sized) -> tuple[int, ...]:
-    if isinstance(layer, nn.Conv2d):
-        return layer.out_channels, layer.in_channels, layer.groups
-    if isinstance(layer, nn.Linear):
-        return layer.out_features, layer.in_features
-    return (layer.num_features,)
-
-
-def _replace_(layer: nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
-    for name, shape in shapes.items():
-        old = getattr(layer, name)
+def _resize_layer_(layer: nn.Module, sizes: tuple[int, ...]) -> None:
+    weight = (sizes[0], sizes[1] // sizes[2], *layer.kernel_size) if isinstance(layer, nn.Conv2d) else sizes
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        old = getattr(layer, name, None)
         if old is None:
             continue
-        new = torch.empty(shape, dtype=old.dtype, device=old.device)
+        new = torch.empty(weight if name == "weight" else sizes[:1], dtype=old.dtype, device=old.device)
         setattr(layer, name, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
 
 
