@@ -136,10 +136,8 @@ def saves(data: Tables, row: Row) -> Comparison | None:
     """The files are smaller than the baseline's by a share or more."""
     rows = pd.concat([estimates.chosen(data, side) for side in row["sides"]])
     saved_pct = 100 - 100 / rows["times_smaller"]
-    parts = [
-        f"{model}: {text.times(times)} smaller, by {text.number(saved, 0)} %"
-        for model, times, saved in zip(rows["model"], rows["times_smaller"], saved_pct, strict=True)
-    ]
+    saved = zip(rows["model"], rows["times_smaller"], saved_pct, strict=True)
+    parts = [f"{model}: {text.times(times)} smaller, by {text.number(pct, 0)} %" for model, times, pct in saved]
     verdict = AGREES if (saved_pct >= row["least_pct"]).all() else CONTRADICTS
     return Comparison(verdict, "; ".join(parts)) if parts else None
 
@@ -235,9 +233,8 @@ def same_as_claim(data: Tables, row: Row) -> Comparison | None:
         for side in more["sides"]
         for estimate in estimates.measured(data, more, side)
     ]
-    return Comparison(
-        compared.verdict, "; ".join((row.get("opening", "") + compared.evidence, *further)), compared.note
-    )
+    evidence = "; ".join((row.get("opening", "") + compared.evidence, *further))
+    return Comparison(compared.verdict, evidence, compared.note)
 
 
 def points(data: Tables, row: Row) -> Comparison | None:
@@ -315,8 +312,7 @@ def one_image(data: Tables, _row: Row) -> Comparison | None:
 
 def centred(data: Tables, _row: Row) -> Comparison | None:
     """The mean of every layer's weights lies near zero."""
-    found = queries.histograms(data, "unstructured") or queries.histograms(data, "structured")
-    if found is None:
+    if (found := queries.histograms(data, "unstructured") or queries.histograms(data, "structured")) is None:
         return None
     layer, distance = queries.furthest_from_zero(found[0])
     evidence = f"a layer's mean lies at most {text.number(distance, 2)} standard deviations from zero ({layer})"
