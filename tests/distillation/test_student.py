@@ -1,4 +1,4 @@
-"""Students: the weighted sum, the weights of the plain loop, an interrupted run; teachers: frozen, or refused."""
+"""Students: the weighted sum, the plain loop's weights, interruption; teachers: refused, their outputs stored once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ import torch
 import torch.nn.functional as F
 
 from deepcompress import params, runtime
+from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches
-from deepcompress.distillation import student, teacher_cache
-from deepcompress.distillation.loss import LossContext, Outputs
+from deepcompress.distillation.loss import LossContext, Outputs, Tap
 from deepcompress.distillation.losses import crd, hint, logit
-from deepcompress.distillation.student import DistillObjective, build_losses
+from deepcompress.distillation.student import (
+    DistillObjective,
+    OnlineTeacher,
+    build_losses,
+    cached_teacher,
+    load_teacher,
+    open_tables,
+    taps_in_budget,
+)
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.training import loop
@@ -35,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_it_is_frozen_and_in_evaluation_mode(path: Path) -> None:
-    network = student.load_teacher(path, classes=CLASSES, view=VIEW)
+    network = load_teacher(path, classes=CLASSES, view=VIEW)
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
@@ -49,13 +57,13 @@ def test_it_is_frozen_and_in_evaluation_mode(path: Path) -> None:
 )
 def test_a_teacher_of_other_classes_is_refused(path: Path, classes: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        student.load_teacher(path, classes=classes, view=VIEW)
+        load_teacher(path, classes=classes, view=VIEW)
 
 
 def test_a_teacher_that_sees_other_pixels_is_refused(path: Path) -> None:
     other = type(VIEW)(64, VIEW.mean, VIEW.std)
     with pytest.raises(UserError, match=r"sees images as View\(size=32.*the student as View\(size=64"):
-        student.load_teacher(path, classes=CLASSES, view=other)
+        load_teacher(path, classes=CLASSES, view=other)
 
 
 METHODS = {
@@ -87,10 +95,10 @@ def make(network, teacher, data, fabric, tmp_path):
         losses = build_losses(weighted, LossContext(student, teacher, torch.from_numpy(data.train.arrays.labels)))
         taps = [tap for _, loss in losses.values() for tap in loss.teacher_taps]
         if online:
-            outputs = teacher_cache.OnlineTeacher(teacher, taps, logits=True, fabric=fabric)
+            outputs = OnlineTeacher(teacher, taps, logits=True, fabric=fabric)
         else:
             place = {"fabric": fabric, "folder": tmp_path, "budget_mib": 64}
-            outputs = teacher_cache.cached_teacher(teacher, data.train, taps, logits=True, **place)
+            outputs = cached_teacher(teacher, data.train, taps, logits=True, **place)
         weights = {"cross_entropy": 0.1, "label_smoothing": 0.0, **weights}
         return student, DistillObjective(losses, outputs, steps_per_epoch=len(data.train), **weights)
 
@@ -202,7 +210,7 @@ def test_students_and_teachers_may_be_of_different_families(name: str, student: 
     data, module = nets.batches(images=8, batch_size=8), params.plugin("distillation.losses", name)
     options = module.Options.model_validate_json(json.dumps(BLOCKS.get(name, {})))
     loss = module.build(options, LossContext(learner, taught.requires_grad_(False), torch.arange(8) % 4))
-    outputs = teacher_cache.OnlineTeacher(taught, loss.teacher_taps, logits=True, fabric=fabric)
+    outputs = OnlineTeacher(taught, loss.teacher_taps, logits=True, fabric=fabric)
     objective = DistillObjective(
         {name: (1.0, loss)}, outputs, cross_entropy=0.5, label_smoothing=0.0, steps_per_epoch=1
     )
@@ -215,3 +223,130 @@ def test_students_and_teachers_may_be_of_different_families(name: str, student: 
 def test_outputs_without_logits_say_so() -> None:
     with pytest.raises(ValueError, match="reads logits"):
         Outputs(None).require_logits()
+
+
+# A teacher's outputs.
+
+MAPS, POOLED = Tap("features.17"), Tap("features", pooled=True)
+
+
+@pytest.fixture
+def images(arrays) -> Batches:
+    return Batches(arrays, VIEW, batch_size=10, seed=3)
+
+
+@pytest.fixture
+def taught(teacher, images, fabric, tmp_path):
+    """A teacher for some taps; keywords change the rest."""
+
+    def build(*taps, logits=True, budget_mib=64, batches=images):
+        return cached_teacher(
+            teacher, batches, taps, logits=logits, fabric=fabric, folder=tmp_path, budget_mib=budget_mib
+        )
+
+    return build
+
+
+class Runs:
+    """Counts how often each layer of a network runs."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.counts: dict[str, int] = {}
+        for name, layer in network.named_modules():
+            layer.register_forward_hook(lambda *_, name=name: self._count(name))
+
+    def _count(self, name: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+
+def require_equal(some: Outputs, others: Outputs) -> None:
+    torch.testing.assert_close(some.require_logits(), others.require_logits(), rtol=1e-5, atol=1e-6)
+    for tap in (MAPS, POOLED):
+        torch.testing.assert_close(some.features[tap], others.features[tap], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("budget_mib", [0, 64])
+def test_stored_outputs_equal_fresh_ones_in_every_epoch(taught, teacher, images, fabric, budget_mib) -> None:
+    stored = taught(MAPS, POOLED, budget_mib=budget_mib)
+    online = OnlineTeacher(teacher, (MAPS, POOLED), logits=True, fabric=fabric)
+    for number in (0, 1):
+        for batch in images.epoch(number):
+            require_equal(stored.outputs(batch), online.outputs(batch))
+
+
+def test_the_teacher_runs_once_per_image_and_for_the_next_student_only_what_is_missing(
+    taught, teacher, images, tmp_path
+) -> None:
+    runs = Runs(teacher)
+    first = taught(MAPS)
+    assert runs.counts["classifier.6"] == 3  # batches of 24 images by 10
+    assert runs.counts["features.17"] == 3 + 1  # and a look at the shape of the maps
+    for number in range(3):
+        [first.outputs(batch) for batch in images.epoch(number)]
+    taught(POOLED)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["features-pooled", "features.17-maps", "logits"]
+    assert runs.counts["features"] == 3 + 3  # the second student's layer
+    assert runs.counts["classifier.6"] == 3
+
+
+@pytest.mark.parametrize("name", ["logits", "features-pooled", "features.17-maps"])
+def test_damaged_outputs_are_computed_again_and_no_others(taught, images, tmp_path, caplog, name) -> None:
+    batch = next(images.epoch())
+    first = taught(MAPS, POOLED).outputs(batch)
+    path, times = tmp_path / f"{name}.npy", {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    path.write_bytes(path.read_bytes()[:-1])
+    again = taught(MAPS, POOLED).outputs(batch)
+    assert f"{path} is damaged: the teacher runs again" in caplog.text
+    assert [path for path, time in times.items() if path.stat().st_mtime_ns != time] == [path]
+    require_equal(first, again)
+
+
+def test_maps_above_the_budget_are_run_each_time_but_only_as_far_as_they_lie(taught, teacher, images) -> None:
+    made = taught(MAPS, budget_mib=0)
+    runs = Runs(teacher)
+    made.outputs(next(images.epoch()))
+    assert runs.counts["features.17"] == 1
+    assert not runs.counts.keys() & {"features.18", "features", "classifier.6", ""}
+
+
+def test_what_fits_is_stored_and_the_rest_is_not(teacher) -> None:
+    size = 4 * 24 * 16 * 8 * 8  # float32 of 24 images: 16 channels of 8 x 8
+    shallow, deep = Tap("features.15"), Tap("features.25")
+    assert taps_in_budget(teacher, [shallow, deep], 24, size) == [shallow]
+    assert taps_in_budget(teacher, [shallow, deep], 24, size - 1) == [deep]
+    assert taps_in_budget(teacher, [POOLED, shallow], 24, 0) == [POOLED]
+    assert taps_in_budget(teacher, [POOLED, shallow], 24, size) == [shallow, POOLED]
+
+
+def test_outputs_above_the_budget_stay_in_their_files_maps_come_first(taught, tmp_path) -> None:
+    tables = taught(MAPS, POOLED).tables
+    paths = {MAPS: "features.17-maps", POOLED: "features-pooled", None: "logits"}
+    paths = {key: tmp_path / f"{stem}.npy" for key, stem in paths.items()}
+    assert list(tables) == list(paths)
+    for budget, on_device in ((0, []), (tables[MAPS].nbytes, [MAPS]), (1 << 30, [MAPS, POOLED, None])):
+        opened = open_tables(paths, budget, torch.device("meta"))
+        assert [key for key, table in opened.items() if table.device.type == "meta"] == on_device
+
+
+def test_with_random_changes_the_teacher_sees_the_view_of_the_student(taught, teacher, arrays) -> None:
+    changed = Batches(arrays, VIEW, batch_size=10, seed=3, augment=Augment(flip=True, crop_padding=4))
+    made = taught(MAPS, batches=changed)
+    assert isinstance(made, OnlineTeacher)
+    for batch in changed.epoch(0):
+        with torch.no_grad():
+            torch.testing.assert_close(
+                made.outputs(batch).require_logits(), teacher(batch.images), rtol=1e-5, atol=1e-6
+            )
+
+
+def test_outputs_carry_no_gradient(taught, teacher, images) -> None:
+    teacher.requires_grad_(True)
+    for budget_mib in (0, 64):
+        outputs = taught(MAPS, budget_mib=budget_mib).outputs(next(images.epoch()))
+        assert not outputs.require_logits().requires_grad
+        assert not outputs.features[MAPS].requires_grad
+
+
+def test_logits_that_nobody_wants_are_neither_kept_nor_given(taught, images, tmp_path) -> None:
+    assert taught(POOLED, logits=False).outputs(next(images.epoch())).logits is None
+    assert [path.name for path in tmp_path.iterdir()] == ["features-pooled.npy"]

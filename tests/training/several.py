@@ -16,10 +16,9 @@ import torch
 from deepcompress import runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
-from deepcompress.distillation import teacher_cache
 from deepcompress.distillation.loss import LossContext
 from deepcompress.distillation.settings import LOSSES
-from deepcompress.distillation.student import DistillObjective, build_losses
+from deepcompress.distillation.student import DistillObjective, build_losses, cached_teacher
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.params import plugin
@@ -116,9 +115,7 @@ def taught(fabric: Fabric, losses: dict[str, Any], **changes: Any) -> tuple[VGG,
     logits = any(loss.reads_logits for _, loss in built.values())
     with tempfile.TemporaryDirectory() as own:
         folder, images = runtime.from_first(lambda: Path(own)), seen.train
-        answers = teacher_cache.cached_teacher(
-            teacher, images, taps, logits=logits, fabric=fabric, folder=folder, budget_mib=16
-        )
+        answers = cached_teacher(teacher, images, taps, logits=logits, fabric=fabric, folder=folder, budget_mib=16)
         runtime.wait()
     steps = len(seen.train)
     lesson = DistillObjective(built, answers, cross_entropy=1.0, label_smoothing=0.0, steps_per_epoch=steps)

@@ -91,7 +91,7 @@ class Distill(Section):
 
     Attributes:
         student: The network, its start and its training: the same for every method and control.
-        cache_budget_mib: Memory that a teacher's outputs for all training images may take [MiB]; see teacher_cache.py.
+        cache_budget_mib: Memory that a teacher's outputs for all training images may take [MiB]; see student.py.
         methods: Options of each loss; every one is tried with every teacher of `teachers`.
         mixtures: Several losses at once, by name; tried like methods.
         controls: Students without a teacher, by name.
