@@ -23,7 +23,6 @@ from deepcompress.measure import accuracy
 from deepcompress.measure.cost import layer_macs, parameters
 from deepcompress.models import checkpoint
 from deepcompress.pruning import prune
-from deepcompress.pruning.recalibrate import recalibrate_
 from deepcompress.pruning.settings import Prune
 from deepcompress.training import loop, run
 
@@ -77,7 +76,7 @@ def main(fit: Path, baseline: Path, sparsities: tuple[float, ...]) -> None:
         round_to = settings.structured.round_to
         models = {"ours": ours} | {name: peer(loaded.model, name, macs(ours), round_to) for name in PEERS}
         for name, model in models.items():
-            recalibrate_(model, images.train, settings.recalibrate, view=loaded.view, seed=seed)
+            prune.recalibrate_(model, images.train, settings.recalibrate, view=loaded.view, seed=seed)
             before = top1_pct(model)
             loop.train(model, loop.CrossEntropy(), data, settings.finetune, fabric=fabric, seed=seed)
             counts = f"{macs(model):,} MACs, {parameters(model)['total']:,} parameters"

@@ -12,7 +12,7 @@ from deepcompress.measure import accuracy
 from deepcompress.pruning import chain, masks
 from deepcompress.pruning.layers import group_scores, in_scope, scored_layers
 from deepcompress.pruning.scoring import score
-from deepcompress.pruning.sensitivity import curves, scan
+from deepcompress.pruning.sensitivity import batch_statistics, curves, scan
 from tests import nets
 
 SPARSITIES = (0.0, 0.1, 0.3, 0.5, 0.9)
@@ -112,3 +112,17 @@ def test_the_scan_of_tied_layers_equals_the_plain_loop(method):
     plain = plain_loop(model, data, scores, method, few, (0.0, 0.6))
     assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
     assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
+
+
+@torch.no_grad()
+def test_with_statistics_of_the_batch_nothing_that_is_stored_is_read_or_written(network, make_batches):
+    model, images = network(), next(make_batches().epoch(0)).images
+    plain = model(images)
+    with batch_statistics(model):
+        found = model(images)
+        torch.testing.assert_close(model.features[:2](images).mean((0, 2, 3)), model.features[1].bias)
+    assert not torch.allclose(found, plain)
+    assert torch.equal(plain, model(images))
+    model.features[1].running_mean += 1
+    with batch_statistics(model):
+        assert torch.equal(found, model(images))

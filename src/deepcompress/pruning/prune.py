@@ -10,8 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from deepcompress import params
+from deepcompress.data.batches import Batches
+from deepcompress.data.store import sampled
 from deepcompress.measure import cost
+from deepcompress.measure.accuracy import evaluating
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
 from deepcompress.pruning.layers import (
@@ -26,7 +32,6 @@ from deepcompress.pruning.layers import (
     zero_share,
 )
 from deepcompress.pruning.masks import remove_channels
-from deepcompress.pruning.recalibrate import recalibrate_
 from deepcompress.pruning.scoring import kept, score
 from deepcompress.pruning.sensitivity import gradients
 from deepcompress.pruning.settings import Channels
@@ -34,16 +39,18 @@ from deepcompress.pruning.settings import Channels
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from deepcompress.data.batches import View
-    from deepcompress.data.store import Fit
+    from deepcompress.data.store import Arrays, Fit
     from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.allocation import Curve
     from deepcompress.pruning.masks import Masks
     from deepcompress.pruning.settings import Method, MethodConfig, Prune
 
     Row = dict[str, Any]
+
+RECALIBRATION_BATCH = 256  # images
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,43 @@ def prune(
     trained = copy.deepcopy(masked)
     hold = masks.hold(trained, choice.masks) if choice.masks else None
     return Pruned(masked, masked, trained, hold, choice.table)
+
+
+@torch.no_grad()
+def recalibrate_(model: nn.Module, images: Arrays, samples: int, *, view: View, seed: int) -> None:
+    """Set running means and variances of batch norms to those of some images: forward passes alone, no label is read.
+
+    Pruning shifts what every layer behind is given, and the old statistics tell of before: with them a pruned model is
+    measured as broken, not as one of fewer weights. Of the default's baseline, 75 % sparse by its sensitivity, 18 % of
+    the answers were right with the old ones and 86 % with new ones.
+
+    Each is the mean over the batches' own, every batch weighing the same (momentum None in torch's words). Dropout is
+    off; weights, scales and shifts stay.
+
+    Args:
+        model: On the device that runs it.
+        images: Training images.
+        samples: How many to draw; all of them if there are fewer. 0: nothing is done.
+        view: How images become the model's input.
+        seed: Draws the images.
+
+    Source: Li et al. (EagleEye), ECCV 2020, https://arxiv.org/abs/2007.02491, section 3.3.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not samples or not norms:
+        return
+    device = next(model.parameters()).device
+    drawn = Batches(sampled(images, samples, seed), view, batch_size=RECALIBRATION_BATCH, device=device, least=2)
+    before = [(norm.momentum, norm.get_buffer("num_batches_tracked").clone()) for norm in norms]
+    with evaluating(model):
+        for norm in norms:
+            norm.train().reset_running_stats()
+            norm.momentum = None
+        for batch in drawn.epoch(0):
+            model(batch.images)
+    for norm, (momentum, tracked) in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.get_buffer("num_batches_tracked").copy_(tracked)
 
 
 def require_source(model: Classifier, method: Method, where: str) -> Classifier:

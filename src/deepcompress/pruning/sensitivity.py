@@ -8,12 +8,13 @@ weights are never written to. Source of the scan: Li et al., ICLR 2017, https://
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from deepcompress import params
@@ -22,7 +23,6 @@ from deepcompress.data.store import sampled
 from deepcompress.measure.accuracy import evaluating, top_k_correct
 from deepcompress.pruning.chain import pruned_forward
 from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, norm_scales, scored_layers
-from deepcompress.pruning.recalibrate import batch_statistics
 from deepcompress.pruning.scoring import batch_gradients, levels, score
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from jaxtyping import Float, Int, UInt8
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays, Fit
@@ -123,6 +123,26 @@ def scan(
                     plan.tally.add_(answers, batch.labels)
                 work.update()
     return [row for plan in plans for row in plan.rows(sparsities, dense)]
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Inside, batch norms take the statistics of the batch that they are given, and remember nothing.
+
+    What `prune.recalibrate_` comes to where a model has many variants that each see a few hundred images once: no
+    variant needs passes or statistics of its own.
+
+    Args:
+        model: In evaluation mode; its batches have two images or more.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    try:
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        yield
+    finally:
+        for norm in norms:
+            norm.training, norm.track_running_stats = False, True
 
 
 def curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, Curve]:
