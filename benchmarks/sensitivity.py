@@ -20,7 +20,7 @@ from deepcompress.data.store import Arrays
 from deepcompress.measure import accuracy
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import GRANULARITY, in_scope
-from deepcompress.pruning.scoring import score
+from deepcompress.pruning.masks import score
 from deepcompress.pruning.sensitivity import scan
 
 if TYPE_CHECKING:

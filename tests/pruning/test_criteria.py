@@ -9,7 +9,7 @@ from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import norm_scales
-from deepcompress.pruning.scoring import LayerView, batch_gradients, score
+from deepcompress.pruning.masks import LayerView, batch_gradients, score
 
 CASES = [
     (name, granularity)

@@ -16,8 +16,8 @@ from deepcompress.measure import accuracy, cost
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import masks, prune, sensitivity
 from deepcompress.pruning.layers import GRANULARITY, in_scope, zero_share
+from deepcompress.pruning.masks import batch_gradients
 from deepcompress.pruning.prune import choose, recalibrate_
-from deepcompress.pruning.scoring import batch_gradients
 from deepcompress.pruning.settings import Channels, MethodConfig, Prune, Sensitivity
 from tests.nets import assert_equal_outputs
 from tests.pruning.test_allocations import NAMES

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.scoring import batch_gradients, kept, levels, score
+from deepcompress.pruning.masks import batch_gradients, kept, levels, score
 
 
 def sorted_out(values, count):

@@ -11,7 +11,7 @@ import torch
 from deepcompress.measure import accuracy
 from deepcompress.pruning import chain, masks
 from deepcompress.pruning.layers import group_scores, in_scope, scored_layers
-from deepcompress.pruning.scoring import score
+from deepcompress.pruning.masks import score
 from deepcompress.pruning.sensitivity import batch_statistics, curves, scan
 from tests import nets
 

@@ -2,7 +2,7 @@
 
 An allocation is a file in allocations/ with EVIDENCE ("none", "curves" or "scores") and `shares(problem)`: which share
 of each layer's units goes. Here those shares become counts. One with a pattern (two_of_four) also has GRANULARITIES,
-its only SPARSITY, and `kept(scores, count)` in place of `scoring.kept`.
+its only SPARSITY, and `kept(scores, count)` in place of `masks.kept`.
 
 A unit is one weight (unstructured) or one output channel with its own weights (structured; inputs that the next layer
 loses along with it are not counted, as in the source report). The denominator is the weights of all layers in scope,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.models.vgg import Classifier
-    from deepcompress.pruning.scoring import Granularity
+    from deepcompress.pruning.masks import Granularity
 
     Step = Callable[[Tensor], Tensor]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from deepcompress.models.spec import Spec
     from deepcompress.models.vgg import Classifier
-    from deepcompress.pruning.scoring import Granularity
+    from deepcompress.pruning.masks import Granularity
 
     Kept = Mapping[str, Bool[Tensor, " channels"]]
     Groups = Mapping[str, "Group"]

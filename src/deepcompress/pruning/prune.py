@@ -31,8 +31,7 @@ from deepcompress.pruning.layers import (
     scored_layers,
     zero_share,
 )
-from deepcompress.pruning.masks import remove_channels
-from deepcompress.pruning.scoring import kept, score
+from deepcompress.pruning.masks import kept, remove_channels, score
 from deepcompress.pruning.sensitivity import gradients
 from deepcompress.pruning.settings import Channels
 
@@ -225,7 +224,7 @@ def choose(
         sparsity: Share of the weights in scope, in [0, 1), met to within one weight, or `round_to` filters.
         seed: For criteria that draw.
         curves: Of `sensitivity.curves`, for allocations that read them.
-        gradients: Of `scoring.batch_gradients`, for criteria that need them.
+        gradients: Of `masks.batch_gradients`, for criteria that need them.
 
     Raises:
         UserError: If a layer is unknown, a weight not finite, or the sparsity out of reach.

@@ -23,7 +23,7 @@ from deepcompress.data.store import sampled
 from deepcompress.measure.accuracy import evaluating, top_k_correct
 from deepcompress.pruning.chain import pruned_forward
 from deepcompress.pruning.layers import GRANULARITY, group_scores, in_scope, norm_scales, scored_layers
-from deepcompress.pruning.scoring import batch_gradients, levels, score
+from deepcompress.pruning.masks import batch_gradients, levels, score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from deepcompress.data.store import Arrays, Fit
     from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.allocation import Curve
-    from deepcompress.pruning.scoring import Granularity, Layers
+    from deepcompress.pruning.masks import Granularity, Layers
     from deepcompress.pruning.settings import Method, Prune, Scoring, Sensitivity
 
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.pruning.scoring import LayerView
+    from deepcompress.pruning.masks import LayerView
 
 GRANULARITIES = ("channel",)
 NEEDS_GRADIENTS = False
