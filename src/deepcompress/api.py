@@ -36,7 +36,7 @@ from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization import quantize as quantization
 from deepcompress.quantization import settings as quantization_settings
 from deepcompress.training import loop
-from deepcompress.training.recipe import Recipe
+from deepcompress.training.recipe import History, Recipe
 from deepcompress.training.run import TrainingRun, network
 
 if TYPE_CHECKING:
@@ -377,7 +377,7 @@ def _images(given: GivenImages) -> Images:
     return given if isinstance(given, Images) else images(given)
 
 
-def _fresh(net: Any, past: loop.History, training: TrainingRun, made: dict[str, Any]) -> Model:
+def _fresh(net: Any, past: History, training: TrainingRun, made: dict[str, Any]) -> Model:
     """A model that was trained from nothing, as its file gives it back."""
     with _file() as file:
         checkpoint.save(file, net, view=training.view, classes=training.images.meta.classes, provenance=made)

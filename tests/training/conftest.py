@@ -22,7 +22,8 @@ from deepcompress.training.run import TrainingData, training_data
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from deepcompress.training.loop import History, Objective
+    from deepcompress.training.loop import Objective
+    from deepcompress.training.recipe import History
 
 CLASSES = ("ant", "bee", "cat")
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -32,7 +32,7 @@ from deepcompress.training.run import TrainingData, trainable_part, training_dat
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from deepcompress.training.loop import History
+    from deepcompress.training.recipe import History
 
 CLASSES, IMAGES = 4, 64
 VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -18,7 +18,8 @@ from deepcompress.data.batches import Batch
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.training import loop
-from deepcompress.training.loop import CrossEntropy, Epoch, History, ModelWithLoss, Objective, can_compile
+from deepcompress.training.loop import CrossEntropy, ModelWithLoss, Objective, can_compile
+from deepcompress.training.recipe import Epoch, History
 from tests.training import several
 from tests.training.interruption import Count, StoppedError, same
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from deepcompress.data.batches import Batch, View
     from deepcompress.distillation.settings import Distill
     from deepcompress.models.vgg import Classifier
-    from deepcompress.training.loop import History
+    from deepcompress.training.recipe import History
     from deepcompress.training.run import TrainingData, TrainingRun
 
     MakeObjective = Callable[[Classifier, TrainingData], Objective]

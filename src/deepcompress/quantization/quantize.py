@@ -21,7 +21,8 @@ from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.format import FLOAT_BITS, dequantize
 from deepcompress.quantization.settings import FORMATS, HALF_BITS, INTEGER, require_format
-from deepcompress.training.loop import CrossEntropy, History
+from deepcompress.training.loop import CrossEntropy
+from deepcompress.training.recipe import History
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,8 +4,9 @@ What differs between methods is given to it: an objective, a recipe, the batches
 each step. Everything random in an epoch follows from (seed, epoch), so that a run that was interrupted and
 taken up again ends with the same bits as one that was not.
 
-Here, in reading order: what training minimises, the record of a training, one change of the weights, the loop, and the
-state from which an interrupted one goes on: a file, replaced after every epoch; a damaged one counts as absent.
+Here, in reading order: what training minimises, one change of the weights, the loop, the
+state from which an interrupted one goes on (a file, replaced after every epoch; a damaged one counts as absent), and
+batch norm and dropout that act on the whole batch while each process runs its part of it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import math
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -32,14 +35,12 @@ from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.runtime import COMPILES, derived_seed
-from deepcompress.training.recipe import learning_rate, optimizer
-from deepcompress.training.synchronized import keep_from_compiler_, set_rows_, synchronized
+from deepcompress.training.recipe import Epoch, History, learning_rate, optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import pandas as pd
     from jaxtyping import Float, Int
     from lightning_fabric import Fabric
     from torch import Tensor
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 STATE_FILE = "state.pt"
 STEPS_BETWEEN_CHECKS = 50  # of the loss; each check waits for the device
+SMALL_BATCH = (
+    "a batch of one image cannot train this network, because batch norm sees a single value per channel; set "
+    "batch_size in this stage's section of params.yaml to 2 or more"
+)
+PIXELS = (0, 2, 3)  # dimensions that statistics of a channel are taken over
 
 
 class Objective(nn.Module, ABC):
@@ -87,46 +93,6 @@ class CrossEntropy(Objective):
         return batch.cross_entropy(batch.whole(model(batch.images)), self.label_smoothing)
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training images and the measurement after it.
-
-    Attributes:
-        epoch: Counted from 1.
-        train_loss: Mean over the images, each as the model was when it saw it.
-        learning_rate: Of the last step.
-        validation_top1_pct: Right answers [%].
-        validation_loss: Cross-entropy [nats], whatever the training minimises.
-    """
-
-    epoch: int
-    train_loss: float
-    learning_rate: float
-    validation_top1_pct: float
-    validation_loss: float
-
-
-@dataclass
-class History:
-    """The epochs of one training, in order."""
-
-    epochs: list[Epoch] = field(default_factory=list)
-
-    def best(self) -> Epoch:
-        """The epoch with the highest validation top-1; of equal ones the earliest."""
-        return max(self.epochs, key=lambda epoch: epoch.validation_top1_pct)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Plain values, one mapping per epoch."""
-        return [asdict(epoch) for epoch in self.epochs]
-
-    def frame(self) -> pd.DataFrame:
-        """The table that a stage writes as CSV."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows(), columns=[column.name for column in fields(Epoch)])
-
-
 class ModelWithLoss(nn.Module):
     """Model and objective as one module, so that a strategy such as DDP sees all that trains and one forward.
 
@@ -151,21 +117,25 @@ class ModelWithLoss(nn.Module):
         images: Tensor,
         labels: Int[Tensor, " batch"],
         indices: Int[Tensor, " batch"],
-        others: Int[Tensor, " batch"] | None = None,
-        own_share: Float[Tensor, " batch"] | None = None,
+        others: Int[Tensor, " batch"] | None,
+        own_share: Float[Tensor, " batch"] | None,
     ) -> Float[Tensor, ""]:
         if self._shard is not None:
-            set_rows_(self.model, len(labels))
+            for layer in self.model.modules():
+                if isinstance(layer, WholeDropout):
+                    layer.rows = len(labels)
         return self.objective(self._runs[0], Batch(images, labels, indices, self._shard, others, own_share))
 
 
 def _compiled(model: nn.Module) -> Any:
-    """As torch.compile makes it, by algorithms that give the same bits twice; synchronized layers run as they are.
+    """As torch.compile makes it, by algorithms that give the same bits twice.
 
-    Nothing else may load the compiler, which takes two seconds.
+    Synchronized layers run as they are, since processes talk to each other in them. Nothing else may load the
+    compiler, which takes two seconds.
     """
     torch.use_deterministic_algorithms(True)
-    keep_from_compiler_()
+    for layer in (WholeBatchNorm2d, WholeDropout):
+        layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
     return torch.compile(model, dynamic=False)
 
 
@@ -278,15 +248,20 @@ def train(
     state = load_state(resume_folder) if resume_folder else None
     if state:
         run.load_(state)
-        log.info("taken up after epoch %d of %d", run.epochs_done, recipe.epochs)
-    done, steps = run.epochs_done * len(data.train), recipe.epochs * len(data.train)
-    bar = tqdm(total=steps, initial=done, desc="train", unit="step", disable=None if runtime.is_first() else True)
+        log.info("taken up after epoch %d of %d", len(run.history.epochs), recipe.epochs)
+    done, steps = len(run.history.epochs), len(data.train)
+    disable = None if runtime.is_first() else True
+    bar = tqdm(total=recipe.epochs * steps, initial=done * steps, desc="train", unit="step", disable=disable)
     quiet = nullcontext() if bar.disable else logging_redirect_tqdm()
     with bar, quiet, synchronized(model, run.shard):
-        for number in range(run.epochs_done, recipe.epochs):
+        for number in range(done, recipe.epochs):
             torch.manual_seed(derived_seed(seed, "epoch", number))
-            with _one_line_for_small_batches():
+            try:
                 run.epoch_(number, after_step, bar)
+            except ValueError as error:
+                if "value per channel" not in str(error):
+                    raise
+                raise UserError(SMALL_BATCH) from None
             if resume_folder:
                 save_state(resume_folder, run.state())
     run.finish_()
@@ -294,12 +269,7 @@ def train(
 
 
 def save_state(place: Path, state: dict[str, Any]) -> None:
-    """Write the state of a training, whole or not at all; of several processes the first alone does.
-
-    Args:
-        place: A folder of that training alone.
-        state: Tensors, numbers, text, and lists and dicts of them.
-    """
+    """Write tensors, numbers, text, lists and dicts, whole or not at all; of several processes the first alone does."""
     if runtime.is_first():
         content = io.BytesIO()  # torch.save to a file tells of a full disk by a RuntimeError
         torch.save(state, content)
@@ -342,16 +312,11 @@ class _Run:
         """What is measured and kept: the model, or its average over the steps."""
         return self.stepper.model if self.average is None else self.average.module
 
-    @property
-    def epochs_done(self) -> int:
-        return len(self.history.epochs)
-
     def epoch_(self, number: int, after_step: Callable[[], None] | None, bar: tqdm) -> None:
         """Train one epoch, counted from 0, measure, and add a row to the history."""
         start = time.perf_counter()
         loss, rate = self._train_(number, after_step, bar)
-        row = self._measured(number + 1, loss, rate)
-        self._add_(row)
+        row = self._measured_(number + 1, loss, rate)
         seconds = time.perf_counter() - start
         log.info(
             "epoch %d of %d: train loss %.4f, validation loss %.4f, top-1 %.2f %%, %.1f s, %.0f images/s",
@@ -380,19 +345,19 @@ class _Run:
         _require_finite(loss, number + 1, rate)
         return loss, rate
 
-    def _measured(self, epoch: int, train_loss: float, rate: float) -> Epoch:
+    def _measured_(self, epoch: int, train_loss: float, rate: float) -> Epoch:
+        """Measure, add a row to the history, and keep the weights if they are the best so far."""
         with self.fabric.autocast():
             logits, labels = accuracy.logits(self.kept, self.data.validation, self.shard)
         top1_pct = 100 * accuracy.top_k_correct(logits, labels).double().mean().item()
         loss = accuracy.cross_entropy(logits, labels)
         _require_finite(loss, epoch, rate)
-        return Epoch(epoch, train_loss, rate, top1_pct, loss)
-
-    def _add_(self, row: Epoch) -> None:
+        row = Epoch(epoch, train_loss, rate, top1_pct, loss)
         self.history.epochs.append(row)
         if self.recipe.keep == "best_validation" and self.history.best() is row:
             state = self.kept.state_dict()
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        return row
 
     def state(self) -> dict[str, Any]:
         """What `load_` needs to go on after the last epoch."""
@@ -417,23 +382,113 @@ class _Run:
         self.stepper.model.eval()
 
 
-@contextmanager
-def _one_line_for_small_batches() -> Iterator[None]:
-    """Batch norm takes no statistics of a single value, as of one image whose last maps are single pixels."""
-    try:
-        yield
-    except ValueError as error:
-        if "value per channel" not in str(error):
-            raise
-        raise UserError(
-            "a batch of one image cannot train this network, because batch norm sees a single value per channel; set "
-            "batch_size in this stage's section of params.yaml to 2 or more"
-        ) from None
-
-
 def _require_finite(loss: float, epoch: int, rate: float) -> None:
     if not math.isfinite(loss):
         raise UserError(
             f"training diverged: the loss is {loss} in epoch {epoch} at a learning rate of {rate:.3g}; "
             "lower learning_rate in this stage's section of params.yaml"
         )
+
+
+# Layers that see the whole batch.
+#
+# torch has a synchronized batch norm for CUDA alone; this one runs wherever its processes can add tensors. Statistics
+# and their gradients are sums over all processes, counted in images, so that uneven parts are exact. Dropout draws
+# for the whole batch, from the generator that all processes seed alike, and takes its own rows.
+
+
+@contextmanager
+def synchronized(model: nn.Module, shard: Shard | None) -> Iterator[None]:
+    """Inside, a model's batch norm and dropout see the whole batch; without a share they stay as they are.
+
+    The layers stay the same objects, with their names, hooks and parameters; only what they do changes.
+    """
+    swaps: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm2d: WholeBatchNorm2d, nn.Dropout: WholeDropout}
+    layers = [(layer, type(layer)) for layer in model.modules() if shard and type(layer) in swaps]
+    try:
+        for layer, kind in layers:
+            layer.__class__ = swaps[kind]
+            if isinstance(layer, WholeDropout) and shard:
+                layer.shard = shard
+        yield
+    finally:
+        for layer, kind in layers:
+            layer.__class__ = kind
+
+
+class WholeBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the images of all processes; in evaluation mode, and in its state, plain batch norm.
+
+    Source: Ioffe and Szegedy, ICML 2015, https://arxiv.org/abs/1502.03167, algorithm 1, with the running variance
+    unbiased as in torch.
+    """
+
+    def forward(self, input: Float[Tensor, "part channels height width"]) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        normalised, mean, variance, values = _BatchNorm.apply(input, self.weight, self.bias, self.eps)
+        with torch.no_grad():
+            if values <= 1:
+                raise ValueError("batch norm needs more than one value per channel when it trains")
+            weight = 0.0 if self.momentum is None else self.momentum
+            if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+                self.running_mean.lerp_(mean, weight)
+                self.running_var.lerp_(variance * (values / (values - 1)), weight)
+        return normalised
+
+
+class WholeDropout(nn.Dropout):
+    """Dropout whose mask is this process's part of the mask of the whole batch.
+
+    Attributes:
+        shard: This process's part.
+        rows: Of the whole batch at hand; `ModelWithLoss` sets it.
+    """
+
+    shard: Shard
+    rows: int
+
+    def forward(self, input: Float[Tensor, "part ..."]) -> Float[Tensor, "part ..."]:
+        if not self.training or self.p == 0:
+            return input
+        factors = F.dropout(input.new_ones(self.rows, *input.shape[1:]), self.p)
+        return input * factors[self.shard.part(slice(0, self.rows))]
+
+
+class _BatchNorm(torch.autograd.Function):
+    """Gives the normalised input, and mean, biased variance and number of values per channel, of all processes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, eps: Any
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        wide = maps.float()
+        count = wide.new_tensor([float(maps.shape[0] * maps.shape[2] * maps.shape[3])])
+        sums = torch.cat([wide.sum(PIXELS), count])
+        dist.all_reduce(sums)
+        values = sums[-1]
+        mean = sums[:-1] / values
+        squares = (wide - _per_channel(mean)).square_().sum(PIXELS)
+        dist.all_reduce(squares)
+        variance = squares / values
+        normalised = F.batch_norm(maps, mean, variance, weight, bias, training=False, eps=eps)
+        ctx.save_for_backward(maps, weight, mean, (variance + eps).rsqrt(), values)
+        ctx.mark_non_differentiable(mean, variance, values)
+        return normalised, mean, variance, values
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        maps, weight, mean, scale, values = ctx.saved_tensors
+        wide = gradients[0].float()
+        centred = (maps.float() - _per_channel(mean)).mul_(_per_channel(scale))
+        of_bias, of_weight = wide.sum(PIXELS), (wide * centred).sum(PIXELS)
+        sums = torch.cat([of_bias, of_weight])
+        dist.all_reduce(sums)
+        shift, slope = sums.view(2, -1) / values
+        pulled = wide - centred.mul_(_per_channel(slope)) - _per_channel(shift)
+        return pulled.mul_(_per_channel(weight * scale)).to(maps.dtype), of_weight, of_bias, None
+
+
+def _per_channel(values: Float[Tensor, " channels"]) -> Float[Tensor, "1 channels 1 1"]:
+    return values.view(1, -1, 1, 1)

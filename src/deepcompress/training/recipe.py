@@ -1,4 +1,4 @@
-"""A training recipe: what params.yaml says of a training, and the optimizer and learning rates it means.
+"""A training on paper: what params.yaml says of it, the optimizer and learning rates it means, the record it leaves.
 
 Free of torch until an optimizer is asked for, so that plan can check every recipe.
 """
@@ -6,6 +6,7 @@ Free of torch until an optimizer is asked for, so that plan can check every reci
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -17,6 +18,7 @@ from deepcompress.params import Section
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import pandas as pd
     import torch
     from torch import nn
 
@@ -138,3 +140,43 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
 
 def _half_cosine(share: float, start: float, end: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images and the measurement after it.
+
+    Attributes:
+        epoch: Counted from 1.
+        train_loss: Mean over the images, each as the model was when it saw it.
+        learning_rate: Of the last step.
+        validation_top1_pct: Right answers [%].
+        validation_loss: Cross-entropy [nats], whatever the training minimises.
+    """
+
+    epoch: int
+    train_loss: float
+    learning_rate: float
+    validation_top1_pct: float
+    validation_loss: float
+
+
+@dataclass
+class History:
+    """The epochs of one training, in order."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+
+    def best(self) -> Epoch:
+        """The epoch with the highest validation top-1; of equal ones the earliest."""
+        return max(self.epochs, key=lambda epoch: epoch.validation_top1_pct)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Plain values, one mapping per epoch."""
+        return [asdict(epoch) for epoch in self.epochs]
+
+    def frame(self) -> pd.DataFrame:
+        """The table that a stage writes as CSV."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows(), columns=[column.name for column in fields(Epoch)])

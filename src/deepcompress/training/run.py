@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from deepcompress.data.store import Fit
     from deepcompress.models.spec import Model
     from deepcompress.models.vgg import Classifier
-    from deepcompress.training.loop import History, Objective
-    from deepcompress.training.recipe import Recipe
+    from deepcompress.training.loop import Objective
+    from deepcompress.training.recipe import History, Recipe
 
 log = logging.getLogger(__name__)
 
