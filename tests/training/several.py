@@ -10,12 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from deepcompress import runtime
-from deepcompress.data.batches import View
-from deepcompress.data.store import Arrays, Fit, Meta
+from deepcompress.data.store import Fit, Meta
 from deepcompress.distillation.loss import LossContext
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.distillation.student import DistillObjective, build_losses, cached_teacher
@@ -28,14 +26,15 @@ from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy, Objective
 from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import TrainingData, trainable_part, training_data
+from tests import nets
+from tests.nets import VIEW
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from deepcompress.training.recipe import History
 
-CLASSES, IMAGES = 4, 64
-VIEW = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+CLASSES, IMAGES = len(nets.CLASSES), 64
 CRD = {"negatives": 8, "width": 16}
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 AUGMENT = {"flip": True, "crop_padding": 2, "jitter": JITTER}
@@ -74,15 +73,9 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def data(made: Recipe) -> TrainingData:
-    random = np.random.default_rng(0)
-
-    def arrays(images: int) -> Arrays:
-        pixels = random.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
-        return Arrays(pixels, np.arange(images, dtype=np.int64) % CLASSES)
-
-    classes = tuple(map(str, range(CLASSES)))
-    fit = Fit(arrays(IMAGES), arrays(15), Meta(classes, 32, VIEW.mean, VIEW.std, {}, "random", "none"))
-    return training_data(fit, VIEW, made, device="cpu", seed=0)
+    meta = Meta(nets.CLASSES, 32, VIEW.mean, VIEW.std, {}, "random", "none")
+    train, validation = (nets.batches(images).arrays for images in (IMAGES, 15))
+    return training_data(Fit(train, validation, meta), VIEW, made, device="cpu", seed=0)
 
 
 def train(fabric: Fabric, model: VGG, objective: Objective, made: Recipe, seen: TrainingData) -> History:
