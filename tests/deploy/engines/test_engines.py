@@ -36,6 +36,7 @@ def deployable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return make
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ExecuTorch calls what Python is about to drop
 @pytest.mark.parametrize("bits", [None, 4, 8])
 @pytest.mark.parametrize("name", ALL)
 def test_an_engine_gives_the_checkpoint_s_answers_or_has_no_form_of_it(deployable: Any, name: str, bits: int) -> None:
