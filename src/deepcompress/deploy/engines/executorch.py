@@ -171,7 +171,8 @@ class PteClassifier:
     ) -> Float[np.ndarray, "images classes"]:
         """Logits, or what else `output` names, of at least one image; one image at a time."""
         index = OUTPUTS.index(output)
-        rows = [self._method.execute([image])[index].clone() for image in torch.from_numpy(images).split(1)]
+        pixels = torch.from_numpy(images).contiguous()  # ExecuTorch reads memory in its order, whatever the strides
+        rows = [self._method.execute([image])[index].clone() for image in pixels.split(1)]
         return torch.cat(rows).numpy()
 
 
