@@ -44,6 +44,11 @@ class Recipe:
         return [command for command in self.commands if command.startswith(start)]
 
 
+def read(name: str) -> str:
+    """The text of a page of docs/."""
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
 def recipes(page: Path) -> list[Recipe]:
     """The sections of a page that write files."""
     parts = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
