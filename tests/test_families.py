@@ -20,7 +20,7 @@ from deepcompress.pruning.layers import zero_share
 from deepcompress.pruning.masks import remove_channels
 from deepcompress.pruning.prune import choose
 from deepcompress.pruning.settings import MethodConfig
-from deepcompress.quantization import gptq, ptq, qat
+from deepcompress.quantization import ptq, qat, solvers
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from tests.nets import CLASSES, SIDE, VIEW, batches, network
 
@@ -63,7 +63,7 @@ def test_pruning_of_channels(model) -> None:
 
 
 def test_rounding_after_and_in_training(model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gptq, "LONGEST_ROW", 600)  # longer ones take seconds each
+    monkeypatch.setattr(solvers, "LONGEST_ROW", 600)  # longer ones take seconds each
     rounded = copy.deepcopy(model)
     formats = assign(rounded, "int4", group_size=32)
     qat.attach_(rounded, formats, ptq.without_images(rounded, formats), steps="learned")

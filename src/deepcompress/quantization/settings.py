@@ -65,7 +65,7 @@ class QuantOptions(Section):
         channel_bits: At or above this width: per-channel scales, `group_size` ignored.
         first_bits: Of the first layer; None: like the others.
         last_bits: Of the last layer; None: like the others.
-        clipping: How scales are chosen; see quantization/clipping.py.
+        clipping: How scales are chosen; see quantization/solvers.py.
         rounding: How integers are chosen after training; see quantization/ptq.py.
     """
 
