@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepcompress.measure import accuracy
-from deepcompress.pruning import chain, masks
+from deepcompress.pruning import masks, sensitivity
 from deepcompress.pruning.layers import group_scores, in_scope, scored_layers
 from deepcompress.pruning.masks import score
 from deepcompress.pruning.sensitivity import batch_statistics, curves, scan
@@ -56,7 +56,7 @@ def scanned(model, batches, method, sparsities=SPARSITIES, **options):
 @pytest.mark.parametrize(("image_size", "batch_norm"), [(32, True), (64, False)])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, network, make_batches, monkeypatch):
-    monkeypatch.setattr(chain, "CHUNK_BYTES", 2 * 4 * image_size**2 * 4)  # so that images pass two by two
+    monkeypatch.setattr(sensitivity, "CHUNK_BYTES", 2 * 4 * image_size**2 * 4)  # so that images pass two by two
     model, batches = network(batch_norm=batch_norm, image_size=image_size), make_batches(image_size)
     rows, scores = scanned(model, batches, method)
     plain = plain_loop(model, batches, scores, method)
