@@ -1,14 +1,16 @@
-"""The run as a whole: the opening figure, the baseline beside the source report's, curves, classes."""
+"""The run as a whole: the baseline beside the source report's, curves, classes; where models look."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from deepcompress.report.sections import details
 from deepcompress.report.tables import Tables
+from tests.report import made_up
 from tests.report.sections.looking import column, folded, pictures_of, tables_of, text_of
 
 
@@ -67,3 +69,121 @@ def test_training_is_summed_up_by_its_last_epoch() -> None:
     )
     assert details._of_training(runs) == "a: 2 runs end between 50.0 and 60.0 % on validation images"
     assert details._of_training(runs.head(2)) == "a/x: 50.0 % on validation images after 2 epochs"
+
+
+# Attention: by intervals, beside the source report, and nothing where nobody looked.
+
+
+@pytest.fixture
+def with_students(data: Tables) -> Tables:
+    """The same, and two students that look elsewhere, of which `dkd-vgg16` is the more accurate."""
+    tables = {}
+    for name in ("attention", "colour", "strips"):
+        rows = data.extra[f"explain/{name}"]
+        last = rows[rows["model"] == "pruned/structured-0.25"]
+        news = {"ssim": 0.21, "ssim_low": 0.19, "ssim_high": 0.7} if name == "attention" else {}
+        more = [
+            last.assign(model=f"students/{student}", **news, **({"top1_pct": top1} if name == "colour" else {}))
+            for student, top1 in (("dkd-vgg16", 92.0), ("independent", 91.0))
+        ]
+        tables[f"explain/{name}"] = pd.concat([rows, *more], ignore_index=True)
+    return made_up.with_tables(data, tables)
+
+
+def sentence(data: Tables, start: str) -> str:
+    """The paragraph that starts so; empty without any."""
+    return next((words for words in text_of(details.attention(data)) if words.startswith(start)), "")
+
+
+def test_of_students_the_most_accurate_is_drawn(with_students: Tables) -> None:
+    strip, picture = pictures_of(details.attention(with_students))
+    compressed = ["pruned/unstructured-0.25", "pruned/structured-0.25", "quantized/ptq-int8"]
+    for drawing, first in ((strip, ["image", "baseline"]), (picture, [])):
+        assert column(drawing, "name") == [*first, *compressed, "students/dkd-vgg16"]
+
+
+def test_maps_are_drawn_in_their_own_order_whatever_the_plan_s(with_students: Tables) -> None:
+    maps = with_students.extra["explain/strips"].iloc[::-1]
+    turned = made_up.with_tables(with_students, {"explain/strips": maps})
+    drawn = [pictures_of(details.attention(data))[0] for data in (with_students, turned)]
+    assert column(drawn[0], "name") == column(drawn[1], "name")
+
+
+def test_the_finding_is_about_compressed_models_alone_and_names_both_ends(data: Tables, with_students: Tables) -> None:
+    titles = [pictures_of(details.attention(tables))[-1].title for tables in (data, with_students)]
+    assert set(titles) == {
+        "quantized/ptq-int8 looks most like the baseline (SSIM 0.99), pruned/structured-0.25 least (0.60; n = 190)"
+    }
+
+
+def test_models_above_another_training_are_counted_by_intervals(data: Tables, with_students: Tables) -> None:
+    assert sentence(with_students, "A network trained apart") == (
+        "A network trained apart from the baseline, students/independent, comes to SSIM 0.21 (0.19 to 0.70); "
+        "2 of 3 compressed models lie above that, intervals over images apart."
+    )
+    assert sentence(data, "A network trained apart") == ""
+
+
+def test_of_each_change_the_page_says_what_it_takes_and_no_verdict(data: Tables) -> None:
+    assert sentence(data, "Under colour jitter") == (
+        "Under colour jitter the baseline's top-1 falls from 85.0 to 40.0 % (n = 500); compressed models, one training "
+        "each, come to between 40.0 % (pruned/structured-0.25) and 40.0 % (quantized/ptq-int8)."
+    )
+    assert sentence(data, "With Gaussian noise") == (
+        "With Gaussian noise of 0.1 (pixels lie in 0 to 1) the baseline's top-1 falls from 86.0 to 70.0 % (n = 400); "
+        "compressed models, one training each, come to between 67.0 % (quantized/ptq-int8) and 69.0 % "
+        "(pruned/unstructured-0.25)."
+    )
+    assert sentence(data, "After a step of 0.008 in every pixel")
+
+
+def test_the_table_begins_with_the_baseline_and_says_what_no_aim_would_give(data: Tables) -> None:
+    (table,) = tables_of(details.attention(data))
+    changed = ("40.0 (36.0 to 44.0)", "70.0 (65.0 to 75.0)", "70.0 (65.0 to 75.0)")
+    assert table.rows[0] == ("baseline", "–", "–", "52.0", *changed, "45.0 (41.0 to 49.0)")
+    assert len(table.rows) == 4
+    assert "covers 20.0 %" in table.caption
+
+
+def test_a_change_that_was_not_tried_is_left_out(data: Tables) -> None:
+    rows = data.extra["explain/robustness"]
+    for kept in (rows[rows["change"] == "noise"], pd.DataFrame()):
+        less = made_up.with_tables(data, {"explain/robustness": kept})
+        assert not sentence(less, "After a step")
+        assert bool(sentence(less, "With Gaussian noise")) == (len(kept) > 0)
+        (table,) = tables_of(details.attention(less))
+        assert len(table.rows[0]) == 6 + (len(kept) > 0)
+
+
+@pytest.mark.parametrize("missing", ["attention", "colour"])
+def test_without_maps_or_colours_there_is_no_section(data: Tables, missing: str) -> None:
+    extra = {key: rows for key, rows in data.extra.items() if key != f"explain/{missing}"}
+    assert details.attention(dataclasses.replace(data, extra=extra)) == []
+
+
+def test_an_empty_map_is_named_and_a_missing_similarity_is_not_a_number(data: Tables) -> None:
+    rows = data.extra["explain/strips"]
+    rows = rows.assign(map=rows["map"].where(rows["model"] != "quantized/ptq-int8", made_up.encoded(bytes(16))))
+    rows.loc[rows["model"] != "pruned/unstructured-0.25", "ssim"] = np.nan
+    drawn = made_up.with_tables(data, {"explain/strips": rows})
+    cells = pictures_of(details.attention(drawn))[0].panels[0]["data"]["values"]
+    assert [cell["note"] for cell in cells] == ["", "", "0.90", "", "empty map"]
+
+
+def test_pixels_must_be_whole() -> None:
+    with pytest.raises(ValueError, match="must start with 'uint8:'"):
+        details.pixels("abc", 1)
+    with pytest.raises(ValueError, match="reshape"):
+        details.pixels(made_up.encoded(bytes(3)), 2, 2)
+
+
+def test_without_a_usable_map_the_finding_says_so(data: Tables) -> None:
+    rows = data.extra["explain/attention"].assign(ssim=np.nan)
+    none = made_up.with_tables(data, {"explain/attention": rows})
+    assert pictures_of(details.attention(none))[-1].title.startswith("No map")
+
+
+def test_students_alone_make_no_section(with_students: Tables) -> None:
+    rows = with_students.extra["explain/attention"]
+    alone = {"explain/attention": rows[rows["model"].str.startswith("students/")]}
+    assert details.attention(made_up.with_tables(with_students, alone)) == []

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import platform
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from deepcompress import params
 from deepcompress.measure.verdict import Estimate
 from deepcompress.report import charts, estimates, queries, tables, text
-from deepcompress.report.sections import _attention
 from deepcompress.report.tables import BASELINE, Tables
-from deepcompress.report.text import Block, Paragraph, Picture, Section, Table, fold, models_table
+from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_table
 
 # Source report, section 2.1, "Model preparation and fine-tuning" and "Training configuration".
 SETTING = {
@@ -28,19 +30,57 @@ SETTING = {
 ENDS = 10  # classes that are shown of each end
 MADE = "dvc repro makes all of this again, byte for byte on the same machine; nothing here was typed by hand."
 PACKAGES = ("deepcompress", "torch", "torchvision", "lightning-fabric", "numpy", "pandas", "vl-convert-python", "dvc")
+STRIP = (
+    "Where each model sees the right class ({role}), on the same validation images; below each map its SSIM to the "
+    "{teacher}'s, undefined where a map is empty."
+)
+FIGURE = (
+    "Up to {n} validation images, maps of {role}; uniform window of {window} px, data range 1. The source report takes "
+    "the last convolution; this is the finer of the two deepest blocks whose maps have 4 x 4 places or more."
+)
+OBJECT = "The object covers {share} % of the image: what a map without any aim would have inside it."
+# Changes of the images: how the sentence on one begins, and the head of its column.
+CHANGES = {
+    "jittered": ("Under colour jitter", "Jittered top-1 % (95 %)"),
+    "noise": ("With Gaussian noise of {strength} (pixels lie in 0 to 1)", "With noise (95 %)"),
+    "fgsm": ("After a step of {strength} in every pixel against the model itself (FGSM)", "Under FGSM (95 %)"),
+}
+# What is drawn of each family: figure 6 of the source report first, then a model of each kind, in this order.
+DRAWN: tuple[dict[str, Any], ...] = (
+    {"family": "baseline"},
+    {"family": "pruned", "method": "unstructured", "sparsity": 0.25},
+    {"family": "pruned", "method": "structured", "sparsity": 0.25},
+    {"family": "shipped", "name": "pruned"},
+    {"family": "quantized", "method": "ptq", "format": "int8"},
+    {"family": "quantized", "method": "ptq", "format": "int4"},
+    {"family": "shipped", "name": "quantized"},
+    {"family": "combined", "name": "prune_distill"},
+    {"family": "combined", "name": "distill_quantize"},
+)
+
+SEEN: dict[str, Column] = {
+    "Model": "model",
+    "SSIM (95 %)": interval_of("ssim", 2),
+    "To another image": ("ssim_other_image", 2),
+    "Inside the object, %": ("inside_pct", 1),
+    **{head: interval_of(f"{change}_top1_pct") for change, (_, head) in CHANGES.items()},
+    "Jitter takes, points (95 %)": interval_of("drop_points"),
+}
+EVERY = "Every model but teachers"
+PREFIX = "uint8:"
+# A ramp of heat, dark to light, as red, green and blue at 0, a third, two thirds and 1.
+HEAT = np.array([(20, 8, 60), (150, 30, 110), (235, 105, 40), (250, 240, 130)], float)
 
 
 def details(data: Tables) -> Section:
     """Always there: every number that no question above asked for."""
     chart = charts.front(queries.usable(data), "size_mib")  # for README and DVC, which cannot run the page's chart
-    best = Picture(charts.OVERVIEW, text.of_all(data), (chart,))
+    best, models = Picture(charts.OVERVIEW, text.of_all(data), (chart,)), text.count(len(data.models), "model")
     blocks = (
-        *fold(
-            f"All {text.count(len(data.models), 'model')}, every column", "overview", [best, models_table(data.models)]
-        ),
+        *fold(f"All {models}, every column", "overview", [best, models_table(data.models)]),
         *fold("The baseline", "baseline", _baseline(data)),
         *fold("Training curves", "training", _training(data)),
-        *fold("Where compressed models look, and colour jitter", "attention", _attention.attention(data)),
+        *fold("Where compressed models look, and colour jitter", "attention", attention(data)),
         *fold("Accuracy per class", "classes", _classes(data)),
         *fold("How this was made", "provenance", _provenance(data)),
     )
@@ -59,11 +99,13 @@ def _baseline(data: Tables) -> list[Block]:
 
 
 def _verdict(data: Tables, theirs: float) -> str:
-    row, note = data.baseline, estimates.setting_note(data)
-    both = f"{text.number(row['top1_pct'])} % here, {text.number(theirs)} % in the source report"
+    value, low, high = (float(data.baseline[f"top1_pct{end}"]) for end in estimates.ENDS)
+    both, note = (
+        f"{text.number(value)} % here, {text.number(theirs)} % in the source report",
+        estimates.setting_note(data),
+    )
     if not estimates.is_cifar100(data):
         return f"{both}: other data, so that this neither agrees with the source report nor contradicts it{note}."
-    value, low, high = (float(row[f"top1_pct{end}"]) for end in estimates.ENDS)
     apart = estimates.combined((estimates.interval(theirs), Estimate(value, low, high)), (1, -1))
     if apart.low <= 0 <= apart.high:
         return f"{both}: they agree within the error (95 %) of both ones' images, trainings aside{note}."
@@ -110,7 +152,9 @@ def _classes(data: Tables) -> list[Block]:
     own = rows[rows["model"].isin(models) & rows["class"].isin(shown)].assign(name=lambda some: some["class"])
     own = own.sort_values("class", key=lambda names: names.map(shown.index), kind="stable")
     chart = charts.dots(queries.with_interval(own, "top1_pct"), "top1_pct", charts.TOP1, series="model")
-    blocks: list[Block] = [Picture("class_accuracy", _between(dense), (chart,), caption)]
+    ends = dense.sort_values(["top1_pct", "class"]).iloc[[0, -1]]
+    worst, top = (f"{text.number(row['top1_pct'], 0)} % ({row['class']})" for _, row in ends.iterrows())
+    blocks: list[Block] = [Picture("class_accuracy", f"{BASELINE}: from {worst} to {top}", (chart,), caption)]
     if len(models) > 1:
         wide = data.per_class.pivot(index="class", columns="model", values="top1_pct")
         change = (wide[models[1]] - wide[BASELINE]).dropna().sort_values(kind="stable")
@@ -120,48 +164,194 @@ def _classes(data: Tables) -> list[Block]:
     return blocks
 
 
-def _between(rows: pd.DataFrame) -> str:
-    """The spread between classes of one model."""
-    ends = rows.sort_values(["top1_pct", "class"]).iloc[[0, -1]]
-    worst, best = (f"{text.number(row['top1_pct'], 0)} % ({row['class']})" for _, row in ends.iterrows())
-    return f"{rows['model'].iloc[0]}: from {worst} to {best}"
-
-
 def _provenance(data: Tables) -> list[Block]:
     """Data, versions, every parameter, and the headline that reviewers compare; the long tables folded away."""
-    settings = _written(data.params)
+    meta, counts, settings = data.meta, data.meta.get("counts", {}), _written(data.params)
+    parts = {f"{name.capitalize()} images": counts.get(name) for name in ("train", "validation")}
+    images = {
+        "Source": meta.get("source", data.params.get("data", {}).get("source", text.MISSING)),
+        "Classes": data.per_class["class"].nunique(),
+        "Stored size, px": meta.get("image_size", text.MISSING),
+        **{name: text.MISSING if n is None else f"{n:,}" for name, n in parts.items()},
+        "Held-out images": f"{int(data.baseline['n']):,}",
+        "Checksum": meta.get("checksum") or text.MISSING,
+        "Models": len(data.models),
+    }
+    software = (("Python", platform.python_version()), *((package, _version(package)) for package in PACKAGES))
+    rows = tuple((name, str(value)) for name, value in images.items())
     return [
         Paragraph(MADE),
-        Table(("Data", "Value"), tuple(_images(data)), caption="Choices were made on validation images alone."),
-        Table(("Software", "Version"), tuple(_versions())),
+        Table(("Data", "Value"), rows, caption="Choices were made on validation images alone."),
+        Table(("Software", "Version"), software),
         Table(("Parameter", "Value"), settings, folded=f"All {len(settings)} parameters (params.yaml)"),
         Table(("Number", "Value"), _written(data.headline), folded="Headline numbers (what dvc metrics diff compares)"),
     ]
 
 
-def _images(data: Tables) -> Iterator[tuple[str, str]]:
-    meta, counts = data.meta, data.meta.get("counts", {})
-    yield "Source", str(meta.get("source", data.params.get("data", {}).get("source", text.MISSING)))
-    yield "Classes", str(data.per_class["class"].nunique())
-    yield "Stored size, px", str(meta.get("image_size", text.MISSING))
-    for part in ("train", "validation"):
-        yield f"{part.capitalize()} images", f"{counts[part]:,}" if part in counts else text.MISSING
-    yield "Held-out images", f"{int(data.baseline['n']):,}"
-    yield "Checksum", str(meta.get("checksum") or text.MISSING)
-    yield "Models", str(len(data.models))
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    yield "Python", platform.python_version()
-    for package in PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            yield package, "not installed"
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _written(values: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((key, text.MISSING if value is None else str(value)) for key, value in params.leaves(values))
+
+
+# Where models look: strips of maps; and what compressed models see and do on changed images beside the baseline.
+
+
+def attention(data: Tables) -> list[Block]:
+    """Maps, SSIM and accuracy on changed images; nothing while no compressed model was looked at."""
+    rows, jitter = queries.explained(data, "attention"), queries.explained(data, "colour")
+    if rows.empty or jitter.empty:
+        return []
+    others = _with_changes(data, jitter)
+    baseline = others[others["model"] == BASELINE].iloc[0]
+    own = [name for name in others if name == "model" or name not in rows]
+    rows = rows[rows["teacher"] == BASELINE].merge(others[own], on="model").reset_index(drop=True)
+    students = rows["family"] == "students"
+    made, first = rows[~students], rows.head(1)
+    if made.empty:
+        return []
+    best = rows[students].sort_values(["top1_pct", "model"]).tail(1)  # on validation images
+    apart = rows[rows["model"] == queries.independent(data)]
+    sentences = (_beside_independent(made, apart), *(_fall(made, baseline, change) for change in CHANGES))
+    blocks: list[Block] = [Paragraph(words) for words in sentences if words]
+    if not (drawn := _drawn(data, best["model"])).empty:
+        blocks.append(strip(data, drawn, "attention_strip", STRIP))
+    levels = {} if apart.empty else {"independent student": float(apart["ssim"].iloc[0])}
+    label = "SSIM to the baseline's maps; short strokes: to the map of another image"
+    shown = pd.concat([made, best]).assign(name=lambda some: some["model"])
+    chart = charts.dots(shown, "ssim", label, levels=levels, null="ssim_other_image")
+    seen, window = int((rows["n"] + rows["empty"]).max()), int(first["window_px"].iloc[0])
+    caption = FIGURE.format(n=f"{seen:,}", role=first["role"].iloc[0], window=window)
+    object_pct, inside_pct = first[["object_pct", "teacher_inside_pct"]].iloc[0]
+    listed = pd.concat([pd.DataFrame([baseline]).assign(inside_pct=inside_pct), rows])
+    return [
+        *blocks,
+        Picture("attention", _finding(made), (chart,), caption),
+        Table.of(listed, SEEN, "" if pd.isna(object_pct) else OBJECT.format(share=text.number(object_pct)), EVERY),
+    ]
+
+
+def _drawn(data: Tables, students: pd.Series) -> pd.DataFrame:
+    """The maps to draw: those of DRAWN that there are, in that order, and those of some students."""
+    images, rows = queries.explained(data, "strip_images"), queries.explained(data, "strips")
+    if images.empty or rows.empty:
+        return pd.DataFrame()
+    rows = rows[rows["teacher"] == BASELINE]
+    wanted = [*DRAWN, *({"model": student} for student in students)]
+    matching = [rows[(rows[list(query)] == pd.Series(query)).all(axis=1)] for query in wanted]
+    return pd.concat([models[models["model"] == name] for models in matching for name in models["model"].head(1)])
+
+
+def _finding(rows: pd.DataFrame) -> str:
+    """Which model looks most and least like the baseline, with n."""
+    ordered = rows.dropna(subset="ssim").sort_values(["ssim", "model"])
+    if ordered.empty:
+        return "No map of a compressed model can be compared with the baseline's"
+    least, most = ordered.iloc[0], ordered.iloc[-1]
+    return (
+        f"{most['model']} looks most like the baseline (SSIM {text.number(most['ssim'], 2)}), {least['model']} least "
+        f"({text.number(least['ssim'], 2)}; n = {int(most['n']):,})"
+    )
+
+
+def _beside_independent(made: pd.DataFrame, apart: pd.DataFrame) -> str:
+    """How alike to the baseline a network is that was trained apart from it, and who is closer; empty if unknown."""
+    if apart.empty:
+        return ""
+    null = apart.iloc[0]
+    closer = int((made["ssim_low"] > null["ssim_high"]).sum())
+    return (
+        f"A network trained apart from the baseline, {null['model']}, comes to SSIM {text.interval(null, 'ssim', 2)}; "
+        f"{closer} of {text.count(len(made), 'compressed model')} lie above that, intervals over images apart."
+    )
+
+
+def _with_changes(data: Tables, jitter: pd.DataFrame) -> pd.DataFrame:
+    """Rows on colour jitter, beside them those on other changes: columns `<change>_<column>`, empty where untried."""
+    rows = queries.explained(data, "robustness")
+    joined = jitter.assign(jittered_before_pct=jitter["top1_pct"], jittered_n=jitter["n"])
+    for change, of_change in rows.groupby("change") if len(rows) else ():
+        names = {"top1_pct": f"{change}_before_pct", "n": f"{change}_n", "strength": f"{change}_strength"}
+        names |= {f"changed_top1_pct{end}": f"{change}_top1_pct{end}" for end in estimates.ENDS}
+        joined = joined.merge(of_change[["model", *names]].rename(columns=names), on="model", how="left")
+    return joined
+
+
+def _fall(rows: pd.DataFrame, baseline: pd.Series, change: str) -> str:
+    """What a change of the images takes from the baseline, and between what compressed models lie; empty if untried.
+
+    Whether two of them differ it does not say: trainings stand between most, and none is repeated here.
+    """
+    column = f"{change}_top1_pct"
+    if column not in rows or (ordered := rows.dropna(subset=column).sort_values([column, "model"])).empty:
+        return ""
+    least, most = (f"{text.number(row[column])} % ({row['model']})" for _, row in ordered.iloc[[0, -1]].iterrows())
+    before, after = (text.number(baseline[name]) for name in (f"{change}_before_pct", column))
+    opening = CHANGES[change][0].format(strength=baseline.get(f"{change}_strength"))
+    return (
+        f"{opening} the baseline's top-1 falls from {before} to {after} % (n = {int(baseline[f'{change}_n']):,}); "
+        f"compressed models, one training each, come to between {least} and {most}."
+    )
+
+
+# Strips: the images, and below them where each model sees the right class.
+
+
+def strip(data: Tables, rows: pd.DataFrame, name: str, caption: str) -> Picture:
+    """The images, and below them the maps of some models, the one that they are compared with first.
+
+    The rows are some of the table `strips`, with one `teacher`; the caption has places for {teacher} and {role}.
+    """
+    images = queries.explained(data, "strip_images").sort_values("image")
+    photos = [pixels(row["pixels"], row["side"], row["side"], 3) for _, row in images.iterrows()]
+    teacher = str(rows["teacher"].iloc[0])
+    # Among students and teachers the family says no more than the heading does.
+    names = dict(zip(rows["model"], rows["model" if teacher == BASELINE else "name"], strict=True))
+    shown = [("image", place, url(photo), "") for place, photo in enumerate(photos)]
+    for model, own in rows.groupby("model", sort=False):
+        maps = own.sort_values("image").iterrows()
+        for place, (photo, (_, row)) in enumerate(zip(photos, maps, strict=True)):
+            heat, ssim = pixels(row["map"], row["side"], row["side"]), row["ssim"]
+            note = "empty map" if not heat.any() else "" if pd.isna(ssim) else text.number(ssim, 2)
+            shown.append((names[model], place, url(overlay(photo, heat)), note))
+    alike = rows[rows["model"] != teacher].groupby("model")["ssim"].mean().dropna()
+    theirs = f"{'the ' * (teacher == BASELINE)}{names[teacher]}'s"
+    most = "" if alike.empty else f": mean SSIM at most {text.number(alike.max(), 2)}, {names[alike.idxmax()]}'s"
+    title = f"Maps beside {theirs} on {len(photos)} images{most}"
+    chart = charts.strip(pd.DataFrame(shown, columns=["name", "image", "url", "note"]))
+    return Picture(name, title, (chart,), caption.format(teacher=names[teacher], role=rows["role"].iloc[0]))
+
+
+def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A map over the picture in grey: 0..255, (side, side, 3); the hotter, the more of it."""
+    share = heat.astype(float)[..., None] / 255
+    ends = np.linspace(0, 1, len(HEAT))
+    hot = np.concatenate([np.interp(share, ends, HEAT[:, channel]) for channel in range(3)], axis=2)
+    grey, weight = photo.mean(2, keepdims=True), 0.25 + 0.5 * share
+    return ((1 - weight) * grey + weight * hot).round().astype(np.uint8)
+
+
+def url(picture: np.ndarray) -> str:
+    """A picture of (side, side, 3) as a PNG within a link."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def pixels(written: str, *shape: int) -> np.ndarray:
+    """Bytes that were written as text, in their shape.
+
+    Raises:
+        ValueError: If they are not there, or too many or too few.
+    """
+    if not written.startswith(PREFIX):
+        raise ValueError(f"pixels must start with {PREFIX!r}, got {written[:10]!r}")
+    return np.frombuffer(base64.b64decode(written.removeprefix(PREFIX)), np.uint8).reshape(shape)
 
 
 SECTIONS = {"details": (90, details)}

@@ -9,7 +9,7 @@ import pandas as pd
 from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
 from deepcompress.report.estimates import source_top1
-from deepcompress.report.sections import _attention
+from deepcompress.report.sections import details
 from deepcompress.report.tables import TEACHERS, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
 
@@ -169,7 +169,7 @@ def _strips(data: Tables) -> list[Block]:
         return []
     names = data.of(TEACHERS).set_index("model")["name"]
     taught = maps[maps["teacher"].isin(names.index)].groupby("teacher", sort=False)
-    return [_attention.strip(data, rows, f"students_strip_{names[teacher]}", STRIP) for teacher, rows in taught]
+    return [details.strip(data, rows, f"students_strip_{names[teacher]}", STRIP) for teacher, rows in taught]
 
 
 def _teacher_sizes(data: Tables) -> list[Block]:
