@@ -50,7 +50,7 @@ LEFT_OUT = (  # one model of each kind is left
     "combine.prune.narrow_sparse",
     "combine.distill.sparse95_distill",
     *(f"combine.quantize.{name}" for name in ("narrow_int4", "narrow_sparse_int4", "sparse75_int4")),
-    *(f"combine.quantize.sparse95_{name}" for name in ("int3", "int4", "distill_int4")),
+    *(f"combine.quantize.sparse95_{name}" for name in ("int5", "distill_int4", "distill_int5")),
 )
 
 
