@@ -64,6 +64,16 @@ def batches(images: int = 6, batch_size: int = 3, *, seed: int | None = None) ->
     return Batches(arrays, VIEW, batch_size=batch_size, seed=seed)
 
 
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two states have the same names and, bit for bit, the same values."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def state(model: torch.nn.Module) -> dict[str, Tensor]:
+    """A copy of what a model holds, to compare with later."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
 def assert_equal_outputs(found: Tensor, expected: Tensor, *, roundings: int = 1200) -> None:
     """Equal but for the order in which numbers are added.
 

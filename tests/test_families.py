@@ -15,14 +15,11 @@ from deepcompress.explain import attention
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import layer_name
-from deepcompress.pruning import masks
 from deepcompress.pruning.layers import zero_share
-from deepcompress.pruning.masks import remove_channels
-from deepcompress.pruning.prune import choose
-from deepcompress.pruning.settings import MethodConfig
 from deepcompress.quantization import ptq, qat, solvers
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from tests.nets import CLASSES, SIDE, VIEW, batches, network
+from tests.pruning.conftest import pruned
 
 pytestmark = pytest.mark.slow
 ARCHS = (
@@ -43,23 +40,15 @@ def model(request: pytest.FixtureRequest):
 
 
 def test_pruning_of_weights(model) -> None:
-    pruned = copy.deepcopy(model)
-    way = MethodConfig(criterion="l1", allocation="uniform", scope="all")
-    masks.apply_(pruned, choose(model, "unstructured", way, 0.5, seed=0).masks)
-    assert zero_share(pruned) == pytest.approx(0.5, abs=1e-3)
+    masked = pruned(model, "unstructured", 0.5, allocation="uniform").masked
+    assert zero_share(masked) == pytest.approx(0.5, abs=1e-3)
 
 
 @torch.no_grad()
 def test_pruning_of_channels(model) -> None:
-    way, images = (
-        MethodConfig(criterion="l2_channel", allocation="uniform", scope="conv"),
-        torch.randn(2, 3, SIDE, SIDE),
-    )
-    chosen, masked = choose(model, "structured", way, 0.4, seed=0).masks, copy.deepcopy(model)
-    masks.apply_(masked, chosen)
-    answers = masked(images)
-    smaller = remove_channels(masked, masks.kept_channels(masked, chosen))
-    torch.testing.assert_close(smaller(images), answers, rtol=1e-4, atol=1e-4 * float(answers.abs().max()))
+    made, images = pruned(model, "structured", 0.4, allocation="uniform"), torch.randn(2, 3, SIDE, SIDE)
+    answers = made.masked(images)
+    torch.testing.assert_close(made.trained(images), answers, rtol=1e-4, atol=1e-4 * float(answers.abs().max()))
 
 
 def test_rounding_after_and_in_training(model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

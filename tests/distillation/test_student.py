@@ -30,7 +30,8 @@ from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import TrainingData
 from tests import nets
 from tests.distillation.conftest import VIEW, make_network
-from tests.training.interruption import Count, StoppedError, same
+from tests.nets import same
+from tests.training.interruption import Count, StoppedError
 
 CLASSES = ("ant", "bee", "cat", "dog")
 

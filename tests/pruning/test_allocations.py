@@ -16,19 +16,17 @@ from sklearn.isotonic import IsotonicRegression
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, counts, meet, table
 from deepcompress.pruning.allocations import by_sensitivity, lamp
 from deepcompress.pruning.allocations.two_of_four import kept
-from deepcompress.pruning.prune import choose
-from deepcompress.pruning.settings import MethodConfig, Prune
-from tests.pruning.test_settings import PRUNE
+from deepcompress.pruning.settings import Prune
+from tests.nets import vgg
+from tests.pruning.conftest import GRID, PRUNE, pruned
 
 ALL = params.plugins("pruning.allocations")
 NAMES = [name for name in ALL if not hasattr(params.plugin("pruning.allocations", name), "SPARSITY")]
 TARGETS = [0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97]
 SHAPES = {"a": (6, 3, 3, 3), "b": (10, 6, 3, 3), "c": (40, 90), "d": (4, 40)}
-GRID = tuple(tenth / 10 for tenth in range(10))
 CURVES = {
     "a": (GRID, (80.0, 79, 80, 70, 60, 50, 40, 30, 20, 10)),
     "b": (GRID, (80.0, 80, 81, 80, 79, 79, 78, 60, 30, 12)),
@@ -234,16 +232,15 @@ def test_two_of_four_by_hand():
 
 
 @pytest.mark.parametrize("criterion", ["l1", "random"])
-def test_every_layer_that_four_divides_loses_half_and_the_others_are_named(criterion, network, caplog):
-    model, way = network(), MethodConfig(**{**TWO_OF_FOUR, "criterion": criterion, "dense": ("classifier.6",)})
+def test_every_layer_that_four_divides_loses_half_and_the_others_are_named(criterion, caplog):
     with caplog.at_level(logging.INFO):
-        choice = choose(model, "unstructured", way, 0.5, seed=0)
-    unfit = [name for name, layer in prunable_layers(model).items() if layer.weight.shape[1] % 4]
+        made = pruned(vgg(), "unstructured", 0.5, **TWO_OF_FOUR | {"criterion": criterion, "dense": ("classifier.6",)})
+    layers = prunable_layers(made.masked)
+    unfit = [name for name, layer in layers.items() if layer.weight.shape[1] % 4]
     assert len(unfit) > 1
     assert f"two_of_four: {', '.join(unfit)} stay dense" in caplog.text
-    masks.apply_(model, choice.masks)
-    for row in choice.table[:-1]:
-        weight = prunable_layers(model)[row["layer"]].weight
+    for row in made.table[:-1]:
+        weight = layers[row["layer"]].weight
         dense = row["layer"] in (*unfit, "classifier.6")
         assert row["achieved_sparsity"] == row["assigned_sparsity"] == (0 if dense else 0.5)
         if not dense:
@@ -251,7 +248,7 @@ def test_every_layer_that_four_divides_loses_half_and_the_others_are_named(crite
             assert ((fours != 0).sum(-1) == 2).all()
 
 
-def test_every_other_sparsity_is_one_line_that_names_the_key(network):
+def test_every_other_sparsity_is_one_line_that_names_the_key():
     block = {**PRUNE, "unstructured": TWO_OF_FOUR, "sweep": {"methods": ["unstructured"], "sparsities": [0.5, 0.75]}}
     with pytest.raises(
         UserError, match=r"prune\.sparsity must be 0\.5, the only one that .*two_of_four meets; got 0\.25"
@@ -262,7 +259,7 @@ def test_every_other_sparsity_is_one_line_that_names_the_key(network):
         settings.require_sweep()
     settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"sparsities": (0.5,)})}).require_sweep()
     with pytest.raises(UserError, match=r"two_of_four prunes at a sparsity of 0\.5, got 0\.25"):
-        choose(network(), "unstructured", MethodConfig(**TWO_OF_FOUR), 0.25, seed=0)
+        allocate("two_of_four", problem(0.25))
 
 
 def test_whole_filters_have_no_such_pattern():

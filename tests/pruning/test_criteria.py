@@ -10,6 +10,7 @@ from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import norm_scales
 from deepcompress.pruning.masks import LayerView, batch_gradients, score
+from tests.nets import noise, same, state, vgg
 
 CASES = [
     (name, granularity)
@@ -24,11 +25,9 @@ def scored(model, batches, name, granularity, seed=3):
 
 
 @pytest.mark.parametrize(("name", "granularity"), CASES)
-def test_every_criterion_scores_each_unit_alike_twice_and_leaves_the_model_alone(
-    name, granularity, network, make_batches
-):
-    model, batches = network(), make_batches()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
+def test_every_criterion_scores_each_unit_alike_twice_and_leaves_the_model_alone(name, granularity):
+    model, batches = vgg(), noise()
+    before = state(model)
     first, second = (scored(model, batches, name, granularity) for _ in range(2))
     for layer, module in prunable_layers(model).items():
         shape = module.weight.shape if granularity == "weight" else module.weight.shape[:1]
@@ -37,17 +36,17 @@ def test_every_criterion_scores_each_unit_alike_twice_and_leaves_the_model_alone
         assert first[layer].isfinite().all()
         assert not first[layer].requires_grad
         assert torch.equal(first[layer], second[layer])
-    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert same(before, model.state_dict())
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(("name", "granularity"), CASES)
-def test_every_criterion_refuses_weights_that_are_not_finite(name, granularity, network, make_batches):
-    model = network()
+def test_every_criterion_refuses_weights_that_are_not_finite(name, granularity):
+    model = vgg()
     with torch.no_grad():
         model.features[4].weight[0] = float("nan")
     with pytest.raises(UserError, match=r"features\.4: a weight is not finite"):
-        scored(model, make_batches(), name, granularity)
+        scored(model, noise(), name, granularity)
 
 
 def subject(weight, granularity, **more):
@@ -61,8 +60,8 @@ def test_bn_scale_is_that_of_the_norm_behind_and_the_length_where_there_is_none(
     assert bn_scale.scores(subject(weight, "channel")).tolist() == [5.0, 1.0]
 
 
-def test_every_layer_is_scored_by_its_own_batch_norm(network):
-    model = network()
+def test_every_layer_is_scored_by_its_own_batch_norm():
+    model = vgg()
     found = score("bn_scale", prunable_layers(model), "channel", norm_scales=norm_scales(model))
     assert torch.equal(found["features.4"], model.features[5].weight.detach().abs())
     assert torch.equal(found["classifier.0"], model.classifier[0].weight.detach().norm(dim=1))
@@ -76,17 +75,17 @@ def test_taylor_multiplies_weight_and_gradient_and_sums_a_filter_before_the_abso
     assert taylor.scores(subject(weight, "channel", gradient=gradient)).tolist() == [4.0, 1.5]
 
 
-def test_taylor_averages_batches_after_the_absolute_value(network):
-    layers = {"classifier.6": prunable_layers(network())["classifier.6"]}
+def test_taylor_averages_batches_after_the_absolute_value():
+    layers = {"classifier.6": prunable_layers(vgg())["classifier.6"]}
     gradient = torch.ones_like(layers["classifier.6"].weight)
     gradients = [{"classifier.6": gradient}, {"classifier.6": -gradient}]
     found = score("taylor", layers, "weight", gradients=gradients)["classifier.6"]
     assert torch.equal(found, layers["classifier.6"].weight.abs())
 
 
-def test_taylor_foretells_how_the_loss_moves_when_a_weight_goes(network, make_batches):
-    model = network().double()
-    batch = next(make_batches().epoch(0))
+def test_taylor_foretells_how_the_loss_moves_when_a_weight_goes():
+    model = vgg().double()
+    batch = next(noise().epoch(0))
     images, weight = batch.images.double(), model.classifier[6].weight
 
     def loss():
@@ -101,8 +100,8 @@ def test_taylor_foretells_how_the_loss_moves_when_a_weight_goes(network, make_ba
         assert abs(loss() - dense).item() / tiny == pytest.approx(found[1, 2].item(), rel=1e-3)
 
 
-def test_random_differs_by_seed_and_layer(network):
-    layers = prunable_layers(network())
+def test_random_differs_by_seed_and_layer():
+    layers = prunable_layers(vgg())
     one, other = (score("random", layers, "channel", seed=seed) for seed in (1, 2))
     assert not torch.equal(one["features.0"], other["features.0"])
     assert not torch.equal(one["classifier.0"], one["classifier.3"])

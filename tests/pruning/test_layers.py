@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import GraphSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning import layers, masks
+from deepcompress.pruning import layers
 from deepcompress.pruning.layers import (
     batch_norms,
     group_scores,
@@ -20,17 +19,13 @@ from deepcompress.pruning.layers import (
     require_dense,
     zero_share,
 )
-from deepcompress.pruning.masks import remove_channels
-from deepcompress.pruning.prune import choose
-from deepcompress.pruning.settings import MethodConfig
 from tests import nets
-from tests.nets import CLASSES, SIDE, VIEW
+from tests.nets import CLASSES, SIDE, VIEW, same, vgg
+from tests.pruning.conftest import pruned
 
-STRUCTURED = MethodConfig(criterion="l2_channel", allocation="uniform", scope="conv")
 
-
-def test_scope_names_the_layers_that_a_method_may_prune(network):
-    model = network()
+def test_scope_names_the_layers_that_a_method_may_prune():
+    model = vgg()
     convolutions = [name for name in prunable_layers(model) if name.startswith("features")]
     assert list(in_scope(model, "unstructured", "all")) == list(prunable_layers(model))
     assert list(in_scope(model, "structured", "all")) == [*convolutions, "classifier.0", "classifier.3"]
@@ -38,15 +33,15 @@ def test_scope_names_the_layers_that_a_method_may_prune(network):
         assert list(in_scope(model, method, "conv")) == convolutions
 
 
-def test_each_convolution_knows_its_batch_norm(network):
-    assert batch_norms(network(batch_norm=False)) == {}
-    found = batch_norms(network())
+def test_each_convolution_knows_its_batch_norm():
+    assert batch_norms(vgg(batch_norm=False)) == {}
+    found = batch_norms(vgg())
     assert found["features.0"] == "features.1"
-    assert list(found) == list(in_scope(network(), "structured", "conv"))
+    assert list(found) == list(in_scope(vgg(), "structured", "conv"))
 
 
-def test_zero_share_counts_weights_alone(network):
-    model = network()
+def test_zero_share_counts_weights_alone():
+    model = vgg()
     assert zero_share(model) == 0
     with torch.no_grad():
         model.features[0].bias.zero_()
@@ -55,22 +50,15 @@ def test_zero_share_counts_weights_alone(network):
     assert zero_share(model) == pytest.approx(model.classifier[6].weight.numel() / weights)
 
 
-def test_a_pruned_model_is_refused(network):
-    model = network(features=(2, 4, 8, 8, 16, 16, 16, 16))
+def test_a_pruned_model_is_refused():
+    model = vgg(features=(2, 4, 8, 8, 16, 16, 16, 16))
     require_dense(model, "models/a.safetensors")
     with torch.no_grad():
         model.classifier[0].weight[0] = 0
     with pytest.raises(UserError, match=r"models/a\.safetensors: already pruned"):
         require_dense(model, "models/a.safetensors")
     with pytest.raises(UserError, match="channels are already removed"):
-        require_dense(network(features=(2, 4, 8, 7, 16, 16, 16, 16)), "models/a.safetensors")
-
-
-def pruned(model, sparsity: float):
-    choice = choose(model, "structured", STRUCTURED, sparsity, seed=0)
-    masked = copy.deepcopy(model)
-    masks.apply_(masked, choice.masks)
-    return masked, remove_channels(masked, masks.kept_channels(masked, choice.masks)), choice
+        require_dense(vgg(features=(2, 4, 8, 7, 16, 16, 16, 16)), "models/a.safetensors")
 
 
 def test_the_layers_of_a_stage_of_a_resnet_lose_the_same_channels() -> None:
@@ -85,14 +73,13 @@ def test_the_layers_of_a_stage_of_a_resnet_lose_the_same_channels() -> None:
 @torch.no_grad()
 def test_the_removed_network_answers_as_the_masked_one(arch: str, tmp_path: Path) -> None:
     model, images = nets.network(arch), torch.randn(3, 3, SIDE, SIDE)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    masked, smaller, choice = pruned(model, 0.4)
-    answers = masked(images)
+    before, made = nets.state(model), pruned(model, "structured", 0.4, allocation="uniform")
+    smaller, answers = made.trained, made.masked(images)
     torch.testing.assert_close(smaller(images), answers, rtol=1e-4, atol=1e-4 * float(answers.abs().max()))
     assert (answers - model(images)).abs().max() > 1e-2 * answers.abs().max()
-    assert choice.table[-1]["achieved_sparsity"] == pytest.approx(0.4, abs=0.02)
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    for row in choice.table[:-1]:
+    assert made.table[-1]["achieved_sparsity"] == pytest.approx(0.4, abs=0.02)
+    assert same(before, model.state_dict())
+    for row in made.table[:-1]:
         assert len(smaller.get_parameter(f"{row['layer']}.weight")) == row["units"] - row["pruned_units"]
     checkpoint.save(tmp_path / "m.safetensors", smaller, view=VIEW, classes=CLASSES, provenance={})
     assert torch.equal(checkpoint.load(tmp_path / "m.safetensors").model(images), smaller(images))
@@ -134,13 +121,10 @@ def test_attention_loses_whole_heads(tmp_path: Path, monkeypatch: pytest.MonkeyP
     model, images = nets.network("some_attention:Tokens"), torch.randn(3, 3, SIDE, SIDE)
     assert list(layers.groups(model.spec)) == ["attention.qkv"]
     model.attention.qkv.weight.view(3, 4, 6, 24)[:, 2] *= 0.1  # the head that matters least
-    way = STRUCTURED.model_copy(update={"scope": "all"})
-    choice = choose(model, "structured", way, 0.25, seed=0)
-    assert (choice.table[0]["units"], choice.table[0]["pruned_weights"]) == (4, 3 * 6 * 24)
-    masked = copy.deepcopy(model)
-    masks.apply_(masked, choice.masks)
+    made = pruned(model, "structured", 0.25, allocation="uniform", scope="all")
+    assert (made.table[0]["units"], made.table[0]["pruned_weights"]) == (4, 3 * 6 * 24)
+    masked, smaller = made.masked, made.trained
     assert [bool(head.any()) for head in masked.attention.qkv.weight.view(3, 4, -1)[0]] == [True, True, False, True]
-    smaller = remove_channels(masked, masks.kept_channels(masked, choice.masks))
     nets.assert_equal_outputs(smaller(images), masked(images))
     assert not torch.allclose(smaller(images), model(images))
     checkpoint.save(tmp_path / "m.safetensors", smaller, view=VIEW, classes=CLASSES, provenance={})
@@ -148,7 +132,7 @@ def test_attention_loses_whole_heads(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_removed_network_trains_and_is_refused_as_a_dense_one() -> None:
-    _, smaller, _ = pruned(nets.network("resnet18"), 0.3)
+    smaller = pruned(nets.network("resnet18"), "structured", 0.3, allocation="uniform").trained
     smaller.train()(torch.randn(4, 3, SIDE, SIDE)).sum().backward()
     assert all(parameter.grad is not None for parameter in smaller.parameters())
     with pytest.raises(UserError, match=r"m: channels are already removed \(widths "):

@@ -13,7 +13,7 @@ from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import masks
 from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.masks import batch_gradients, kept, levels, remove_channels, score
-from tests.nets import assert_equal_outputs
+from tests.nets import assert_equal_outputs, noise, same, state, vgg
 
 OPTIMIZERS = {
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01, weight_decay=0.1, fused=True),
@@ -22,25 +22,24 @@ OPTIMIZERS = {
 }
 
 
-def chosen(model, method):
-    layers = prunable_layers(model)
-    if method == "unstructured":
-        scores = {name: layer.weight.detach().abs() for name, layer in layers.items()}
-        return masks.unstructured(scores, {name: len(layer.weight) for name, layer in layers.items()})
-    scores = {name: layer.weight.detach().flatten(1).norm(dim=1) for name, layer in layers.items()}
-    return masks.structured(model, scores, {"features.0": 1, "features.8": 5, "classifier.3": 4})
+def survivors(model, granularity, counts):
+    """What is left where the smallest go, so many of each layer."""
+    layers, criterion = prunable_layers(model), {"weight": "l1", "channel": "l2_channel"}[granularity]
+    scores = score(criterion, {name: layers[name] for name in counts}, granularity)
+    return {name: kept(scores[name], count) for name, count in counts.items()}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("method", ["unstructured", "structured"])
-def test_zeros_stay_zero_through_training(optimizer, method, network, make_batches):
-    model = network()
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+def test_zeros_stay_zero_through_training(optimizer, granularity):
+    model = vgg()
     warm = OPTIMIZERS[optimizer](model.parameters())
-    batch = next(make_batches().epoch(0))
+    batch = next(noise().epoch(0))
     model.train()
     nn.functional.cross_entropy(model(batch.images), batch.labels).backward()
     warm.step()  # so that momentum is there before the masks are
-    found = chosen(model, method)
+    counts = {"features.0": 1, "features.8": 5, "classifier.3": 4}
+    found = masks.parameter_masks(model, granularity, survivors(model, granularity, counts))
     masks.apply_(model, found)
     hold, before = masks.hold(model, found), model.features[0].weight.detach().clone()
     for _ in range(3):
@@ -54,8 +53,8 @@ def test_zeros_stay_zero_through_training(optimizer, method, network, make_batch
     assert not torch.equal(before, model.features[0].weight)
 
 
-def test_what_is_frozen_is_left_alone(network):
-    model = network()
+def test_what_is_frozen_is_left_alone():
+    model = vgg()
     found = {
         name: torch.zeros_like(model.get_parameter(name), dtype=torch.bool)
         for name in ("features.0.weight", "classifier.6.weight")
@@ -71,25 +70,18 @@ def test_what_is_frozen_is_left_alone(network):
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_a_masked_filter_gives_an_exactly_empty_map(batch_norm, network, make_batches):
-    model = network(batch_norm=batch_norm)
-    scores = {"features.0": torch.tensor([3.0, 1.0, 2.0, 4.0])}
-    found = masks.structured(model, scores, {"features.0": 2})
+def test_a_masked_filter_gives_an_exactly_empty_map(batch_norm):
+    model = vgg(batch_norm=batch_norm)
+    kept = {"features.0": torch.tensor([True, False, False, True])}
+    found = masks.parameter_masks(model, "channel", kept)
     assert set(found) == {"features.0.weight", "features.0.bias"} | (
         {"features.1.weight", "features.1.bias"} if batch_norm else set()
     )
     masks.apply_(model, found)
     with torch.no_grad():
-        maps = model.features[: 2 if batch_norm else 1](next(make_batches().epoch(0)).images)
+        maps = model.features[: 2 if batch_norm else 1](next(noise().epoch(0)).images)
     assert not maps[:, 1:3].any()
     assert maps[:, 0].any()
-
-
-def test_unstructured_masks_drop_the_smallest_and_leave_whole_layers_unnamed():
-    scores = {"a": torch.tensor([[3.0, 1.0], [2.0, 4.0]]), "b": torch.ones(2, 2)}
-    found = masks.unstructured(scores, {"a": 2, "b": 0})
-    assert found["a.weight"].tolist() == [[True, False], [False, True]]
-    assert list(found) == ["a.weight"]
 
 
 def test_what_is_dropped_becomes_plain_zero_even_from_infinity():
@@ -100,8 +92,8 @@ def test_what_is_dropped_becomes_plain_zero_even_from_infinity():
     assert str(layer.weight.tolist()) == "[[0.0, 0.0]]"
 
 
-def test_only_weights_with_zeros_enough_are_stored_as_a_bitmask(network):
-    model = network()
+def test_only_weights_with_zeros_enough_are_stored_as_a_bitmask():
+    model = vgg()
     with torch.no_grad():
         model.classifier[0].weight[:8] = 0
         model.classifier[3].weight.view(-1)[0] = 0
@@ -109,54 +101,48 @@ def test_only_weights_with_zeros_enough_are_stored_as_a_bitmask(network):
     assert masks.encodings(model) == {"classifier.0.weight": "bitmask"}
 
 
-def masked_and_removed(model, scope="all"):
-    layers = in_scope(model, "structured", scope)
-    scores = {name: layer.weight.detach().flatten(1).norm(dim=1) for name, layer in layers.items()}
-    pruned = {name: 1 + place % (len(layer.weight) - 1) for place, (name, layer) in enumerate(layers.items())}
-    found = masks.structured(model, scores, pruned)
-    masks.apply_(model, found)
-    return model, remove_channels(model, masks.kept_channels(model, found)), pruned
-
-
 @pytest.mark.parametrize(
     ("batch_norm", "image_size", "scope"), [(True, 32, "all"), (True, 64, "conv"), (False, 64, "all")]
 )
-def test_pruned_model_equals_masked_model(batch_norm, image_size, scope, network, make_batches):
-    masked, removed, pruned = masked_and_removed(network(batch_norm=batch_norm, image_size=image_size), scope)
-    images = torch.cat([batch.images for batch in make_batches(image_size).epoch(0)])
+def test_pruned_model_equals_masked_model(batch_norm, image_size, scope):
+    masked = vgg(batch_norm=batch_norm, image_size=image_size)
+    layers = in_scope(masked, "structured", scope)
+    counts = {name: 1 + place % (len(layer.weight) - 1) for place, (name, layer) in enumerate(layers.items())}
+    kept = survivors(masked, "channel", counts)
+    masks.apply_(masked, masks.parameter_masks(masked, "channel", kept))
+    removed = remove_channels(masked, kept)
+    images = torch.cat([batch.images for batch in noise(image_size).epoch(0)])
     with torch.no_grad():
         assert_equal_outputs(removed(images), masked(images))
-    for name, count in pruned.items():
-        kept = len(prunable_layers(removed)[name].weight)
-        assert kept == len(prunable_layers(masked)[name].weight) - count
+    for name, count in counts.items():
+        assert len(prunable_layers(removed)[name].weight) == len(layers[name].weight) - count
 
 
-def test_the_original_stays_as_it_is_and_what_remains_trains_on_alike(network, make_batches):
-    model = network().train()
+def test_the_original_stays_as_it_is_and_what_remains_trains_on_alike():
+    model = vgg().train()
     model.features[0].weight.requires_grad_(False)
-    before, state = {key: value.clone() for key, value in model.state_dict().items()}, torch.get_rng_state()
+    before, random = state(model), torch.get_rng_state()
     removed = remove_channels(model, {"classifier.0": torch.arange(16) > 3})
-    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(random, torch.get_rng_state())
     assert (type(removed), removed.training, removed.spec.hidden) == (type(model), True, (12, 16))
-    batch = next(make_batches().epoch(0))
+    batch = next(noise().epoch(0))
     torch.nn.functional.cross_entropy(removed(batch.images), batch.labels).backward()
     assert [name for name, parameter in removed.named_parameters() if parameter.grad is None] == ["features.0.weight"]
     with torch.no_grad():
         for tensor in removed.state_dict().values():
             tensor.zero_()
-    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert same(before, model.state_dict())
 
 
-def test_what_cannot_be_removed_is_refused(network):
-    model = network()
+def test_what_cannot_be_removed_is_refused():
+    model = vgg()
     with pytest.raises(ValueError, match=r"features\.0: needs 4 flags with at least one channel kept"):
         remove_channels(model, {"features.0": torch.zeros(4, dtype=torch.bool)})
     with pytest.raises(ValueError, match=r"features\.0: needs 4 flags"):
         remove_channels(model, {"features.0": torch.ones(3, dtype=torch.bool)})
-    with pytest.raises(ValueError, match="its outputs are the classes"):
-        remove_channels(model, {"classifier.6": torch.tensor([True, False, True, True])})
-    with pytest.raises(UserError, match="the layers are"):
-        remove_channels(model, {"features.1": torch.ones(4, dtype=torch.bool)})
+    for name in ("classifier.6", "features.1"):  # the classes, and a batch norm
+        with pytest.raises(ValueError, match=f"{name}: its outputs cannot be removed"):
+            remove_channels(model, {name: torch.tensor([True, False, True, True])})
 
 
 def sorted_out(values, count):
@@ -195,25 +181,25 @@ def test_counts_outside_their_range_are_refused(counts):
         levels(torch.rand(3), counts)
 
 
-def test_a_criterion_refuses_a_granularity_that_it_does_not_score(network):
+def test_a_criterion_refuses_a_granularity_that_it_does_not_score():
     with pytest.raises(UserError, match="l1 scores a weight, not a channel"):
-        score("l1", prunable_layers(network()), "channel")
+        score("l1", prunable_layers(vgg()), "channel")
     with pytest.raises(UserError, match=r"must be one of .*l1.*l2_channel.*; got 'l9'"):
-        score("l9", prunable_layers(network()), "weight")
+        score("l9", prunable_layers(vgg()), "weight")
 
 
-def test_a_criterion_that_needs_gradients_says_so(network):
+def test_a_criterion_that_needs_gradients_says_so():
     with pytest.raises(ValueError, match="needs the gradients"):
-        score("taylor", prunable_layers(network()), "weight")
+        score("taylor", prunable_layers(vgg()), "weight")
     with pytest.raises(ValueError, match="no training batches"):
-        score("taylor", prunable_layers(network()), "weight", gradients=[])
+        score("taylor", prunable_layers(vgg()), "weight", gradients=[])
 
 
-def test_gradients_leave_batch_statistics_and_mode_alone(network, make_batches):
-    model = network().train()
+def test_gradients_leave_batch_statistics_and_mode_alone():
+    model = vgg().train()
     before = model.features[1].running_mean.clone()
     layers = prunable_layers(model)
-    found = list(batch_gradients(model, layers, make_batches().epoch(0)))
+    found = list(batch_gradients(model, layers, noise().epoch(0)))
     assert len(found) == 3
     assert list(found[0]) == list(layers)
     assert torch.equal(before, model.features[1].running_mean)

@@ -14,6 +14,7 @@ from deepcompress.pruning.layers import group_scores, in_scope, scored_layers
 from deepcompress.pruning.masks import score
 from deepcompress.pruning.sensitivity import batch_statistics, curves, scan
 from tests import nets
+from tests.nets import noise, vgg
 
 SPARSITIES = (0.0, 0.1, 0.3, 0.5, 0.9)
 METHODS = {"unstructured": ("l1", "weight"), "structured": ("l2_channel", "channel")}
@@ -25,10 +26,8 @@ def plain_loop(model, batches, scores, method, layers=None, sparsities=SPARSITIE
         for sparsity in sparsities:
             count = min(round(sparsity * values.numel()), values.numel() - 1)
             pruned = copy.deepcopy(model)
-            counts = {name: count}
-            unstructured = method == "unstructured"
-            chosen = masks.unstructured(scores, counts) if unstructured else masks.structured(pruned, scores, counts)
-            masks.apply_(pruned, chosen)
+            kept = {name: masks.kept(scores[name], count)}
+            masks.apply_(pruned, masks.parameter_masks(pruned, METHODS[method][1], kept))
             if recalibrate:  # on the batch itself; there is but one
                 logits, labels = with_own_statistics(pruned, batches)
             else:
@@ -55,9 +54,9 @@ def scanned(model, batches, method, sparsities=SPARSITIES, **options):
 
 @pytest.mark.parametrize(("image_size", "batch_norm"), [(32, True), (64, False)])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, network, make_batches, monkeypatch):
+def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, monkeypatch):
     monkeypatch.setattr(sensitivity, "CHUNK_BYTES", 2 * 4 * image_size**2 * 4)  # so that images pass two by two
-    model, batches = network(batch_norm=batch_norm, image_size=image_size), make_batches(image_size)
+    model, batches = vgg(batch_norm=batch_norm, image_size=image_size), noise(image_size)
     rows, scores = scanned(model, batches, method)
     plain = plain_loop(model, batches, scores, method)
     assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
@@ -65,8 +64,8 @@ def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, network,
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_scan_with_statistics_of_the_batch_equals_the_plain_loop(method, network, make_batches):
-    model, batches = network(), make_batches(images=12, batch_size=12)
+def test_a_scan_with_statistics_of_the_batch_equals_the_plain_loop(method):
+    model, batches = vgg(), noise(images=12, batch_size=12)
     rows, scores = scanned(model, batches, method, recalibrate=True)
     plain = plain_loop(model, batches, scores, method, recalibrate=True)
     assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-4)
@@ -74,16 +73,16 @@ def test_a_scan_with_statistics_of_the_batch_equals_the_plain_loop(method, netwo
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_weights_are_untouched_bit_for_bit(method, network, make_batches):
-    model = network().train()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    scanned(model, make_batches(), method, recalibrate=True)
-    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+def test_weights_are_untouched_bit_for_bit(method):
+    model = vgg().train()
+    before = nets.state(model)
+    scanned(model, noise(), method, recalibrate=True)
+    assert nets.same(before, model.state_dict())
     assert model.training
 
 
-def test_standard_errors_are_those_of_a_share_and_of_a_mean(network, make_batches):
-    model, batches = network(), make_batches()
+def test_standard_errors_are_those_of_a_share_and_of_a_mean():
+    model, batches = vgg(), noise()
     row = scanned(model, batches, "structured")[0][0]
     share = row["right"] / row["n"]
     assert row["n"] == 12
@@ -94,8 +93,8 @@ def test_standard_errors_are_those_of_a_share_and_of_a_mean(network, make_batche
     assert row["loss_se"] == pytest.approx(losses.std(correction=0).item() / math.sqrt(12), rel=1e-5)
 
 
-def test_curves_are_in_achieved_sparsity_and_skip_repetitions(network, make_batches):
-    rows, _ = scanned(network(), make_batches(), "structured", (0.0, 0.1, 0.5, 0.95, 0.99))
+def test_curves_are_in_achieved_sparsity_and_skip_repetitions():
+    rows, _ = scanned(vgg(), noise(), "structured", (0.0, 0.1, 0.5, 0.95, 0.99))
     sparsities, top1 = curves(rows)["features.0"]
     assert sparsities == [0, 0.5, 0.75]
     assert top1 == [rows[0]["top1_pct"], rows[2]["top1_pct"], rows[3]["top1_pct"]]
@@ -115,8 +114,8 @@ def test_the_scan_of_tied_layers_equals_the_plain_loop(method):
 
 
 @torch.no_grad()
-def test_with_statistics_of_the_batch_nothing_that_is_stored_is_read_or_written(network, make_batches):
-    model, images = network(), next(make_batches().epoch(0)).images
+def test_with_statistics_of_the_batch_nothing_that_is_stored_is_read_or_written():
+    model, images = vgg(), next(noise().epoch(0)).images
     plain = model(images)
     with batch_statistics(model):
         found = model(images)

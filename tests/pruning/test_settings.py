@@ -9,25 +9,7 @@ import pytest
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.pruning.settings import Prune, Sensitivity
-
-RECIPE = {
-    "trainable": "all",
-    "epochs": 1,
-    "batch_size": 8,
-    "optimizer": "adamw",
-    "learning_rate": 0.001,
-    "weight_decay": 0.01,
-    "schedule": "cosine",
-}
-PRUNE = {
-    "method": "structured",
-    "sparsity": 0.25,
-    "unstructured": {"criterion": "l1", "allocation": "by_sensitivity", "scope": "all"},
-    "structured": {"criterion": "l2_channel", "allocation": "by_sensitivity", "scope": "conv"},
-    "scoring": {"samples": 8, "batch_size": 4},
-    "finetune": RECIPE,
-    "sweep": {"methods": ["unstructured", "structured"], "sparsities": [0, 0.25]},
-}
+from tests.pruning.conftest import PRUNE
 
 
 def changed(key, value):

@@ -20,9 +20,10 @@ from deepcompress.training import loop
 from deepcompress.training.run import TrainingData
 from stages import distill, distill_on
 from tests.data.inputs import CLASSES
+from tests.nets import same
 from tests.stages import commands
 from tests.stages.commands import RECIPE, contents, invoke, network, refused, save_vgg, well, write_images, write_params
-from tests.training.interruption import StoppedError, same
+from tests.training.interruption import StoppedError
 
 TEACHER = "models/teachers/vgg16.safetensors"
 DISTILL: dict[str, Any] = {

@@ -14,7 +14,7 @@ from deepcompress.data.store import write_fit
 from deepcompress.models import checkpoint
 from stages import prune, sensitivity
 from tests.data import inputs
-from tests.pruning.test_settings import PRUNE
+from tests.pruning.conftest import PRUNE
 from tests.stages.commands import invoke, refused, save_vgg, trains_once, well, write_params
 
 SCAN = ("--fit", "data/fit", "--source", "models/baseline.safetensors", "--method")

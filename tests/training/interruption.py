@@ -1,4 +1,4 @@
-"""What tests of interrupted trainings share: a stop at a step, a full disk at the first model, equality bit for bit."""
+"""What tests of interrupted trainings share: a stop at a step, a full disk at the first model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import errno
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
 from deepcompress.models import checkpoint
 from deepcompress.training import loop
@@ -27,10 +25,6 @@ class Count:
         self.calls += 1
         if self.calls == self.last:
             raise StoppedError
-
-
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def fill_the_disk_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:

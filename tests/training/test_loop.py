@@ -20,8 +20,9 @@ from deepcompress.measure import accuracy
 from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy, ModelWithLoss, Objective, can_compile
 from deepcompress.training.recipe import Epoch, History
+from tests.nets import same
 from tests.training import several
-from tests.training.interruption import Count, StoppedError, same
+from tests.training.interruption import Count, StoppedError
 
 
 class Regressor(Objective):

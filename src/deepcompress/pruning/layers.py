@@ -30,7 +30,7 @@ from deepcompress.models.vgg import prunable_layers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from deepcompress.models.spec import Spec
@@ -298,26 +298,11 @@ def group_scores(model: Classifier, scores: Mapping[str, Float[Tensor, " channel
         if name in scores:
             own = [scores[member] for member in group.members]
             if len(own[0]) > group.channels:
-                own = [own[0][_outputs(group).to(own[0].device)].mean(1)]
+                outputs = next(part.indices for part in group.parts if part.outputs and part.layer == name)
+                own = [own[0][torch.tensor(outputs, device=own[0].device).view(group.channels, -1)].mean(1)]
             alone = len(own) == 1
             combined[name] = own[0] if alone else torch.stack([s / s.mean().clamp(min=1e-30) for s in own]).mean(0)
     return combined
-
-
-def per_channel(spec: Spec, kept: Kept) -> dict[str, Bool[Tensor, " channels"]]:
-    """Flags of groups, from those of all outputs of their first layers; what names no group is left out."""
-    known = groups(spec)
-    named = {name: flags for name, flags in kept.items() if name in known}
-    return {
-        name: flags if len(flags) == known[name].channels else flags[_outputs(known[name]).to(flags.device)].any(1)
-        for name, flags in named.items()
-    }
-
-
-def _outputs(group: Group) -> Int[Tensor, "channels outputs"]:
-    """Which outputs of a group's first layer belong to each channel."""
-    indices = next(part.indices for part in group.parts if part.outputs and part.layer == group.members[0])
-    return torch.tensor(indices).view(group.channels, -1)
 
 
 def group_masks(spec: Spec, kept: Kept, known: Groups | None = None) -> dict[str, Bool[Tensor, ...]]:

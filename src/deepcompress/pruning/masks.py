@@ -26,12 +26,22 @@ import torch
 import torch.nn.functional as F
 
 from deepcompress import params
+from deepcompress.data.batches import Batches
+from deepcompress.data.store import sampled
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.build import blank
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.layers import group_masks, per_channel, require_names, shrunk_state
+from deepcompress.pruning.layers import (
+    GRANULARITY,
+    group_masks,
+    group_scores,
+    groups,
+    norm_scales,
+    scored_layers,
+    shrunk_state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,13 +49,14 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
     from torch import Tensor, nn
 
-    from deepcompress.data.batches import Batch
+    from deepcompress.data.batches import Batch, View
+    from deepcompress.data.store import Fit
     from deepcompress.models.spec import Spec
     from deepcompress.models.vgg import Classifier
+    from deepcompress.pruning.settings import Method, Scoring
 
     Layers = Mapping[str, nn.Conv2d | nn.Linear]
     Masks = dict[str, Bool[Tensor, "..."]]
-    Choose = Callable[[Tensor, int], Bool[Tensor, "..."]]
 
 Granularity = Literal["weight", "channel"]
 CHUNK = 2**24  # entries; smaller chunks lie in cache, but threads that meet more often lose far more on a busy CPU
@@ -122,6 +133,43 @@ def score(
     for name, values in found.items():
         _require_finite(name, f"{criterion} score", values)
     return found
+
+
+def scored(
+    model: Classifier,
+    method: Method,
+    criterion: str,
+    layers: Iterable[str],
+    images: Fit,
+    scoring: Scoring,
+    *,
+    view: View,
+    seed: int,
+) -> dict[str, Float[Tensor, "outputs ..."]]:
+    """Scores of all that a method may prune in some layers: of single weights, or of channels that go together.
+
+    Args:
+        model: On the device that runs it.
+        method: Single weights, or filters and units.
+        criterion: A file in criteria/.
+        layers: Which.
+        images: Training ones are looked at where the criterion needs gradients.
+        scoring: How many.
+        view: How images become the model's input.
+        seed: For criteria that draw, and for the draw of images.
+
+    Raises:
+        UserError: As `score`.
+    """
+    judges, gradients = scored_layers(model, method, layers), None
+    if params.plugin("pruning.criteria", criterion).NEEDS_GRADIENTS:
+        drawn, size = sampled(images.train, scoring.samples, seed), scoring.batch_size
+        device = next(model.parameters()).device
+        batches = Batches(drawn, view, batch_size=size, device=device, least=min(2, size))
+        gradients = batch_gradients(model, judges, batches.epoch(0))
+    scales, granularity = norm_scales(model), GRANULARITY[method]
+    found = score(criterion, judges, granularity, seed=seed, gradients=gradients, norm_scales=scales)
+    return group_scores(model, found) if method == "structured" else found
 
 
 def batch_gradients(model: nn.Module, layers: Layers, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
@@ -206,28 +254,19 @@ def _order_statistics(flat: Tensor, ranks: Sequence[int]) -> Float[Tensor, " ran
     return torch.from_numpy(np.partition(flat.numpy(), list(ranks))[list(ranks)])
 
 
-def unstructured(
-    scores: Mapping[str, Float[Tensor, "outputs ..."]], pruned: Mapping[str, int], choose: Choose = kept
-) -> Masks:
-    """Masks of single weights.
+def parameter_masks(model: Classifier, granularity: Granularity, kept: Mapping[str, Bool[Tensor, ...]]) -> Masks:
+    """Masks from what survives of some layers: of single weights the flags themselves.
 
-    Args:
-        scores: Per layer, in the shape of its weight; higher = keep.
-        pruned: Weights to prune per layer.
-        choose: Which of a layer's survive, given its scores and how many go; by default the highest.
-    """
-    return {f"{name}.weight": choose(scores[name], count) for name, count in pruned.items() if count}
-
-
-def structured(model: Classifier, scores: Mapping[str, Float[Tensor, " outputs"]], pruned: Mapping[str, int]) -> Masks:
-    """Masks of whole output channels: weights, bias, and scale and shift of the batch norm behind.
+    Of channels their weights and bias go, and scale and shift of the batch norm behind.
 
     Args:
         model: Its parameters are not changed.
-        scores: Per layer, one for each output channel; higher = keep.
-        pruned: Output channels to prune per layer.
+        granularity: What the flags are of.
+        kept: Per layer, in the shape of its weight, or one for each channel.
     """
-    return group_masks(model.spec, {name: kept(scores[name], count) for name, count in pruned.items() if count})
+    if granularity == "channel":
+        return group_masks(model.spec, kept)
+    return {f"{name}.weight": mask for name, mask in kept.items()}
 
 
 def apply_(model: nn.Module, masks: Masks) -> None:
@@ -269,16 +308,6 @@ def encodings(model: nn.Module) -> dict[str, str]:
     return {name: "bitmask" for name, weight in weights.items() if (weight == 0).double().mean() > BITMASK_ABOVE}
 
 
-def kept_channels(model: nn.Module, masks: Masks) -> dict[str, Bool[Tensor, " outputs"]]:
-    """Which output channels survive, per masked layer; a channel is dropped where all its weights are."""
-    found = {}
-    for name, layer in prunable_layers(model).items():
-        weight = masks.get(f"{name}.weight")
-        if weight is not None:
-            found[name] = weight.expand_as(layer.weight).flatten(1).any(dim=1)
-    return found
-
-
 def remove_channels(model: Classifier, kept: Mapping[str, Bool[Tensor, " outputs"]]) -> Classifier:
     """A smaller network whose answers equal those of `model` with the dropped channels masked.
 
@@ -287,30 +316,25 @@ def remove_channels(model: Classifier, kept: Mapping[str, Bool[Tensor, " outputs
 
     Args:
         model: Stays as it is.
-        kept: Per layer, which output channels stay, at least one; a layer that is not named keeps all. Of layers that
-            are tied to each other the first one's count.
+        kept: Per group of `layers.groups`, which channels stay, at least one; a group that is not named keeps all.
 
     Returns:
         On the same device and in the same mode, with copies of the surviving weights.
 
     Raises:
-        UserError: If a layer is unknown.
-        ValueError: If a layer would be emptied, or the last layer, whose outputs are the classes, would
-            shrink.
+        ValueError: If a group is unknown, or would be emptied.
     """
-    layers = prunable_layers(model)
-    require_names(kept, layers, "prune")
+    known = groups(model.spec)
     for name, flags in kept.items():
-        outputs, remaining = len(layers[name].weight), int(flags.sum())
-        if len(flags) != outputs or not remaining:
-            raise ValueError(f"{name}: needs {outputs} flags with at least one channel kept, got {remaining} kept")
-    *hidden, last = layers
-    if last in kept and not kept[last].all():
-        raise ValueError(f"{last}: its outputs are the classes and cannot be removed")
-    state, sizes = shrunk_state(model.state_dict(), model.spec, per_channel(model.spec, kept))
+        if name not in known:
+            raise ValueError(f"{name}: its outputs cannot be removed")
+        channels, remaining = known[name].channels, int(flags.sum())
+        if len(flags) != channels or not remaining:
+            raise ValueError(f"{name}: needs {channels} flags with at least one channel kept, got {remaining} kept")
+    state, sizes = shrunk_state(model.state_dict(), model.spec, kept)
     spec: Spec
     if isinstance(model.spec, VGGSpec):
-        *features, first, second = (len(state[f"{name}.weight"]) for name in hidden)
+        *features, first, second, _ = (len(state[f"{name}.weight"]) for name in prunable_layers(model))
         spec = dataclasses.replace(model.spec, features=tuple(features), hidden=(first, second))
     else:
         spec = dataclasses.replace(model.spec, widths=tuple(sizes.items()))

@@ -23,28 +23,24 @@ from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, 
 from deepcompress.pruning.layers import (
     DENSE_BELOW,
     GRANULARITY,
-    group_scores,
     in_scope,
-    norm_scales,
     require_dense,
     require_names,
     scored_layers,
     zero_share,
 )
-from deepcompress.pruning.masks import kept, remove_channels, score
-from deepcompress.pruning.sensitivity import gradients
+from deepcompress.pruning.masks import scored
 from deepcompress.pruning.settings import Channels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays, Fit
     from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.allocation import Curve
-    from deepcompress.pruning.masks import Masks
     from deepcompress.pruning.settings import Method, MethodConfig, Prune
 
     Row = dict[str, Any]
@@ -61,7 +57,8 @@ class Pruned:
         start: What fine-tuning starts from, a model of its own: single weights as zeros, channels removed.
         trained: A copy of it, to be fine-tuned in place.
         hold: What training calls after each step, so that zeros stay zero; None where there are none to keep.
-        table: Assigned and achieved sparsity per layer; see `Choice`.
+        table: A row per layer in scope and one for all: its weights, assigned and achieved sparsity, what is pruned,
+            and `scope`, the layers whose weights are the denominator.
     """
 
     masked: Classifier
@@ -85,28 +82,37 @@ def prune(
     Args:
         dense: On the device that runs it.
         images: To recalibrate batch norms on, and for criteria that need gradients.
-        settings: Method, sparsity, and how the method chooses.
+        settings: Method, sparsity (met to within one weight, or `round_to` filters), and how the method chooses.
         view: How images become the model's input.
         seed: For criteria that draw, and for the draw of images.
-        curves: Of `sensitivity.curves`.
+        curves: Of `sensitivity.curves`, for allocations that read them.
 
     Raises:
-        UserError: If the sparsity is out of reach or a layer unknown.
+        UserError: If a layer is unknown, a weight not finite, or the sparsity out of reach.
     """
     method, way = settings.method, settings.method_config(settings.method)
-    layers = scored_layers(dense, method, in_scope(dense, method, way.scope))
-    taken = gradients(way.criterion, dense, layers, images, settings.scoring, view=view, seed=seed)
-    choice = choose(dense, method, way, settings.sparsity, seed=seed, curves=curves, gradients=taken)
-    masked = copy.deepcopy(dense)
-    masks.apply_(masked, choice.masks)
-    if choice.masks:
+    layers = in_scope(dense, method, way.scope)
+    require_names(way.dense, layers, f"prune.{method}.dense")
+    scores = scored(dense, method, way.criterion, layers, images, settings.scoring, view=view, seed=seed)
+    problem = Problem(
+        layers=tuple(_layer(dense, method, way, name, scores[name].numel()) for name in layers),
+        sparsity=settings.sparsity,
+        curves=curves if evidence(way.allocation) == "curves" else {},
+        scores=scores if evidence(way.allocation) == "scores" else {},
+    )
+    shares, counts = allocate(way.allocation, problem)
+    rows = [{"method": method, "scope": way.scope, **row} for row in table(problem, shares, counts)]
+    pattern = getattr(params.plugin("pruning.allocations", way.allocation), "kept", masks.kept)
+    kept = {name: pattern(scores[name], count) for name, count in counts.items() if count}
+    dropped, masked = masks.parameter_masks(dense, GRANULARITY[method], kept), copy.deepcopy(dense)
+    masks.apply_(masked, dropped)
+    if kept:
         recalibrate_(masked, images.train, settings.recalibrate, view=view, seed=seed)
     if method == "structured":
-        smaller = remove_channels(masked, masks.kept_channels(masked, choice.masks))
-        return Pruned(masked, smaller, copy.deepcopy(smaller), None, choice.table)
+        smaller = masks.remove_channels(masked, kept)
+        return Pruned(masked, smaller, copy.deepcopy(smaller), None, rows)
     trained = copy.deepcopy(masked)
-    hold = masks.hold(trained, choice.masks) if choice.masks else None
-    return Pruned(masked, masked, trained, hold, choice.table)
+    return Pruned(masked, masked, trained, masks.hold(trained, dropped) if kept else None, rows)
 
 
 @torch.no_grad()
@@ -191,76 +197,9 @@ def _size(model: Classifier) -> Row:
     }
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What goes.
-
-    Attributes:
-        masks: Parameter name -> True where it survives; parameters that stay whole are not named.
-        table: A row per layer in scope and one for all: its weights, assigned and achieved sparsity, what is
-            pruned, and `scope`, the layers whose weights are the denominator.
-    """
-
-    masks: Masks
-    table: list[dict[str, Any]]
-
-
-def choose(
-    model: Classifier,
-    method: Method,
-    way: MethodConfig,
-    sparsity: float,
-    *,
-    seed: int,
-    curves: Mapping[str, Curve] | None = None,
-    gradients: Iterable[Mapping[str, Tensor]] | None = None,
-) -> Choice:
-    """Decide what goes; the model is not changed.
-
-    Args:
-        model: Dense.
-        method: Single weights, or filters and units.
-        way: Criterion, allocation, scope and layers to leave whole.
-        sparsity: Share of the weights in scope, in [0, 1), met to within one weight, or `round_to` filters.
-        seed: For criteria that draw.
-        curves: Of `sensitivity.curves`, for allocations that read them.
-        gradients: Of `masks.batch_gradients`, for criteria that need them.
-
-    Raises:
-        UserError: If a layer is unknown, a weight not finite, or the sparsity out of reach.
-    """
-    layers = in_scope(model, method, way.scope)
-    require_names(way.dense, layers, f"prune.{method}.dense")
-    judges = scored_layers(model, method, layers)
-    scales, granularity = norm_scales(model), GRANULARITY[method]
-    scores = score(way.criterion, judges, granularity, seed=seed, gradients=gradients, norm_scales=scales)
-    if method == "structured":
-        scores = group_scores(model, scores)
-    problem = Problem(
-        layers=tuple(
-            _layer(name, scores[name], layer.weight, _weights(model, method, name), way)
-            for name, layer in layers.items()
-        ),
-        sparsity=sparsity,
-        curves=(curves or {}) if evidence(way.allocation) == "curves" else {},
-        scores=scores if evidence(way.allocation) == "scores" else {},
-    )
-    shares, pruned = allocate(way.allocation, problem)
-    if method == "structured":
-        chosen = masks.structured(model, scores, pruned)
-    else:
-        pattern = getattr(params.plugin("pruning.allocations", way.allocation), "kept", kept)
-        chosen = masks.unstructured(scores, pruned, pattern)
-    rows = table(problem, shares, pruned)
-    return Choice(chosen, [{"method": method, "scope": way.scope, **row} for row in rows])
-
-
-def _layer(name: str, scores: Tensor, weight: Tensor, weights: int, way: MethodConfig) -> Layer:
-    units = scores.numel()
+def _layer(model: Classifier, method: Method, way: MethodConfig, name: str, units: int) -> Layer:
+    """As an allocation sees it; its weights are those of all layers that lose channels with it."""
+    weights = sum(layer.weight.numel() for layer in scored_layers(model, method, [name]).values())
     step = math.gcd(units, way.round_to) if isinstance(way, Channels) else 1
-    return Layer(name, tuple(weight.shape), units, weights // units, name in way.dense, step)
-
-
-def _weights(model: Classifier, method: Method, name: str) -> int:
-    """Of a layer and all that lose channels with it."""
-    return sum(layer.weight.numel() for layer in scored_layers(model, method, [name]).values())
+    shape = tuple(model.get_parameter(f"{name}.weight").shape)
+    return Layer(name, shape, units, weights // units, name in way.dense, step)

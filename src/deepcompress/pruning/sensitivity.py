@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -22,20 +22,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from deepcompress import params
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
 from deepcompress.measure.accuracy import evaluating, top_k_correct
 from deepcompress.models.vgg import VGG
 from deepcompress.pruning.layers import (
     GRANULARITY,
-    group_masks,
-    group_scores,
     in_scope,
-    norm_scales,
-    scored_layers,
 )
-from deepcompress.pruning.masks import batch_gradients, levels, score
+from deepcompress.pruning.masks import levels, parameter_masks, scored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,11 +39,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.data.batches import View
-    from deepcompress.data.store import Arrays, Fit
+    from deepcompress.data.store import Fit
     from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.allocation import Curve
-    from deepcompress.pruning.masks import Granularity, Layers
-    from deepcompress.pruning.settings import Method, Prune, Scoring, Sensitivity
+    from deepcompress.pruning.masks import Granularity
+    from deepcompress.pruning.settings import Method, Prune, Sensitivity
 
     Step = Callable[[Tensor], Tensor]
 
@@ -73,34 +68,14 @@ def sensitivity(
     Returns:
         Rows of `sensitivity.scan`, each with `method` and `criterion`.
     """
-    layers, criterion = in_scope(model, method, "all"), prune.method_config(method).criterion
-    judges = scored_layers(model, method, layers)
-    taken = gradients(criterion, model, judges, images, prune.scoring, view=view, seed=seed)
-    own, granularity, scales = prune.recalibrate > 0, GRANULARITY[method], norm_scales(model)
-    scores = score(criterion, judges, granularity, seed=seed, gradients=taken, norm_scales=scales)
-    if method == "structured":
-        scores = group_scores(model, scores)
-    batches = _batches(sampled(images.validation, settings.samples, seed), view, settings.batch_size, _device(model))
+    criterion = prune.method_config(method).criterion
+    layers = in_scope(model, method, "all")
+    scores = scored(model, method, criterion, layers, images, prune.scoring, view=view, seed=seed)
+    drawn, device = sampled(images.validation, settings.samples, seed), next(model.parameters()).device
+    batches = Batches(drawn, view, batch_size=settings.batch_size, device=device, least=2)
+    own, granularity = prune.recalibrate > 0, GRANULARITY[method]
     rows = scan(model, batches, scores, settings.sparsities, granularity=granularity, recalibrate=own)
     return [{"method": method, "criterion": criterion, **row} for row in rows]
-
-
-def gradients(
-    criterion: str, model: Classifier, layers: Layers, images: Fit, scoring: Scoring, *, view: View, seed: int
-) -> Iterator[Mapping[str, Tensor]] | None:
-    """Gradients of some training images, for a criterion that needs them; None for any other."""
-    if not params.plugin("pruning.criteria", criterion).NEEDS_GRADIENTS:
-        return None
-    batches = _batches(sampled(images.train, scoring.samples, seed), view, scoring.batch_size, _device(model))
-    return batch_gradients(model, layers, batches.epoch(0))
-
-
-def _batches(arrays: Arrays, view: View, batch_size: int, device: torch.device) -> Batches:
-    return Batches(arrays, view, batch_size=batch_size, device=device, least=min(2, batch_size))
-
-
-def _device(model: Classifier) -> torch.device:
-    return next(model.parameters()).device
 
 
 def scan(
@@ -126,19 +101,20 @@ def scan(
         A row per layer and sparsity: `layer`, `sparsity`, `pruned_units`, `units`, `top1_pct` and `top1_se_pct` (its
         standard error), `loss` (mean cross-entropy, nats) and `loss_se`, `right` answers of `n` images.
     """
-    plans = [_Plan.of(name, scores[name], sparsities) for name in scores]
-    dense, tried = _Tally(1), pruned_forward(model, granularity)
+    plans = [_Plan(name, scores[name], sparsities) for name in scores]
+    dense = _Tally(1)
+    tried = _Chain(model, granularity) if isinstance(model, VGG) else _Whole(model, granularity)
     work = tqdm(total=len(batches) * len(plans), desc="sensitivity", unit="layer", disable=None)
     statistics = batch_statistics(model) if recalibrate else nullcontext()
     with evaluating(model), statistics, torch.no_grad(), work:
         for batch in batches.epoch(0):
             dense.add_(tried.dense(batch.images), batch.labels)
             for plan in plans:
-                if plan.counts:
-                    answers = tried.pruned(plan.name, plan.survived, len(plan.counts))
+                if plan.levels:
+                    answers = tried.pruned(plan.name, plan.survived, len(plan.levels))
                     plan.tally.add_(answers, batch.labels)
                 work.update()
-    return [row for plan in plans for row in plan.rows(sparsities, dense)]
+    return [row for plan in plans for row in plan.rows(dense)]
 
 
 @contextmanager
@@ -206,46 +182,40 @@ class _Tally:
         }
 
 
-@dataclass
 class _Plan:
     """The variants of one layer: only different counts above zero are run."""
 
-    name: str
-    units: int
-    counts: list[int]
-    survived: UInt8[Tensor, "outputs ..."]
-    tally: _Tally = field(init=False)
+    def __init__(self, name: str, scores: Float[Tensor, "outputs ..."], sparsities: Sequence[float]) -> None:
+        self.name, self.units, self.sparsities = name, scores.numel(), sparsities
+        self.counts = [min(round(sparsity * self.units), self.units - 1) for sparsity in sparsities]
+        self.levels = sorted(set(self.counts) - {0})
+        self.survived, self.tally = levels(scores, self.levels), _Tally(len(self.levels))
 
-    def __post_init__(self) -> None:
-        self.tally = _Tally(len(self.counts))
-
-    @classmethod
-    def of(cls, name: str, scores: Tensor, sparsities: Sequence[float]) -> _Plan:
-        counts = sorted({_count(sparsity, scores.numel()) for sparsity in sparsities} - {0})
-        return cls(name, scores.numel(), counts, levels(scores, counts))
-
-    def rows(self, sparsities: Sequence[float], dense: _Tally) -> list[dict[str, Any]]:
+    def rows(self, dense: _Tally) -> list[dict[str, Any]]:
         found = []
-        for sparsity in sparsities:
-            count = _count(sparsity, self.units)
-            numbers = self.tally.numbers(self.counts.index(count)) if count else dense.numbers(0)
+        for sparsity, count in zip(self.sparsities, self.counts, strict=True):
+            numbers = self.tally.numbers(self.levels.index(count)) if count else dense.numbers(0)
             place = {"layer": self.name, "sparsity": sparsity, "pruned_units": count, "units": self.units}
             found.append(place | numbers)
         return found
 
 
-def _count(sparsity: float, units: int) -> int:
-    return min(round(sparsity * units), units - 1)
-
-
 # The answers of a network with one of its layers pruned: by what lies behind that layer, or by all of the network.
 
 
-class PrunedForward(Protocol):
-    """A network that answers to some images, then to the same ones with a layer pruned."""
+class _Whole:
+    """A network in evaluation mode that answers to some images, then to the same ones with a layer pruned.
+
+    Every level is a pass through all of the network; nothing is written to it.
+    """
+
+    def __init__(self, model: Classifier, granularity: Granularity) -> None:
+        self._model, self._granularity, self._images = model, granularity, torch.empty(0)
 
     def dense(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
         """The network's own answers; the images are those of all calls of `pruned` until the next one."""
+        self._images = images
+        return self._model(images)
 
     def pruned(self, name: str, survived: UInt8[Tensor, "outputs ..."], levels: int) -> Float[Tensor, "variants _"]:
         """Answers with one layer pruned at each level.
@@ -258,41 +228,22 @@ class PrunedForward(Protocol):
         Returns:
             Answers of level 0 to all images, then of level 1, and so on.
         """
-
-
-def pruned_forward(model: Classifier, granularity: Granularity) -> PrunedForward:
-    """The fastest way for a model that is in evaluation mode; nothing is written to it."""
-    return _Chain(model, granularity) if isinstance(model, VGG) else _Whole(model, granularity)
-
-
-class _Whole:
-    """Every level is a pass through all of the network."""
-
-    def __init__(self, model: Classifier, granularity: Granularity) -> None:
-        self._model, self._granularity, self._images = model, granularity, torch.empty(0)
-
-    def dense(self, images: Tensor) -> Tensor:
-        self._images = images
-        return self._model(images)
-
-    def pruned(self, name: str, survived: Tensor, levels: int) -> Tensor:
         return torch.cat([self._answers(name, survived > level) for level in range(levels)])
 
     def _answers(self, name: str, kept: Tensor) -> Tensor:
-        by_weight = self._granularity == "weight"
-        masks = {f"{name}.weight": kept} if by_weight else group_masks(self._model.spec, {name: kept})
         changed = {}
-        for key, mask in masks.items():
+        for key, mask in parameter_masks(self._model, self._granularity, {name: kept}).items():
             parameter = self._model.get_parameter(key).detach()
             changed[key] = parameter.masked_fill(mask.logical_not().to(parameter.device), 0)
         return torch.func.functional_call(self._model, changed, (self._images,))
 
 
-class _Chain:
+class _Chain(_Whole):
     """Each link's input is kept, so that a pruned network is entered at its first link that differs."""
 
     def __init__(self, model: VGG, granularity: Granularity) -> None:
-        self._links, self._granularity = links(model), granularity
+        super().__init__(model, granularity)
+        self._links = _links(model)
         self._places = {link.name: place for place, link in enumerate(self._links)}
         self._linear = next(at for at, link in enumerate(self._links) if isinstance(link.layer, nn.Linear))
         self._inputs: list[Tensor] = []
@@ -318,7 +269,7 @@ class _Chain:
         for weight in _pruned(link.layer.weight.detach(), survived, levels):
             for part in value.split(_chunk(link, value)):
                 output = _convolve(link.layer, part, weight, link.layer.bias)
-                variants.append(self._convolutions(place + 1, link.behind(output)))
+                variants.append(_by_chunks(link.behind(output), self._links[place + 1 : self._linear]))
         return self._rest(self._linear, torch.cat(variants))
 
     def _without_channels(self, place: int, survived: Tensor, levels: int) -> Tensor:
@@ -335,11 +286,8 @@ class _Chain:
         variants: list[list[Tensor]] = [[] for _ in range(levels)]
         for part in value.split(_chunk(link, value)):
             for level, output in _growing(link.layer, part, survived, levels):
-                variants[level].append(self._convolutions(place + 1, link.behind(output)))
+                variants[level].append(_by_chunks(link.behind(output), self._links[place + 1 : self._linear]))
         return self._rest(self._linear, torch.cat([torch.cat(parts) for parts in variants]))
-
-    def _convolutions(self, place: int, value: Tensor) -> Tensor:
-        return _by_chunks(value, self._links[place : self._linear])
 
     def _rest(self, place: int, value: Tensor) -> Tensor:
         """Linear layers take many variants together, which cost them one reading of their weights."""
@@ -347,7 +295,7 @@ class _Chain:
 
 
 @dataclass(frozen=True)
-class Link:
+class _Link:
     """A convolution or linear layer, and what follows it up to the next one.
 
     Attributes:
@@ -367,25 +315,18 @@ class Link:
         return output
 
 
-def links(model: VGG) -> tuple[Link, ...]:
+def _links(model: VGG) -> list[_Link]:
     """The whole network in forward order, as it is in evaluation mode."""
     chain: list[tuple[str, nn.Conv2d | nn.Linear, list[nn.Module]]] = []
-    modules = [
-        *_named(model, "features"),
-        ("", model.avgpool),
-        ("", nn.Flatten()),
-        *_named(model, "classifier"),
-    ]
-    for name, module in modules:
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            chain.append((name, module, []))
-        elif not isinstance(module, nn.Dropout):
-            chain[-1][2].append(module)
-    return tuple(Link(name, layer, _post_ops(rest)) for name, layer, rest in chain)
-
-
-def _named(model: VGG, part: str) -> list[tuple[str, nn.Module]]:
-    return [(f"{part}.{name}", module) for name, module in model.get_submodule(part).named_children()]
+    for part in ("features", "classifier"):
+        for name, module in model.get_submodule(part).named_children():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                chain.append((f"{part}.{name}", module, []))
+            elif not isinstance(module, nn.Dropout):
+                chain[-1][2].append(module)
+        if part == "features":
+            chain[-1][2].extend([model.avgpool, nn.Flatten()])
+    return [_Link(name, layer, _post_ops(rest)) for name, layer, rest in chain]
 
 
 def _post_ops(modules: Sequence[nn.Module]) -> tuple[Step, ...]:
@@ -397,7 +338,7 @@ def _post_ops(modules: Sequence[nn.Module]) -> tuple[Step, ...]:
     return tuple(F.relu_ if isinstance(module, nn.ReLU) and at else module for at, module in enumerate(order))
 
 
-def _by_chunks(value: Float[Tensor, "batch ..."], chain: Sequence[Link]) -> Float[Tensor, "batch ..."]:
+def _by_chunks(value: Float[Tensor, "batch ..."], chain: Sequence[_Link]) -> Float[Tensor, "batch ..."]:
     """What some links make of the first one's input."""
     if not chain:
         return value
@@ -409,7 +350,7 @@ def _by_chunks(value: Float[Tensor, "batch ..."], chain: Sequence[Link]) -> Floa
     return done[0] if len(done) == 1 else torch.cat(done)
 
 
-def _chunk(link: Link, value: Tensor) -> int:
+def _chunk(link: _Link, value: Tensor) -> int:
     """How many images may pass `link` at once; further on in the network maps only get smaller.
 
     A convolution's 3x3 taps keep the size of the map. On other devices than the CPU all images pass at once.
