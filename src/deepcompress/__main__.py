@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from deepcompress.errors import EXIT_CODE, UserError, named, one_line, one_line_errors, printable
 
-PATH = click.Path(path_type=Path)
+
+class _NonemptyPath(click.Path):
+    """A path as Path, but for the empty one, which Path takes for the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(value, param, ctx) if value else self.fail("a path must not be empty", param, ctx)
+
+
+PATH = _NonemptyPath(path_type=Path)
 EXPORTED, SHIPPED = Path("models/deploy/model.onnx"), Path("models/shipped/quantized.safetensors")
 
 

@@ -121,7 +121,7 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 
 @click.command()
-@click.option("--file", "path", type=click.Path(path_type=Path), required=True)
+@click.option("--file", "path", type=click.Path(path_type=Path), required=True, help="JSON file to write")
 @one_line_errors
 def main(path: Path) -> None:
     """Write the hashes of the code in the working folder."""

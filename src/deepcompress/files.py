@@ -5,6 +5,7 @@ What a later run finds again in scratch ends in a checksum of what is before it;
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import io
@@ -36,6 +37,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     which is then as it was.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:

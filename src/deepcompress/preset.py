@@ -214,10 +214,12 @@ def value(text: str) -> Any:
 @click.command()
 @click.argument("name")
 @click.option("--as-args", is_flag=True, help="Print -S flags for dvc exp run instead of changing params.yaml.")
-@click.option("--params-file", type=click.Path(path_type=Path), default=Path(params.PARAMS_FILE))
+@click.option(
+    "--params-file", type=click.Path(path_type=Path), default=Path(params.PARAMS_FILE), help="File to change."
+)
 @one_line_errors
 def main(name: str, as_args: bool, params_file: Path) -> None:
-    """Lay the preset NAME over params.yaml."""
+    """Lay the preset NAME, a file of presets/ without suffix, over params.yaml."""
     params.read_as_written(params_file)  # refuses what is damaged, and names the file
     changed = lay(params_file.read_text(encoding="utf-8"), name)
     if as_args:

@@ -111,6 +111,12 @@ def test_probabilities_are_those_of_the_stored_image(exported: Exported, folder:
         np.testing.assert_allclose([entry["probability"] for entry in row["classes"]], expected[order], atol=0.02)
 
 
+def test_an_empty_path_is_not_the_working_folder(exported: Exported) -> None:
+    done = run(exported, "")
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].endswith("a path must not be empty")
+
+
 def test_top_limits_the_classes_and_lines_name_the_file(exported: Exported, folder: Path) -> None:
     done = run(exported, folder / "a/1.png", "--top", "1")
     name, _, answer = done.stdout.rstrip("\n").rpartition(": ")

@@ -78,7 +78,7 @@ def test_every_spoilt_byte_and_every_cut_is_told(packed: Path, tmp_path: Path) -
 
 def test_a_missing_file_another_one_and_the_name_of_the_card_end_in_one_line(packed: Path, tmp_path: Path) -> None:
     others = [(file, "out.onnx", file.name) for file in (tmp_path / "none.dc", packed.with_suffix(".onnx"))]
-    for file, out, named in (*others, (packed, "out.json", "--onnx: ")):
+    for file, out, named in (*others, (packed, "out.json", "--onnx: "), (packed, ".", "Is a directory")):
         done = CliRunner().invoke(main, ["unpack", str(file), "--onnx", str(tmp_path / out)])
         assert done.exit_code == 2
         assert done.stderr.count("\n") == 1
