@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 from benchmarks.interleaved import interleave, print_line, print_machine, print_rates, print_speedup
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays, map_array
-from deepcompress.models.spec import Model, VGGSpec
+from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG
 from deepcompress.training.recipe import Recipe
 
@@ -62,7 +62,7 @@ def vgg11(*, width: float, size: int, batch_norm: bool, hidden: int = 4096) -> V
     """A VGG-11 for CIFAR-100 with fresh weights; at width 1 and 224 px that of the paper."""
     sides = {"width": width, "hidden": hidden, "image_size": size}
     section = Model(arch="vgg11", batch_norm=batch_norm, dropout=0.5, weights=None, **sides)
-    return VGG(VGGSpec.from_model_section(section, CLASSES))
+    return VGG(asked(section, CLASSES))
 
 
 def adamw(batch_size: int) -> Recipe:

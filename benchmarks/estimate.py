@@ -22,7 +22,7 @@ import yaml
 from deepcompress import params, preset
 from deepcompress.distillation.settings import Distill
 from deepcompress.measure.cost import layer_macs, parameters
-from deepcompress.models.spec import Model, VGGSpec
+from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG
 from deepcompress.plan_table import BASELINE
 from deepcompress.quantization.settings import QatRecipe
@@ -68,7 +68,7 @@ class Network:
 
 def counted(section: Model, classes: int) -> Network:
     """Counts of a network, from one pass of one image."""
-    model, values = VGG(VGGSpec.from_model_section(section, classes)).eval(), []
+    model, values = VGG(asked(section, classes)).eval(), []
     for layer in model.modules():
         if not list(layer.children()):
             layer.register_forward_hook(lambda _, inputs, output: values.append(output.numel()))

@@ -25,7 +25,7 @@ from deepcompress.data.store import DataConfig, open_fit, write_fit
 from deepcompress.distillation.loss import LossContext
 from deepcompress.distillation.settings import Distill
 from deepcompress.distillation.student import build_losses
-from deepcompress.models.spec import VGGSpec
+from deepcompress.models.spec import VGGSpec, asked
 from deepcompress.models.vgg import VGG
 from deepcompress.training import run
 from deepcompress.training.loop import CrossEntropy
@@ -141,7 +141,7 @@ def _trained_network(key: str, scale: Scale) -> VGG:
     section, images = params.section(Network, key), open_fit(PRETRAINING)
     normed = section.model_copy(update={"batch_norm": True, "dropout": 0.0})
     torch.manual_seed(runtime.derived_seed(PRETRAINING_SEED, "start", key))
-    model = VGG(VGGSpec.from_model_section(normed, len(images.meta.classes)))
+    model = VGG(asked(normed, len(images.meta.classes)))
     recipe = section.recipe.model_copy(
         update={
             **{"trainable": "all", "epochs": scale.pretraining_epochs, "batch_size": 32, "learning_rate": 1.0e-3},
@@ -152,7 +152,7 @@ def _trained_network(key: str, scale: Scale) -> VGG:
     fabric = runtime.start(params.section(runtime.Train, "train"), PRETRAINING_SEED)
     origin = {"stage": "pretraining", "seed": PRETRAINING_SEED, "key": key}
     data.train(model, CrossEntropy(0.0), recipe, fabric=fabric, provenance=origin)
-    return _folded(model, VGGSpec.from_model_section(section, len(images.meta.classes)))
+    return _folded(model, asked(section, len(images.meta.classes)))
 
 
 def _folded(normed: VGG, spec: VGGSpec) -> VGG:
@@ -173,7 +173,7 @@ def _folded(normed: VGG, spec: VGGSpec) -> VGG:
 def _loss_start(method: str, teacher: str, images: Fit, seed: int) -> dict[str, torch.Tensor]:
     """What a loss trains and remembers, drawn as the stage of the student draws it."""
     how, classes = params.section(Distill, "distill"), len(images.meta.classes)
-    network = VGG(VGGSpec.from_model_section(params.section(Network, f"teachers.{teacher}"), classes))
+    network = VGG(asked(params.section(Network, f"teachers.{teacher}"), classes))
     runtime.make_deterministic(runtime.derived_seed(seed, "student"))
     student = run.network(how.student, classes, "distill.student")
     weighted = how.weighted(method)[1]

@@ -85,9 +85,9 @@ def save(
     """As a checkpoint; with `bits`, weights are rounded in place to integers with a scale per group, and coded."""
     encodings = {}
     for name, layer in prunable_layers(model).items() if bits else ():
-        parts = coded.encode(QuantizedWeight.quantize(layer.weight.detach(), bits, group_size))
-        layer.weight.data = coded.decode(parts, layer.weight.shape, torch.float32)
-        encodings[f"{name}.weight"] = checkpoint.Encoded("coded", parts)
+        weight = QuantizedWeight.quantize(layer.weight.detach(), bits, group_size)
+        layer.weight.data = weight.dequantize()
+        encodings[f"{name}.weight"] = checkpoint.Encoded("coded", coded.encode(weight))
     provenance = checkpoint.provenance("finetune", seed=1, params={"epochs": 3})
     checkpoint.save(path, model, view=view, classes=classes, provenance=provenance, encodings=encodings)
 

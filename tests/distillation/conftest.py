@@ -13,7 +13,7 @@ from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, read
-from deepcompress.models.spec import Model, VGGSpec
+from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG, tap
 
 CLASSES, IMAGES = 4, 24
@@ -24,7 +24,7 @@ def make_network(arch: str = "vgg11", *, number: int = 0, width: float = 1 / 32,
     """A VGG with fresh weights, no dropout, and batch statistics that matter."""
     section = Model(arch=arch, batch_norm=batch_norm, width=width, hidden=256, dropout=0.0, image_size=32, weights=None)
     torch.manual_seed(number)
-    made = VGG(VGGSpec.from_model_section(section, CLASSES))
+    made = VGG(asked(section, CLASSES))
     with torch.no_grad():
         made.classifier[6].weight.normal_(0, 1)
         for name, tensor in made.state_dict().items():

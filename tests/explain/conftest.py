@@ -10,7 +10,7 @@ import torch
 
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
-from deepcompress.models.spec import Model, VGGSpec
+from deepcompress.models.spec import Model, VGGSpec, asked
 from deepcompress.models.vgg import VGG
 
 CLASSES = 3
@@ -29,7 +29,7 @@ def make_spec(arch: str = "vgg11", *, batch_norm: bool = True, image_size: int =
     section = Model(
         arch=arch, batch_norm=batch_norm, width=1 / 16, hidden=128, dropout=0.0, image_size=image_size, weights=None
     )
-    return VGGSpec.from_model_section(section, CLASSES)
+    return asked(section, CLASSES)
 
 
 def make_network(arch: str = "vgg11", number: int = 0) -> VGG:

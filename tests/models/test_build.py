@@ -56,18 +56,17 @@ def test_widths_of_layers_that_are_not_there_are_refused() -> None:
         build(spec)
 
 
-@pytest.mark.parametrize("source", ["imagenet", "a file"])
-def test_weights_in_torchvisions_layout_are_taken_but_for_the_head(source, tmp_path, monkeypatch) -> None:
+def test_weights_in_torchvisions_layout_are_taken_but_for_the_head(tmp_path, monkeypatch) -> None:
     given = theirs.resnet18(num_classes=9)
     torch.save(given.state_dict(), tmp_path / "w.pth")
     addresses: list[str] = []
     monkeypatch.setattr(weights, "_downloaded", lambda address: addresses.append(address) or tmp_path / "w.pth")
     model = network("resnet18")
     head = model.get_parameter("fc.weight").clone()
-    load_pretrained_(model, "imagenet" if source == "imagenet" else tmp_path / "w.pth")
+    load_pretrained_(model, "imagenet")
     assert torch.equal(model.get_parameter("layer4.1.conv2.weight"), given.layer4[1].conv2.weight)
     assert torch.equal(model.get_parameter("fc.weight"), head)
-    assert addresses == (["https://download.pytorch.org/models/resnet18-f37072fd.pth"] if source == "imagenet" else [])
+    assert addresses == ["https://download.pytorch.org/models/resnet18-f37072fd.pth"]
 
 
 def test_the_old_names_in_densenets_files_are_understood(tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ def test_what_halves_hold_takes_two_bytes_at_most_and_a_constant_a_few() -> None
     assert len(records.encode_array(np.full(1000, 0.99999, np.float32))) < 32
 
 
-SCALES = np.linspace(1e-4, 1e-2, 10).reshape(5, 2).astype(np.float16)
+SCALES = np.linspace(1e-4, 1e-2, 12).reshape(6, 2).astype(np.float16)
 RECORDS = {
     "weight": (
-        records.encode_weight(Weight(codes(5, 9, 4), SCALES, 4)),
-        lambda record: records.decode_weight(record, 5, 9).content,
+        records.encode_weight(Weight(codes(6, 50, 3, seed=1), SCALES, 3)),
+        lambda record: records.decode_weight(record, 6, 50).content,
     ),
     "halves": (
         records.encode_array(np.arange(40, dtype=np.float32)),
@@ -72,6 +72,7 @@ RECORDS = {
 def test_every_spoilt_byte_and_every_cut_is_told(kind: str) -> None:
     record, decode = RECORDS[kind]
     content = decode(record)
+    assert kind != "weight" or encode_table(codes(6, 50, 3, seed=1))[0] > 0  # by the coder, not as they are
     for at in range(len(record)):
         for flip in (1, 128, 255):
             with contextlib.suppress(ValueError):
@@ -137,15 +138,6 @@ def test_the_bytes_are_the_same_on_every_machine() -> None:
     values = np.array([[0, 0, 1, -1], [0, 0, 0, 2]] * 20, np.int8)
     data = bytes.fromhex("01ff0325002525d0dc625f32e8b59f363d0a7582b82d71533014ef61f63842c0cd2433ea1278a64e170000")
     assert np.array_equal(decode_table(data, 40, 4), values)
-
-
-def test_damage_shows_or_gives_other_values_and_never_more_of_them() -> None:
-    data = encode_table(codes(6, 50, 3, seed=1))
-    assert data[0] > 0
-    for at in range(len(data)):
-        for spoilt in (data[:at], data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]):
-            with contextlib.suppress(ValueError):
-                assert decode_table(spoilt, 6, 50).shape == (6, 50)
 
 
 @pytest.mark.parametrize("shape", [(10**6, 10**6), (2**40, 1), (1, 2**28)])

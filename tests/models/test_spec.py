@@ -11,7 +11,7 @@ import pytest
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.models import spec
-from deepcompress.models.spec import BLOCKS, FAMILIES, GraphSpec, Model, VGGSpec, deepest_blocks, layer_name
+from deepcompress.models.spec import BLOCKS, FAMILIES, GraphSpec, Model, VGGSpec, asked, deepest_blocks, layer_name
 from tests.explain.conftest import make_spec
 
 SECTION = """
@@ -26,7 +26,7 @@ def section(folder: Path, text: str = SECTION) -> Model:
 
 
 def test_width_multiplies_convolutions_and_hidden_layers(tmp_path: Path) -> None:
-    made = VGGSpec.from_model_section(section(tmp_path), classes=20)
+    made = asked(section(tmp_path), classes=20)
     assert made.features == (16, 32, 64, 64, 128, 128, 128, 128)
     assert made.hidden == (1024, 1024)
     assert (made.classes, made.image_size, made.dropout, made.batch_norm) == (20, 32, 0.5, True)
@@ -34,7 +34,7 @@ def test_width_multiplies_convolutions_and_hidden_layers(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("arch", "convolutions"), [("vgg11", 8), ("vgg13", 10), ("vgg16", 13), ("vgg19", 16)])
 def test_an_architecture_counts_its_layers(tmp_path: Path, arch: str, convolutions: int) -> None:
-    made = VGGSpec.from_model_section(section(tmp_path, SECTION.replace("vgg11", arch)), classes=2)
+    made = asked(section(tmp_path, SECTION.replace("vgg11", arch)), classes=2)
     assert len(made.features) == convolutions  # the name counts these and three linear layers
     assert tuple(map(len, made.blocks)) == tuple(map(len, BLOCKS[arch]))
     assert sum(made.blocks, ()) == made.features
@@ -101,9 +101,9 @@ RESNET = SECTION.replace("vgg11", "resnet18").replace("true", "null").replace("0
 
 
 def test_another_network_has_no_keys_of_a_vgg(tmp_path: Path) -> None:
-    asked = spec.asked(section(tmp_path, RESNET.replace("0.5", "null")), classes=20)
-    assert asked == GraphSpec("resnet18", 20, 32)
-    assert spec.family(asked) == "graph"
+    found = asked(section(tmp_path, RESNET.replace("0.5", "null")), classes=20)
+    assert found == GraphSpec("resnet18", 20, 32)
+    assert spec.family(found) == "graph"
     with pytest.raises(UserError, match=r"model.dropout \(0.5\) must be null for resnet18"):
         section(tmp_path, RESNET)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
 
 from deepcompress.data.batches import Batches
@@ -13,20 +11,17 @@ from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.quantization import ptq
 from tests import nets
 
-CLASSES = ("ant", "bee", "cat", "dog")
-VIEW = nets.VIEW
 
-
-def _network(*, batch_norm: bool = True, sparsity: float = 0.0) -> VGG:
+def network(*, batch_norm: bool = True, sparsity: float = 0.0, features: tuple[int, ...] = nets.WIDTHS) -> VGG:
     """A VGG-11, some of its weights zero."""
-    model = nets.vgg(batch_norm=batch_norm)
+    model = nets.vgg(batch_norm=batch_norm, features=features)
     with torch.no_grad():
         for layer in prunable_layers(model).values() if sparsity else ():
             layer.weight[layer.weight.abs() <= layer.weight.abs().quantile(sparsity)] = 0
     return model
 
 
-def _batches(images: int = 24, batch_size: int = 10) -> Batches:
+def make_batches(images: int = 24, batch_size: int = 10) -> Batches:
     return nets.noise(images=images, batch_size=batch_size)
 
 
@@ -35,13 +30,3 @@ def round_(model: torch.nn.Module, formats: dict[str, Any]) -> dict[str, Any]:
     quantized = ptq.without_images(model, formats)
     ptq.assign_(model, quantized)
     return quantized
-
-
-@pytest.fixture(scope="session")
-def network() -> Callable[..., VGG]:
-    return _network
-
-
-@pytest.fixture(scope="session")
-def make_batches() -> Callable[..., Batches]:
-    return _batches

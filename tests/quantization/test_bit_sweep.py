@@ -18,7 +18,8 @@ from deepcompress.models.vgg import VGG
 from deepcompress.quantization import bit_sweep
 from deepcompress.quantization.settings import Quant
 from deepcompress.training.run import TrainingRun
-from tests.quantization.conftest import CLASSES, VIEW, _batches, _network
+from tests.nets import CLASSES, VIEW
+from tests.quantization.conftest import make_batches, network
 from tests.quantization.test_settings import GOOD
 
 
@@ -26,13 +27,13 @@ class Images(TrainingRun):
     """Random images in place of a folder."""
 
     images = Fit(  # type: ignore[assignment]
-        _batches(40).arrays, _batches(60).arrays, Meta(CLASSES, 32, VIEW.mean, VIEW.std, {}, "random", "none")
+        make_batches(40).arrays, make_batches(60).arrays, Meta(CLASSES, 32, VIEW.mean, VIEW.std, {}, "random", "none")
     )
 
 
 @pytest.fixture(scope="module")
 def source() -> VGG:
-    return _network()
+    return network()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_every_width_is_measured_per_channel_and_per_group(source: VGG, rows: li
     assert errors == sorted(errors, reverse=True)
     bits_per_weight = [row["bits_per_weight"] for row in rows]
     assert all(channel < group for channel, group in zip(bits_per_weight[:7], bits_per_weight[7:], strict=True))
-    state = _network().state_dict()
+    state = network().state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in source.state_dict().items())
 
 

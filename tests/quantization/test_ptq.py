@@ -15,12 +15,12 @@ from deepcompress.models.vgg import prunable_layers, tap
 from deepcompress.quantization import ptq, solvers
 from deepcompress.quantization.quantize import assign
 from tests import nets
-from tests.quantization.conftest import round_
+from tests.quantization.conftest import make_batches, network, round_
 
 
 @pytest.mark.parametrize(("arch", "bits"), [("vgg11", 4), ("resnet18", 3)])
 def test_what_looks_at_outputs_answers_closer_to_the_model(
-    arch: str, bits: int, network, make_batches, monkeypatch: pytest.MonkeyPatch
+    arch: str, bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(solvers, "LONGEST_ROW", 1000)  # longer ones take seconds each
     make: Callable = network if arch == "vgg11" else lambda: nets.network(arch)
@@ -47,7 +47,7 @@ def error_of(model, quantized, batches, before: torch.Tensor) -> float:
 
 
 def test_auto_takes_gptq_where_it_helps_on_inputs_that_it_has_not_seen(
-    network, make_batches, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, batches = network(), make_batches(100, 50)
     formats = assign(model, "int3")
@@ -62,7 +62,7 @@ def test_auto_takes_gptq_where_it_helps_on_inputs_that_it_has_not_seen(
     assert all(len(weight.codes.unique()) > 1 for weight in spoilt.values())
 
 
-def test_a_row_too_long_for_its_second_moment_is_rounded_to_nearest(network, make_batches, monkeypatch) -> None:
+def test_a_row_too_long_for_its_second_moment_is_rounded_to_nearest(monkeypatch) -> None:
     model, batches = network(), make_batches()
     formats = assign(model, "int3")
     monkeypatch.setattr(solvers, "LONGEST_ROW", 1)
@@ -73,7 +73,7 @@ def test_a_row_too_long_for_its_second_moment_is_rounded_to_nearest(network, mak
     assert all(torch.equal(long[name].codes, nearest[name].codes) for name in formats)
 
 
-def test_the_same_seed_gives_the_same_integers_and_neither_model_nor_mode_changes(network, make_batches) -> None:
+def test_the_same_seed_gives_the_same_integers_and_neither_model_nor_mode_changes() -> None:
     model = network().train()
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     formats = assign(model, "int4", group_size=8)
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_integers_and_neither_model_nor_mode_change
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8", "int4", "int2"])
-def test_what_is_pruned_stays_zero_and_what_is_no_weight_stays(name: str, network, make_batches) -> None:
+def test_what_is_pruned_stays_zero_and_what_is_no_weight_stays(name: str) -> None:
     model, before = network(sparsity=0.5), network(sparsity=0.5).state_dict()
     formats = assign(model, name, group_size=16)
     rounding = "nearest" if name == "int8" else "gptq"
@@ -100,7 +100,7 @@ def test_what_is_pruned_stays_zero_and_what_is_no_weight_stays(name: str, networ
         assert name != "int8" or torch.equal(tensor == 0, before[key] == 0)
 
 
-def test_the_clip_ratio_of_a_quantized_weight_gives_its_scales_back(network) -> None:
+def test_the_clip_ratio_of_a_quantized_weight_gives_its_scales_back() -> None:
     model = network()
     for name, form in assign(model, "int3", group_size=16).items():
         weight = prunable_layers(model)[name].weight.detach()
@@ -110,7 +110,7 @@ def test_the_clip_ratio_of_a_quantized_weight_gives_its_scales_back(network) -> 
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_weight_that_is_not_finite_is_named(bad: float, network, make_batches) -> None:
+def test_a_weight_that_is_not_finite_is_named(bad: float) -> None:
     model = network()
     model.classifier[3].weight.data[0, 0] = bad
     formats = assign(model, "int4")
@@ -122,7 +122,7 @@ def test_a_weight_that_is_not_finite_is_named(bad: float, network, make_batches)
             use()
 
 
-def test_inputs_that_are_not_finite_end_in_one_line(network, make_batches) -> None:
+def test_inputs_that_are_not_finite_end_in_one_line() -> None:
     model = network()
     model.features[1].bias.data[0] = torch.inf
     formats = assign(model, "int4")
@@ -134,7 +134,7 @@ def test_inputs_that_are_not_finite_end_in_one_line(network, make_batches) -> No
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_the_steps_in_order_are_the_model(batch_norm: bool, network, make_batches) -> None:
+def test_the_steps_in_order_are_the_model(batch_norm: bool) -> None:
     model = network(batch_norm=batch_norm)
     images = next(iter(make_batches().epoch(0))).images
     value = images
@@ -157,16 +157,12 @@ def test_vectors_times_weights_are_the_layer_s_outputs(layer: nn.Conv2d | nn.Lin
 
 @torch.no_grad()
 @pytest.mark.parametrize("arch", ["vgg11", "mobilenet_v2"])
-def test_every_layer_is_met_with_its_float_and_its_quantized_inputs(arch: str, network, make_batches) -> None:
+def test_every_layer_is_met_with_its_float_and_its_quantized_inputs(arch: str) -> None:
     model, batches = (network(), make_batches()) if arch == "vgg11" else (nets.network(arch), nets.batches(4, 2))
     images = torch.cat([batch.images for batch in batches.epoch(0)])
-    layers, met = prunable_layers(model), {}
-
-    def shrink(name: str, seen: ptq.CalibrationInputs | None) -> torch.Tensor:
-        met[name] = seen
-        return layers[name].weight * 0.9
-
-    ptq.walk(model, batches, shrink, inputs=40, seed=0)
+    layers, met, quantized = prunable_layers(model), {}, {}
+    for name, seen in ptq.walk(model, batches, quantized, inputs=40, seed=0):
+        met[name], quantized[name] = seen, layers[name].weight * 0.9
     assert set(met) == set(layers)
     assert {name for name, seen in met.items() if seen is None} == {
         name for name, layer in layers.items() if getattr(layer, "groups", 1) > 1
@@ -188,18 +184,12 @@ def test_every_layer_is_met_with_its_float_and_its_quantized_inputs(arch: str, n
         assert all(met[name].float.shape == (vectors[name], layer.weight[0].numel()) for name, layer in layers.items())
 
 
-def test_the_same_seed_draws_the_same(network, make_batches) -> None:
+def test_the_same_seed_draws_the_same() -> None:
     model = network()
+    weights = {name: layer.weight for name, layer in prunable_layers(model).items()}
 
     def seen_with(seed: int) -> list[torch.Tensor]:
-        met: list[torch.Tensor] = []
-
-        def keep(name: str, seen: ptq.CalibrationInputs) -> torch.Tensor:
-            met.append(seen.float)
-            return model.get_parameter(f"{name}.weight")
-
-        ptq.walk(model, make_batches(), keep, inputs=16, seed=seed)
-        return met
+        return [seen.float for _, seen in ptq.walk(model, make_batches(), weights, inputs=16, seed=seed)]
 
     assert all(torch.equal(a, b) for a, b in zip(seen_with(1), seen_with(1), strict=True))
     assert not torch.equal(seen_with(1)[0], seen_with(2)[0])

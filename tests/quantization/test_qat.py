@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,8 @@ from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import TrainingData
-from tests.quantization.conftest import CLASSES, VIEW, round_
+from tests.nets import CLASSES, VIEW
+from tests.quantization.conftest import make_batches, network, round_
 
 FORMATS = [
     ("fp32", None, "learned"),
@@ -35,29 +35,24 @@ FORMATS = [
 ]
 
 
-@pytest.fixture
-def train() -> Callable[..., None]:
+def train(model: VGG, batches: Batches, optimizer: str = "adamw") -> None:
     """Two epochs at a learning rate that moves every weight."""
-
-    def run(model: VGG, batches: Batches, optimizer: str = "adamw") -> None:
-        recipe = Recipe(
-            trainable="all",
-            epochs=2,
-            batch_size=10,
-            optimizer=optimizer,
-            learning_rate=1e-2,
-            weight_decay=0.05,
-            schedule="constant",
-        )
-        fabric = runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
-        loop.train(model, CrossEntropy(), TrainingData(batches, batches), recipe, fabric=fabric, seed=0)
-
-    return run
+    recipe = Recipe(
+        trainable="all",
+        epochs=2,
+        batch_size=10,
+        optimizer=optimizer,
+        learning_rate=1e-2,
+        weight_decay=0.05,
+        schedule="constant",
+    )
+    fabric = runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
+    loop.train(model, CrossEntropy(), TrainingData(batches, batches), recipe, fabric=fabric, seed=0)
 
 
 @pytest.mark.parametrize(("name", "size", "steps"), FORMATS)
 def test_the_model_that_was_trained_is_the_model_that_is_loaded(
-    name: str, size: int | None, steps: qat.Steps, network, make_batches, train, tmp_path: Path
+    name: str, size: int | None, steps: qat.Steps, tmp_path: Path
 ) -> None:
     model, batches = network(sparsity=0.3), make_batches()
     formats = assign(model, name, group_size=size)
@@ -80,9 +75,7 @@ def test_the_model_that_was_trained_is_the_model_that_is_loaded(
     ("name", "optimizer", "steps"),
     [("fp32", "adamw", "fixed"), ("fp16", "adam", "fixed"), ("int4", "sgd", "fixed"), ("int2", "adam", "learned")],
 )
-def test_zeros_before_are_zeros_after(
-    name: str, optimizer: str, steps: qat.Steps, network, make_batches, train
-) -> None:
+def test_zeros_before_are_zeros_after(name: str, optimizer: str, steps: qat.Steps) -> None:
     model = network(sparsity=0.5)
     before = {key: layer.weight.detach().clone() for key, layer in prunable_layers(model).items()}
     formats = assign(model, name)
@@ -95,7 +88,7 @@ def test_zeros_before_are_zeros_after(
         assert not torch.equal(layer.weight, before[key])
 
 
-def test_a_rounded_weight_hands_its_gradient_on_as_it_is(network) -> None:
+def test_a_rounded_weight_hands_its_gradient_on_as_it_is() -> None:
     model = network()
     formats = assign(model, "int2", group_size=8)
     qat.attach_(model, formats, ptq.without_images(model, formats, "weight_error"))
@@ -107,7 +100,7 @@ def test_a_rounded_weight_hands_its_gradient_on_as_it_is(network) -> None:
     assert len(seen.unique()) < len(layer.parametrizations.weight.original.unique())
 
 
-def test_the_forward_pass_sees_the_rounded_weight_until_the_masters_come_back(network) -> None:
+def test_the_forward_pass_sees_the_rounded_weight_until_the_masters_come_back() -> None:
     model, rounded, state = network(), network(), network().state_dict()
     formats = assign(model, "int4", group_size=16)
     qat.attach_(model, formats, round_(rounded, formats))
@@ -118,7 +111,7 @@ def test_the_forward_pass_sees_the_rounded_weight_until_the_masters_come_back(ne
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_the_float_control_trains_as_if_nothing_were_attached(network, make_batches, train) -> None:
+def test_the_float_control_trains_as_if_nothing_were_attached() -> None:
     plain, control = network(), network()
     formats = assign(control, "fp32")
     qat.attach_(control, formats, ptq.without_images(control, formats))
@@ -160,7 +153,7 @@ def test_learned_steps_get_the_gradient_of_the_paper(bits: int, size: int | None
     assert not pruned or (master.grad[:, ::3] == 0).all()
 
 
-def test_a_step_of_sgd_moves_a_scale_as_the_paper_does_and_adamw_does_not_decay_it(network) -> None:
+def test_a_step_of_sgd_moves_a_scale_as_the_paper_does_and_adamw_does_not_decay_it() -> None:
     model = network()
     formats = assign(model, "int3")
     qat.attach_(model, formats, ptq.without_images(model, formats), steps="learned")
@@ -172,7 +165,7 @@ def test_a_step_of_sgd_moves_a_scale_as_the_paper_does_and_adamw_does_not_decay_
     assert fake.moved.ndim == 1
 
 
-def test_masters_that_start_on_the_grid_are_the_quantized_weights_and_only_pruned_ones_are_held(network) -> None:
+def test_masters_that_start_on_the_grid_are_the_quantized_weights_and_only_pruned_ones_are_held() -> None:
     model = network(sparsity=0.3)
     formats = assign(model, "int2")
     quantized = ptq.without_images(model, formats)

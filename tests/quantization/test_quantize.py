@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.quantization.quantize import (
     assign,
@@ -21,48 +20,43 @@ from deepcompress.quantization.quantize import (
     weight_errors,
 )
 from tests import nets
-from tests.quantization.conftest import CLASSES, VIEW, round_
+from tests.nets import CLASSES, VIEW
+from tests.quantization.conftest import network, round_
 
 NAMES = ["fp32", "fp16", "int2", "int5", "int8"]
 
 
-def test_convolutions_and_linear_layers_all_get_the_format(network) -> None:
+def test_convolutions_and_linear_layers_all_get_the_format() -> None:
     formats = assign(network(), "int4", group_size=16)
     assert list(formats) == list(prunable_layers(network()))
     assert set(formats.values()) == {find("int4", 16)}
 
 
-def test_wide_integers_have_one_scale_per_output_channel(network) -> None:
+def test_wide_integers_have_one_scale_per_output_channel() -> None:
     assert set(assign(network(), "int8", group_size=16, channel_bits=8).values()) == {find("int8")}
     assert set(assign(network(), "int7", group_size=16, channel_bits=8).values()) == {find("int7", 16)}
 
 
-def test_the_first_and_the_last_layer_may_have_widths_of_their_own_among_integers(network) -> None:
+def test_the_first_and_the_last_layer_may_have_widths_of_their_own_among_integers() -> None:
     formats = list(assign(network(), "int4", first_bits=8, last_bits=16, float16="bf16").values())
     assert [form.name for form in formats] == ["int8", *["int4"] * 9, "bf16"]
     assert {form.name for form in assign(network(), "fp16", first_bits=8).values()} == {"fp16"}
 
 
 def wide(sparsity: float = 0.0) -> VGG:
-    """Weights enough that a header of a few kB is nothing."""
-    torch.manual_seed(0)
-    model = VGG(VGGSpec("vgg11", True, (16, 32, 64, 64, 64, 64, 64, 64), (256, 256), len(CLASSES), 32, 0.5)).eval()
-    for layer in prunable_layers(model).values():
-        ranks = layer.weight.detach().abs().flatten().argsort()
-        layer.weight.data.view(-1)[ranks[: int(sparsity * len(ranks))]] = 0
-    return model
+    """Weights enough that tables and scales are little."""
+    return network(sparsity=sparsity, features=(16, 32, 64, 64, 64, 64, 64, 64))
 
 
 def saved_bytes(model, path: Path, name: str, size: int | None) -> int:
     """Round, save, see that equal tensors come back, and give the bytes of the tensors."""
     formats = assign(model, name, group_size=size)
     encodings = smallest_encodings(formats, round_(model, formats))
-    classes = CLASSES if isinstance(model, VGG) else nets.CLASSES
-    checkpoint.save(path, model, view=VIEW, classes=classes, provenance={}, encodings=encodings)
+    checkpoint.save(path, model, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
     loaded = checkpoint.load(path).model.state_dict()
     assert all(torch.equal(loaded[key], tensor) for key, tensor in model.state_dict().items())
     header = int.from_bytes(path.read_bytes()[:8], "little")
-    assert header < (8000 if isinstance(model, VGG) else 60000)
+    assert header < 8000
     return path.stat().st_size - header
 
 
@@ -106,7 +100,7 @@ def covered(model, formats) -> dict[str, float]:
     return coverage(model, formats, smallest_encodings(formats, round_(model, formats)))
 
 
-def test_everything_or_nothing_is_quantized(network) -> None:
+def test_everything_or_nothing_is_quantized() -> None:
     found = covered(network(), assign(network(), "int4"))
     assert found["weights_quantized_pct"] == found["macs_quantized_pct"] == 100
     layers = [layer.weight for layer in prunable_layers(network()).values()]
@@ -116,7 +110,7 @@ def test_everything_or_nothing_is_quantized(network) -> None:
     assert covered(network(), assign(network(), "fp32")) == expected
 
 
-def test_a_layer_left_in_float32_counts_by_its_weights_and_by_its_work(network) -> None:
+def test_a_layer_left_in_float32_counts_by_its_weights_and_by_its_work() -> None:
     model = network()
     formats = assign(model, "int8") | {"features.0": find("fp32")}
     weights = {name: layer.weight.numel() for name, layer in prunable_layers(model).items()}
@@ -154,14 +148,9 @@ def test_the_error_of_logits_is_relative_to_their_length() -> None:
     assert output_error(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 3.0]])) == pytest.approx(0.2)
 
 
-def narrow_vgg() -> VGG:
-    torch.manual_seed(0)
-    return VGG(VGGSpec("vgg11", True, (4, 8, 8, 8, 8, 8, 8, 8), (16, 16), 3, 32, 0.5))
-
-
-@pytest.mark.parametrize("make", [narrow_vgg, lambda: nets.network("resnet18"), lambda: nets.network("densenet121")])
-def test_vectors_in_16_bits_keep_answers_within_what_float16_rounds(make) -> None:
-    model = make().eval()
+@pytest.mark.parametrize("arch", ["vgg11", "resnet18", "densenet121"])
+def test_vectors_in_16_bits_keep_answers_within_what_float16_rounds(arch: str) -> None:
+    model = network() if arch == "vgg11" else nets.network(arch)
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean, 0, 0.3)

@@ -12,7 +12,7 @@ import torch
 from deepcompress import runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import Arrays, Fit, Meta
-from deepcompress.models.spec import Model, VGGSpec
+from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG
 from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy
@@ -66,7 +66,7 @@ def network() -> Callable[[], VGG]:
             arch="vgg11", batch_norm=True, width=1 / 16, hidden=256, dropout=0.5, image_size=32, weights=None
         )
         torch.manual_seed(0)
-        return VGG(VGGSpec.from_model_section(section, len(CLASSES)))
+        return VGG(asked(section, len(CLASSES)))
 
     return make
 

@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -24,12 +24,12 @@ from deepcompress.data.batches import View
 from deepcompress.errors import UserError
 from deepcompress.models.build import blank
 from deepcompress.models.encodings import coded
+from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.spec import FAMILIES, family
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepcompress.models.quantized_weight import QuantizedWeight
     from deepcompress.models.spec import Spec
     from deepcompress.models.vgg import Classifier
 
@@ -223,19 +223,16 @@ def _encoded(name: str, state: dict[str, Tensor], wanted: str | Encoded) -> Enco
         raise ValueError(f"encodings name a tensor {name}, which the model does not have")
     if isinstance(wanted, str):
         wanted = Encoded(wanted, params.plugin(ENCODINGS, wanted).encode(state[name]))
-    if not torch.equal(_decoded(name, wanted, state[name])[0], state[name]):
+    decoded = _decoded(name, wanted, state[name])
+    if not torch.equal(decoded.dequantize() if isinstance(decoded, QuantizedWeight) else decoded, state[name]):
         raise ValueError(f"encoding {wanted.encoding} does not give back the values of tensor {name}")
     return wanted
 
 
-def _decoded(name: str, encoded: Encoded, like: Tensor) -> tuple[Tensor, QuantizedWeight | None]:
-    """A tensor, and its integers and scales if it is stored so."""
+def _decoded(name: str, encoded: Encoded, like: Tensor) -> Tensor | QuantizedWeight:
     try:
-        encoding = params.plugin(ENCODINGS, encoded.encoding)
-        find = getattr(encoding, "quantized", None)
-        if find and (weight := find(encoded.parts, like.shape, like.dtype)):
-            return weight.dequantize(), weight
-        return encoding.decode(encoded.parts, like.shape, like.dtype), None
+        decode = params.plugin(ENCODINGS, encoded.encoding).decode
+        return cast("Tensor | QuantizedWeight", decode(encoded.parts, like.shape, like.dtype))
     except (UserError, ValueError) as error:
         raise ValueError(f"tensor {name}: {error}") from None
 
@@ -264,40 +261,33 @@ def _model(description: Description, tensors: dict[str, Tensor]) -> tuple[Classi
     for name in encodings:
         if name not in expected:
             raise UserError(f"the description encodes a tensor {name}, which the model does not have")
+    state: dict[str, Tensor] = {}
     integers: dict[str, QuantizedWeight] = {}
-    state = {name: _take(name, like, tensors, encodings, integers) for name, like in expected.items()}
+    for name, like in expected.items():
+        found = _take(name, like, tensors, encodings.get(name))
+        if isinstance(found, QuantizedWeight):
+            integers[name] = found
+            found = found.dequantize()
+        if found.shape != like.shape or found.dtype != like.dtype:
+            raise UserError(f"tensor {name} must be {_kind(like)}, got {_kind(found)}")
+        if not torch.isfinite(found).all():
+            raise UserError(f"tensor {name} holds NaN or infinity")
+        state[name] = found.clone()  # what safetensors gives is a view of the file
     if tensors:
         raise UserError(f"tensor {min(tensors)} is not part of the model that the description names")
     model.load_state_dict(state, assign=True)
     return model, integers
 
 
-def _take(
-    name: str,
-    like: Tensor,
-    tensors: dict[str, Tensor],
-    encodings: dict[str, str],
-    integers: dict[str, QuantizedWeight],
-) -> Tensor:
-    """Remove one tensor of the model from `tensors`, its parts decoded, and check it against `like`.
-
-    Its integers, if it is stored so, go to `integers`.
-    """
-    if name in encodings:
+def _take(name: str, like: Tensor, tensors: dict[str, Tensor], encoding: str | None) -> Tensor | QuantizedWeight:
+    """Remove one tensor of the model from `tensors`, its parts decoded."""
+    if encoding is not None:
         prefix = name + PART_SEPARATOR
         parts = {key.removeprefix(prefix): tensors.pop(key) for key in [*tensors] if key.startswith(prefix)}
-        tensor, weight = _decoded(name, Encoded(encodings[name], parts), like)
-        if weight:
-            integers[name] = weight
-    elif name in tensors:
-        tensor = tensors.pop(name)
-    else:
+        return _decoded(name, Encoded(encoding, parts), like)
+    if name not in tensors:
         raise UserError(f"tensor {name} is missing")
-    if tensor.shape != like.shape or tensor.dtype != like.dtype:
-        raise UserError(f"tensor {name} must be {_kind(like)}, got {_kind(tensor)}")
-    if not torch.isfinite(tensor).all():
-        raise UserError(f"tensor {name} holds NaN or infinity")
-    return tensor.clone()  # what safetensors gives is a view of the file
+    return tensors.pop(name)
 
 
 def _kind(tensor: Tensor) -> str:

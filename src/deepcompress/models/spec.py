@@ -86,9 +86,7 @@ def library(arch: str) -> Literal["vgg", "torchvision", "timm", "own"]:
     raise ValueError(f"no step knows a network {arch!r}; {hint} Or timm:NAME, or your own package.module:function")
 
 
-def _of_a_library(arch: str) -> str:
-    library(arch)
-    return arch
+Arch = Annotated[str, AfterValidator(lambda arch: arch if library(arch) else None)]
 
 
 class Model(Section):
@@ -98,7 +96,7 @@ class Model(Section):
     These two, `batch_norm` and `dropout` are null for any other network, which comes as its library makes it.
     """
 
-    arch: Annotated[str, AfterValidator(_of_a_library)]
+    arch: Arch
     batch_norm: bool | None = Field(...)
     width: float | None = Field(gt=0, le=4)
     hidden: int | None = Field(ge=1, le=65536)
@@ -208,28 +206,18 @@ class VGGSpec(_Plain):
         widths = iter(self.features)
         return tuple(tuple(itertools.islice(widths, len(block))) for block in BLOCKS[self.arch])
 
-    @classmethod
-    def from_model_section(cls, model: Model, classes: int) -> VGGSpec:
-        """The VGG that the `model` section of params.yaml asks for, unpruned."""
-        width, hidden, dropout = model.width, model.hidden, model.dropout
-        assert width is not None
-        assert hidden is not None
-        assert dropout is not None
-        return cls(
-            arch=model.arch,  # type: ignore[arg-type]
-            batch_norm=bool(model.batch_norm),
-            features=tuple(_scaled(width, full) for block in BLOCKS[model.arch] for full in block),
-            hidden=(_scaled(width, hidden),) * 2,
-            classes=classes,
-            image_size=model.image_size,
-            dropout=float(dropout),
-        )
+
+def _items(widths: Any) -> Any:
+    """JSON's mapping as the pairs that a spec keeps, so that it can be hashed."""
+    if not isinstance(widths, dict):
+        return widths
+    return tuple((name, tuple(sizes) if isinstance(sizes, list) else sizes) for name, sizes in widths.items())
 
 
 Sizes = Annotated[tuple[Width, ...], Field(min_length=1, max_length=3)]
 Widths = Annotated[
     tuple[tuple[str, Sizes], ...],
-    BeforeValidator(lambda widths: _items(widths) if isinstance(widths, dict) else widths),
+    BeforeValidator(_items),
     pydantic.PlainSerializer(lambda widths: {name: list(sizes) for name, sizes in widths}),
 ]
 
@@ -249,7 +237,7 @@ class GraphSpec(_Plain):
         ValueError: If a value is of the wrong type or out of range.
     """
 
-    arch: Annotated[str, AfterValidator(_of_a_library)]
+    arch: Arch
     classes: Width
     image_size: ImageSize
     widths: Widths = ()
@@ -269,9 +257,22 @@ FAMILIES: dict[str, type[VGGSpec] | type[GraphSpec]] = {"vgg": VGGSpec, "graph":
 
 def asked(model: Model, classes: int) -> Spec:
     """The network that the `model` section of params.yaml asks for, unpruned."""
-    if model.arch in BLOCKS:
-        return VGGSpec.from_model_section(model, classes)
-    return GraphSpec(model.arch, classes, model.image_size)
+    if model.arch not in BLOCKS:
+        return GraphSpec(model.arch, classes, model.image_size)
+    vgg: Any = model  # whose keys all have values
+
+    def scaled(width: int) -> int:
+        return max(1, round(vgg.width * width))
+
+    return VGGSpec(
+        arch=vgg.arch,
+        batch_norm=vgg.batch_norm,
+        features=tuple(scaled(width) for block in BLOCKS[vgg.arch] for width in block),
+        hidden=(scaled(vgg.hidden),) * 2,
+        classes=classes,
+        image_size=vgg.image_size,
+        dropout=float(vgg.dropout),
+    )
 
 
 def family(spec: Spec) -> str:
@@ -282,14 +283,6 @@ def family(spec: Spec) -> str:
 def dense(spec: Spec) -> Spec:
     """The same network with all its channels."""
     return spec if isinstance(spec, VGGSpec) else dataclasses.replace(spec, widths=())
-
-
-def _items(widths: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, tuple(sizes) if isinstance(sizes, list) else sizes) for name, sizes in widths.items())
-
-
-def _scaled(factor: float, width: int) -> int:
-    return max(1, round(factor * width))
 
 
 # Names of layers by their part in the network, so that VGGs of other depth or with batch norm have the same ones.

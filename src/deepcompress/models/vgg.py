@@ -226,3 +226,16 @@ def outputs_of(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[s
             hooks.enter_context(model.get_submodule(name).register_forward_hook(stop))
         model(images)
     return outputs
+
+
+def input_of(model: nn.Module, layer: nn.Module, images: Tensor) -> Tensor:
+    """What one of a model's layers is given for some images; what would run from there on does not run."""
+    seen: list[Tensor] = []
+
+    def stop(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        seen.append(given[0])
+        raise _Reached
+
+    with layer.register_forward_pre_hook(stop), suppress(_Reached):
+        model(images)
+    return seen[0]

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -28,7 +29,7 @@ from deepcompress.data.store import sampled
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.quantized_weight import QuantizedWeight, rows, split, unclipped_scales
-from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.models.vgg import VGG, input_of, prunable_layers
 from deepcompress.quantization import solvers
 from deepcompress.quantization.format import dequantize
 from deepcompress.runtime import derived_seed
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from deepcompress.quantization.settings import Calibration, Clipping, QuantOptions, Rounding
     from deepcompress.training.run import TrainingRun
 
-    QuantizeLayer: TypeAlias = "Callable[[str, CalibrationInputs | None], Tensor]"
+    Draw: TypeAlias = "Callable[[Layer, Tensor], Int[Tensor, ' drawn']]"
 
 log = logging.getLogger(__name__)
 Layer = nn.Conv2d | nn.Linear
@@ -85,17 +86,13 @@ def quantize(
     arrays = sampled(data.images.train, images.samples, derived_seed(seed, "calibration images"))
     device = next(model.parameters()).device
     batches = Batches(arrays, data.view, batch_size=images.batch_size, device=device)  # as in a test: nothing is random
-    chosen: Any = {"clipping": options.clipping, "rounding": options.rounding}
-    return from_images(model, formats, batches, inputs=images.inputs, seed=seed, **chosen)
+    return from_images(
+        model, formats, batches, inputs=images.inputs, seed=seed, clipping=options.clipping, rounding=options.rounding
+    )
 
 
 def without_images(model: nn.Module, formats: Mapping[str, Format], scales: Clipping = "none") -> dict[str, Quantized]:
-    """Round every weight to nearest.
-
-    Args:
-        model: On any device; not changed.
-        formats: Of its layers.
-        scales: `weight_error`; all else clips nothing.
+    """Round every weight of a model on any device to nearest; scales but for `weight_error` clip nothing.
 
     Raises:
         UserError: If a weight is not finite.
@@ -113,7 +110,7 @@ def from_images(
     clipping: Clipping = "output_error",
     rounding: Rounding = "nearest",
 ) -> dict[str, Quantized]:
-    """Quantize each layer by what it sees and gives, the layers below being quantized too.
+    """Quantize each layer by what it sees and gives, the layers below being quantized too; raises like `quantize`.
 
     Args:
         model: On the device of the batches; not changed.
@@ -121,29 +118,24 @@ def from_images(
         batches: Training images, in the stored order.
         inputs: Input vectors per layer.
         seed: Draws them.
-        clipping: How scales are chosen.
-        rounding: How integers are chosen.
-
-    Raises:
-        UserError: If a weight or what a layer sees is not finite.
+        clipping: How scales are chosen, and
+        rounding: integers.
     """
     weights = dict(_weights(model, formats))
     quantized: dict[str, Quantized] = {}
     together = 0
-
-    def quantize_layer(name: str, seen: CalibrationInputs | None) -> Tensor:
-        nonlocal together
-        weight, form = weights[name], formats[name]
-        if seen is None or not form.groups(weight):  # without inputs nothing is clipped
-            quantized[name] = form.quantize(weight)
-        else:
-            layer = _Layer.of(name, weight, form, seen)
+    with evaluating(model):
+        for name, seen in walk(model, batches, quantized, inputs=inputs, seed=seed):
+            weight, form = weights[name], formats[name]
+            if seen is None or not form.groups(weight):  # without inputs nothing is clipped
+                quantized[name] = form.quantize(weight)
+                continue
+            residual = ERROR_FEEDBACK * (rows(weight) @ (seen.quantized - seen.float).T)
+            if not torch.isfinite(residual).all():
+                raise UserError(f"what {name} sees for the calibration images holds NaN or infinity")
+            layer = _Layer(weight, form, seen.quantized, residual)
             quantized[name], is_gptq = layer.quantize(clipping, rounding)
             together += is_gptq
-        return dequantize(quantized[name])
-
-    with evaluating(model):
-        walk(model, batches, quantize_layer, inputs=inputs, seed=seed)
     if rounding == "auto":
         log.info("quant.rounding: gptq in %d of %d layers, nearest in the others", together, len(weights))
     return quantized
@@ -165,13 +157,6 @@ class _Layer:
     form: Format
     inputs: Float[Tensor, "samples size"]
     residual: Float[Tensor, "outputs samples"]
-
-    @classmethod
-    def of(cls, name: str, weight: Tensor, form: Format, seen: CalibrationInputs) -> _Layer:
-        residual = ERROR_FEEDBACK * (rows(weight) @ (seen.quantized - seen.float).T)
-        if not torch.isfinite(residual).all():
-            raise UserError(f"what {name} sees for the calibration images holds NaN or infinity")
-        return cls(weight, form, seen.quantized, residual)
 
     def quantize(self, scales: Clipping, rounding: Rounding) -> tuple[Quantized, bool]:
         """The quantized weight, and whether GPTQ rounded it."""
@@ -262,46 +247,50 @@ class CalibrationInputs:
 
 
 @torch.no_grad()
-def walk(model: Classifier, batches: Batches, quantize_layer: QuantizeLayer, *, inputs: int, seed: int) -> None:
+def walk(
+    model: Classifier, batches: Batches, quantized: Mapping[str, Quantized], *, inputs: int, seed: int
+) -> Iterator[tuple[str, CalibrationInputs | None]]:
     """Go through a model layer by layer, with each layer quantized as soon as its inputs are known.
 
     Args:
         model: In evaluation mode, on the device of the batches; not changed.
         batches: In the stored order.
-        quantize_layer: Takes a layer's name and inputs, and gives its quantized weight in float32; None for the inputs
-            of a convolution in groups, whose outputs see different ones, or with dilation or padding of another kind.
+        quantized: Weights by layer; whoever goes through puts each in before asking for the next layer.
         inputs: Vectors per layer; a linear layer has no more than images, or tokens of them.
         seed: Draws the places of a map that a convolution's vectors come from.
+
+    Yields:
+        A layer's name and inputs; None for those of a convolution in groups, whose outputs see different ones, or with
+        dilation or padding of another kind.
     """
     generator = torch.Generator().manual_seed(derived_seed(seed, "calibration places"))
     images = [batch.images for batch in batches.epoch(0)]
     per_batch = -(-inputs // len(images))
-    if isinstance(model, VGG):
-        _walk_chain(model, images, quantize_layer, inputs, per_batch, generator)
-    else:
-        _walk_graph(model, images, quantize_layer, inputs, per_batch, generator)
+    draw = partial(places, wanted=per_batch, generator=generator)
+    way: Any = _walk_chain if isinstance(model, VGG) else _walk_graph
+    for name, floats, now in way(model, images, quantized, draw):
+        known = CalibrationInputs(torch.cat(floats)[:inputs], torch.cat(now)[:inputs]) if floats else None
+        yield name, known
 
 
 def _walk_chain(
-    model: VGG, images: list[Tensor], quantize_layer: QuantizeLayer, inputs: int, per_batch: int, generator: Any
-) -> None:
+    model: VGG, images: list[Tensor], quantized: Mapping[str, Quantized], draw: Draw
+) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
     """The outputs of one layer are kept for all images, twice: at 224 px and full width 26 MB an image at most."""
-    floats = quantized = images
+    floats = now = images
     for name, step in steps(model):
         if isinstance(step, Layer):
-            drawn = [places(step, value, per_batch, generator) for value in floats]
-            seen = [
-                torch.cat([vectors(step, value, at) for value, at in zip(values, drawn, strict=True)])[:inputs]
-                for values in (floats, quantized)
-            ]
-            weight = quantize_layer(name, CalibrationInputs(*seen)).to(step.weight.device)
+            drawn = [draw(step, value) for value in floats]
+            seen = [[vectors(step, *there) for there in zip(values, drawn, strict=True)] for values in (floats, now)]
+            yield name, seen[0], seen[1]
+            weight = dequantize(quantized[name]).to(step.weight.device)
             parts = {**dict(step.named_parameters()), "weight": weight}
-            quantized = [torch.func.functional_call(step, parts, (value,)) for value in quantized]
+            now = [torch.func.functional_call(step, parts, (value,)) for value in now]
             floats = [step(value) for value in floats]
         else:
-            same = quantized is floats
+            same = now is floats
             floats = [step(value) for value in floats]
-            quantized = floats if same else [step(value) for value in quantized]
+            now = floats if same else [step(value) for value in now]
 
 
 def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
@@ -314,18 +303,15 @@ def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
 
 
 def _walk_graph(
-    model: nn.Module, images: list[Tensor], quantize_layer: QuantizeLayer, inputs: int, per_batch: int, generator: Any
-) -> None:
+    model: Classifier, images: list[Tensor], quantized: Mapping[str, Quantized], draw: Draw
+) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
     """A network with shortcuts cannot be cut into steps, so it runs again, as far as the layer, for every layer."""
-    floats = _float_inputs(model, images, per_batch, generator)
-    quantized_model = copy.deepcopy(model)
-    layers = prunable_layers(quantized_model)
+    floats, rounded = _float_inputs(model, images, draw), copy.deepcopy(model)
+    layers = prunable_layers(rounded)
     for name, (drawn, seen) in floats.items():
-        layer, known = layers[name], None
-        if _is_plain(layer):
-            now = [_vectors_at(quantized_model, layer, batch, at) for batch, at in zip(images, drawn, strict=True)]
-            known = CalibrationInputs(torch.cat(seen)[:inputs], torch.cat(now)[:inputs])
-        layer.weight.copy_(quantize_layer(name, known))
+        layer, there = layers[name], zip(images, drawn, strict=False)  # nothing is drawn where it is not plain
+        yield name, seen, [vectors(layer, input_of(rounded, layer, batch), at) for batch, at in there]
+        layer.weight.copy_(dequantize(quantized[name]))
 
 
 def _is_plain(layer: Layer) -> bool:
@@ -337,42 +323,23 @@ def _is_plain(layer: Layer) -> bool:
 
 
 def _float_inputs(
-    model: nn.Module, images: list[Tensor], per_batch: int, generator: torch.Generator
+    model: Classifier, images: list[Tensor], draw: Draw
 ) -> dict[str, tuple[list[Int[Tensor, " drawn"]], list[Float[Tensor, "drawn size"]]]]:
     """Per layer, in the order in which they run, the places that were drawn in each batch and the vectors there."""
     seen: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
 
-    def hook_of(name: str) -> Callable[..., None]:
-        def hook(layer: Any, values: tuple[Tensor, ...]) -> None:
-            drawn, there = seen.setdefault(name, ([], []))
-            if _is_plain(layer):
-                drawn.append(places(layer, values[0], per_batch, generator))
-                there.append(vectors(layer, values[0], drawn[-1]))
-
-        return hook
+    def note(name: str, layer: Any, values: tuple[Tensor, ...]) -> None:
+        drawn, there = seen.setdefault(name, ([], []))
+        if _is_plain(layer):
+            drawn.append(draw(layer, values[0]))
+            there.append(vectors(layer, values[0], drawn[-1]))
 
     with ExitStack() as hooks:
         for name, layer in prunable_layers(model).items():
-            hooks.enter_context(layer.register_forward_pre_hook(hook_of(name)))
+            hooks.enter_context(layer.register_forward_pre_hook(partial(note, name)))
         for batch in images:
             model(batch)
     return seen
-
-
-class _Reached(Exception):  # noqa: N818 (no error)
-    """Ends a forward pass whose rest nobody needs."""
-
-
-def _vectors_at(model: nn.Module, layer: Layer, images: Tensor, drawn: Tensor) -> Float[Tensor, "drawn size"]:
-    values: list[Tensor] = []
-
-    def hook(_: Any, given: tuple[Tensor, ...]) -> None:
-        values.append(given[0])
-        raise _Reached
-
-    with layer.register_forward_pre_hook(hook), suppress(_Reached):
-        model(images)
-    return vectors(layer, values[0], drawn)
 
 
 def places(layer: Layer, value: Float[Tensor, "batch ..."], wanted: int, generator: torch.Generator) -> Tensor:

@@ -22,7 +22,6 @@ Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877, section 3, who give c
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -72,7 +71,7 @@ def attach_(
         if from_quantized and isinstance(weight, QuantizedWeight):
             with torch.no_grad():
                 layer.weight.copy_(weight.dequantize())
-        fake: FakeQuantize
+        fake: FixedSteps | LearnedSteps
         if steps == "learned" and isinstance(weight, QuantizedWeight):
             fake = LearnedSteps(weight, kept)
         else:
@@ -102,40 +101,25 @@ def detach_(model: nn.Module) -> dict[str, Quantized]:
     return quantized
 
 
-class FakeQuantize(nn.Module, ABC):
-    """A weight as its format holds it, with a gradient for the master.
-
-    Args:
-        kept: False where a weight is and stays zero; None: all may move.
-    """
-
-    def __init__(self, kept: Bool[Tensor, "outputs ..."] | None) -> None:
-        super().__init__()
-        self.register_buffer("kept", kept)
-
-    @abstractmethod
-    def quantized(self, weight: Float[Tensor, "outputs ..."]) -> Quantized:
-        """A master as a file would hold it."""
-
-    @abstractmethod
-    def forward(self, weight: Float[Tensor, "outputs ..."]) -> Float[Tensor, "outputs ..."]:
-        """The same in float32, to compute with."""
+# A weight as its format holds it, with a gradient for the master. Both kinds give a master as a file would hold it by
+# `quantized`, and the same in float32 by their forward pass.
 
 
-class FixedSteps(FakeQuantize):
+class FixedSteps(nn.Module):
     """Scales in proportion to the largest weights of their groups, or numbers of the format's own type.
 
     Args:
         form: The format.
         ratio: Of each scale to the one that clips nothing; None: nothing is clipped.
-        kept: As in FakeQuantize.
+        kept: False where a weight is and stays zero; None: all may move.
     """
 
     clip_ratio: ClipRatio
 
     def __init__(self, form: Format, ratio: ClipRatio, kept: Bool[Tensor, "outputs ..."] | None) -> None:
-        super().__init__(kept)
+        super().__init__()
         self.form = form
+        self.register_buffer("kept", kept)
         self.register_buffer("clip_ratio", ratio)
 
     def quantized(self, weight: Float[Tensor, "outputs ..."]) -> Quantized:
@@ -157,7 +141,7 @@ class _StraightThrough(torch.autograd.Function):
         return gradient if ctx.kept is None else gradient * ctx.kept, None
 
 
-class LearnedSteps(FakeQuantize):
+class LearnedSteps(nn.Module):
     """Scales that are trained: a step s of n weights w, rounded to r = round(w / s) within -Qn to Qp, gets the gradient
 
         1 / sqrt(n Qp) * sum of g * (r - w / s  where -Qn < w / s < Qp, else r)
@@ -171,7 +155,7 @@ class LearnedSteps(FakeQuantize):
 
     Args:
         start: Scales to start from: the search's, where the paper takes 2 mean(|w|) / sqrt(Qp).
-        kept: As in FakeQuantize.
+        kept: As in FixedSteps.
 
     Source: Esser et al., Learned Step Size Quantization, ICLR 2020, https://arxiv.org/abs/1902.08153, equations 1 to 5
     and section 2.2; they have one step per layer.
@@ -180,8 +164,9 @@ class LearnedSteps(FakeQuantize):
     start: Float[Tensor, "outputs groups"]
 
     def __init__(self, start: QuantizedWeight, kept: Bool[Tensor, "outputs ..."] | None) -> None:
-        super().__init__(kept)
+        super().__init__()
         self.bits = start.bits
+        self.register_buffer("kept", kept)
         self.register_buffer("start", start.scales.float())
         counted = torch.ones(start.codes.shape) if kept is None else kept.float().cpu()
         count = split(rows(counted), start.scales.shape[1]).sum(2).clamp(min=1)

@@ -33,22 +33,17 @@ def encode(tensor: QuantizedWeight | Shaped[Tensor, "*shape"]) -> dict[str, Tens
     return {"record": _bytes(record)}
 
 
-def decode(parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Shaped[Tensor, "*shape"]:
-    """The inverse of encode; each integer times its scale.
+def decode(
+    parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype
+) -> QuantizedWeight | Shaped[Tensor, "*shape"]:
+    """The inverse of encode.
 
     Raises:
         ValueError: If the part is no record of a tensor of this shape and type, or a damaged one.
     """
-    if weight := quantized(parts, shape, dtype):
-        return weight.dequantize()
-    return torch.from_numpy(records.decode_array(_record(parts), tuple(shape), TYPES.get(dtype)).copy())
-
-
-def quantized(parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> QuantizedWeight | None:
-    """The integers and scales of a weight; None: other numbers. Raises like `decode`."""
     record = _record(parts)
     if not records.holds_weight(record):
-        return None
+        return torch.from_numpy(records.decode_array(record, tuple(shape), TYPES.get(dtype)).copy())
     if dtype != torch.float32 or len(shape) < 2:
         raise ValueError(f"a quantized weight is float32 with outputs and inputs, got {tuple(shape)} {dtype}")
     inputs = torch.Size(shape)[1:].numel()
