@@ -1,21 +1,75 @@
-"""api.py where it does not do what docs/api.md shows: mistakes, changed networks, params.yaml of the folder."""
+"""docs/api.md runs as it stands, in order, on a few tiny photographs; what api.py does beside it: mistakes and more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import deepcompress as dc
 from deepcompress import api
+from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.errors import UserError
+from deepcompress.measure import cost
 from deepcompress.models import checkpoint
 from tests import nets
+from tests.docs import pages
 from tests.house import ROOT
+
+PAGE = pages.read("api.md")
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the page's code leaves behind, run in a folder without params.yaml but with photos/."""
+    folder, random = tmp_path_factory.mktemp("notebook"), np.random.default_rng(0)
+    for name, brightness in (("dark", 40), ("light", 200)):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = np.clip(random.normal(brightness, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / name / f"{number}.png")
+    names: dict[str, Any] = {"folder": folder}
+    with chdir(folder):
+        for block in pages.FENCE.finditer(PAGE):
+            if block["language"] == "python":
+                exec(block["body"], names)
+    return names
+
+
+def test_every_function_is_on_the_page() -> None:
+    assert {name for name in dc.__all__ if f"dc.{name}(" in PAGE} == set(dc.__all__)
+    assert api.OWN == ROOT / "params.yaml"
+
+
+def test_the_steps_do_what_the_page_says(shown: dict[str, Any]) -> None:
+    dense, sparse, narrow, small = (shown[name] for name in ("dense", "sparse", "narrow", "small"))
+    counts = {name: cost.parameters(shown[name].model) for name in ("dense", "sparse", "narrow", "small", "again")}
+    assert counts["sparse"]["nonzero"] == pytest.approx(0.2 * counts["dense"]["weights"], rel=1e-3)
+    assert counts["again"]["nonzero"] <= counts["sparse"]["nonzero"]
+    assert counts["small"]["nonzero"] <= counts["sparse"]["nonzero"]
+    assert counts["narrow"]["weights"] < counts["dense"]["weights"]
+    assert {weight.bits for weight in small.integers.values()} == {4}
+    assert {weight.bits for weight in shown["trained"].integers.values()} == {3}
+    sizes = [dc.size_report(model)["file_bytes"] for model in (dense, sparse, small)]
+    assert sizes[0] > 3 * sizes[1] > 9 * sizes[2]
+    assert dense.provenance["params"]["finetune"]["epochs"] == 2
+    assert len(shown["fresh"].tables["history"]) == len(sparse.tables["history"]) == 1
+    assert narrow.classes == shown["fresh"].classes == ("dark", "light")
+
+
+def test_what_is_saved_is_what_was_held(shown: dict[str, Any]) -> None:
+    for name in ("dense", "sparse", "small", "again"):
+        kept, loaded = shown[name], dc.load(shown["folder"] / f"{name}.safetensors")
+        assert loaded.content == kept.content
+    for name, bits in (("small.onnx", 4), ("small_int8.onnx", 8)):
+        assert OnnxClassifier(shown["folder"] / name).contract.classes == ("dark", "light"), bits
 
 
 @pytest.fixture
