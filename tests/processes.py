@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +29,12 @@ def start(
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def git(folder: Path, *words: str, environment: Mapping[str, str] = os.environ) -> str:
+    """What git prints as Ann calls it in a folder; it must end well."""
+    command = ["git", "-c", "user.name=Ann", "-c", "user.email=ann@example.org", *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def wait_for(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:

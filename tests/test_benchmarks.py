@@ -1,4 +1,4 @@
-"""Every benchmark on tiny networks and a few images: right numbers, equal results and whole tables, whatever the speed."""
+"""Every benchmark on tiny networks and few images: right numbers, equal results, whole tables, whatever the speed."""
 
 from __future__ import annotations
 

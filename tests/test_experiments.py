@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from tests import pipeline
+from tests import pipeline, processes
 
 pytestmark = pytest.mark.slow
 LEFT_OUT = {"bits", "recommend", "export", "benchmark", "report"}
@@ -53,17 +53,8 @@ def narrow(project: pipeline.Project) -> None:
     )
 
 
-def git(project: pipeline.Project, *arguments: str) -> str:
-    named = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
-    done = subprocess.run(
-        ["git", *named, *arguments],
-        cwd=project.folder,
-        env=project.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+def git(project: pipeline.Project, *words: str) -> str:
+    return processes.git(project.folder, *words, environment=project.environment)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import yaml
 
 from deepcompress import files, params
 from deepcompress import stale as stale_results
+from tests.processes import git
 from tests.toy import STAGES, Pipeline, new_pipeline, stage
 
 LOOK = "-m deepcompress.code_hash --file code.json"
@@ -89,14 +89,10 @@ def test_a_lock_file_merged_from_two_runs_is_seen_through(clone: Pipeline, made:
 
 
 def test_it_works_in_a_shallow_clone(finished: Pipeline, tmp_path: Path) -> None:
-    def git(*arguments: str, folder: Path) -> None:
-        named = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
-        subprocess.run(["git", *named, *arguments], cwd=folder, check=True, capture_output=True)
-
     copied = Path(shutil.copytree(finished.folder, tmp_path / "copied"))
-    git("add", "-A", folder=copied)
-    git("commit", "-qm", "Results", folder=copied)
-    git("clone", "-q", "--depth", "1", f"file://{copied}", str(tmp_path / "shallow"), folder=tmp_path)
+    git(copied, "add", "-A")
+    git(copied, "commit", "-qm", "Results")
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{copied}", str(tmp_path / "shallow"))
     assert not (tmp_path / "shallow/table").exists()
     assert FINE in Pipeline(tmp_path / "shallow").invoke(stale_results.main)
 

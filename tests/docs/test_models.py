@@ -1,22 +1,34 @@
-"""The table of networks says what the code does: names, blocks, heads, channels that can go, and what is tried."""
+"""docs/models.md says what the code does: names, blocks, heads, channels; every step is tried on one of each family."""
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 from torch import nn
 
+from deepcompress.deploy.classifier import OnnxClassifier
+from deepcompress.deploy.onnx import compare, export_float
+from deepcompress.explain import attention
+from deepcompress.measure import accuracy
+from deepcompress.models import checkpoint
 from deepcompress.models.build import FEATURES, outline, roles
-from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec
+from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec, layer_name
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.layers import groups, unprunable
-from tests import test_families, test_pipeline
+from deepcompress.pruning.layers import groups, unprunable, zero_share
+from deepcompress.quantization import ptq, qat, solvers
+from deepcompress.quantization.quantize import assign, smallest_encodings
+from tests import test_pipeline
 from tests.docs import pages
+from tests.nets import CLASSES, SIDE, VIEW, batches, network
+from tests.pruning.conftest import pruned
 
-PAGE = (pages.DOCS / "models.md").read_text(encoding="utf-8")
+PAGE = pages.read("models.md")
 SLOW_GRAPHS = ("densenet161", "densenet169", "densenet201")  # seconds each
 FEW = {name for names in TORCHVISION.values() for name in (names[0], names[-1]) if name not in SLOW_GRAPHS}
 
@@ -53,8 +65,7 @@ def test_every_network_is_in_one_row_with_its_whole_family() -> None:
         assert len({SAID[name].family for name in names}) == 1
 
 
-def test_what_is_tried_is_what_the_slow_tests_run() -> None:
-    assert [name for row in ROWS for name in row.tried] == list(test_families.ARCHS)
+def test_networks_of_every_family_are_tried() -> None:
     assert all(set(row.tried) <= set(row.names) and row.tried for row in ROWS)
     assert f"`{test_pipeline.TORCHVISION}` also runs the whole pipeline" in PAGE
 
@@ -111,3 +122,54 @@ def test_a_network_that_runs_whole_is_as_its_row_says(
     else:
         assert channels == "heads, hidden units of MLPs"
         assert [name.split(".", 2)[2] for name in groups(spec)] == ["attn.qkv", "mlp.fc1"] * 12
+
+
+# What is tried of each family: every step of compression.
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for row in ROWS for name in row.tried]
+)
+def model(request: pytest.FixtureRequest):
+    return network(request.param)
+
+
+def test_pruning_of_weights(model) -> None:
+    masked = pruned(model, "unstructured", 0.5, allocation="uniform").masked
+    assert zero_share(masked) == pytest.approx(0.5, abs=1e-3)
+
+
+@torch.no_grad()
+def test_pruning_of_channels(model) -> None:
+    made, images = pruned(model, "structured", 0.4, allocation="uniform"), torch.randn(2, 3, SIDE, SIDE)
+    answers = made.masked(images)
+    torch.testing.assert_close(made.trained(images), answers, rtol=1e-4, atol=1e-4 * float(answers.abs().max()))
+
+
+def test_rounding_after_and_in_training(model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solvers, "LONGEST_ROW", 600)  # longer ones take seconds each
+    rounded = copy.deepcopy(model)
+    formats = assign(rounded, "int4", group_size=32)
+    qat.attach_(rounded, formats, ptq.without_images(rounded, formats), steps="learned")
+    batch = next(batches(batch_size=6).epoch(0))
+    F.cross_entropy(rounded.train()(batch.images), batch.labels).backward()
+    qat.detach_(rounded)
+    quantized = ptq.from_images(rounded.eval(), formats, batches(), inputs=32, seed=0, rounding="auto")
+    ptq.assign_(rounded, quantized)
+    encodings = smallest_encodings(formats, quantized)
+    path = tmp_path / "int4.safetensors"
+    checkpoint.save(path, rounded, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
+    loaded = checkpoint.load(path).model.state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in rounded.state_dict().items())
+
+
+def test_an_onnx_file(model, tmp_path: Path) -> None:
+    export_float(model, tmp_path / "m.onnx", view=VIEW, classes=CLASSES)
+    data = batches()
+    classifier = OnnxClassifier(tmp_path / "m.onnx")
+    assert compare(classifier, accuracy.logits(model, data)[0], data.arrays).agreement_pct == 100
+
+
+def test_maps_of_attention_at_a_block(model) -> None:
+    assert attention.maps(model, batches(), "block4").shape == (6, SIDE, SIDE)
+    assert layer_name(model.spec, "features")

@@ -69,7 +69,7 @@ def test_the_layers_of_a_stage_of_a_resnet_lose_the_same_channels() -> None:
     assert all(len(part.indices) == group.channels for group in found.values() for part in group.parts)
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2", "squeezenet1_0"])  # tests/test_families.py: the others
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2", "squeezenet1_0"])  # tests/docs/test_models.py: the others
 @torch.no_grad()
 def test_the_removed_network_answers_as_the_masked_one(arch: str, tmp_path: Path) -> None:
     model, images = nets.network(arch), torch.randn(3, 3, SIDE, SIDE)
