@@ -66,7 +66,7 @@ def test_every_row_of_the_file_names_a_rule_a_measure_and_models_that_are_there(
 
 
 def test_claims_stand_in_the_order_of_the_source_report(data: Tables) -> None:
-    found = claims.claims(data)
+    found = claims.compared(data, "claims")
     places = [[int(part) for part in content()["claims"][name]["section"].split(".")] for name in found]
     assert places == sorted(places)
     assert len(found) >= 40
@@ -74,7 +74,7 @@ def test_claims_stand_in_the_order_of_the_source_report(data: Tables) -> None:
 
 
 def test_every_figure_and_table_is_there_in_its_order(data: Tables) -> None:
-    numbers = [re.sub(r" \(.*\)", "", name) for name in claims.figures(data)]
+    numbers = [re.sub(r" \(.*\)", "", name) for name in claims.compared(data, "figures")]
     wanted = [f"Figure {i + 1}" for i in range(FIGURES)] + [f"Table {i + 1}" for i in range(TABLES)]
     assert list(dict.fromkeys(numbers)) == wanted
 
@@ -87,7 +87,9 @@ def test_its_numbers_in_words_are_those_in_its_table_of_numbers(data: Tables) ->
 
 
 def test_what_was_not_measured_has_no_verdict(alone: Tables) -> None:
-    assert {one.verdict for found in (claims.claims, claims.figures) for one in found(alone).values()} == {UNTESTED}
+    assert {one.verdict for kind in ("claims", "figures") for one in claims.compared(alone, kind).values()} == {
+        UNTESTED
+    }
 
 
 # Intervals.
@@ -128,7 +130,7 @@ def test_models_that_were_trained_apart_are_not_tested_without_replicates(single
         assert math.isnan(found.p), name
     assert "24.0× smaller" in claims.claim(single, "best combination").evidence
     assert claims.claim(single, "eight bits").verdict == UNDECIDED
-    tested = [name for name, one in claims.claims(single).items() if not math.isnan(one.p)]
+    tested = [name for name, one in claims.compared(single, "claims").items() if not math.isnan(one.p)]
     assert tested == ["convolutions", "first layers", "sixteen bits", "eight bits", "four bits"]
 
 
@@ -231,8 +233,7 @@ CASES: list[tuple[str, Change, str]] = [
 
 @pytest.mark.parametrize(("name", "changed", "verdict"), CASES)
 def test_a_verdict_follows_what_was_measured(data: Tables, name: str, changed: Change, verdict: str) -> None:
-    judge = claims.figure if name in content()["figures"] else claims.claim
-    found = judge(changed(data), name)
+    found = claims.claim(changed(data), name)
     assert found.verdict == verdict
     assert found.evidence
 
@@ -313,7 +314,7 @@ def test_equal_answers_to_the_teacher_are_compared_by_their_intervals(data: Tabl
 def test_the_index_leads_to_the_part_with_our_figure(data: Tables) -> None:
     sections = page.sections(data)
     anchors = {*sections, *(key for section in sections.values() for key in section.keys)}
-    measured = [name for name, one in claims.figures(data).items() if one.verdict != UNTESTED]
+    measured = [name for name, one in claims.compared(data, "figures").items() if one.verdict != UNTESTED]
     assert {content()["figures"][name]["page"] for name in measured} <= anchors
     assert '<a href="#sensitivity">Figure 5</a>' in page.render(sections, data)
     assert ">Figure 5</th>" in page.render({"claims": sections["claims"]}, data)
@@ -325,23 +326,23 @@ def test_figures_1_to_3_follow_the_histograms(data: Tables) -> None:
     table = pd.DataFrame(rows, columns=["state", "low", "high", "count"]).assign(layer="features.0")
     name = "weights/pruned/unstructured-0.25"
     gathered = with_tables(data, {name: table})
-    assert claims.figure(gathered, "Figure 1").verdict == AGREES
-    assert "0.00 standard deviations from zero (features.0)" in claims.figure(gathered, "Figure 1").evidence
-    two = claims.figure(gathered, "Figure 2")
+    assert claims.claim(gathered, "Figure 1").verdict == AGREES
+    assert "0.00 standard deviations from zero (features.0)" in claims.claim(gathered, "Figure 1").evidence
+    two = claims.claim(gathered, "Figure 2")
     assert (two.verdict, "100.0 % of the weights" in two.evidence) == (AGREES, True)
     moved = table.assign(low=table["low"] + 4, high=table["high"] + 4)
-    assert claims.figure(with_tables(data, {name: moved}), "Figure 1").verdict == CONTRADICTS
-    assert claims.figure(data, "Figure 3").judgement == f"{CONTRADICTS} (only the zeros concentrate)"
+    assert claims.claim(with_tables(data, {name: moved}), "Figure 1").verdict == CONTRADICTS
+    assert claims.claim(data, "Figure 3").judgement == f"{CONTRADICTS} (only the zeros concentrate)"
 
 
 def test_points_are_compared_on_cifar100_with_the_errors_of_both(data: Tables) -> None:
     theirs = estimates.source_top1(data, "pruned")
     assert set(theirs) == {"baseline", UNSTRUCTURED, STRUCTURED}
     here = on_cifar100(data)
-    assert claims.figure(here, "Figure 7").verdict == CONTRADICTS
+    assert claims.claim(here, "Figure 7").verdict == CONTRADICTS
     points = theirs[STRUCTURED] - theirs["baseline"]
     ends = {f"difference_points{end}": points + by for end, by in (("", 1.5), ("_low", 0.5), ("_high", 2.5))}
-    found = claims.figure(with_models(here, STRUCTURED, **ends), "Figure 7")
+    found = claims.claim(with_models(here, STRUCTURED, **ends), "Figure 7")
     assert found.verdict == IN_PART
     assert "of 2 models, in points to each one's own baseline: agrees in 1, contradicts in 1" in found.note
 
@@ -359,7 +360,7 @@ def test_on_other_data_points_are_not_comparable_and_the_order_is(data: Tables) 
     table = source.side_by_side(data, "pruned")
     assert table is not None
     assert {row[3] for row in table.rows} == {INCOMPARABLE}
-    found = claims.figure(data, "Figure 7")
+    found = claims.claim(data, "Figure 7")
     assert found.verdict == SAME
     assert found.note == (
         "of 3 pairs of models that its n = 10,000 tells apart: no significant difference in 3; points: "
@@ -367,19 +368,19 @@ def test_on_other_data_points_are_not_comparable_and_the_order_is(data: Tables) 
     )
     worse = {f"difference_points{end}": at for end, at in (("", -20.0), ("_low", -21.0), ("_high", -19.0))}
     worse |= {"holm_p": 0.001}
-    found = claims.figure(with_models(data, STRUCTURED, UNSTRUCTURED, **worse), "Figure 7")
+    found = claims.claim(with_models(data, STRUCTURED, UNSTRUCTURED, **worse), "Figure 7")
     assert (found.verdict, "agrees in 2" in found.note) == (IN_PART, True)
 
 
 def test_figure_8_compares_shares_of_zeros_only_where_they_are_shares_of_the_same(data: Tables) -> None:
-    found = claims.figure(data, "Figure 8 (storage)")
+    found = claims.claim(data, "Figure 8 (storage)")
     assert found.evidence.startswith("25.0 % zeros (unstructured), 25.0 % zeros (structured)")
     assert found.verdict == IN_PART
     assert found.note.startswith("agrees: unstructured; not comparable data: structured, because convolutions")
 
 
 def test_figure_9_judges_its_aspects_by_claims_and_counts(data: Tables) -> None:
-    found, table = claims.figure(data, "Figure 9"), source.aspect_table(data)
+    found, table = claims.claim(data, "Figure 9"), source.aspect_table(data)
     assert table is not None
     assert [row[0] for row in table.rows][-2:] == ["Accuracy", "Storage"]
     assert table.rows[-2][2] == "keeps 99.2 % fine-tuned, 39.1 % before fine-tuning"
@@ -392,20 +393,20 @@ def test_tables_1_and_2_are_judged_by_the_order_of_the_layers(data: Tables) -> N
     rows = pd.DataFrame({"layer": [f"features.{4 * i}" for i in range(8)], "achieved_sparsity": list(theirs.values())})
     rows = pd.concat([rows, pd.DataFrame({"layer": [queries.OVERALL], "achieved_sparsity": [0.25]})])
     name = "allocation/pruned/structured-0.25"
-    assert claims.figure(with_tables(data, {name: rows}), "Table 2").verdict == AGREES
+    assert claims.claim(with_tables(data, {name: rows}), "Table 2").verdict == AGREES
     turned = rows.assign(achieved_sparsity=1 - rows["achieved_sparsity"])
-    found = claims.figure(with_tables(data, {name: turned}), "Table 2")
+    found = claims.claim(with_tables(data, {name: turned}), "Table 2")
     assert found.judgement == f"{CONTRADICTS} (of 28 pairs of layers that it tells apart: {CONTRADICTS} in 28)"
-    assert claims.figure(data, "Table 1").verdict == INCOMPARABLE
+    assert claims.claim(data, "Table 1").verdict == INCOMPARABLE
 
 
 def test_orders_of_students_are_seen_where_the_pairs_tell(data: Tables) -> None:
     hint, others = "students/hint-vgg16", [f"students/{method}-vgg16" for method in ("crd", "dkd", "logit")]
-    found = claims.figure(with_pairs(data, *((hint, other, 1.0, 2.0) for other in others)), "Figure 12 (left)")
+    found = claims.claim(with_pairs(data, *((hint, other, 1.0, 2.0) for other in others)), "Figure 12 (left)")
     assert found.verdict == AGREES
     assert "of 5 pairs of models that its n = 10,000 tells apart: agrees in 3, not tested in 2" in found.note
     worse = with_pairs(data, *((hint, other, -2.0, -1.0) for other in others))
-    assert claims.figure(worse, "Figure 12 (left)").verdict == CONTRADICTS
+    assert claims.claim(worse, "Figure 12 (left)").verdict == CONTRADICTS
 
 
 def test_the_source_report_s_own_setting_has_no_note(data: Tables) -> None:

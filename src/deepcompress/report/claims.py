@@ -26,6 +26,7 @@ from deepcompress.report.tables import BASELINE, Tables
 Row = estimates.Row
 ONE_POINT = 0.01  # shares of zeros this close are equal
 ONE_TRAINING = "one training each"  # why a difference is not tested
+ZEROS_ALONE = "only the zeros concentrate"
 ALLOWED = {"keeps": "points may go", "similar": "either way are similar"}  # rule -> what the limit is of
 
 
@@ -53,27 +54,14 @@ class Comparison:
         return f"{self.verdict} ({self.note})" if self.note else self.verdict
 
 
-def claims(data: Tables) -> dict[str, Comparison]:
-    """Every claim with its verdict by its key in claims.yaml, in the order of the source report."""
-    return {name: _compared(data, row) for name, row in estimates.content()["claims"].items()}
-
-
-def figures(data: Tables) -> dict[str, Comparison]:
-    """Every figure and table by its number, measured or not, figures first."""
-    return {number: _compared(data, row) for number, row in estimates.content()["figures"].items()}
+def compared(data: Tables, kind: str) -> dict[str, Comparison]:
+    """All of the kind `claims` or `figures` (and tables), measured or not, by name in the order of claims.yaml."""
+    return {name: RULES[row["rule"]](data, row) or Comparison() for name, row in estimates.content()[kind].items()}
 
 
 def claim(data: Tables, name: str) -> Comparison:
-    """One of the claims."""
-    return _compared(data, estimates.content()["claims"][name])
-
-
-def figure(data: Tables, number: str) -> Comparison:
-    """One of the figures and tables."""
-    return _compared(data, estimates.content()["figures"][number])
-
-
-def _compared(data: Tables, row: Row) -> Comparison:
+    """One of the claims, figures and tables."""
+    row = (estimates.content()["claims"] | estimates.content()["figures"])[name]
     return RULES[row["rule"]](data, row) or Comparison()
 
 
@@ -104,8 +92,8 @@ def within_limit(data: Tables, row: Row) -> Comparison | None:
         smaller = f", {text.times(estimates.chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
     limit = f"{text.number(data.max_drop_points)} {ALLOWED[row['rule']]}, {_n(sides)}"
     evidence = f"{model} against {reference}: {estimates.ends(apart, signed=True)} points{smaller} ({limit})"
-    compared = _by_difference(_own(data)[row["statement"]], evidence)
-    return replace(compared, verdict=UNDECIDED) if compared.verdict == SAME else compared
+    found = _by_difference(_own(data)[row["statement"]], evidence)
+    return replace(found, verdict=UNDECIDED) if found.verdict == SAME else found
 
 
 def weighted(data: Tables, row: Row) -> Comparison | None:
@@ -167,12 +155,12 @@ def smallest_that_keeps(data: Tables, row: Row) -> Comparison | None:
     smaller = {verdicts[model] for model in rows.loc[rows["size_bytes"] < own["size_bytes"].iloc[0], "model"]}
     agrees = mine == AGREES and smaller <= {CONTRADICTS}
     verdict = AGREES if agrees else CONTRADICTS if mine == CONTRADICTS or AGREES in smaller else UNDECIDED
-    parts = [
+    parts = "; ".join(
         f"{other['model']}: {text.difference(other)} points, {text.times(other['times_smaller'])} smaller"
         for _, other in rows.iterrows()
-    ]
-    limit = f"{text.number(data.max_drop_points)} points may go, n = {int(own['n'].iloc[0]):,}"
-    evidence, untested = f"{'; '.join(parts)} ({limit})", UNTESTED in (mine, *smaller)
+    )
+    evidence = f"{parts} ({text.number(data.max_drop_points)} points may go, n = {int(own['n'].iloc[0]):,})"
+    untested = UNTESTED in (mine, *smaller)
     return Comparison(UNTESTED, evidence, ONE_TRAINING) if untested else Comparison(verdict, evidence)
 
 
@@ -224,8 +212,8 @@ def _n(sides: Sequence[Estimate]) -> str:
 
 def same_as_claim(data: Tables, row: Row) -> Comparison | None:
     """Judged as a claim is, with further numbers behind its evidence."""
-    compared = claim(data, row["claim"])
-    if not compared.evidence:
+    found = claim(data, row["claim"])
+    if not found.evidence:
         return None
     further = [
         estimates.spelled(estimate, estimates.measure_of(more)) + more.get("ending", "")
@@ -233,8 +221,8 @@ def same_as_claim(data: Tables, row: Row) -> Comparison | None:
         for side in more["sides"]
         for estimate in estimates.measured(data, more, side)
     ]
-    evidence = "; ".join((row.get("opening", "") + compared.evidence, *further))
-    return Comparison(compared.verdict, evidence, compared.note)
+    evidence = "; ".join((row.get("opening", "") + found.evidence, *further))
+    return Comparison(found.verdict, evidence, found.note)
 
 
 def points(data: Tables, row: Row) -> Comparison | None:
@@ -281,7 +269,7 @@ def layer_order(data: Tables, row: Row) -> Comparison | None:
 def zero_bytes(data: Tables, _row: Row) -> Comparison | None:
     """Shares of the bytes that are zeros; those of removed filters depend on how many weights convolutions hold."""
     theirs = data.paper["storage_mib"]
-    rows = {method: state(table, "masked") for method, table in stored(data).items()}
+    rows = {method: row for (method, state), row in stored(data).items() if state == "masked"}
     if not rows:
         return None
     shares = {method: row["zero_mib"] / row["total_mib"] for method, row in rows.items()}
@@ -328,9 +316,7 @@ def concentrated(data: Tables, row: Row) -> Comparison | None:
         f"at {100 * found[1]:.0f} %, before fine-tuning, {text.number(after)} % of the weights that are not zero lie "
         f"within half a standard deviation of it, {text.number(before)} % in the baseline"
     )
-    if after > before:
-        return Comparison(AGREES, evidence)
-    return Comparison(CONTRADICTS, evidence, "only the zeros concentrate")
+    return Comparison(AGREES, evidence) if after > before else Comparison(CONTRADICTS, evidence, ZEROS_ALONE)
 
 
 def aspects(data: Tables, _row: Row) -> Comparison | None:
@@ -341,7 +327,7 @@ def aspects(data: Tables, _row: Row) -> Comparison | None:
 
 def together(data: Tables, row: Row) -> Comparison | None:
     """Several figures as one."""
-    words = {name: figure(data, number).verdict for name, number in row["parts"].items()}
+    words = {name: claim(data, number).verdict for name, number in row["parts"].items()}
     return None if set(words.values()) == {UNTESTED} else _together(words, "the table above, both sides in columns")
 
 
@@ -378,21 +364,18 @@ def _tally(words: Sequence[str], evidence: str, what: str) -> Comparison | None:
 # What figures 8 and 9 count.
 
 
-def stored(data: Tables) -> dict[str, pd.DataFrame]:
-    """The storage tables at the source report's sparsity, by method."""
-    return {m: rows for m in queries.METHODS if (rows := queries.extra(data, "storage", m)) is not None}
-
-
-def state(rows: pd.DataFrame, name: str) -> pd.Series:
-    """One state of a model's storage table: dense, masked or trained."""
-    return rows[rows["state"] == name].iloc[0]
+def stored(data: Tables) -> dict[tuple[str, str], pd.Series]:
+    """Storage at the source report's sparsity, by method and state: dense, masked or trained."""
+    tables = {method: queries.extra(data, "storage", method) for method in queries.METHODS}
+    return {(method, row["state"]): row for method, rows in tables.items() if rows is not None
+            for _, row in rows.iterrows()}  # fmt: skip
 
 
 def aspect_words(data: Tables) -> dict[str, str]:
     """A verdict for each aspect, the least sure one of several claims; empty without both methods."""
-    if len(stored(data)) < len(queries.METHODS):
+    if not (states := storage_states(data)):
         return {}
-    dense, loose, before, tight = storage_states(data)
+    dense, loose, before, tight = states
     counts = {
         "channels": tight["parameters"] < before["parameters"] and loose["parameters"] == dense["parameters"],
         "compact": tight["dense_bytes"] < before["dense_bytes"] and loose["bitmask_bytes"] < loose["dense_bytes"],
@@ -408,6 +391,7 @@ def aspect_words(data: Tables) -> dict[str, str]:
 
 
 def storage_states(data: Tables) -> list[pd.Series]:
-    """Storage of the dense model and of the trained one: unstructured, then structured."""
+    """Storage of the dense model and of the trained one, unstructured, then structured; empty without both methods."""
     found = stored(data)
-    return [state(found[method], name) for method in ("unstructured", "structured") for name in ("dense", "trained")]
+    both = {method for method, _ in found} == set(queries.METHODS)
+    return [found[method, state] for method in queries.METHODS for state in ("dense", "trained")] if both else []

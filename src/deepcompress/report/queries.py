@@ -235,7 +235,7 @@ def latency(data: Tables) -> pd.DataFrame:
     """
     rows = data.further("benchmark/latency", "model")
     if BASELINE not in set(rows["model"]):
-        return pd.DataFrame(columns=["model", "engine", "batch_size", "differs"])
+        return pd.DataFrame(columns=["model", "engine", "batch_size", "speedup", "differs"])
     engine = rows["engine"].where(rows["engine"] == PYTORCH, FLOAT)  # integers run in ONNX Runtime alone
     quartiles = [f"latency_ms_{part}" for part in ("p25", "p50", "p75")]
     dense = rows.loc[rows["model"] == BASELINE, ["engine", "batch_size", *quartiles]]

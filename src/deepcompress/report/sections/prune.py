@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from deepcompress.report import charts, queries, text
-from deepcompress.report.claims import state, stored
+from deepcompress.report.claims import stored
 from deepcompress.report.tables import BYTES_PER_MIB, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, lead
 
@@ -49,27 +49,27 @@ def _curves(data: Tables) -> list[Block]:
         return []
     labels, levels = ("sparsity", charts.TOP1), {"baseline": float(data.baseline["top1_pct"])}
     chart = charts.lines(rows, "sparsity", "top1_pct", labels, series="method", dash="state", levels=levels)
-    return [Picture("pruning_curve", _finding(data), (chart,), CURVE)]
-
-
-def _finding(data: Tables) -> str:
-    """What each method is to the baseline at the source report's sparsity, fine-tuned and not."""
     kept = []
     for method in queries.METHODS:
         masked, tuned = (queries.at(data, family, method) for family in ("masked", "pruned"))
         if masked is not None and tuned is not None:
-            before, after = (text.difference(row) for row in (masked, tuned))
-            kept.append(f"{method} {after}, before fine-tuning {before}")
-    return f"At 25 %, points to the baseline (95 %): {'; '.join(kept)}" if kept else "Accuracy against sparsity"
+            kept.append(f"{method} {text.difference(tuned)}, before fine-tuning {text.difference(masked)}")
+    title = f"At 25 %, points to the baseline (95 %): {'; '.join(kept)}" if kept else "Accuracy against sparsity"
+    return [Picture("pruning_curve", title, (chart,), CURVE)]
 
 
 def _compared(data: Tables) -> list[Block]:
     """Every pruned model beside the control that was trained as long without pruning."""
     rows = data.of("pruned").sort_values(["method", "sparsity"], na_position="first")
     to_control = {row["model"]: row for _, row in queries.to_control(data, rows).iterrows()}
+
+    def before(row: pd.Series) -> str:
+        masked = queries.at(data, "masked", row["method"], row["sparsity"])
+        return text.MISSING if masked is None else text.accuracy(masked)
+
     columns: dict[str, Column] = {
         "Model": "model",
-        "Before fine-tuning, top-1 % (95 %)": lambda row: _before(data, row),
+        "Before fine-tuning, top-1 % (95 %)": before,
         "Fine-tuned, top-1 % (95 %)": text.accuracy,
         "Points to baseline (95 %)": text.difference,
         "Points to control (95 %)": lambda row: text.difference(to_control[row["model"]]),
@@ -84,11 +84,6 @@ def _compared(data: Tables) -> list[Block]:
             "comes from fine-tuning alone, and must not be counted as pruning's."
         )
     return [Paragraph(sentence), Table.of(rows, columns, text.NS, "Every pruned model beside its control")]
-
-
-def _before(data: Tables, row: pd.Series) -> str:
-    masked = queries.at(data, "masked", row["method"], row["sparsity"])
-    return text.MISSING if masked is None else text.accuracy(masked)
 
 
 def _sensitivity(data: Tables) -> list[Block]:
@@ -131,12 +126,14 @@ def _allocation(data: Tables, method: str) -> list[Block]:
 
 def _sizes(data: Tables) -> list[Block]:
     """Parameters, MACs and the bytes of each way to store zeros, at 25 %."""
-    if not (by_method := stored(data)):
+    found = stored(data)
+    if not found:
         return []
-    states = {"baseline": state(next(iter(by_method.values())), "dense")}
-    for method, rows in by_method.items():
+    states = {"baseline": next(row for (_, state), row in found.items() if state == "dense")}
+    for method in dict.fromkeys(method for method, _ in found):
         removed = "removed, " if method == "structured" else ""
-        states |= {f"{method}, masked": state(rows, "masked"), f"{method}, {removed}fine-tuned": state(rows, "trained")}
+        states[f"{method}, masked"] = found[method, "masked"]
+        states[f"{method}, {removed}fine-tuned"] = found[method, "trained"]
     columns: dict[str, Column] = {
         "Model": "name",
         "Parameters": ("parameters", text.short),

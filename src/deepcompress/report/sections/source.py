@@ -40,18 +40,15 @@ FAMILIES = ("pruned", "quantized", "teachers")  # students stand beside theirs u
 
 def source(data: Tables) -> Section | None:
     """How much agrees, each claim and figure with its evidence, and the techniques; None without compressed models."""
-    content, stated, drawn = estimates.content(), claims.claims(data), claims.figures(data)
+    content, stated, drawn = estimates.content(), claims.compared(data, "claims"), claims.compared(data, "figures")
     if {one.verdict for one in (*stated.values(), *drawn.values())} == {UNTESTED}:
         return None
     table = tuple(
-        (row["section"], row["statement"], one.judgement, one.evidence or text.MISSING, text.probability(one.p),
-         text.probability(one.holm_p)) for row, one in zip(content["claims"].values(), stated.values(), strict=True)
-    )  # fmt: skip
-    shown = content["figures"]
-    index = tuple(
-        (number, shown[number]["shows"], shown[number]["statement"], one.judgement, one.evidence or text.MISSING)
-        for number, one in drawn.items()
+        (row["section"], row["statement"], *_found(one), text.probability(one.p), text.probability(one.holm_p))
+        for row, one in zip(content["claims"].values(), stated.values(), strict=True)
     )
+    shown = content["figures"]
+    index = tuple((name, row["shows"], row["statement"], *_found(drawn[name])) for name, row in shown.items())
     links = tuple(row["page"] for row in shown.values())
     figures = Table(("Source report", "Shows", "States", "Verdict", "Measured"), index, INDEX, links=links)
     both = [beside for family in FAMILIES if (beside := side_by_side(data, family))]
@@ -67,6 +64,10 @@ def source(data: Tables) -> Section | None:
             *fold("Each technique in numbers", "techniques", _techniques(data)),
         ),
     )
+
+
+def _found(one: claims.Comparison) -> tuple[str, str]:
+    return one.judgement, one.evidence or text.MISSING
 
 
 def _counts(compared: dict[str, claims.Comparison], what: str) -> str:
@@ -138,21 +139,20 @@ def _kept_accuracy(data: Tables, method: str) -> str:
 
 
 def _techniques(data: Tables) -> list[Block]:
-    """A row of numbers for each technique of which there is the model that stands for it."""
-    rows, base = [], data.baseline
+    """A row of numbers for each technique of which there is the model that stands for it.
+
+    Speed is that of the int8 file where there is one.
+    """
+    rows, base, times = [], data.baseline, queries.latency(data)
+    one_image = times[times["batch_size"] == 1]
     for name, technique in estimates.content()["techniques"].items():
         for _, row in estimates.chosen(data, technique["model"]).head(1).iterrows():
-            ratios = (row["times_smaller"], base["macs"] / row["macs"], _faster(data, row["model"]),
-                      row[queries.TOTAL] / base[queries.TOTAL] if base[queries.TOTAL] > 0 else math.nan)  # fmt: skip
+            own = one_image[one_image["model"] == row["model"]].set_index("engine")["speedup"]
+            faster = next((own[engine] for engine in (queries.INT8, queries.FLOAT) if engine in own.index), math.nan)
+            cost = row[queries.TOTAL] / base[queries.TOTAL] if base[queries.TOTAL] > 0 else math.nan
+            ratios = (row["times_smaller"], base["macs"] / row["macs"], faster, cost)
             rows.append((name, technique["statement"], row["model"], text.difference(row), *map(text.times, ratios)))
     return [Table(HEADS, tuple(rows), TECHNIQUES.format(n=f"{int(base['n']):,}"))] if rows else []
-
-
-def _faster(data: Tables, model: str) -> float:
-    """The median speed-up at batch 1, of the int8 file where there is one."""
-    rows = queries.latency(data)
-    some = rows[(rows["model"] == model) & (rows["batch_size"] == 1)].set_index("engine")
-    return next((some["speedup"][engine] for engine in (queries.INT8, queries.FLOAT) if engine in some.index), math.nan)
 
 
 SECTIONS = {"claims": (70, source)}
