@@ -31,6 +31,11 @@ LONGEST_REASON = 200  # characters
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"  # in the README
 MOST_ROWS = 6  # of the README's table
 MOST_COLUMNS = 120  # of a line of prose
+CHOSEN = (
+    "Rows are chosen on validation images, numbers are of held-out ones; a control was trained as long without the "
+    "technique."
+)
+ONE_TRAINING = "Where a training stands between two models, one of each says nothing of chance: no interval."
 INTERVAL = ("top1_pct", "top1_pct_low", "top1_pct_high")
 LIBRARY = "vega.js"  # what .dvc/plots/page.html loads
 log = logging.getLogger(__name__)
@@ -42,8 +47,17 @@ def sections(data: Tables) -> dict[str, Section]:
     Raises:
         UserError: If a section cannot be made of the tables: one of them is damaged.
     """
-    built = {name: _built(name, build, data) for name, build in builders().items()}
-    return {name: section for name, section in built.items() if section is not None}
+    built: dict[str, Section] = {}
+    for name, build in builders().items():
+        try:
+            if (section := build(data)) is not None:
+                built[name] = section
+        except BAD_TABLE_ERRORS as error:
+            log.debug("section %s", name, exc_info=True)
+            reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+            refused = f"the report's section {name} does not fit these tables; is one damaged? ({reason})"
+            raise UserError(refused) from error
+    return built
 
 
 def builders() -> dict[str, Callable[[Tables], Section | None]]:
@@ -56,24 +70,10 @@ def builders() -> dict[str, Callable[[Tables], Section | None]]:
     return {key: build for key, (_, build) in in_order}
 
 
-def _built(name: str, build: Callable[[Tables], Section | None], data: Tables) -> Section | None:
-    try:
-        return build(data)
-    except BAD_TABLE_ERRORS as error:
-        log.debug("section %s", name, exc_info=True)
-        reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
-        raise UserError(f"the report's section {name} does not fit these tables; is one damaged? ({reason})") from error
-
-
 def render(parts: Mapping[str, Section], data: Tables) -> str:
     """The whole page as HTML, from what `sections` found."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
     environment.filters.update(kind=lambda block: type(block).__name__.lower(), breakable=_breakable)
     return environment.get_template("page.html.j2").render(
         parts=parts,
@@ -178,39 +178,23 @@ def replace_block(document: str, block: str, *, name: str = "README.md") -> str:
 
 def readme_block(data: Tables) -> str:
     """What stands between the markers, from tables that are in git alone."""
-    source = data.params.get("data", {}).get("source", "unknown")
+    base, source = data.baseline, data.params.get("data", {}).get("source", "unknown")
     classes = text.count(data.per_class["class"].nunique(), "class")
-    where = f"{classes} of `{source}`, {int(data.baseline['n']):,} held-out images"
+    sentence = f"The baseline reaches {text.accuracy(base)} % top-1 in {text.number(base['size_mib'], 2)} MiB."
+    table, note = _readme_table(data), ""
+    if len(data.candidates) > 1:
+        sentence += f" {text.of_models(data.candidates, data, name='model')}"
+        seeds = len(data.replicates.seeds)
+        trained = f"Differences between trainings are means of {seeds} seeds." if data.replicates else ONE_TRAINING
+        note = f"{CHOSEN} {trained}{text.ns([table])}"
+    paragraph = f"**{sentence}** ({classes} of `{source}`, {int(base['n']):,} held-out images)"
     picture = f"![{text.of_all(data)}](plots/figures/{charts.OVERVIEW}.png)"
-    table, sentence = _readme_table(data), _readme_sentence(data)
-    parts = (_wrapped(f"**{sentence}** ({where})"), picture, table, _wrapped(_readme_note(data, table)))
+    parts = (_wrapped(paragraph), picture, table, _wrapped(note))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _wrapped(paragraph: str) -> str:
     return textwrap.fill(paragraph, MOST_COLUMNS, break_long_words=False, break_on_hyphens=False)
-
-
-def _readme_note(data: Tables, table: str) -> str:
-    """What the table's rows were chosen on, and what its differences rest on."""
-    if len(data.candidates) == 1:
-        return ""
-    chosen = (
-        "Rows are chosen on validation images, numbers are of held-out ones; a control was trained as long without the "
-        "technique."
-    )
-    trained = "Where a training stands between two models, one of each says nothing of chance: no interval."
-    if data.replicates:
-        trained = f"Differences between trainings are means of {len(data.replicates.seeds)} seeds."
-    return f"{chosen} {trained}{text.ns([table])}"
-
-
-def _readme_sentence(data: Tables) -> str:
-    base = data.baseline
-    start = f"The baseline reaches {text.accuracy(base)} % top-1 in {text.number(base['size_mib'], 2)} MiB"
-    if len(data.candidates) == 1:
-        return f"{start}."
-    return f"{start}. {text.of_models(data.candidates, data, name='model')}"
 
 
 def _readme_table(data: Tables) -> str:
