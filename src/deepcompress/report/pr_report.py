@@ -84,8 +84,8 @@ def accuracy_section(found: Sequence[Change], models: int) -> str:
     """How many accuracies changed and which of them by more than chance; the marked ones first."""
     if not found:
         return NO_CHANGE
-    marked: list[tuple[str, ...]] = []
-    others: list[tuple[str, ...]] = []
+    marked: list[Sequence[str]] = []
+    others: list[Sequence[str]] = []
     for change in found:
         of = change.verdict
         ends = f" ({of.low:+.2f} to {of.high:+.2f})" if of.tested else ""
@@ -121,17 +121,18 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 # What git and DVC say.
 
 
-def _answer(*command: str, folder: Path | None = None) -> str:
-    """What a command prints; a UserError if it cannot be run, or fails."""
+def _answer(*command: str, folder: Path | None = None, refused: str = "") -> str:
+    """What a command prints; a UserError, in the words of `refused` if there are any, if it cannot be run, or fails."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{command[0]} is not installed") from None
+        raise UserError(refused or f"{command[0]} is not installed") from None
     # DVC ends well where it could not read a file, and shows its values as gone.
     unread = [line for line in done.stderr.splitlines() if "failed to load" in line and "workspace" in line]
     if done.returncode or unread:
         lines = unread or [line for line in done.stderr.splitlines() if line.startswith(("ERROR", "error", "fatal"))]
-        raise UserError(f"{' '.join(command)}: {(lines or [f'exit code {done.returncode}'])[-1][:LONGEST]}")
+        said = f"{' '.join(command)}: {(lines or [f'exit code {done.returncode}'])[-1][:LONGEST]}"
+        raise UserError(refused or said)
     return done.stdout
 
 
@@ -177,15 +178,9 @@ def _accuracies(root: Path, base: str) -> str:
 
 
 def _root(base: str) -> Path:
-    try:
-        _answer("git", "rev-parse", "--show-toplevel")
-    except UserError:
-        raise UserError("not inside a git repository") from None
-    try:
-        _answer("git", "rev-parse", "--quiet", "--verify", f"{base}^{{commit}}")
-    except UserError:
-        hint = "a shallow clone needs: git fetch --depth=1 origin BRANCH"
-        raise UserError(f"{base} is no revision here; {hint}") from None
+    _answer("git", "rev-parse", "--show-toplevel", refused="not inside a git repository")
+    unknown = f"{base} is no revision here; a shallow clone needs: git fetch --depth=1 origin BRANCH"
+    _answer("git", "rev-parse", "--quiet", "--verify", f"{base}^{{commit}}", refused=unknown)
     return Path(_answer("dvc", "root").strip()).resolve()
 
 
