@@ -87,11 +87,8 @@ def measured(data: Tables, row: Row, side: str | Row) -> list[Estimate]:
         table = _of_layers(table, side["layers"])  # type: ignore[index]
     else:
         table = table[table["model"].isin(chosen(data, side)["model"])]
-    found = []
-    for _, one in table.dropna(subset=[measure["column"]]).iterrows():
-        value, low, high = (float(one[measure["column"] + end]) for end in ENDS)
-        found.append(Estimate(value, low, high, n=int(one["n"]), name=str(one["model"])))
-    return found
+    rows = (row for _, row in table.dropna(subset=[measure["column"]]).iterrows())
+    return [Estimate(*text.ends(row, measure["column"]), n=int(row["n"]), name=str(row["model"])) for row in rows]
 
 
 def _with_ends(table: pd.DataFrame, column: str) -> pd.DataFrame:

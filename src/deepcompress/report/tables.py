@@ -242,11 +242,12 @@ def _pairs(path: Path | None) -> pd.DataFrame:
 
 
 def _history(folder: Path | None) -> pd.DataFrame:
-    runs = [pd.DataFrame(columns=[*HISTORY_COLUMNS, "model", "family", "name"])]
-    for model, path in (_below(folder, named=False) if folder else {}).items():
-        runs.append(_csv(path, HISTORY_COLUMNS).assign(model=model, family=Path(model).parts[0], name=path.stem))
-    filled = [run for run in runs if not run.empty]
-    return pd.concat(filled, ignore_index=True) if filled else runs[0]
+    runs = [
+        _csv(path, HISTORY_COLUMNS).assign(model=model, family=Path(model).parts[0], name=path.stem)
+        for model, path in (_below(folder, named=False) if folder else {}).items()
+    ]
+    none = pd.DataFrame(columns=[*HISTORY_COLUMNS, "model", "family", "name"])
+    return pd.concat([run for run in runs if not run.empty] or [none], ignore_index=True)
 
 
 def _below(place: Path, suffix: str = ".csv", *, named: bool = True) -> dict[str, Path]:

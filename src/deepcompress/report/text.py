@@ -34,26 +34,27 @@ Column = str | tuple[str, int | Callable[[float], str]] | Callable[[pd.Series], 
 
 
 def number(value: float, digits: int = 1) -> str:
-    """Rounded, thousands apart: 12,345.6."""
-    return MISSING if math.isnan(value) else f"{_rounded(value, digits):,.{digits}f}".replace("-", "−")
+    """Rounded, thousands apart, without a negative zero: 12,345.6."""
+    # NumPy's floats round halves to even, Python's by their exact value.
+    return MISSING if math.isnan(value) else f"{round(float(value), digits) + 0.0:,.{digits}f}".replace("-", "−")
 
 
 def signed(value: float, digits: int = 1) -> str:
     """Rounded with its sign: +0.3, −1.2; zero has none."""
     if math.isnan(value):
         return MISSING
-    rounded = _rounded(value, digits)
+    rounded = round(float(value), digits) + 0.0
     return f"{rounded:{'+' if rounded else ''}.{digits}f}".replace("-", "−")
-
-
-def _rounded(value: float, digits: int) -> float:
-    """Without a negative zero. NumPy's floats round halves to even, Python's by their exact value."""
-    return round(float(value), digits) + 0.0
 
 
 def probability(value: float) -> str:
     """A p-value; below a thousandth the exact value says nothing more."""
     return MISSING if math.isnan(value) else "< 0.001" if value < 1e-3 else f"{value:.3f}"
+
+
+def scientific(value: float) -> str:
+    """With a power of ten: 1.2e−03."""
+    return f"{value:.1e}".replace("-", "−")
 
 
 def short(value: float) -> str:
@@ -86,8 +87,13 @@ def interval(row: pd.Series, column: str, digits: int = 1, write: Callable[[floa
     """A value with its interval, from `<column>_low` and `<column>_high`: 61.2 (60.3 to 62.1)."""
     if pd.isna(row.get(column)):
         return MISSING
-    value, low, high = (write(float(row[f"{column}{end}"]), digits) for end in ("", "_low", "_high"))
+    value, low, high = (write(end, digits) for end in ends(row, column))
     return f"{value} ({low} to {high})"
+
+
+def ends(row: pd.Series, column: str) -> tuple[float, float, float]:
+    """A value and both ends of its interval."""
+    return float(row[column]), float(row[f"{column}_low"]), float(row[f"{column}_high"])
 
 
 def accuracy(row: pd.Series) -> str:
@@ -101,7 +107,7 @@ def difference(row: pd.Series, column: str = "difference", *, phrase: bool = Fal
     Where the interval leaves out zero but there is no verdict, `n.s.` stands behind it, or the whole of its `phrase`,
     for prose: what does not say so looks like a finding.
     """
-    points, low, high = (row[f"{column}_points{end}"] for end in ("", "_low", "_high"))
+    points, low, high = ends(row, f"{column}_points")
     if row["model"] == tables.BASELINE or math.isnan(points):
         return MISSING
     words = str(row.get(VERDICT[column]))
@@ -162,7 +168,7 @@ def change(row: pd.Series) -> str:
 
 def _change(row: pd.Series, column: str) -> str:
     """A difference with its interval and verdict; what was not tested is called neither a gain nor a loss."""
-    points, low, high = (row[f"{column}_points{end}"] for end in ("", "_low", "_high"))
+    points, low, high = ends(row, f"{column}_points")
     spelled, words = f"{signed(points)} points", row.get(VERDICT[column])
     if math.isnan(low) or math.isnan(high):
         return spelled + (f" ({words})" if words == verdict.NOT_TESTED else "")
@@ -249,7 +255,7 @@ class Section:
 
     @property
     def pictures(self) -> list[Picture]:
-        """The figures among the blocks, folded ones, too."""
+        """The figures, folded ones, too."""
         return [block for block in flat(self.blocks) if isinstance(block, Picture)]
 
     @property
@@ -305,12 +311,7 @@ def lead(data: Tables, rows: pd.DataFrame) -> Paragraph:
 
 def models_part(data: Tables, rows: pd.DataFrame) -> list[Block]:
     """The same sentence, and the models in a table; nothing without models."""
-    return [] if rows.empty else [lead(data, rows), models_table(rows)]
-
-
-def models_table(rows: pd.DataFrame) -> Table:
-    """The measured columns that a reader compares models by."""
-    return Table.of(rows, MODELS, KEY)
+    return [] if rows.empty else [lead(data, rows), Table.of(rows, MODELS, KEY)]
 
 
 def _written(row: pd.Series, column: Column) -> str:

@@ -26,9 +26,16 @@ SIXTEEN_BITS = (
     "number; underflows: weights that became zero; subnormal: weights stored with fewer digits than the format "
     "has; same answer: on validation images, before and after the cast."
 )
-WRITTEN = (text.accuracy, text.difference)  # of each mode
-CAST_ERRORS = {"Largest weight error": "weight_error_largest", "Relative weight error": "weight_error_relative"}
-CAST_COUNTS = {"Overflows": "overflows", "Underflows": "underflows", "Subnormal": "subnormals"}
+CAST: dict[str, Column] = {
+    "Model": "model",
+    "Largest weight error": ("weight_error_largest", text.scientific),
+    "Relative weight error": ("weight_error_relative", text.scientific),
+    "Overflows": ("overflows", 0),
+    "Underflows": ("underflows", 0),
+    "Subnormal": ("subnormals", 0),
+    "Same answer, %": ("agreement_pct", 2),
+    "Top-1 % (95 %)": text.accuracy,
+}
 COVERED: dict[str, Column] = {
     "Model": "model",
     "Bits per weight": ("bits_per_weight", 2),
@@ -59,10 +66,9 @@ def bits(data: Tables) -> Section | None:
 def _formats(data: Tables, rows: pd.DataFrame) -> list[Block]:
     """Both modes at every format, beside the baseline and the float control, and what the paired tests say."""
     is_control = rows["model"].isin(rows["control"])
-    controls, others = rows[is_control], rows[~is_control]
+    control, others = next((row for _, row in rows[is_control].iterrows()), None), rows[~is_control]
     if others.empty:
         return []
-    control = None if controls.empty else controls.iloc[0]
     integers = others[~others["format"].isin(queries.FLOATS)]
     title = "Accuracy at every format"
     if not integers.empty:
@@ -84,14 +90,17 @@ def _formats(data: Tables, rows: pd.DataFrame) -> list[Block]:
 def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
     """A row per format: both accuracies, what they cost, QAT against PTQ and against the float control."""
     cells = []
-    for name in dict.fromkeys(rows["format"]):
-        modes = {row["method"]: row for _, row in rows[rows["format"] == name].iterrows()}
-        qat, ptq = modes.get("qat"), modes.get("ptq")
-        sizes = [text.number(row["size_mib"], 2) for row in (ptq, qat) if row is not None][:1]
-        ours = [write(modes[mode]) if mode in modes else text.MISSING for mode in queries.MODES for write in WRITTEN]
+    for name, some in rows.groupby("format", sort=False):
+        modes = {row["method"]: row for _, row in some.iterrows()}
+        found = [modes.get(mode) for mode in queries.MODES]
+        ours = [
+            text.MISSING if row is None else write(row) for row in found for write in (text.accuracy, text.difference)
+        ]
+        ptq, qat = found
         references = (None if ptq is None else ptq["model"], None if qat is None else qat["control"])
         gains = [text.MISSING if qat is None else _gain(data, qat["model"], other) for other in references]
-        cells.append((str(name), *sizes, *ours, *gains))
+        size = next(row["size_mib"] for row in found if row is not None)
+        cells.append((str(name), text.number(size, 2), *ours, *gains))
     heads = ("Format", "MiB", "PTQ, top-1 % (95 %)", "Points to baseline", "QAT, top-1 % (95 %)", "Points to baseline",
              "QAT to PTQ, points", "QAT to float control, points")  # fmt: skip
     return Table(heads, tuple(cells), f"Points: 95 % interval of the single comparison. {text.NS} {P}")
@@ -146,7 +155,16 @@ def _trend(data: Tables) -> list[Block]:
     where = "At no width a" if lossy.empty else f"Above {int(lossy.max())} bits no"
     n = f"n = {int(points['n'].iloc[0]):,}"
     words = f"{where} drop of top-1 differs significantly from zero, by p (Holm) of all {len(points)} ({n})."
-    picture = Picture("quantization_bits", title, _trend_panels(points), BITS, across=2)
+    rows = points.assign(scales="one scale per " + points["granularity"].astype(str))
+    trend = rows.dropna(subset=["output_error_relative_trend"])
+    fitted = trend.assign(output_error_relative=trend["output_error_relative_trend"], line="fitted")
+    both, label = pd.concat([rows.assign(line="measured"), fitted]), "bits per weight, without scales"
+    errors, top1 = (label, COSTS["output_error_relative"]), "validation_top1_pct"
+    panels = (
+        charts.lines(both, "bits", "output_error_relative", errors, series="scales", dash="line", log=True),
+        charts.lines(queries.with_interval(rows, top1), "bits", top1, (label, charts.VALIDATION), series="scales"),
+    )
+    picture = Picture("quantization_bits", title, panels, BITS, across=2)
     return [picture, Table.of(trends, columns, TRENDS), Paragraph(words)]
 
 
@@ -154,36 +172,13 @@ def _falls(slope_per_bit: float) -> str:
     return text.times(2**-slope_per_bit)
 
 
-def _trend_panels(points: pd.DataFrame) -> tuple[charts.Spec, ...]:
-    """Error of the logits with its trend, and validation accuracy, against the bits."""
-    rows = points.assign(scales="one scale per " + points["granularity"].astype(str))
-    trend = rows.dropna(subset=["output_error_relative_trend"])
-    fitted = trend.assign(output_error_relative=trend["output_error_relative_trend"], line="fitted")
-    both = pd.concat([rows.assign(line="measured"), fitted])
-    label = "bits per weight, without scales"
-    errors, top1 = (label, "relative error of the logits"), "validation_top1_pct"
-    return (
-        charts.lines(both, "bits", "output_error_relative", errors, series="scales", dash="line", log=True),
-        charts.lines(queries.with_interval(rows, top1), "bits", top1, (label, charts.VALIDATION), series="scales"),
-    )
-
-
 def _sixteen_bits(rows: pd.DataFrame, rounding: pd.DataFrame) -> list[Block]:
     """fp16 beside bf16: what rounding did to the weights, and what became of the accuracy."""
     models = rows[rows["format"].isin(("fp16", "bf16"))]
     if rounding.empty or not rounding["model"].isin(models["model"]).any():
         return []
-    cast = [*CAST_ERRORS.values(), *CAST_COUNTS.values(), "agreement_pct"]
-    written = models.merge(rounding[["model", *cast]], on="model")
-    columns: dict[str, Column] = {"Model": "model"}
-    columns |= {head: (name, _scientific) for head, name in CAST_ERRORS.items()}
-    columns |= {head: (name, 0) for head, name in CAST_COUNTS.items()}
-    columns |= {"Same answer, %": ("agreement_pct", 2), "Top-1 % (95 %)": text.accuracy}
-    return [Table.of(written, columns, SIXTEEN_BITS)]
-
-
-def _scientific(value: float) -> str:
-    return f"{value:.1e}".replace("-", "−")
+    own = [name for name in rounding if name == "model" or name not in models]
+    return [Table.of(models.merge(rounding[own], on="model"), CAST, SIXTEEN_BITS)]
 
 
 SECTIONS = {"quantized": (30, bits)}

@@ -68,7 +68,9 @@ def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
     """Every model's cost; beside it its seconds, where stages ran here."""
     rows = rows.sort_values(["total", "model"])
     base = rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
-    spent = seconds(data)
+    stages, planned = data.further(STAGES, "stage", "seconds"), data.further(PLAN, "id", "stage")
+    took = dict(zip(stages["stage"].astype(str), stages["seconds"].astype(float), strict=True))
+    spent = {model: took[stage] for model, stage in zip(planned["id"], planned["stage"], strict=True) if stage in took}
     columns: dict[str, Column] = {
         "Model": "model",
         "Own cost, 10¹² MACs": (queries.OWN, 3),
@@ -78,13 +80,6 @@ def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
         "Top-1 % (95 %)": text.accuracy,
     }
     return Table.of(rows, columns, SECONDS if spent else "", folded="Cost of every model")
-
-
-def seconds(data: Tables) -> dict[str, float]:
-    """Seconds of the stage that made each model when it last ran here; empty where none did."""
-    rows, planned = data.further(STAGES, "stage", "seconds"), data.further(PLAN, "id", "stage")
-    took = dict(zip(rows["stage"].astype(str), rows["seconds"].astype(float), strict=True))
-    return {model: took[stage] for model, stage in zip(planned["id"], planned["stage"], strict=True) if stage in took}
 
 
 def _times(data: Tables) -> list[Block]:
@@ -103,34 +98,25 @@ def run(data: Tables) -> Section | None:
     rows, machine = queries.latency(data), data.notes.get("benchmark/machine")
     if rows.empty or machine is None:
         return None
-    quartiles = {"ms": "p50", "ms_low": "p25", "ms_high": "p75"}
-    rows = rows.assign(**{name: rows[f"latency_ms_{part}"] for name, part in quartiles.items()})
-    sentences = speed_findings(rows)
-    caption = SPEED.format(n=int(rows["n"].iloc[0]), **machine)
-    title = "How fast each model is, beside the dense float model in the same engine"
-    blocks: list[Block] = [Paragraph(sentence, strong=True) for sentence in sentences]
-    blocks += [Picture("speed", title, _panels(rows), caption, across=2), Table.of(rows, LATENCIES, LATENCY, ALL)]
-    return Section("What it runs like", tuple(blocks))
-
-
-def _panels(rows: pd.DataFrame) -> tuple[charts.Spec, ...]:
-    """Speed against the dense float model in the same engine, a panel per batch size."""
-    low, high = (rows["dense_ms_p50"] / rows[f"latency_ms_{part}"] for part in ("p75", "p25"))
+    ms = {end: rows[f"latency_ms_{part}"] for end, part in (("", "p50"), ("_low", "p25"), ("_high", "p75"))}
+    rows = rows.assign(**{f"ms{end}": times for end, times in ms.items()})
+    low, high = (rows["dense_ms_p50"] / ms[end] for end in ("_high", "_low"))
     engines = rows["engine"].map(queries.ENGINES).fillna(rows["engine"])
     drawn = rows.assign(speedup_low=low, speedup_high=high, engine=engines, name=rows["model"])
-    return tuple(
+    panels = tuple(
         charts.dots(timed, "speedup", f"times as fast, {size} image(s) per call", series="engine",
                     levels={"dense": 1.0}, low=0)
         for size, timed in drawn.groupby("batch_size")
     )  # fmt: skip
+    caption = SPEED.format(n=int(rows["n"].iloc[0]), **machine)
+    title = "How fast each model is, beside the dense float model in the same engine"
+    findings = [Paragraph(sentence, strong=True) for sentence in speed_findings(rows)]
+    picture = Picture("speed", title, panels, caption, across=2)
+    return Section("What it runs like", (*findings, picture, Table.of(rows, LATENCIES, LATENCY, ALL)))
 
 
 def speed_findings(rows: pd.DataFrame) -> list[str]:
-    """A measured sentence for each model that is said to be fast for a reason, at every batch size.
-
-    Args:
-        rows: Of `queries.latency`; what was not timed is left out.
-    """
+    """Of `queries.latency`, a sentence for each model that is said to be fast for a reason, at every batch size."""
     pruned = rows["family"] == "pruned"
     claims = {
         "Zeros alone": rows[pruned & (rows["method"] == "unstructured") & (rows["engine"] == queries.FLOAT)],
@@ -141,10 +127,10 @@ def speed_findings(rows: pd.DataFrame) -> list[str]:
     sentences = []
     for reason, timed in claims.items():
         for model, of_model in timed.sort_values(["sparsity", "model", "batch_size"]).groupby("model", sort=False):
+            calls = zip(of_model["speedup"], of_model["batch_size"], of_model["differs"], strict=True)
             parts = [
-                f"{text.times(row['speedup'])} at batch {row['batch_size']}"
-                + ("" if row["differs"] else " (quartiles overlap)")
-                for _, row in of_model.iterrows()
+                f"{text.times(speedup)} at batch {size}{'' if told else ' (quartiles overlap)'}"
+                for speedup, size, told in calls
             ]
             sentences.append(f"{reason} ({model}) in ONNX Runtime: {', '.join(parts)}.")
     return sentences

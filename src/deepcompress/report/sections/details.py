@@ -16,7 +16,7 @@ from deepcompress import params
 from deepcompress.measure.verdict import Estimate
 from deepcompress.report import charts, estimates, queries, tables, text
 from deepcompress.report.tables import BASELINE, Tables
-from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_table
+from deepcompress.report.text import KEY, MODELS, Block, Column, Paragraph, Picture, Section, Table, fold, interval_of
 
 # Source report, section 2.1, "Model preparation and fine-tuning" and "Training configuration".
 SETTING = {
@@ -77,7 +77,7 @@ def details(data: Tables) -> Section:
     chart = charts.front(queries.usable(data), "size_mib")  # for README and DVC, which cannot run the page's chart
     best, models = Picture(charts.OVERVIEW, text.of_all(data), (chart,)), text.count(len(data.models), "model")
     blocks = (
-        *fold(f"All {models}, every column", "overview", [best, models_table(data.models)]),
+        *fold(f"All {models}, every column", "overview", [best, Table.of(data.models, MODELS, KEY)]),
         *fold("The baseline", "baseline", _baseline(data)),
         *fold("Training curves", "training", _training(data)),
         *fold("Where compressed models look, and colour jitter", "attention", attention(data)),
@@ -99,14 +99,11 @@ def _baseline(data: Tables) -> list[Block]:
 
 
 def _verdict(data: Tables, theirs: float) -> str:
-    value, low, high = (float(data.baseline[f"top1_pct{end}"]) for end in estimates.ENDS)
-    both, note = (
-        f"{text.number(value)} % here, {text.number(theirs)} % in the source report",
-        estimates.setting_note(data),
-    )
+    ours, note = Estimate(*text.ends(data.baseline, "top1_pct")), estimates.setting_note(data)
+    both = f"{text.number(ours.value)} % here, {text.number(theirs)} % in the source report"
     if not estimates.is_cifar100(data):
         return f"{both}: other data, so that this neither agrees with the source report nor contradicts it{note}."
-    apart = estimates.combined((estimates.interval(theirs), Estimate(value, low, high)), (1, -1))
+    apart = estimates.combined((estimates.interval(theirs), ours), (1, -1))
     if apart.low <= 0 <= apart.high:
         return f"{both}: they agree within the error (95 %) of both ones' images, trainings aside{note}."
     side, points = "below" if apart.value < 0 else "above", estimates.ends(apart, signed=True)

@@ -44,10 +44,10 @@ def ship(data: Tables) -> Section | None:
 
 
 def _recommended(data: Tables) -> list[Block]:
-    rows, note = data.choice, data.notes.get("recommendation")
-    if note is None or rows.empty:
+    note = data.notes.get("recommendation")
+    if note is None or data.choice.empty:
         return []
-    rows = data.named(rows)
+    rows = data.named(data.choice)
     blocks: list[Block] = [Paragraph(note["reason"], strong=True), Paragraph(_heldout(data, note))]
     if len(rows) > 1:
         lowest = note["validation"]["baseline_top1_pct"] - note["limits"]["max_drop_points"]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
-from deepcompress.report.estimates import source_top1
+from deepcompress.report.estimates import ENDS, source_top1
 from deepcompress.report.sections import details
 from deepcompress.report.tables import TEACHERS, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
@@ -49,12 +49,11 @@ def teach(data: Tables) -> Section | None:
 def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
     shown = pd.concat([data.of(TEACHERS), rows])
     alone = shown.loc[shown["model"] == queries.independent(data), "top1_pct"]
-    levels = {"independent": float(alone.iloc[0])} if len(alone) else None
+    levels = {"independent": float(alone.iloc[0])} if len(alone) else {}
     chart = charts.dots(shown, "top1_pct", charts.TOP1, levels=levels)
-    theirs = source_top1(data, "students")
     columns: dict[str, Column] = {
         "Student": "name",
-        "Source report: top-1 %": lambda row: text.number(theirs.get(row["model"], math.nan)),
+        "Source report: top-1 %": _stated(source_top1(data, "students")),
         "Top-1 % (95 %)": text.accuracy,
         "Points to independent (95 %)": text.difference,
         "p": ("mcnemar_p", text.probability),
@@ -97,29 +96,19 @@ def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
         return []
     # Of a student with a teacher that one's row; of a control the first teacher's.
     alike = pd.concat(own).drop_duplicates("model").set_index("model").reindex(rows["model"])
-    theirs = {key: _of_source(data.paper["students"][key]) for key in ("kl_to_teacher", "cam_ssim")}
+    theirs = data.paper["students"]
     columns: dict[str, Column] = {
         "Student": lambda row: row["model"].partition("/")[2],
-        "Source report: KL": lambda row: text.number(theirs["kl_to_teacher"].get(row["model"], math.nan), 3),
+        "Source report: KL": _stated(_students_of(SOURCE_TEACHER, theirs["kl_to_teacher"]), 3),
         "KL": ("kl_nats", 3),
         "Same answer, %": ("agreement_pct", 1),
-        "Source report: SSIM": lambda row: text.number(theirs["cam_ssim"].get(row["model"], math.nan), 3),
+        "Source report: SSIM": _stated(_students_of(SOURCE_TEACHER, theirs["cam_ssim"]), 3),
     }
     if "ssim" in alike:
         columns["SSIM"] = ("ssim", 3)
         columns["SSIM over independent (95 %)"] = interval_of("ssim_gain", 3, text.signed)
-    return [Table.of(alike.reset_index(), columns, LIKENESS), *_alignments(data)]
-
-
-def _of_source(theirs: dict[str, float], teacher: str = SOURCE_TEACHER) -> dict[str, float]:
-    """Method -> a number of the source report's, under our ids of that teacher's students."""
-    return {f"students/{method}-{teacher}": value for method, value in theirs.items()}
-
-
-def _alignments(data: Tables) -> list[Block]:
-    """A picture per teacher, of those whose students' answers and maps were compared with its own."""
-    blocks: list[Block] = []
-    for _, teacher in data.of(TEACHERS).iterrows():
+    blocks: list[Block] = [Table.of(alike.reset_index(), columns, LIKENESS)]
+    for _, teacher in data.of(TEACHERS).iterrows():  # a picture of each whose students' maps were compared with its own
         rows, name = queries.alignment(data, teacher["model"]), teacher["name"]
         if not rows.empty and "ssim" in rows:
             best = rows.sort_values(["kl_nats", "name"]).iloc[0]
@@ -137,6 +126,16 @@ def _alignments(data: Tables) -> list[Block]:
     return blocks
 
 
+def _students_of(teacher: str, theirs: dict[str, float]) -> dict[str, float]:
+    """The source report's numbers by method, under our ids of that teacher's students."""
+    return {f"students/{method}-{teacher}": value for method, value in theirs.items()}
+
+
+def _stated(theirs: dict[str, float], digits: int = 1) -> Column:
+    """What the source report states of a model, by id."""
+    return lambda row: text.number(theirs.get(row["model"], math.nan), digits)
+
+
 def _colour_jitter(data: Tables) -> list[Block]:
     """Accuracy under colour jitter, beside the source report's students of its jittered teacher and that teacher."""
     rows = queries.explained(data, "colour")
@@ -145,18 +144,17 @@ def _colour_jitter(data: Tables) -> list[Block]:
     best = rows[rows["family"] == "students"].sort_values(["jittered_top1_pct", "model"]).iloc[-1]
     both = f"{text.number(best['jittered_top1_pct'])} % under it, {text.number(best['top1_pct'])} % before"
     title = f"{best['name']} comes to most under jitter in this run: {both} (n = {int(best['n']):,})"
-    theirs = _of_source(data.paper["students"]["jittered_top1_pct"], "vgg16_jitter")
+    theirs = _students_of("vgg16_jitter", data.paper["students"]["jittered_top1_pct"])
     theirs["teachers/vgg16_jitter"] = data.paper["teachers"]["vgg16_jitter_on_jittered"]
     columns: dict[str, Column] = {
         "Model": "name",
-        "Source report: jittered %": lambda row: text.number(theirs.get(row["model"], math.nan)),
+        "Source report: jittered %": _stated(theirs),
         "Top-1 % (95 %)": text.accuracy,
         "Jittered % (95 %)": interval_of("jittered_top1_pct"),
         "Drop, points (95 %)": interval_of("drop_points", write=text.signed),
         "Same answer, %": ("consistency_pct", 1),
     }
-    ends = ("", "_low", "_high")
-    jittered = rows.assign(**{f"top1_pct{end}": rows[f"jittered_top1_pct{end}"] for end in ends})
+    jittered = rows.assign(**{f"top1_pct{end}": rows[f"jittered_top1_pct{end}"] for end in ENDS})
     both_kinds = pd.concat([rows.assign(images="as they are"), jittered.assign(images="under colour jitter")])
     chart = charts.dots(both_kinds, "top1_pct", charts.VALIDATION, series="images")
     return [Picture("students_colour", title, (chart,), JITTER), Table.of(rows, columns)]
