@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from deepcompress import errors, files, params, runtime
+from deepcompress.distillation import student
 from deepcompress.distillation.settings import Distill
-from deepcompress.distillation.student import StudentTrainer
 from deepcompress.models import checkpoint
 from deepcompress.training.run import TrainingRun
 
@@ -24,8 +24,7 @@ def main(method: str, teacher_file: Path | None, fit: Path, model_file: Path, hi
     used = {"train": train.model_dump(), **config.provenance_params(method, taught=teacher_file is not None)}
     fabric, provenance = runtime.start(train, seed), checkpoint.provenance("distill", seed=seed, params=used)
     with TrainingRun.of_size(fit, config.student.image_size, params.device_budget_mib()) as training:
-        trainer = StudentTrainer(config, training, fabric=fabric, seed=seed)
-        model, epochs = trainer.train(method, teacher_file, provenance)
+        model, epochs = student.train(config, training, method, teacher_file, fabric=fabric, provenance=provenance)
         classes = training.images.meta.classes
         checkpoint.save(model_file, model, view=training.view, classes=classes, provenance=provenance)
         files.write_csv(history, epochs.frame())

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from deepcompress import errors, files, params, runtime
+from deepcompress.distillation import student
 from deepcompress.distillation.settings import Distill
-from deepcompress.distillation.student import StudentTrainer
 from deepcompress.models import checkpoint
 from deepcompress.pruning import masks
 from deepcompress.training import recipe, run
@@ -28,10 +28,11 @@ def main(method: str, teacher_file: Path, fit: Path, source: Path, model_file: P
     used = {"train": train.model_dump(), **config.provenance_params(method, taught=True)}
     fabric, provenance = runtime.start(train, seed), checkpoint.provenance("distill", seed=seed, params=used)
     with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:
-        trainer = StudentTrainer(config, training, fabric=fabric, seed=seed)
-        keep_zeros = masks.keep_zeros(start.model)
-        epochs = trainer.train_from(start.model, method, teacher_file, provenance, after_step=keep_zeros)
-        start.save_alike(model_file, start.model, provenance, masks.encodings(start.model))
+        net, hold = start.model, masks.keep_zeros(start.model)
+        _, epochs = student.train(
+            config, training, method, teacher_file, fabric=fabric, provenance=provenance, model=net, after_step=hold
+        )
+        start.save_alike(model_file, net, provenance, masks.encodings(net))
         files.write_csv(history, epochs.frame())
 
 

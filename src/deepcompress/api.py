@@ -25,7 +25,7 @@ from deepcompress import files, input_files, params, runtime
 from deepcompress.data import heldout, store
 from deepcompress.data.batches import Batches
 from deepcompress.distillation.settings import Distill
-from deepcompress.distillation.student import StudentTrainer
+from deepcompress.distillation.student import train as train_student
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy as measured
 from deepcompress.measure import cost
@@ -254,11 +254,12 @@ def distill(
     run = TrainingRun(fit, start.view, _budget()) if start else TrainingRun.of_size(fit, size, _budget())
     with _file() as taught, run as training:
         _loaded(teacher).save(taught)
-        trainer = StudentTrainer(config, training, fabric=fabric, seed=seed)
+        options: dict[str, Any] = {"fabric": fabric, "provenance": made}
         if start is None:
-            return _fresh(*trainer.train(method, taught, made), training, made)
+            return _fresh(*train_student(config, training, method, taught, **options), training, made)
         net = copy.deepcopy(start.model)
-        past = trainer.train_from(net, method, taught, made, after_step=masks.keep_zeros(net))
+        options |= {"model": net, "after_step": masks.keep_zeros(net)}
+        _, past = train_student(config, training, method, taught, **options)
         return _alike(start, net, made, masks.encodings(net), {"history": past.rows()})
 
 

@@ -29,6 +29,7 @@ from deepcompress.distillation.settings import LOSSES
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import outputs_of, tap
+from deepcompress.runtime import derived_seed
 from deepcompress.training import run
 from deepcompress.training.loop import CrossEntropy, Objective
 
@@ -46,124 +47,97 @@ if TYPE_CHECKING:
     from deepcompress.training.recipe import History
     from deepcompress.training.run import TrainingData, TrainingRun
 
-    MakeObjective = Callable[[Classifier, TrainingData], Objective]
-
 log = logging.getLogger(__name__)
 DTYPE = "<f4"  # of stored outputs
 
 
-class StudentTrainer:
-    """Trains students on the same images, as the `distill` section says.
+def train(
+    config: Distill,
+    training: TrainingRun,
+    method: str,
+    teacher_file: Path | None,
+    *,
+    fabric: Fabric,
+    provenance: dict[str, Any],
+    model: Classifier | None = None,
+    after_step: Callable[[], None] | None = None,
+) -> tuple[Classifier, History]:
+    """Train a student as the `distill` section says: a fresh network, or in place one that is given.
+
+    Of several processes the first alone goes on from here, to write the results. An interrupted run is taken up only
+    with the same file of the teacher.
 
     Args:
         config: The `distill` section.
         training: The images, and how a student sees them; clears what resuming needs once the stage has ended.
+        method: A method or mixture; without a teacher a control.
+        teacher_file: A checkpoint, or None.
         fabric: Gives device and precision.
-        seed: Of the pipeline.
+        provenance: Of the result: its `stage`, the pipeline's `seed`, and all else that decides how training ends; the
+            teacher's file is added.
+        model: Its classes are those of the images; None: a fresh network.
+        after_step: Is called after each change of the weights, as masks need it.
+
+    Returns:
+        The model, and what each epoch came to.
+
+    Raises:
+        UserError: If there is no such method, the teacher cannot teach here, or training diverges.
     """
+    make_objective = _objective(config, training, method, teacher_file, fabric)
+    identity = {**provenance, "teacher": files.sha256(teacher_file) if teacher_file else None}
+    drawn = derived_seed(provenance["seed"], "student")
+    runtime.make_deterministic(drawn)
+    if model is None:
+        model = run.network(config.student, len(training.images.meta.classes), "distill.student")
+        identity["seed"] = drawn
+    else:
+        model.to(fabric.device)
+    history = training.train(
+        model,
+        partial(make_objective, model),
+        config.student.recipe,
+        fabric=fabric,
+        provenance=identity,
+        after_step=after_step,
+    )
+    return model, history
 
-    def __init__(self, config: Distill, training: TrainingRun, *, fabric: Fabric, seed: int) -> None:
-        self.config, self.training, self.fabric, self._seed = config, training, fabric, seed
 
-    def train(self, method: str, teacher_file: Path | None, provenance: dict[str, Any]) -> tuple[Classifier, History]:
-        """Train a fresh student.
+def _objective(
+    config: Distill, training: TrainingRun, method: str, teacher_file: Path | None, fabric: Fabric
+) -> Callable[[Classifier, TrainingData], Objective]:
+    if teacher_file is None:
+        smoothing = config.control(method).label_smoothing
+        return lambda model, data: CrossEntropy(smoothing)
+    recipe, (cross_entropy, weighted) = config.student.recipe, config.weighted(method)
+    teacher = load_teacher(teacher_file, classes=training.images.meta.classes, view=training.view)
+    labels = torch.from_numpy(training.images.train.labels)
+    images = files.sha256(training.folder / "train_images.npy")
+    computed_by = (fabric.strategy.precision.precision, fabric.device.type, torch.__version__)
+    parts = (files.sha256(teacher_file), images, training.view, recipe.batch_size, *computed_by)
+    folder = runtime.scratch("teacher", *parts)  # all students of a teacher find its outputs there
 
-        Of several processes the first alone goes on from here, to write the results.
-
-        Args:
-            method: A method or mixture; without a teacher a control.
-            teacher_file: A checkpoint, or None.
-            provenance: Of the result; with the teacher's file all else that decides how training ends.
-
-        Returns:
-            The model, and what each epoch came to.
-
-        Raises:
-            UserError: If there is no such method, the teacher cannot teach here, or training diverges.
-        """
-        make_objective = self._objective(method, teacher_file)
-        seed = runtime.derived_seed(self._seed, "student")
-        runtime.make_deterministic(seed)
-        model = run.network(self.config.student, len(self.training.images.meta.classes), "distill.student")
-        return model, self._train(model, make_objective, teacher_file, {**provenance, "seed": seed})
-
-    def train_from(
-        self,
-        model: Classifier,
-        method: str,
-        teacher_file: Path,
-        provenance: dict[str, Any],
-        *,
-        after_step: Callable[[], None] | None,
-    ) -> History:
-        """Train a given network in place, as the student's recipe says.
-
-        Args:
-            model: Its classes are those of the images.
-            method: A method or mixture; what follows and what is raised are as in `train`.
-            teacher_file: A checkpoint.
-            provenance: Of the result.
-            after_step: Is called after each change of the weights, as masks need it.
-        """
-        make_objective = self._objective(method, teacher_file)
-        runtime.make_deterministic(runtime.derived_seed(self._seed, "student"))
-        model.to(self.fabric.device)
-        return self._train(model, make_objective, teacher_file, {**provenance, "seed": self._seed}, after_step)
-
-    def _train(
-        self,
-        model: Classifier,
-        make_objective: MakeObjective,
-        teacher_file: Path | None,
-        provenance: dict[str, Any],
-        after_step: Callable[[], None] | None = None,
-    ) -> History:
-        """An interrupted run is taken up only with the same file of the teacher."""
-        identity = {**provenance, "teacher": files.sha256(teacher_file) if teacher_file else None}
-        return self.training.train(
-            model,
-            partial(make_objective, model),
-            self.config.student.recipe,
-            fabric=self.fabric,
-            provenance=identity,
-            after_step=after_step,
+    def make(model: Classifier, data: TrainingData) -> Objective:
+        losses = build_losses(weighted, LossContext(model, teacher, labels))
+        outputs = cached_teacher(
+            teacher,
+            data.train,
+            list(dict.fromkeys(wanted for _, loss in losses.values() for wanted in loss.teacher_taps)),
+            logits=any(loss.reads_logits for _, loss in losses.values()),
+            fabric=fabric,
+            folder=folder,
+            budget_mib=config.cache_budget_mib,
+        )
+        return DistillObjective(
+            losses,
+            outputs,
+            cross_entropy=cross_entropy,
+            label_smoothing=recipe.label_smoothing,
+            steps_per_epoch=len(data.train),
         )
 
-    def _objective(self, method: str, teacher_file: Path | None) -> MakeObjective:
-        if teacher_file is None:
-            smoothing = self.config.control(method).label_smoothing
-            return lambda model, data: CrossEntropy(smoothing)
-        cross_entropy, weighted = self.config.weighted(method)
-        teacher = load_teacher(teacher_file, classes=self.training.images.meta.classes, view=self.training.view)
-        folder, labels = self._teacher_folder(teacher_file), torch.from_numpy(self.training.images.train.labels)
-
-        def make(model: Classifier, data: TrainingData) -> Objective:
-            losses = build_losses(weighted, LossContext(model, teacher, labels))
-            outputs = cached_teacher(
-                teacher,
-                data.train,
-                list(dict.fromkeys(wanted for _, loss in losses.values() for wanted in loss.teacher_taps)),
-                logits=any(loss.reads_logits for _, loss in losses.values()),
-                fabric=self.fabric,
-                folder=folder,
-                budget_mib=self.config.cache_budget_mib,
-            )
-            return DistillObjective(
-                losses,
-                outputs,
-                cross_entropy=cross_entropy,
-                label_smoothing=self.config.student.recipe.label_smoothing,
-                steps_per_epoch=len(data.train),
-            )
-
-        return make
-
-    def _teacher_folder(self, teacher_file: Path) -> Path:
-        """Where all students of a teacher find its outputs."""
-        images = files.sha256(self.training.folder / "train_images.npy")
-        size, precision = self.config.student.recipe.batch_size, self.fabric.strategy.precision.precision
-        parts = (self.training.view, size, precision, self.fabric.device.type, torch.__version__)
-        return runtime.scratch("teacher", files.sha256(teacher_file), images, *parts)
+    return make
 
 
 class DistillObjective(Objective):
