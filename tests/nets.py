@@ -1,4 +1,4 @@
-"""Small networks, few classes and images, that the steps are tried on."""
+"""Small networks, few classes and images and a short training, that the steps are tried on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deepcompress.data.batches import Batches, View
-from deepcompress.data.store import Arrays
+from deepcompress.data.store import Arrays, Fit, Meta
 from deepcompress.models.build import build
 from deepcompress.models.spec import GraphSpec, VGGSpec
 from deepcompress.models.vgg import VGG, Classifier
@@ -16,6 +16,15 @@ CLASSES = ("one", "two", "three", "four")
 SIDE = 32
 WIDTHS = (4, 6, 8, 8, 10, 10, 12, 12)
 VIEW = View(SIDE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+RECIPE = {
+    "trainable": "all",
+    "epochs": 2,
+    "batch_size": 16,
+    "optimizer": "adamw",
+    "learning_rate": 0.001,
+    "weight_decay": 0.05,
+    "schedule": "one_cycle",
+}
 
 
 def network(arch: str, *, seed: int = 0) -> Classifier:
@@ -56,12 +65,22 @@ def noise(image_size: int = SIDE, images: int = 12, batch_size: int = 5, *, seed
     return Batches(arrays, View(image_size, VIEW.mean, VIEW.std), batch_size=batch_size, seed=seed)
 
 
-def batches(images: int = 6, batch_size: int = 3, *, seed: int | None = None) -> Batches:
-    """Noise with labels."""
-    random = np.random.default_rng(0)
+def arrays(images: int, number: int = 0) -> Arrays:
+    """Noise with labels in turn; another number gives another noise."""
+    random = np.random.default_rng(number)
     pixels = random.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8)
-    arrays = Arrays(images=pixels, labels=np.arange(images) % len(CLASSES))
-    return Batches(arrays, VIEW, batch_size=batch_size, seed=seed)
+    return Arrays(images=pixels, labels=np.arange(images) % len(CLASSES))
+
+
+def batches(images: int = 6, batch_size: int = 3, *, seed: int | None = None) -> Batches:
+    """Of `arrays`."""
+    return Batches(arrays(images), VIEW, batch_size=batch_size, seed=seed)
+
+
+def fit(train: int, validation: int) -> Fit:
+    """So many images to learn from, and others to measure on."""
+    meta = Meta(CLASSES, SIDE, VIEW.mean, VIEW.std, {}, "noise", "none")
+    return Fit(arrays(train), arrays(validation, 1), meta)
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

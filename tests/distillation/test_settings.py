@@ -15,13 +15,11 @@ from deepcompress import params
 from deepcompress.distillation.settings import Distill, Teachers, require_teachers
 from deepcompress.errors import UserError
 from deepcompress.training.recipe import Network
+from tests.stages.commands import network
 
-RECIPE = {"trainable": "all", "epochs": 2, "batch_size": 16, "optimizer": "adamw", "learning_rate": 0.001}
-RECIPE |= {"weight_decay": 0.05, "schedule": "one_cycle"}
-NETWORK: dict[str, Any] = {"arch": "vgg11", "batch_norm": True, "width": 0.25, "hidden": 1024, "dropout": 0.2}
-NETWORK |= {"image_size": 32, "weights": None, "recipe": RECIPE}
+NETWORK = network("vgg11")
 DOCUMENT: dict[str, Any] = {
-    "teachers": {"vgg16": NETWORK | {"arch": "vgg16"}, "vgg16_jitter": NETWORK | {"arch": "vgg16"}},
+    "teachers": {"vgg16": network("vgg16"), "vgg16_jitter": network("vgg16")},
     "distill": {
         "student": NETWORK,
         "cache_budget_mib": 64,
@@ -66,8 +64,8 @@ def test_every_method_and_mixture_is_tried_with_every_teacher(write) -> None:
 def test_teachers_keep_the_order_of_the_file(write) -> None:
     teachers = params.section(Teachers, "teachers", write())
     assert teachers.names() == ["vgg16", "vgg16_jitter"]
-    network = params.section(Network, "teachers.vgg16", write())
-    assert (network.arch, network.recipe.epochs) == ("vgg16", 2)
+    first = params.section(Network, "teachers.vgg16", write())
+    assert (first.arch, first.recipe.epochs) == ("vgg16", 2)
     require_teachers(distill(write()), teachers)
 
 

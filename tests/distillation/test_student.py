@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from deepcompress import params, runtime
 from deepcompress.data.augment import Augment
-from deepcompress.data.batches import Batches
+from deepcompress.data.batches import Batches, View
 from deepcompress.distillation.loss import LossContext, Outputs, Tap
 from deepcompress.distillation.losses import crd, hint, logit
 from deepcompress.distillation.student import (
@@ -26,12 +26,11 @@ from deepcompress.distillation.student import (
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.training import loop
-from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import TrainingData
 from tests import nets
-from tests.distillation.conftest import VIEW, make_network
-from tests.nets import same
-from tests.training.interruption import Count, StoppedError
+from tests.distillation.conftest import ARRAYS, make_network
+from tests.nets import VIEW, same
+from tests.training.conftest import Count, StoppedError, recipe
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
@@ -50,21 +49,16 @@ def test_it_is_frozen_and_in_evaluation_mode(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "message"),
+    ("classes", "view", "message"),
     [
-        (CLASSES[:3], "the teacher tells 4 classes apart, the training images have 3"),
-        (("ant", "bee", "cow", "dog"), "the teacher's class 2 is 'cat', that of the training images is 'cow'"),
+        (CLASSES[:3], VIEW, "the teacher tells 4 classes apart, the training images have 3"),
+        (("ant", "bee", "cow", "dog"), VIEW, "class 2 is 'cat', that of the training images is 'cow'"),
+        (CLASSES, View(64, VIEW.mean, VIEW.std), r"sees images as View\(size=32.*the student as View\(size=64"),
     ],
 )
-def test_a_teacher_of_other_classes_is_refused(path: Path, classes: tuple[str, ...], message: str) -> None:
+def test_a_teacher_of_other_classes_or_pixels_is_refused(path: Path, classes, view, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        load_teacher(path, classes=classes, view=VIEW)
-
-
-def test_a_teacher_that_sees_other_pixels_is_refused(path: Path) -> None:
-    other = type(VIEW)(64, VIEW.mean, VIEW.std)
-    with pytest.raises(UserError, match=r"sees images as View\(size=32.*the student as View\(size=64"):
-        load_teacher(path, classes=CLASSES, view=other)
+        load_teacher(path, classes=classes, view=view)
 
 
 METHODS = {
@@ -74,23 +68,22 @@ METHODS = {
 }
 TWO_STAGES = {**METHODS, "hint": hint.Options(stages=2, first_stage_epochs=3)}
 EPOCHS = 3
-RECIPE = Recipe(
-    **{"trainable": "all", "epochs": EPOCHS, "batch_size": 10, "optimizer": "sgd"},
-    **{"learning_rate": 0.01, "weight_decay": 1e-3, "schedule": "constant"},
+RECIPE = recipe(
+    epochs=EPOCHS, batch_size=10, optimizer="sgd", learning_rate=0.01, weight_decay=1e-3, schedule="constant"
 )
 
 
 @pytest.fixture
-def data(arrays) -> TrainingData:
-    return TrainingData(Batches(arrays, VIEW, batch_size=10, seed=4), Batches(arrays, VIEW, batch_size=24))
+def data() -> TrainingData:
+    return TrainingData(Batches(ARRAYS, VIEW, batch_size=10, seed=4), Batches(ARRAYS, VIEW, batch_size=24))
 
 
 @pytest.fixture
-def make(network, teacher, data, fabric, tmp_path):
+def make(teacher, data, fabric, tmp_path):
     """A fresh student and its objective by the named losses."""
 
     def build(*names, online=False, options=METHODS, **weights):
-        student = network()
+        student = make_network()
         torch.manual_seed(9)
         weighted = {name: (METHODS[name].weight, options[name]) for name in names}
         losses = build_losses(weighted, LossContext(student, teacher, torch.from_numpy(data.train.arrays.labels)))
@@ -157,7 +150,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(make, train, name, tmp_path)
 
 def test_the_regressor_alone_trains_along_and_is_in_the_state(make, train, teacher) -> None:
     student, objective = make("hint", online=True)
-    before = {key: tensor.clone() for key, tensor in teacher.state_dict().items()}
+    before = nets.state(teacher)
     regressor, names = objective.losses["hint"][1].regressor, set(student.state_dict())
     start = regressor.weight.detach().clone()
     train((student, objective))
@@ -171,7 +164,7 @@ def test_the_regressor_alone_trains_along_and_is_in_the_state(make, train, teach
 
 def test_in_the_first_of_two_stages_only_the_guided_layers_learn(make, train) -> None:
     student, objective = make("hint", "logit", options=TWO_STAGES)
-    before = {key: tensor.clone() for key, tensor in student.state_dict().items()}
+    before = nets.state(student)
     train((student, objective))
     changed = {key for key, tensor in student.state_dict().items() if not torch.equal(tensor, before[key])}
     assert {"features.0.weight", "features.15.weight"} <= changed
@@ -232,8 +225,8 @@ MAPS, POOLED = Tap("features.17"), Tap("features", pooled=True)
 
 
 @pytest.fixture
-def images(arrays) -> Batches:
-    return Batches(arrays, VIEW, batch_size=10, seed=3)
+def images() -> Batches:
+    return Batches(ARRAYS, VIEW, batch_size=10, seed=3)
 
 
 @pytest.fixture
@@ -329,8 +322,8 @@ def test_outputs_above_the_budget_stay_in_their_files_maps_come_first(taught, tm
         assert [key for key, table in opened.items() if table.device.type == "meta"] == on_device
 
 
-def test_with_random_changes_the_teacher_sees_the_view_of_the_student(taught, teacher, arrays) -> None:
-    changed = Batches(arrays, VIEW, batch_size=10, seed=3, augment=Augment(flip=True, crop_padding=4))
+def test_with_random_changes_the_teacher_sees_the_view_of_the_student(taught, teacher) -> None:
+    changed = Batches(ARRAYS, VIEW, batch_size=10, seed=3, augment=Augment(flip=True, crop_padding=4))
     made = taught(MAPS, batches=changed)
     assert isinstance(made, OnlineTeacher)
     for batch in changed.epoch(0):

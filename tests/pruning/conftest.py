@@ -6,32 +6,22 @@ import copy
 from typing import Any
 
 from deepcompress import params
-from deepcompress.data.store import Fit, Meta
 from deepcompress.models.vgg import Classifier, prunable_layers
 from deepcompress.pruning import prune
 from deepcompress.pruning.settings import Prune
-from tests.nets import CLASSES, SIDE, VIEW, noise
+from tests.nets import RECIPE, VIEW, fit
 
 GRID = tuple(tenth / 10 for tenth in range(10))
-RECIPE = {
-    "trainable": "all",
-    "epochs": 1,
-    "batch_size": 8,
-    "optimizer": "adamw",
-    "learning_rate": 0.001,
-    "weight_decay": 0.01,
-    "schedule": "cosine",
-}
 PRUNE = {
     "method": "structured",
     "sparsity": 0.25,
     "unstructured": {"criterion": "l1", "allocation": "by_sensitivity", "scope": "all"},
     "structured": {"criterion": "l2_channel", "allocation": "by_sensitivity", "scope": "conv"},
     "scoring": {"samples": 8, "batch_size": 4},
-    "finetune": RECIPE,
+    "finetune": RECIPE | {"epochs": 1, "batch_size": 8},
     "sweep": {"methods": ["unstructured", "structured"], "sparsities": [0, 0.25]},
 }
-FIT = Fit(noise(images=24).arrays, noise(images=16).arrays, Meta(CLASSES, SIDE, VIEW.mean, VIEW.std, {}, "noise", "no"))
+FIT = fit(24, 16)
 
 
 def settings(method: str, sparsity: float = 0.4, **way: Any) -> Prune:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,11 @@ from deepcompress.data.store import Meta, write_fit
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
+from deepcompress.training import loop
 from tests.data.inputs import CLASSES, source
-from tests.nets import VIEW
-from tests.training import interruption
+from tests.nets import RECIPE, VIEW
 
 TRAIN = {"device": "cpu", "precision": "32-true"}
-RECIPE: dict[str, Any] = {"trainable": "all", "epochs": 2, "batch_size": 16, "optimizer": "adamw"}
-RECIPE |= {"learning_rate": 0.001, "weight_decay": 0.05, "schedule": "one_cycle"}
 SHAPE = {"batch_norm": True, "width": 0.0625, "hidden": 128, "dropout": 0.2, "image_size": 32, "weights": None}
 
 
@@ -88,9 +87,22 @@ def trains_once(run: Callable[[str], Result], stage: str, monkeypatch: pytest.Mo
     `run` runs the stage into a folder.
     """
     well(run("straight"))
-    trained = interruption.fill_the_disk_once(monkeypatch)
+    epochs, full = [], [OSError(errno.ENOSPC, "No space left on device")]
+    epoch_, save = loop._Run.epoch_, checkpoint.save
+
+    def counted(run: Any, number: int, *arguments: Any) -> None:
+        epochs.append(number)
+        epoch_(run, number, *arguments)
+
+    def saved(*arguments: Any, **options: Any) -> None:
+        if full:
+            raise full.pop()
+        save(*arguments, **options)
+
+    monkeypatch.setattr(loop._Run, "epoch_", counted)
+    monkeypatch.setattr(checkpoint, "save", saved)
     assert [run("out").exit_code for _ in range(2)] == [2, 0]
-    assert len(trained) == 1
+    assert epochs.count(0) == 1
     assert contents("out") == contents("straight")
     assert not list(Path(".scratch", stage).glob("*"))
 

@@ -23,7 +23,7 @@ from tests.data.inputs import CLASSES
 from tests.nets import same
 from tests.stages import commands
 from tests.stages.commands import RECIPE, contents, invoke, network, refused, save_vgg, well, write_images, write_params
-from tests.training.interruption import StoppedError
+from tests.training.conftest import StoppedError
 
 TEACHER = "models/teachers/vgg16.safetensors"
 DISTILL: dict[str, Any] = {

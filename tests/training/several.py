@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deepcompress import runtime
-from deepcompress.data.store import Fit, Meta
 from deepcompress.distillation.loss import LossContext
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.distillation.student import DistillObjective, build_losses, cached_teacher
@@ -68,14 +67,12 @@ def network(number: int, arch: Any = "vgg11", dropout: float = 0.0) -> VGG:
 
 
 def recipe(**changes: Any) -> Recipe:
-    common: dict[str, Any] = {"trainable": "all", "epochs": 2, "batch_size": 25, "optimizer": "sgd"}
-    return Recipe(**{**common, "learning_rate": 1e-2, "weight_decay": 0.05, "schedule": "cosine", **changes})
+    common = {"batch_size": 25, "optimizer": "sgd", "learning_rate": 1e-2, "schedule": "cosine"}
+    return Recipe(**nets.RECIPE | common | changes)
 
 
 def data(made: Recipe) -> TrainingData:
-    meta = Meta(nets.CLASSES, 32, VIEW.mean, VIEW.std, {}, "random", "none")
-    train, validation = (nets.batches(images).arrays for images in (IMAGES, 15))
-    return training_data(Fit(train, validation, meta), VIEW, made, device="cpu", seed=0)
+    return training_data(nets.fit(IMAGES, 15), VIEW, made, device="cpu", seed=0)
 
 
 def train(fabric: Fabric, model: VGG, objective: Objective, made: Recipe, seen: TrainingData) -> History:

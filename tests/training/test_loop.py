@@ -20,9 +20,9 @@ from deepcompress.measure import accuracy
 from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy, ModelWithLoss, Objective, can_compile
 from deepcompress.training.recipe import Epoch, History
-from tests.nets import same
+from tests.nets import same, state, vgg
 from tests.training import several
-from tests.training.interruption import Count, StoppedError
+from tests.training.conftest import Count, StoppedError, data, recipe
 
 
 class Regressor(Objective):
@@ -31,7 +31,7 @@ class Regressor(Objective):
     def __init__(self, teacher: nn.Module) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.layer, self.teacher = nn.Linear(3, 3), teacher.requires_grad_(False)
+        self.layer, self.teacher = nn.Linear(4, 4), teacher.requires_grad_(False)
 
     def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         assert not any(module.training for module in self.teacher.modules())
@@ -55,11 +55,11 @@ def test_a_history_has_a_row_per_epoch_a_best_one_and_comes_back():
     assert list(History().frame().columns) == names
 
 
-def test_the_loop_does_what_a_plain_torch_loop_does(recipe, data, fabric):
+def test_the_loop_does_what_a_plain_torch_loop_does(fabric):
     """On a linear network, whose loss is convex: last digits do not grow from step to step."""
     made = recipe(optimizer="sgd", learning_rate=0.01, schedule="constant", epochs=2, weight_decay=1e-3)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, 3))
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, 4))
     plain, losses = copy.deepcopy(model), []
     record = loop.train(model, CrossEntropy(), data(made), made, fabric=fabric, seed=3)
     assert not any(module.training for module in model.modules())
@@ -78,10 +78,10 @@ def test_the_loop_does_what_a_plain_torch_loop_does(recipe, data, fabric):
         torch.testing.assert_close(model.state_dict()[name], weight, atol=1e-5, rtol=0, msg=name)
 
 
-def test_the_history_is_what_the_model_does(run, recipe, network, data):
+def test_the_history_is_what_the_model_does(run):
     made = recipe(epochs=2, batch_size=24)
     weights, record = run(made)
-    model = network()
+    model = vgg()
     model.load_state_dict(weights)
     model.eval()
     validation = data(made).validation
@@ -95,12 +95,12 @@ def test_the_history_is_what_the_model_does(run, recipe, network, data):
     assert last.learning_rate == pytest.approx(1e-3 / 25e4)
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(run, recipe, network, data, fabric):
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(run, fabric):
     made = recipe(epochs=1, augment={"flip": True, "crop_padding": 2})
     (one, record), (other, again) = run(made), run(made)
     assert same(one, other)
     assert record == again
-    model = network()
+    model = vgg()
     loop.train(model, CrossEntropy(), data(made), made, fabric=fabric, seed=4)
     assert not same(one, model.state_dict())
 
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(run, recipe, net
     ("optimizer", "keep", "average"),
     [("adam", "last", None), ("adamw", "best_validation", 0.5), ("sgd", "best_validation", None)],
 )
-def test_an_interrupted_run_ends_with_the_same_bits(run, recipe, tmp_path, optimizer, keep, average):
+def test_an_interrupted_run_ends_with_the_same_bits(run, tmp_path, optimizer, keep, average):
     augment = {"flip": True, "mixup": 0.2, "cutmix": 1.0, "erase": 0.25}
     made = recipe(optimizer=optimizer, keep=keep, average=average, augment=augment, learning_rate=0.01)
     straight, record = run(made)
@@ -124,7 +124,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(run, recipe, tmp_path, optim
     assert none.calls == 0, "what has ended is not trained again"
 
 
-def test_a_damaged_state_starts_over_with_the_same_end(run, recipe, tmp_path, caplog):
+def test_a_damaged_state_starts_over_with_the_same_end(run, tmp_path, caplog):
     made = recipe(epochs=2)
     with pytest.raises(StoppedError):
         run(made, resume_folder=tmp_path, after_step=Count(last=5))
@@ -138,7 +138,7 @@ def test_a_damaged_state_starts_over_with_the_same_end(run, recipe, tmp_path, ca
     assert same(run(made)[0], resumed)
 
 
-def test_the_best_epoch_is_kept(run, recipe, network, data):
+def test_the_best_epoch_is_kept(run):
     made = recipe(learning_rate=0.05, optimizer="sgd", schedule="constant", keep="best_validation")
     weights, record = run(made)
     _, shorter = run(recipe(**{**made.model_dump(), "epochs": record.best().epoch}))
@@ -149,9 +149,9 @@ def test_the_best_epoch_is_kept(run, recipe, network, data):
 
 
 @pytest.mark.parametrize("keep", ["last", "best_validation"])
-def test_the_average_over_the_steps_is_measured_and_kept(recipe, network, data, fabric, keep):
+def test_the_average_over_the_steps_is_measured_and_kept(fabric, keep):
     made = recipe(epochs=2, learning_rate=0.05, optimizer="sgd", schedule="constant", keep=keep, average=0.75)
-    model, expected, ends = network(), {}, []
+    model, expected, ends = vgg(), {}, []
 
     def follow() -> None:
         now = {name: tensor.clone() for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
@@ -167,9 +167,9 @@ def test_the_average_over_the_steps_is_measured_and_kept(recipe, network, data, 
     assert record.epochs[kept - 1].validation_loss == pytest.approx(accuracy.cross_entropy(logits, labels))
 
 
-def test_what_an_objective_owns_trains_along_but_a_teacher_does_not(run, recipe, network, tmp_path):
-    made, objectives = recipe(epochs=2), [Regressor(network()) for _ in range(3)]
-    before = {name: tensor.clone() for name, tensor in objectives[0].state_dict().items()}
+def test_what_an_objective_owns_trains_along_but_a_teacher_does_not(run, tmp_path):
+    made, objectives = recipe(epochs=2), [Regressor(vgg()) for _ in range(3)]
+    before = state(objectives[0])
     straight, _ = run(made, objectives[0])
     after = objectives[0].state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("teacher"))
@@ -181,18 +181,18 @@ def test_what_an_objective_owns_trains_along_but_a_teacher_does_not(run, recipe,
     assert same(after, objectives[2].state_dict())
 
 
-def test_head_only_leaves_everything_else_as_it_was(run, recipe, network):
+def test_head_only_leaves_everything_else_as_it_was(run):
     weights, _ = run(recipe(trainable="head", epochs=1, augment={"flip": True}))
-    changed = {name for name, tensor in network().state_dict().items() if not torch.equal(tensor, weights[name])}
+    changed = {name for name, tensor in vgg().state_dict().items() if not torch.equal(tensor, weights[name])}
     assert changed == {"classifier.6.weight", "classifier.6.bias"}
 
 
 @pytest.mark.parametrize("trainable", ["all", "head"])
-def test_mixed_precision_trains_and_resumes(network, data, recipe, tmp_path, trainable):
+def test_mixed_precision_trains_and_resumes(tmp_path, trainable):
     fabric = runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
     made, ends = recipe(epochs=2, trainable=trainable), []
     for after_step, folder in ((None, None), (Count(last=6), tmp_path), (None, tmp_path)):
-        model = network()
+        model = vgg()
         options = {"fabric": fabric, "seed": 0, "resume_folder": folder, "after_step": after_step}
         try:
             loop.train(model, CrossEntropy(), data(made), made, **options)
@@ -204,7 +204,7 @@ def test_mixed_precision_trains_and_resumes(network, data, recipe, tmp_path, tra
 
 
 @pytest.mark.parametrize("loss", ["nan", "inf"])
-def test_divergence_names_epoch_rate_and_key(run, recipe, loss):
+def test_divergence_names_epoch_rate_and_key(run, loss):
     class Diverging(CrossEntropy):
         steps = 0
 
@@ -217,7 +217,7 @@ def test_divergence_names_epoch_rate_and_key(run, recipe, loss):
         run(recipe(schedule="constant", learning_rate=0.25), Diverging())
 
 
-def test_progress_is_quiet_where_there_is_no_terminal(run, recipe, monkeypatch, caplog):
+def test_progress_is_quiet_where_there_is_no_terminal(run, monkeypatch, caplog):
     shown = io.StringIO()
     monkeypatch.setattr("sys.stderr", shown)
     with caplog.at_level(logging.INFO):

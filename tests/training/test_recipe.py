@@ -9,6 +9,8 @@ from torch import nn
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.training.recipe import Recipe, learning_rate, optimizer
+from tests.nets import vgg
+from tests.training.conftest import recipe
 
 
 def rates(made: Recipe, steps: int) -> list[float]:
@@ -25,14 +27,14 @@ def torch_rates(make_scheduler, steps: int) -> list[float]:
     return found
 
 
-def test_a_constant_rate_stays_and_a_cosine_is_torchs(recipe):
+def test_a_constant_rate_stays_and_a_cosine_is_torchs():
     assert rates(recipe(schedule="constant", learning_rate=0.1), 3) == [0.1] * 3
     expected = torch_rates(lambda rule: torch.optim.lr_scheduler.CosineAnnealingLR(rule, 40), 40)
     assert rates(recipe(schedule="cosine", learning_rate=0.1), 40) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("warmup", [0.1, 0.2, 0.5])
-def test_one_cycle_is_torchs(recipe, warmup):
+def test_one_cycle_is_torchs(warmup):
     shape = {"pct_start": warmup, "cycle_momentum": False}
     expected = torch_rates(lambda rule: torch.optim.lr_scheduler.OneCycleLR(rule, 0.1, 40, **shape), 40)
     made = recipe(schedule="one_cycle", learning_rate=0.1, warmup_fraction=warmup)
@@ -42,13 +44,13 @@ def test_one_cycle_is_torchs(recipe, warmup):
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("warmup", [0.0, 0.5, 0.99])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
-def test_short_trainings_have_rates_up_to_the_highest(recipe, schedule, warmup, steps):
+def test_short_trainings_have_rates_up_to_the_highest(schedule, warmup, steps):
     made = recipe(schedule=schedule, learning_rate=0.1, warmup_fraction=warmup)
     assert all(0 < rate <= 0.1 for rate in rates(made, steps))
 
 
-def test_adamw_decays_only_weights_of_two_dimensions_and_frozen_ones_are_left_out(recipe, network):
-    model = network()
+def test_adamw_decays_only_weights_of_two_dimensions_and_frozen_ones_are_left_out():
+    model = vgg()
     model.classifier[0].requires_grad_(False)
     groups = optimizer(recipe(weight_decay=0.3), model.parameters()).param_groups
     decay_of = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
@@ -59,7 +61,7 @@ def test_adamw_decays_only_weights_of_two_dimensions_and_frozen_ones_are_left_ou
 
 
 @pytest.mark.parametrize(("name", "rule"), [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])
-def test_adam_and_sgd_are_torchs_with_decay_on_everything(recipe, name, rule):
+def test_adam_and_sgd_are_torchs_with_decay_on_everything(name, rule):
     made = recipe(optimizer=name, learning_rate=0.1, weight_decay=0.3, momentum=0.8)
     found, expected = nn.Parameter(torch.tensor([1.0, -2.0])), nn.Parameter(torch.tensor([1.0, -2.0]))
     ours = optimizer(made, [found])
@@ -81,7 +83,7 @@ def test_adam_and_sgd_are_torchs_with_decay_on_everything(recipe, name, rule):
         ("warm_up_fraction: 0.1", r"finetune\.warm_up_fraction is unknown.*did you mean warmup_fraction"),
     ],
 )
-def test_wrong_values_name_the_key(tmp_path, recipe, change, message):
+def test_wrong_values_name_the_key(tmp_path, change, message):
     import yaml
 
     section = {**recipe().model_dump(), **yaml.safe_load(change)}
@@ -91,7 +93,7 @@ def test_wrong_values_name_the_key(tmp_path, recipe, change, message):
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_sgd_moves_parameters_whose_gradients_begin_later(recipe, momentum) -> None:
+def test_sgd_moves_parameters_whose_gradients_begin_later(momentum) -> None:
     made = recipe(optimizer="sgd", momentum=momentum, weight_decay=0.1)
     pairs = [[torch.nn.Parameter(torch.full((3,), float(number))) for number in (1, 2)] for _ in range(2)]
     ours = optimizer(made, pairs[0])

@@ -19,7 +19,8 @@ from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.run import training_data
 from tests.data import inputs
 from tests.faults.damage import Trap
-from tests.training.conftest import VIEW
+from tests.nets import VIEW, vgg
+from tests.training.conftest import data, recipe
 
 ORIGIN = {"stage": "prune", "seed": 5}
 
@@ -30,8 +31,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "fit"
 
 
-def test_it_ends_as_the_loop_alone_does_and_leaves_no_scratch(folder, network, recipe, fabric):
-    made, model, plain = recipe(epochs=2, batch_size=8), network(), network()
+def test_it_ends_as_the_loop_alone_does_and_leaves_no_scratch(folder, fabric):
+    made, model, plain = recipe(epochs=2, batch_size=8), vgg(), vgg()
     with run.TrainingRun(folder, VIEW) as images:
         history = images.train(model, CrossEntropy(), made, fabric=fabric, provenance=ORIGIN)
     data = training_data(open_fit(folder), VIEW, made, device="cpu", seed=5)
@@ -42,14 +43,12 @@ def test_it_ends_as_the_loop_alone_does_and_leaves_no_scratch(folder, network, r
 
 
 @pytest.mark.parametrize("trainable", ["all", "head"])
-def test_a_training_that_ended_is_taken_over_until_the_stage_has_ended(
-    folder, network, recipe, fabric, monkeypatch, trainable
-):
+def test_a_training_that_ended_is_taken_over_until_the_stage_has_ended(folder, fabric, monkeypatch, trainable):
     trained, epoch_ = [], loop._Run.epoch_
     monkeypatch.setattr(loop._Run, "epoch_", lambda *args: trained.append(1) or epoch_(*args))
 
     def once(data):
-        model = network()
+        model = vgg()
         made = recipe(epochs=2, batch_size=8, trainable=trainable)
         return model, data.train(model, CrossEntropy(), made, fabric=fabric, provenance=ORIGIN)
 
@@ -77,7 +76,7 @@ def _scratch(tmp_path, monkeypatch):
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
 
 
-def test_only_a_recipe_that_changes_images_augments(data, recipe):
+def test_only_a_recipe_that_changes_images_augments():
     assert data(recipe()).train.augment is None
     changed = data(recipe(augment={"flip": True}))
     assert changed.train.augment.flip
@@ -85,11 +84,11 @@ def test_only_a_recipe_that_changes_images_augments(data, recipe):
 
 
 @pytest.fixture
-def trained(network, data, fabric):
+def trained(fabric):
     """Train the head; gives the weights, the history, and how many images the first layer saw."""
 
     def make(recipe, *, cached: bool, fabric=fabric):
-        model, batches, passed = network(), data(recipe), []
+        model, batches, passed = vgg(), data(recipe), []
         model.features[0].register_forward_pre_hook(lambda layer, given: passed.append(len(given[0])))
         part = (model, batches)
         if cached:
@@ -100,7 +99,7 @@ def trained(network, data, fabric):
     return make
 
 
-def test_cached_features_give_the_weights_of_the_plain_loop(trained, recipe):
+def test_cached_features_give_the_weights_of_the_plain_loop(trained):
     """Of a head on fixed features the loss is convex: last digits do not grow; Adam would divide by tiny gradients."""
     made = recipe(trainable="head", optimizer="sgd", feature_budget_mib=0, batch_size=24)
     plain, plain_record, plain_images = trained(made, cached=False)
@@ -114,16 +113,16 @@ def test_cached_features_give_the_weights_of_the_plain_loop(trained, recipe):
     assert images == 64 + 16
 
 
-def test_mixed_precision_gives_the_weights_of_the_plain_loop_too(trained, recipe, network):
+def test_mixed_precision_gives_the_weights_of_the_plain_loop_too(trained):
     fabric = runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
     made = recipe(trainable="head", optimizer="sgd", feature_budget_mib=0)
     name = "classifier.6.weight"
     plain, ours = (trained(made, cached=cached, fabric=fabric)[0][name] for cached in (False, True))
-    moved = (plain - network().state_dict()[name]).abs().max()
+    moved = (plain - vgg().state_dict()[name]).abs().max()
     assert (ours - plain).abs().max() < 0.1 * moved  # bf16 keeps 8 bits of a feature
 
 
-def test_memory_and_file_give_the_same_bits_the_budget_decides_and_no_file_stays(trained, recipe, tmp_path, caplog):
+def test_memory_and_file_give_the_same_bits_the_budget_decides_and_no_file_stays(trained, tmp_path, caplog):
     ends = {}
     for budget, place in ((0, "in a file"), (1, "in memory")):
         with caplog.at_level(logging.INFO):
@@ -135,7 +134,7 @@ def test_memory_and_file_give_the_same_bits_the_budget_decides_and_no_file_stays
     assert record == again
 
 
-def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(network, data, fabric, recipe, tmp_path):
+def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(fabric, tmp_path):
     class Doubled(nn.Module):
         made = 0
 
@@ -143,7 +142,7 @@ def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(networ
             self.made += 1
             return 2 * weight
 
-    model, doubled = network(), Doubled()
+    model, doubled = vgg(), Doubled()
     register_parametrization(model.features[0], "weight", doubled)
     made = recipe(trainable="head", batch_size=24)
     before = doubled.made
@@ -152,8 +151,8 @@ def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(networ
 
 
 @pytest.mark.parametrize("change", [{"trainable": "all"}, {"trainable": "head", "augment": {"flip": True}}])
-def test_nothing_is_stored_when_all_trains_or_images_change(network, data, fabric, recipe, tmp_path, change):
-    made, model = recipe(**change), network()
+def test_nothing_is_stored_when_all_trains_or_images_change(fabric, tmp_path, change):
+    made, model = recipe(**change), vgg()
     batches = data(made)
     found = run.trainable_part(model, batches, made, fabric=fabric)
     assert found == (model, batches)
@@ -193,11 +192,11 @@ def test_clearing_leaves_what_others_put_there(tmp_path):
     run.clear(tmp_path / "False")
 
 
-def test_the_folder_is_named_by_weights_data_and_params(tmp_path, network):
+def test_the_folder_is_named_by_weights_data_and_params(tmp_path):
     data = tmp_path / "fit"
     data.mkdir()
     (data / "images").write_text("1")
-    model = network()
+    model = vgg()
 
     def name() -> str:
         return run.resume_folder("stage", model, data, 7).name
@@ -212,8 +211,8 @@ def test_the_folder_is_named_by_weights_data_and_params(tmp_path, network):
     assert len(set(names)) == 4
 
 
-def test_the_fingerprint_does_not_depend_on_the_memory_layout(network):
-    model = network()
+def test_the_fingerprint_does_not_depend_on_the_memory_layout():
+    model = vgg()
     before = run.fingerprint(model)
     assert run.fingerprint(model.to(memory_format=torch.channels_last)) == before
-    assert run.fingerprint(network().bfloat16()) != before
+    assert run.fingerprint(vgg().bfloat16()) != before

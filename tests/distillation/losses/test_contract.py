@@ -11,6 +11,8 @@ import torch
 
 from deepcompress import params
 from deepcompress.distillation.loss import Loss, LossContext, LossOptions
+from tests.distillation.conftest import ARRAYS, distill_batch, make_network
+from tests.nets import same, state
 
 NAMES = params.plugins("distillation.losses")
 
@@ -38,10 +40,8 @@ def test_a_file_has_options_with_defaults_and_names_its_source(name: str) -> Non
 
 @pytest.mark.parametrize("scale", [1, 1e4])  # the latter: networks that are sure
 @pytest.mark.parametrize("name", NAMES)
-def test_the_gradient_is_finite_and_reaches_the_student_alone(
-    name: str, context, student, teacher, distill_batch, scale
-) -> None:
-    loss, before = built(name, context), {key: tensor.clone() for key, tensor in teacher.state_dict().items()}
+def test_the_gradient_is_finite_and_reaches_the_student_alone(name: str, context, student, teacher, scale) -> None:
+    loss, before = built(name, context), state(teacher)
     teacher.requires_grad_(True)
     value = loss(distill_batch(loss, student, teacher, scale=scale))
     value.backward()
@@ -52,11 +52,11 @@ def test_the_gradient_is_finite_and_reaches_the_student_alone(
     assert max(float(gradient.abs().max()) for gradient in gradients) > 0 or scale > 1
     assert all(parameter.grad is not None for parameter in loss.parameters())
     assert all(parameter.grad is None for parameter in teacher.parameters())
-    assert all(torch.equal(tensor, before[key]) for key, tensor in teacher.state_dict().items())
+    assert same(before, teacher.state_dict())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_order_of_images_does_not_matter(name: str, context, student, teacher, distill_batch) -> None:
+def test_the_order_of_images_does_not_matter(name: str, context, student, teacher) -> None:
     rows = torch.tensor([0, 1, 2, 3, 5, 8, 13, 21])
     values = []
     for order in (rows, rows[torch.tensor([3, 0, 7, 1, 6, 2, 5, 4])]):
@@ -67,10 +67,10 @@ def test_the_order_of_images_does_not_matter(name: str, context, student, teache
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_zero_for_equal_networks_or_says_that_it_is_not(name: str, network, arrays, distill_batch) -> None:
+def test_it_is_zero_for_equal_networks_or_says_that_it_is_not(name: str) -> None:
     module = params.plugin("distillation.losses", name)
-    twins = network("vgg16", number=1), network("vgg16", number=1).requires_grad_(False)
-    loss = built(name, LossContext(*twins, torch.from_numpy(arrays.labels)))
+    twins = make_network("vgg16", number=1), make_network("vgg16", number=1).requires_grad_(False)
+    loss = built(name, LossContext(*twins, torch.from_numpy(ARRAYS.labels)))
     value = loss(distill_batch(loss, *twins)).item()
     if module.ZERO_FOR_EQUAL_NETWORKS:
         assert value == pytest.approx(0, abs=1e-6)
@@ -79,14 +79,14 @@ def test_it_is_zero_for_equal_networks_or_says_that_it_is_not(name: str, network
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_never_negative(name: str, context, network, teacher, distill_batch) -> None:
+def test_it_is_never_negative(name: str, context, teacher) -> None:
     for number in range(3):
         loss = built(name, context)
-        assert loss(distill_batch(loss, network(number=number + 10), teacher)).item() >= 0
+        assert loss(distill_batch(loss, make_network(number=number + 10), teacher)).item() >= 0
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_loss_that_does_not_read_logits_can_do_without(name: str, context, student, teacher, distill_batch) -> None:
+def test_a_loss_that_does_not_read_logits_can_do_without(name: str, context, student, teacher) -> None:
     loss = built(name, context)
     batch = distill_batch(loss, student, teacher)
     if not loss.reads_logits:

@@ -10,6 +10,7 @@ import torch
 from deepcompress.distillation.losses import crd
 from deepcompress.distillation.losses.crd import Memory, Negatives
 from deepcompress.errors import UserError
+from tests.distillation.conftest import distill_batch
 
 IMAGES, WIDTH, HEAT = 24, 16, 0.07
 
@@ -79,7 +80,7 @@ def test_the_update_does_not_disturb_the_gradient(memory) -> None:
     assert torch.equal(gradient(update=False), gradient(update=True))
 
 
-def test_memories_and_normalisers_are_part_of_the_state(context, student, teacher, distill_batch) -> None:
+def test_memories_and_normalisers_are_part_of_the_state(context, student, teacher) -> None:
     options = crd.Options(negatives=8, width=WIDTH)
     losses = crd.build(options, context), crd.build(options, context)
     losses[0](distill_batch(losses[0], student, teacher))
@@ -93,7 +94,7 @@ def test_memories_and_normalisers_are_part_of_the_state(context, student, teache
     assert losses[0].teacher_memory.normaliser == losses[1].teacher_memory.normaliser > 0
 
 
-def test_both_sides_are_trained_and_update_their_own_embedding(context, student, teacher, distill_batch) -> None:
+def test_both_sides_are_trained_and_update_their_own_embedding(context, student, teacher) -> None:
     made = crd.build(crd.Options(negatives=8, width=WIDTH, momentum=0.0), context)
     batch = distill_batch(made, student, teacher)
     made(batch).backward()

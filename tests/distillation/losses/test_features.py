@@ -10,6 +10,7 @@ import torch
 from deepcompress.distillation.loss import DistillBatch, LossContext, Outputs, Tap
 from deepcompress.distillation.losses import at, hint, sp
 from deepcompress.errors import UserError
+from tests.distillation.conftest import distill_batch, make_network
 
 ONE = Tap("features.0")
 
@@ -37,8 +38,8 @@ def test_hint_is_the_mean_square_behind_the_regressor() -> None:
         ("vgg19", "block4.relu1", "features.12", "features.20"),
     ],
 )
-def test_roles_match_layers_across_depths(network, teacher, role, student_layer, teacher_layer) -> None:
-    pair = network(batch_norm=False), network(teacher, batch_norm=False)
+def test_roles_match_layers_across_depths(teacher, role, student_layer, teacher_layer) -> None:
+    pair = make_network(batch_norm=False), make_network(teacher, batch_norm=False)
     made = hint.build(hint.Options(guided_layer=role, hint_layer=role), LossContext(*pair, torch.arange(4)))
     assert (made.student_taps, made.teacher_taps) == ((Tap(student_layer),), (Tap(teacher_layer),))
     as_they_are = hint.Options(guided_layer=student_layer, hint_layer=teacher_layer)
@@ -66,7 +67,7 @@ def test_at_does_not_see_the_size_nor_the_number_of_channels() -> None:
     assert made(batch(maps, 5 * maps.repeat(1, 3, 1, 1))).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_at_adds_up_its_layers(context, student, teacher, distill_batch) -> None:
+def test_at_adds_up_its_layers(context, student, teacher) -> None:
     def of(*layers: str) -> float:
         made = at.build(at.Options(layers=layers), context)
         return made(distill_batch(made, student, teacher)).item()
