@@ -135,9 +135,8 @@ def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = N
         settings: Keys of the section `finetune`, such as epochs=20.
     """
     shape = _section(spec.Model, "model", network_settings or {})
-    how, seed = _section(Recipe, "finetune", settings), params.seed(_params())
-    fabric, used = _start(seed)
-    made = checkpoint.provenance("finetune", seed=seed, params={**used, **_used(model=shape, finetune=how)})
+    how = _section(Recipe, "finetune", settings)
+    fabric, _, made = _start("finetune", {"model": shape.model_dump(), "finetune": how.model_dump()})
     with TrainingRun.of_size(_images(images).fit, shape.image_size, _budget()) as training:
         net = network(shape, len(training.images.meta.classes), "model")
         past = training.train(net, loop.CrossEntropy(how.label_smoothing), how, fabric=fabric, provenance=made)
@@ -164,10 +163,9 @@ def prune(
     Returns:
         The trained model; tables `history`, `allocation` (a row per layer), `weights` and `storage`.
     """
-    start, seed = _loaded(model), params.seed(_params())
+    start = _loaded(model)
     how = _section(Prune, "prune", _said(sparsity=sparsity, method=method) | settings)
-    fabric, used = _start(seed)
-    made = checkpoint.provenance("prune", seed=seed, params={**used, "prune": how.provenance_params()})
+    fabric, seed, made = _start("prune", {"prune": how.provenance_params()})
     dense = pruning.require_source(copy.deepcopy(start.model), how.method, "the model to prune").to(fabric.device)
     with TrainingRun(_images(images).fit, start.view, _budget()) as training:
         known: dict[str, Any] = {}
@@ -206,11 +204,10 @@ def quantize(
         The rounded model, which is stored in that many bits; tables `quantized` (one row: accuracy, error) and
         `history`.
     """
-    start, seed = _loaded(model), params.seed(_params())
+    start = _loaded(model)
     said = _said(bits=bits, group_size=group_size, mode=mode) | settings
     task = quantization_settings.task(_section(quantization_settings.Quant, "quant", said))
-    fabric, used = _start(seed)
-    made = checkpoint.provenance("quantize", seed=seed, params={**used, **_used(quantize=task)})
+    fabric, _, made = _start("quantize", {"quantize": task.model_dump()})
     rounding = dataclasses.replace(start, model=copy.deepcopy(start.model))
     with TrainingRun(_images(images).fit, start.view, _budget()) as training:
         rounded, past = quantization.quantize_(rounding, training, task, fabric=fabric, provenance=made)
@@ -239,7 +236,7 @@ def distill(
         network_settings: Keys of `distill.student`, for a fresh network, such as {"width": 0.25}.
         settings: Keys of the section `distill`, such as methods={"logit": {"temperature": 4.0}}.
     """
-    start, seed = None if student is None else _loaded(student), params.seed(_params())
+    start = None if student is None else _loaded(student)
     if start is None:
         fresh = {**(network_settings or {}), "recipe": dict(recipe or {})}
         config = _section(Distill, "distill", {**settings, "student": fresh})
@@ -248,8 +245,7 @@ def distill(
     else:
         after = _section(Recipe, "prune.finetune", recipe or {})
         config = _section(Distill, "distill", settings).for_pruned(after, start.view.size)
-    fabric, used = _start(seed)
-    made = checkpoint.provenance("distill", seed=seed, params={**used, **config.provenance_params(method, taught=True)})
+    fabric, seed, made = _start("distill", config.provenance_params(method, taught=True))
     fit, size = _images(images).fit, config.student.image_size
     run = TrainingRun(fit, start.view, _budget()) if start else TrainingRun.of_size(fit, size, _budget())
     with _file() as taught, run as training:
@@ -354,18 +350,15 @@ def _said(**given: Any) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not ...}
 
 
-def _used(**sections: params.Section) -> dict[str, Any]:
-    return {name: section.model_dump() for name, section in sections.items()}
-
-
 def _budget() -> int:
     return params.device_budget_mib(_params())
 
 
-def _start(seed: int) -> tuple[Fabric, dict[str, Any]]:
-    """A Fabric of one process, and what provenance says of it."""
-    alone = _section(runtime.Train, "train", {}).alone()
-    return runtime.start(alone, seed), _used(train=alone)
+def _start(stage: str, used: dict[str, Any]) -> tuple[Fabric, int, dict[str, Any]]:
+    """A Fabric of one process, the seed, and the provenance of what a stage makes with these params."""
+    seed, alone = params.seed(_params()), _section(runtime.Train, "train", {}).alone()
+    made = checkpoint.provenance(stage, seed=seed, params={"train": alone.model_dump(), **used})
+    return runtime.start(alone, seed), seed, made
 
 
 def _loaded(model: Given) -> Model:

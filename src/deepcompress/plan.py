@@ -47,7 +47,7 @@ class Combine(Section):
 
     @model_validator(mode="after")
     def _named(self) -> Combine:
-        names = [name for step in (self.prune, self.distill, self.quantize) for name in step]
+        names = [name for _, links in self for name in links]
         for name in names:
             require_name(name)
         if twice := [name for name in names if names.count(name) > 1]:
@@ -56,8 +56,7 @@ class Combine(Section):
 
     def links(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Name -> (step, what params.yaml says of it)."""
-        steps = {"prune": self.prune, "distill": self.distill, "quantize": self.quantize}
-        return {name: (step, link) for step, links in steps.items() for name, link in links.items()}
+        return {name: (step, link) for step, links in self for name, link in links.items()}
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -245,7 +244,7 @@ def table(document: dict[str, Any]) -> Plan:
         PlannedModel(BASELINE, "baseline", "finetune", recipe="finetune", stage="finetune"),
         *_pruned(document["prune"]),
         *_quantized(params.validate(Quant, document["quant"], "quant"), document),
-        *(_teacher(name) for name in document["teachers"]),
+        *map(_teacher, document["teachers"]),
         *_students(params.validate(Distill, document["distill"], "distill")),
     ]
     return Plan([*rows, *_combined(document, rows)])
@@ -345,7 +344,8 @@ def _combined(document: dict[str, Any], rows: list[PlannedModel]) -> list[Planne
                     f"params.yaml: combine.{step}.{name}.from: {source.id} is quantized already ({source.format}); "
                     "quantizing comes last"
                 )
-            if step == "distill" and _keeps_removed_channels(source):
+            has_zeros = source.family == "masked" and source.id != "masked/shipped"  # which is written smaller
+            if step == "distill" and has_zeros and source.method == "structured":
                 raise UserError(
                     f"params.yaml: combine.distill.{name}.from: {source.id} keeps the baseline's shape, with zeros; "
                     f"name {source.id.replace('masked/', 'pruned/')}, whose channels are gone"
@@ -355,11 +355,6 @@ def _combined(document: dict[str, Any], rows: list[PlannedModel]) -> list[Planne
                 _require_unpruned(made[name], known)
             known[made[name].id] = made[name]
     return [_controlled(made[name], known) for name in links]
-
-
-def _keeps_removed_channels(source: PlannedModel) -> bool:
-    """Whether a model has zeros where channels went; of the configuration to ship the smaller network is written."""
-    return source.family == "masked" and source.method == "structured" and source.id != "masked/shipped"
 
 
 def _link(name: str, step: str, link: dict[str, Any], source: PlannedModel, document: dict[str, Any]) -> PlannedModel:
