@@ -196,17 +196,8 @@ def test_all_ways_end_with_equal_models_in_every_stage(monkeypatch: pytest.Monke
 
 CPU = torch.device("cpu")
 EPOCHS = 3
-HOW = Recipe.model_validate(
-    {
-        "trainable": "all",
-        "batch_size": 4,
-        "optimizer": "sgd",
-        "weight_decay": 0.0,
-        "schedule": "constant",
-        "epochs": EPOCHS,
-        "learning_rate": 0.01,
-    }
-)
+STEPS: dict[str, Any] = {"epochs": EPOCHS, "batch_size": 4, "optimizer": "sgd", "schedule": "constant"}
+HOW = Recipe(trainable="all", learning_rate=0.01, weight_decay=0.0, **STEPS)
 
 
 def trained(name: str, scale: float) -> precision.Fate:

@@ -29,14 +29,8 @@ WITHOUT_TORCH = (
     *("report.page", "report.tables"),
 )
 HEAVY = {
-    "torch._dynamo",
-    "torchvision",
-    "lightning_fabric",
-    "matplotlib.pyplot",
-    "pandas",
-    "torchao",
-    "onnxruntime",
-    "sklearn",
+    *("torch._dynamo", "torchvision", "lightning_fabric", "matplotlib.pyplot"),
+    *("pandas", "torchao", "onnxruntime", "sklearn"),
 }
 PLUGINS = (
     *("data/sources", "models/encodings", "pruning/criteria", "pruning/allocations", "quantization/formats"),

@@ -264,12 +264,8 @@ def ran(folder: Path, text: str) -> tuple[int, list[str]]:
 @pytest.mark.parametrize(
     "command",
     [
-        "cp a b",
-        "",
-        "python some.py",
-        "PYTHONPATH=src python",
-        "PYTHONPATH=src python3.9 some.py",
-        "PYTHONPATH=src python -m some",
+        *("cp a b", "", "python some.py", "PYTHONPATH=src python"),
+        *("PYTHONPATH=src python3.9 some.py", "PYTHONPATH=src python -m some"),
         *(f"PYTHONPATH=src python some.py {more}" for more in ("> a", "&& b", "$HOME", "data/*.png", "'a b'")),
     ],
 )

@@ -22,17 +22,10 @@ INLINE = re.compile(r"`([^`\n]+)`")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A section of a page that tells how to add a plug-in.
+    """A section of a page that tells how to add a plug-in."""
 
-    Attributes:
-        title: Its heading.
-        files: Path that is to be written -> its content.
-        commands: In the order of the page, without `uv run`.
-    """
-
-    title: str
-    files: dict[str, str]
-    commands: tuple[str, ...]
+    files: dict[str, str]  # path that is to be written -> its content
+    commands: tuple[str, ...]  # in the order of the page, without `uv run`
 
     def write(self, folder: Path) -> None:
         """Do what the page says with its files."""
@@ -88,4 +81,4 @@ def _recipe(part: str) -> Recipe:
         if block["language"] == "python" and named:
             files[named[-1]] = textwrap.dedent(block["body"])
     said = [command.removeprefix("uv run ") for command in INLINE.findall(prose(part)) if command.startswith("uv run ")]
-    return Recipe(part.partition("\n")[0], files, tuple(said))
+    return Recipe(files, tuple(said))

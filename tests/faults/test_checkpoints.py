@@ -131,19 +131,10 @@ def test_a_description_with_odd_values(content: bytes, place: Path, data: st.Dat
 
 @pytest.mark.parametrize(
     "header",
-    [
-        b"",
-        b"{}",
-        b"[]",
-        b"null",
-        b"{" * 10**5,
-        b'{"a":' * 50_000,
-        b"\xff\xfe",
-        b"{}" + b" " * 1000,
-        b'{"__metadata__":{}}',
-    ],
+    [b"", b"{}", b"[]", b"null", b"{" * 10**5, b'{"a":' * 50_000, b"\xff\xfe", b"{}" + b" " * 1000,
+     b'{"__metadata__":{}}'],
     ids=range(9),
-)
+)  # fmt: skip
 def test_odd_headers(place: Path, header: bytes) -> None:
     assert load(place, joined(header, b""))
     assert load(place, struct.pack("<Q", 2**62) + header)

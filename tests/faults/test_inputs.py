@@ -34,15 +34,8 @@ PARTS = (
     "$x_2$", "..", "con", "\u202e", "x" * 200, "~", "*", "%", "a\\b", "metadata.csv", "0.png", "0.png~", "1.JPG",
     "x.txt", "y.heic",
 )  # fmt: skip
-CONTENTS = (
-    b"",
-    b"x",
-    IMAGE,
-    IMAGE[:90],
-    encoded(pixels(98, 9, 9, 3), "JPEG"),
-    b"\0\5\x16\7",
-    b"path,label\n0.png,ant\n",
-)
+CONTENTS = (b"", b"x", IMAGE, IMAGE[:90], encoded(pixels(98, 9, 9, 3), "JPEG"), b"\0\5\x16\7",
+            b"path,label\n0.png,ant\n")  # fmt: skip
 PATHS = st.lists(st.sampled_from(PARTS), min_size=1, max_size=5).map("/".join)
 TREES = st.dictionaries(PATHS, st.sampled_from(CONTENTS), max_size=12)
 OPTIONS = st.fixed_dictionaries(
@@ -170,8 +163,7 @@ def test_any_value_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: 
 
 KINDS = ("zip", "tar", "tar.gz")
 NAMES = ("../x", "/x", "a/../../x", "..\\x", "C:\\x", "\0", "", ".", "..", "a\nb", "\u202ex", "a" * 5000,
-         "a/" * 2000 + "x",
-         "con", "~/x")  # fmt: skip
+         "a/" * 2000 + "x", "con", "~/x")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
