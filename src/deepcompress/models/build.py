@@ -12,6 +12,7 @@ Source: https://docs.pytorch.org/vision/stable/models.html, https://huggingface.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import math
@@ -221,17 +222,15 @@ class Trace:
     outer: frozenset[str]
 
 
+@functools.cache
 def trace(spec: GraphSpec) -> Trace:
     """The trace of the network with all its channels.
 
     Raises:
         UserError: If there is no such network, or it does not run on an image of this size.
     """
-    return _trace(cast("GraphSpec", dense(spec)))
-
-
-@functools.cache
-def _trace(spec: GraphSpec) -> Trace:
+    if spec.widths:
+        return trace(dataclasses.replace(spec, widths=()))
     with _without_memory(spec):
         model = _full(spec).eval()
         image = torch.zeros(1, 3, spec.image_size, spec.image_size)

@@ -237,26 +237,18 @@ def _decoded(name: str, encoded: Encoded, like: Tensor) -> Tensor | QuantizedWei
         raise ValueError(f"tensor {name}: {error}") from None
 
 
-def _split(stream: Tensor | None, names: list[str]) -> dict[str, Tensor]:
-    """The records of a stream as parts of the tensors that it holds."""
-    if stream is None:
-        raise UserError(f"tensors named {ALL} must be {STREAM}, in a tensor {STREAM}")
-    found = coded.split(stream)
-    if len(found) != len(names):
-        raise UserError(f"tensor {STREAM} holds {len(found)} tensors, the model has {len(names)} of them")
-    return {
-        name + PART_SEPARATOR + part: record
-        for name, parts in zip(names, found, strict=True)
-        for part, record in parts.items()
-    }
-
-
 def _model(description: Description, tensors: dict[str, Tensor]) -> tuple[Classifier, dict[str, QuantizedWeight]]:
     model = blank(description.network_spec())
     expected, encodings = model.state_dict(), dict(description.encodings)
     if whole := encodings.pop(ALL, None):
         rest = sorted(set(expected) - set(encodings))
-        tensors |= _split(tensors.pop(STREAM, None) if whole == STREAM else None, rest)
+        if whole != STREAM or STREAM not in tensors:
+            raise UserError(f"tensors named {ALL} must be {STREAM}, in a tensor {STREAM}")
+        records = coded.split(tensors.pop(STREAM))
+        if len(records) != len(rest):
+            raise UserError(f"tensor {STREAM} holds {len(records)} tensors, the model has {len(rest)} of them")
+        for name, parts in zip(rest, records, strict=True):
+            tensors |= {name + PART_SEPARATOR + part: record for part, record in parts.items()}
         encodings |= dict.fromkeys(rest, STREAM)
     for name in encodings:
         if name not in expected:

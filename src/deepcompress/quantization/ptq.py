@@ -35,7 +35,7 @@ from deepcompress.quantization.format import dequantize
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import TypeAlias
 
     from jaxtyping import Float, Int
@@ -269,20 +269,18 @@ def walk(
     draw = partial(places, wanted=per_batch, generator=generator)
     way: Any = _walk_chain if isinstance(model, VGG) else _walk_graph
     for name, floats, now in way(model, images, quantized, draw):
-        known = CalibrationInputs(torch.cat(floats)[:inputs], torch.cat(now)[:inputs]) if floats else None
-        yield name, known
+        yield name, None if floats is None else CalibrationInputs(floats[:inputs], now[:inputs])
 
 
 def _walk_chain(
     model: VGG, images: list[Tensor], quantized: Mapping[str, Quantized], draw: Draw
-) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
+) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
     """The outputs of one layer are kept for all images, twice: at 224 px and full width 26 MB an image at most."""
     floats = now = images
     for name, step in steps(model):
         if isinstance(step, Layer):
             drawn = [draw(step, value) for value in floats]
-            seen = [[vectors(step, *there) for there in zip(values, drawn, strict=True)] for values in (floats, now)]
-            yield name, seen[0], seen[1]
+            yield name, _together(step, floats, drawn), _together(step, now, drawn)
             weight = dequantize(quantized[name]).to(step.weight.device)
             parts = {**dict(step.named_parameters()), "weight": weight}
             now = [torch.func.functional_call(step, parts, (value,)) for value in now]
@@ -304,13 +302,16 @@ def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
 
 def _walk_graph(
     model: Classifier, images: list[Tensor], quantized: Mapping[str, Quantized], draw: Draw
-) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
+) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
     """A network with shortcuts cannot be cut into steps, so it runs again, as far as the layer, for every layer."""
     floats, rounded = _float_inputs(model, images, draw), copy.deepcopy(model)
     layers = prunable_layers(rounded)
     for name, (drawn, seen) in floats.items():
-        layer, there = layers[name], zip(images, drawn, strict=False)  # nothing is drawn where it is not plain
-        yield name, seen, [vectors(layer, input_of(rounded, layer, batch), at) for batch, at in there]
+        layer = layers[name]
+        if drawn:
+            yield name, torch.cat(seen), _together(layer, (input_of(rounded, layer, batch) for batch in images), drawn)
+        else:  # it is not plain
+            yield name, None, None
         layer.weight.copy_(dequantize(quantized[name]))
 
 
@@ -340,6 +341,10 @@ def _float_inputs(
         for batch in images:
             model(batch)
     return seen
+
+
+def _together(layer: Layer, values: Iterable[Tensor], drawn: list[Tensor]) -> Float[Tensor, "drawn size"]:
+    return torch.cat([vectors(layer, value, at) for value, at in zip(values, drawn, strict=True)])
 
 
 def places(layer: Layer, value: Float[Tensor, "batch ..."], wanted: int, generator: torch.Generator) -> Tensor:

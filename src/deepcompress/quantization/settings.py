@@ -158,13 +158,12 @@ def task(quant: Quant, variant: str | None = None) -> Task:
     """
     mode, form = split(quant.shipped if variant is None else variant)
     options = {name: getattr(quant, name) for name in QuantOptions.model_fields}
+    looks = quant.clipping == "output_error" or quant.rounding != "nearest"
     return Task(
         **options,
         mode=mode,
         format=form,
-        calibration=quant.calibration
-        if options["clipping"] == "output_error" or options["rounding"] != "nearest"
-        else None,
+        calibration=quant.calibration if looks else None,
         qat=quant.qat if mode == "qat" else None,
     )
 
