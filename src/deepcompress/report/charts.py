@@ -67,16 +67,11 @@ def front(rows: pd.DataFrame, cost: str) -> Spec:
 
 
 def scatter(rows: pd.DataFrame, x: str, *, y: str = "top1_pct", limit: float | None = None) -> Spec:
-    """Accuracy with its interval against a cost, a logarithmic axis; upwards and leftwards is better.
+    """Accuracy with its interval against one of COSTS, a logarithmic axis; upwards and leftwards is better.
 
-    A click on the legend shows one family; the page sets `marked`, a model's id, and `hidden`, a list of them.
-
-    Args:
-        rows: `model`, `name`, `family`, the two columns; those with `front` true are joined by a line, those with
-            `named` true have their name beside them where it covers no other.
-        x: Of COSTS; models without one are left out.
-        y: Column of the accuracy.
-        limit: The lowest accuracy that is allowed [%], as a line.
+    A click on the legend shows one family; the page sets `marked`, a model's id, and `hidden`, a list of them. Rows
+    with `front` true are joined by a line, those with `named` true have their name beside them where it covers no
+    other, those without the cost are left out. `limit` is the lowest accuracy that is allowed [%], as a line.
     """
     label = COSTS[x][1]
     rows = _beside(rows[rows[x] > 0], x, y, over=60 if limit is None else 0)
@@ -119,14 +114,9 @@ def dots(
 ) -> Spec:  # fmt: skip
     """A line per `name`: values of a column with intervals where there are any, one per series beside each other.
 
-    Args:
-        rows: `name`, the series, which colours tell apart, and the column.
-        column: What is drawn.
-        label: Of the axis, which starts at `low`.
-        series: A column.
-        levels: Values to compare with, by name: a dashed line each.
-        null: A further column: the value without any effect, as a short stroke.
-        low: If the axis must hold more than the values.
+    Colours tell apart what the column `series` holds. The axis starts at `low`, if it must hold more than the values.
+    `levels` to compare with, by name, are dashed lines; `null` is a column, too: the value without any effect, as a
+    short stroke.
     """
     names = list(dict.fromkeys(rows["name"]))
     colour, several = _colours(rows, series), rows.groupby("name").size().max() > 1
@@ -155,16 +145,8 @@ def lines(
 ) -> Spec:  # fmt: skip
     """Values y against x, a number or, where x holds words, a place: a line per series, with intervals.
 
-    Args:
-        rows: The columns x, y, series and dash.
-        x: A column.
-        y: A column, on an axis that may be `log`.
-        labels: Of both axes.
-        series: The column that colours tell apart; with `shades`, they follow its order.
-        dash: The column that dashes tell apart.
-        levels: Values to compare with, by name: a dashed line each.
-        log: Logarithmic.
-        shades: Of one scale of colours.
+    Colours tell apart what the column `series` holds, of one scale in its order with `shades`; dashes, what `dash`
+    holds. `labels` are those of both axes, of which y's may be `log`; `levels`, by name, are dashed lines.
     """
     words = not rows[x].map(lambda value: isinstance(value, int | float)).all()
     across = _value(x, labels[0])
