@@ -257,7 +257,7 @@ def layer_order(data: Tables, row: Row) -> Comparison | None:
     layers = achieved.drop(queries.OVERALL)
     ends = " to ".join(text.number(end, 2) for end in (layers.min(), layers.max()))
     evidence = f"{ends} by layer, {achieved[queries.OVERALL]:.6f} overall, achieved"
-    names = queries.source_layers(list(achieved.index))
+    names = queries.source_layers(data, achieved.index)
     if not names:
         return Comparison(INCOMPARABLE, evidence, "the layers are not those of its VGG-11")
     both = [(theirs[names[str(layer)]], share) for layer, share in layers.items()]

@@ -32,7 +32,6 @@ ENDS = ("", "_low", "_high")
 SOURCE_IMAGES = 10_000  # CIFAR-100's test set, on which the source report measured
 CIFAR100_CLASSES = 100
 ONLY_IN_CIFAR100 = {"aquarium_fish", "sweet_pepper", "pickup_truck"}
-SOURCE_TEACHERS = ("vgg16", "vgg19")  # whose students it measured
 PLACES = {"first convolution": slice(1), "last convolution": slice(-1, None)}
 
 
@@ -183,17 +182,9 @@ def start(data: Tables, family: str) -> str:
 
 def source_top1(data: Tables, family: str) -> dict[str, float]:
     """Its top-1 [%] by our ids, of the models that we have, too; before them their `start`, or the teachers."""
-    paper, known = data.paper, set(data.models["model"])
-    baseline = paper["baseline"]["top1_pct"] if family == "pruned" else paper["quantized"]["baseline"]
-    first = {start(data, family): baseline}
-    teachers = {f"teachers/{name}": paper["teachers"][name] for name in SOURCE_TEACHERS}
-    pruned = {f"{method}-{queries.SPARSITY}": paper["pruned"][method]["top1_pct"] for method in queries.METHODS}
-    modes = {f"{mode}-{name}": top1 for mode in queries.MODES for name, top1 in paper["quantized"][mode].items()}
-    taught = {f"{way}-{name}": top1 for name in SOURCE_TEACHERS for way, top1 in paper["students"][name].items()}
-    named = {"pruned": pruned, "quantized": modes, "students": taught, "teachers": {}}[family]
-    before = {"students": teachers, "teachers": first | teachers}.get(family, first)
-    rows = before | {f"{family}/{name}": top1 for name, top1 in named.items()}
-    return {model: top1 for model, top1 in rows.items() if model in known}
+    known, stated = set(data.models["model"]), data.paper["top1_pct"][family].items()
+    named = ((start(data, family) if model == "start" else model, top1) for model, top1 in stated)
+    return {model: top1 for model, top1 in named if model in known}
 
 
 def setting_note(data: Tables) -> str:

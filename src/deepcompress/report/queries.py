@@ -6,6 +6,7 @@ Models are chosen by the plan's columns, which every row of the evaluation has; 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -91,11 +92,11 @@ def extra(data: Tables, kind: str, method: str, sparsity: float = SPARSITY) -> p
     return None if row is None else data.extra.get(f"{kind}/{row['model']}")
 
 
-def source_layers(layers: list[str]) -> dict[str, str]:
+def source_layers(data: Tables, layers: Iterable[str]) -> dict[str, str]:
     """Our layers -> the source report's, which has no batch norm: the n-th convolution is the n-th convolution."""
-    theirs = [f"features.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)] + [f"classifier.{i}" for i in (0, 3, 6)]
+    theirs = [list(data.paper["pruned"][method]["assigned"]) for method in METHODS]
     ours = [layer for layer in layers if layer != OVERALL]
-    return dict(zip(ours, theirs, strict=False)) if len(ours) in (8, len(theirs)) else {}
+    return next((dict(zip(ours, names, strict=True)) for names in theirs if len(names) == len(ours)), {})
 
 
 def histograms(data: Tables, method: str) -> tuple[pd.DataFrame, float] | None:

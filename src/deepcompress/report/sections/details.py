@@ -18,15 +18,6 @@ from deepcompress.report import charts, estimates, queries, tables, text
 from deepcompress.report.tables import BASELINE, Tables
 from deepcompress.report.text import KEY, MODELS, Block, Column, Paragraph, Picture, Section, Table, fold, interval_of
 
-# Source report, section 2.1, "Model preparation and fine-tuning" and "Training configuration".
-SETTING = {
-    "Architecture": ("vgg11", "model.arch"), "Batch norm": ("False", "model.batch_norm"),
-    "Width": ("1", "model.width"), "Data": ("CIFAR-100", "data.source"), "Image size, px": ("224", "model.image_size"),
-    "Starting weights": ("imagenet", "model.weights"), "Trained layers": ("head", "finetune.trainable"),
-    "Epochs": ("3", "finetune.epochs"), "Batch size": ("64", "finetune.batch_size"),
-    "Optimizer": ("adam", "finetune.optimizer"), "Learning rate": ("0.001", "finetune.learning_rate"),
-    "Weight decay": ("0.0001", "finetune.weight_decay"),
-}  # fmt: skip
 ENDS = 10  # classes that are shown of each end
 MADE = "dvc repro makes all of this again, byte for byte on the same machine; nothing here was typed by hand."
 PACKAGES = ("deepcompress", "torch", "torchvision", "lightning-fabric", "numpy", "pandas", "vl-convert-python", "dvc")
@@ -45,19 +36,9 @@ CHANGES = {
     "noise": ("With Gaussian noise of {strength} (pixels lie in 0 to 1)", "With noise (95 %)"),
     "fgsm": ("After a step of {strength} in every pixel against the model itself (FGSM)", "Under FGSM (95 %)"),
 }
-# What is drawn of each family: figure 6 of the source report first, then a model of each kind, in this order.
-DRAWN: tuple[dict[str, Any], ...] = (
-    {"family": "baseline"},
-    {"family": "pruned", "method": "unstructured", "sparsity": 0.25},
-    {"family": "pruned", "method": "structured", "sparsity": 0.25},
-    {"family": "shipped", "name": "pruned"},
-    {"family": "quantized", "method": "ptq", "format": "int8"},
-    {"family": "quantized", "method": "ptq", "format": "int4"},
-    {"family": "shipped", "name": "quantized"},
-    {"family": "combined", "name": "prune_distill"},
-    {"family": "combined", "name": "distill_quantize"},
-)
-
+# What is drawn, by names in claims.yaml: figure 6 of the source report first, then a model of each kind, in this order.
+DRAWN = ("baseline", "unstructured", "structured", "pruned", "ptq-int8", "ptq-int4", {"model": "shipped/quantized"},
+         "prune_distill", "distill_quantize")  # fmt: skip
 SEEN: dict[str, Column] = {
     "Model": "model",
     "SSIM (95 %)": interval_of("ssim", 2),
@@ -90,7 +71,7 @@ def details(data: Tables) -> Section:
 def _baseline(data: Tables) -> list[Block]:
     """Setting and accuracy of both baselines side by side, and whether the two accuracies can be compared at all."""
     here, theirs = dict(_written(data.params)), float(data.paper["baseline"]["top1_pct"])
-    rows = [(name, there, here.get(key, text.MISSING)) for name, (there, key) in SETTING.items()]
+    rows = [(name, there, here.get(key, text.MISSING)) for name, (there, key) in data.paper["setting"].items()]
     rows.append(("Top-1, %", text.number(theirs), text.accuracy(data.baseline)))
     rows.append(("Held-out images", "10,000", f"{int(data.baseline['n']):,}"))
     caption = f"The source report's accuracy is stated without interval; {data.paper['baseline']['note']}."
@@ -239,9 +220,9 @@ def _drawn(data: Tables, students: pd.Series) -> pd.DataFrame:
     if images.empty or rows.empty:
         return pd.DataFrame()
     rows = rows[rows["teacher"] == BASELINE]
-    wanted = [*DRAWN, *({"model": student} for student in students)]
-    matching = [rows[(rows[list(query)] == pd.Series(query)).all(axis=1)] for query in wanted]
-    return pd.concat([models[models["model"] == name] for models in matching for name in models["model"].head(1)])
+    wanted = [estimates.chosen(data, query)["model"] for query in (*DRAWN, *({"model": name} for name in students))]
+    first = [rows.loc[rows["model"].isin(models), "model"].head(1) for models in wanted]
+    return pd.concat([rows[rows["model"] == name] for names in first for name in names])
 
 
 def _finding(rows: pd.DataFrame) -> str:

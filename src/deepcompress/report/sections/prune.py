@@ -112,7 +112,7 @@ def _allocation(data: Tables, method: str) -> list[Block]:
     rows = queries.extra(data, "allocation", method)
     if rows is None:
         return []
-    theirs, names = data.paper["pruned"][method], queries.source_layers(list(rows["layer"]))
+    theirs, names = data.paper["pruned"][method], queries.source_layers(data, rows["layer"])
     columns: dict[str, Column] = {
         "Layer": "layer",
         "Weights": lambda row: f"{row['weights']:,}",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
-from deepcompress.report.estimates import ENDS, source_top1
+from deepcompress.report.estimates import ENDS
 from deepcompress.report.sections import details
 from deepcompress.report.tables import TEACHERS, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
@@ -28,7 +28,6 @@ STRIP = (
     "Where {teacher} and its students see the right class ({role}), on the same validation images; below each map its "
     "SSIM to the teacher's."
 )
-SOURCE_TEACHER = "vgg16"  # whose students' likeness the source report tells
 
 
 def teach(data: Tables) -> Section | None:
@@ -53,7 +52,7 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
     chart = charts.dots(shown, "top1_pct", charts.TOP1, levels=levels)
     columns: dict[str, Column] = {
         "Student": "name",
-        "Source report: top-1 %": _stated(source_top1(data, "students")),
+        "Source report: top-1 %": _stated(data.paper["top1_pct"]["students"]),
         "Top-1 % (95 %)": text.accuracy,
         "Points to independent (95 %)": text.difference,
         "p": ("mcnemar_p", text.probability),
@@ -96,13 +95,12 @@ def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
         return []
     # Of a student with a teacher that one's row; of a control the first teacher's.
     alike = pd.concat(own).drop_duplicates("model").set_index("model").reindex(rows["model"])
-    theirs = data.paper["students"]
     columns: dict[str, Column] = {
         "Student": lambda row: row["model"].partition("/")[2],
-        "Source report: KL": _stated(_students_of(SOURCE_TEACHER, theirs["kl_to_teacher"]), 3),
+        "Source report: KL": _stated(data.paper["kl_to_teacher"], 3),
         "KL": ("kl_nats", 3),
         "Same answer, %": ("agreement_pct", 1),
-        "Source report: SSIM": _stated(_students_of(SOURCE_TEACHER, theirs["cam_ssim"]), 3),
+        "Source report: SSIM": _stated(data.paper["cam_ssim"], 3),
     }
     if "ssim" in alike:
         columns["SSIM"] = ("ssim", 3)
@@ -116,7 +114,7 @@ def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
             n, window = f"{int(best['n']):,}", int(best["window_px"])
             caption = ALIGNMENT.format(teacher=name, n=n, maps=best["role"], window=window)
             independent = rows["ssim_independent"].iloc[0]
-            levels = None if pd.isna(independent) else {"independent": float(independent)}
+            levels = {} if pd.isna(independent) else {"independent": float(independent)}
             panels = (
                 charts.dots(rows, "kl_nats", "KL(teacher || student) [nats]; lower is closer", low=0),
                 charts.dots(rows, "ssim", "SSIM of Grad-CAM maps; higher is closer", levels=levels,
@@ -124,11 +122,6 @@ def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
             )  # fmt: skip
             blocks.append(Picture(f"students_alignment_{name}", title, panels, caption, across=2))
     return blocks
-
-
-def _students_of(teacher: str, theirs: dict[str, float]) -> dict[str, float]:
-    """The source report's numbers by method, under our ids of that teacher's students."""
-    return {f"students/{method}-{teacher}": value for method, value in theirs.items()}
 
 
 def _stated(theirs: dict[str, float], digits: int = 1) -> Column:
@@ -144,11 +137,9 @@ def _colour_jitter(data: Tables) -> list[Block]:
     best = rows[rows["family"] == "students"].sort_values(["jittered_top1_pct", "model"]).iloc[-1]
     both = f"{text.number(best['jittered_top1_pct'])} % under it, {text.number(best['top1_pct'])} % before"
     title = f"{best['name']} comes to most under jitter in this run: {both} (n = {int(best['n']):,})"
-    theirs = _students_of("vgg16_jitter", data.paper["students"]["jittered_top1_pct"])
-    theirs["teachers/vgg16_jitter"] = data.paper["teachers"]["vgg16_jitter_on_jittered"]
     columns: dict[str, Column] = {
         "Model": "name",
-        "Source report: jittered %": _stated(theirs),
+        "Source report: jittered %": _stated(data.paper["jittered_top1_pct"]),
         "Top-1 % (95 %)": text.accuracy,
         "Jittered % (95 %)": interval_of("jittered_top1_pct"),
         "Drop, points (95 %)": interval_of("drop_points", write=text.signed),
