@@ -113,6 +113,17 @@ def test_ssim_is_the_published_formula_over_a_single_window() -> None:
     assert attention.ssim(a[None], b[None], window=7)[0] == pytest.approx(expected)
 
 
+def test_ssim_of_all_images_is_that_of_scikit_image_one_by_one(maps: np.ndarray) -> None:
+    from skimage.metrics import structural_similarity
+
+    other = np.sqrt(maps) * np.linspace(0, 1, 16, dtype=np.float32)
+    for window in (3, 7, 15):
+        expected = [
+            structural_similarity(*pair, win_size=window, data_range=1.0) for pair in zip(maps, other, strict=True)
+        ]
+        np.testing.assert_allclose(attention.ssim(maps, other, window=window), expected, rtol=1e-12)
+
+
 def test_cosine_and_rank_correlation_by_hand() -> None:
     first, second = np.array([[[1.0, 0.0], [0.0, 0.0]]]), np.array([[[3.0, 4.0], [0.0, 0.0]]])
     assert attention.cosine(first, second)[0] == pytest.approx(0.6)

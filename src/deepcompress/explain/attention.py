@@ -22,7 +22,7 @@ from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.spec import layer_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from jaxtyping import Bool, Float
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from deepcompress.models.vgg import Classifier
 
     Maps = Float[np.ndarray, "images height width"]
+
+C1, C2 = 0.01**2, 0.03**2  # of SSIM, for a range of 1
 
 
 def maps(model: Classifier, batches: Batches, role: str) -> Maps:
@@ -108,12 +110,14 @@ def mean(values: Float[np.ndarray, " images"]) -> Mean:
 
 
 def ssim(first: Maps, second: Maps, *, window: int) -> Float[np.ndarray, " images"]:
-    """Structural similarity of maps with values in 0..1: uniform window, data range 1.
+    """Structural similarity of maps with values in 0..1: uniform window, sample variances, data range 1.
+
+    All images at once: what `skimage.metrics.structural_similarity` gives for one, to the last bits.
 
     Args:
         first: Maps of some images.
         second: The same images in the same order.
-        window: Side of the window [px].
+        window: Side of the window [px], odd.
 
     Returns:
         -1 to 1, 1 for equal maps; NaN where either map is 0 everywhere.
@@ -121,18 +125,28 @@ def ssim(first: Maps, second: Maps, *, window: int) -> Float[np.ndarray, " image
     Raises:
         UserError: If the window is larger than the maps.
 
-    Source: Wang et al., IEEE TIP 13 (2004), https://doi.org/10.1109/TIP.2003.819861, equation 13, by
-    skimage.metrics.structural_similarity, whose default window is uniform where they take a Gaussian.
+    Source: Wang et al., IEEE TIP 13 (2004), https://doi.org/10.1109/TIP.2003.819861, equation 13, there with a
+    Gaussian window.
     """
-    from skimage.metrics import structural_similarity
+    from scipy.ndimage import uniform_filter
 
     if window > min(first.shape[1:]):
         raise UserError(f"params.yaml: explain.ssim_window must be at most {min(first.shape[1:])}, got {window}")
 
-    def pair(a: np.ndarray, b: np.ndarray) -> float:
-        return float(structural_similarity(a, b, win_size=window, data_range=1.0))
+    def means(values: Maps) -> Maps:
+        """Of the window around each pixel that no border cuts off."""
+        inner = slice(window // 2, -(window // 2))
+        return uniform_filter(values, (1, window, window))[:, inner, inner]
 
-    return _each(pair, first, second)
+    def spread(one: Maps, other: Maps) -> Maps:
+        """Their covariance in each window; of maps with themselves the variance."""
+        return window**2 / (window**2 - 1) * (means(one * other) - means(one) * means(other))
+
+    a, b = means(first), means(second)
+    alike = (2 * a * b + C1) * (2 * spread(first, second) + C2)
+    most = (a**2 + b**2 + C1) * (spread(first, first) + spread(second, second) + C2)
+    values = (alike / most).mean((1, 2), dtype=np.float64)
+    return np.where(usable(first) & usable(second), values, np.nan)
 
 
 def ssim_to_next(first: Maps, second: Maps, *, window: int) -> Float[np.ndarray, " images"]:
@@ -142,14 +156,12 @@ def ssim_to_next(first: Maps, second: Maps, *, window: int) -> Float[np.ndarray,
 
 def cosine(first: Maps, second: Maps) -> Float[np.ndarray, " images"]:
     """Of the maps as vectors: 0 to 1; NaN where either map is 0 everywhere."""
-    return _each(lambda a, b: float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())), first, second)
+    return _cosine(*(maps.reshape(len(maps), -1) for maps in (first, second)))
 
 
 def rank_correlation(first: Maps, second: Maps) -> Float[np.ndarray, " images"]:
     """Spearman's, of pixels: -1 to 1, ties share their mean rank; NaN where a map has no order."""
-    ranks, others = _ranks(first), _ranks(second)
-    length = np.sqrt((ranks**2).sum(1) * (others**2).sum(1))
-    return np.where(length > 0, (ranks * others).sum(1) / np.where(length > 0, length, 1), np.nan)
+    return _cosine(_ranks(first), _ranks(second))
 
 
 def usable(maps: Maps) -> Bool[np.ndarray, " images"]:
@@ -157,12 +169,12 @@ def usable(maps: Maps) -> Bool[np.ndarray, " images"]:
     return maps.reshape(len(maps), -1).max(1) > 0
 
 
-def _each(
-    compare: Callable[[np.ndarray, np.ndarray], float], first: Maps, second: Maps
+def _cosine(
+    first: Float[np.ndarray, "images pixels"], second: Float[np.ndarray, "images pixels"]
 ) -> Float[np.ndarray, " images"]:
-    kept = usable(first) & usable(second)
-    pairs = zip(first, second, kept, strict=True)
-    return np.array([compare(a, b) if good else np.nan for a, b, good in pairs])
+    """NaN where either vector has no length."""
+    length = np.sqrt((first**2).sum(1) * (second**2).sum(1))
+    return np.where(length > 0, (first * second).sum(1) / np.where(length > 0, length, 1), np.nan).astype(np.float64)
 
 
 def _ranks(maps: Maps) -> Float[np.ndarray, "images pixels"]:
@@ -170,4 +182,4 @@ def _ranks(maps: Maps) -> Float[np.ndarray, "images pixels"]:
     import pandas as pd
 
     flat = maps.reshape(len(maps), -1)
-    return pd.DataFrame(flat.T).rank().to_numpy().T - (flat.shape[1] + 1) / 2
+    return pd.DataFrame(flat).rank(axis=1).to_numpy() - (flat.shape[1] + 1) / 2
