@@ -45,12 +45,14 @@ def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> N
     files, others = image_files(images)
     failed = 0
     for row in classify(open_classifier(model), files, top):
-        failed += row.error is not None
+        failed += "error" in row
         if as_json:
-            click.echo(json.dumps(row.row()))
+            click.echo(json.dumps(row))
+        elif "error" in row:
+            click.echo(f"error: {one_line(row['error'])}", err=True)
         else:
-            line = printable(row.line()) if row.error is None else f"error: {one_line(row.error)}"
-            click.echo(line, err=row.error is not None)
+            shares = (f"{entry['class']} {100 * entry['probability']:.1f} %" for entry in row["classes"])
+            click.echo(printable(f"{row['file']}: {', '.join(shares)}"))
     if others:
         click.echo(f"no images, skipped {len(others)}: {one_line(named(map(str, others)))}", err=True)
     sys.exit(EXIT_CODE if failed else 0)

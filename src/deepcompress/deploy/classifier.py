@@ -146,26 +146,6 @@ def _short(error: Exception) -> str:
 # Image files, by an exported model.
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one file."""
-
-    file: Path  # as it was asked for
-    # The likeliest with their probabilities (0 to 1), the likeliest first; none where there is an error.
-    classes: tuple[tuple[str, float], ...] = ()
-    error: str | None = None  # why the file cannot be read; None: it was read
-
-    def row(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        if self.error is not None:
-            return {"file": str(self.file), "error": self.error}
-        return {"file": str(self.file), "classes": [{"class": name, "probability": p} for name, p in self.classes]}
-
-    def line(self) -> str:
-        """The classes in words."""
-        return f"{self.file}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in self.classes)
-
-
 def open_classifier(path: Path) -> OnnxClassifier | PteClassifier:
     """An exported file in the runtime of its suffix.
 
@@ -183,13 +163,17 @@ def open_classifier(path: Path) -> OnnxClassifier | PteClassifier:
     return PteClassifier(path)
 
 
-def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], top: int) -> Iterator[Prediction]:
-    """Classify image files, a batch at a time, in the order given; a file that cannot be read has its error instead.
+def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], top: int) -> Iterator[dict[str, Any]]:
+    """Classify image files, a batch at a time, in the order given.
 
     Args:
         classifier: An exported model.
         paths: Image files, not folders; see `image_files`.
         top: Classes per image; all of them if there are fewer.
+
+    Returns:
+        Of each file, as JSON values: `file`; `classes`, each with `class` and `probability` (0 to 1), the likeliest
+        first; `error` in their place where it cannot be read.
 
     Raises:
         UserError: If the model cannot be run.
@@ -202,11 +186,11 @@ def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], t
         rows = iter(classifier.run(np.stack(read), PROBABILITIES) if read else ())
         for path, entry in zip(part, pixels, strict=True):
             if isinstance(entry, str):
-                yield Prediction(path, error=entry)
+                yield {"file": str(path), "error": entry}
                 continue
             row = next(rows)
             order = np.argsort(-row, kind="stable")[:top]
-            yield Prediction(path, tuple((names[i], float(row[i])) for i in order))
+            yield {"file": str(path), "classes": [{"class": names[i], "probability": float(row[i])} for i in order]}
 
 
 def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
