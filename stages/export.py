@@ -30,7 +30,7 @@ def main(folder: Path, parity_file: Path, **inputs: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     seed = params.seed()
     runtime.make_deterministic(seed)
-    rows = export.export(export.Inputs(**inputs), folder, params.section(Deploy, "deploy"), seed)
+    rows = export.export(folder, params.section(Deploy, "deploy"), seed, **inputs)
     files.write_csv(parity_file, pd.DataFrame(rows))
 
 

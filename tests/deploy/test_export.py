@@ -10,10 +10,9 @@ import pytest
 
 from deepcompress.data.store import Meta
 from deepcompress.deploy import export
-from deepcompress.deploy.export import Recommendation
 from deepcompress.errors import UserError
 
-CHOSEN = Recommendation("quantized/ptq-int4", "It is the smallest within 1 point of the baseline.")
+REASON = "It is the smallest within 1 point of the baseline."
 META = Meta(("ant", "bee"), 40, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), {"train": 9, "heldout": 1000}, "shapes", "sha256:0")
 DESCRIPTION: dict[str, Any] = {
     "classes": ["ant", "bee"],
@@ -37,7 +36,7 @@ def evaluation(tmp_path: Path) -> Path:
 
 
 def test_the_card_holds_numbers_origin_and_contract_and_the_page_says_the_same(evaluation: Path) -> None:
-    card = export.card(CHOSEN, DESCRIPTION, export.measured(evaluation, "b"), META, [ROW])
+    card = export.card("quantized/ptq-int4", REASON, DESCRIPTION, export.measured(evaluation, "b"), META, [ROW])
     assert card["model"] == "quantized/ptq-int4"
     assert (card["metrics"]["top1_pct"], card["metrics"]["n"]) == (96.5, 1000)
     assert card["provenance"] == DESCRIPTION["provenance"]
@@ -51,7 +50,7 @@ def test_the_card_holds_numbers_origin_and_contract_and_the_page_says_the_same(e
     assert "| model.onnx | quantized/ptq-int4 | int8 | 1.00 | 99.7 | 96.6 | 1000 |" in page
     assert "- Classes (2): ant, bee" in page
     assert "The checkpoint that they were made from takes 0.50 MiB." in page
-    for words in (CHOSEN.reason, "Intended use", "Limits", '"format": "int4"', *export.LIMITS):
+    for words in (REASON, "Intended use", "Limits", '"format": "int4"', *export.LIMITS):
         assert words in page
 
 
@@ -59,9 +58,3 @@ def test_cells_without_a_number_are_left_out_and_a_model_without_a_row_is_refuse
     assert "mcnemar_p" not in export.measured(evaluation, "baseline")
     with pytest.raises(UserError, match=r"evaluation\.csv: has no row for c; run the evaluate stage again"):
         export.measured(evaluation, "c")
-
-
-def test_the_recommendation_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "recommendation.json"
-    path.write_text(json.dumps({"model": "baseline", "reason": "Nothing else.", "considered": 12}))
-    assert export.read_recommendation(path) == Recommendation("baseline", "Nothing else.")

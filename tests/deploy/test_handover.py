@@ -15,7 +15,6 @@ from deepcompress.deploy import handover
 from deepcompress.deploy.onnx import export_float
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
-from deepcompress.models.records import Weight
 from deepcompress.quantization.quantize import round_vectors_
 from tests.data.inputs import encoded, make_folder, pixels
 from tests.deploy.conftest import network, save
@@ -30,11 +29,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(folder / "model.safetensors", model, bits=4)
     loaded = checkpoint.load(folder / "model.safetensors")
     export_float(loaded.model, folder / "model.onnx", view=loaded.view, classes=loaded.classes)
-    weights = {
-        name: Weight(weight.codes.flatten(1).numpy(), weight.scales.numpy(), weight.bits)
-        for name, weight in loaded.integers.items()
-    }
-    handover.pack(folder / "model.onnx", folder / "model.dc", weights, CARD)
+    handover.pack(folder / "model.onnx", folder / "model.dc", loaded.integers, CARD)
     return folder / "model.dc"
 
 

@@ -162,8 +162,10 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
             for size in settings.batch_sizes
         }
         times = passes.interleaved(tasks, warm_up=settings.warm_up, rounds=settings.rounds, seed=seed)
-        single = {model: call for (model, engine), call in calls.items() if engine == PYTORCH}
-        paper = {model: _paper_protocol_ms(call, pixels[model][:1]) for model, call in single.items()}
+        paper = {}
+        for model in models if PYTORCH in engines else ():
+            single = {model: partial(calls[model, PYTORCH], pixels[model][:1])}
+            paper[model] = float(passes.interleaved(single, warm_up=0, rounds=PAPER_RUNS)[model].mean())
     finally:
         torch.set_num_threads(before)
     forms_of = {name: engine.FLOAT_FORM for name, engine in engines.items()}
@@ -205,10 +207,6 @@ def machine(settings: Benchmark) -> Row:
         "warm_up": settings.warm_up,
         "rounds": settings.rounds,
     }
-
-
-def _paper_protocol_ms(call: Call, image: Pixels) -> float:
-    return float(passes.interleaved({PYTORCH: partial(call, image)}, warm_up=0, rounds=PAPER_RUNS)[PYTORCH].mean())
 
 
 def _row(

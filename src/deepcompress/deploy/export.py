@@ -32,7 +32,6 @@ from deepcompress.deploy.onnx import channels_first, compare, export_checkpoint,
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
-from deepcompress.models.records import Weight
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -57,19 +56,18 @@ LIMITS = (
 )
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Where everything lies that an export reads."""
-
-    recommendation: Path
-    models: Path
-    fit: Path
-    heldout: Path
-    evaluation: Path
-
-
-def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Row]:
-    """Write the folder, whole or not at all.
+def export(
+    folder: Path,
+    settings: Deploy,
+    seed: int,
+    *,
+    recommendation: Path,
+    models: Path,
+    fit: Path,
+    heldout: Path,
+    evaluation: Path,
+) -> list[Row]:
+    """Write the folder, whole or not at all, from files of other stages.
 
     Returns:
         A row per ONNX file: how closely it follows its checkpoint, what it gets right and its bytes.
@@ -78,24 +76,20 @@ def export(inputs: Inputs, folder: Path, settings: Deploy, seed: int) -> list[Ro
         UserError: If an input is missing or damaged, or a file disagrees with its checkpoint more often than
             `settings` allow.
     """
-    chosen = read_recommendation(inputs.recommendation)
-    metrics = measured(inputs.evaluation, chosen.model)
-    calibration = sampled(open_fit(inputs.fit).train, settings.calibration_samples, seed)
-    exporter = _Exporter(inputs.models, open_heldout(inputs.heldout), calibration, settings)
+    chosen, reason = read_recommendation(recommendation)
+    metrics = measured(evaluation, chosen)
+    calibration = sampled(open_fit(fit).train, settings.calibration_samples, seed)
+    exporter = _Exporter(models, open_heldout(heldout), calibration, settings)
     with atomic_folders(folder) as (new,):
         paths = (new / "model_float.onnx", new / "model.onnx", new / "model_int4.onnx")
-        loaded, rows = exporter.write(chosen.model, paths)
+        loaded, rows = exporter.write(chosen, paths)
         paths = (new / "shipped.onnx", new / "shipped_int8.onnx", new / "shipped_int4.onnx")
         rows += exporter.write(SHIPPED, paths, always_int8=True)[1]
         files.write_json(new / "classes.json", list(loaded.classes))
-        content = card(chosen, loaded.description, metrics, exporter.heldout.meta, rows)
+        content = card(chosen, reason, loaded.description, metrics, exporter.heldout.meta, rows)
         files.write_json(new / "model_card.json", content)
         files.write_text(new / "model_card.md", markdown(content))
-        weights = {
-            name: Weight(weight.codes.flatten(1).contiguous().numpy(), weight.scales.numpy(), weight.bits)
-            for name, weight in loaded.integers.items()
-        }
-        handover.pack(new / "model_float.onnx", new / "model.dc", weights, content)
+        handover.pack(new / "model_float.onnx", new / "model.dc", loaded.integers, content)
     return rows
 
 
@@ -139,21 +133,13 @@ class _Exporter:
         return {"file": path.name, "model": model, "kind": kind, **agreement.row(), "size_bytes": size}
 
 
-@dataclass(frozen=True)
-class Recommendation:
-    """The id of the recommended model, and one sentence of why."""
-
-    model: str
-    reason: str
-
-
-def read_recommendation(path: str | Path) -> Recommendation:
-    """What the recommend stage decided; UserError if the file is missing, damaged or names no model."""
+def read_recommendation(path: str | Path) -> tuple[str, str]:
+    """The id of the recommended model, and why; UserError if the file is missing, damaged or names no model."""
     content = files.read_json(path)
-    texts = [content.get(key) for key in ("model", "reason")] if isinstance(content, dict) else [None]
+    texts: list[Any] = [content.get(key) for key in ("model", "reason")] if isinstance(content, dict) else [None]
     if not all(isinstance(text, str) and text for text in texts):
         raise UserError(f"{path}: must hold the texts model and reason; run the recommend stage again")
-    return Recommendation(*texts)
+    return texts[0], texts[1]
 
 
 def measured(path: str | Path, model: str) -> dict[str, Any]:
@@ -169,16 +155,13 @@ def measured(path: str | Path, model: str) -> dict[str, Any]:
 
 
 def card(
-    chosen: Recommendation,
-    description: dict[str, Any],
-    metrics: dict[str, Any],
-    meta: Meta,
-    rows: list[Row],
+    model: str, reason: str, description: dict[str, Any], metrics: dict[str, Any], meta: Meta, rows: list[Row]
 ) -> dict[str, Any]:
     """The card as JSON values.
 
     Args:
-        chosen: The model and why.
+        model: The recommended one.
+        reason: Why it is.
         description: Of its checkpoint.
         metrics: Its row of the evaluation table.
         meta: Of the data.
@@ -188,8 +171,8 @@ def card(
     white = "" if meta.white == WHITE else f" (16-bit grey: {meta.white} is white)"
     data = {name: value for name, value in meta.to_json().items() if name != "classes"}
     return {
-        "model": chosen.model,
-        "reason": chosen.reason,
+        "model": model,
+        "reason": reason,
         "intended_use": USE,
         "limits": list(LIMITS),
         "contract": contract.sentences,
@@ -208,10 +191,10 @@ def card(
 
 def markdown(card: dict[str, Any]) -> str:
     """The card as a page, from what `card` returned."""
-    return "\n".join([*_top(card), "", *_interface(card), "", *_files(card), "", *_making(card)]) + "\n"
+    return "\n".join(_paragraphs(card)) + "\n"
 
 
-def _top(card: dict[str, Any]) -> Iterator[str]:
+def _paragraphs(card: dict[str, Any]) -> Iterator[str]:
     metrics = card["metrics"]
     yield f"# Model card: {card['model']}\n"
     yield f"{card['reason']}\n"
@@ -222,17 +205,11 @@ def _top(card: dict[str, Any]) -> Iterator[str]:
     )
     yield "**Limits.**\n"
     yield from (f"- {limit}" for limit in card["limits"])
-
-
-def _interface(card: dict[str, Any]) -> Iterator[str]:
-    yield "## Input and output\n"
+    yield "\n## Input and output\n"
     yield from (f"- `{name}`: {sentence}" for name, sentence in card["contract"].items())
     yield f"- Preparation: {card['image_preparation']}"
     yield f"- Classes ({len(card['classes'])}): {', '.join(card['classes'])}"
-
-
-def _files(card: dict[str, Any]) -> Iterator[str]:
-    yield "## Files\n"
+    yield "\n## Files\n"
     yield "| File | Model | Weights | MiB | Same answer as the model, % | Top-1, % | n |"
     yield "|---|---|---|--:|--:|--:|--:|"
     for row in card["files"]:
@@ -240,12 +217,8 @@ def _files(card: dict[str, Any]) -> Iterator[str]:
             f"| {row['file']} | {row['model']} | {row['kind']} | {row['size_bytes'] / BYTES_PER_MIB:.2f} "
             f"| {row['agreement_pct']} | {row['top1_pct']} | {row['n']} |"
         )
-    if "size_bytes" in card["metrics"]:
-        size_mib = card["metrics"]["size_bytes"] / BYTES_PER_MIB
-        yield f"\nThe checkpoint that they were made from takes {size_mib:.2f} MiB."
-
-
-def _making(card: dict[str, Any]) -> Iterator[str]:
-    yield "## How it was made\n"
+    if "size_bytes" in metrics:
+        yield f"\nThe checkpoint that they were made from takes {metrics['size_bytes'] / BYTES_PER_MIB:.2f} MiB."
+    yield "\n## How it was made\n"
     for title in ("data", "network", "metrics", "provenance"):
         yield f"{title.capitalize()}:\n\n```json\n{json.dumps(card[title], indent=2, ensure_ascii=False)}\n```\n"

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float
 
+    from deepcompress.models.quantized_weight import QuantizedWeight
+
 MAGIC = b"deepcompress-1\n"
 LARGEST_TEXT = 2**26  # bytes of an unpacked graph or card; a damaged file asks for no more
 LARGEST_MODEL = 2**31  # bytes of all tensors, as an ONNX file can hold them
 PREFIX = "model."  # of a tensor's name in the file, before its name in the model
 
 
-def pack(onnx_file: Path, path: Path, weights: Mapping[str, Weight], card: dict[str, Any]) -> None:
+def pack(onnx_file: Path, path: Path, weights: Mapping[str, QuantizedWeight], card: dict[str, Any]) -> None:
     """Write the file; the same arguments give the same bytes.
 
     Args:
@@ -52,7 +54,8 @@ def pack(onnx_file: Path, path: Path, weights: Mapping[str, Weight], card: dict[
     graph, text = proto.SerializeToString(deterministic=True), json.dumps(card, ensure_ascii=False).encode()
     parts = [zlib.compress(graph, 9), zlib.compress(text, 9)]
     for name, array in tensors:
-        parts.append(records.join(_encoded(array, weights.get(name.removeprefix(PREFIX)))))
+        known = weights.get(name.removeprefix(PREFIX))
+        parts.append(records.join(_encoded(array, None if known is None else as_arrays(known))))
     content = records.join(parts)
     files.write_bytes(path, MAGIC + zlib.crc32(content).to_bytes(4, "little") + content)
 
@@ -113,7 +116,7 @@ def _decoded(parts: list[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -
         inputs = int(np.prod(shape[1:]))
         weight = records.decode_weight(parts[0], shape[0], inputs)
         factors = records.decode_array(parts[1], (shape[0],), np.float32)
-        return (_product(weight) * factors[:, None]).reshape(shape)
+        return (dequantized(weight) * factors[:, None]).reshape(shape)
     if dtype in (np.float32, np.int64):
         return records.decode_array(parts[0], shape, dtype)
     return np.frombuffer(parts[0], dtype).reshape(shape)
@@ -121,7 +124,7 @@ def _decoded(parts: list[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -
 
 def _factors(array: Float[np.ndarray, "outputs ..."], weight: Weight) -> Float[np.ndarray, " outputs"] | None:
     """What each output of a weight was multiplied by; None if no float32 gives the exported numbers to the last bit."""
-    rows, own = array.reshape(len(array), -1), _product(weight)
+    rows, own = array.reshape(len(array), -1), dequantized(weight)
     if array.dtype != np.float32 or rows.shape != own.shape:
         return None
     at = np.abs(own).argmax(1)[:, None]
@@ -135,11 +138,16 @@ def _factors(array: Float[np.ndarray, "outputs ..."], weight: Weight) -> Float[n
     return near if ((own * near[:, None]).view(np.int32) == rows.view(np.int32)).all() else None
 
 
-def _product(weight: Weight) -> Float[np.ndarray, "outputs inputs"]:
+def dequantized(weight: Weight) -> Float[np.ndarray, "outputs inputs"]:
     """Each integer times its scale in float32, as `QuantizedWeight.dequantize` multiplies."""
     inputs, groups = weight.codes.shape[1], weight.scales.shape[1]
     scales = np.repeat(weight.scales.astype(np.float32), -(-inputs // groups), axis=1)[:, :inputs]
     return weight.codes.astype(np.float32) * scales
+
+
+def as_arrays(weight: QuantizedWeight) -> Weight:
+    """A weight of torch as numpy holds it."""
+    return Weight(weight.codes.flatten(1).contiguous().numpy(), weight.scales.numpy(), weight.bits)
 
 
 def _dtype(tensor: onnx.TensorProto) -> np.dtype[Any]:

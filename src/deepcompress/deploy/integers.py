@@ -22,8 +22,9 @@ https://onnx.ai/onnx/technical/int4.html.
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -38,17 +39,19 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from deepcompress import files, runtime
 from deepcompress.deploy.classifier import INPUT
-from deepcompress.deploy.onnx import PREFIX, read, write
+from deepcompress.deploy.handover import PREFIX, as_arrays, dequantized
+from deepcompress.deploy.onnx import read, write
 from deepcompress.models.quantized_weight import group_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from jaxtyping import Float, Float32, Int8, UInt8
+    from jaxtyping import Float, Float32, UInt8
 
     from deepcompress.deploy.classifier import Contract
     from deepcompress.models.checkpoint import Checkpoint
     from deepcompress.models.quantized_weight import QuantizedWeight
+    from deepcompress.models.records import Weight
 
 CALIBRATION_BATCH = 16  # images
 # The first convolutions, whose weights are rounded together. Of up to 3,000 training images, over seven models of the
@@ -61,11 +64,7 @@ DAMPING = 0.01  # of the mean of H's diagonal, added to it: the paper's value
 SHRUNK = (1.0, 0.9, 0.8)  # scales to try, of the one that holds the largest weight
 LONGEST_ROW = 4608  # weights per output above which a layer is left to be rounded to nearest
 INT8_OPERATORS = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]  # not the normalisation, whose input is exact already
-CHANNEL = {
-    "axis": 0,
-    "quant_type": QuantType.QInt8,
-    "zero_point": np.int8(0),
-}  # as onnxruntime takes it, but for its scale
+CHANNEL = {"axis": 0, "quant_type": QuantType.QInt8, "zero_point": np.int8(0)}  # for onnxruntime, but for its scale
 CODE = ("deploy/classifier.py", "deploy/integers.py", "deploy/onnx.py")  # decides about a file in int8
 
 INT4_OPSET = 21  # the first with integers of 4 bits
@@ -164,7 +163,11 @@ def round_first_(
     """
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     convolutions = [node for node in proto.graph.node if node.op_type == "Conv"][:layers]
-    nodes = [node for node in convolutions if _fits(node, tensors)]
+    nodes = [
+        node
+        for node in convolutions
+        if node.input[1] in tensors and _attribute(node, "group", 1) == 1 and _inputs(node, tensors) <= LONGEST_ROW
+    ]
     scales: dict[str, Float32[np.ndarray, " outputs"]] = {}
     if not nodes:
         return scales
@@ -216,11 +219,9 @@ def _gptq(
     return rounded
 
 
-def _fits(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> bool:
-    weight = tensors.get(node.input[1])
-    return (
-        weight is not None and int(_attribute(node, "group", 1)) == 1 and int(np.prod(weight.dims[1:])) <= LONGEST_ROW
-    )
+def _inputs(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> int:
+    """Weights per output of a convolution."""
+    return math.prod(tensors[node.input[1]].dims[1:])
 
 
 def _moments(
@@ -237,7 +238,7 @@ def _moments(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # the same sums on every machine
     session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    sums = [np.zeros((size, size)) for size in (int(np.prod(tensors[node.input[1]].dims[1:])) for node in nodes)]
+    sums = [np.zeros((size, size)) for size in (_inputs(node, tensors) for node in nodes)]
     draw, seen = np.random.default_rng(0), images[:IMAGES]
     for start in range(0, len(seen), CALIBRATION_BATCH):
         values = dict(zip(names, session.run(names, {INPUT: seen[start : start + CALIBRATION_BATCH]}), strict=True))
@@ -311,36 +312,18 @@ def quantize_int4(float_file: str | Path, path: str | Path, weights: Mapping[str
     write(path, proto, contract)
 
 
-@dataclass(frozen=True)
-class _Exported:
-    """The integers of an exported weight, with the scales that the exporter left it."""
-
-    codes: Int8[np.ndarray, "outputs inputs"]
-    scales: Float[np.ndarray, "outputs groups"]
-
-    @property
-    def block(self) -> int:
-        """Inputs that share a scale; fewer in the last group of a row that they do not divide."""
-        return group_size(self.codes.shape[1], self.scales.shape[1])
-
-    @property
-    def weight(self) -> Float[np.ndarray, "outputs inputs"]:
-        """Each integer times its scale."""
-        return self.codes * np.repeat(self.scales, self.block, axis=1)[:, : self.codes.shape[1]]
-
-
-def _exported(weight: Float[np.ndarray, "outputs ..."], known: QuantizedWeight) -> _Exported | None:
-    """The stored integers with the scales that an exported weight has; None if it is no multiple of theirs."""
-    stored = _Exported(known.codes.flatten(1).numpy(), known.scales.float().numpy())
-    rows, own = weight.reshape(len(weight), -1), stored.weight
+def _exported(weight: Float[np.ndarray, "outputs ..."], known: QuantizedWeight) -> Weight | None:
+    """The stored integers with the float32 scales of an exported weight; None if it is no multiple of theirs."""
+    stored = as_arrays(known)
+    rows, own = weight.reshape(len(weight), -1), dequantized(stored)
     if rows.shape != own.shape:
         return None
     factors = (rows * own).sum(1, keepdims=True) / np.maximum((own * own).sum(1, keepdims=True), 1e-30)
-    exact = _Exported(stored.codes, (stored.scales * factors).astype(np.float32))
-    return exact if np.abs(exact.weight - rows).max() <= CLOSE * np.abs(rows).max() else None
+    exact = replace(stored, scales=(stored.scales * factors).astype(np.float32))
+    return exact if np.abs(dequantized(exact) - rows).max() <= CLOSE * np.abs(rows).max() else None
 
 
-def _of_tokens(weight: Float[np.ndarray, "inputs outputs"], weights: Mapping[str, QuantizedWeight]) -> _Exported | None:
+def _of_tokens(weight: Float[np.ndarray, "inputs outputs"], weights: Mapping[str, QuantizedWeight]) -> Weight | None:
     """The integers of a layer on tokens, whose weight the exporter turns and leaves without its name."""
     alike = (known for known in weights.values() if known.codes.shape == weight.T.shape)
     found = (_exported(weight.T, known) for known in alike)
@@ -348,7 +331,7 @@ def _of_tokens(weight: Float[np.ndarray, "inputs outputs"], weights: Mapping[str
 
 
 def _replaced(
-    node: onnx.NodeProto, name: str, exact: _Exported, shape: tuple[int, ...], tensors: list[onnx.TensorProto]
+    node: onnx.NodeProto, name: str, exact: Weight, shape: tuple[int, ...], tensors: list[onnx.TensorProto]
 ) -> list[onnx.NodeProto]:
     """A layer's nodes with its integers in `tensors`, which grow by them."""
     if node.op_type in {"Gemm", "MatMul"} and (block := _product_block(exact)):
@@ -357,17 +340,18 @@ def _replaced(
     return [*_multiplied_out(name, exact, shape, tensors), node]
 
 
-def _product_block(exact: _Exported) -> int | None:
+def _product_block(exact: Weight) -> int | None:
     """Inputs in a block of MatMulNBits, if it can hold such groups: those of a group, or a part of the only one."""
-    inputs = exact.codes.shape[1]
+    inputs, groups = exact.codes.shape[1], exact.scales.shape[1]
     fitting = [size for size in BLOCKS if inputs % size == 0]
-    if exact.scales.shape[1] == 1:
+    if groups == 1:
         return fitting[-1] if fitting else None
-    return exact.block if exact.block in fitting else None
+    size = group_size(inputs, groups)
+    return size if size in fitting else None
 
 
 def _product(
-    node: onnx.NodeProto, name: str, exact: _Exported, block: int, tensors: list[onnx.TensorProto]
+    node: onnx.NodeProto, name: str, exact: Weight, block: int, tensors: list[onnx.TensorProto]
 ) -> Iterator[onnx.NodeProto]:
     """Nodes of a linear layer that multiplies integers."""
     outputs, inputs = exact.codes.shape
@@ -393,14 +377,15 @@ def _product(
 
 
 def _multiplied_out(
-    name: str, exact: _Exported, shape: tuple[int, ...], tensors: list[onnx.TensorProto]
+    name: str, exact: Weight, shape: tuple[int, ...], tensors: list[onnx.TensorProto]
 ) -> Iterator[onnx.NodeProto]:
     """Nodes that give a weight in float32, from constants alone: a session computes them once, when it starts.
 
     Cast and Mul, not DequantizeLinear, which sessions repeat for every image unless an option tells them not to.
     """
     outputs, inputs = exact.codes.shape
-    grouped = (outputs, exact.scales.shape[1], exact.block)
+    groups = exact.scales.shape[1]
+    grouped = (outputs, groups, group_size(inputs, groups))
     filled = np.pad(exact.codes, ((0, 0), (0, grouped[1] * grouped[2] - inputs)))
     pairs = _pairs(np.append(filled.reshape(-1), np.zeros(filled.size % 2, np.int8)).astype(np.uint8) & 15)
     tensors.append(helper.make_tensor(f"{name}_codes", TensorProto.INT4, grouped, pairs.tobytes(), raw=True))

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OPSET = 20
-PREFIX = "model."  # of a tensor's name in the file, before its name in the model
 EXAMPLES = 2  # images to trace with: of a single one the exporter would fix the batch
 MAX_BYTES = 2**31 - 1  # of a protocol buffer
 PRODUCER = "deepcompress"
@@ -147,12 +146,7 @@ def read(path: str | Path) -> tuple[onnx.ModelProto, Contract]:
 
 
 def write(path: str | Path, proto: onnx.ModelProto, contract: Contract) -> None:
-    """Write `proto` with the contract in its metadata, whole or not at all.
-
-    Args:
-        path: The file to write.
-        proto: Is stripped in place; its weights lie inside of it.
-        contract: Of the model.
+    """Write `proto`, which is stripped in place, with the contract in its metadata; whole or not at all.
 
     Raises:
         UserError: If the file would take 2 GiB or more, which the format cannot hold in one file.

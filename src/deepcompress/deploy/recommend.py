@@ -86,16 +86,10 @@ def measure(
     timed: bool,
     budget_mib: int,
 ) -> list[Candidate]:
-    """Run every model that may be recommended on the validation images, the baseline first.
+    """Run every model of the plan that may be recommended on the validation images in `folder`, the baseline first.
 
-    Args:
-        plan: The models; families that are NOT_DEPLOYABLE are left out.
-        paths: The file of each model id.
-        folder: Of training and validation images; only the latter are looked at.
-        batch_size: Images per pass.
-        device: Where models run.
-        timed: Also time each model on one image: in PyTorch, in 32-bit floats, on the CPU.
-        budget_mib: See `store.Arrays`.
+    Families that are NOT_DEPLOYABLE are left out. If `timed`, each model is also timed on one image: in PyTorch, in
+    32-bit floats, on the CPU.
 
     Raises:
         UserError: If a model file is damaged, or its class names differ from the data set's.

@@ -55,15 +55,9 @@ def load(model: Deployable) -> Call:
 
 
 def convert(model: Path, fit: Path, out: Path, settings: Deploy, *, integers: bool, seed: int) -> dict[str, Any]:
-    """Write a checkpoint as .pte, or leave `out` as it was if the file does not agree with it.
+    """Write a checkpoint as .pte, or leave `out` as it was if the file does not agree with it on validation images.
 
-    Args:
-        model: The checkpoint.
-        fit: Folder of training images, which integers are calibrated on, and of validation images to compare on.
-        out: The file to write.
-        settings: The agreement that is required, and how many images to calibrate on.
-        integers: Whether it computes in 8-bit integers.
-        seed: Decides which training images are taken.
+    With `integers` it computes in 8 bits, calibrated on training images that `seed` draws.
 
     Returns:
         How closely the file follows its checkpoint, as `Parity.row`, and `size_bytes`.
