@@ -13,7 +13,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -86,8 +86,9 @@ def _decoded(content: bytes, size: int, white: int) -> UInt8[np.ndarray, "size s
             raise ValueError("16-bit colour, where max_value holds for 16-bit grey alone; save it with 8 bits")
         upright = image if turn is None else image.transpose(turn)
         if image.mode.startswith("I"):
-            grey = np.asarray(upright)
-            return square(_from_sixteen_bit(grey, _own_white(image) or white, _zero_is_white(image)), size)
+            # Zero is white in radiographs; Pillow turns these over where they have 8 bits, and no others.
+            grey, zero_is_white = np.asarray(upright), _tag(image, PHOTOMETRIC) == 0
+            return square(_from_sixteen_bit(grey, _own_white(image) or white, zero_is_white), size)
         return square(_rgb(upright), size)
 
 
@@ -166,20 +167,18 @@ def _own_white(image: Image.Image) -> int | None:
     """The value that becomes white where the format itself says it: Pillow scales PPM, and leaves 12 bits of TIFF."""
     if image.format == "PPM":
         return WHITE
-    bits = image.tag_v2.get(BITS_PER_SAMPLE, ()) if image.format == "TIFF" else ()  # type: ignore[attr-defined]
-    return 2**12 - 1 if 12 in bits else None
+    return 2**12 - 1 if 12 in _tag(image, BITS_PER_SAMPLE, ()) else None
 
 
 def _is_sixteen_bit(image: Image.Image, content: bytes) -> bool:
     """Whether a channel has 16 bits; Pillow says so of grey images alone, by their mode."""
-    if image.format == "TIFF":
-        return 16 in image.tag_v2.get(BITS_PER_SAMPLE, ())  # type: ignore[attr-defined]
-    return image.format == "PNG" and content[24] == 16  # the header of a PNG comes first, always
+    in_png = image.format == "PNG" and content[24] == 16  # the header of a PNG comes first, always
+    return in_png or 16 in _tag(image, BITS_PER_SAMPLE, ())
 
 
-def _zero_is_white(image: Image.Image) -> bool:
-    """As in radiographs; Pillow turns these over where they have 8 bits, and no others."""
-    return image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0  # type: ignore[attr-defined]
+def _tag(image: Image.Image, tag: int, default: Any = None) -> Any:
+    """Of a TIFF; other formats have none."""
+    return image.tag_v2.get(tag, default) if image.format == "TIFF" else default  # type: ignore[attr-defined]
 
 
 def _rgb(image: Image.Image) -> Image.Image:

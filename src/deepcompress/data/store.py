@@ -227,15 +227,7 @@ def write_heldout(folder: Path, source: Source, *, meta: Meta) -> None:
 
 
 def open_fit(folder: Path, budget_mib: int = DEVICE_BUDGET_MIB) -> Fit:
-    """Training and validation images, mapped.
-
-    Args:
-        folder: What `write_fit` wrote.
-        budget_mib: See `Arrays`.
-
-    Raises:
-        UserError: If a file is missing or damaged, naming it.
-    """
+    """Training and validation images that `write_fit` wrote, mapped; a UserError names a damaged file."""
     meta = read_meta(folder)
     train, validation = (
         open_arrays(folder, meta, prefix=prefix, budget_mib=budget_mib) for prefix in ("train_", "validation_")
@@ -254,7 +246,7 @@ def read_meta(folder: Path) -> Meta:
     return Meta(**values)
 
 
-def open_arrays(folder: Path, meta: Meta, *, prefix: str, budget_mib: int = DEVICE_BUDGET_MIB) -> Arrays:
+def open_arrays(folder: Path, meta: Meta, *, prefix: str, budget_mib: int) -> Arrays:
     """The images (mapped) and labels named with this prefix; a UserError names a damaged file."""
     images = _open(folder / f"{prefix}images.npy", map_array)
     labels = _open(folder / f"{prefix}labels.npy", lambda path: np.load(path, allow_pickle=False))

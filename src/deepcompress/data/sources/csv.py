@@ -14,7 +14,6 @@ import io
 import posixpath
 import unicodedata
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 from deepcompress.data.archives import Tree, is_litter, open_tree
@@ -49,11 +48,12 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
         UserError: If the path is not set, the table lacks a column or a file, or an image is refused; names the line.
     """
     path, top = _places(options)
+    exists: Callable[[str], bool]
     if top is None or top.is_file():
         tree = open_tree(top or path, workspace, options.names_encoding)
         read, exists = tree.read, frozenset(tree.files).__contains__
     else:
-        read, exists = partial(_read, top), partial(_exists, top)
+        read, exists = lambda name: (top / name).read_bytes(), lambda name: (top / name).is_file()
     rows = _tables(tree, path) if top is None else _rows(path.read_bytes(), str(path), "", exists)
     files = list(rows)
     labels = {file.label for file in files if file.split == "train"}
@@ -93,20 +93,12 @@ def _is_text(path: Path) -> bool:
     return head.startswith(UTF16) or b"\0" not in head
 
 
-def _read(top: Path, name: str) -> bytes:
-    return (top / name).read_bytes()
-
-
-def _exists(top: Path, name: str) -> bool:
-    return (top / name).is_file()
-
-
 def _tables(tree: Tree, path: Path) -> Iterator[Labelled]:
     tables = [name for name in tree.files if name.split("/")[-1] == TABLE and not is_litter(name)]
     if not tables:
         raise UserError(f"{path}: holds no {TABLE}; name the table itself, or use data.source: folder")
+    there = frozenset(tree.files)
     for table in tables:
-        there = frozenset(tree.files)
         yield from _rows(tree.read(table), f"{path}: {table}", posixpath.dirname(table), there.__contains__)
 
 
