@@ -14,19 +14,15 @@ from deepcompress.data import batches as module
 from deepcompress.data.augment import Augment, Jitter
 from deepcompress.data.batches import Batch, Batches, Shard, View, resize
 from deepcompress.data.store import Arrays, map_array
+from tests.data.inputs import pixels
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 AUGMENT = Augment(flip=True, crop_padding=2, jitter=Jitter(brightness=0.3, hue=0.1))
 
 
-def some_images(count=10, side=8):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-
-
 @pytest.fixture
 def arrays():
-    return Arrays(images=some_images(), labels=np.arange(10) % 3)
+    return Arrays(images=pixels(0, 10, 8, 8, 3), labels=np.arange(10) % 3)
 
 
 def make(arrays, size=8, batch_size=4, **chosen):
@@ -44,7 +40,7 @@ def same(left, right):
 
 @pytest.mark.parametrize(("stored", "size"), [(32, 224), (8, 32), (40, 32), (33, 17), (256, 224), (1, 32)])
 def test_resize_equals_torchvision_within_one_grey_level(stored, size):
-    images = torch.from_numpy(some_images(4, stored))
+    images = torch.from_numpy(pixels(0, 4, stored, stored, 3))
     channels_first = images.permute(0, 3, 1, 2).contiguous()
     expected = oracle_resize(channels_first, [size, size], antialias=True).permute(0, 2, 3, 1)
     assert (resize(images, size).int() - expected.int()).abs().max() <= 1
@@ -53,7 +49,7 @@ def test_resize_equals_torchvision_within_one_grey_level(stored, size):
 
 
 def test_images_of_the_right_size_are_not_resized():
-    images = torch.from_numpy(some_images())
+    images = torch.from_numpy(pixels(0, 10, 8, 8, 3))
     assert resize(images, 8) is images
 
 

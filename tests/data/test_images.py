@@ -165,18 +165,14 @@ def png_that_claims(width: int, height: int) -> bytes:
     "content",
     [
         b"",
-        b"Dear diary",
         encoded(pixels(0, 16, 16, 3))[:200],
         encoded(pixels(0, 64, 64, 3), "JPEG")[:600],
         encoded(pixels(0, 16, 16, 3)).replace(b"IDAT", b"IDAX"),
         encoded(np.zeros((4, 4), dtype=np.float32), "TIFF"),
         encoded(np.full((4, 4), 70_000, dtype=np.int32), "TIFF"),
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n",
-        png_that_claims(MAX_PIXELS // 8000 + 1, 8000),
-        png_that_claims(12_000, 8_000),
-        png_that_claims(60_000, 60_000),
     ],
-    ids=["empty", "text", "cut", "cut-jpeg", "broken", "float", "32-bit", "eps", "bomb", "bigger", "biggest"],
+    ids=["empty", "cut", "cut-jpeg", "broken", "float", "32-bit", "eps"],
 )
 def test_what_cannot_be_read_is_named(content: bytes) -> None:
     with pytest.raises(UserError, match=r"^pets\.zip: train/ant/0\.png: no image that can be read \(.+\)$"):

@@ -16,21 +16,13 @@ from deepcompress.data.store import read_meta, write_fit
 from deepcompress.deploy import benchmark
 from deepcompress.deploy.benchmark import Deployable
 from deepcompress.deploy.settings import Benchmark, Deploy
-from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG
+from tests import nets
 from tests.data import inputs
+from tests.deploy.conftest import save
 from tests.house import ROOT
 
 FLOAT, INT8 = "onnxruntime", "onnxruntime_int8"
 DEPLOY = params.section(Deploy, "deploy", ROOT / "params.yaml").model_copy(update={"calibration_samples": 4})
-
-
-def save(path: Path, size: int) -> Path:
-    network = VGG(VGGSpec("vgg11", False, (2, 2, 3, 3, 4, 4, 4, 4), (5, 5), len(inputs.CLASSES), size, 0.5))
-    view = View(size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    checkpoint.save(path, network, view=view, classes=inputs.CLASSES, provenance={})
-    return path
 
 
 def test_each_model_is_fed_images_of_its_size_and_threads_are_as_before_afterwards(
@@ -50,7 +42,10 @@ def test_each_model_is_fed_images_of_its_size_and_threads_are_as_before_afterwar
     monkeypatch.setattr(benchmark, "BASELINE", "large")
     engines = {name: recorder(name) for name in (benchmark.PYTORCH, FLOAT)}
     monkeypatch.setattr(benchmark, "available", lambda names: ({name: engines[name] for name in names}, {}))
-    models = {name: save(tmp_path / f"{name}.safetensors", size) for name, size in (("small", 32), ("large", 64))}
+    models = {name: tmp_path / f"{name}.safetensors" for name in ("small", "large")}
+    for path, size in zip(models.values(), (32, 64), strict=True):
+        view = View(size, nets.VIEW.mean, nets.VIEW.std)
+        save(path, nets.vgg(image_size=size), view=view, classes=nets.CLASSES)
     before = torch.get_num_threads()
     settings = Benchmark(
         models=None, engines=(benchmark.PYTORCH, FLOAT), batch_sizes=(1, 2), warm_up=0, rounds=1, threads=before + 1

@@ -114,27 +114,27 @@ def test_numbers_are_those_of_the_logits(exported: Exported) -> None:
     assert parity.model_top1_pct == pytest.approx(100 * (other.argmax(1) == labels).double().mean().item())
 
 
-def test_a_file_that_disagrees_too_often_is_refused_with_its_numbers() -> None:
-    parity = Parity(n=1000, agreement_pct=96.9, largest_difference=0.8, top1_pct=90.0, model_top1_pct=91.0)
-    require_parity(parity, (LIMIT, 96.9), name="a.onnx")
-    message = (
-        r"^a\.onnx agrees with the checkpoint on 96\.90 % of 1000 held-out images \(at least 98 % required, "
-        r"params\.yaml: deploy\.integer_agreement_pct; largest difference of a logit 0\.8\)$"
-    )
+@pytest.mark.parametrize(
+    ("parity", "least", "message"),
+    [
+        (Parity(1000, 96.9, 0.8, 90.0, 91.0), 98.0,
+         r"^a\.onnx agrees with the checkpoint on 96\.90 % of 1000 held-out images \(at least 98 % required, "
+         r"params\.yaml: deploy\.integer_agreement_pct; largest difference of a logit 0\.8\)$"),
+        (Parity(64, 100 * 60 / 64, 0.1, 30.0, 30.0), 98.0, r"93\.75 % of 64"),  # Wilson's interval reaches 97.5 %
+        (Parity(10, 100.0, float("nan"), 0.0, 0.0), 0.0, "largest difference of a logit nan"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_shown_to_disagree_or_gives_no_numbers_is_refused(
+    parity: Parity, least: float, message: str
+) -> None:
     with pytest.raises(UserError, match=message):
-        require_parity(parity, (LIMIT, 98.0), name="a.onnx")
+        require_parity(parity, (LIMIT, least), name="a.onnx")
 
 
-def test_few_images_that_cannot_tell_let_a_file_through_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """61 of 64: Wilson's interval reaches 98.4 %; 60 of 64: 97.5 %."""
-    enough, fewer = (Parity(64, 100 * right / 64, 0.1, 30.0, 30.0) for right in (61, 60))
-    require_parity(enough, (LIMIT, 98.0), name="a.onnx")
+def test_exactly_the_limit_is_enough_and_few_images_that_cannot_tell_give_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    require_parity(Parity(1000, 96.9, 0.8, 90.0, 91.0), (LIMIT, 96.9), name="a.onnx")
+    assert not caplog.text
+    require_parity(Parity(64, 100 * 61 / 64, 0.1, 30.0, 30.0), (LIMIT, 98.0), name="a.onnx")
     assert "too few images to tell (95 % interval up to 98.39 %)" in caplog.text
-    with pytest.raises(UserError, match=r"93\.75 % of 64"):
-        require_parity(fewer, (LIMIT, 98.0), name="a.onnx")
-
-
-def test_logits_that_are_no_numbers_are_refused() -> None:
-    parity = Parity(n=10, agreement_pct=100.0, largest_difference=float("nan"), top1_pct=0.0, model_top1_pct=0.0)
-    with pytest.raises(UserError, match="largest difference of a logit nan"):
-        require_parity(parity, (LIMIT, 0.0), name="a.onnx")

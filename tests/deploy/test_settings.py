@@ -13,6 +13,7 @@ from tests.deploy.conftest import DEPLOY
 
 COUNTS = {"batch_sizes": [1, 32], "warm_up": 0, "rounds": 1, "threads": None}
 BENCHMARK = {"models": ["baseline"], "engines": ["pytorch"], **COUNTS}
+SECTIONS: dict[str, tuple[Any, dict[str, Any]]] = {"deploy": (Deploy, DEPLOY), "benchmark": (Benchmark, BENCHMARK)}
 
 
 def test_the_sections_are_read() -> None:
@@ -23,32 +24,23 @@ def test_the_sections_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("name", "change", "message"),
     [
-        ({"max_drop_points": -0.1}, "deploy.max_drop_points must be greater than or equal to 0, got -0.1"),
-        ({"max_drop_points": float("nan")}, "deploy.max_drop_points must be"),
-        ({"max_size_mib": 0}, "deploy.max_size_mib.* must be greater than 0, got 0"),
-        ({"integer_agreement_pct": 101}, "deploy.integer_agreement_pct must be less than or equal to 100, got 101"),
-        ({"max_size": 3}, "deploy.max_size is unknown; allowed: .*did you mean max_size_mib"),
+        ("deploy", {"max_drop_points": -0.1}, "max_drop_points must be greater than or equal to 0, got -0.1"),
+        ("deploy", {"max_drop_points": float("nan")}, "max_drop_points must be"),
+        ("deploy", {"max_size_mib": 0}, "max_size_mib.* must be greater than 0, got 0"),
+        ("deploy", {"integer_agreement_pct": 101}, "integer_agreement_pct must be less than or equal to 100, got 101"),
+        ("deploy", {"max_size": 3}, "max_size is unknown; allowed: .*did you mean max_size_mib"),
+        ("benchmark", {"models": []}, "models must name at least one, or be null for all"),
+        ("benchmark", {"models": ["a", "a"]}, "models must each be named once"),
+        ("benchmark", {"batch_sizes": [1, 1]}, "batch_sizes must each be named once"),
+        ("benchmark", {"batch_sizes": [0]}, "batch_sizes"),
     ],
 )
-def test_a_mistake_in_deploy_is_one_clear_line(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        params.validate(Deploy, DEPLOY | change, "deploy")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"models": []}, "models must name at least one, or be null for all"),
-        ({"models": ["a", "a"]}, "models must each be named once"),
-        ({"batch_sizes": [1, 1]}, "batch_sizes must each be named once"),
-        ({"batch_sizes": [0]}, "benchmark.batch_sizes"),
-    ],
-)
-def test_a_mistake_in_benchmark_is_one_clear_line(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        params.validate(Benchmark, BENCHMARK | change, "benchmark")
+def test_a_mistake_is_one_clear_line(name: str, change: dict[str, Any], message: str) -> None:
+    section, good = SECTIONS[name]
+    with pytest.raises(UserError, match=f"{name}.{message}"):
+        params.validate(section, good | change, name)
 
 
 def test_models_to_time_are_all_or_some_of_the_plan() -> None:
