@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.pruning.settings import Prune, Sensitivity
 from tests.pruning.conftest import PRUNE
-
-
-def changed(key, value):
-    block = copy.deepcopy(PRUNE)
-    *path, last = key.split(".")
-    place = block
-    for part in path:
-        place = place[part]
-    place[last] = value
-    return block
+from tests.stages.commands import changed
 
 
 def test_a_good_section_is_read():
@@ -42,7 +31,7 @@ def test_a_good_section_is_read():
 )
 def test_a_bad_value_is_one_line_that_names_the_key(key, value, message):
     with pytest.raises(UserError, match=message) as raised:
-        params.validate(Prune, changed(key, value), "prune")
+        params.validate(Prune, changed(PRUNE, key, value), "prune")
     assert "\n" not in str(raised.value)
 
 

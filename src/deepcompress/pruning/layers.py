@@ -107,15 +107,7 @@ def has_even_widths(spec: Spec) -> bool:
 
 
 def require_dense(model: Classifier, where: str) -> Classifier:
-    """The model as it is, unless it is pruned already, as far as its zeros and its widths tell.
-
-    Args:
-        model: As loaded.
-        where: Its file, for the message.
-
-    Raises:
-        UserError: If it is pruned.
-    """
+    """The model as it is; a UserError that begins with `where` if it is pruned, as far as its zeros and widths tell."""
     zeros = zero_share(model)
     if zeros > DENSE_BELOW:
         raise UserError(f"{where}: already pruned ({zeros:.1%} of its weights are zero); give a dense model")
@@ -325,14 +317,7 @@ def group_masks(spec: Spec, kept: Kept, known: Groups | None = None) -> dict[str
 def shrunk_state(
     state: Mapping[str, Tensor], spec: Spec, kept: Kept, known: Groups | None = None
 ) -> tuple[dict[str, Tensor], dict[str, tuple[int, ...]]]:
-    """A state dict without the dropped channels, and the new sizes of the layers that changed.
-
-    Args:
-        state: Of the dense network; the others as in `group_masks`.
-        spec: As there.
-        kept: As there.
-        known: As there.
-    """
+    """A dense network's state without the channels that `group_masks` drops, and the new sizes of changed layers."""
     survivors, layers = _survivors(spec, kept, known), dict(outline(spec).named_modules())
     smaller, sizes = dict(state), {}
     for name in dict.fromkeys(layer for layer, _ in survivors):

@@ -148,18 +148,8 @@ def scored(
 ) -> dict[str, Float[Tensor, "outputs ..."]]:
     """Scores of all that a method may prune in some layers: of single weights, or of channels that go together.
 
-    Args:
-        model: On the device that runs it.
-        method: Single weights, or filters and units.
-        criterion: A file in criteria/.
-        layers: Which.
-        images: Training ones are looked at where the criterion needs gradients.
-        scoring: How many.
-        view: How images become the model's input.
-        seed: For criteria that draw, and for the draw of images.
-
-    Raises:
-        UserError: As `score`.
+    Where the criterion needs gradients, they are taken on as many training images as `scoring` says; the seed draws
+    these, and is the one of `score`, of which the rest is.
     """
     judges, gradients = scored_layers(model, method, layers), None
     if params.plugin("pruning.criteria", criterion).NEEDS_GRADIENTS:

@@ -153,16 +153,7 @@ def recalibrate_(model: nn.Module, images: Arrays, samples: int, *, view: View, 
 
 
 def require_source(model: Classifier, method: Method, where: str) -> Classifier:
-    """The model as it is, if the method may start from it: a dense one, or for single weights one that lost channels.
-
-    Args:
-        model: As loaded.
-        method: That is to prune it.
-        where: Its file, for the message.
-
-    Raises:
-        UserError: If it is pruned already, as far as its zeros and widths tell.
-    """
+    """As `require_dense`, but single weights may also be taken from a model that lost channels."""
     thinned = method == "unstructured" and zero_share(model) <= DENSE_BELOW
     return model if thinned else require_dense(model, where)
 
