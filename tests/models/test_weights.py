@@ -181,43 +181,32 @@ def test_addresses_are_torchvisions(tiny_spec: VGGSpec, batch_norm: bool, name: 
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder served in place of torchvision's address, and a private download cache."""
-    folder = tmp_path / "served"
-    folder.mkdir()
+def published(state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file at what stands for torchvision's address, with its checksum in its name, and a private download cache."""
+    path = written(tmp_path / "w.pth", state)
+    (tmp_path / "served").mkdir()
+    path = path.rename(tmp_path / f"served/vgg11_bn-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    with served(folder) as (address, _):
-        monkeypatch.setattr(weights, "_address", lambda spec: f"{address}/vgg11_bn-6002323d.pth")
-        yield folder
+    with served(path.parent) as (address, _):
+        monkeypatch.setattr(weights, "_address", lambda spec: f"{address}/{path.name}")
+        yield path
 
 
-def publish(folder: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = written(folder / "vgg11_bn.pth", state)
-    name = f"vgg11_bn-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth"
-    elsewhere = weights._address
-    monkeypatch.setattr(weights, "_address", lambda spec: elsewhere(spec).replace("vgg11_bn-6002323d.pth", name))
-    return path.rename(folder / name)
-
-
-def test_imagenet_weights_are_downloaded_once(
-    tiny: VGG, state: State, server: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published = publish(server, state, monkeypatch)
+def test_imagenet_weights_are_downloaded_once(tiny: VGG, state: State, published: Path) -> None:
     load_pretrained_(tiny, "imagenet")
     assert equal(tiny.state_dict(), state)
     published.unlink()
     load_pretrained_(VGG(tiny.spec), "imagenet")
 
 
-def test_a_wrong_checksum_is_refused_and_not_kept(
-    tiny: VGG, state: State, server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish(server, state, monkeypatch).write_bytes(b"something else")
+def test_a_wrong_checksum_is_refused_and_not_kept(tiny: VGG, published: Path, tmp_path: Path) -> None:
+    published.write_bytes(b"something else")
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:\d+/vgg11_bn-.*invalid hash value"):
         load_pretrained_(tiny, "imagenet")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_a_missing_download_names_the_address_and_the_way_out(tiny: VGG, server: Path) -> None:
-    with pytest.raises(UserError, match=r"vgg11_bn-6002323d\.pth: download failed \(.*404.*put it at .*cache"):
+def test_a_missing_download_names_the_address_and_the_way_out(tiny: VGG, published: Path) -> None:
+    published.unlink()
+    with pytest.raises(UserError, match=r"vgg11_bn-\w+\.pth: download failed \(.*404.*put it at .*cache"):
         load_pretrained_(tiny, "imagenet")
