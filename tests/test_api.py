@@ -109,6 +109,9 @@ def test_a_network_that_was_changed_by_hand_is_saved_as_it_is(model: api.Model) 
         (lambda m: dc.export(m, "model.onnx", bits=8), "bits=8 needs images"),
         (lambda m: dc.export(m, "model.onnx", bits=4), "bits=4 needs a model with integers"),
         (lambda m: dc.accuracy(m, "nowhere", part="test"), "part must be validation or heldout"),
+        (lambda m: dc.images(3), "images must be what images gave, or their path, got int"),
+        (lambda m: dc.images("photos", source="csv"), "source is folder here"),
+        (lambda m: dc.distill(m, "none.safetensors", "nowhere", method="logit"), "nowhere: no such file or folder"),
         (lambda m: dc.accuracy(m.model, "nowhere"), "a model must be one that load or train gave, or its file's path"),
     ],
 )
@@ -117,6 +120,27 @@ def test_a_mistake_is_one_line(model: api.Model, call: Callable[[api.Model], obj
         call(model)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, images: dc.accuracy(m, images),
+        lambda m, images: dc.prune(m, images, method="unstructured"),
+        lambda m, images: dc.distill(m, m, images, method="logit"),
+        lambda m, images: dc.export(m, "m.onnx", bits=8, images=images),
+    ],
+)
+def test_images_of_other_classes_are_refused(
+    shown: dict[str, Any], model: api.Model, call: Callable[[api.Model, api.Images], object]
+) -> None:
+    with pytest.raises(UserError, match=r"^the model knows .*, and the images are of dark, light$"):
+        call(model, shown["images"])
+
+
+def test_a_teacher_that_is_given_by_its_path_is_named_by_it(shown: dict[str, Any], model: api.Model) -> None:
+    with pytest.raises(UserError, match=r"^model\.safetensors: "):
+        dc.distill(None, "model.safetensors", shown["images"], method="logit")
 
 
 def test_params_of_the_folder_come_before_the_repositorys(model: api.Model) -> None:

@@ -115,6 +115,7 @@ def test_code_is_stale_by_what_it_does(pipeline: Pipeline) -> None:
     pipeline.dvc_repro()
     fine = "The committed results of 3 stages belong to this code and these params."
     assert fine in pipeline.invoke(stale_results.main)
+    assert fine in Pipeline(pipeline.folder / "stages").invoke(stale_results.main)
     (package / "masks.py").write_text("# What stays.\nKEPT = 1\n")
     assert fine in pipeline.invoke(stale_results.main)
     (package / "masks.py").write_text("KEPT = 2\n")

@@ -62,7 +62,10 @@ def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> N
 @click.argument("arguments", nargs=-1, required=True, metavar="KEY VALUE ...")
 @one_line_errors
 def set_params(arguments: tuple[str, ...]) -> None:
-    """Set keys of params.yaml to values, all or none; comments stay, and what is not allowed is refused."""
+    """Set keys of params.yaml to values, all or none; comments stay, and what is not allowed is refused.
+
+    A {block} changes the keys that it names, as with `dvc exp run -S`; other keys of the block stay.
+    """
     from deepcompress.preset import set_
 
     for key, value in set_(arguments).items():

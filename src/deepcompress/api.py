@@ -26,7 +26,7 @@ from deepcompress.data import heldout, store
 from deepcompress.data.batches import Batches
 from deepcompress.distillation.settings import Distill
 from deepcompress.distillation.student import train as train_student
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, named
 from deepcompress.measure import accuracy as measured
 from deepcompress.measure import cost
 from deepcompress.models import checkpoint, spec
@@ -106,6 +106,10 @@ def images(path: str | Path, **settings: Any) -> Images:
     Raises:
         UserError: If there is nothing, or nothing that can be learnt from; names the file.
     """
+    if not isinstance(path, str | Path):
+        raise UserError(f"images must be what images gave, or their path, got {type(path).__name__}")
+    if "source" in settings:
+        raise UserError("images: source is folder here; other sources are read by the stage download, into data/fit")
     place = Path(path)
     if (place / "meta.json").is_file():
         if settings:
@@ -167,7 +171,7 @@ def prune(
     how = _section(Prune, "prune", _said(sparsity=sparsity, method=method) | settings)
     fabric, seed, made = _start("prune", {"prune": how.provenance_params()})
     dense = pruning.require_source(copy.deepcopy(start.model), how.method, "the model to prune").to(fabric.device)
-    with TrainingRun(_images(images).fit, start.view, _budget()) as training:
+    with TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
         known: dict[str, Any] = {}
         options: dict[str, Any] = {"view": start.view, "seed": seed}
         if allocation.evidence(how.method_config(how.method).allocation) == "curves":
@@ -246,10 +250,9 @@ def distill(
         after = _section(Recipe, "prune.finetune", recipe or {})
         config = _section(Distill, "distill", settings).for_pruned(after, start.view.size)
     fabric, seed, made = _start("distill", config.provenance_params(method, taught=True))
-    fit, size = _images(images).fit, config.student.image_size
+    fit, size = (_same_classes(start, images) if start else _images(images)).fit, config.student.image_size
     run = TrainingRun(fit, start.view, _budget()) if start else TrainingRun.of_size(fit, size, _budget())
-    with _file() as taught, run as training:
-        _loaded(teacher).save(taught)
+    with _as_file(teacher) as taught, run as training:
         options: dict[str, Any] = {"fabric": fabric, "provenance": made}
         if start is None:
             return _fresh(*train_student(config, training, method, taught, **options), training, made)
@@ -274,7 +277,8 @@ def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImage
     from deepcompress.deploy import integers, onnx
     from deepcompress.deploy.settings import Deploy
 
-    source, given = _loaded(model), None if images is None else _images(images)
+    source = _loaded(model)
+    given = None if images is None else _same_classes(source, images)
     if Path(path).suffix != ".onnx" or bits not in ONNX_BITS:
         raise UserError(f"export writes .onnx with bits 4, 8 or 32; got {path} with {bits}")
     if bits == 8 and given is None:
@@ -304,8 +308,7 @@ def size_report(model: Given) -> dict[str, int | float]:
         `bitmask_bytes`, `csr_bytes`, `zstd_bytes`, `bitmask_zstd_bytes`: of the float32 tensors, stored in other ways.
     """
     given = _loaded(model)
-    with _file() as file:
-        given.save(file)
+    with _as_file(model) as file:
         size = file.stat().st_size
     counts = cost.parameters(given.model)
     return {
@@ -323,7 +326,8 @@ def accuracy(model: Given, images: GivenImages, *, part: Literal["validation", "
     """Top-1 accuracy [%] on validation images; held-out ones are for the end, when all is chosen."""
     if part not in ("validation", "heldout"):
         raise UserError(f"accuracy: part must be validation or heldout, got {part!r}")
-    given, where = _loaded(model), _images(images)
+    given = _loaded(model)
+    where = _same_classes(given, images)
     if part == "validation":
         arrays = store.open_fit(where.fit).validation
     else:
@@ -371,6 +375,14 @@ def _images(given: GivenImages) -> Images:
     return given if isinstance(given, Images) else images(given)
 
 
+def _same_classes(model: Model, given: GivenImages) -> Images:
+    """Images of the classes that a model knows, in its order; a UserError for others."""
+    found = _images(given)
+    if found.meta.classes != model.classes:
+        raise UserError(f"the model knows {named(model.classes)}, and the images are of {named(found.meta.classes)}")
+    return found
+
+
 def _fresh(net: Any, past: History, training: TrainingRun, made: dict[str, Any]) -> Model:
     """A model that was trained from nothing, as its file gives it back."""
     with _file() as file:
@@ -383,6 +395,18 @@ def _alike(start: Model, net: Any, made: dict[str, Any], encodings: Mapping[str,
     with _file() as file:
         start.save_alike(file, net, made, encodings)
         return dataclasses.replace(load(file), tables=tables)
+
+
+@contextmanager
+def _as_file(model: Given) -> Iterator[Path]:
+    """The file of a model: its own where it was given by path."""
+    if not isinstance(model, Model):
+        _loaded(model)  # refuses what is none
+        yield Path(model)
+        return
+    with _file() as file:
+        model.save(file)
+        yield file
 
 
 @contextmanager

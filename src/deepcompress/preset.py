@@ -32,13 +32,12 @@ BRACKETS = {("'", "'"), ('"', '"'), ("[", "]"), ("{", "}")}
 
 def load(name: str, folder: Path = PRESETS) -> dict[str, Any]:
     """Read a preset; a UserError lists those there are if it is none of them."""
-    file = folder / f"{name}.yaml"
-    if not file.is_file():
-        there = sorted(preset.stem for preset in folder.glob("*.yaml"))
-        if not there:
-            raise UserError(f"{folder}: no presets there; run this in the project's own folder")
+    there = sorted(preset.stem for preset in folder.glob("*.yaml"))
+    if not there:
+        raise UserError(f"{folder}: no presets there; run this in the project's own folder")
+    if name not in there:
         raise UserError(f"preset must be one of {', '.join(there)}; got {name!r}")
-    return params.read_as_written(file)
+    return params.read_as_written(folder / f"{name}.yaml")
 
 
 def lay(text: str, name: str, folder: Path = PRESETS) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
     Raises:
         UserError: If DVC is missing, or cannot load the project.
     """
-    with input_files.opened_project(root) as repo:
+    with input_files.opened_project(root) as repo, chdir(repo.root_dir):  # DVC names stages from the current folder
         from dvc.repo.reproduce import plan_repro
 
         stages = plan_repro(repo.index.graph)

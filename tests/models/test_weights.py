@@ -17,10 +17,11 @@ import torch
 from safetensors.torch import save_file
 
 from deepcompress.errors import UserError
-from deepcompress.models import weights
+from deepcompress.models import checkpoint, weights
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.models.weights import load_pretrained_
+from tests import nets
 from tests.data.inputs import served
 from tests.faults.damage import Trap
 
@@ -50,6 +51,18 @@ def test_a_file_of_the_official_layout_is_told_by_its_content(
     path = written(tmp_path / ("w.pth" if name == "w.pth" else "w.safetensors"), state).rename(tmp_path / name)
     load_pretrained_(tiny, f"~/{name}" if name == "w.pth" else path)
     assert equal(tiny.state_dict(), state)
+
+
+def test_a_checkpoint_of_this_project_is_decoded(tiny: VGG, state: State, tmp_path: Path) -> None:
+    sparse = VGG(tiny.spec)
+    state = {name: tensor * (tensor > 0) if name.endswith(".weight") else tensor for name, tensor in state.items()}
+    sparse.load_state_dict(state)
+    classes = tuple(map(str, range(tiny.spec.classes)))
+    encodings = {"features.0.weight": "bitmask", "classifier.0.weight": "bitmask"}
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, sparse, view=nets.VIEW, classes=classes, provenance={}, encodings=encodings)
+    load_pretrained_(tiny, path)
+    assert equal(state, tiny.state_dict())
 
 
 def test_another_class_count_leaves_the_head_fresh(tiny_spec: VGGSpec, state: State, tmp_path: Path) -> None:

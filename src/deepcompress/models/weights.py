@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
 
 from deepcompress import files
 from deepcompress.errors import UserError
+from deepcompress.models import checkpoint
 from deepcompress.models.build import timm
 from deepcompress.models.spec import IMAGENET, TIMM, VGGSpec
 from deepcompress.models.vgg import prunable_layers
@@ -156,7 +157,9 @@ def read(path: Path) -> State:
         start = file.read(9)
     try:
         if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
-            return safetensors_torch.load_file(path)
+            with safe_open(path, "pt") as stored:
+                own = checkpoint.METADATA_KEY in (stored.metadata() or {})
+            return checkpoint.load(path).model.state_dict() if own else safetensors_torch.load_file(path)
         content = _unpickled(path)
     except pickle.UnpicklingError:  # torch's own words advise to load it all the same
         raise UserError(f"holds more than tensors, or is no checkpoint; {HOW_TO_SAVE}") from None
