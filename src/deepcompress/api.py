@@ -249,7 +249,7 @@ def distill(
     else:
         after = _section(Recipe, "prune.finetune", recipe or {})
         config = _section(Distill, "distill", settings).for_pruned(after, start.view.size)
-    fabric, seed, made = _start("distill", config.provenance_params(method, taught=True))
+    fabric, _, made = _start("distill", config.provenance_params(method, taught=True))
     fit, size = (_same_classes(start, images) if start else _images(images)).fit, config.student.image_size
     run = TrainingRun(fit, start.view, _budget()) if start else TrainingRun.of_size(fit, size, _budget())
     with _as_file(teacher) as taught, run as training:
