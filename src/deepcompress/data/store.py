@@ -372,9 +372,7 @@ def atomic_folders(*folders: Path) -> Iterator[tuple[Path, ...]]:
 def map_array(path: Path, *, copy_on_write: bool = False) -> np.ndarray:
     """The array of a .npy file, read-only; a row comes from the disk when it is touched.
 
-    Args:
-        path: Of plain numbers.
-        copy_on_write: For torch, which shares only memory that may be written; what is written stays in memory.
+    With `copy_on_write` for torch, which shares only memory that may be written; what is written stays in memory.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -432,16 +430,10 @@ def array_writer(path: Path, *, rows: int, dtype: str) -> Iterator[Callable[[np.
 def collected(
     pieces: Iterable[UInt8[np.ndarray, "some ..."]], shape: tuple[int, ...], budget_mib: int, name: str
 ) -> UInt8[np.ndarray, "all ..."]:
-    """All pieces of an array of bytes along its first axis, in order: in memory, or above the budget mapped.
+    """All pieces of an array of bytes along its first axis, in order: in memory, or above the budget [MiB] mapped.
 
-    The file is one that no folder lists, so it goes with its last reader or with the process, however that ends. See
-    `array_writer` for why it is not written through a map.
-
-    Args:
-        pieces: In order.
-        shape: Of the whole array.
-        budget_mib: What it may take in memory [MiB].
-        name: Of the scratch folder that the file lies in; what a message calls it.
+    The file, in the scratch folder `name`, is one that no folder lists, so it goes with its last reader or with the
+    process, however that ends. See `array_writer` for why it is not written through a map.
 
     Raises:
         OSError: If the disk refuses, such as when it is full; names the file.

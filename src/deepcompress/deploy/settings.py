@@ -47,11 +47,8 @@ class Benchmark(Section):
 
     @model_validator(mode="after")
     def _different(self) -> Benchmark:
-        for key, values in (
-            ("models", self.models or ()),
-            ("engines", self.engines),
-            ("batch_sizes", self.batch_sizes),
-        ):
+        for key in ("models", "engines", "batch_sizes"):
+            values = getattr(self, key) or ()
             if len(set(values)) < len(values):
                 raise ValueError(f"{key} must each be named once, got {list(values)}")
         if self.models == ():
