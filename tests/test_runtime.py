@@ -64,6 +64,15 @@ def test_the_number_of_threads_is_as_params_say_whatever_the_machine_has(threads
     assert printed(code, OMP_NUM_THREADS="2").split()[-1] == expected
 
 
+def test_numpy_multiplies_with_as_many_threads() -> None:
+    code = (
+        "from deepcompress import runtime; from threadpoolctl import threadpool_info; import numpy;"
+        f"runtime.start(runtime.Train(**{PLAIN}, threads=1), 0, trains=False);"
+        "print({pool['num_threads'] for pool in threadpool_info() if pool['user_api'] == 'blas'})"
+    )
+    assert printed(code, OPENBLAS_NUM_THREADS="3", MKL_NUM_THREADS="3") == "{1}\n"
+
+
 def test_a_device_and_a_precision_that_are_not_there_are_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"train\.device is cuda, but this machine has .*cpu"):

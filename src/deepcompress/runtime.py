@@ -173,7 +173,10 @@ def make_deterministic(seed: int, threads: int | None = None) -> None:
 
     keep_memory_()
     if threads is not None:
+        from threadpoolctl import threadpool_limits
+
         torch.set_num_threads(threads)
+        threadpool_limits(threads, user_api="blas")  # NumPy's; those that wait for each other cost as much as work
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 2 s of every stage
     # Filling fresh memory guards against reading it uninitialised: we never do, and it costs a pass.
