@@ -19,7 +19,7 @@ from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.run import training_data
 from tests.data import inputs
 from tests.faults.damage import Trap
-from tests.nets import VIEW, vgg
+from tests.nets import VIEW, same, vgg
 from tests.training.conftest import data, recipe
 
 ORIGIN = {"stage": "prune", "seed": 5}
@@ -38,7 +38,7 @@ def test_it_ends_as_the_loop_alone_does_and_leaves_no_scratch(folder, fabric):
     data = training_data(open_fit(folder), VIEW, made, device="cpu", seed=5)
     expected = loop.train(plain, CrossEntropy(), data, made, fabric=fabric, seed=5)
     assert history.epochs == expected.epochs
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+    assert same(model.state_dict(), plain.state_dict())
     assert not list(folder.parent.glob("scratch/prune/*"))
 
 
@@ -55,7 +55,7 @@ def test_a_training_that_ended_is_taken_over_until_the_stage_has_ended(folder, f
     (one, history), (other, again) = once(run.TrainingRun(folder, VIEW)), once(data := run.TrainingRun(folder, VIEW))
     assert len(trained) == 2
     assert history.rows() == again.rows()
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert same(one.state_dict(), other.state_dict())
     assert [p.requires_grad for p in one.parameters()] == [p.requires_grad for p in other.parameters()]
     with data:
         pass
@@ -130,7 +130,7 @@ def test_memory_and_file_give_the_same_bits_the_budget_decides_and_no_file_stays
         assert f"frozen layers: 64 images, 16 features each, 0.0 MiB {place}" in caplog.text
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     (one, record, _), (other, again, _) = ends.values()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same(one, other)
     assert record == again
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -157,7 +156,7 @@ class DistillObjective(Objective):
     def __init__(
         self,
         losses: Mapping[str, tuple[float, Loss]],
-        teacher: Teacher,
+        teacher: OnlineTeacher | StoredTeacher,
         *,
         cross_entropy: float,
         label_smoothing: float,
@@ -203,11 +202,7 @@ class DistillObjective(Objective):
 
 
 def build_losses(weighted: Mapping[str, tuple[float, Any]], context: LossContext) -> dict[str, tuple[float, Loss]]:
-    """The losses of a method, each with its weight.
-
-    Args:
-        weighted: Loss name -> (weight, options of that loss's file).
-        context: What the losses may know.
+    """The losses of a method, each with its weight, from the weight and the options of each.
 
     Raises:
         UserError: If a loss or a layer does not exist, or a pair of layers cannot be matched.
@@ -219,15 +214,10 @@ def build_losses(weighted: Mapping[str, tuple[float, Any]], context: LossContext
 
 
 def load_teacher(path: Path, *, classes: tuple[str, ...], view: View) -> Classifier:
-    """The teacher of a file: frozen, in evaluation mode, on the CPU.
-
-    Args:
-        path: A checkpoint.
-        classes: Of the student's data.
-        view: How the student sees an image; the teacher sees the same pixels.
+    """The teacher of a checkpoint: frozen, in evaluation mode, on the CPU.
 
     Raises:
-        UserError: If the file is damaged, or the teacher knows other classes or needs other pixels.
+        UserError: If the file is damaged, or the teacher knows other classes than the student's or needs other pixels.
     """
     loaded = checkpoint.load(path)
     if len(loaded.classes) != len(classes):
@@ -241,19 +231,13 @@ def load_teacher(path: Path, *, classes: tuple[str, ...], view: View) -> Classif
     return loaded.model.requires_grad_(False).eval()
 
 
-# A teacher's outputs.
+# A teacher's outputs for a batch, without gradients.
 
 
-class Teacher(ABC):
-    """Outputs for a batch; no part of the module tree, so that no state and no optimizer holds it."""
-
-    @abstractmethod
-    def outputs(self, batch: Batch) -> Outputs:
-        """Of the teacher for these images, without gradients."""
-
-
-class OnlineTeacher(Teacher):
+class OnlineTeacher:
     """Runs the network on every batch, no further than it must.
+
+    No part of the module tree of an objective, so that no state and no optimizer holds it.
 
     Args:
         network: Frozen; is moved to Fabric's device and to channels_last memory.
@@ -278,7 +262,7 @@ class OnlineTeacher(Teacher):
         return Outputs(logits, read(layer_outputs, self._taps, batch))
 
 
-class StoredTeacher(Teacher):
+class StoredTeacher:
     """Looks outputs up by the row of the image.
 
     Args:
@@ -287,7 +271,7 @@ class StoredTeacher(Teacher):
         online: Gives what is not stored, or None.
     """
 
-    def __init__(self, tables: dict[Tap | None, Tensor], online: Teacher | None) -> None:
+    def __init__(self, tables: dict[Tap | None, Tensor], online: OnlineTeacher | None) -> None:
         self.tables, self._online = tables, online
 
     def outputs(self, batch: Batch) -> Outputs:
@@ -306,15 +290,10 @@ def cached_teacher(
     fabric: Fabric,
     folder: Path,
     budget_mib: int,
-) -> Teacher:
-    """The cheapest teacher that gives these outputs.
+) -> OnlineTeacher | StoredTeacher:
+    """The cheapest teacher that gives these outputs of a frozen network for the student's training images.
 
     Args:
-        network: Frozen.
-        train: The student's training images.
-        taps: Layers to read.
-        logits: Whether they are wanted.
-        fabric: Gives device and precision.
         folder: Of this teacher and these images alone; other students find the outputs there.
         budget_mib: What the outputs of all images may take in memory [MiB].
     """

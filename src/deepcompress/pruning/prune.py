@@ -124,14 +124,7 @@ def recalibrate_(model: nn.Module, images: Arrays, samples: int, *, view: View, 
     the answers were right with the old ones and 86 % with new ones.
 
     Each is the mean over the batches' own, every batch weighing the same (momentum None in torch's words). Dropout is
-    off; weights, scales and shifts stay.
-
-    Args:
-        model: On the device that runs it.
-        images: Training images.
-        samples: How many to draw; all of them if there are fewer. 0: nothing is done.
-        view: How images become the model's input.
-        seed: Draws the images.
+    off; weights, scales and shifts stay. So many images are drawn as `samples` says, all of them if there are fewer.
 
     Source: Li et al. (EagleEye), ECCV 2020, https://arxiv.org/abs/2007.02491, section 3.3.
     """

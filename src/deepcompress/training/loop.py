@@ -159,13 +159,9 @@ def head(model: nn.Module) -> nn.Linear:
 
 
 class Stepper:
-    """Moves model and objective to Fabric's device and trains them, batch by batch.
+    """Moves model and objective to Fabric's device and channels_last memory and trains them, batch by batch.
 
-    Args:
-        model: Goes to channels_last memory; with `trainable: head` all but its head is frozen.
-        objective: What to minimise.
-        recipe: Names the optimizer and what trains.
-        fabric: Gives device, precision and processes.
+    With `trainable: head` all but the model's head is frozen.
     """
 
     def __init__(self, model: nn.Module, objective: Objective, recipe: Recipe, fabric: Fabric) -> None:

@@ -80,15 +80,11 @@ class Network(Model):
 
 
 def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of a recipe, in torch's fused form.
+    """The optimizer of a recipe, in torch's fused form; frozen parameters are left out.
 
     `adam` and `sgd` decay every parameter by an L2 term in the gradient, as the source report and the usual
     CIFAR recipes do. `adamw` decays the weights themselves, and only those of two dimensions or more: not
     biases, nor the scale and shift of batch norm.
-
-    Args:
-        recipe: Names the rule and its numbers.
-        parameters: On their device; frozen ones are left out.
 
     Source: Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101 (adamw); decay of weights alone
     as in Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 5.3.
@@ -113,16 +109,11 @@ def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The learning rate of a step: a function of the step alone, so that a resumed run needs no state for it.
+    """The learning rate of a step, counted from 0: of it alone, so that a resumed run needs no state for it.
 
     `constant` stays; `cosine` falls from the highest towards 0; `one_cycle` rises from 1/25 of the highest in
     the share `warmup_fraction` of the steps, then falls to 1/250,000, both along half a cosine. Momentum is
     left alone.
-
-    Args:
-        recipe: Names the schedule and the highest learning rate.
-        step: 0 to steps - 1.
-        steps: Of the whole training.
 
     Source: Smith and Topin, 2018, https://arxiv.org/abs/1708.07120, with the shares and the cosine of
     torch.optim.lr_scheduler.OneCycleLR; Loshchilov and Hutter, ICLR 2017, https://arxiv.org/abs/1608.03983,

@@ -132,15 +132,10 @@ class TrainingRun:
 
 
 def network(model: Model, classes: int, key: str) -> Classifier:
-    """A network on the CPU; what is not pretrained is drawn from torch's global generator.
-
-    Args:
-        model: The section.
-        classes: Number of logits.
-        key: Of the section in params.yaml, for messages.
+    """The network of a section on the CPU; what is not pretrained is drawn from torch's global generator.
 
     Raises:
-        UserError: If the weights cannot be had, or do not fit.
+        UserError: Naming the section's key in params.yaml, if the weights cannot be had, or do not fit.
     """
     network = build(asked(model, classes))
     if model.weights is not None:
@@ -165,15 +160,7 @@ class TrainingData:
 
 
 def training_data(fit: Fit, view: View, recipe: Recipe, *, device: torch.device | str, seed: int) -> TrainingData:
-    """The training and validation images of data/fit as a recipe wants them.
-
-    Args:
-        fit: Stored images.
-        view: How they become the network's input.
-        recipe: Names the batch size and the random changes.
-        device: Where batches are made.
-        seed: Decides order and random changes.
-    """
+    """The stored images as a recipe wants them, in batches on a device; the seed decides order and random changes."""
     return TrainingData(
         train=Batches(
             fit.train,

@@ -15,8 +15,6 @@ from deepcompress.errors import UserError
 from deepcompress.models.spec import FEATURES, layer_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jaxtyping import Float, Int
     from torch import Tensor
 
@@ -52,18 +50,19 @@ class CRD(Loss):
 
     reads_logits = False
 
-    def __init__(
-        self,
-        layers: tuple[str, str],
-        embeddings: Sequence[Embedding],
-        memories: Sequence[Memory],
-        negatives: Negatives,
-    ) -> None:
+    def __init__(self, options: Options, context: LossContext) -> None:
         super().__init__()
-        self.student_taps, self.teacher_taps = (Tap(layers[0], pooled=True),), (Tap(layers[1], pooled=True),)
-        self.embed_student, self.embed_teacher = embeddings
+        networks = (context.student, context.teacher)
+        ours, theirs = (layer_name(network.spec, FEATURES) for network in networks)
+        channels = [shape(network, layer)[0] for network, layer in zip(networks, (ours, theirs), strict=True)]
+        memories = [
+            Memory(len(context.labels), width=options.width, momentum=options.momentum, temperature=options.temperature)
+            for _ in networks
+        ]
+        self.student_taps, self.teacher_taps = (Tap(ours, pooled=True),), (Tap(theirs, pooled=True),)
+        self.embed_student, self.embed_teacher = (Embedding(inputs, options.width) for inputs in channels)
         self.student_memory, self.teacher_memory = memories
-        self.negatives = negatives
+        self.negatives = Negatives(context.labels, options.negatives)
 
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
         student = self.embed_student(batch.student.features[self.student_taps[0]])
@@ -78,15 +77,7 @@ class CRD(Loss):
 
 def build(options: Options, context: LossContext) -> Loss:
     """The loss as params.yaml wants it."""
-    networks = (context.student, context.teacher)
-    ours, theirs = (layer_name(network.spec, FEATURES) for network in networks)
-    channels = [shape(network, layer)[0] for network, layer in zip(networks, (ours, theirs), strict=True)]
-    memories = [
-        Memory(len(context.labels), width=options.width, momentum=options.momentum, temperature=options.temperature)
-        for _ in channels
-    ]
-    embeddings = [Embedding(inputs, options.width) for inputs in channels]
-    return CRD((ours, theirs), embeddings, memories, Negatives(context.labels, options.negatives))
+    return CRD(options, context)
 
 
 class Embedding(nn.Module):
