@@ -6,7 +6,7 @@ import click
 
 from deepcompress import errors, files, params, runtime
 from deepcompress.models import checkpoint
-from deepcompress.pruning import masks, prune, sensitivity, settings
+from deepcompress.pruning import layers, masks, prune, sensitivity, settings
 from deepcompress.training import loop, run
 
 
@@ -25,7 +25,7 @@ def main(fit: Path, source: Path, curves: Path, link: str, models: list, tables:
     seed, train, start = params.seed(), params.section(runtime.Train, "train"), checkpoint.load(source)
     how = params.section(settings.Prune, "prune", link=link).override(**instead)
     used, fabric = {"train": train.model_dump(), "prune": how.provenance_params()}, runtime.start(train, seed)
-    dense = prune.require_source(start.model, how.method, str(source)).to(fabric.device)
+    dense = layers.require_dense(start.model, str(source), narrow=how.method == "unstructured").to(fabric.device)
     made, loss = checkpoint.provenance("prune", seed=seed, params=used), loop.CrossEntropy(how.finetune.label_smoothing)
     with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:
         known = sensitivity.curves(files.read_rows(curves) if curves else ())

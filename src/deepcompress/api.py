@@ -30,7 +30,7 @@ from deepcompress.errors import UserError, named
 from deepcompress.measure import accuracy as measured
 from deepcompress.measure import cost
 from deepcompress.models import checkpoint, spec
-from deepcompress.pruning import allocation, masks, sensitivity
+from deepcompress.pruning import allocation, layers, masks, sensitivity
 from deepcompress.pruning import prune as pruning
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization import quantize as quantization
@@ -170,7 +170,8 @@ def prune(
     start = _loaded(model)
     how = _section(Prune, "prune", _said(sparsity=sparsity, method=method) | settings)
     fabric, seed, made = _start("prune", {"prune": how.provenance_params()})
-    dense = pruning.require_source(copy.deepcopy(start.model), how.method, "the model to prune").to(fabric.device)
+    own = copy.deepcopy(start.model).to(fabric.device)
+    dense = layers.require_dense(own, "the model to prune", narrow=how.method == "unstructured")
     with TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
         known: dict[str, Any] = {}
         options: dict[str, Any] = {"view": start.view, "seed": seed}

@@ -12,7 +12,7 @@ from deepcompress.errors import UserError
 from deepcompress.measure import cost
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import prune, sensitivity
-from deepcompress.pruning.layers import GRANULARITY, in_scope, zero_share
+from deepcompress.pruning.layers import GRANULARITY, in_scope, require_dense, zero_share
 from deepcompress.pruning.prune import recalibrate_
 from deepcompress.pruning.settings import Sensitivity
 from tests.nets import VIEW, noise, same, state, vgg
@@ -101,14 +101,13 @@ def test_single_weights_stay_as_zeros_and_are_held():
 
 
 def test_single_weights_of_a_model_that_lost_channels_may_go_and_nothing_else_twice():
-    narrow = pruned(vgg(), "structured").trained
-    assert prune.require_source(narrow, "unstructured", "m") is narrow
+    thinned, sparse = (pruned(vgg(), method).trained for method in ("structured", "unstructured"))
+    assert require_dense(thinned, "m", narrow=True) is thinned
     with pytest.raises(UserError, match="m: channels are already removed"):
-        prune.require_source(narrow, "structured", "m")
-    sparse = pruned(vgg(), "unstructured").trained
-    for method in ("unstructured", "structured"):
+        require_dense(thinned, "m")
+    for narrow in (False, True):
         with pytest.raises(UserError, match="m: already pruned"):
-            prune.require_source(sparse, method, "m")
+            require_dense(sparse, "m", narrow=narrow)
 
 
 def test_channels_are_removed_and_nothing_needs_to_be_held():

@@ -61,18 +61,6 @@ def scored_layers(model: Classifier, method: Method, chosen: Iterable[str]) -> d
     return {name: layer for name, layer in prunable_layers(model).items() if name in names}
 
 
-def require_names(names: Iterable[str], layers: Iterable[str], key: str) -> None:
-    """Refuse a layer that is not there.
-
-    Raises:
-        UserError: Naming the params key, the layer and the layers there are.
-    """
-    known = list(layers)
-    for name in names:
-        if name not in known:
-            raise UserError(f"params.yaml: {key} names {name!r}; the layers are {', '.join(known)}")
-
-
 def batch_norms(model: nn.Module) -> dict[str, str]:
     """Name of the batch norm right behind each layer that has one."""
     modules = [(name, module) for name, module in model.named_modules() if not list(module.children())]
@@ -106,12 +94,21 @@ def has_even_widths(spec: Spec) -> bool:
     return len(set(zip(full, spec.features, strict=True))) == len(set(full)) and len(set(spec.hidden)) == 1
 
 
-def require_dense(model: Classifier, where: str) -> Classifier:
-    """The model as it is; a UserError that begins with `where` if it is pruned, as far as its zeros and widths tell."""
+def require_dense(model: Classifier, where: str, *, narrow: bool = False) -> Classifier:
+    """The model as it is, unless it is pruned already, as far as its zeros and its widths tell.
+
+    Args:
+        model: As loaded.
+        where: Its file, for the message.
+        narrow: Whether one that lost channels will do, as where single weights are to go.
+
+    Raises:
+        UserError: If it is pruned.
+    """
     zeros = zero_share(model)
     if zeros > DENSE_BELOW:
         raise UserError(f"{where}: already pruned ({zeros:.1%} of its weights are zero); give a dense model")
-    if not has_even_widths(model.spec):
+    if not narrow and not has_even_widths(model.spec):
         raise UserError(f"{where}: channels are already removed (widths {_widths(model.spec)}); give a dense model")
     return model
 

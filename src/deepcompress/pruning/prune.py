@@ -16,18 +16,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from deepcompress import params
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
+from deepcompress.errors import UserError
 from deepcompress.measure import cost
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
 from deepcompress.pruning.layers import (
-    DENSE_BELOW,
     GRANULARITY,
     in_scope,
-    require_dense,
-    require_names,
     scored_layers,
-    zero_share,
 )
 from deepcompress.pruning.masks import scored
 from deepcompress.pruning.settings import Channels
@@ -92,7 +89,9 @@ def prune(
     """
     method, way = settings.method, settings.method_config(settings.method)
     layers = in_scope(dense, method, way.scope)
-    require_names(way.dense, layers, f"prune.{method}.dense")
+    for name in way.dense:
+        if name not in layers:
+            raise UserError(f"params.yaml: prune.{method}.dense names {name!r}; the layers are {', '.join(layers)}")
     scores = scored(dense, method, way.criterion, layers, images, settings.scoring, view=view, seed=seed)
     problem = Problem(
         layers=tuple(_layer(dense, method, way, name, scores[name].numel()) for name in layers),
@@ -143,12 +142,6 @@ def recalibrate_(model: nn.Module, images: Arrays, samples: int, *, view: View, 
     for norm, (momentum, tracked) in zip(norms, before, strict=True):
         norm.momentum = momentum
         norm.get_buffer("num_batches_tracked").copy_(tracked)
-
-
-def require_source(model: Classifier, method: Method, where: str) -> Classifier:
-    """As `require_dense`, but single weights may also be taken from a model that lost channels."""
-    thinned = method == "unstructured" and zero_share(model) <= DENSE_BELOW
-    return model if thinned else require_dense(model, where)
 
 
 def tables(dense: Classifier, pruned: Pruned) -> dict[str, list[Row]]:
