@@ -1,10 +1,10 @@
-"""What a file in losses/ is made of: its options, and a module that compares student and teacher on a batch."""
+"""What a file in losses/ is made of: its options, and by `build` of them a module that compares student and teacher."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import Field
@@ -105,12 +105,17 @@ class Loss(nn.Module, ABC):
         teacher_taps: Layers of the teacher that it reads.
         reads_logits: Whether it reads the teacher's logits.
         exclusive_epochs: First epochs, in which it alone is minimised; left out after. 0: in the sum throughout.
+        options: Its block of params.yaml, if it was made of it.
     """
 
     student_taps: tuple[Tap, ...] = ()
     teacher_taps: tuple[Tap, ...] = ()
     reads_logits: bool = True
     exclusive_epochs: int = 0
+
+    def __init__(self, options: Any = None, context: LossContext | None = None) -> None:
+        super().__init__()
+        self.options = options
 
     @abstractmethod
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:

@@ -33,7 +33,7 @@ def test_a_file_has_options_with_defaults_and_names_its_source(name: str) -> Non
     module = params.plugin("distillation.losses", name)
     assert issubclass(module.Options, LossOptions)
     assert module.Options().weight > 0
-    classes = [member for _, member in inspect.getmembers(module, inspect.isclass) if issubclass(member, Loss)]
+    classes = {member for _, member in inspect.getmembers(module, inspect.isclass) if issubclass(member, Loss)}
     (loss,) = [member for member in classes if member.__module__ == module.__name__]
     assert re.search(r"Source: .*https://", loss.__doc__ or "", flags=re.DOTALL)
 

@@ -51,7 +51,7 @@ class CRD(Loss):
     reads_logits = False
 
     def __init__(self, options: Options, context: LossContext) -> None:
-        super().__init__()
+        super().__init__(options, context)
         networks = (context.student, context.teacher)
         ours, theirs = (layer_name(network.spec, FEATURES) for network in networks)
         channels = [shape(network, layer)[0] for network, layer in zip(networks, (ours, theirs), strict=True)]
@@ -73,11 +73,6 @@ class CRD(Loss):
         self.student_memory.update_(student.detach(), batch.indices)
         self.teacher_memory.update_(teacher.detach(), batch.indices)
         return loss
-
-
-def build(options: Options, context: LossContext) -> Loss:
-    """The loss as params.yaml wants it."""
-    return CRD(options, context)
 
 
 class Embedding(nn.Module):
@@ -181,3 +176,6 @@ class Memory(nn.Module):
         """
         moved = self.momentum * self.rows[indices] + (1 - self.momentum) * embedded
         self.rows = self.rows.index_copy(0, indices, F.normalize(moved))
+
+
+build = CRD

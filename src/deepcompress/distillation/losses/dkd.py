@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field
 
-from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions
+from deepcompress.distillation.loss import DistillBatch, Loss, LossOptions
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -38,16 +38,12 @@ class DKD(Loss):
     probabilities, which is -infinity for a sure network; here everything stays in logarithms.
     """
 
-    def __init__(self, *, temperature: float, alpha: float, beta: float, warmup_epochs: int) -> None:
-        super().__init__()
-        self.temperature, self.alpha, self.beta = temperature, alpha, beta
-        self.warmup_epochs = warmup_epochs
-
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
-        teacher, student = (outputs.require_logits() / self.temperature for outputs in (batch.teacher, batch.student))
+        options, heat = self.options, self.options.temperature
+        teacher, student = (outputs.require_logits() / heat for outputs in (batch.teacher, batch.student))
         target, others = parts(teacher, student, batch.labels)
-        warmup = min(batch.epoch / max(self.warmup_epochs, 1), 1.0)
-        return warmup * self.temperature**2 * (self.alpha * target + self.beta * others).mean()
+        warmup = min(batch.epoch / max(options.warmup_epochs, 1), 1.0)
+        return warmup * heat**2 * (options.alpha * target + options.beta * others).mean()
 
 
 def parts(
@@ -74,6 +70,4 @@ def _others(
     return logits.masked_fill(right, -torch.inf)
 
 
-def build(options: Options, context: LossContext) -> Loss:
-    """The loss as params.yaml wants it."""
-    return DKD(**options.model_dump(exclude={"cross_entropy", "weight"}))
+build = DKD

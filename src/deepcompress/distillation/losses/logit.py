@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions
+from deepcompress.distillation.loss import DistillBatch, Loss, LossOptions
 from deepcompress.measure.accuracy import kl_divergence
 
 if TYPE_CHECKING:
@@ -32,15 +32,9 @@ class Logit(Loss):
     The source report, section 2.4, gives the gradient as (z - v) / (N T^2), which is that without the T^2.
     """
 
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self.temperature = temperature
-
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
         teacher, student = batch.teacher.require_logits(), batch.student.require_logits()
-        return self.temperature**2 * kl_divergence(teacher, student, self.temperature)
+        return self.options.temperature**2 * kl_divergence(teacher, student, self.options.temperature)
 
 
-def build(options: Options, context: LossContext) -> Loss:
-    """The loss as params.yaml wants it."""
-    return Logit(options.temperature)
+build = Logit

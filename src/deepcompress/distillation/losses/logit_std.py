@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions
+from deepcompress.distillation.loss import DistillBatch, Loss, LossOptions
 from deepcompress.measure.accuracy import kl_divergence
 
 if TYPE_CHECKING:
@@ -33,13 +33,9 @@ class LogitStd(Loss):
     standardization-KD, mdistiller/distillers/KD.py, of which this is the same.
     """
 
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self.temperature = temperature
-
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
         teacher, student = standardised(batch.teacher.require_logits()), standardised(batch.student.require_logits())
-        return self.temperature**2 * kl_divergence(teacher, student, self.temperature)
+        return self.options.temperature**2 * kl_divergence(teacher, student, self.options.temperature)
 
 
 def standardised(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
@@ -48,6 +44,4 @@ def standardised(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch
     return centred / (logits.std(1, keepdim=True) + SMALLEST_DEVIATION)
 
 
-def build(options: Options, context: LossContext) -> Loss:
-    """The loss as params.yaml wants it."""
-    return LogitStd(options.temperature)
+build = LogitStd

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from pydantic import Field
 
-from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions
+from deepcompress.distillation.loss import DistillBatch, Loss, LossOptions
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -36,17 +36,11 @@ class SmoothedLogits(Loss):
     The source report, section 2.3, names neither e nor T; no authors' code to differ from.
     """
 
-    def __init__(self, temperature: float, smoothing: float) -> None:
-        super().__init__()
-        self.temperature, self.smoothing = temperature, smoothing
-
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
-        teacher = (batch.teacher.require_logits() / self.temperature).softmax(1)
-        student = (batch.student.require_logits() / self.temperature).log_softmax(1)
-        target = (1 - self.smoothing) * teacher + self.smoothing / teacher.shape[1]
-        return self.temperature**2 * F.kl_div(student, target, reduction="batchmean")
+        teacher = (batch.teacher.require_logits() / self.options.temperature).softmax(1)
+        student = (batch.student.require_logits() / self.options.temperature).log_softmax(1)
+        target = (1 - self.options.smoothing) * teacher + self.options.smoothing / teacher.shape[1]
+        return self.options.temperature**2 * F.kl_div(student, target, reduction="batchmean")
 
 
-def build(options: Options, context: LossContext) -> Loss:
-    """The loss as params.yaml wants it."""
-    return SmoothedLogits(options.temperature, options.smoothing)
+build = SmoothedLogits
