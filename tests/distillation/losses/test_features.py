@@ -20,8 +20,9 @@ def batch(student: torch.Tensor, teacher: torch.Tensor, tap: Tap = ONE) -> Disti
     return DistillBatch(Outputs(None, {tap: student}), Outputs(None, {tap: teacher}), labels, labels, 1)
 
 
-def test_hint_is_the_mean_square_behind_the_regressor() -> None:
-    made = hint.Hint(ONE, ONE, channels=(1, 2))
+def test_hint_is_the_mean_square_behind_the_regressor(context) -> None:
+    made = hint.build(hint.Options(guided_layer=ONE.layer, hint_layer=ONE.layer), context)
+    made.regressor = torch.nn.Conv2d(1, 2, kernel_size=1)
     with torch.no_grad():
         made.regressor.weight.copy_(torch.tensor([2.0, -1.0])[:, None, None, None])
         made.regressor.bias.zero_()
@@ -61,8 +62,8 @@ def test_attention_is_the_mean_square_of_the_channels_by_hand() -> None:
     torch.testing.assert_close(at.attention(maps), torch.tensor([[1.0, 2.0]]) / math.sqrt(5))
 
 
-def test_at_does_not_see_the_size_nor_the_number_of_channels() -> None:
-    made = at.AT(("features.0",), ("features.0",))
+def test_at_does_not_see_the_size_nor_the_number_of_channels(context) -> None:
+    made = at.build(at.Options(layers=(ONE.layer,)), context)
     maps = torch.rand(3, 2, 4, 4)
     assert made(batch(maps, 5 * maps.repeat(1, 3, 1, 1))).item() == pytest.approx(0, abs=1e-12)
 
@@ -86,8 +87,8 @@ def test_similarities_are_inner_products_with_rows_of_length_1_by_hand() -> None
     torch.testing.assert_close(sp.similarities(maps), expected / expected.norm(dim=1, keepdim=True))
 
 
-def test_sp_does_not_see_a_turn_of_the_features() -> None:
-    made, maps = sp.SP("features.0", "features.0"), torch.rand(5, 3, 1, 1)
+def test_sp_does_not_see_a_turn_of_the_features(context) -> None:
+    made, maps = sp.build(sp.Options(layer=ONE.layer), context), torch.rand(5, 3, 1, 1)
     turn = torch.linalg.qr(torch.randn(3, 3))[0]
     turned = torch.einsum("oc,bcij->boij", turn, maps)
     assert made(batch(maps, turned)).item() == pytest.approx(0, abs=1e-10)

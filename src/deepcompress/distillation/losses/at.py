@@ -30,7 +30,7 @@ class AT(Loss):
     """Sum over layers of the mean squared difference of attention maps, each flattened and of length 1.
 
     An attention map is the mean of the squared channels: how much a place matters, whatever for. Networks of
-    any widths can be compared without a regressor.
+    any widths can be compared without a regressor; a UserError where a layer's maps differ in side.
 
     Source: Zagoruyko and Komodakis, ICLR 2017, https://arxiv.org/abs/1612.03928, equation 2, who take the norm of
     the difference; RepDistiller's AT.py takes the mean of its square, as this does.
@@ -38,10 +38,17 @@ class AT(Loss):
 
     reads_logits = False
 
-    def __init__(self, student_layers: tuple[str, ...], teacher_layers: tuple[str, ...]) -> None:
-        super().__init__()
-        self.student_taps = tuple(map(Tap, student_layers))
-        self.teacher_taps = tuple(map(Tap, teacher_layers))
+    def __init__(self, options: Options, context: LossContext) -> None:
+        super().__init__(options, context)
+        networks = (context.student, context.teacher)
+        student, teacher = ([layer_name(net.spec, name) for name in options.layers] for net in networks)
+        for name, layers in zip(options.layers, zip(student, teacher, strict=True), strict=True):
+            sides = [shape(network, layer)[1:] for network, layer in zip(networks, layers, strict=True)]
+            if sides[0] != sides[1]:
+                raise UserError(
+                    f"params.yaml: distill.methods.at.layers: {name} gives maps of {sides[0]} and {sides[1]} px"
+                )
+        self.student_taps, self.teacher_taps = tuple(map(Tap, student)), tuple(map(Tap, teacher))
 
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
         student = [attention(batch.student.features[tap]) for tap in self.student_taps]
@@ -54,14 +61,4 @@ def attention(maps: Float[Tensor, "batch channels height width"]) -> Float[Tenso
     return F.normalize(maps.square().mean(1).flatten(1))
 
 
-def build(options: Options, context: LossContext) -> Loss:
-    """The loss as params.yaml wants it; a UserError where a layer's maps differ in side."""
-    networks = (context.student, context.teacher)
-    student, teacher = (tuple(layer_name(net.spec, name) for name in options.layers) for net in networks)
-    for name, layers in zip(options.layers, zip(student, teacher, strict=True), strict=True):
-        sides = [shape(network, layer)[1:] for network, layer in zip(networks, layers, strict=True)]
-        if sides[0] != sides[1]:
-            raise UserError(
-                f"params.yaml: distill.methods.at.layers: {name} gives maps of {sides[0]} and {sides[1]} px"
-            )
-    return AT(student, teacher)
+build = AT

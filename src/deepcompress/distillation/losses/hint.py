@@ -36,7 +36,8 @@ class Options(LossOptions):
 class Hint(Loss):
     """Mean squared difference over channels and pixels of regressor(guided) and hint, in the features' unit^2.
 
-    The regressor is a 1x1 convolution, for maps of equal sides; it trains along and is no part of the student.
+    The regressor is a 1x1 convolution, for maps of equal sides (a UserError where they are not); it trains along and is
+    no part of the student.
 
     Source: Romero et al., ICLR 2015, https://arxiv.org/abs/1412.6550, equation 3: they sum half the squares and
     train in two stages. RepDistiller's FitNet.py takes the mean and one stage, as `stages: 1` does, but its
@@ -46,26 +47,24 @@ class Hint(Loss):
 
     reads_logits = False
 
-    def __init__(self, guided: Tap, hint: Tap, *, channels: tuple[int, int], exclusive_epochs: int = 0) -> None:
-        super().__init__()
-        self.student_taps, self.teacher_taps, self.exclusive_epochs = (guided,), (hint,), exclusive_epochs
-        self.regressor = nn.Conv2d(*channels, kernel_size=1)
+    def __init__(self, options: Options, context: LossContext) -> None:
+        super().__init__(options, context)
+        guided = layer_name(context.student.spec, options.guided_layer)
+        hint = layer_name(context.teacher.spec, options.hint_layer)
+        ours, theirs = shape(context.student, guided), shape(context.teacher, hint)
+        if ours[1:] != theirs[1:]:
+            student, teacher = (" x ".join(map(str, sizes[1:])) for sizes in (ours, theirs))
+            raise UserError(
+                f"params.yaml: distill.methods.hint: {options.guided_layer} of the student gives maps of {student}, "
+                f"{options.hint_layer} of the teacher {teacher}: they cannot be matched"
+            )
+        self.student_taps, self.teacher_taps = (Tap(guided),), (Tap(hint),)
+        self.exclusive_epochs = options.first_stage_epochs if options.stages == 2 else 0
+        self.regressor = nn.Conv2d(ours[0], theirs[0], kernel_size=1)
 
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
         guided, hint = self.student_taps[0], self.teacher_taps[0]
         return F.mse_loss(self.regressor(batch.student.features[guided]), batch.teacher.features[hint])
 
 
-def build(options: Options, context: LossContext) -> Loss:
-    """The loss as params.yaml wants it; a UserError where the layers are not maps of equal sides."""
-    guided = layer_name(context.student.spec, options.guided_layer)
-    hint = layer_name(context.teacher.spec, options.hint_layer)
-    ours, theirs = shape(context.student, guided), shape(context.teacher, hint)
-    if ours[1:] != theirs[1:]:
-        student, teacher = (" x ".join(map(str, sizes[1:])) for sizes in (ours, theirs))
-        raise UserError(
-            f"params.yaml: distill.methods.hint: {options.guided_layer} of the student gives maps of {student}, "
-            f"{options.hint_layer} of the teacher {teacher}: they cannot be matched"
-        )
-    exclusive = options.first_stage_epochs if options.stages == 2 else 0
-    return Hint(Tap(guided), Tap(hint), channels=(ours[0], theirs[0]), exclusive_epochs=exclusive)
+build = Hint

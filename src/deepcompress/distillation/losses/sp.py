@@ -35,9 +35,10 @@ class SP(Loss):
 
     reads_logits = False
 
-    def __init__(self, student_layer: str, teacher_layer: str) -> None:
-        super().__init__()
-        self.student_taps, self.teacher_taps = (Tap(student_layer),), (Tap(teacher_layer),)
+    def __init__(self, options: Options, context: LossContext) -> None:
+        super().__init__(options, context)
+        self.student_taps = (Tap(layer_name(context.student.spec, options.layer)),)
+        self.teacher_taps = (Tap(layer_name(context.teacher.spec, options.layer)),)
 
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
         student = batch.student.features[self.student_taps[0]]
@@ -50,6 +51,4 @@ def similarities(maps: Float[Tensor, "batch channels height width"]) -> Float[Te
     return F.normalize(flat @ flat.T)
 
 
-def build(options: Options, context: LossContext) -> Loss:
-    """The loss as params.yaml wants it."""
-    return SP(layer_name(context.student.spec, options.layer), layer_name(context.teacher.spec, options.layer))
+build = SP
