@@ -57,6 +57,11 @@ def vgg(*, batch_norm: bool = True, image_size: int = SIDE, features: tuple[int,
     return model.eval()
 
 
+def weight_of(shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """A layer's weights, normally distributed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def noise(image_size: int = SIDE, images: int = 12, batch_size: int = 5, *, seed: int | None = None) -> Batches:
     """Noise with labels at random."""
     random = np.random.default_rng(0)

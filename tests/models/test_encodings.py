@@ -15,6 +15,7 @@ from deepcompress.models import records
 from deepcompress.models.encodings import bitmask, cast, cast_sparse, coded
 from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.records import WIDTHS
+from tests.nets import weight_of
 
 NAMES = params.plugins("models.encodings")
 DRAWN: dict[str, Any] = {
@@ -137,7 +138,7 @@ def test_a_cast_to_another_type_is_refused(encoding: ModuleType) -> None:
     seed=st.integers(0, 2**31),
 )
 def test_integers_and_scales_come_back(shape: tuple[int, ...], bits: int, size: int | None, seed: int) -> None:
-    weight = QuantizedWeight.quantize(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), bits, size)
+    weight = QuantizedWeight.quantize(weight_of(shape, seed), bits, size)
     parts = coded.encode(weight)
     back = coded.decode(parts, shape, torch.float32)
     assert torch.equal(back.codes, weight.codes)

@@ -19,10 +19,7 @@ from deepcompress.models.quantized_weight import (
     unclipped_scales,
 )
 from deepcompress.models.records import WIDTHS
-
-
-def weight_of(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+from tests.nets import weight_of
 
 
 @settings(max_examples=40, deadline=None)

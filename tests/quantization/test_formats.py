@@ -13,14 +13,11 @@ from deepcompress.quantization.format import Format, dequantize
 from deepcompress.quantization.formats.intn import IntN
 from deepcompress.quantization.quantize import find
 from deepcompress.quantization.settings import FORMATS
+from tests.nets import weight_of
 
 NAMES = [name for name in params.plugins(FORMATS) if name != "intn"] + [f"int{bits}" for bits in range(2, 9)]
 ALL = [find(name) for name in NAMES] + [find(f"int{bits}", 16) for bits in range(2, 9)]
 SHAPES = [(4, 3, 3, 3), (3, 40), (2, 1), (5, 37)]
-
-
-def weight_of(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(params=ALL, ids=lambda form: f"{form.name}-{getattr(form, 'group_size', None)}")

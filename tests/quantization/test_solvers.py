@@ -10,10 +10,7 @@ from hypothesis import strategies as st
 from deepcompress.models.quantized_weight import QuantizedWeight, rows, scale_, split
 from deepcompress.quantization import solvers
 from deepcompress.quantization.formats.intn import IntN
-
-
-def weight_of(outputs: int, inputs: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(seed)) ** 3
+from tests.nets import weight_of
 
 
 def change_of(form: IntN, weight: torch.Tensor, ratio: torch.Tensor | None) -> torch.Tensor:
@@ -23,7 +20,7 @@ def change_of(form: IntN, weight: torch.Tensor, ratio: torch.Tensor | None) -> t
 @settings(max_examples=30, deadline=None)
 @given(bits=st.integers(2, 8), size=st.sampled_from([None, 5, 16]), seed=st.integers(0, 2**31))
 def test_the_least_weight_error_is_that_of_a_naive_loop(bits: int, size: int | None, seed: int) -> None:
-    form, weight = IntN(bits, size), weight_of(3, 37, seed)
+    form, weight = IntN(bits, size), weight_of((3, 37), seed) ** 3
     count = form.groups(weight)
 
     def squared(ratio: torch.Tensor) -> torch.Tensor:
@@ -39,7 +36,7 @@ def test_the_least_weight_error_is_that_of_a_naive_loop(bits: int, size: int | N
 @settings(max_examples=20, deadline=None)
 @given(bits=st.integers(2, 6), seed=st.integers(0, 2**31))
 def test_with_one_group_the_output_error_is_the_least_of_all_ratios(bits: int, seed: int) -> None:
-    weight, inputs = weight_of(4, 12, seed), torch.rand(20, 12, generator=torch.Generator().manual_seed(seed))
+    weight, inputs = weight_of((4, 12), seed) ** 3, torch.rand(20, 12, generator=torch.Generator().manual_seed(seed))
     form, residual = IntN(bits), torch.randn(4, 20, generator=torch.Generator().manual_seed(2)) * 0.1
 
     def squared(ratio: torch.Tensor) -> torch.Tensor:
@@ -62,7 +59,7 @@ def test_an_outlier_is_clipped_at_few_bits() -> None:
 @pytest.mark.parametrize("count", [1, 4])
 def test_parts_of_the_rows_give_what_all_at_once_give(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = torch.rand(10, 32, generator=torch.Generator().manual_seed(1))
-    grouped, seen, residual = split(weight_of(6, 32), count), split(inputs, count), torch.zeros(6, 10)
+    grouped, seen, residual = split(weight_of((6, 32)) ** 3, count), split(inputs, count), torch.zeros(6, 10)
 
     def both() -> tuple[torch.Tensor, torch.Tensor]:
         return solvers.least_weight_error(grouped, 3), solvers.least_output_error(grouped, 3, seen, residual)
