@@ -74,11 +74,13 @@ def render(parts: Mapping[str, Section], data: Tables) -> str:
     """The whole page as HTML, from what `sections` found."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
-    environment.filters.update(kind=lambda block: type(block).__name__.lower(), breakable=_breakable)
+    environment.filters.update(kind=lambda block: type(block).__name__.lower(), breakable=_breakable,
+                               number=text.number, signed=text.signed)  # fmt: skip
     return environment.get_template("page.html.j2").render(
         parts=parts,
         anchors={*parts, *(key for part in parts.values() for key in part.keys)},
         first=_first_screen(data),
+        baseline=BASELINE,
         subtitle=_subtitle(data),
         themes={"light": charts.LIGHT, "dark": charts.DARK},
         configs={"light": charts.config(charts.LIGHT), "dark": charts.config(charts.DARK)},
@@ -108,10 +110,15 @@ def _first_screen(data: Tables) -> dict[str, Any]:
     Returns:
         `sentence`: what to take away; `evidence`: how sure that is, empty where the sentence says so; `choices`: column
         of a cost -> its name and its chart, without costs that were not measured; `rows`: a row per model for the
-        table, from the smallest file to the largest; `families` of these models, in order; `recommended`: id of the
-        recommended model, empty without one; `limit`: points that a compressed model may lose.
+        table, from the smallest file to the largest, with `words` to be found by and the `ends` of its difference;
+        `families` of these models, in order; `recommended`: id of the recommended model, empty without one; `limit`:
+        points that a compressed model may lose.
     """
     rows = queries.usable(data)
+    told = rows[["model", "family", "method", "format", "teacher"]]
+    words = [" ".join(cells.dropna().astype(str)).lower() for _, cells in told.iterrows()]
+    points = [text.difference(row) if pd.notna(row["difference_points_low"]) else "" for _, row in rows.iterrows()]
+    listed = rows.assign(words=words, ends=[cell.partition(" (")[2].rstrip(")") for cell in points])
     recommended = str((data.notes.get("recommendation") or {}).get("model", ""))
     sentence, evidence = _first_sentence(data, recommended)
     measured = {cost: name for cost, (name, _) in charts.COSTS.items() if cost in rows and rows[cost].count() > 1}
@@ -119,7 +126,7 @@ def _first_screen(data: Tables) -> dict[str, Any]:
         "sentence": sentence,
         "evidence": evidence,
         "choices": {cost: (name, charts.front(rows, cost)) for cost, name in measured.items()},
-        "rows": [_first_row(row) for _, row in rows.sort_values(["size_mib", "model"]).iterrows()],
+        "rows": [row for _, row in listed.sort_values(["size_mib", "model"]).iterrows()],
         "families": list(dict.fromkeys(rows["family"])),
         "recommended": recommended,
         "limit": data.max_drop_points,
@@ -135,22 +142,6 @@ def _first_sentence(data: Tables, chosen: str) -> tuple[str, str]:
     smaller = f"{text.times(row['times_smaller'])} smaller than the baseline ({text.number(row['size_mib'], 2)} MiB)"
     right = f"{text.number(row['top1_pct'])} % right on {int(row['n']):,} held-out images"
     return f"Ship {chosen}: {smaller}, {right}.", f"{text.change(row)}."
-
-
-def _first_row(row: pd.Series) -> dict[str, Any]:
-    """The cells of a model, and the numbers that the filters compare."""
-    interval = f"{text.number(row['top1_pct_low'])} to {text.number(row['top1_pct_high'])}"
-    tested = pd.notna(row["difference_points_low"])
-    ends = text.difference(row).partition(" (")[2].rstrip(")") if tested else ""
-    words = (row[name] for name in ("model", "family", "method", "format", "teacher"))
-    return {
-        "words": " ".join(str(word).lower() for word in words if pd.notna(word)),
-        "model": row["model"], "family": row["family"], "top1": text.number(row["top1_pct"]), "interval": interval,
-        "points": text.signed(row["difference_points"]), "points_interval": ends,
-        "size": text.number(row["size_mib"], 2), "macs": text.number(row["macs_million"], 2),
-        "latency": text.number(row["latency_ms"], 2), "mib": row["size_mib"],
-        "lost": 0.0 if row["model"] == BASELINE else -float(row["difference_points"]),
-    }  # fmt: skip
 
 
 # The README's block: one measured sentence, the picture, a short table; never typed by hand.
