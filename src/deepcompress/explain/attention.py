@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     Maps = Float[np.ndarray, "images height width"]
 
 C1, C2 = 0.01**2, 0.03**2  # of SSIM, for a range of 1
+
+
+def load() -> None:
+    """Import what makes maps."""
+    import_module("pytorch_grad_cam")
 
 
 def maps(model: Classifier, batches: Batches, role: str) -> Maps:
