@@ -54,12 +54,10 @@ ONNX_BITS = (4, 8, 32)
 class Model(checkpoint.Checkpoint):
     """A model as its file holds it, with what making it had to tell.
 
-    Attributes:
-        content: Of the file.
-        tables: Name -> rows: `history` of epochs, and what the step measured (`allocation`, `storage`, `quantized`).
+    `tables` are rows by name: `history` of epochs, and what the step measured (`allocation`, `storage`, `quantized`).
     """
 
-    content: bytes = dataclasses.field(default=b"", repr=False)
+    content: bytes = dataclasses.field(default=b"", repr=False)  # of the file
     tables: dict[str, list[Row]] = dataclasses.field(default_factory=dict, repr=False)
 
     def save(self, path: str | Path) -> None:
@@ -76,15 +74,10 @@ class Model(checkpoint.Checkpoint):
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """Images as the download stage stores them.
+    """Images as the download stage stores them."""
 
-    Attributes:
-        fit: Folder of training and validation images; held-out ones lie beside it, in `heldout`.
-        meta: Classes, counts, size and statistics.
-    """
-
-    fit: Path
-    meta: store.Meta
+    fit: Path  # folder of training and validation images; held-out ones lie beside it, in `heldout`
+    meta: store.Meta  # classes, counts, size and statistics
 
 
 Given: TypeAlias = Model | str | Path  # a model, or the path of its file
@@ -140,7 +133,7 @@ def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = N
     """
     shape = _section(spec.Model, "model", network_settings or {})
     how = _section(Recipe, "finetune", settings)
-    fabric, _, made = _start("finetune", {"model": shape.model_dump(), "finetune": how.model_dump()})
+    fabric, made = _start("finetune", {"model": shape.model_dump(), "finetune": how.model_dump()})
     with TrainingRun.of_size(_images(images).fit, shape.image_size, _budget()) as training:
         net = network(shape, len(training.images.meta.classes), "model")
         past = training.train(net, loop.CrossEntropy(how.label_smoothing), how, fabric=fabric, provenance=made)
@@ -169,12 +162,12 @@ def prune(
     """
     start = _loaded(model)
     how = _section(Prune, "prune", _said(sparsity=sparsity, method=method) | settings)
-    fabric, seed, made = _start("prune", {"prune": how.provenance_params()})
+    fabric, made = _start("prune", {"prune": how.provenance_params()})
     own = copy.deepcopy(start.model).to(fabric.device)
     dense = layers.require_dense(own, "the model to prune", narrow=how.method == "unstructured")
     with TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
         known: dict[str, Any] = {}
-        options: dict[str, Any] = {"view": start.view, "seed": seed}
+        options: dict[str, Any] = {"view": start.view, "seed": made["seed"]}
         if allocation.evidence(how.method_config(how.method).allocation) == "curves":
             scan = _section(Sensitivity, "sensitivity", {})
             rows = sensitivity.sensitivity(dense, training.images, how.method, scan, how, **options)
@@ -212,7 +205,7 @@ def quantize(
     start = _loaded(model)
     said = _said(bits=bits, group_size=group_size, mode=mode) | settings
     task = quantization_settings.task(_section(quantization_settings.Quant, "quant", said))
-    fabric, _, made = _start("quantize", {"quantize": task.model_dump()})
+    fabric, made = _start("quantize", {"quantize": task.model_dump()})
     rounding = dataclasses.replace(start, model=copy.deepcopy(start.model))
     with TrainingRun(_images(images).fit, start.view, _budget()) as training:
         rounded, past = quantization.quantize_(rounding, training, task, fabric=fabric, provenance=made)
@@ -250,7 +243,7 @@ def distill(
     else:
         after = _section(Recipe, "prune.finetune", recipe or {})
         config = _section(Distill, "distill", settings).for_pruned(after, start.view.size)
-    fabric, _, made = _start("distill", config.provenance_params(method, taught=True))
+    fabric, made = _start("distill", config.provenance_params(method, taught=True))
     fit, size = (_same_classes(start, images) if start else _images(images)).fit, config.student.image_size
     run = TrainingRun(fit, start.view, _budget()) if start else TrainingRun.of_size(fit, size, _budget())
     with _as_file(teacher) as taught, run as training:
@@ -359,11 +352,11 @@ def _budget() -> int:
     return params.device_budget_mib(_params())
 
 
-def _start(stage: str, used: dict[str, Any]) -> tuple[Fabric, int, dict[str, Any]]:
-    """A Fabric of one process, the seed, and the provenance of what a stage makes with these params."""
+def _start(stage: str, used: dict[str, Any]) -> tuple[Fabric, dict[str, Any]]:
+    """A Fabric of one process, seeded, and the provenance of what a stage makes with these params."""
     seed, alone = params.seed(_params()), _section(runtime.Train, "train", {}).alone()
     made = checkpoint.provenance(stage, seed=seed, params={"train": alone.model_dump(), **used})
-    return runtime.start(alone, seed), seed, made
+    return runtime.start(alone, seed), made
 
 
 def _loaded(model: Given) -> Model:
