@@ -98,7 +98,7 @@ def fingerprint(data: DataConfig, before: str = NOTHING) -> str:
 
 
 def data_inputs(data: DataConfig) -> list[Path]:
-    """The files and folders of the user's that the data source reads: an archive, a folder, a table and what it names.
+    """What of the user's the data source reads: an archive, a folder, a table and what it names.
 
     A UserError if params.yaml does not say where they are, or a table is damaged.
     """

@@ -71,16 +71,7 @@ def plugins(room: str) -> list[str]:
 
 
 def plugin(room: str, name: str, key: str | None = None) -> ModuleType:
-    """Import the plug-in of that name.
-
-    Args:
-        room: Relative to deepcompress, such as `data.sources`.
-        name: The file's stem.
-        key: The params key that named it, for the error message.
-
-    Raises:
-        UserError: If there is no such file; lists what there is.
-    """
+    """Import a file of a package such as `data.sources`; a UserError names the key and lists what there is instead."""
     known = plugins(room)
     if name not in known:
         where = f"params.yaml: {key}" if key else room
@@ -96,8 +87,7 @@ def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
 def read_as_written(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
     """The whole file as plain values, and nothing else.
 
-    Raises:
-        UserError: If the file is missing, is no YAML, holds no mapping, or aliases that expand to too many values.
+    A UserError if it is missing, is no YAML, holds no mapping, or has aliases that expand to too many values.
     """
     try:
         document = copy.deepcopy(_parsed(Path(path).read_text(encoding="utf-8")))
@@ -145,10 +135,9 @@ def seed(path: str | Path = PARAMS_FILE) -> int:
 
 
 def device_budget_mib(path: str | Path = PARAMS_FILE) -> int:
-    """`data.device_budget_mib`, the one key of a section that no result depends on: dvc.yaml names it nowhere.
+    """What the images of one part may take in a GPU's memory [MiB]: `data.device_budget_mib`, or its default.
 
-    Returns:
-        What the images of one part may take in a GPU's memory [MiB]; its default where the file has no such key.
+    No result depends on this key of a section, so dvc.yaml names it nowhere.
     """
     data = read(path).get("data")
     budget = data.get("device_budget_mib", DEVICE_BUDGET_MIB) if isinstance(data, dict) else DEVICE_BUDGET_MIB
@@ -165,10 +154,7 @@ def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE, *, link: 
     """The block at a dotted key as an instance of its schema.
 
     With `link`, the key of a link of a chain such as `combine.quantize.sparse_int4`, its values stand in place of the
-    section's; LINKED name other models and are left out.
-
-    Raises:
-        UserError: If a key is missing, unknown, mistyped or out of range.
+    section's; LINKED name other models and are left out. A UserError if a key is missing, unknown or out of range.
     """
     block = value(key, path)
     if link is None:
@@ -190,13 +176,8 @@ def links(document: dict[str, Any]) -> dict[str, Any]:
     """A hash of what decides about each link of a chain: its step's section with what the link says in its place.
 
     Keys that a link does not read are left out, so that a change of them leaves the link as it is. A hash, because DVC
-    reads and writes all that dvc.lock holds once per stage that runs.
-
-    Args:
-        document: The whole of params.yaml, already checked.
-
-    Returns:
-        Nested like the links, such as {"combine": {"quantize": {"sparse_int4": "0f1e..."}}}.
+    reads and writes all that dvc.lock holds once per stage that runs. Takes the whole of params.yaml, already checked;
+    nested like the links, such as {"combine": {"quantize": {"sparse_int4": "0f1e..."}}}.
     """
     found: dict[str, dict[str, str]] = {}
     for step in ("prune", "distill", "quantize"):

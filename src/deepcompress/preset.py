@@ -52,10 +52,7 @@ def apply(text: str, overlay: dict[str, Any], remove: Iterable[str] = ()) -> str
     """Set the overlay's leaves in the text of params.yaml; comments, order and all other keys stay as they are.
 
     A key that a block does not have yet becomes its first, and a null a block. Dotted keys to `remove` go first, where
-    they are there.
-
-    Raises:
-        UserError: If the text is no YAML, or the overlay has a section that it lacks.
+    they are there. A UserError if the text is no YAML, or the overlay has a section that it lacks.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -146,14 +143,8 @@ def _spelled(value: Any) -> Any:
 def set_(arguments: Sequence[str]) -> dict[str, Any]:
     """Write values into params.yaml, whose comments and other keys stay, once all of it passes the check of `plan`.
 
-    Args:
-        arguments: Dotted keys, each with its value behind it as one types it; see `value`.
-
-    Returns:
-        The values as they are understood.
-
-    Raises:
-        UserError: If a key is unknown or a value is not allowed; the file then stays as it was.
+    Takes dotted keys, each with its value behind it as one types it, and gives what is understood; see `value`. A
+    UserError if a key is unknown or a value is not allowed; the file then stays as it was.
     """
     from deepcompress import plan
 

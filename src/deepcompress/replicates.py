@@ -65,10 +65,9 @@ def unpacked(text: str, n: int) -> np.ndarray:
 
 
 def rows(measured: Mapping[int, Measured]) -> list[dict[str, Any]]:
-    """The rows of metrics/replicates.csv, see verdict.COLUMNS, from what was measured by seed, that of the tree first.
+    """The rows of metrics/replicates.csv, see verdict.COLUMNS, by seed, that of the tree first.
 
-    Raises:
-        UserError: If a seed was measured on other images or models.
+    A UserError if a seed was measured on other images or models.
     """
     first = next(iter(measured.values()))
     compared = [(row["model"], reference) for row, reference in first.compared()]

@@ -92,10 +92,8 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
     """Run a command in a process group of its own, and print its lines with the stage's name before each.
 
     Its `python` is the one that runs this, on a cluster the worker's, whether or not its environment is activated. With
-    `forks` a Python script runs in a fork of a process that has its libraries loaded.
-
-    Returns:
-        Its exit code; negative: the signal that ended it.
+    `forks` a Python script runs in a fork of a process that has its libraries loaded. Returns the exit code; negative:
+    the signal that ended it.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, "DVC_ROOT": job.root, STAGE_VARIABLE: job.name, **job.share}
@@ -279,11 +277,7 @@ class Reproduction:
     running: dict[Future[int], Stage] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Go on until all is done, or until nothing more can start and what runs has ended.
-
-        Raises:
-            UserError: If a stage failed; names it.
-        """
+        """Go on until all is done, or nothing more can start and what runs has ended; a UserError names what failed."""
         try:
             self._start_ready()
             while self.running:
@@ -366,8 +360,7 @@ class Reproduction:
 def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: bool = False) -> None:
     """Bring stages of a locked repository, by default all of dvc.yaml, and all that they depend on up to date.
 
-    Raises:
-        UserError: If a stage failed; what was finished before is recorded.
+    What was finished is recorded, also where a UserError says that a stage failed.
     """
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 

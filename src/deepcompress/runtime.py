@@ -87,10 +87,7 @@ def start(train: Train, seed: int, *, trains: bool = True) -> Fabric:
 
     With several devices this returns in as many processes; only the first of them logs. Where nothing trains there is
     one process, and the result is a `device` and nothing else of a Fabric, which takes longer to load than a small
-    model takes to be rounded.
-
-    Raises:
-        UserError: If the devices that params.yaml names are not there, or cannot compute in its precision.
+    model takes to be rounded. A UserError if the devices are not there, or cannot compute in the precision.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not trains:
@@ -189,9 +186,7 @@ def keep_memory_() -> None:
     """Let this process keep the memory that it frees, where the C library is glibc.
 
     By default a large tensor's memory goes back to the system at once, and the next one's pages are filled with
-    zeros again, one fault each: a tenth and more of a training on a CPU.
-
-    Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    zeros again, one fault each: a tenth and more of a training on a CPU. Source: mallopt(3).
     """
     if sys.platform != "linux":
         return
@@ -301,14 +296,11 @@ def on_cores(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Itera
 
     There are as many forks as the cores can hold, up to MOST_FORKS. The calls are made one after the other in this
     process where there is one core, or where forking may not be safe: elsewhere than on Linux, beside other threads,
-    and in any but the fresh process of a stage.
+    and in any but the fresh process of a stage. A UserError if a fork was killed.
 
     Args:
         calls: Change nothing that another of them reads; what they return can be pickled.
         threads: Of each; None: all cores, so that nothing is forked.
-
-    Raises:
-        UserError: If a fork was killed.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     count = min(cores // (threads or cores), len(calls), MOST_FORKS)

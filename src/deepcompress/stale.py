@@ -37,8 +37,7 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
     Args:
         stage: As DVC loaded it.
         made: Full path of every file and folder that stages make -> its recorded md5.
-        anew: Full path of a file of params that a stage writes -> what it would hold now: hashes of the code, or of
-            files that params.yaml names, or what decides about links of chains.
+        anew: Full path of a file of hashes that a stage writes, and others have as params -> what it would hold now.
     """
     if not any(out.hash_info for out in stage.outs):
         yield "has not run yet"
@@ -93,13 +92,10 @@ def _leaves(nested: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 def check(root: Path | None = None) -> tuple[list[str], str | None]:
-    """What is stale in the DVC project at `root`, or in the one around the current folder.
+    """What is stale in the DVC project at `root`, or around the current folder; a UserError if DVC cannot load it.
 
     Returns:
         A line per stage that is stale, and the error that says how many; if there is none, a line that says so, None.
-
-    Raises:
-        UserError: If DVC is missing, or cannot load the project.
     """
     with input_files.opened_project(root) as repo, chdir(repo.root_dir):  # DVC names stages from the current folder
         from dvc.repo.reproduce import plan_repro
