@@ -13,6 +13,7 @@ from deepcompress.errors import UserError
 from deepcompress.plan import require_networks
 from deepcompress.plan_table import COLUMNS, Plan, PlannedModel
 from deepcompress.quantization.settings import Quant
+from tests.docs import pages
 from tests.house import ROOT
 
 DOCUMENT = params.read(ROOT / "params.yaml")
@@ -22,11 +23,7 @@ def changed(folder: Path, *values: tuple[str, object]) -> Path:
     """The committed params.yaml with other values at some dotted keys."""
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     for key, value in values:
-        *parents, last = key.split(".")
-        place = document
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
+        document = pages.merged(document, pages.at(key, value))
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(document))
     return path

@@ -50,17 +50,18 @@ def recipes(page: Path) -> list[Recipe]:
 
 def values(command: str) -> dict[str, Any]:
     """What the flags -S of a command change, as an overlay of params.yaml."""
-    words = shlex.split(command)
     changes: dict[str, Any] = {}
-    for flag, word in itertools.pairwise(words):
+    for flag, word in itertools.pairwise(shlex.split(command)):
         if flag == "-S":
             key, _, value = word.removeprefix("+").partition("=")
-            *parts, last = key.split(".")
-            place = changes
-            for part in parts:
-                place = place.setdefault(part, {})
-            place[last] = yaml.safe_load(value)
+            changes = merged(changes, at(key, yaml.safe_load(value)))
     return changes
+
+
+def at(key: str, value: Any) -> Any:
+    """A value at a dotted key, as an overlay of params.yaml."""
+    first, _, rest = key.partition(".")
+    return {first: at(rest, value)} if key else value
 
 
 def merged(document: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
