@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         error.filename = str(path)
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that is read-only; what stopped the write is told
+            partial.unlink(missing_ok=True)
 
 
 def absence(path: Path) -> str | None:

@@ -83,6 +83,15 @@ def test_each_table_may_be_missing_alone(full: Tables, name: str) -> None:
     assert len(list(flat(less.blocks))) < len(list(flat(whole.blocks)))
 
 
+def test_teachers_may_be_trained_for_nobody(full: Tables) -> None:
+    models = full.models[full.models["family"] != "students"]
+    colour = full.extra["explain/colour"]
+    extra = {"explain/colour": colour[colour["model"].isin(models["model"])]}
+    section = teach.teach(dataclasses.replace(full, models=models, pairs=full.pairs.head(0), extra=extra))
+    assert section is not None
+    assert section.keys == ["students_colour", "teachers"]
+
+
 def strip(data: Tables) -> Picture:
     """The strip of the first teacher's students."""
     return pictures_of(folded(teach.teach(data), "students_maps"))[0]

@@ -134,7 +134,8 @@ def _colour_jitter(data: Tables) -> list[Block]:
     rows = queries.explained(data, "colour")
     if rows.empty or (rows := rows[rows["family"].isin(("students", TEACHERS))]).empty:
         return []
-    best = rows[rows["family"] == "students"].sort_values(["jittered_top1_pct", "model"]).iloc[-1]
+    students = rows[rows["family"] == "students"]  # none where teachers alone are trained
+    best = (rows if students.empty else students).sort_values(["jittered_top1_pct", "model"]).iloc[-1]
     both = f"{text.number(best['jittered_top1_pct'])} % under it, {text.number(best['top1_pct'])} % before"
     title = f"{best['name']} comes to most under jitter in this run: {both} (n = {int(best['n']):,})"
     columns: dict[str, Column] = {
