@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from deepcompress import params, plan
 from deepcompress.errors import UserError
+from deepcompress.models.spec import BLOCKS, VGGSpec
+from deepcompress.models.vgg import VGG
 from deepcompress.plan import require_networks
 from deepcompress.plan_table import COLUMNS, Plan, PlannedModel
 from deepcompress.quantization.settings import Quant
+from tests import nets
 from tests.docs import pages
 from tests.house import ROOT
 
@@ -260,6 +264,10 @@ def maps(classes):
     return nn.Conv2d(3, classes, 3)
 
 
+def sure(classes):
+    return nn.Sequential(*one(classes), nn.Softmax(1))
+
+
 def broken(classes):
     raise KeyError("no such thing")
 
@@ -277,19 +285,19 @@ tensor = torch.zeros
 
 
 @pytest.fixture(autouse=True)
-def nets(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_networks(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path_factory.mktemp("nets")
     (folder / "some_nets.py").write_text(NETS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(folder))
 
 
-def document(function: str, *, scope: str = "all", trainable: str = "all", **model: str) -> dict[str, Any]:
-    recipe = {"trainable": trainable}
-    vgg = {"arch": "vgg11", "image_size": 32, "weights": None, "recipe": recipe}
+def document(function: str, *, scope: str = "all", trainable: str = "all", **model: Any) -> dict[str, Any]:
+    recipe, shape = {"trainable": trainable}, dict.fromkeys(("batch_norm", "width", "hidden", "dropout", "weights"))
+    vgg = {**shape, "arch": "vgg11", "image_size": 32, "recipe": recipe}
     prune = {"method": "structured", "structured": {"scope": scope}, "sweep": {"methods": ()}, "finetune": recipe}
     return {
-        "model": {"arch": f"some_nets:{function}", "image_size": 32, "weights": None, **model},
+        "model": {**shape, "arch": f"some_nets:{function}", "image_size": 32, **model},
         "finetune": recipe,
         "prune": prune,
         "quant": {"qat": recipe},
@@ -323,6 +331,7 @@ def test_what_is_left_out_of_tokens_is_said() -> None:
         ),
         ({"function": "broken"}, "model.arch: some_nets:broken: KeyError while it was called: 'no such thing'"),
         ({"function": "tensor"}, r"model.arch: some_nets:tensor.* must give a torch.nn.Module.*, got Tensor"),
+        ({"function": "sure"}, "model.arch: some_nets:sure gives probabilities; it must give what its softmax takes"),
         ({"function": "leaves"}, "model.arch: some_nets:leaves: SystemExit while it was called: 3"),
         ({"function": "one"}, r"prune.method: structured cannot .* \(its outputs are the classes\); unstructured"),
         ({"function": "gone"}, "model.arch: some_nets:gone: AttributeError while it was called"),
@@ -333,10 +342,17 @@ def test_what_cannot_be_is_refused_by_key(change: dict[str, Any], named: str) ->
         require_networks(document(**change))
 
 
-def test_damaged_weights_are_refused_before_any_work(tmp_path: Path) -> None:
-    (tmp_path / "w.pth").write_bytes(b"PK\x03\x04 cut off")
+def test_weights_that_are_damaged_or_do_not_fit_are_refused_before_any_work() -> None:
+    own: dict[str, Any] = {"arch": "vgg11", "batch_norm": True, "width": 1 / 64, "hidden": 64, "dropout": 0.0}
+    features = tuple(width // 64 for block in BLOCKS["vgg11"] for width in block)
+    torch.save(VGG(VGGSpec("vgg11", True, features, (1, 1), 3, 32, 0.0)).state_dict(), "w.pth")
+    assert require_networks(document("none", **own, weights="w.pth")) == []  # other classes have a head of their own
+    torch.save(nets.vgg().state_dict(), "w.pth")
+    with pytest.raises(UserError, match=r"^params.yaml: model.weights: w.pth: tensor features.0.weight must be \(1, 3"):
+        require_networks(document("none", **own, weights="w.pth"))
+    Path("w.pth").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(UserError, match=r"^params.yaml: model.weights: w.pth: damaged, or holds more than tensors"):
-        require_networks(document("none", arch="vgg11", weights="w.pth"))
+        require_networks(document("none", **own, weights="w.pth"))
 
 
 def test_a_name_that_timm_does_not_have_is_refused_with_some_like_it() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from deepcompress import files, input_files, params
+from deepcompress import input_files, params
 from deepcompress.data.store import DataConfig
 from deepcompress.deploy.settings import Benchmark, Deploy, require_planned
 from deepcompress.distillation.settings import (
@@ -22,7 +22,7 @@ from deepcompress.distillation.settings import (
 )
 from deepcompress.errors import UserError, said_after
 from deepcompress.measure.settings import Evaluate, Explain
-from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, deepest_blocks, has_layer, library
+from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, asked, deepest_blocks, has_layer, library
 from deepcompress.params import Section
 from deepcompress.plan_table import BASELINE, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
@@ -79,6 +79,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 EXPORTS = "deploy"
 PROBE_CLASSES = 2
+PROBE_IMAGES = 4
 SHOWN = 2  # layers in a line
 TRAININGS = {"model": ("finetune", "prune.finetune", "quant.qat")}
 PRUNE_CONTROL = "pruned/control"  # the baseline, trained on as long as pruned models are
@@ -156,21 +157,18 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
     """Refuse a network that no step can use, and a step that its network does not allow: it is run once to see.
 
     VGGs and torchvision's networks are left out: tests say what these allow, see docs/models.md. Files of weights are
-    read for any network, so that a damaged one stops the run here. Each section was checked before.
+    tried on any network, so that one that is damaged or does not fit stops the run here. Each section was checked
+    before.
 
     Returns:
         What steps leave out where they run all the same, a line each.
 
     Raises:
-        UserError: Naming the key of the network or of the step, and the layer in the way; or a damaged file of weights.
+        UserError: Naming the key of the network or of the step, and the layer in the way; or a file of weights.
     """
     blocks = input_files.networks(document).items()
     for key, block in blocks:
-        if (weights := block["weights"]) not in (None, IMAGENET):
-            from deepcompress.models.weights import read
-
-            with said_after(f"params.yaml: {key}.weights: {weights}: "):  # whether they fit shows where they are loaded
-                read(files.from_repository(weights))
+        _require_weights(key, block)
     specs = {
         key: GraphSpec(block["arch"], PROBE_CLASSES, block["image_size"])
         for key, block in blocks
@@ -179,6 +177,8 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
     notes = []
     for key, block in blocks:
         arch, spec = block["arch"], specs.get(key)
+        if spec:
+            _require_logits(key, spec)
         linear = hasattr(_last_layer(key, spec), "in_features") if spec else arch not in TORCHVISION["squeezenet"]
         for recipe in TRAININGS.get(key, (f"{key}.recipe",)):
             if params.at(document, recipe)["trainable"] == "head" and not linear:
@@ -189,6 +189,35 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
         if key in specs:
             notes += _require_channels(step, specs[key], scope)
     return list(dict.fromkeys(notes))
+
+
+def _require_weights(key: str, block: Mapping[str, Any]) -> None:
+    """Refuse a file of weights that the network cannot start from; those of libraries are downloaded in training."""
+    if block["weights"] in (None, IMAGENET):
+        return
+    from deepcompress.models.build import blank
+    from deepcompress.models.weights import load_pretrained_
+
+    shape = params.validate(Model, {name: block[name] for name in Model.model_fields}, key)
+    with said_after(f"params.yaml: {key}.arch: "):
+        network = blank(asked(shape, PROBE_CLASSES))
+    load_pretrained_(network, block["weights"], key)
+
+
+def _require_logits(key: str, spec: GraphSpec) -> None:
+    """Refuse a network that gives probabilities: losses and exported files take the softmax of what it gives."""
+    import torch
+
+    from deepcompress.models.build import build
+
+    with said_after(f"params.yaml: {key}.arch: "):
+        network = build(spec).eval()
+    with torch.no_grad():
+        answers = network(torch.randn(PROBE_IMAGES, 3, spec.image_size, spec.image_size))
+    if (answers >= 0).all() and torch.allclose(answers.sum(1), torch.ones(PROBE_IMAGES), atol=1e-3):
+        raise UserError(
+            f"params.yaml: {key}.arch: {spec.arch} gives probabilities; it must give what its softmax takes"
+        )
 
 
 def _last_layer(key: str, spec: GraphSpec) -> nn.Module:
