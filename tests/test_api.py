@@ -72,6 +72,20 @@ def test_what_is_saved_is_what_was_held(shown: dict[str, Any]) -> None:
         assert OnnxClassifier(shown["folder"] / name).contract.classes == ("dark", "light"), bits
 
 
+def test_stored_images_are_opened_as_they_are(shown: dict[str, Any]) -> None:
+    stored = shown["images"]
+    assert dc.images(stored.fit) == stored
+    with pytest.raises(UserError, match=r"fit: is stored already, so stored_size cannot change it$"):
+        dc.images(stored.fit, stored_size=16)
+
+
+def test_an_allocation_by_sensitivity_scans_the_layers_first(shown: dict[str, Any]) -> None:
+    how: dict[str, Any] = {"structured": {"allocation": "by_sensitivity", "round_to": 1}, "finetune": {"epochs": 1}}
+    narrow = dc.prune(shown["dense"], shown["images"], sparsity=0.5, method="structured", **how)
+    *_, total = narrow.tables["allocation"]
+    assert total["achieved_sparsity"] == pytest.approx(0.5, abs=0.05)
+
+
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> api.Model:
     """A tiny VGG, in an empty working folder."""

@@ -178,6 +178,7 @@ SCANNED = {"from": "students/hint-vgg16", "structured": {"allocation": "by_sensi
         ("prune", AGAIN, r"combine.prune.new.from: pruned/structured-0.5 is pruned already .*single weights may"),
         ("prune", SCANNED, r"combine.prune.new: allocation by_sensitivity was measured on"),
         ("distill", {"from": "masked/shipped", "teacher": "baseline"}, r"combine.distill.new.method must be one of"),
+        ("distill", {"from": "masked/shipped", "loss": "logit"}, r"combine.distill.new.loss is unknown; allowed: from"),
         ("distill", {"from": "masked/shipped", "method": "hint", "teacher": "x"}, r"new.teacher must be one of base"),
         (
             "distill",

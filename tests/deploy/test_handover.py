@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from deepcompress.__main__ import main
 from deepcompress.deploy import handover
 from deepcompress.deploy.onnx import export_float
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint
+from deepcompress.models import checkpoint, records
 from deepcompress.quantization.quantize import round_vectors_
 from tests.data.inputs import encoded, make_folder, pixels
 from tests.deploy.conftest import network, save
@@ -69,6 +70,13 @@ def test_every_spoilt_byte_and_every_cut_is_told(packed: Path, tmp_path: Path) -
             bad.write_bytes(spoilt)
             with pytest.raises(UserError, match=r"bad\.dc: (no deepcompress model file|damaged or cut off)"):
                 handover.unpack(bad)
+
+
+def test_a_file_that_somebody_made_is_told(tmp_path: Path) -> None:
+    content = records.join([b"no graph", b"no card"])
+    (tmp_path / "made.dc").write_bytes(handover.MAGIC + zlib.crc32(content).to_bytes(4, "little") + content)
+    with pytest.raises(UserError, match=r"made\.dc: no file that `export` wrote"):
+        handover.unpack(tmp_path / "made.dc")
 
 
 def test_a_missing_file_another_one_and_the_name_of_the_card_end_in_one_line(packed: Path, tmp_path: Path) -> None:
