@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from deepcompress.report import charts, queries
 from deepcompress.report.tables import Tables
@@ -44,6 +46,14 @@ def test_names_are_drawn_as_they_are_written() -> None:
     first = charts.png(picture)
     assert first == charts._drawn(picture)
     assert not re.search(rb"Date|Software|tIME", first)
+
+
+def test_a_legend_of_many_names_is_no_wider_than_its_panels() -> None:
+    rows = pd.DataFrame([{"run": f"a_rather_long_name-{run}", "epoch": epoch, "loss": run * epoch}
+                         for run in range(12) for epoch in (1, 2)])  # fmt: skip
+    chart = charts.lines(rows, "epoch", "loss", ("epoch", "loss"), series="run")
+    drawn = Image.open(io.BytesIO(charts._drawn(Picture("a", "Of many", (chart, chart), across=2))))
+    assert drawn.width < 2 * 1.5 * charts.PNG_WIDTH  # two pixels a point
 
 
 def test_an_equal_picture_is_drawn_once_until_there_are_fonts_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,7 +254,11 @@ def _drawn(picture: Picture) -> bytes:
         whole = {"concat": panels, "columns": picture.across, "resolve": apart}
     wrapped = textwrap.wrap(picture.title.replace("n = ", "n\u00a0=\u00a0"), TITLE_LETTERS)
     title = {"text": wrapped, "anchor": "start", "fontSize": 14, "offset": 12}
-    whole = {**whole, "title": title, "config": {**config(LIGHT), "background": LIGHT["card"]}}
+    colours = [layer.get("encoding", {}).get("color", {}) for panel in panels for layer in panel["layer"]]
+    letters = max((len(name) for colour in colours for name in colour.get("scale", {}).get("domain", ())), default=0)
+    theme = config(LIGHT)
+    legend = {**theme["legend"], "columns": max(1, (wide - 40) // (35 + 6 * letters))}  # as page.js wraps it
+    whole = {**whole, "title": title, "config": {**theme, "legend": legend, "background": LIGHT["card"]}}
     drawn, small = Image.open(io.BytesIO(vl_convert.vegalite_to_png(whole, scale=2))), io.BytesIO()
     fewer = drawn.convert("RGB").quantize(128, Image.Quantize.FASTOCTREE)  # a tenth of the bytes; git keeps them all
     fewer.save(small, "PNG", optimize=True)
