@@ -12,10 +12,10 @@ from deepcompress.models.quantized_weight import rows, split
 from deepcompress.quantization.format import Format, dequantize
 from deepcompress.quantization.formats.intn import IntN
 from deepcompress.quantization.quantize import find
-from deepcompress.quantization.settings import FORMATS
+from deepcompress.quantization.settings import FLOATS, FORMATS
 from tests.nets import weight_of
 
-NAMES = [name for name in params.plugins(FORMATS) if name != "intn"] + [f"int{bits}" for bits in range(2, 9)]
+NAMES = sorted({*FLOATS, *params.plugins(FORMATS)} - {"floats", "intn"}) + [f"int{bits}" for bits in range(2, 9)]
 ALL = [find(name) for name in NAMES] + [find(f"int{bits}", 16) for bits in range(2, 9)]
 SHAPES = [(4, 3, 3, 3), (3, 40), (2, 1), (5, 37)]
 

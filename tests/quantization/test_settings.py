@@ -99,7 +99,7 @@ def test_a_task_keeps_only_what_it_uses() -> None:
     assert task(section(clipping="weight_error", rounding="gptq")).calibration == section().calibration
 
 
-@pytest.mark.parametrize("name", ["intn", "int", "int1", "int16", "_cast", "FP16", ""])
+@pytest.mark.parametrize("name", ["floats", "intn", "int", "int1", "int16", "_cast", "FP16", ""])
 def test_a_format_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="int2 to int8"):
         require_format(name)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-import torch
-
-from deepcompress.models.checkpoint import Encoded
-from deepcompress.models.encodings import cast, cast_sparse
 from deepcompress.models.quantized_weight import QuantizedWeight
 
 if TYPE_CHECKING:
@@ -18,11 +13,12 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from deepcompress.models.checkpoint import Encoded
+
     ClipRatio: TypeAlias = Float[Tensor, "outputs groups"] | None
     Quantized: TypeAlias = QuantizedWeight | Float[Tensor, "outputs ..."]
 
 FLOAT_BITS = 32  # of a weight that is not quantized
-NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 class Format(ABC):
@@ -68,38 +64,3 @@ class Format(ABC):
 def dequantize(quantized: Quantized) -> Float[Tensor, "outputs ..."]:
     """A quantized weight in float32, to compute with; exact."""
     return quantized.dequantize() if isinstance(quantized, QuantizedWeight) else quantized.float()
-
-
-@dataclasses.dataclass(frozen=True)
-class FloatFormat(Format):
-    """A floating-point type of torch, without scales; what is beyond its largest number becomes that, not infinity."""
-
-    dtype: torch.dtype
-
-    @property
-    def name(self) -> str:
-        return NAMES[self.dtype]
-
-    @property
-    def bits(self) -> int:
-        return torch.finfo(self.dtype).bits
-
-    @property
-    def smallest_normal(self) -> float:
-        return torch.finfo(self.dtype).smallest_normal
-
-    def groups(self, weight: Float[Tensor, "outputs ..."]) -> int:
-        return 0
-
-    def quantize(self, weight: Float[Tensor, "outputs ..."], clip_ratio: ClipRatio = None) -> Quantized:
-        largest = torch.finfo(self.dtype).max
-        return weight.clamp(-largest, largest).to(self.dtype)
-
-    def overflows(self, weight: Float[Tensor, "outputs ..."], quantized: Quantized) -> int:
-        return int(weight.to(self.dtype).isinf().sum())
-
-    def encodings(self, quantized: Quantized) -> list[Encoded]:
-        assert isinstance(quantized, torch.Tensor)
-        if self.dtype == torch.float32:
-            return []
-        return [Encoded("cast", cast.encode(quantized)), Encoded("cast_sparse", cast_sparse.encode(quantized))]

@@ -20,7 +20,7 @@ from deepcompress.models.quantized_weight import QuantizedWeight, group_size
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.format import FLOAT_BITS, dequantize
-from deepcompress.quantization.settings import FORMATS, HALF_BITS, INTEGER, require_format
+from deepcompress.quantization.settings import FLOATS, FORMATS, HALF_BITS, INTEGER, require_format
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import History
 
@@ -133,7 +133,7 @@ def assign(
 
 
 def find(name: str, group_size: int | None = None, channel_bits: int = 9) -> Format:
-    """The format of a name; `int4` is `intn` with 4 bits, every other name is a file. Arguments as in `assign`.
+    """The format of a name, see `settings.FLOATS` and INTEGER; arguments as in `assign`.
 
     Raises:
         UserError: If there is no such format.
@@ -143,7 +143,8 @@ def find(name: str, group_size: int | None = None, channel_bits: int = 9) -> For
         bits = int(integer[1])
         size = group_size if bits < channel_bits else None
         return cast("Format", params.plugin(FORMATS, "intn").make(bits, size))
-    return cast("Format", params.plugin(FORMATS, name).make())
+    made = params.plugin(FORMATS, "floats").make(name) if name in FLOATS else params.plugin(FORMATS, name).make()
+    return cast("Format", made)
 
 
 def assign_and_measure_(

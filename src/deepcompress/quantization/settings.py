@@ -17,7 +17,8 @@ from deepcompress.training.recipe import Recipe
 WIDTHS = (*range(2, 9), 16)
 HALF_BITS = 16
 FORMATS = "quantization.formats"
-INTEGER = re.compile(r"int([2-8])")
+FLOATS = ("bf16", "fp16", "fp32")  # of floats.py, and
+INTEGER = re.compile(r"int([2-8])")  # of intn.py; any other file holds the format of its name
 CONTROL = "qat-fp32"
 FAMILY = "quantized"
 
@@ -190,7 +191,6 @@ def require_format(name: str) -> None:
     Raises:
         UserError: Listing those that do.
     """
-    files = params.plugins(FORMATS)
-    known = [file for file in files if file != "intn"]
-    if name not in known and not ("intn" in files and INTEGER.fullmatch(name)):
+    known = sorted({*FLOATS, *params.plugins(FORMATS)} - {"floats", "intn"})
+    if name not in known and not INTEGER.fullmatch(name):
         raise UserError(f"a format must be one of {', '.join(known)}, int2 to int8; got {name!r}")
