@@ -120,7 +120,13 @@ def test_one_training_each_is_called_neither_a_gain_nor_a_loss_and_has_no_interv
 
 def test_a_fine_tuned_model_is_held_against_its_control_as_well(data: Tables) -> None:
     row = data.models.set_index("model", drop=False).loc["pruned/unstructured-0.25"]
-    assert text.change(row) == (
-        "+0.1 points (95 % interval over seeds −1.0 to +1.2, no significant difference) to the baseline, −0.1 points "
-        "(95 % interval over seeds −1.2 to +1.0, no significant difference) to pruned/unstructured-0.0, trained as long"
+    both = (
+        "+0.1 points (95 % interval over seeds −1.0 to +1.2{}) to the baseline, −0.1 points (95 % interval over seeds "
+        "−1.2 to +1.0{}) to pruned/unstructured-0.0, trained as long"
     )
+    same, other = ", no significant difference", ", not significant beyond 1 point"
+    assert text.change(row) == f"{both.format('', '')}; both{same.replace(',', ':')}"
+    row["control_verdict"] = other.removeprefix(", ")
+    assert text.change(row) == both.format(same, other)
+    row["control_verdict"] = "loss"
+    assert text.change(row) == both.format(same, "")

@@ -159,22 +159,38 @@ def of_models(rows: pd.DataFrame, data: Tables, *, name: str = "name") -> str:
 
 
 def change(row: pd.Series) -> str:
-    """What a model is to the baseline and, where it has one, to its equally long control: what and against what."""
-    found = f"{_change(row, 'difference')} to the baseline"
+    """What a model is to the baseline and, where it has one, to its equally long control: what and against what.
+
+    Differences with their intervals and verdicts, of which one that holds for both stands once, at the end; what was
+    not tested is called neither a gain nor a loss.
+    """
+    to = {"difference": "the baseline"}
     if isinstance(row.get("compared_with"), str) and not math.isnan(row["control_points"]):
-        found += f", {_change(row, 'control')} to {row['compared_with']}, trained as long"
-    return found
+        to["control"] = f"{row['compared_with']}, trained as long"
+    doubts = {column: _doubt(row, column) for column in to}
+    shared = doubts["difference"] if len(to) > 1 and len(set(doubts.values())) == 1 else ""
+    parts = []
+    for column, reference in to.items():
+        within = ", ".join(words for words in (_interval(row, column), "" if shared else doubts[column]) if words)
+        points = f"{signed(row[f'{column}_points'])} points"
+        parts.append(f"{points} ({within}) to {reference}" if within else f"{points} to {reference}")
+    return ", ".join(parts) + (f"; both: {shared}" if shared else "")
 
 
-def _change(row: pd.Series, column: str) -> str:
-    """A difference with its interval and verdict; what was not tested is called neither a gain nor a loss."""
-    points, low, high = ends(row, f"{column}_points")
-    spelled, words = f"{signed(points)} points", row.get(VERDICT[column])
+def _interval(row: pd.Series, column: str) -> str:
+    _, low, high = ends(row, f"{column}_points")
     if math.isnan(low) or math.isnan(high):
-        return spelled + (f" ({words})" if words == verdict.NOT_TESTED else "")
-    doubt = "" if words in (verdict.GAIN, verdict.LOSS) else f", {words}"
+        return ""
     over = " over seeds" if math.isfinite(row[FREEDOM[column]]) else ""
-    return f"{spelled} (95 % interval{over} {signed(low)} to {signed(high)}{doubt})"
+    return f"95 % interval{over} {signed(low)} to {signed(high)}"
+
+
+def _doubt(row: pd.Series, column: str) -> str:
+    """The words of a verdict that is neither a gain nor a loss; nothing where none was asked for."""
+    words = row.get(VERDICT[column])
+    if not _interval(row, column):
+        return verdict.NOT_TESTED if words == verdict.NOT_TESTED else ""
+    return "" if words in (verdict.GAIN, verdict.LOSS) else str(words)
 
 
 def _points(value: float) -> str:
