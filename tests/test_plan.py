@@ -261,6 +261,16 @@ def shared(classes):
     return nn.Sequential(layer, layer, nn.Flatten(), nn.LazyLinear(classes))
 
 
+class Twice(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, classes)
+        self.all = nn.ModuleList([self.layer])
+
+    def forward(self, images):
+        return self.head(self.layer(images).mean((2, 3)))
+
+
 def maps(classes):
     return nn.Conv2d(3, classes, 3)
 
@@ -326,6 +336,10 @@ def test_what_is_left_out_of_tokens_is_said() -> None:
         ({"function": "grouped"}, r"prune.method: structured cannot .* \(0: 0 is a convolution in groups\); unstruct"),
         ({"function": "conv", "trainable": "head"}, "finetune.trainable: some_nets:conv ends in no linear layer"),
         ({"function": "shared"}, "model.arch: some_nets:shared: layer 0 runs 2 times; give each place its own"),
+        (
+            {"function": "Twice"},
+            r"model.arch: some_nets:Twice: layer.weight and all.0.weight are one and the same; keep",
+        ),
         (
             {"function": "maps"},
             r"model.arch: some_nets:maps must give 2 logits per image, \(1, 2\); got \(1, 2, 30, 30",

@@ -227,7 +227,8 @@ def trace(spec: GraphSpec) -> Trace:
     """The trace of the network with all its channels.
 
     Raises:
-        UserError: If there is no such network, or it does not run on an image of this size.
+        UserError: If there is no such network, it does not run on an image of this size, or two of its names mean one
+            tensor.
     """
     if spec.widths:
         return trace(dataclasses.replace(spec, widths=()))
@@ -253,9 +254,23 @@ def trace(spec: GraphSpec) -> Trace:
         raise UserError(f"{spec.arch}: layer {twice[0]} runs {order.count(twice[0])} times; give each place its own")
     if not order:
         raise UserError(f"{spec.arch} has no convolution and no linear layer that could be compressed")
-    return Trace(tuple(order), kept, frozenset(outer))
+    convolutions = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    norms = {name: norms[name] for name in order if name in convolutions & norms.keys()}
+    return Trace(tuple(order), kept, frozenset(outer), norms)
 
 
+def _require_own_tensors(spec: GraphSpec, model: nn.Module) -> None:
+    """Refuse a tensor of two names, such as of a layer that is kept in two places: a file would hold it twice."""
+    names: dict[Tensor, str] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if (first := names.setdefault(tensor, name)) != name:
+            raise UserError(
+                f"{spec.arch}: {first} and {name} are one and the same; keep each layer in one place, with weights of "
+                "its own"
+            )
+
+
+    _require_own_tensors(spec, model)
 def _outer(module: nn.Module, prefix: str) -> list[str]:
     found = []
     for name, child in module.named_children():
