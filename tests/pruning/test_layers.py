@@ -11,7 +11,7 @@ from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import GraphSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning import layers
+from deepcompress.pruning import layers, prune, sensitivity
 from deepcompress.pruning.layers import (
     batch_norms,
     group_scores,
@@ -21,7 +21,7 @@ from deepcompress.pruning.layers import (
 )
 from tests import nets
 from tests.nets import CLASSES, SIDE, VIEW, same, vgg
-from tests.pruning.conftest import pruned
+from tests.pruning.conftest import FIT, pruned
 
 
 def test_scope_names_the_layers_that_a_method_may_prune():
@@ -38,6 +38,78 @@ def test_each_convolution_knows_its_batch_norm():
     found = batch_norms(vgg())
     assert found["features.0"] == "features.1"
     assert list(found) == list(in_scope(vgg(), "structured", "conv"))
+
+
+NORMS = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, classes, **options):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+        self.norm1, self.norm2 = nn.BatchNorm2d(8, **options), nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, images):
+        maps = self.norm1(self.first(images)).relu()
+        return self.head(self.norm2(self.second(maps)).relu().mean((2, 3)))
+
+
+class NormAndReLU(nn.BatchNorm2d):
+    def __init__(self, features):
+        super().__init__(features)
+        self.act = nn.ReLU()
+
+    def forward(self, maps):
+        return self.act(super().forward(maps))
+
+
+def joined(classes):
+    return nn.Sequential(nn.Conv2d(3, 8, 3), NormAndReLU(8), nn.Conv2d(8, classes, 3), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten())
+
+
+def without_scale(classes):
+    return Net(classes, affine=False)
+
+
+def without_statistics(classes):
+    return Net(classes, track_running_stats=False)
+"""
+
+
+@pytest.fixture
+def norms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some_norms.py").write_text(NORMS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("norms")
+def test_the_batch_norm_of_a_convolution_is_the_one_that_it_runs_into_wherever_that_is_defined() -> None:
+    assert batch_norms(nets.network("some_norms:Net")) == {"first": "norm1", "second": "norm2"}
+    assert batch_norms(nets.network("some_norms:joined")) == {"0": "1"}  # as timm's, which holds an activation
+
+
+@pytest.mark.usefixtures("norms")
+@torch.no_grad()
+def test_a_layer_whose_batch_norm_has_no_scale_stays_whole() -> None:
+    model, images = nets.network("some_norms:without_scale"), torch.randn(3, 3, SIDE, SIDE)
+    assert layers.unprunable(model.spec) == {"first": "norm1 is a batch norm without scale and shift"}
+    made = pruned(model, "structured", 0.4, criterion="bn_scale", allocation="uniform")
+    nets.assert_equal_outputs(made.trained(images), made.masked(images))
+    assert pruned(model, "unstructured", 0.5).table[-1]["achieved_sparsity"] == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.usefixtures("norms")
+def test_a_batch_norm_without_statistics_is_not_recalibrated() -> None:
+    model = nets.network("some_norms:without_statistics")
+    before = model.norm2.running_mean.clone()
+    prune.recalibrate_(model, FIT.train, 16, view=VIEW, seed=0)
+    assert not torch.equal(model.norm2.running_mean, before)
+    with sensitivity.batch_statistics(model):
+        pass
+    assert [model.norm1.track_running_stats, model.norm2.track_running_stats] == [False, True]
 
 
 def test_zero_share_counts_weights_alone():

@@ -215,11 +215,13 @@ class Trace:
         order: Convolutions and linear layers, as they run.
         outputs: Shape of what each module gives, in the order in which they end, unless that is overwritten later.
         outer: Modules that are reached through nn.Sequential alone, so that nothing leads around them.
+        norms: Convolution -> the batch norm that takes its output as it is.
     """
 
     order: tuple[str, ...]
     outputs: dict[str, tuple[int, ...]]
     outer: frozenset[str]
+    norms: dict[str, str]
 
 
 @functools.cache
@@ -237,9 +239,12 @@ def trace(spec: GraphSpec) -> Trace:
         image = torch.zeros(1, 3, spec.image_size, spec.image_size)
     ran: list[tuple[str, Tensor, int]] = []
     order: list[str] = []
+    norms: dict[str, str] = {}
     for name, module in model.named_modules():
         if name:
             module.register_forward_hook(_note(name, ran, order))
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_pre_hook(_note_norm(name, ran, norms))
     try:
         with torch.no_grad():
             answer = model(image)
@@ -252,6 +257,7 @@ def trace(spec: GraphSpec) -> Trace:
         raise UserError(f"{spec.arch} must give {spec.classes} logits per image, (1, {spec.classes}); got {got}")
     if twice := [name for name in dict.fromkeys(order) if order.count(name) > 1]:
         raise UserError(f"{spec.arch}: layer {twice[0]} runs {order.count(twice[0])} times; give each place its own")
+    _require_own_tensors(spec, model)
     if not order:
         raise UserError(f"{spec.arch} has no convolution and no linear layer that could be compressed")
     convolutions = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
@@ -270,7 +276,6 @@ def _require_own_tensors(spec: GraphSpec, model: nn.Module) -> None:
             )
 
 
-    _require_own_tensors(spec, model)
 def _outer(module: nn.Module, prefix: str) -> list[str]:
     found = []
     for name, child in module.named_children():
@@ -287,6 +292,15 @@ def _note(name: str, ran: list[tuple[str, Tensor, int]], order: list[str]) -> Ca
             order.append(name)
         if isinstance(output, torch.Tensor):
             ran.append((name, output, output._version))
+
+    return hook
+
+
+def _note_norm(norm: str, ran: list[tuple[str, Tensor, int]], norms: dict[str, str]) -> Callable[..., None]:
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        for name, output, _ in ran:
+            if inputs and output is inputs[0]:
+                norms.setdefault(name, norm)
 
     return hook
 

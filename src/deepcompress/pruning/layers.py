@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from deepcompress.errors import UserError
-from deepcompress.models.build import has_heads, outline, resize_
+from deepcompress.models.build import has_heads, outline, resize_, trace
 from deepcompress.models.spec import BLOCKS, GraphSpec, VGGSpec, library
 from deepcompress.models.vgg import prunable_layers
 
@@ -61,23 +61,22 @@ def scored_layers(model: Classifier, method: Method, chosen: Iterable[str]) -> d
     return {name: layer for name, layer in prunable_layers(model).items() if name in names}
 
 
-def batch_norms(model: nn.Module) -> dict[str, str]:
-    """Name of the batch norm right behind each layer that has one."""
+def batch_norms(model: Classifier) -> dict[str, str]:
+    """Name of the batch norm right behind each convolution that has one."""
+    if isinstance(model.spec, GraphSpec):
+        return dict(trace(model.spec).norms)
     modules = [(name, module) for name, module in model.named_modules() if not list(module.children())]
     return {
         name: after
         for (name, module), (after, norm) in itertools.pairwise(modules)
-        if isinstance(module, nn.Conv2d)
-        and isinstance(norm, nn.BatchNorm2d)
-        and norm.num_features == len(module.weight)
+        if isinstance(module, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     }
 
 
-def norm_scales(model: nn.Module) -> dict[str, Float[Tensor, " outputs"]]:
+def norm_scales(model: Classifier) -> dict[str, Float[Tensor, " outputs"]]:
     """Scale of the batch norm right behind each layer that has one."""
-    return {
-        name: model.get_submodule(norm).get_parameter("weight").detach() for name, norm in batch_norms(model).items()
-    }
+    norms: dict[str, Any] = {name: model.get_submodule(norm) for name, norm in batch_norms(model).items()}
+    return {name: norm.weight.detach() for name, norm in norms.items() if norm.affine}
 
 
 def zero_share(model: nn.Module) -> float:
@@ -228,7 +227,7 @@ def _heads(model: nn.Module) -> dict[str, Group]:
     return found
 
 
-def _of_a_chain(model: nn.Module) -> dict[str, Group]:
+def _of_a_chain(model: Classifier) -> dict[str, Group]:
     """The groups of a network without shortcuts, for which Torch-Pruning need not be loaded: a layer each.
 
     With it go its batch norm and what the next layer reads of it, of a flattened map all places of a channel.
@@ -251,7 +250,10 @@ def _in_the_way(tied: Any, names: Mapping[nn.Module, str]) -> str | None:
         if isinstance(module, nn.Conv2d):
             if 1 < module.groups < module.out_channels:
                 return f"{names[module]} is a convolution in groups"
-        elif not isinstance(module, (nn.Linear, nn.BatchNorm2d)) and any(True for _ in module.parameters()):
+        elif isinstance(module, nn.BatchNorm2d):
+            if not module.affine:  # it would shift what is masked away from zero
+                return f"{names[module]} is a batch norm without scale and shift"
+        elif not isinstance(module, nn.Linear) and any(True for _ in module.parameters()):
             return f"{names.get(module, type(module).__name__)} is a {type(module).__name__}"
     return None
 

@@ -127,7 +127,7 @@ def recalibrate_(model: nn.Module, images: Arrays, samples: int, *, view: View, 
 
     Source: Li et al. (EagleEye), ECCV 2020, https://arxiv.org/abs/2007.02491, section 3.3.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not samples or not norms:
         return
     device = next(model.parameters()).device

@@ -127,7 +127,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     Args:
         model: In evaluation mode; its batches have two images or more.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     try:
         for norm in norms:
             norm.training, norm.track_running_stats = True, False
