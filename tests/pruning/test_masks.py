@@ -92,6 +92,17 @@ def test_what_is_dropped_becomes_plain_zero_even_from_infinity():
     assert str(layer.weight.tolist()) == "[[0.0, 0.0]]"
 
 
+def test_the_zeros_of_a_sparse_model_are_kept_however_few_a_layer_has():
+    model = vgg()
+    assert masks.keep_zeros(model) is None
+    with torch.no_grad():
+        model.classifier[3].weight.view(-1)[0] = 0
+        hold = masks.keep_zeros(model)
+        model.classifier[3].weight += 1
+    hold()
+    assert (model.classifier[3].weight == 0).nonzero().tolist() == [[0, 0]]
+
+
 def test_only_weights_with_zeros_enough_are_stored_as_a_bitmask():
     model = vgg()
     with torch.no_grad():

@@ -287,9 +287,10 @@ def hold(model: nn.Module, masks: Masks) -> Callable[[], None]:
 
 
 def keep_zeros(model: nn.Module) -> Callable[[], None] | None:
-    """What keeps the zeros of a sparse model where they are while it trains; None where no layer is sparse."""
-    sparse = encodings(model)
-    return hold(model, {name: model.get_parameter(name).detach() != 0 for name in sparse}) if sparse else None
+    """What keeps the zeros of a sparse model where they are while it trains; None where no layer has any."""
+    kept = {f"{name}.weight": layer.weight.detach() != 0 for name, layer in prunable_layers(model).items()}
+    sparse = {name: mask for name, mask in kept.items() if not mask.all()}
+    return hold(model, sparse) if sparse else None
 
 
 def encodings(model: nn.Module) -> dict[str, str]:
