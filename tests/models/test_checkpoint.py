@@ -18,10 +18,12 @@ from safetensors import torch as safetensors_torch
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint, records
+from deepcompress.models.build import build
 from deepcompress.models.checkpoint import Encoded
 from deepcompress.models.encodings import bitmask, coded
 from deepcompress.models.quantized_weight import QuantizedWeight
-from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.models.spec import GraphSpec
+from deepcompress.models.vgg import VGG, Classifier, prunable_layers
 from tests.faults.damage import Trap
 
 VIEW = View(size=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
@@ -34,12 +36,12 @@ Block = dict[str, Any]
 Change = Callable[[Tensors, Block], object]
 
 
-def save(path: Path, model: VGG, **changes: Any) -> bytes:
+def save(path: Path, model: Classifier, **changes: Any) -> bytes:
     checkpoint.save(path, model, **{"view": VIEW, "classes": CLASSES, "provenance": PROVENANCE, **changes})
     return path.read_bytes()
 
 
-def equal(one: VGG, other: VGG) -> bool:
+def equal(one: Classifier, other: Classifier) -> bool:
     return all(torch.equal(one.state_dict()[name], tensor) for name, tensor in other.state_dict().items())
 
 
@@ -301,6 +303,36 @@ def test_a_stream_gives_back_the_model_and_its_integers(stream: Path, tiny: VGG)
     with safe_open(stream, framework="pt") as stored:
         assert set(stored.keys()) == {"coded", f"{MASKED}::mask", f"{MASKED}::values"}
     assert loaded.description["encodings"] == {"*": "coded", MASKED: "bitmask"}
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+class Masked(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.head = nn.Linear(3, classes)
+        self.register_buffer("mask", torch.tensor([True, False, True]))
+
+    def forward(self, images):
+        return self.head(images.mean((2, 3)) * self.mask)
+"""
+
+
+def test_a_stream_leaves_tensors_of_other_types_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some_masked.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model, path = build(GraphSpec("some_masked:Masked", 3, 32)), tmp_path / "masked.safetensors"
+    rounded = QuantizedWeight.quantize(model.head.weight.detach(), 4)
+    with torch.no_grad():
+        model.head.weight.copy_(rounded.dequantize())
+    encodings = {"head.weight": Encoded("coded", coded.encode(rounded))}
+    save(path, model, encodings=encodings)
+    assert equal(checkpoint.load(path).model, model)
+    with safe_open(path, framework="pt") as stored:
+        assert set(stored.keys()) == {"coded", "mask"}
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 ENCODINGS = "models.encodings"
 STREAM, ALL = "coded", "*"
-"""An encoding that keeps whole models: their tensors are one tensor of this name, and as encoded are named all."""
+"""An encoding that keeps whole models: their tensors are one tensor of this name, and as encoded are named all.
+Those of a type that it does not hold stay as they are."""
 PART_SEPARATOR = "::"
 METADATA_KEY = "description"
 FORMAT_VERSION: Literal[1] = 1  # raised by a change that older code cannot read
@@ -107,7 +108,7 @@ def save(
         classes: Names, in the order of the logits.
         provenance: JSON values; see `provenance`.
         encodings: Tensor name -> a file in models/encodings/, or parts that such a file decodes. Tensors not
-            named are stored as they are, or `coded` where any tensor is.
+            named are stored as they are, or `coded` where any tensor is and theirs is of a type that it holds.
 
     Raises:
         UserError: If a tensor is not finite, as after a training that diverged.
@@ -121,10 +122,10 @@ def save(
     names = {name: parts.encoding for name, parts in encoded.items() if parts.encoding != STREAM}
     stored: dict[str, Tensor] = {}
     if len(names) < len(encoded):
-        streamed = sorted(set(state) - set(names))  # the order of a state dict is an accident
+        streamed = _streamed(state, names)
         encoded |= {name: _encoded(name, state, STREAM) for name in streamed if name not in encoded}
         stored = {STREAM: coded.join(encoded.pop(name).parts for name in streamed)}
-        names, state = names | {ALL: STREAM}, {}
+        names, state = names | {ALL: STREAM}, {name: state[name] for name in state if name not in streamed}
     stored |= {name: tensor for name, tensor in state.items() if name not in encoded}
     for name, parts in encoded.items():
         stored |= {name + PART_SEPARATOR + part: tensor.contiguous() for part, tensor in parts.parts.items()}
@@ -218,6 +219,11 @@ def _described(
     return description
 
 
+def _streamed(state: dict[str, Tensor], named: Mapping[str, str]) -> list[str]:
+    """The tensors of a stream, in its order: a state dict's own is an accident. Masks and the like lie beside it."""
+    return sorted(name for name in state if name not in named and state[name].dtype in coded.TYPES)
+
+
 def _encoded(name: str, state: dict[str, Tensor], wanted: str | Encoded) -> Encoded:
     if name not in state:
         raise ValueError(f"encodings name a tensor {name}, which the model does not have")
@@ -241,7 +247,7 @@ def _model(description: Description, tensors: dict[str, Tensor]) -> tuple[Classi
     model = blank(description.network_spec())
     expected, encodings = model.state_dict(), dict(description.encodings)
     if whole := encodings.pop(ALL, None):
-        rest = sorted(set(expected) - set(encodings))
+        rest = _streamed(expected, encodings)
         if whole != STREAM or STREAM not in tensors:
             raise UserError(f"tensors named {ALL} must be {STREAM}, in a tensor {STREAM}")
         records = coded.split(tensors.pop(STREAM))
