@@ -8,8 +8,11 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import numpy_helper
 
 from deepcompress.__main__ import main
 from deepcompress.deploy import handover
@@ -45,6 +48,14 @@ def test_the_exported_file_comes_back_and_the_packed_one_is_small(packed: Path) 
 def test_weights_that_are_no_products_are_kept_as_they_are(packed: Path, tmp_path: Path) -> None:
     handover.pack(packed.with_suffix(".onnx"), tmp_path / "m.dc", {}, CARD)
     assert handover.unpack(tmp_path / "m.dc") == packed.with_suffix(".onnx").read_bytes()
+
+
+def test_tensors_of_other_types_come_back(tmp_path: Path) -> None:
+    tensors = [numpy_helper.from_array(np.array([7, 3, 5], kind), kind) for kind in ("int32", "float64", "uint8")]
+    graph = onnx.helper.make_graph([], "graph", [], [], tensors)
+    (tmp_path / "m.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString(deterministic=True))
+    handover.pack(tmp_path / "m.onnx", tmp_path / "m.dc", {}, CARD)
+    assert handover.unpack(tmp_path / "m.dc") == (tmp_path / "m.onnx").read_bytes()
 
 
 def test_unpacking_and_predicting_load_no_torch(packed: Path, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def _encoded(array: np.ndarray, weight: Weight | None) -> Iterator[bytes]:
 
 
 def _decoded(parts: list[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    if records.holds_weight(parts[0]):
+    if dtype == np.float32 and records.holds_weight(parts[0]):  # parts of other types may look like it
         inputs = int(np.prod(shape[1:]))
         weight = records.decode_weight(parts[0], shape[0], inputs)
         factors = records.decode_array(parts[1], (shape[0],), np.float32)
