@@ -178,6 +178,11 @@ class Batches:
         """Batches per epoch."""
         return len(self._starts)
 
+    @property
+    def sizes(self) -> list[int]:
+        """Images of each batch of an epoch."""
+        return [end - start for start, end in itertools.pairwise((*self._starts, self.size))]
+
     def epoch(self, number: int = 0, shard: Shard | None = None) -> Iterator[Batch]:
         """All images once; of each batch the images of a shard alone."""
         order = self._order(number)

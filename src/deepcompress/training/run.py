@@ -212,16 +212,16 @@ class FeatureBatches:
         self.features = features
         self.arrays, self.view, self.augment = source.arrays, source.view, None
         self.batch_size, self.device, self.size = source.batch_size, source.device, source.size
-        self._order = source._order
+        self._order, self._sizes = source._order, source.sizes
         self._labels = torch.tensor(source.arrays.labels, device=source.device)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-self.size // self.batch_size)
+        return len(self._sizes)
 
     def epoch(self, number: int = 0, shard: Shard | None = None) -> Iterator[Batch]:
         """All images once; of each batch the features of a shard alone."""
-        for rows in self._order(number).split(self.batch_size):
+        for rows in self._order(number).split(self._sizes):
             indices, own = rows.to(self.device), rows[shard.part(slice(0, len(rows)))] if shard else rows
             features = self.features.index_select(0, own.to(self.features.device)).to(self.device)
             yield Batch(features, self._labels[indices], indices, shard)
