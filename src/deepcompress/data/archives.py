@@ -221,7 +221,7 @@ def _archive(path: Path, members: Iterable[_Member]) -> Tree:
             raise UserError(f"{path}: {member.name!r} escapes its folder; only relative paths without .. are allowed")
         name = "/".join(part for part in parts if part not in ("", "."))
         if member.is_folder:
-            folders.append(name)
+            folders += [name] if name else []  # `tar c .` lists the top itself
             continue
         size, packed = member.size, member.packed_size
         if size > MAX_FILE_BYTES or (size > RATIO_FREE_BYTES and size > MAX_RATIO * packed):

@@ -146,6 +146,7 @@ HELD_OUT = (10, 0, 2)  # of twelve images without test/
         (TRAIN | {"docs/figure.png": PNG, "code/main.py": b""}, HELD_OUT),
         (images("train/train/a", "train/bee"), HELD_OUT),
         (images("ant", "bee"), HELD_OUT),
+        ({"./": b"", "./ant/": b"", "./bee/": b""} | images("./ant", "./bee"), HELD_OUT),
         (images("photos/2024/ant", "photos/2024/bee") | {"photos/readme.txt": b""}, HELD_OUT),
         (images("valves", "trainers"), HELD_OUT),
         (images("testament", "devices"), HELD_OUT),
