@@ -196,27 +196,29 @@ def _without_duplicates(scan: _Scan, options: Files, where: str, key: str) -> tu
     Copies within the training images count where a part of them is drawn from these: they would be on both sides.
     """
     drawn = len({file.split for file in scan.images}) < len(KEPT_FIRST)
-    first: dict[bytes, Labelled] = {}
-    copies: dict[Labelled, Labelled] = {}
+    first: dict[bytes, int] = {}
+    copies: dict[int, int] = {}  # by place, since a table may name the same file twice, and nothing tells the two apart
     for split in KEPT_FIRST:
-        for file in scan.images:
+        for place, file in enumerate(scan.images):
             if file.split != split:
                 continue
-            known = first.setdefault(scan.digests[file.name], file)
-            if known is not file and (known.split != split or (drawn and split == "train")):
-                copies[file] = known
+            known = first.setdefault(scan.digests[file.name], place)
+            if known != place and (scan.images[known].split != split or (drawn and split == "train")):
+                copies[place] = known
     if copies:
-        copy, known = next(iter(copies.items()))
-        others = sum(copy.label != known.label for copy, known in copies.items())
+        pairs = [(scan.images[place], scan.images[known]) for place, known in copies.items()]
+        others = sum(copy.label != known.label for copy, known in pairs)
+        copy, known_copy = pairs[0]
         counted = "1 image is" if len(copies) == 1 else f"{len(copies)} images are"
         told = (
             f"{where}: {counted} there twice, {others} of them under two classes; the first: "
-            f"{known.name} and {copy.name}"
+            f"{known_copy.name} and {copy.name}"
         )
         if options.on_duplicate == "stop":
             raise UserError(f"{told}; remove one of each, or set {key}.on_duplicate: drop")
         logger.warning("%s; one of each is left out", told)
-    return [file for file in scan.images if file not in copies], [file.name for file in copies]
+    kept = [file for place, file in enumerate(scan.images) if place not in copies]
+    return kept, [scan.images[place].name for place in copies]
 
 
 def _require_classes(files: Sequence[Labelled], classes: tuple[str, ...], where: str) -> None:

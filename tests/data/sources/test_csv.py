@@ -72,6 +72,22 @@ def test_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
     assert source.classes == tuple(map(str, range(12)))
 
 
+def test_equal_numbers_that_are_spelled_in_two_ways_have_an_order_of_their_own(tmp_path: Path) -> None:
+    labels = ["1", "01", "001", "2", "0002"]
+    files = {
+        f"{label}_{i}.png": encoded(pixels(10 * n + i, 8, 8, 3)) for n, label in enumerate(labels) for i in range(3)
+    }
+    source = read(write(tmp_path, table("path", "label", rows=[(f, f.split("_")[0]) for f in files]), files))
+    assert source.classes == ("001", "01", "1", "0002", "2")
+
+
+def test_of_a_line_that_is_there_twice_one_stays(tmp_path: Path) -> None:
+    rows = [row[:2] for row in ROWS]
+    source = read(write(tmp_path, table("path", "label", rows=[*rows, rows[0], rows[0]])))
+    assert sizes(source) == (15, 0, 3)
+    assert source.skipped == {"duplicate": (rows[0][0], rows[0][0])}
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_an_image_folder_of_hugging_face_is_read(tmp_path: Path, kind: str) -> None:
     files = {}

@@ -57,7 +57,10 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
     rows = _tables(tree, path) if top is None else _rows(path.read_bytes(), str(path), "", exists)
     files = list(rows)
     labels = {file.label for file in files if file.split == "train"}
-    classes = tuple(sorted(labels, key=int if all(label.isdecimal() for label in labels) else str))
+    by_number = all(label.isdecimal() for label in labels)
+    classes = tuple(
+        sorted(labels, key=lambda label: (int(label) if by_number else 0, label))
+    )  # 1 before 01, if need be
     if len(classes) < 2:
         raise UserError(f"{path}: at least two classes are needed in train, found {', '.join(classes) or 'none'}")
     for file in files:
