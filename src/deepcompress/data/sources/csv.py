@@ -58,9 +58,8 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
     files = list(rows)
     labels = {file.label for file in files if file.split == "train"}
     by_number = all(label.isdecimal() for label in labels)
-    classes = tuple(
-        sorted(labels, key=lambda label: (int(label) if by_number else 0, label))
-    )  # 1 before 01, if need be
+    # Both 1 and 01 may be there, and a set has no order.
+    classes = tuple(sorted(labels, key=lambda label: (int(label) if by_number else 0, label)))
     if len(classes) < 2:
         raise UserError(f"{path}: at least two classes are needed in train, found {', '.join(classes) or 'none'}")
     for file in files:
