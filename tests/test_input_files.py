@@ -87,6 +87,21 @@ def test_links_are_those_to_the_named_files_alone(project: Path) -> None:
     assert not list(folder.iterdir())
 
 
+def test_what_a_user_puts_beside_the_links_stays(project: Path) -> None:
+    folder = project / "inputs"
+    folder.mkdir()
+    archive = make_zip(folder / "pets.zip", {"a": b"1"})
+    (folder / "photos").mkdir()
+    for path in (archive, None):
+        input_files.link_(document(images=path and str(path)), folder)
+        assert archive.is_file()
+        assert not archive.is_symlink()
+        assert (folder / "photos").is_dir()
+    (folder / input_files.IMAGES).mkdir()
+    with pytest.raises(UserError, match=r"inputs/images: is a folder, and must be a file of ours; give yours another"):
+        input_files.link_(document(), folder)
+
+
 def test_a_module_that_is_not_there_is_refused_by_key(project: Path) -> None:
     with pytest.raises(UserError, match=r"^params.yaml: model.arch: mynets.tiny:make: there is no module"):
         input_files.hashes(document("mynets.tiny:make"))

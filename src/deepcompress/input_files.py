@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from deepcompress.data.store import DataConfig
 
 FOLDER = "inputs"  # of links; git and DVC see it empty in a fresh clone
-KEPT = ".gitignore"
 IMAGES = "images"  # the file in FOLDER that tells of the user's images
 HASHES = Path("results/inputs.json")
 SHOWN = 200  # characters of a value in a message
@@ -137,7 +136,7 @@ def hashes(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def link_(document: Mapping[str, Any], folder: Path) -> None:
-    """Make the links in `folder` those to the files that are named, and no others."""
+    """Make the links in `folder` those to the files that are named, and no others; what is no link is the user's."""
     there = named(document).items()
     wanted = {f"{key}.{number}-{path.name}": path for key, paths in there for number, path in enumerate(paths)}
     for path in data_inputs(_data(document))[:1]:
@@ -145,8 +144,8 @@ def link_(document: Mapping[str, Any], folder: Path) -> None:
             wanted[f"data.{path.name}"] = path
     folder.mkdir(exist_ok=True)
     tell_of_images_(document, folder)
-    for link in folder.iterdir():
-        if link.name not in (KEPT, IMAGES) and (link.name not in wanted or link.readlink() != wanted.pop(link.name)):
+    for link in filter(Path.is_symlink, folder.iterdir()):
+        if link.name not in wanted or link.readlink() != wanted.pop(link.name):
             link.unlink()
     for name, path in wanted.items():
         (folder / name).unlink(missing_ok=True)
@@ -156,6 +155,8 @@ def link_(document: Mapping[str, Any], folder: Path) -> None:
 def tell_of_images_(document: Mapping[str, Any], folder: Path) -> None:
     """Write the file that tells of the user's images, if there are any, and they are not as it says."""
     path, now = folder / IMAGES, images(document)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, and must be a file of ours; give yours another name or place")
     if now == NOTHING:
         path.unlink(missing_ok=True)
     elif not path.is_file() or path.read_text(encoding="utf-8") != now:
