@@ -22,8 +22,9 @@ def main(plan_file: Path, checked: Path, inputs: Path, hashes: Path, links: Path
         click.echo(note)
     document = params.read()
     models = plan.table(document)
+    named = [path for paths in input_files.named(document).values() for path in paths]
     for folder in clean:
-        for stray in plan.remove_strays(folder, models.ids):
+        for stray in plan.remove_strays(folder, models.ids, named):
             click.echo(f"removed {stray}: no model of the plan")
     input_files.link_(document, inputs)
     files.write_json(hashes, input_files.hashes(document))

@@ -209,13 +209,20 @@ def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path) -> None:
 
 def test_results_of_models_that_left_are_removed_and_what_was_exported_stays(tmp_path: Path) -> None:
     stays = ["baseline.safetensors", "deploy/classes.json", "deploy/model.onnx", "pruned/new-0.25.csv"]
+    stays += [
+        "mine.safetensors",
+        "pruned/mine.pth",
+        "runs/best.safetensors",
+        "teachers/named.safetensors",
+    ]  # the user's
     for name in (*stays, "pruned/old-0.5.safetensors", "pruned/deploy.safetensors"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    removed = plan.remove_strays(tmp_path, ["baseline", "pruned/new-0.25"])
+    named = [tmp_path / "teachers/named.safetensors"]
+    removed = plan.remove_strays(tmp_path, ["baseline", "pruned/new-0.25"], named)
     assert removed == [tmp_path / "pruned/deploy.safetensors", tmp_path / "pruned/old-0.5.safetensors"]
     left = (path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert sorted(left) == stays
+    assert sorted(left) == sorted(stays)
 
 
 def test_the_sweep_of_formats_may_start_from_a_baseline_of_its_own_that_is_its_control(tmp_path: Path) -> None:
@@ -481,6 +488,9 @@ def test_every_model_has_a_file_and_every_file_is_a_model(tmp_path: Path) -> Non
         plan.paths(tmp_path)
     (tmp_path / "baseline.safetensors").touch()
     assert plan.paths(tmp_path) == {"baseline": tmp_path / "baseline.safetensors"}
-    (tmp_path / "stray.safetensors").touch()
+    (tmp_path / "mine.safetensors").touch()
+    assert plan.paths(tmp_path) == {"baseline": tmp_path / "baseline.safetensors"}
+    (tmp_path / "pruned").mkdir()
+    (tmp_path / "pruned/stray.safetensors").touch()
     with pytest.raises(UserError, match=r"stray.safetensors: no model of the plan"):
         plan.paths(tmp_path)

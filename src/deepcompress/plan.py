@@ -24,7 +24,7 @@ from deepcompress.errors import UserError, said_after
 from deepcompress.measure.settings import Evaluate, Explain
 from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, asked, deepest_blocks, has_layer, library
 from deepcompress.params import Section
-from deepcompress.plan_table import BASELINE, Plan, PlannedModel
+from deepcompress.plan_table import BASELINE, FAMILIES, SUFFIX, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization.settings import CONTROL, Quant, split
 from deepcompress.runtime import Train
@@ -77,7 +77,7 @@ SECTIONS: dict[str, type[Section]] = {
     "benchmark": Benchmark,
 }
 
-EXPORTS = "deploy"
+WRITTEN = (SUFFIX, ".csv")  # what stages write by a model's id: the model, and tables beside it
 PROBE_CLASSES = 2
 PROBE_IMAGES = 4
 SHOWN = 2  # layers in a line
@@ -434,16 +434,19 @@ def _controlled(row: PlannedModel, known: dict[str, PlannedModel]) -> PlannedMod
     return dataclasses.replace(row, control=alike[0].id) if alike else row
 
 
-def remove_strays(folder: Path, ids: Iterable[str]) -> list[Path]:
-    """Delete the files of `folder` that belong to no id (their path without suffix); returns what went.
+def remove_strays(folder: Path, ids: Iterable[str], named: Iterable[Path] = ()) -> list[Path]:
+    """Delete the files of `folder` that stages wrote for an id that is none any more; returns what went.
 
-    What lies in EXPORTS stays: `export` writes that folder whole, and its files are not named by ids.
+    What is the user's stays: files of other kinds than WRITTEN or in other folders than those of families, and those
+    that params.yaml names.
     """
-    wanted = set(ids)
-    inside = [(file, file.relative_to(folder)) for file in sorted(folder.rglob("*")) if file.is_file()]
-    strays = [
-        file for file, name in inside if name.parts[0] != EXPORTS and name.with_suffix("").as_posix() not in wanted
-    ]
+    wanted, kept = set(ids), {path.resolve() for path in named}
+    strays = []
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        written = file.is_file() and name.suffix in WRITTEN and name.parts[0] in FAMILIES
+        if written and name.with_suffix("").as_posix() not in wanted and file.resolve() not in kept:
+            strays.append(file)
     for file in strays:
         file.unlink()
     return strays

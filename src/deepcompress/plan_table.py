@@ -126,11 +126,15 @@ class Plan:
         return [{**row, **{name: getattr(self[row["model"]], name) for name in names}} for row in rows]
 
     def paths(self, folder: str | Path) -> dict[str, Path]:
-        """The file of each model under a folder; a UserError if one is missing, or of no model of the plan."""
+        """The file of each model under a folder; a UserError if one is missing, or of no model of the plan.
+
+        Only folders of families count: others, and files beside them, are the user's.
+        """
         paths = {model: Path(folder) / f"{model}{SUFFIX}" for model in self.ids}
         if missing := [path for path in paths.values() if not path.is_file()]:
             raise UserError(f"{_first(missing)}: no such file, but the plan names it; run the stage that makes it")
-        if orphans := sorted(set(Path(folder).rglob(f"*{SUFFIX}")) - set(paths.values())):
+        there = {file for family in FAMILIES for file in Path(folder, family).rglob(f"*{SUFFIX}")}
+        if orphans := sorted(there - set(paths.values())):
             raise UserError(f"{_first(orphans)}: no model of the plan; remove it, or `dvc repro plan`")
         return paths
 
