@@ -9,7 +9,7 @@ from torch import Tensor
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays, Fit, Meta
 from deepcompress.models.build import build
-from deepcompress.models.spec import GraphSpec, VGGSpec
+from deepcompress.models.spec import GraphSpec, Model, VGGSpec, asked
 from deepcompress.models.vgg import VGG, Classifier
 
 CLASSES = ("one", "two", "three", "four")
@@ -38,6 +38,12 @@ def network(arch: str, *, seed: int = 0) -> Classifier:
             elif tensor.dim() == 1:
                 tensor.uniform_(0.8, 1.2)
     return model
+
+
+def spec(arch: str = "vgg11", *, width: float = 1 / 16, batch_norm: bool = True, image_size: int = SIDE) -> VGGSpec:
+    """Of a VGG without dropout, as the section `model` asks for it."""
+    section = Model(arch=arch, batch_norm=batch_norm, width=width, hidden=256, dropout=0.0, image_size=image_size)
+    return asked(section, len(CLASSES))
 
 
 def vgg(*, batch_norm: bool = True, image_size: int = SIDE, features: tuple[int, ...] = WIDTHS) -> VGG:

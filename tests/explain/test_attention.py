@@ -13,7 +13,7 @@ from deepcompress.explain import attention
 from deepcompress.models.spec import deepest_blocks, layer_name
 from deepcompress.models.vgg import tap
 from tests import nets
-from tests.explain.conftest import VIEW
+from tests.nets import VIEW
 
 
 def by_equations(model, batch, role: str) -> torch.Tensor:
@@ -67,11 +67,11 @@ def test_maps_lie_between_0_and_1_in_the_order_of_the_arrays(network, arrays) ->
     np.testing.assert_allclose(ordered, shuffled, atol=1e-3)
 
 
-def test_the_model_is_left_as_it_was(network, batches) -> None:
+def test_the_model_is_left_as_it_was(network) -> None:
     network.requires_grad_(False)
     network.classifier.train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    attention.maps(network, batches, "block4")
+    attention.maps(network, nets.batches(), "block4")
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in network.parameters())
     assert network.classifier.training

@@ -23,16 +23,16 @@ from deepcompress.explain.tables import INDEPENDENT, object_masks
 from deepcompress.measure.settings import Explain, Robustness
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import VGG
-from tests import plans
-from tests.explain.conftest import EXPLAIN, VIEW, make_spec
+from tests import nets, plans
+from tests.explain.conftest import EXPLAIN
+from tests.nets import VIEW
 
 TEACHER, STUDENT = "teachers/vgg16", "students/logit-vgg16"
-NAMES = ("ant", "bee", "cat")
 IDS = ["teachers/vgg16", "teachers/vgg16_jitter", "students/independent", "students/crd_logit-vgg16_jitter"]
 
 
-def save(folder: Path, model: str, *, view: View = VIEW, classes: tuple[str, ...] = NAMES) -> None:
-    network = VGG(replace(make_spec(), classes=len(classes)))
+def save(folder: Path, model: str, *, classes: tuple[str, ...], view: View = VIEW) -> None:
+    network = VGG(replace(nets.spec(), classes=len(classes)))
     checkpoint.save(folder / f"{model}.safetensors", network, view=view, classes=classes, provenance={})
 
 

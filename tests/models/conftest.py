@@ -8,21 +8,10 @@ import torch
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import VGG
 
-
-@pytest.fixture
-def tiny_spec() -> VGGSpec:
-    return VGGSpec(
-        arch="vgg11",
-        batch_norm=True,
-        features=(2, 3, 4, 4, 5, 5, 6, 6),
-        hidden=(8, 7),
-        classes=3,
-        image_size=32,
-        dropout=0.5,
-    )
+TINY = VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), classes=3, image_size=32, dropout=0.5)
 
 
 @pytest.fixture
-def tiny(tiny_spec: VGGSpec) -> VGG:
+def tiny() -> VGG:
     torch.manual_seed(0)
-    return VGG(tiny_spec)
+    return VGG(TINY)

@@ -1,4 +1,4 @@
-"""Networks of torchvision: built, saved, loaded and started from weights in torchvision's layout."""
+"""Networks of torchvision: built, started from weights in torchvision's layout, and their blocks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ import torch
 from torchvision import models as theirs
 
 from deepcompress.errors import UserError
-from deepcompress.models import checkpoint, weights
 from deepcompress.models.build import build, roles, trace
 from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec, VGGSpec, layer_name, side
 from deepcompress.models.weights import load_pretrained_
-from tests.nets import CLASSES, SIDE, VIEW, network
-
-FEW = ("resnet18", "mobilenet_v2")
-
-
-def saved(path: Path, model) -> Path:
-    checkpoint.save(path, model, view=VIEW, classes=CLASSES, provenance={})
-    return path
+from tests.nets import SIDE, network
 
 
 def test_every_name_is_one_of_torchvisions_and_has_imagenet_weights() -> None:
@@ -39,44 +31,20 @@ def test_a_network_has_torchvisions_layers_and_answers(family: str) -> None:
     assert not any(getattr(module, "inplace", False) for module in ours.modules())
 
 
-@pytest.mark.parametrize("arch", FEW)
-def test_a_saved_network_comes_back_bit_for_bit(arch: str, tmp_path: Path) -> None:
-    model, images = network(arch), torch.rand(2, 3, SIDE, SIDE)
-    loaded = checkpoint.load(saved(tmp_path / "one.safetensors", model))
-    assert loaded.model.spec == model.spec
-    assert all(torch.equal(tensor, loaded.model.state_dict()[name]) for name, tensor in model.state_dict().items())
-    assert torch.equal(loaded.model(images), model(images))
-    saved(tmp_path / "two.safetensors", loaded.model)
-    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
-
-
 def test_widths_of_layers_that_are_not_there_are_refused() -> None:
     spec = GraphSpec("resnet18", 4, SIDE, (("layer9.conv", (3, 3, 1)),))
     with pytest.raises(UserError, match=r"a layer 'layer9.conv' with 3 sizes, which resnet18 does not have"):
         build(spec)
 
 
-def test_weights_in_torchvisions_layout_are_taken_but_for_the_head(tmp_path, monkeypatch) -> None:
-    given = theirs.resnet18(num_classes=9)
-    torch.save(given.state_dict(), tmp_path / "w.pth")
-    addresses: list[str] = []
-    monkeypatch.setattr(weights, "_downloaded", lambda address: addresses.append(address) or tmp_path / "w.pth")
-    model = network("resnet18")
-    head = model.get_parameter("fc.weight").clone()
-    load_pretrained_(model, "imagenet")
-    assert torch.equal(model.get_parameter("layer4.1.conv2.weight"), given.layer4[1].conv2.weight)
-    assert torch.equal(model.get_parameter("fc.weight"), head)
-    assert addresses == ["https://download.pytorch.org/models/resnet18-f37072fd.pth"]
-
-
-def test_the_old_names_in_densenets_files_are_understood(tmp_path: Path) -> None:
-    model = network("densenet121")
-    state = {name.replace(".norm1.", ".norm.1."): tensor + 1 for name, tensor in model.state_dict().items()}
-    assert "features.denseblock1.denselayer1.norm.1.weight" in state
-    torch.save(state, tmp_path / "w.pth")
+def test_torchvisions_weights_are_taken_but_for_the_head_also_by_the_old_names_of_densenets(tmp_path: Path) -> None:
+    model, given = network("densenet121"), theirs.densenet121(num_classes=9).state_dict()
+    head = model.get_parameter("classifier.weight").clone()
+    torch.save({name.replace(".norm1.", ".norm.1."): tensor + 1 for name, tensor in given.items()}, tmp_path / "w.pth")
     load_pretrained_(model, tmp_path / "w.pth")
-    name = "features.denseblock1.denselayer1.norm1.weight"
-    assert torch.equal(model.state_dict()[name], state[name.replace("norm1", "norm.1")])
+    for name in ("features.conv0.weight", "features.denseblock1.denselayer1.norm1.weight"):
+        assert torch.equal(model.get_parameter(name), given[name] + 1)
+    assert torch.equal(model.get_parameter("classifier.weight"), head)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.models import spec
-from deepcompress.models.spec import BLOCKS, FAMILIES, GraphSpec, Model, VGGSpec, asked, deepest_blocks, layer_name
-from tests.explain.conftest import make_spec
+from deepcompress.models.spec import FAMILIES, GraphSpec, Model, VGGSpec, asked, deepest_blocks, layer_name
+from tests import nets
+from tests.models.conftest import TINY
 
 SECTION = """
 model: {arch: vgg11, batch_norm: true, width: 0.25, hidden: 4096, dropout: 0.5, image_size: 32, weights: null}
@@ -32,40 +33,31 @@ def test_width_multiplies_convolutions_and_hidden_layers(tmp_path: Path) -> None
     assert (made.classes, made.image_size, made.dropout, made.batch_norm) == (20, 32, 0.5, True)
 
 
-@pytest.mark.parametrize(("arch", "convolutions"), [("vgg11", 8), ("vgg13", 10), ("vgg16", 13), ("vgg19", 16)])
-def test_an_architecture_counts_its_layers(tmp_path: Path, arch: str, convolutions: int) -> None:
-    made = asked(section(tmp_path, SECTION.replace("vgg11", arch)), classes=2)
-    assert len(made.features) == convolutions  # the name counts these and three linear layers
-    assert tuple(map(len, made.blocks)) == tuple(map(len, BLOCKS[arch]))
-    assert sum(made.blocks, ()) == made.features
-
-
 @pytest.mark.parametrize(("image_size", "grid"), [(32, 1), (63, 1), (64, 2), (224, 7)])
-def test_grid_is_the_image_size_over_32(tiny_spec: VGGSpec, image_size: int, grid: int) -> None:
-    assert dataclasses.replace(tiny_spec, image_size=image_size).grid == grid
+def test_grid_is_the_image_size_over_32(image_size: int, grid: int) -> None:
+    assert dataclasses.replace(TINY, image_size=image_size).grid == grid
 
 
-def test_a_spec_survives_plain_values(tiny_spec: VGGSpec) -> None:
-    values = tiny_spec.to_dict()
+def test_a_spec_survives_plain_values() -> None:
+    values = TINY.to_dict()
     assert values["features"] == [2, 3, 4, 4, 5, 5, 6, 6]
-    assert VGGSpec.from_dict(values) == tiny_spec
+    assert VGGSpec.from_dict(values) == TINY
     assert GraphSpec.from_dict(GRAPH.to_dict()) == GRAPH
 
 
 GRAPH = GraphSpec("resnet18", 4, 32, (("conv1", (8, 3, 1)),))
-VGG = VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), 3, 32, 0.5)
 
 
 @pytest.mark.parametrize(
     ("good", "change", "named"),
     [
-        (VGG, {"arch": "vgg12"}, "arch: Input should be 'vgg11', 'vgg13', 'vgg16' or 'vgg19', got 'vgg12'"),
-        (VGG, {"features": [1] * 7}, "features: must be 8 widths, got"),
-        (VGG, {"features": [1] * 7 + [0]}, "features.7: Input should be greater than or equal to 1, got 0"),
-        (VGG, {"hidden": [4]}, "hidden.1: Field required"),
-        (VGG, {"image_size": 31}, "image_size: Input should be greater than or equal to 32, got 31"),
-        (VGG, {"dropout": float("nan")}, "dropout"),
-        (VGG, {"depth": 3}, "depth: Unexpected keyword argument"),
+        (TINY, {"arch": "vgg12"}, "arch: Input should be 'vgg11', 'vgg13', 'vgg16' or 'vgg19', got 'vgg12'"),
+        (TINY, {"features": [1] * 7}, "features: must be 8 widths, got"),
+        (TINY, {"features": [1] * 7 + [0]}, "features.7: Input should be greater than or equal to 1, got 0"),
+        (TINY, {"hidden": [4]}, "hidden.1: Field required"),
+        (TINY, {"image_size": 31}, "image_size: Input should be greater than or equal to 32, got 31"),
+        (TINY, {"dropout": float("nan")}, "dropout"),
+        (TINY, {"depth": 3}, "depth: Unexpected keyword argument"),
         (GRAPH, {"arch": "vgg11"}, "arch: a VGG has a spec of its own"),
         (GRAPH, {"classes": 0}, "classes: Input should be greater"),
         (GRAPH, {"widths": {"conv1": [0, 3, 1]}}, "widths.0.1.0: Input should be greater than or equal to 1"),
@@ -117,14 +109,14 @@ def test_no_mapping_and_a_key_too_few_are_refused(spec: Any, values: Any) -> Non
 
 
 def test_a_block_alone_is_its_last_relu() -> None:
-    spec = make_spec("vgg16")
+    spec = nets.spec("vgg16")
     assert layer_name(spec, "block3") == layer_name(spec, "block3.relu3")
 
 
 @pytest.mark.parametrize("role", ["block6", "block1.conv2", "features.99", "block4.norm1", "classifier.0"])
 def test_an_unknown_role_lists_what_there_is(role: str) -> None:
     with pytest.raises(UserError, match=r"does not exist in a vgg11; there are block1.conv1 \(features.0\), block1"):
-        layer_name(make_spec("vgg11", batch_norm=False), role)
+        layer_name(nets.spec("vgg11", batch_norm=False), role)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(32, ("block3", "block4")), (224, ("block4", "block5"))])

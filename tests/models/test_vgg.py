@@ -14,7 +14,8 @@ from deepcompress.errors import UserError
 from deepcompress.models.build import blank
 from deepcompress.models.spec import BLOCKS, Model, VGGSpec, asked, layer_name, side, vgg_roles
 from deepcompress.models.vgg import VGG, SmallMapConv2d, outputs_of, prunable_layers, tap
-from tests.explain.conftest import make_spec
+from tests import nets
+from tests.models.conftest import TINY
 
 LETTERS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 
@@ -54,8 +55,8 @@ def test_logits_are_torchvisions_with_equal_weights(arch: str, batch_norm: bool)
     assert ours.classifier[2].p == ours.classifier[5].p == 0.5
 
 
-def test_channel_c_feeds_its_own_columns(tiny_spec: VGGSpec) -> None:
-    model = VGG(dataclasses.replace(tiny_spec, image_size=64)).eval()
+def test_channel_c_feeds_its_own_columns() -> None:
+    model = VGG(dataclasses.replace(TINY, image_size=64)).eval()
     channel = 2
     columns = slice(channel * 4, (channel + 1) * 4)
     images = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
@@ -65,8 +66,8 @@ def test_channel_c_feeds_its_own_columns(tiny_spec: VGGSpec) -> None:
     torch.testing.assert_close(seen[0][:, columns], model.features(images)[:, channel].flatten(1))
 
 
-def test_initial_weights_have_the_stated_spread(tiny_spec: VGGSpec) -> None:
-    model = VGG(dataclasses.replace(tiny_spec, features=(32, 96, *(32,) * 6), hidden=(256, 128), classes=100))
+def test_initial_weights_have_the_stated_spread() -> None:
+    model = VGG(dataclasses.replace(TINY, features=(32, 96, *(32,) * 6), hidden=(256, 128), classes=100))
     spread = {name: layer.weight.std().item() for name, layer in prunable_layers(model).items()}
     assert spread["features.0"] == pytest.approx(math.sqrt(2 / (32 * 9)), rel=0.1)  # fan out
     assert model.features[4].weight[32:].std().item() == pytest.approx(math.sqrt(2 / (96 * 9)), rel=0.1)
@@ -79,17 +80,17 @@ def test_initial_weights_have_the_stated_spread(tiny_spec: VGGSpec) -> None:
 
 
 @pytest.mark.parametrize(("inputs", "filters"), [(3, 5), (4, 4), (5, 3)])
-def test_first_filters_copy_what_they_see(tiny_spec: VGGSpec, inputs: int, filters: int) -> None:
-    layer = VGG(dataclasses.replace(tiny_spec, features=(inputs, filters, *tiny_spec.features[2:]))).features[4]
+def test_first_filters_copy_what_they_see(inputs: int, filters: int) -> None:
+    layer = VGG(dataclasses.replace(TINY, features=(inputs, filters, *TINY.features[2:]))).features[4]
     maps = torch.randn(2, inputs, 8, 8)
     copied = min(inputs, filters)
     torch.testing.assert_close(layer(maps)[:, :copied], maps[:, :copied], rtol=0, atol=0.5)
     assert layer.weight.all()  # a zero is what pruning leaves
 
 
-def test_a_network_to_load_weights_into_draws_none(tiny_spec: VGGSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_to_load_weights_into_draws_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepcompress.models.vgg._initialise_", lambda _: pytest.fail("loads torch's compiler"))
-    assert all(parameter.is_meta for parameter in blank(tiny_spec).parameters())
+    assert all(parameter.is_meta for parameter in blank(TINY).parameters())
 
 
 def test_prunable_layers_come_in_forward_order(tiny: VGG) -> None:
@@ -103,8 +104,8 @@ def test_prunable_layers_come_in_forward_order(tiny: VGG) -> None:
     assert len(called) == 11
 
 
-def test_a_larger_image_is_pooled_a_smaller_one_refused_and_one_of_the_right_size_left(tiny_spec: VGGSpec) -> None:
-    model = VGG(dataclasses.replace(tiny_spec, image_size=64)).eval()
+def test_a_larger_image_is_pooled_a_smaller_one_refused_and_one_of_the_right_size_left() -> None:
+    model = VGG(dataclasses.replace(TINY, image_size=64)).eval()
     assert model(torch.zeros(1, 3, 96, 96)).shape == (1, 3)
     with pytest.raises(ValueError, match="64 px or more, got 32"):
         model(torch.zeros(1, 3, 32, 32))
@@ -221,7 +222,7 @@ def test_an_unknown_layer_is_named_with_those_there_are(tiny: VGG, name: str) ->
 @pytest.mark.parametrize("arch", BLOCKS)
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_every_role_is_a_layer_of_its_kind_in_forward_order(arch: str, batch_norm: bool) -> None:
-    spec = make_spec(arch, batch_norm=batch_norm)
+    spec = nets.spec(arch, batch_norm=batch_norm)
     model, kinds = VGG(spec), {"conv": nn.Conv2d, "norm": nn.BatchNorm2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
     found = vgg_roles(spec)
     for role, name in found.items():
@@ -232,7 +233,7 @@ def test_every_role_is_a_layer_of_its_kind_in_forward_order(arch: str, batch_nor
 
 @pytest.mark.parametrize("arch", ["vgg11", "vgg19"])
 def test_the_stated_side_is_the_map_s(arch: str) -> None:
-    spec = make_spec(arch, image_size=64)
+    spec = nets.spec(arch, image_size=64)
     layers = {block: layer_name(spec, f"block{block}") for block in range(1, 6)}
     model = VGG(spec).eval()
     with torch.no_grad(), tap(model, layers.values()) as seen:

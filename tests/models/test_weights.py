@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import io
 import logging
 import pickle
 from collections.abc import Iterator
@@ -18,20 +19,21 @@ from safetensors.torch import save_file
 
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint, weights
-from deepcompress.models.spec import VGGSpec
+from deepcompress.models.spec import GraphSpec, Spec
 from deepcompress.models.vgg import VGG
 from deepcompress.models.weights import load_pretrained_
 from tests import nets
 from tests.data.inputs import served
 from tests.faults.damage import Trap
+from tests.models.conftest import TINY
 
 State = dict[str, torch.Tensor]
 
 
 @pytest.fixture
-def state(tiny_spec: VGGSpec) -> State:
+def state() -> State:
     torch.manual_seed(1)
-    return VGG(tiny_spec).state_dict()
+    return VGG(TINY).state_dict()
 
 
 def written(path: Path, state: Any) -> Path:
@@ -65,8 +67,8 @@ def test_a_checkpoint_of_this_project_is_decoded(tiny: VGG, state: State, tmp_pa
     assert equal(state, tiny.state_dict())
 
 
-def test_another_class_count_leaves_the_head_fresh(tiny_spec: VGGSpec, state: State, tmp_path: Path) -> None:
-    model = VGG(dataclasses.replace(tiny_spec, classes=4))
+def test_another_class_count_leaves_the_head_fresh(state: State, tmp_path: Path) -> None:
+    model = VGG(dataclasses.replace(TINY, classes=4))
     head = {name: t.clone() for name, t in model.state_dict().items() if name.startswith("classifier.6.")}
     load_pretrained_(model, written(tmp_path / "w.pth", state))
     loaded = model.state_dict()
@@ -96,12 +98,22 @@ def test_a_mismatch_is_named_and_changes_nothing(
     assert equal(before, tiny.state_dict())
 
 
+SPRUNG = Path("trap-was-sprung")
+
+
+def zipped(content: Any) -> bytes:
+    """As torch saves it."""
+    torch.save(content, stream := io.BytesIO())
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("w.pth", b""),
         ("w.pth", b"not weights"),
-        ("w.pth", pickle.dumps(Trap(Path("trap-was-sprung")))),
+        ("w.pth", pickle.dumps(Trap(SPRUNG))),
+        ("w.pth", zipped({"a": Trap(SPRUNG)})),
         ("w.pth", pickle.dumps({"a": 1})),
         ("w.safetensors", b"\xff" * 40),
     ],
@@ -113,7 +125,7 @@ def test_a_damaged_or_unsafe_file_is_refused(
     Path(name).write_bytes(content)
     with pytest.raises(UserError, match=f"^params.yaml: model.weights: {name}: [^\n]+$"):
         load_pretrained_(tiny, name)
-    assert not Path("trap-was-sprung").exists()
+    assert not SPRUNG.exists()
 
 
 def wrapped(state: State) -> dict[str, Any]:
@@ -144,9 +156,9 @@ KINDS = [*wrapped({})]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_is_taken_as_its_script_saved_it(
-    kind: str, tiny_spec: VGGSpec, state: State, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kind: str, state: State, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = VGG(dataclasses.replace(tiny_spec, classes=4))
+    model = VGG(dataclasses.replace(TINY, classes=4))
     head = model.get_parameter("classifier.6.weight").clone()
     halves = {name: t.half().to(t.dtype) if t.is_floating_point() else t for name, t in state.items()}
     with caplog.at_level(logging.INFO):
@@ -187,10 +199,16 @@ def test_a_missing_file_is_refused(tiny: VGG, tmp_path: Path) -> None:
         load_pretrained_(tiny, tmp_path)
 
 
-@pytest.mark.parametrize(("batch_norm", "name"), [(False, "vgg11-8a719046.pth"), (True, "vgg11_bn-6002323d.pth")])
-def test_addresses_are_torchvisions(tiny_spec: VGGSpec, batch_norm: bool, name: str) -> None:
-    address = weights._address(dataclasses.replace(tiny_spec, batch_norm=batch_norm))
-    assert address == f"https://download.pytorch.org/models/{name}"
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        (dataclasses.replace(TINY, batch_norm=False), "vgg11-8a719046.pth"),
+        (TINY, "vgg11_bn-6002323d.pth"),
+        (GraphSpec("resnet18", 4, 32), "resnet18-f37072fd.pth"),
+    ],
+)
+def test_addresses_are_torchvisions(spec: Spec, name: str) -> None:
+    assert weights._address(spec) == f"https://download.pytorch.org/models/{name}"
 
 
 @pytest.fixture
