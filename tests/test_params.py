@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pydantic
 import pytest
 import yaml
+from dvc.utils.serialize import modify_yaml
 from pydantic import Field
 
 from deepcompress import params
@@ -77,6 +78,16 @@ def test_a_number_that_yaml_reads_as_text_and_a_text_of_the_wrong_form_are_expla
         assert str(caught.value) == f"{tmp_path}/params.yaml: mirror.url must {problem}, got '{url}'"
 
 
+@pytest.mark.parametrize("number", [1e-5, -5e-5, 2.5e-5, 1e-300, 1e16, 3e100, 1e-4, 0.001])
+def test_a_number_is_read_as_dvc_spells_it(tmp_path: Path, number: float) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("rate: 3.0e-3\n")
+    with modify_yaml(path) as document:  # as `dvc exp run -S` does
+        document["rate"] = number
+    assert params.read(path) == {"rate": number}
+    assert type(params.value("rate", path)) is float
+
+
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "\x00"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     assert message(tmp_path, text).startswith("params.yaml: ")
@@ -111,7 +122,8 @@ def test_a_file_is_parsed_once_and_nobody_shares_its_values(tmp_path: Path, monk
     path = tmp_path / "params.yaml"
     path.write_text(f"seed: 0\nlist: [1, 2]  # {tmp_path}\n")
     parsed = []
-    monkeypatch.setattr(params.yaml, "safe_load", lambda text: parsed.append(text) or yaml.load(text, yaml.SafeLoader))
+    load = yaml.load
+    monkeypatch.setattr(params.yaml, "load", lambda text, loader: parsed.append(text) or load(text, loader))
     params.read(path)["list"].append(3)
     assert params.read(path) == {"seed": 0, "list": [1, 2]}
     assert len(parsed) == 1

@@ -256,10 +256,17 @@ def _underlay(block: dict[str, Any], shared: dict[str, Any]) -> None:
             _underlay(block[key], value)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, and small numbers as DVC spells them by YAML 1.2: 1e-05 after `-S finetune.learning_rate=1.0e-5`."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"-?\d+e[-+]\d{2,3}$"), list("-0123456789"))
+
+
 @functools.lru_cache(maxsize=4)
 def _parsed(text: str) -> Any:
     """The same for the same text, so that a stage that reads ten sections parses once; nobody may change it."""
-    return yaml.safe_load(text)
+    return yaml.load(text, _Loader)
 
 
 def _require_few(document: dict[str, Any], path: str | Path) -> None:
