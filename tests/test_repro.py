@@ -105,6 +105,14 @@ def test_a_failure_ends_in_one_line_and_what_was_finished_stays(pipeline: Pipeli
     assert set(pipeline.lock()) == {"plan", "teacher", "baseline", "student@hint", "student@crd", "evaluate"}
 
 
+@pytest.mark.parametrize("command", ["kill -9 $$", "sh -c 'kill -9 $$'; exit $?"])
+def test_a_stage_that_was_killed_said_nothing_above(pipeline: Pipeline, command: str) -> None:
+    pipeline.write({**STAGES, "baseline": stage(command, ["plan.txt"], ["baseline"])})
+    last = pipeline.repro("-j", "1", code=2).splitlines()[-1]
+    why = "most likely for lack of memory; run fewer at a time (make repro JOBS=1)"
+    assert last == f"error: stage 'baseline' was ended by SIGKILL, {why}"
+
+
 def test_it_keeps_going_where_it_is_asked_to(pipeline: Pipeline) -> None:
     pipeline.write({**STAGES, "teacher": stage("exit 3", ["plan.txt"], ["teacher"])})
     shown = pipeline.repro("--keep-going", "-j", "1", code=2)

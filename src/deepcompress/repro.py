@@ -333,8 +333,7 @@ class Reproduction:
     def _finish(self, future: Future[int], stage: Stage) -> None:
         code = f"has no end: {future.exception()}" if future.exception() else future.result()
         if code:
-            how = code if isinstance(code, str) else f"failed with exit code {code}; it says why above"
-            self.failures.append(f"stage '{stage.addressing}' {how}")
+            self.failures.append(f"stage '{stage.addressing}' {code if isinstance(code, str) else _failure(code)}")
             return
         with self._noting_failure(stage):
             self._record(stage)
@@ -355,6 +354,17 @@ class Reproduction:
             yield
         except DvcException as error:
             self.failures.append(f"stage '{stage.addressing}': {error}")
+
+
+def _failure(code: int) -> str:
+    """How a command failed: one that a signal ended could say nothing."""
+    number = -code if code < 0 else code - 128  # of a shell whose command was ended
+    if number not in set(signal.Signals):
+        return f"failed with exit code {code}; it says why above"
+    reason = (
+        ", most likely for lack of memory; run fewer at a time (make repro JOBS=1)" if number == signal.SIGKILL else ""
+    )
+    return f"was ended by {signal.Signals(number).name}{reason}"
 
 
 def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: bool = False) -> None:
