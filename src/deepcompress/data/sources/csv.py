@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deepcompress.data.archives import Tree, is_litter, open_tree
+from deepcompress.data.archives import PACKERS, ZIP, Tree, is_litter, open_tree, suffix
 from deepcompress.data.labelled import SPLITS, TABLE, Files, Labelled, as_source
 from deepcompress.data.store import Source
 from deepcompress.errors import UserError, named
@@ -28,6 +28,7 @@ COLUMNS = {  # what a column is called, in small letters
     "split": ("split", "subset", "partition"),
 }
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+TABLES = (".csv", ".tsv", ".txt")  # suffixes
 DELIMITERS = ",;\t|"
 
 
@@ -89,10 +90,11 @@ def _places(options: Options) -> tuple[Path, Path | None]:
 
 
 def _is_text(path: Path) -> bool:
-    """Text has no zero bytes; but Excel also writes UTF-16, which says so."""
+    """Text has no zero bytes, but Excel also writes UTF-16, which says so; of a table by its name `_rows` tells."""
     with path.open("rb") as file:
         head = file.read(4096)
-    return head.startswith(UTF16) or b"\0" not in head
+    is_table = suffix(path.name) in TABLES and not head.startswith((ZIP, *PACKERS))
+    return is_table or head.startswith(UTF16) or b"\0" not in head
 
 
 def _tables(tree: Tree, path: Path) -> Iterator[Labelled]:
@@ -110,6 +112,10 @@ def _rows(content: bytes, table: str, folder: str, exists: Callable[[str], bool]
         text = content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{table}: is no UTF-8; save it as UTF-8") from None
+    before, zero, _ = text.partition("\0")
+    if zero:
+        number = before.count("\n") + 1
+        raise UserError(f"{table}, line {number}: holds a zero byte, which no text has; save the table anew as UTF-8")
     first = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first.count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
