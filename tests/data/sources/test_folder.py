@@ -115,6 +115,22 @@ def test_what_lies_beside_train_and_test_is_told(tmp_path: Path, caplog: pytest.
     assert "in no class folder, ignored: README.md, extra/ant/0.png" in caplog.text
 
 
+def test_hidden_folders_of_images_are_told_unless_a_program_made_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    programs = (
+        ".git/a.png",
+        ".Trash-1000/a.png",
+        "train/.ipynb_checkpoints/a.png",
+        "@eaDir/.x/a.png",
+        "train/ant/._0.png",
+    )
+    hidden = {"train/.cat/a.png": b"x", "train/.cat/b.png": b"x", "train/bee/.old/x/a.jpg": b"x", ".notes/a.txt": b"x"}
+    with caplog.at_level(logging.WARNING):
+        read(make_folder(tmp_path / "x", {**image_files(), **dict.fromkeys(programs, b"x"), **hidden}))
+    assert caplog.text.count("ignored with the images in them: train/.cat/, train/bee/.old/\n") == 1
+
+
 def test_too_few_images_to_hold_some_out_are_named(tmp_path: Path) -> None:
     files = {**image_files(train=3, test=0)}
     del files["train/bee/0.png"]

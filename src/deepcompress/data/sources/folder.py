@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deepcompress.data.archives import Tree, counts, is_litter, is_unicode, open_tree, suffix
+from deepcompress.data.archives import READABLE, Tree, counts, is_litter, is_unicode, open_tree, suffix
 from deepcompress.data.labelled import SPLITS, TABLE, Files, Labelled, Split, as_source
 from deepcompress.data.store import Source
 from deepcompress.errors import MOST_NAMED, UserError, named
@@ -25,6 +25,21 @@ GUESSES = ("cp932", "gbk", "big5", "euc_kr", "cp1251", "cp437", "cp1252")  # enc
 LIKE_SPLIT = re.compile(
     r"(train|learn|test|val|eval|dev)(ing|id|idation|uation|elopment)?(set|data|images?|photos?)?(\W|_|\d|$)|held?.?out",
     re.IGNORECASE,
+)
+OF_PROGRAMS = (  # how hidden folders of theirs start
+    *(".git", ".dvc", ".hg", ".svn", ".cache", ".ipynb_checkpoints", ".appledouble", ".trash", ".thumb", ".@__thumb"),
+    *(
+        ".picasa",
+        ".stfolder",
+        ".stversions",
+        ".sync",
+        ".dropbox",
+        ".idea",
+        ".vscode",
+        ".fseventsd",
+        ".spotlight",
+        ".documentrevisions",
+    ),
 )
 PACKED = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 
@@ -62,6 +77,8 @@ def _layout(tree: Tree, path: Path) -> tuple[list[Labelled], tuple[str, ...]]:
     """Every file of a class, in the order in which images are stored, and the classes."""
     files = [name for name in tree.files if not is_litter(name)]
     folders = {tuple(name.split("/")) for name in tree.folders if not is_litter(name)}
+    if hidden := _hidden(tree.files):
+        logger.warning("%s: hidden by their names, ignored with the images in them: %s", path, named(hidden))
     if not files:
         raise UserError(f"{path}: holds no files")
     for name in files:
@@ -89,6 +106,19 @@ def _layout(tree: Tree, path: Path) -> tuple[list[Labelled], tuple[str, ...]]:
     if others:
         logger.warning("%s: in no class folder, ignored: %s", path, named(others))
     return [file for key in sorted(found) for file in found[key]], _classes(found, splits, path)
+
+
+def _hidden(files: Iterable[str]) -> list[str]:
+    """Folders that someone, and no program, hid with a dot in front, and that hold images by their names."""
+    found: dict[str, None] = {}
+    for name in files:
+        *folders, last = name.split("/")
+        depth = next((depth for depth, part in enumerate(folders) if is_litter(part)), None)
+        if depth is not None and suffix(last) in READABLE and not is_litter(last):
+            hidden = folders[depth].casefold()
+            if hidden.startswith(".") and not hidden.startswith(OF_PROGRAMS):
+                found["/".join(folders[: depth + 1]) + "/"] = None
+    return list(found)
 
 
 def _splits(folders: set[Folder], path: Path) -> dict[Folder, Split]:
