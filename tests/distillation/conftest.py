@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, read
-from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG, tap
 from tests import nets
 
@@ -15,9 +14,8 @@ ARRAYS = nets.arrays(24)
 
 def make_network(arch: str = "vgg11", *, number: int = 0, width: float = 1 / 32, batch_norm: bool = True) -> VGG:
     """A VGG with fresh weights, no dropout, and batch statistics that matter."""
-    section = Model(arch=arch, batch_norm=batch_norm, width=width, hidden=256, dropout=0.0, image_size=32, weights=None)
     torch.manual_seed(number)
-    made = VGG(asked(section, len(nets.CLASSES)))
+    made = VGG(nets.spec(arch, width=width, batch_norm=batch_norm))
     with torch.no_grad():
         made.classifier[6].weight.normal_(0, 1)
         for name, tensor in made.state_dict().items():

@@ -260,12 +260,17 @@ def require_equal(some: Outputs, others: Outputs) -> None:
 
 
 @pytest.mark.parametrize("budget_mib", [0, 64])
-def test_stored_outputs_equal_fresh_ones_in_every_epoch(taught, teacher, images, fabric, budget_mib) -> None:
+def test_stored_outputs_equal_fresh_ones_in_every_epoch_and_carry_no_gradient(
+    taught, teacher, images, fabric, budget_mib
+) -> None:
+    teacher.requires_grad_(True)
     stored = taught(MAPS, POOLED, budget_mib=budget_mib)
     online = OnlineTeacher(teacher, (MAPS, POOLED), logits=True, fabric=fabric)
     for number in (0, 1):
         for batch in images.epoch(number):
-            require_equal(stored.outputs(batch), online.outputs(batch))
+            outputs = stored.outputs(batch)
+            require_equal(outputs, online.outputs(batch))
+            assert not any(tensor.requires_grad for tensor in (outputs.require_logits(), *outputs.features.values()))
 
 
 def test_the_teacher_runs_once_per_image_and_for_the_next_student_only_what_is_missing(
@@ -331,14 +336,6 @@ def test_with_random_changes_the_teacher_sees_the_view_of_the_student(taught, te
             torch.testing.assert_close(
                 made.outputs(batch).require_logits(), teacher(batch.images), rtol=1e-5, atol=1e-6
             )
-
-
-def test_outputs_carry_no_gradient(taught, teacher, images) -> None:
-    teacher.requires_grad_(True)
-    for budget_mib in (0, 64):
-        outputs = taught(MAPS, budget_mib=budget_mib).outputs(next(images.epoch()))
-        assert not outputs.require_logits().requires_grad
-        assert not outputs.features[MAPS].requires_grad
 
 
 def test_logits_that_nobody_wants_are_neither_kept_nor_given(taught, images, tmp_path) -> None:

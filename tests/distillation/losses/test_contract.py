@@ -40,13 +40,18 @@ def test_a_file_has_options_with_defaults_and_names_its_source(name: str) -> Non
 
 @pytest.mark.parametrize("scale", [1, 1e4])  # the latter: networks that are sure
 @pytest.mark.parametrize("name", NAMES)
-def test_the_gradient_is_finite_and_reaches_the_student_alone(name: str, context, student, teacher, scale) -> None:
+def test_it_is_no_negative_number_and_its_finite_gradient_reaches_the_student_alone(
+    name: str, context, student, teacher, scale
+) -> None:
     loss, before = built(name, context), state(teacher)
     teacher.requires_grad_(True)
-    value = loss(distill_batch(loss, student, teacher, scale=scale))
+    batch = distill_batch(loss, student, teacher, scale=scale)
+    if not loss.reads_logits:
+        batch = replace(batch, teacher=replace(batch.teacher, logits=None))
+    value = loss(batch)
     value.backward()
     assert value.shape == ()
-    assert value.isfinite()
+    assert 0 <= value < torch.inf
     gradients = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
     assert max(float(gradient.abs().max()) for gradient in gradients) > 0 or scale > 1
@@ -76,19 +81,3 @@ def test_it_is_zero_for_equal_networks_or_says_that_it_is_not(name: str) -> None
         assert value == pytest.approx(0, abs=1e-6)
     else:
         assert value > 1e-4
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_it_is_never_negative(name: str, context, teacher) -> None:
-    for number in range(3):
-        loss = built(name, context)
-        assert loss(distill_batch(loss, make_network(number=number + 10), teacher)).item() >= 0
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_loss_that_does_not_read_logits_can_do_without(name: str, context, student, teacher) -> None:
-    loss = built(name, context)
-    batch = distill_batch(loss, student, teacher)
-    if not loss.reads_logits:
-        batch = replace(batch, teacher=replace(batch.teacher, logits=None))
-    assert loss(batch).isfinite()

@@ -80,20 +80,6 @@ def test_the_update_does_not_disturb_the_gradient(memory) -> None:
     assert torch.equal(gradient(update=False), gradient(update=True))
 
 
-def test_memories_and_normalisers_are_part_of_the_state(context, student, teacher) -> None:
-    options = crd.Options(negatives=8, width=WIDTH)
-    losses = crd.build(options, context), crd.build(options, context)
-    losses[0](distill_batch(losses[0], student, teacher))
-    losses[1].load_state_dict(losses[0].state_dict())
-    values = []
-    for loss in losses:
-        torch.manual_seed(1)
-        values.append(loss(distill_batch(loss, student, teacher)).item())
-    assert values[0] == values[1]
-    assert torch.equal(losses[0].student_memory.rows, losses[1].student_memory.rows)
-    assert losses[0].teacher_memory.normaliser == losses[1].teacher_memory.normaliser > 0
-
-
 def test_both_sides_are_trained_and_update_their_own_embedding(context, student, teacher) -> None:
     made = crd.build(crd.Options(negatives=8, width=WIDTH, momentum=0.0), context)
     batch = distill_batch(made, student, teacher)
