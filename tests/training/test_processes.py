@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import torch
 
-from tests.house import ROOT
+from tests import processes
 from tests.training.several import CASES, main, network
 
 ABSOLUTE = 1e-5
@@ -22,14 +19,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
     """What every case ends with, on this one process and on two that Fabric starts."""
     folder = tmp_path_factory.mktemp("several")
     files = {count: folder / f"{count}.pt" for count in (1, 2)}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "tests.training.several", "2", str(files[2])],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    running = processes.start(folder, "-m", "tests.training.several", "2", str(files[2]))
     main("1", str(files[1]))
     printed = running.communicate()[0]
     assert running.returncode == 0, printed[-4000:]

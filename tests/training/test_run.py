@@ -159,20 +159,6 @@ def test_nothing_is_stored_when_all_trains_or_images_change(fabric, tmp_path, ch
     assert found == (model, batches)
 
 
-def test_a_state_comes_back(tmp_path):
-    state = {
-        "weights": {"a": torch.arange(6.0).view(2, 3).t()},
-        "history": [{"epoch": 1, "loss": 0.5}],
-        "none": {},
-    }
-    loop.save_state(tmp_path, state)
-    found = loop.load_state(tmp_path)
-    assert torch.equal(found["weights"]["a"], state["weights"]["a"])
-    assert found["history"] == state["history"]
-    assert [path.name for path in tmp_path.iterdir()] == [loop.STATE_FILE]
-    assert loop.load_state(tmp_path / "other") is None
-
-
 def test_code_in_a_state_file_is_not_run(tmp_path):
     loop.save_state(tmp_path, {"weights": Trap(tmp_path / "sprung")})
     with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
