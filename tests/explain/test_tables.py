@@ -36,25 +36,15 @@ def save(folder: Path, model: str, *, classes: tuple[str, ...], view: View = VIE
     checkpoint.save(folder / f"{model}.safetensors", network, view=view, classes=classes, provenance={})
 
 
-def test_a_student_has_its_own_teacher_and_a_control_has_all() -> None:
-    assert tables.pairs(plans.plan(["baseline", *IDS])) == [
+def test_a_student_has_its_own_teacher_a_control_all_and_what_is_compressed_but_not_masked_alone_the_baseline() -> None:
+    ids = ["baseline", *IDS, "masked/structured-0.25", "students/hint-baseline", "combined/prune_distill"]
+    assert tables.pairs(plans.plan(ids)) == [
         ("students/independent", "teachers/vgg16"),
         ("students/independent", "teachers/vgg16_jitter"),
         ("students/independent", "baseline"),
         ("students/crd_logit-vgg16_jitter", "teachers/vgg16_jitter"),
         ("students/crd_logit-vgg16_jitter", "baseline"),
-    ]
-
-
-def test_a_student_of_the_baseline_is_compared_with_it_once() -> None:
-    listed = tables.pairs(plans.plan(["baseline", "teachers/vgg16", "students/hint-baseline"]))
-    assert listed == [("students/hint-baseline", "baseline")]
-
-
-def test_a_compressed_model_is_compared_with_the_baseline_unless_it_is_masked_only() -> None:
-    ids = ["baseline", "masked/structured-0.25", "pruned/structured-0.25", "teachers/vgg16", "combined/prune_distill"]
-    assert tables.pairs(plans.plan(ids)) == [
-        ("pruned/structured-0.25", "baseline"),
+        ("students/hint-baseline", "baseline"),
         ("combined/prune_distill", "baseline"),
     ]
 
@@ -186,15 +176,12 @@ def test_a_follower_is_far_above_both_nulls_and_its_gain_has_an_interval(maps) -
     assert alone["ssim_gain"] is None
 
 
-@pytest.mark.parametrize("reference", ["teacher", "baseline"])
+@pytest.mark.parametrize("reference", [TEACHER, "baseline"])
 def test_without_an_independent_student_or_beside_the_baseline_that_null_is_empty(maps, reference) -> None:
-    maps = (
-        {**maps, "baseline": maps[TEACHER]}
-        if reference == "baseline"
-        else {STUDENT: maps[STUDENT], TEACHER: maps[TEACHER]}
-    )
-    pair = (STUDENT, TEACHER if reference == "teacher" else "baseline")
-    (alone,) = tables.attention_rows(maps, [pair], "block3", window=7)
+    if reference == TEACHER:
+        del maps[INDEPENDENT]
+    maps["baseline"] = maps[TEACHER]
+    (alone,) = tables.attention_rows(maps, [(STUDENT, reference)], "block3", window=7)
     assert alone["ssim"] > 0.9
     assert alone["ssim_independent"] is None
     assert alone["ssim_gain"] is None
