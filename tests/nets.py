@@ -68,24 +68,17 @@ def weight_of(shape: tuple[int, ...], seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def noise(image_size: int = SIDE, images: int = 12, batch_size: int = 5, *, seed: int | None = None) -> Batches:
-    """Noise with labels at random."""
-    random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (images, image_size, image_size, 3), dtype=np.uint8)
-    arrays = Arrays(images=pixels, labels=random.integers(0, len(CLASSES), images))
-    return Batches(arrays, View(image_size, VIEW.mean, VIEW.std), batch_size=batch_size, seed=seed)
-
-
-def arrays(images: int, number: int = 0) -> Arrays:
+def arrays(images: int, number: int = 0, *, side: int = SIDE) -> Arrays:
     """Noise with labels in turn; another number gives another noise."""
     random = np.random.default_rng(number)
-    pixels = random.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8)
+    pixels = random.integers(0, 256, (images, side, side, 3), dtype=np.uint8)
     return Arrays(images=pixels, labels=np.arange(images) % len(CLASSES))
 
 
-def batches(images: int = 6, batch_size: int = 3, *, seed: int | None = None) -> Batches:
-    """Of `arrays`."""
-    return Batches(arrays(images), VIEW, batch_size=batch_size, seed=seed)
+def batches(images: int = 6, batch_size: int = 3, *, side: int = SIDE, seed: int | None = None) -> Batches:
+    """Of `arrays`, as large as they are stored."""
+    view = View(side, VIEW.mean, VIEW.std)
+    return Batches(arrays(images, side=side), view, batch_size=batch_size, seed=seed)
 
 
 def fit(train: int, validation: int) -> Fit:

@@ -10,7 +10,8 @@ from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import norm_scales
 from deepcompress.pruning.masks import LayerView, batch_gradients, score
-from tests.nets import noise, same, state, vgg
+from tests import nets
+from tests.nets import same, state, vgg
 
 CASES = [
     (name, granularity)
@@ -26,7 +27,7 @@ def scored(model, batches, name, granularity, seed=3):
 
 @pytest.mark.parametrize(("name", "granularity"), CASES)
 def test_every_criterion_scores_each_unit_alike_twice_and_leaves_the_model_alone(name, granularity):
-    model, batches = vgg(), noise()
+    model, batches = vgg(), nets.batches(12, 5)
     before = state(model)
     first, second = (scored(model, batches, name, granularity) for _ in range(2))
     for layer, module in prunable_layers(model).items():
@@ -46,7 +47,7 @@ def test_every_criterion_refuses_weights_that_are_not_finite(name, granularity):
     with torch.no_grad():
         model.features[4].weight[0] = float("nan")
     with pytest.raises(UserError, match=r"features\.4: a weight is not finite"):
-        scored(model, noise(), name, granularity)
+        scored(model, nets.batches(12, 5), name, granularity)
 
 
 def subject(weight, granularity, **more):
@@ -81,23 +82,6 @@ def test_taylor_averages_batches_after_the_absolute_value():
     gradients = [{"classifier.6": gradient}, {"classifier.6": -gradient}]
     found = score("taylor", layers, "weight", gradients=gradients)["classifier.6"]
     assert torch.equal(found, layers["classifier.6"].weight.abs())
-
-
-def test_taylor_foretells_how_the_loss_moves_when_a_weight_goes():
-    model = vgg().double()
-    batch = next(noise().epoch(0))
-    images, weight = batch.images.double(), model.classifier[6].weight
-
-    def loss():
-        return torch.nn.functional.cross_entropy(model(images), batch.labels)
-
-    layers = {"classifier.6": model.classifier[6]}
-    (gradient,) = torch.autograd.grad(loss(), [weight])
-    found = score("taylor", layers, "weight", gradients=[{"classifier.6": gradient}])["classifier.6"]
-    with torch.no_grad():
-        dense, tiny = loss(), 1e-4
-        weight[1, 2] *= 1 - tiny
-        assert abs(loss() - dense).item() / tiny == pytest.approx(found[1, 2].item(), rel=1e-3)
 
 
 def test_random_differs_by_seed_and_layer():

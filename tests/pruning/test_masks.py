@@ -13,7 +13,7 @@ from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import masks
 from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.masks import batch_gradients, kept, levels, remove_channels, score
-from tests.nets import assert_equal_outputs, noise, same, state, vgg
+from tests.nets import assert_equal_outputs, batches, same, state, vgg
 
 OPTIMIZERS = {
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01, weight_decay=0.1, fused=True),
@@ -34,7 +34,7 @@ def survivors(model, granularity, counts):
 def test_zeros_stay_zero_through_training(optimizer, granularity):
     model = vgg()
     warm = OPTIMIZERS[optimizer](model.parameters())
-    batch = next(noise().epoch(0))
+    batch = next(batches(12, 5).epoch(0))
     model.train()
     nn.functional.cross_entropy(model(batch.images), batch.labels).backward()
     warm.step()  # so that momentum is there before the masks are
@@ -67,21 +67,6 @@ def test_what_is_frozen_is_left_alone():
     assert not model.classifier[6].weight.any()
     masks.apply_(model, found)
     assert not model.features[0].weight.any()
-
-
-@pytest.mark.parametrize("batch_norm", [True, False])
-def test_a_masked_filter_gives_an_exactly_empty_map(batch_norm):
-    model = vgg(batch_norm=batch_norm)
-    kept = {"features.0": torch.tensor([True, False, False, True])}
-    found = masks.parameter_masks(model, "channel", kept)
-    assert set(found) == {"features.0.weight", "features.0.bias"} | (
-        {"features.1.weight", "features.1.bias"} if batch_norm else set()
-    )
-    masks.apply_(model, found)
-    with torch.no_grad():
-        maps = model.features[: 2 if batch_norm else 1](next(noise().epoch(0)).images)
-    assert not maps[:, 1:3].any()
-    assert maps[:, 0].any()
 
 
 def test_what_is_dropped_becomes_plain_zero_even_from_infinity():
@@ -122,7 +107,7 @@ def test_pruned_model_equals_masked_model(batch_norm, image_size, scope):
     kept = survivors(masked, "channel", counts)
     masks.apply_(masked, masks.parameter_masks(masked, "channel", kept))
     removed = remove_channels(masked, kept)
-    images = torch.cat([batch.images for batch in noise(image_size).epoch(0)])
+    images = torch.cat([batch.images for batch in batches(12, 5, side=image_size).epoch(0)])
     with torch.no_grad():
         assert_equal_outputs(removed(images), masked(images))
     for name, count in counts.items():
@@ -136,7 +121,7 @@ def test_the_original_stays_as_it_is_and_what_remains_trains_on_alike():
     removed = remove_channels(model, {"classifier.0": torch.arange(16) > 3})
     assert torch.equal(random, torch.get_rng_state())
     assert (type(removed), removed.training, removed.spec.hidden) == (type(model), True, (12, 16))
-    batch = next(noise().epoch(0))
+    batch = next(batches(12, 5).epoch(0))
     torch.nn.functional.cross_entropy(removed(batch.images), batch.labels).backward()
     assert [name for name, parameter in removed.named_parameters() if parameter.grad is None] == ["features.0.weight"]
     with torch.no_grad():
@@ -210,7 +195,7 @@ def test_gradients_leave_batch_statistics_and_mode_alone():
     model = vgg().train()
     before = model.features[1].running_mean.clone()
     layers = prunable_layers(model)
-    found = list(batch_gradients(model, layers, noise().epoch(0)))
+    found = list(batch_gradients(model, layers, batches(12, 5).epoch(0)))
     assert len(found) == 3
     assert list(found[0]) == list(layers)
     assert torch.equal(before, model.features[1].running_mean)

@@ -12,9 +12,9 @@ from deepcompress.measure import accuracy
 from deepcompress.pruning import masks, sensitivity
 from deepcompress.pruning.layers import group_scores, in_scope, scored_layers
 from deepcompress.pruning.masks import score
-from deepcompress.pruning.sensitivity import batch_statistics, curves, scan
+from deepcompress.pruning.sensitivity import curves, scan
 from tests import nets
-from tests.nets import noise, vgg
+from tests.nets import vgg
 
 SPARSITIES = (0.0, 0.1, 0.3, 0.5, 0.9)
 METHODS = {"unstructured": ("l1", "weight"), "structured": ("l2_channel", "channel")}
@@ -56,7 +56,7 @@ def scanned(model, batches, method, sparsities=SPARSITIES, **options):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, monkeypatch):
     monkeypatch.setattr(sensitivity, "CHUNK_BYTES", 2 * 4 * image_size**2 * 4)  # so that images pass two by two
-    model, batches = vgg(batch_norm=batch_norm, image_size=image_size), noise(image_size)
+    model, batches = vgg(batch_norm=batch_norm, image_size=image_size), nets.batches(12, 5, side=image_size)
     rows, scores = scanned(model, batches, method)
     plain = plain_loop(model, batches, scores, method)
     assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
@@ -65,7 +65,7 @@ def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, monkeypa
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_scan_with_statistics_of_the_batch_equals_the_plain_loop(method):
-    model, batches = vgg(), noise(images=12, batch_size=12)
+    model, batches = vgg(), nets.batches(12, 12)
     rows, scores = scanned(model, batches, method, recalibrate=True)
     plain = plain_loop(model, batches, scores, method, recalibrate=True)
     assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-4)
@@ -76,13 +76,13 @@ def test_a_scan_with_statistics_of_the_batch_equals_the_plain_loop(method):
 def test_weights_are_untouched_bit_for_bit(method):
     model = vgg().train()
     before = nets.state(model)
-    scanned(model, noise(), method, recalibrate=True)
+    scanned(model, nets.batches(12, 5), method, recalibrate=True)
     assert nets.same(before, model.state_dict())
     assert model.training
 
 
 def test_standard_errors_are_those_of_a_share_and_of_a_mean():
-    model, batches = vgg(), noise()
+    model, batches = vgg(), nets.batches(12, 5)
     row = scanned(model, batches, "structured")[0][0]
     share = row["right"] / row["n"]
     assert row["n"] == 12
@@ -94,7 +94,7 @@ def test_standard_errors_are_those_of_a_share_and_of_a_mean():
 
 
 def test_curves_are_in_achieved_sparsity_and_skip_repetitions():
-    rows, _ = scanned(vgg(), noise(), "structured", (0.0, 0.1, 0.5, 0.95, 0.99))
+    rows, _ = scanned(vgg(), nets.batches(12, 5), "structured", (0.0, 0.1, 0.5, 0.95, 0.99))
     sparsities, top1 = curves(rows)["features.0"]
     assert sparsities == [0, 0.5, 0.75]
     assert top1 == [rows[0]["top1_pct"], rows[2]["top1_pct"], rows[3]["top1_pct"]]
@@ -111,17 +111,3 @@ def test_the_scan_of_tied_layers_equals_the_plain_loop(method):
     plain = plain_loop(model, data, scores, method, few, (0.0, 0.6))
     assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
     assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
-
-
-@torch.no_grad()
-def test_with_statistics_of_the_batch_nothing_that_is_stored_is_read_or_written():
-    model, images = vgg(), next(noise().epoch(0)).images
-    plain = model(images)
-    with batch_statistics(model):
-        found = model(images)
-        torch.testing.assert_close(model.features[:2](images).mean((0, 2, 3)), model.features[1].bias)
-    assert not torch.allclose(found, plain)
-    assert torch.equal(plain, model(images))
-    model.features[1].running_mean += 1
-    with batch_statistics(model):
-        assert torch.equal(found, model(images))

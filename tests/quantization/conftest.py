@@ -22,7 +22,7 @@ def network(*, batch_norm: bool = True, sparsity: float = 0.0, features: tuple[i
 
 
 def make_batches(images: int = 24, batch_size: int = 10) -> Batches:
-    return nets.noise(images=images, batch_size=batch_size)
+    return nets.batches(images, batch_size)
 
 
 def round_(model: torch.nn.Module, formats: dict[str, Any]) -> dict[str, Any]:
