@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from deepcompress.plan_table import BASELINE, FAMILIES, Plan, PlannedModel
 
@@ -20,10 +22,16 @@ RECIPES = {
 }
 
 
-def plan(ids: Iterable[str]) -> Plan:
-    """A plan of these models: `students/hint-vgg16` learned from `teachers/vgg16`, if that is there, and so on."""
+def plan(ids: Iterable[str], **changes: Mapping[str, Any]) -> Plan:
+    """A plan of these models: `students/hint-vgg16` learned from `teachers/vgg16`, if that is there, and so on.
+
+    `control={"pruned/a": "pruned/control"}` is what a column holds for some of them instead.
+    """
     listed = list(ids)
-    return Plan(_row(model, listed) for model in listed)
+    rows = (_row(model, listed) for model in listed)
+    return Plan(
+        replace(row, **{name: cells[row.id] for name, cells in changes.items() if row.id in cells}) for row in rows
+    )
 
 
 def write(path: Path, ids: Iterable[str]) -> Path:

@@ -16,7 +16,7 @@ from deepcompress.models.vgg import VGG
 from deepcompress.plan import require_networks
 from deepcompress.plan_table import COLUMNS, Plan, PlannedModel
 from deepcompress.quantization.settings import Quant
-from tests import nets
+from tests import nets, plans
 from tests.docs import pages
 from tests.house import ROOT
 
@@ -385,25 +385,18 @@ def test_a_name_that_timm_does_not_have_is_refused_with_some_like_it() -> None:
 
 # The table.
 
-MODELS = (
-    PlannedModel("baseline", "baseline", "finetune", recipe="finetune", stage="finetune"),
-    PlannedModel("masked/shipped", "masked", "prune", "structured", 0.37, builds_on="baseline", stage="prune"),
-    PlannedModel("quantized/ptq-int4", "quantized", "quantize", "ptq", format="int4", builds_on="baseline"),
-    PlannedModel("quantized/qat-fp32", "quantized", "quantize", "qat", builds_on="baseline", recipe="quant.qat"),
-    PlannedModel(
-        "quantized/qat-int4", "quantized", "quantize", "qat", format="int4", control="quantized/qat-fp32",
-        builds_on="baseline", recipe="quant.qat",
-    ),
-    PlannedModel("teachers/vgg16", "teachers", "train_teacher", recipe="teachers.vgg16.recipe"),
-    PlannedModel("students/independent", "students", "distill", "independent", recipe="distill.student.recipe"),
-    PlannedModel(
-        "students/hint-vgg16", "students", "distill", "hint", teacher="teachers/vgg16", control="students/independent"
-    ),
-    PlannedModel(
-        "combined/prune_distill", "combined", "distill", "hint", 0.37, teacher="teachers/vgg16",
-        builds_on="masked/shipped", recipe="prune.finetune",
-    ),
-)  # fmt: skip
+MODELS = tuple(
+    plans.plan(
+        [
+            *("baseline", "masked/structured-0.37", "quantized/ptq-int4", "quantized/qat-fp32", "quantized/qat-int4"),
+            *("teachers/vgg16", "students/independent", "students/hint-vgg16", "combined/prune_distill"),
+        ],
+        stage={"masked/structured-0.37": "prune_sweep@structured-0.37"},
+        control={"quantized/qat-int4": "quantized/qat-fp32", "students/hint-vgg16": "students/independent"},
+        builds_on={"combined/prune_distill": "masked/structured-0.37"},
+        teacher={"combined/prune_distill": "teachers/vgg16"},
+    )
+)
 
 
 def test_a_plan_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -415,10 +408,10 @@ def test_a_plan_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_all_below_a_model_is_listed_once_with_itself_and_its_teachers() -> None:
     plan = Plan(MODELS)
     assert plan.below("combined/prune_distill") == [
-        "combined/prune_distill", "masked/shipped", "teachers/vgg16", "baseline"
+        "combined/prune_distill", "masked/structured-0.37", "teachers/vgg16", "baseline"
     ]  # fmt: skip
     assert [model.id for model in plan.chain("combined/prune_distill")] == [
-        "baseline", "masked/shipped", "combined/prune_distill"
+        "baseline", "masked/structured-0.37", "combined/prune_distill"
     ]  # fmt: skip
 
 
@@ -429,7 +422,7 @@ def test_a_model_is_compared_with_its_control_its_teacher_its_start_and_those_on
         ("quantized/qat-int4", "quantized/ptq-int4"),
         ("students/hint-vgg16", "students/independent"),
         ("students/hint-vgg16", "teachers/vgg16"),
-        ("combined/prune_distill", "masked/shipped"),
+        ("combined/prune_distill", "masked/structured-0.37"),
         ("students/logit-vgg16", "teachers/vgg16"),
         ("students/logit-vgg16", "students/hint-vgg16"),
     ]

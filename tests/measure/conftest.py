@@ -6,16 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from deepcompress import runtime
-from deepcompress.data.batches import View
 from deepcompress.data.store import write_fit, write_heldout
-from deepcompress.models import checkpoint
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import VGG
 from tests import plans
 from tests.data import inputs
+from tests.stages.commands import save_vgg
 
 
 @pytest.fixture
@@ -44,12 +40,8 @@ def add_model(project: Path) -> Callable[..., Path]:
     """Save a tiny network under a model id; another number, other weights."""
 
     def save(model: str, number: int = 0, classes: tuple[str, ...] = inputs.CLASSES) -> Path:
-        spec = VGGSpec("vgg11", False, (2, 2, 3, 3, 4, 4, 4, 4), (5, 5), len(classes), 32, 0.5)
-        torch.manual_seed(number)
         path = project / "models" / f"{model}.safetensors"
-        view = View(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-        provenance = checkpoint.provenance("test", seed=number, params={})
-        checkpoint.save(path, VGG(spec), view=view, classes=classes, provenance=provenance)
+        save_vgg(path, (2, 2, 3, 3, 4, 4, 4, 4), (5, 5), seed=number, classes=classes)
         return path
 
     return save

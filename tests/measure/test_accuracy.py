@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from deepcompress.data.batches import Batches, View
-from deepcompress.data.store import Arrays
 from deepcompress.measure.accuracy import (
     cross_entropy,
     evaluating,
@@ -21,14 +18,7 @@ from deepcompress.measure.accuracy import (
     top1_agreement,
     top_k_correct,
 )
-
-VIEW = View(4, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-
-
-def arrays(images: int) -> Arrays:
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (images, 4, 4, 3), dtype=np.uint8)
-    return Arrays(pixels, np.arange(images, dtype=np.int64) % 3)
+from tests.nets import arrays, batches
 
 
 def network() -> nn.Module:
@@ -42,8 +32,8 @@ def network() -> nn.Module:
 
 @pytest.mark.parametrize("seed", [None, 7])
 def test_rows_lie_as_in_the_arrays_whatever_the_order_of_the_batches(seed: int | None) -> None:
-    model, images = network(), arrays(10)
-    answers, labels = logits(model, Batches(images, VIEW, batch_size=4, seed=seed))
+    model, images = network(), arrays(10, side=4)
+    answers, labels = logits(model, batches(10, 4, side=4, seed=seed))
     pixels = torch.from_numpy(images.images).permute(0, 3, 1, 2) / 255
     with evaluating(model), torch.no_grad():
         torch.testing.assert_close(answers, model((pixels - 0.5) / 0.25))
@@ -53,7 +43,7 @@ def test_rows_lie_as_in_the_arrays_whatever_the_order_of_the_batches(seed: int |
 def test_modules_keep_their_modes_and_statistics() -> None:
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    logits(model, Batches(arrays(10), VIEW, batch_size=4))
+    logits(model, batches(10, 4, side=4))
     assert [module.training for module in model] == [True, False, True, True, True]
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -67,7 +57,7 @@ def test_modes_come_back_after_an_error() -> None:
 
 
 def test_logits_can_be_a_target_in_training() -> None:
-    answers, _ = logits(network(), Batches(arrays(4), VIEW, batch_size=4))
+    answers, _ = logits(network(), batches(4, 4, side=4))
     weight = torch.ones(3, requires_grad=True)
     (answers * weight).sum().backward()
     assert answers.dtype == torch.float32
@@ -75,9 +65,8 @@ def test_logits_can_be_a_target_in_training() -> None:
 
 
 def test_no_images_is_an_error() -> None:
-    empty = Arrays(np.zeros((0, 4, 4, 3), np.uint8), np.zeros(0, np.int64))
     with pytest.raises(ValueError, match="no images"):
-        logits(network(), Batches(empty, VIEW, batch_size=4))
+        logits(network(), batches(0, 4, side=4))
 
 
 def test_top_k_agrees_with_topk_where_no_logits_are_equal() -> None:

@@ -15,7 +15,6 @@ from deepcompress.measure.statistics import (
     decimals,
     holm,
     mcnemar,
-    outcomes,
     paired_interval,
     significant,
     t_test,
@@ -46,14 +45,6 @@ def test_wilson_interval_holds_the_share_and_stays_within_0_and_1(n: int, share:
     assert 0 <= low <= right / n <= high <= 1
     mirrored_low, mirrored_high = wilson_interval(n - right, n)
     assert (1 - mirrored_high, 1 - mirrored_low) == pytest.approx((low, high), abs=1e-12)
-
-
-@given(both=few, a_alone=few, b_alone=few, neither=few)
-def test_outcomes_are_counted_in_the_order_that_is_promised(
-    both: int, a_alone: int, b_alone: int, neither: int
-) -> None:
-    if both + a_alone + b_alone + neither:
-        assert outcomes(*pair(both, a_alone, b_alone, neither)).tolist() == [both, a_alone, b_alone, neither]
 
 
 def test_mcnemar_is_chi_squared_of_one_degree_of_freedom() -> None:

@@ -12,20 +12,11 @@ import pytest
 from deepcompress.errors import UserError
 from deepcompress.measure import verdict
 from deepcompress.measure.verdict import NO_DIFFERENCE, Estimate, Replicates, change, over_seeds, trained_apart
-from deepcompress.plan_table import Plan, PlannedModel
+from deepcompress.plan_table import Plan
+from tests import plans
 
-PLAN = Plan(
-    [
-        PlannedModel("baseline", "baseline", "finetune", recipe="finetune"),
-        PlannedModel("masked/a", "masked", "prune", builds_on="baseline"),
-        PlannedModel("pruned/a", "pruned", "prune", builds_on="masked/a", recipe="prune.finetune"),
-        PlannedModel("quantized/ptq", "quantized", "quantize", builds_on="baseline"),
-        PlannedModel("shipped/quantized", "shipped", "quantize", builds_on="pruned/a"),
-        PlannedModel("students/a", "students", "distill", recipe="distill.student.recipe"),
-    ]
-)
-
-
+IDS = ("baseline", "masked/a", "pruned/a", "quantized/ptq", "shipped/quantized", "students/a")
+PLAN = plans.plan(IDS, builds_on={"pruned/a": "masked/a", "shipped/quantized": "pruned/a"})
 SMALL = "not significant beyond 1 point"
 
 
@@ -169,28 +160,6 @@ def test_verdicts_on_three_seeds_hold_in_a_family_and_seldom_change_when_all_is_
     assert false / runs <= 0.05
     assert turned == 0
     assert equal / ((runs - 1) * size) >= 0.85
-
-
-@pytest.mark.parametrize("deviations", [(0.0, 1.0, 0.5), (0.05, 1.0, 1.0), (0.3, 0.5, 0.5), (0.1, 0.0, 1.0)])
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_over_seeds_holds_the_difference_as_often_as_it_promises(
-    seeds: int, deviations: tuple[float, float, float]
-) -> None:
-    """With known deviations of trainings, images, and both together; not much wider than if they were known."""
-    rng, n, runs, held = np.random.default_rng(0), 100, 300, 0
-    of_training, of_image, of_both = deviations
-    widths = []
-    for _ in range(runs):
-        drawn = rng.normal(0, of_training, (seeds, 1)) + rng.normal(0, of_image, n)
-        drawn = drawn + rng.normal(0, of_both, (seeds, n))
-        covariances = np.cov(drawn)
-        shared = covariances[~np.eye(seeds, dtype=bool)].mean() / n
-        found = over_seeds(drawn.mean(1).tolist(), shared_variance=shared)
-        held += found.low <= 0 <= found.high
-        widths.append(found.high - found.low)
-    ideal = 2 * 1.96 * math.sqrt(of_training**2 / seeds + of_image**2 / n + of_both**2 / (n * seeds))
-    assert held / runs >= 0.9  # 95 % less four standard errors
-    assert 0.9 <= np.median(widths) / ideal <= 2.3  # 4.3 / 1.96, where all is chance of training
 
 
 def test_a_change_is_judged_by_how_far_trainings_lie_apart() -> None:
