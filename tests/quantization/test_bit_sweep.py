@@ -13,22 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepcompress import params
-from deepcompress.data.store import Fit, Meta
 from deepcompress.models.vgg import VGG
 from deepcompress.quantization import bit_sweep
 from deepcompress.quantization.settings import Quant
 from deepcompress.training.run import TrainingRun
-from tests.nets import CLASSES, VIEW
-from tests.quantization.conftest import make_batches, network
+from tests.nets import VIEW, fit
+from tests.quantization.conftest import network
 from tests.quantization.test_settings import GOOD
 
 
 class Images(TrainingRun):
     """Random images in place of a folder."""
 
-    images = Fit(  # type: ignore[assignment]
-        make_batches(40).arrays, make_batches(60).arrays, Meta(CLASSES, 32, VIEW.mean, VIEW.std, {}, "random", "none")
-    )
+    images = fit(40, 60)  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")

@@ -133,16 +133,6 @@ def test_inputs_that_are_not_finite_end_in_one_line() -> None:
 # What layers see: the walk equals the model, and the drawn vectors give the layer's own outputs.
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-def test_the_steps_in_order_are_the_model(batch_norm: bool) -> None:
-    model = network(batch_norm=batch_norm)
-    images = next(iter(make_batches().epoch(0))).images
-    value = images
-    for _, step in ptq.steps(model):
-        value = step(value)
-    assert torch.equal(value, model(images))
-
-
 @pytest.mark.parametrize(
     "layer", [nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, (3, 1), stride=2), nn.Linear(6, 4)], ids=str
 )
@@ -182,14 +172,3 @@ def test_every_layer_is_met_with_its_float_and_its_quantized_inputs(arch: str) -
         assert torch.equal(met["features.0"].float, met["features.0"].quantized)
         vectors = {name: 40 if name.startswith("features") else len(images) for name in layers}
         assert all(met[name].float.shape == (vectors[name], layer.weight[0].numel()) for name, layer in layers.items())
-
-
-def test_the_same_seed_draws_the_same() -> None:
-    model = network()
-    weights = {name: layer.weight for name, layer in prunable_layers(model).items()}
-
-    def seen_with(seed: int) -> list[torch.Tensor]:
-        return [seen.float for _, seen in ptq.walk(model, make_batches(), weights, inputs=16, seed=seed)]
-
-    assert all(torch.equal(a, b) for a, b in zip(seen_with(1), seen_with(1), strict=True))
-    assert not torch.equal(seen_with(1)[0], seen_with(2)[0])

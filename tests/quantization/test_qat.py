@@ -19,6 +19,7 @@ from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import TrainingData
+from tests import nets
 from tests.nets import CLASSES, VIEW
 from tests.quantization.conftest import make_batches, network, round_
 
@@ -37,15 +38,8 @@ FORMATS = [
 
 def train(model: VGG, batches: Batches, optimizer: str = "adamw") -> None:
     """Two epochs at a learning rate that moves every weight."""
-    recipe = Recipe(
-        trainable="all",
-        epochs=2,
-        batch_size=10,
-        optimizer=optimizer,
-        learning_rate=1e-2,
-        weight_decay=0.05,
-        schedule="constant",
-    )
+    changes = {"batch_size": 10, "optimizer": optimizer, "learning_rate": 1e-2, "schedule": "constant"}
+    recipe = Recipe(**nets.RECIPE | changes)
     fabric = runtime.start(runtime.Train(device="cpu", precision="32-true"), 0)
     loop.train(model, CrossEntropy(), TrainingData(batches, batches), recipe, fabric=fabric, seed=0)
 
@@ -69,23 +63,6 @@ def test_the_model_that_was_trained_is_the_model_that_is_loaded(
     checkpoint.save(path, model, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
     with torch.no_grad():
         assert torch.equal(checkpoint.load(path).model(images), trained)
-
-
-@pytest.mark.parametrize(
-    ("name", "optimizer", "steps"),
-    [("fp32", "adamw", "fixed"), ("fp16", "adam", "fixed"), ("int4", "sgd", "fixed"), ("int2", "adam", "learned")],
-)
-def test_zeros_before_are_zeros_after(name: str, optimizer: str, steps: qat.Steps) -> None:
-    model = network(sparsity=0.5)
-    before = {key: layer.weight.detach().clone() for key, layer in prunable_layers(model).items()}
-    formats = assign(model, name)
-    quantized = ptq.without_images(model, formats)
-    qat.attach_(model, formats, quantized, steps=steps, from_quantized=steps == "learned")
-    train(model, make_batches(), optimizer)
-    qat.detach_(model)
-    for key, layer in prunable_layers(model).items():
-        assert torch.equal(layer.weight[before[key] == 0], torch.zeros(int((before[key] == 0).sum())))
-        assert not torch.equal(layer.weight, before[key])
 
 
 def test_a_rounded_weight_hands_its_gradient_on_as_it_is() -> None:
