@@ -79,10 +79,10 @@ def make_table(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def make_zip(path: Path, files: Mapping[str, bytes]) -> Path:
-    """Write the files into a .zip, in the order given."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    """Write the files into a .zip, in the order given; the same bytes at every run."""
+    with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return path
 
 

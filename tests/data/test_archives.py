@@ -31,7 +31,8 @@ def test_every_kind_lists_and_reads_the_same(tmp_path: Path, kind: str) -> None:
 
 def test_names_with_dots_and_backslashes_are_tidied(tmp_path: Path) -> None:
     assert open_tree(make_tar(tmp_path / "x.tar", {"./a/./1.txt": b""}), tmp_path).files == ("a/1.txt",)
-    assert open_tree(make_zip(tmp_path / "x.zip", {"a\\1.txt": b""}), tmp_path).files == ("a/1.txt",)
+    tree = open_tree(make_zip(tmp_path / "x.zip", {"a\\": b"", "a\\1.txt": b""}), tmp_path)
+    assert (tree.files, tree.folders) == (("a/1.txt",), ("a",))
 
 
 def test_the_top_of_a_tar_is_no_folder_in_it(tmp_path: Path) -> None:
@@ -46,8 +47,10 @@ def test_a_member_that_escapes_its_folder_is_refused(tmp_path: Path, kind: str, 
         open_tree(packed(tmp_path, kind, {name: b""}), tmp_path)
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_a_link_or_device_in_a_tar_is_refused(tmp_path: Path, kind: bytes) -> None:
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE]
+)
+def test_a_link_a_device_or_a_sparse_file_in_a_tar_is_refused(tmp_path: Path, kind: bytes) -> None:
     member = tarfile.TarInfo("train/a.png")
     member.type, member.linkname = kind, "/etc/passwd"
     (tmp_path / "x.tar").write_bytes(member.tobuf() + bytes(1024))
@@ -71,6 +74,16 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"x\.zip: a\.png is encrypted"):
         open_tree(path, tmp_path)
+
+
+def test_a_member_of_a_zip_that_lies_where_another_does_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", {"1.png": b"one", "2.png": b"two"})
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"PK\x01\x02") + 42
+    content[place : place + 4] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.zip: 2\.png: is damaged"):
+        open_tree(path, tmp_path).read("2.png")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])

@@ -7,7 +7,6 @@ import gzip
 import logging
 import lzma
 import os
-import struct
 import sys
 import unicodedata
 import zipfile
@@ -254,22 +253,12 @@ def test_the_name_of_a_file_that_is_no_utf8_is_no_matter(tmp_path: Path) -> None
     assert (tmp_path / "fit/meta.json").read_text(encoding="utf-8").count("\\udcff.txt") == 1
 
 
-def zip_in(path: Path, files: Files, encoding: str) -> Path:
-    """A zip with names in another code page, as old programs write it: the flag of UTF-8 is not set."""
-    plain = make_zip(path, {f"n{i:05}.png": data for i, data in enumerate(files.values())}).read_bytes()
-    parts = {f"n{i:05}.png".encode(): name.encode(encoding) for i, name in enumerate(files)}
-    body, directory = b"", b""
-    for member in zipfile.ZipFile(path).infolist():
-        name = parts[member.filename.encode()]
-        at = member.header_offset
-        lengths = member.compress_size, member.file_size
-        head, rest = plain[at : at + 26], plain[at + 30 + len(member.filename) :][: member.compress_size]
-        entry = struct.pack("<4s6H3L", b"PK\x01\x02", 20, 20, 0, member.compress_type, 0, 33, member.CRC, *lengths)
-        directory += entry + struct.pack("<5H2L", len(name), 0, 0, 0, 0, 0, len(body)) + name
-        body += head + struct.pack("<HH", len(name), 0) + name + rest
-    count = len(files)
-    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(directory), len(body), 0)
-    path.write_bytes(body + directory + end)
+def zip_in(path: Path, letters: str, encoding: str) -> Path:
+    """A zip with the name of a class in another code page, as old programs write it: the flag of UTF-8 is not set."""
+    name = letters.encode(encoding)
+    place = b"/" + b"#" * len(name) + b"/"  # of as many bytes
+    content = make_zip(path, {name.replace("/bee/", place.decode()): data for name, data in TRAIN.items()}).read_bytes()
+    path.write_bytes(content.replace(place, b"/" + name + b"/"))
     return path
 
 
@@ -280,7 +269,7 @@ def zip_in(path: Path, files: Files, encoding: str) -> Path:
 def test_names_of_a_zip_in_another_code_page_are_read_as_params_say_or_refused(
     tmp_path: Path, letters: str, encoding: str
 ) -> None:
-    path = zip_in(tmp_path / "x.zip", {name.replace("bee", letters): d for name, d in TRAIN.items()}, encoding)
+    path = zip_in(tmp_path / "x.zip", letters, encoding)
     with pytest.raises(UserError, match=r"x\.zip: the name of the class folder .* is no UTF-8; rename it, or say"):
         read(path)
     assert read(path, names_encoding=encoding).classes == tuple(sorted(["ant", letters]))
@@ -290,25 +279,12 @@ def test_names_of_a_zip_in_another_code_page_are_read_as_params_say_or_refused(
 
 
 def test_names_of_a_zip_in_utf8_without_its_flag_are_utf8(tmp_path: Path) -> None:
-    path = zip_in(tmp_path / "x.zip", {name.replace("bee", "犬猫"): d for name, d in TRAIN.items()}, "utf-8")
-    assert read(path).classes == ("ant", "犬猫")
+    assert read(zip_in(tmp_path / "x.zip", "犬猫", "utf-8")).classes == ("ant", "犬猫")
 
 
 def test_an_unknown_encoding_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must be an encoding that Python knows, such as cp932, .*; got 'klingon'"):
         Options(names_encoding="klingon")
-
-
-@pytest.mark.parametrize("folders", [True, False])
-def test_backslashes_of_windows_part_names(tmp_path: Path, folders: bool) -> None:
-    files = {name.replace("/", "\\"): data for name, data in TRAIN.items()}
-    listed = {"train\\": b"", "train\\ant\\": b"", "train\\bee\\": b""} if folders else {}
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for name, data in (listed | files).items():
-            member = zipfile.ZipInfo("x")
-            member.filename = name
-            archive.writestr(member, data)
-    assert sizes(stored(tmp_path / "x.zip")) == HELD_OUT
 
 
 PACKERS: list[Callable[[bytes], bytes]] = [bytes, gzip.compress, bz2.compress, lzma.compress]
@@ -335,14 +311,11 @@ def test_a_zip_is_known_by_its_content(tmp_path: Path, name: str, method: int) -
     ("method", "told"), [(9, "Deflate64"), (98, "PPMd"), (95, "xz"), (1, "Shrink"), (77, "method 77")]
 )
 def test_a_packing_that_python_cannot_read_is_named(tmp_path: Path, method: int, told: str) -> None:
-    content = make_zip(tmp_path / "x.zip", TRAIN).read_bytes()
-    for signature, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
-        pieces = content.split(signature)
-        content = pieces[0] + b"".join(
-            signature + p[: at - 4] + struct.pack("<H", method) + p[at - 2 :] for p in pieces[1:]
-        )
-    (tmp_path / "x.zip").write_bytes(content)
+    path = make_zip(tmp_path / "x.zip", TRAIN)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 10] = method  # of the first member in the directory
+    path.write_bytes(content)
     with pytest.raises(
         UserError, match=rf"x\.zip: train/ant/0\.png is packed by {told}, which Python cannot read; pack"
     ):
-        read(tmp_path / "x.zip")
+        read(path)
