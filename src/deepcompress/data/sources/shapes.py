@@ -34,12 +34,12 @@ SPLITS = ("train", "test")
 
 # The difficulty, in half sides of the image and in parts of the brightness range.
 RADIUS = (0.46, 0.76)
-CONTRAST = (0.18, 0.34)
+CONTRAST = (0.26, 0.42)
 SATURATION = 0.35
-SMOOTH_NOISE = 0.07
-PIXEL_NOISE = 0.04
-BLOBS = 2
-STROKES = 2
+SMOOTH_NOISE = 0.05
+PIXEL_NOISE = 0.03
+BLOBS = 1
+STROKES = 1
 
 
 class Options(Section):
