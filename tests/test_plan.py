@@ -278,8 +278,23 @@ class Twice(nn.Module):
         return self.head(self.layer(images).mean((2, 3)))
 
 
+class Averaged(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layer, self.one, self.two = nn.Conv2d(3, 4, 3), nn.Linear(4, classes), nn.Linear(4, classes)
+
+    def forward(self, images):
+        pooled = self.layer(images).mean((2, 3))
+        return (self.one(pooled) + self.two(pooled)) / 2
+
+
 def maps(classes):
     return nn.Conv2d(3, classes, 3)
+
+
+def reshaped(classes):
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes),
+                         nn.Unflatten(1, (classes, 1)), nn.Flatten())
 
 
 def sure(classes):
@@ -329,6 +344,10 @@ def test_a_vgg_is_not_built() -> None:
     assert require_networks(document("none", arch="vgg11")) == []
 
 
+def test_a_head_whose_answer_is_only_reshaped_is_one() -> None:
+    require_networks(document("reshaped", trainable="head"))
+
+
 def test_what_is_left_out_of_tokens_is_said() -> None:
     attention, whole = require_networks(document("Tokens"))
     assert attention.startswith("model: some_nets:Tokens has no maps of block3, so none")
@@ -342,6 +361,10 @@ def test_what_is_left_out_of_tokens_is_said() -> None:
         ({"function": "Tokens", "scope": "conv"}, "prune.method: of some_nets:Tokens only linear layers can lose unit"),
         ({"function": "grouped"}, r"prune.method: structured cannot .* \(0: 0 is a convolution in groups\); unstruct"),
         ({"function": "conv", "trainable": "head"}, "finetune.trainable: some_nets:conv ends in no linear layer"),
+        (
+            {"function": "Averaged", "trainable": "head"},
+            "finetune.trainable: some_nets:Averaged answers with more than its last linear layer two gives; it must be",
+        ),
         ({"function": "shared"}, "model.arch: some_nets:shared: layer 0 runs 2 times; give each place its own"),
         (
             {"function": "Twice"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -29,9 +29,6 @@ from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization.settings import CONTROL, Quant, split
 from deepcompress.runtime import Train
 from deepcompress.training.recipe import Recipe, SharedRecipe
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Combine(Section):
@@ -179,10 +176,9 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
         arch, spec = block["arch"], specs.get(key)
         if spec:
             _require_logits(key, spec)
-        linear = hasattr(_last_layer(key, spec), "in_features") if spec else arch not in TORCHVISION["squeezenet"]
         for recipe in TRAININGS.get(key, (f"{key}.recipe",)):
-            if params.at(document, recipe)["trainable"] == "head" and not linear:
-                raise UserError(f"params.yaml: {recipe}.trainable: {arch} ends in no linear layer; it must be all")
+            if params.at(document, recipe)["trainable"] == "head" and (reason := _headless(key, arch, spec)):
+                raise UserError(f"params.yaml: {recipe}.trainable: {arch} {reason}; it must be all")
         if spec and (absent := [role for role in deepest_blocks(spec.image_size) if not has_layer(spec, role)]):
             notes.append(f"{key}: {spec.arch} has no maps of {' and '.join(absent)}, so none of its attention is shown")
     for step, key, scope in _structured(document):
@@ -220,11 +216,17 @@ def _require_logits(key: str, spec: GraphSpec) -> None:
         )
 
 
-def _last_layer(key: str, spec: GraphSpec) -> nn.Module:
+def _headless(key: str, arch: str, spec: GraphSpec | None) -> str | None:
+    """Why a network has no head that could be trained on what the other layers give; None: it has one."""
+    if spec is None:
+        return "ends in no linear layer" if arch in TORCHVISION["squeezenet"] else None
     from deepcompress.models.build import outline, trace
 
     with said_after(f"params.yaml: {key}.arch: "):
-        return outline(spec).get_submodule(trace(spec).order[-1])
+        last = trace(spec).order[-1]
+        if not hasattr(outline(spec).get_submodule(last), "in_features"):
+            return "ends in no linear layer"
+    return None if trace(spec).head_answers else f"answers with more than its last linear layer {last} gives"
 
 
 def _structured(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
