@@ -82,7 +82,7 @@ def block(inputs: int, outputs: int) -> nn.Module:
 
 def small(classes: int) -> nn.Module:
     pooled = nn.Sequential(block(3, 16), nn.MaxPool2d(2), block(16, 32), nn.MaxPool2d(2), block(32, 32))
-    return nn.Sequential(pooled, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, classes))
+    return nn.Sequential(pooled, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, classes))
 """
 TORCHVISION = "resnet18"
 ARCHS = {"mynet:small": 32, "timm:resnet18": 32, "timm:mobilenetv3_small_100": 64, "timm:vit_tiny_patch16_224": 64}

@@ -70,6 +70,10 @@ def joined(classes):
                          nn.Flatten())
 
 
+def flat(classes):
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, classes))
+
+
 def without_scale(classes):
     return Net(classes, affine=False)
 
@@ -89,6 +93,14 @@ def norms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_batch_norm_of_a_convolution_is_the_one_that_it_runs_into_wherever_that_is_defined() -> None:
     assert batch_norms(nets.network("some_norms:Net")) == {"first": "norm1", "second": "norm2"}
     assert batch_norms(nets.network("some_norms:joined")) == {"0": "1"}  # as timm's, which holds an activation
+
+
+@pytest.mark.usefixtures("norms")
+@torch.no_grad()
+def test_all_places_of_a_flattened_map_go_with_its_channel() -> None:
+    made, images = pruned(nets.network("some_norms:flat"), "structured", 0.5), torch.randn(3, 3, SIDE, SIDE)
+    assert made.trained[4].weight.shape == (len(CLASSES), 4 * 4)
+    nets.assert_equal_outputs(made.trained(images), made.masked(images))
 
 
 @pytest.mark.usefixtures("norms")

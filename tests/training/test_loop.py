@@ -55,6 +55,19 @@ def test_a_history_has_a_row_per_epoch_a_best_one_and_comes_back():
     assert list(History().frame().columns) == names
 
 
+class Put(nn.Module):
+    """An operation of which torch knows no way that gives the same bits twice, on a CPU either."""
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.clone().put_(torch.tensor([0]), torch.tensor([1.0]))
+
+
+def test_an_operation_that_differs_from_run_to_run_ends_in_one_line(fabric):
+    with pytest.raises(UserError, match=r"^put_ gives other bits at every run on cpu; put another layer in its place"):
+        made = recipe(epochs=1)
+        loop.train(nn.Sequential(vgg(), Put()), CrossEntropy(), data(made), made, fabric=fabric, seed=0)
+
+
 def test_the_loop_does_what_a_plain_torch_loop_does(fabric):
     """On a linear network, whose loss is convex: last digits do not grow from step to step."""
     made = recipe(optimizer="sgd", learning_rate=0.01, schedule="constant", epochs=2, weight_decay=1e-3)

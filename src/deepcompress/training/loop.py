@@ -4,9 +4,8 @@ What differs between methods is given to it: an objective, a recipe, the batches
 each step. Everything random in an epoch follows from (seed, epoch), so that a run that was interrupted and
 taken up again ends with the same bits as one that was not.
 
-Here, in reading order: what training minimises, one change of the weights, the loop, the
-state from which an interrupted one goes on (a file, replaced after every epoch; a damaged one counts as absent), and
-batch norm and dropout that act on the whole batch while each process runs its part of it.
+Here, in reading order: what training minimises, one change of the weights, the loop, and the state from which an
+interrupted one goes on (a file, replaced after every epoch; a damaged one counts as absent).
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -36,6 +33,7 @@ from deepcompress.measure import accuracy
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.runtime import COMPILES, derived_seed
 from deepcompress.training.recipe import Epoch, History, learning_rate, optimizer
+from deepcompress.training.whole_batch import WholeBatchNorm2d, WholeDropout, synchronized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +53,7 @@ SMALL_BATCH = (
     "a batch of one image cannot train this network, because batch norm sees a single value per channel; set "
     "batch_size in this stage's section of params.yaml to 2 or more"
 )
-PIXELS = (0, 2, 3)  # dimensions that statistics of a channel are taken over
+CHANGING = "does not have a deterministic implementation"  # of torch's message, behind the name of an operation
 
 
 class Objective(nn.Module, ABC):
@@ -238,7 +236,8 @@ def train(
         A row per epoch, those of an interrupted run included.
 
     Raises:
-        UserError: If the loss is not finite any more, or a batch is too small for batch norm.
+        UserError: If the loss is not finite any more, a batch is too small for batch norm, or the device has no way to
+            compute a layer that gives the same bits twice.
     """
     run = _Run(Stepper(model, objective, recipe, fabric), data, recipe, fabric)
     state = load_state(resume_folder) if resume_folder else None
@@ -252,16 +251,31 @@ def train(
     with bar, quiet, synchronized(model, run.shard):
         for number in range(done, recipe.epochs):
             torch.manual_seed(derived_seed(seed, "epoch", number))
-            try:
+            with _in_plain_words(fabric.device.type):
                 run.epoch_(number, after_step, bar)
-            except ValueError as error:
-                if "value per channel" not in str(error):
-                    raise
-                raise UserError(SMALL_BATCH) from None
             if resume_folder:
                 save_state(resume_folder, run.state())
     run.finish_()
     return run.history
+
+
+@contextmanager
+def _in_plain_words(device: str) -> Iterator[None]:
+    """What torch says of a network that cannot train here, as an error that tells what to do."""
+    try:
+        yield
+    except ValueError as error:
+        if "value per channel" not in str(error):
+            raise
+        raise UserError(SMALL_BATCH) from None
+    except RuntimeError as error:
+        operation, found, _ = str(error).partition(CHANGING)
+        if not found:
+            raise
+        raise UserError(
+            f"{operation.strip()} gives other bits at every run on {device}; put another layer in its place in your "
+            "network, or set train.device to cpu"
+        ) from None
 
 
 def save_state(place: Path, state: dict[str, Any]) -> None:
@@ -384,107 +398,3 @@ def _require_finite(loss: float, epoch: int, rate: float) -> None:
             f"training diverged: the loss is {loss} in epoch {epoch} at a learning rate of {rate:.3g}; "
             "lower learning_rate in this stage's section of params.yaml"
         )
-
-
-# Layers that see the whole batch.
-#
-# torch has a synchronized batch norm for CUDA alone; this one runs wherever its processes can add tensors. Statistics
-# and their gradients are sums over all processes, counted in images, so that uneven parts are exact. Dropout draws
-# for the whole batch, from the generator that all processes seed alike, and takes its own rows.
-
-
-@contextmanager
-def synchronized(model: nn.Module, shard: Shard | None) -> Iterator[None]:
-    """Inside, a model's batch norm and dropout see the whole batch; without a share they stay as they are.
-
-    The layers stay the same objects, with their names, hooks and parameters; only what they do changes.
-    """
-    swaps: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm2d: WholeBatchNorm2d, nn.Dropout: WholeDropout}
-    layers = [(layer, type(layer)) for layer in model.modules() if shard and type(layer) in swaps]
-    try:
-        for layer, kind in layers:
-            layer.__class__ = swaps[kind]
-            if isinstance(layer, WholeDropout) and shard:
-                layer.shard = shard
-        yield
-    finally:
-        for layer, kind in layers:
-            layer.__class__ = kind
-
-
-class WholeBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the images of all processes; in evaluation mode, and in its state, plain batch norm.
-
-    Source: Ioffe and Szegedy, ICML 2015, https://arxiv.org/abs/1502.03167, algorithm 1, with the running variance
-    unbiased as in torch.
-    """
-
-    def forward(self, input: Float[Tensor, "part channels height width"]) -> Tensor:
-        if not self.training:
-            return super().forward(input)
-        normalised, mean, variance, values = _BatchNorm.apply(input, self.weight, self.bias, self.eps)
-        with torch.no_grad():
-            if values <= 1:
-                raise ValueError("batch norm needs more than one value per channel when it trains")
-            weight = 0.0 if self.momentum is None else self.momentum
-            if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
-                self.running_mean.lerp_(mean, weight)
-                self.running_var.lerp_(variance * (values / (values - 1)), weight)
-        return normalised
-
-
-class WholeDropout(nn.Dropout):
-    """Dropout whose mask is this process's part of the mask of the whole batch.
-
-    Attributes:
-        shard: This process's part.
-        rows: Of the whole batch at hand; `ModelWithLoss` sets it.
-    """
-
-    shard: Shard
-    rows: int
-
-    def forward(self, input: Float[Tensor, "part ..."]) -> Float[Tensor, "part ..."]:
-        if not self.training or self.p == 0:
-            return input
-        factors = F.dropout(input.new_ones(self.rows, *input.shape[1:]), self.p)
-        return input * factors[self.shard.part(slice(0, self.rows))]
-
-
-class _BatchNorm(torch.autograd.Function):
-    """Gives the normalised input, and mean, biased variance and number of values per channel, of all processes."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, eps: Any
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        wide = maps.float()
-        count = wide.new_tensor([float(maps.shape[0] * maps.shape[2] * maps.shape[3])])
-        sums = torch.cat([wide.sum(PIXELS), count])
-        dist.all_reduce(sums)
-        values = sums[-1]
-        mean = sums[:-1] / values
-        squares = (wide - _per_channel(mean)).square_().sum(PIXELS)
-        dist.all_reduce(squares)
-        variance = squares / values
-        normalised = F.batch_norm(maps, mean, variance, weight, bias, training=False, eps=eps)
-        ctx.save_for_backward(maps, weight, mean, (variance + eps).rsqrt(), values)
-        ctx.mark_non_differentiable(mean, variance, values)
-        return normalised, mean, variance, values
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        maps, weight, mean, scale, values = ctx.saved_tensors
-        wide = gradients[0].float()
-        centred = (maps.float() - _per_channel(mean)).mul_(_per_channel(scale))
-        of_bias, of_weight = wide.sum(PIXELS), (wide * centred).sum(PIXELS)
-        sums = torch.cat([of_bias, of_weight])
-        dist.all_reduce(sums)
-        shift, slope = sums.view(2, -1) / values
-        pulled = wide - centred.mul_(_per_channel(slope)) - _per_channel(shift)
-        return pulled.mul_(_per_channel(weight * scale)).to(maps.dtype), of_weight, of_bias, None
-
-
-def _per_channel(values: Float[Tensor, " channels"]) -> Float[Tensor, "1 channels 1 1"]:
-    return values.view(1, -1, 1, 1)

@@ -1,0 +1,123 @@
+"""Batch norm and dropout that act on the whole batch while each process runs its part of it.
+
+torch has a synchronized batch norm for CUDA alone; this one runs wherever its processes can add tensors. Statistics
+and their gradients are sums over all processes, counted in images, so that uneven parts are exact. Dropout draws
+for the whole batch, from the generator that all processes seed alike, and takes its own rows.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from deepcompress.data.batches import Shard
+
+PIXELS = (0, 2, 3)  # dimensions that statistics of a channel are taken over
+
+
+@contextmanager
+def synchronized(model: nn.Module, shard: Shard | None) -> Iterator[None]:
+    """Inside, a model's batch norm and dropout see the whole batch; without a share they stay as they are.
+
+    The layers stay the same objects, with their names, hooks and parameters; only what they do changes.
+    """
+    swaps: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm2d: WholeBatchNorm2d, nn.Dropout: WholeDropout}
+    layers = [(layer, type(layer)) for layer in model.modules() if shard and type(layer) in swaps]
+    try:
+        for layer, kind in layers:
+            layer.__class__ = swaps[kind]
+            if isinstance(layer, WholeDropout) and shard:
+                layer.shard = shard
+        yield
+    finally:
+        for layer, kind in layers:
+            layer.__class__ = kind
+
+
+class WholeBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the images of all processes; in evaluation mode, and in its state, plain batch norm.
+
+    Source: Ioffe and Szegedy, ICML 2015, https://arxiv.org/abs/1502.03167, algorithm 1, with the running variance
+    unbiased as in torch.
+    """
+
+    def forward(self, input: Float[Tensor, "part channels height width"]) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        normalised, mean, variance, values = _BatchNorm.apply(input, self.weight, self.bias, self.eps)
+        with torch.no_grad():
+            if values <= 1:
+                raise ValueError("batch norm needs more than one value per channel when it trains")
+            weight = 0.0 if self.momentum is None else self.momentum
+            if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+                self.running_mean.lerp_(mean, weight)
+                self.running_var.lerp_(variance * (values / (values - 1)), weight)
+        return normalised
+
+
+class WholeDropout(nn.Dropout):
+    """Dropout whose mask is this process's part of the mask of the whole batch.
+
+    Attributes:
+        shard: This process's part.
+        rows: Of the whole batch at hand; `ModelWithLoss` sets it.
+    """
+
+    shard: Shard
+    rows: int
+
+    def forward(self, input: Float[Tensor, "part ..."]) -> Float[Tensor, "part ..."]:
+        if not self.training or self.p == 0:
+            return input
+        factors = F.dropout(input.new_ones(self.rows, *input.shape[1:]), self.p)
+        return input * factors[self.shard.part(slice(0, self.rows))]
+
+
+class _BatchNorm(torch.autograd.Function):
+    """Gives the normalised input, and mean, biased variance and number of values per channel, of all processes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, eps: Any
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        wide = maps.float()
+        count = wide.new_tensor([float(maps.shape[0] * maps.shape[2] * maps.shape[3])])
+        sums = torch.cat([wide.sum(PIXELS), count])
+        dist.all_reduce(sums)
+        values = sums[-1]
+        mean = sums[:-1] / values
+        squares = (wide - _per_channel(mean)).square_().sum(PIXELS)
+        dist.all_reduce(squares)
+        variance = squares / values
+        normalised = F.batch_norm(maps, mean, variance, weight, bias, training=False, eps=eps)
+        ctx.save_for_backward(maps, weight, mean, (variance + eps).rsqrt(), values)
+        ctx.mark_non_differentiable(mean, variance, values)
+        return normalised, mean, variance, values
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        maps, weight, mean, scale, values = ctx.saved_tensors
+        wide = gradients[0].float()
+        centred = (maps.float() - _per_channel(mean)).mul_(_per_channel(scale))
+        of_bias, of_weight = wide.sum(PIXELS), (wide * centred).sum(PIXELS)
+        sums = torch.cat([of_bias, of_weight])
+        dist.all_reduce(sums)
+        shift, slope = sums.view(2, -1) / values
+        pulled = wide - centred.mul_(_per_channel(slope)) - _per_channel(shift)
+        return pulled.mul_(_per_channel(weight * scale)).to(maps.dtype), of_weight, of_bias, None
+
+
+def _per_channel(values: Float[Tensor, " channels"]) -> Float[Tensor, "1 channels 1 1"]:
+    return values.view(1, -1, 1, 1)
