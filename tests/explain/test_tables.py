@@ -55,16 +55,25 @@ def test_a_plan_without_pairs_is_refused(ids: list[str]) -> None:
         tables.pairs(plans.plan(ids))
 
 
-def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_path, monkeypatch) -> None:
+SEED = 3
+DATA = DataConfig(source="shapes", seed=SEED, stored_size=16, validation_fraction=0.25, shapes={"train_per_class": 4})
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory: pytest.TempPathFactory) -> store.Fit:
+    folder: Path = tmp_path_factory.mktemp("shapes") / "fit"
+    options = shapes.Options(train_per_class=4, test_per_class=1)
+    source = shapes.load(options, stored_size=16, seed=SEED, workspace=folder)
+    store.write_fit(folder, source, validation_fraction=0.25, seed=SEED)
+    return store.open_fit(folder)
+
+
+def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(fit, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DEEPCOMPRESS_SCRATCH", str(tmp_path / "scratch"))
-    options = shapes.Options(train_per_class=2, test_per_class=1)
-    source = shapes.load(options, stored_size=32, seed=0, workspace=tmp_path)
-    meta = store.write_fit(tmp_path / "fit", source, validation_fraction=0.5, seed=0)
     config = Explain.model_validate({**EXPLAIN, "robustness": {"noise": 0.1, "fgsm": 0.01, "images": 3}})
-    fit = store.open_fit(tmp_path / "fit")
     images = tables.ValidationImages(fit, "a digest", VIEW, config, DATA, torch.device("cpu"))
     for model in ("baseline", TEACHER, STUDENT):
-        save(tmp_path, model, classes=meta.classes)
+        save(tmp_path, model, classes=fit.meta.classes)
     pairs = [(STUDENT, TEACHER), (STUDENT, "baseline")]
 
     def looked(*models: str, of: tables.ValidationImages = images) -> dict[str, tables.Look]:
@@ -86,7 +95,7 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_pa
         STUDENT: [],
     }
     other = replace(images, config=config.model_copy(update={"robustness": Robustness(fgsm=0.1, images=2)}))
-    assert looked("baseline", of=other)["baseline"].changed["fgsm"].shape == (2, len(meta.classes))
+    assert looked("baseline", of=other)["baseline"].changed["fgsm"].shape == (2, len(fit.meta.classes))
     monkeypatch.setattr(attention, "maps", None)  # a second look would need it
     loads.clear()
     again = looked("baseline", TEACHER, STUDENT)
@@ -97,23 +106,10 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(tmp_pa
         assert all(torch.equal(found, again[model].changed[name]) for name, found in look.changed.items())
         assert all(np.array_equal(heat, again[model].maps[role]) for role, heat in look.maps.items())
     save(tmp_path, "b", classes=("ant", "bee", "cow"))
-    save(tmp_path, "c", view=View(32, (0.1, 0.1, 0.1), VIEW.std), classes=meta.classes)
+    save(tmp_path, "c", view=View(32, (0.1, 0.1, 0.1), VIEW.std), classes=fit.meta.classes)
     for other, message in (("b", "other classes"), ("c", "sees images as"), ("d", "no such file")):
         with pytest.raises(UserError, match=rf"{other}.safetensors: .*{message}"):
             looked(other)
-
-
-SEED = 3
-DATA = DataConfig(source="shapes", seed=SEED, stored_size=16, validation_fraction=0.25, shapes={"train_per_class": 4})
-
-
-@pytest.fixture(scope="module")
-def fit(tmp_path_factory: pytest.TempPathFactory) -> store.Fit:
-    folder: Path = tmp_path_factory.mktemp("shapes") / "fit"
-    options = shapes.Options(train_per_class=4, test_per_class=1)
-    source = shapes.load(options, stored_size=16, seed=SEED, workspace=folder)
-    store.write_fit(folder, source, validation_fraction=0.25, seed=SEED)
-    return store.open_fit(folder)
 
 
 def test_a_mask_is_that_of_the_image_as_it_was_drawn(fit: store.Fit) -> None:

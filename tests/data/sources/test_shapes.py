@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,19 +11,6 @@ import numpy as np
 import pytest
 
 from deepcompress.data.sources import shapes
-from deepcompress.data.sources.shapes import (
-    CLASSES,
-    SHAPES,
-    TEXTURES,
-    Options,
-    compose,
-    cover,
-    draw,
-    load,
-    paint_backdrop,
-    paint_object,
-    scene,
-)
 from deepcompress.errors import UserError
 from deepcompress.params import validate
 
@@ -33,12 +21,12 @@ UNUSED = Path("unused")
 
 
 def small(*, stored_size: int = 32, seed: int = 0, train: int = 3, test: int = 2) -> Source:
-    options = Options(train_per_class=train, test_per_class=test)
-    return load(options, stored_size=stored_size, seed=seed, workspace=UNUSED)
+    options = shapes.Options(train_per_class=train, test_per_class=test)
+    return shapes.load(options, stored_size=stored_size, seed=seed, workspace=UNUSED)
 
 
 def some_scene(index: int = 0, seed: int = 0):
-    return scene(index, np.random.default_rng(seed))
+    return shapes.scene(index, np.random.default_rng(seed))
 
 
 def images(part) -> np.ndarray:
@@ -46,8 +34,9 @@ def images(part) -> np.ndarray:
 
 
 def test_there_are_twenty_classes_of_shape_and_texture():
-    assert len(set(CLASSES)) == len(CLASSES) == 20
-    assert {tuple(name.split("_")) for name in CLASSES} == {(s, t) for s in SHAPES for t in TEXTURES}
+    assert len(set(shapes.CLASSES)) == len(shapes.CLASSES) == 20
+    pairs = itertools.product(shapes.SHAPES, shapes.TEXTURES)
+    assert {tuple(name.split("_")) for name in shapes.CLASSES} == set(pairs)
 
 
 def test_every_class_has_the_count_that_was_asked_for():
@@ -61,7 +50,7 @@ def test_every_class_has_the_count_that_was_asked_for():
 
 @pytest.mark.parametrize("size", [1, 8, 33, 64])
 def test_images_and_masks_have_the_size_asked_for(size):
-    image, mask = draw(7, split="train", size=size, seed=0)
+    image, mask = shapes.draw(7, split="train", size=size, seed=0)
     assert image.shape == (size, size, 3)
     assert image.dtype == np.uint8
     assert mask.shape == (size, size)
@@ -77,7 +66,7 @@ def test_same_seed_gives_same_bytes_in_any_order_and_number():
 
 def test_seeds_splits_and_indices_all_give_other_images():
     keys = [(i, split, seed) for i in range(20) for split in ("train", "test") for seed in (0, 1, 2)]
-    drawn = {draw(i, split=split, size=16, seed=seed)[0].tobytes() for i, split, seed in keys}
+    drawn = {shapes.draw(i, split=split, size=16, seed=seed)[0].tobytes() for i, split, seed in keys}
     assert len(drawn) == len(keys)
 
 
@@ -90,8 +79,8 @@ def test_checksum_follows_seed_and_size_and_nothing_else():
 
 def test_a_scene_is_the_same_at_every_size():
     look, backdrop = some_scene()
-    large, large_mask = compose(look, backdrop, 128)
-    small_canvas, small_mask = compose(look, backdrop, 32)
+    large, large_mask = shapes.compose(look, backdrop, 128)
+    small_canvas, small_mask = shapes.compose(look, backdrop, 32)
     averaged = large.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
     assert np.abs(averaged - small_canvas).mean() < 0.02
     assert abs(large_mask.mean() - small_mask.mean()) < 0.01
@@ -100,15 +89,15 @@ def test_a_scene_is_the_same_at_every_size():
 def test_object_changes_exactly_the_pixels_it_covers():
     for index in range(20):
         look, backdrop = some_scene(index, seed=index)
-        canvas, mask = compose(look, backdrop, 32)
-        bare, covered = paint_backdrop(backdrop, 32), cover(look, 32)
+        canvas, mask = shapes.compose(look, backdrop, 32)
+        bare, covered = shapes.paint_backdrop(backdrop, 32), shapes.cover(look, 32)
         assert np.array_equal(canvas[covered == 0], bare[covered == 0])
-        assert np.allclose(canvas[covered == 1], paint_object(look, 32)[covered == 1], atol=1e-6)
+        assert np.allclose(canvas[covered == 1], shapes.paint_object(look, 32)[covered == 1], atol=1e-6)
         assert np.array_equal(mask, covered >= 0.5)
 
 
 def test_each_object_fills_a_fair_share_of_its_image():
-    shares = np.array([draw(index, split="test", size=32, seed=0)[1].mean() for index in range(200)])
+    shares = np.array([shapes.draw(index, split="test", size=32, seed=0)[1].mean() for index in range(200)])
     assert shares.min() > 0.08
     assert shares.max() < 0.5
 
@@ -125,14 +114,14 @@ def test_each_object_fills_a_fair_share_of_its_image():
 )
 def test_mask_has_the_area_of_its_shape(shape, area):
     look = replace(some_scene()[0], shape=shape, radius=0.7, centre=np.zeros(2, np.float32))
-    assert cover(look, 256).mean() * 4 == pytest.approx(area * 0.7**2, rel=0.005)
+    assert shapes.cover(look, 256).mean() * 4 == pytest.approx(area * 0.7**2, rel=0.005)
 
 
 @pytest.mark.parametrize(("texture", "share"), [("plain", 0), ("stripes", 0.5), ("checks", 0.5), ("dots", 0.283)])
 def test_texture_shows_its_share_of_the_second_colour(texture, share):
     colours = np.array([[0, 0, 0], [1, 1, 1]], np.float32)
     look = replace(some_scene()[0], texture=texture, texture_period=0.2, texture_angle=0.0, colours=colours)
-    assert paint_object(look, 200).mean() == pytest.approx(share, abs=0.005)
+    assert shapes.paint_object(look, 200).mean() == pytest.approx(share, abs=0.005)
 
 
 def test_object_is_lighter_than_its_background_whatever_the_hue():
@@ -166,7 +155,7 @@ def test_linear_classifier_on_raw_pixels_stays_far_under_half():
 )
 def test_bad_options_are_named(block, message):
     with pytest.raises(UserError, match=message):
-        validate(Options, block, "data.shapes")
+        validate(shapes.Options, block, "data.shapes")
 
 
 def test_an_unknown_split_is_refused():
