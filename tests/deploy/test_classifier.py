@@ -38,22 +38,29 @@ def test_metadata_holds_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("key", "values"),
     [
-        ("format", "other", "not a deepcompress export"),
-        ("classes", "ant, bee", "damaged metadata"),
-        ("classes", "3", "damaged metadata"),
-        ("image_size", "large", "damaged metadata"),
-        ("white", "0", "damaged metadata"),
-        ("stored_size", None, "damaged metadata"),
+        ("classes", ("", "[]", "{}", "1", "null", '"ab"', "ant, bee", "[" * 9999)),
+        ("image_size", ("", "x", "-1", "0", "1.5", "9" * 30)),
+        ("stored_size", ("", "x", "-1", "0", "1.5", "9" * 30)),
+        ("white", ("", "0", "65536")),
     ],
 )
-def test_other_metadata_is_refused(key: str, value: str | None, message: str) -> None:
-    metadata = CONTRACT.to_metadata() | ({key: value} if value else {})
-    if value is None:
-        del metadata[key]
-    with pytest.raises(UserError, match=rf"a\.onnx: {message}"):
-        Contract.from_metadata("a.onnx", metadata)
+def test_damaged_metadata_are_refused(key: str, values: tuple[str, ...]) -> None:
+    for value in values:
+        with pytest.raises(UserError, match=r"^a\.onnx: damaged metadata"):
+            Contract.from_metadata("a.onnx", CONTRACT.to_metadata() | {key: value})
+
+
+def test_missing_metadata_and_those_of_another_graph_are_refused(exported: Exported, tmp_path: Path) -> None:
+    for lost, message in (("format", "not a deepcompress export"), ("stored_size", "damaged metadata")):
+        kept = {key: value for key, value in CONTRACT.to_metadata().items() if key != lost}
+        with pytest.raises(UserError, match=rf"^a\.onnx: {message}"):
+            Contract.from_metadata("a.onnx", kept)
+    for other in (Contract(CLASSES[:2], VIEW.size, STORED), Contract(CLASSES, 48, STORED)):
+        write(tmp_path / "a.onnx", onnx.load(exported.float_file), other)
+        with pytest.raises(UserError, match="its input and outputs are not those that its metadata tell of"):
+            OnnxClassifier(tmp_path / "a.onnx")
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
@@ -217,16 +224,11 @@ def test_a_console_of_another_encoding_shows_every_answer(exported: Exported, tm
 
 
 def test_16_bit_images_are_seen_in_the_range_of_training(exported: Exported, tmp_path: Path) -> None:
-    contract = replace(exported_contract(exported), white=4095)
-    model, path = onnx.load(exported.float_file), tmp_path / "a.onnx"
-    write(path, model, contract)
+    path, contract = tmp_path / "a.onnx", OnnxClassifier(exported.float_file).contract
+    write(path, onnx.load(exported.float_file), replace(contract, white=4095))
     dark = pixels(5, STORED, STORED)
     (tmp_path / "twelve.png").write_bytes(encoded((dark * 4095.0 / 255 + 1).astype(np.uint16)))
     (tmp_path / "eight.png").write_bytes(encoded(dark))
     twelve, eight = predict(OnnxClassifier(path), [tmp_path / "twelve.png", tmp_path / "eight.png"], 3)
     given = [{entry["class"]: entry["probability"] for entry in row["classes"]} for row in (twelve, eight)]
     assert given[0] == pytest.approx(given[1], abs=0.02)
-
-
-def exported_contract(exported: Exported) -> Contract:
-    return OnnxClassifier(exported.float_file).contract

@@ -95,19 +95,12 @@ def test_a_file_of_two_gibibytes_is_refused_and_not_written(
 LIMIT = "deploy.integer_agreement_pct"
 
 
-def test_a_faithful_file_agrees_everywhere(exported: Exported) -> None:
-    parity = compare(OnnxClassifier(exported.float_file), exported.logits, exported.images)
-    assert (parity.n, parity.agreement_pct) == (80, 100.0)
-    assert len(exported.logits.argmax(1).unique()) > 1
-    assert parity.largest_difference < 1e-3
-    assert parity.top1_pct == parity.model_top1_pct
-
-
 def test_numbers_are_those_of_the_logits(exported: Exported) -> None:
+    assert len(exported.logits.argmax(1).unique()) > 1
     other = exported.logits.clone()
     other[:20] = -other[:20]
     parity = compare(OnnxClassifier(exported.float_file), other, exported.images)
-    assert parity.agreement_pct == 75.0  # the highest logit of an image is not its lowest
+    assert (parity.n, parity.agreement_pct) == (80, 75.0)  # the highest logit of an image is not its lowest
     assert parity.largest_difference == pytest.approx(2 * exported.logits[:20].abs().max().item(), rel=1e-4)
     labels = torch.from_numpy(exported.images.labels)
     assert parity.top1_pct == pytest.approx(100 * (exported.logits.argmax(1) == labels).double().mean().item())
