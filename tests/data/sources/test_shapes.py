@@ -45,7 +45,7 @@ def test_every_class_has_the_count_that_was_asked_for():
     assert np.bincount(source.train.labels).tolist() == [3] * 20
     assert np.bincount(source.test.labels).tolist() == [2] * 20
     assert source.train.labels.dtype == np.int64
-    assert source.classes == CLASSES
+    assert source.classes == shapes.CLASSES
 
 
 @pytest.mark.parametrize("size", [1, 8, 33, 64])
