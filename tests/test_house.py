@@ -70,6 +70,11 @@ def test_every_stage_depends_on_its_code(path: Path) -> None:
     assert all(f"stages.{path.stem}" in code_keys(body) for body in stage(path).values())
 
 
+@pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: p.stem)
+def test_every_stage_ends_a_mistake_of_the_user_in_one_line(path: Path) -> None:
+    assert re.search(r"\n@(errors\.)?one_line_errors\ndef main\(", path.read_text(encoding="utf-8"))
+
+
 def test_every_stage_says_what_it_is_for_and_the_hashes_of_the_code_are_of_all_of_it() -> None:
     assert all(body.get("do", body).get("desc") for body in DVC.values())
     assert DVC["code"]["deps"] == ["stages", "src/deepcompress"]

@@ -11,20 +11,18 @@ import yaml
 from click.testing import Result
 
 from deepcompress import errors, params
-from deepcompress.data.store import write_fit
 from stages import benchmark
 from tests import plans
-from tests.data import inputs
 from tests.deploy.conftest import network, save
 from tests.house import ROOT
-from tests.stages.commands import invoke, well
+from tests.stages.commands import invoke, well, write_images
 
 ENGINES = ("pytorch", "onnxruntime", "onnxruntime_int8", "onnxruntime_int4")
 
 
 @pytest.fixture
 def project(project: Path) -> Path:
-    write_fit(project / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
+    write_images()
     models = {"baseline": None, "shipped/pruned": None, "quantized/ptq-int4": 4}
     for model, bits in models.items():
         save(project / f"models/{model}.safetensors", network(), bits=bits)

@@ -177,18 +177,3 @@ def test_zeros_and_shapes_stay_and_all_else_learns_as_prune_finetune_says(
     recipe = trained.provenance["params"]["student"]["recipe"]
     assert {key: recipe[key] for key in FINETUNE} == FINETUNE
     assert not list(project.glob(".scratch/distill/*"))
-
-
-@pytest.mark.parametrize(
-    ("method", "message"),
-    [
-        ("independent", "params.yaml: distill.methods has no 'independent'; it has logit, hint, crd, crd_logit"),
-        ("logit", f"{TEACHER}: the teacher tells 2 classes apart, the training images have 3"),
-    ],
-)
-def test_a_wrong_teacher_of_a_pruned_model_ends_in_one_line_and_writes_nothing(
-    pruned: VGG, method: str, message: str
-) -> None:
-    save_vgg(TEACHER, (4,) * 13, classes=("ant", "bee"))
-    refused(invoke(distill_on.main, **on_options(method)), message)
-    assert not Path("out").exists()

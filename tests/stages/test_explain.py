@@ -16,17 +16,12 @@ from deepcompress.data.sources import shapes
 from deepcompress.models import checkpoint
 from stages import explain
 from tests import plans
+from tests.explain.conftest import EXPLAIN
 from tests.stages.commands import contents, invoke, refused, save_vgg, well, write_params
 
 ARGUMENTS = ["--plan", "plan.csv", "--fit", "data/fit", "--models", "models", "--tables", "results/explain"]
-IDS = [
-    "baseline",
-    "masked/structured-0.25",
-    "pruned/structured-0.25",
-    "teachers/vgg16",
-    "students/independent",
-    "students/logit-vgg16",
-]
+IDS = ["baseline", "masked/structured-0.25", "pruned/structured-0.25", "teachers/vgg16"]
+IDS += ["students/independent", "students/logit-vgg16"]
 LOOKED_AT = [model for model in IDS if not model.startswith("masked/")]
 PARAMS: dict[str, Any] = {
     "data": {
@@ -35,15 +30,7 @@ PARAMS: dict[str, Any] = {
         "validation_fraction": 0.5,
         "shapes": {"train_per_class": 2, "test_per_class": 1},
     },
-    "explain": {
-        "images": 12,
-        "batch_size": 8,
-        "temperature": 3.0,
-        "ssim_window": 7,
-        "strip_images": 2,
-        "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
-        "robustness": {"noise": 0.1, "fgsm": 0.01, "images": 15},
-    },
+    "explain": {**EXPLAIN, "images": 12, "robustness": {"noise": 0.1, "fgsm": 0.01, "images": 15}},
 }
 TABLES = ("alignment", "attention", "colour", "robustness", "strip_images", "strips")
 

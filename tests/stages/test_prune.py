@@ -10,12 +10,10 @@ import pytest
 import torch
 from click.testing import Result
 
-from deepcompress.data.store import write_fit
 from deepcompress.models import checkpoint
 from stages import prune, sensitivity
-from tests.data import inputs
 from tests.pruning.conftest import PRUNE
-from tests.stages.commands import invoke, refused, save_vgg, trains_once, well, write_params
+from tests.stages.commands import invoke, refused, save_vgg, trains_once, well, write_images, write_params
 
 SCAN = ("--fit", "data/fit", "--source", "models/baseline.safetensors", "--method")
 TABLES = ("history", "allocation", "weights", "storage")
@@ -41,7 +39,7 @@ def run(method: str = "structured", folder: str = "out", *arguments: str) -> Res
 
 @pytest.fixture
 def project(project: Path) -> Path:
-    write_fit(project / "data/fit", inputs.source(train=24, test=3), validation_fraction=0.25, seed=0)
+    write_images()
     write_prune()
     save_vgg("models/baseline.safetensors", (4, 4, 6, 6, 8, 8, 8, 8))
     return project

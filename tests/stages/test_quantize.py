@@ -115,13 +115,6 @@ def test_a_group_size_that_does_not_divide_is_said_and_done(project: Path, caplo
     assert "features.8 " not in said  # 72 inputs are 8 groups of 9
 
 
-def test_a_wrong_width_ends_in_one_line_and_writes_nothing(project: Path) -> None:
-    write_quant(bits=9)
-    refused(run(), "params.yaml: quant.bits must be one of 2..8 or 16, got 9")
-    refused(run("--variant", "ptq-int9"), "")
-    assert not Path("out").exists()
-
-
 def test_a_source_of_other_classes_or_with_infinite_weights_ends_in_one_line(project: Path) -> None:
     model, path = checkpoint.load("source.safetensors").model, Path("source.safetensors")
     path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\xc0\x7f")
