@@ -236,93 +236,9 @@ def test_the_sweep_of_formats_may_start_from_a_baseline_of_its_own_that_is_its_c
     assert params.value("quant.baselines.long.learning_rate", path) == DOCUMENT["finetune"]["learning_rate"]
 
 
-NETS = """
-import torch
-from torch import nn
-
-
-class Tokens(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.head = nn.Linear(12, classes)  # defined first, runs last
-        self.patch, self.norm = nn.Conv2d(3, 12, 8, 8), nn.LayerNorm(12)
-        self.hidden, self.out = nn.Linear(12, 20), nn.Linear(20, 12)
-
-    def forward(self, images):
-        tokens = self.patch(images).flatten(2).transpose(1, 2)
-        tokens = tokens + self.out(self.hidden(self.norm(tokens)).relu())
-        return self.head(tokens.mean(1))
-
-
-def conv(classes):
-    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, classes, 7),
-                         nn.Flatten())
-
-
-def grouped(classes):
-    return nn.Sequential(nn.Conv2d(3, 9, 3, groups=3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, classes))
-
-
-def shared(classes):
-    layer = nn.Conv2d(3, 3, 3)
-    return nn.Sequential(layer, layer, nn.Flatten(), nn.LazyLinear(classes))
-
-
-class Twice(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.layer, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, classes)
-        self.all = nn.ModuleList([self.layer])
-
-    def forward(self, images):
-        return self.head(self.layer(images).mean((2, 3)))
-
-
-class Averaged(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.layer, self.one, self.two = nn.Conv2d(3, 4, 3), nn.Linear(4, classes), nn.Linear(4, classes)
-
-    def forward(self, images):
-        pooled = self.layer(images).mean((2, 3))
-        return (self.one(pooled) + self.two(pooled)) / 2
-
-
-def maps(classes):
-    return nn.Conv2d(3, classes, 3)
-
-
-def reshaped(classes):
-    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes),
-                         nn.Unflatten(1, (classes, 1)), nn.Flatten())
-
-
-def sure(classes):
-    return nn.Sequential(*one(classes), nn.Softmax(1))
-
-
-def broken(classes):
-    raise KeyError("no such thing")
-
-
-def leaves(classes):
-    raise SystemExit(3)
-
-
-def one(classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, classes))
-
-
-tensor = torch.zeros
-"""
-
-
 @pytest.fixture(autouse=True)
-def own_networks(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path_factory.mktemp("nets")
-    (folder / "some_nets.py").write_text(NETS)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(folder))
 
 
 def document(function: str, *, scope: str = "all", trainable: str = "all", **model: Any) -> dict[str, Any]:
@@ -330,7 +246,7 @@ def document(function: str, *, scope: str = "all", trainable: str = "all", **mod
     vgg = {**shape, "arch": "vgg11", "image_size": 32, "recipe": recipe}
     prune = {"method": "structured", "structured": {"scope": scope}, "sweep": {"methods": ()}, "finetune": recipe}
     return {
-        "model": {**shape, "arch": f"some_nets:{function}", "image_size": 32, **model},
+        "model": {**shape, "arch": f"tests.odd_nets:{function}", "image_size": 32, **model},
         "finetune": recipe,
         "prune": prune,
         "quant": {"qat": recipe},
@@ -350,36 +266,42 @@ def test_a_head_whose_answer_is_only_reshaped_is_one() -> None:
 
 def test_what_is_left_out_of_tokens_is_said() -> None:
     attention, whole = require_networks(document("Tokens"))
-    assert attention.startswith("model: some_nets:Tokens has no maps of block3, so none")
-    start = "structured pruning leaves 2 layers of some_nets:Tokens whole (patch: norm is a LayerNorm; out:"
+    assert attention.startswith("model: tests.odd_nets:Tokens has no maps of block3, so none")
+    start = "structured pruning leaves 2 layers of tests.odd_nets:Tokens whole (patch: norm is a LayerNorm; out:"
     assert whole.startswith(start)
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"function": "Tokens", "scope": "conv"}, "prune.method: of some_nets:Tokens only linear layers can lose unit"),
+        (
+            {"function": "Tokens", "scope": "conv"},
+            "prune.method: of tests.odd_nets:Tokens only linear layers can lose unit",
+        ),
         ({"function": "grouped"}, r"prune.method: structured cannot .* \(0: 0 is a convolution in groups\); unstruct"),
-        ({"function": "conv", "trainable": "head"}, "finetune.trainable: some_nets:conv ends in no linear layer"),
+        ({"function": "conv", "trainable": "head"}, "finetune.trainable: tests.odd_nets:conv ends in no linear layer"),
         (
             {"function": "Averaged", "trainable": "head"},
-            "finetune.trainable: some_nets:Averaged answers with more than its last linear layer two gives; it must be",
+            "finetune.trainable: tests.odd_nets:Averaged answers with more than its last linear layer two gives; it mu",
         ),
-        ({"function": "shared"}, "model.arch: some_nets:shared: layer 0 runs 2 times; give each place its own"),
+        ({"function": "shared"}, "model.arch: tests.odd_nets:shared: layer 0 runs 2 times; give each place its own"),
         (
             {"function": "Twice"},
-            r"model.arch: some_nets:Twice: layer.weight and all.0.weight are one and the same; keep",
+            r"model.arch: tests.odd_nets:Twice: layer.weight and all.0.weight are one and the same; keep",
         ),
         (
             {"function": "maps"},
-            r"model.arch: some_nets:maps must give 2 logits per image, \(1, 2\); got \(1, 2, 30, 30",
+            r"model.arch: tests.odd_nets:maps must give 2 logits per image, \(1, 2\); got \(1, 2, 30, 30",
         ),
-        ({"function": "broken"}, "model.arch: some_nets:broken: KeyError while it was called: 'no such thing'"),
-        ({"function": "tensor"}, r"model.arch: some_nets:tensor.* must give a torch.nn.Module.*, got Tensor"),
-        ({"function": "sure"}, "model.arch: some_nets:sure gives probabilities; it must give what its softmax takes"),
-        ({"function": "leaves"}, "model.arch: some_nets:leaves: SystemExit while it was called: 3"),
+        ({"function": "broken"}, "model.arch: tests.odd_nets:broken: KeyError while it was called: 'no such thing'"),
+        ({"function": "tensor"}, r"model.arch: tests.odd_nets:tensor.* must give a torch.nn.Module.*, got Tensor"),
+        (
+            {"function": "sure"},
+            "model.arch: tests.odd_nets:sure gives probabilities; it must give what its softmax takes",
+        ),
+        ({"function": "leaves"}, "model.arch: tests.odd_nets:leaves: SystemExit while it was called: 3"),
         ({"function": "one"}, r"prune.method: structured cannot .* \(its outputs are the classes\); unstructured"),
-        ({"function": "gone"}, "model.arch: some_nets:gone: AttributeError while it was called"),
+        ({"function": "gone"}, "model.arch: tests.odd_nets:gone: AttributeError while it was called"),
     ],
 )
 def test_what_cannot_be_is_refused_by_key(change: dict[str, Any], named: str) -> None:

@@ -40,82 +40,29 @@ def test_each_convolution_knows_its_batch_norm():
     assert list(found) == list(in_scope(vgg(), "structured", "conv"))
 
 
-NORMS = """
-from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self, classes, **options):
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
-        self.norm1, self.norm2 = nn.BatchNorm2d(8, **options), nn.BatchNorm2d(8)
-        self.head = nn.Linear(8, classes)
-
-    def forward(self, images):
-        maps = self.norm1(self.first(images)).relu()
-        return self.head(self.norm2(self.second(maps)).relu().mean((2, 3)))
-
-
-class NormAndReLU(nn.BatchNorm2d):
-    def __init__(self, features):
-        super().__init__(features)
-        self.act = nn.ReLU()
-
-    def forward(self, maps):
-        return self.act(super().forward(maps))
-
-
-def joined(classes):
-    return nn.Sequential(nn.Conv2d(3, 8, 3), NormAndReLU(8), nn.Conv2d(8, classes, 3), nn.AdaptiveAvgPool2d(1),
-                         nn.Flatten())
-
-
-def flat(classes):
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, classes))
-
-
-def without_scale(classes):
-    return Net(classes, affine=False)
-
-
-def without_statistics(classes):
-    return Net(classes, track_running_stats=False)
-"""
-
-
-@pytest.fixture
-def norms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "some_norms.py").write_text(NORMS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-
-@pytest.mark.usefixtures("norms")
 def test_the_batch_norm_of_a_convolution_is_the_one_that_it_runs_into_wherever_that_is_defined() -> None:
-    assert batch_norms(nets.network("some_norms:Net")) == {"first": "norm1", "second": "norm2"}
-    assert batch_norms(nets.network("some_norms:joined")) == {"0": "1"}  # as timm's, which holds an activation
+    assert batch_norms(nets.network("tests.odd_nets:Normed")) == {"first": "norm1", "second": "norm2"}
+    assert batch_norms(nets.network("tests.odd_nets:joined")) == {"0": "1"}  # as timm's, which holds an activation
 
 
-@pytest.mark.usefixtures("norms")
 @torch.no_grad()
 def test_all_places_of_a_flattened_map_go_with_its_channel() -> None:
-    made, images = pruned(nets.network("some_norms:flat"), "structured", 0.5), torch.randn(3, 3, SIDE, SIDE)
+    made, images = pruned(nets.network("tests.odd_nets:flat"), "structured", 0.5), torch.randn(3, 3, SIDE, SIDE)
     assert made.trained[4].weight.shape == (len(CLASSES), 4 * 4)
     nets.assert_equal_outputs(made.trained(images), made.masked(images))
 
 
-@pytest.mark.usefixtures("norms")
 @torch.no_grad()
 def test_a_layer_whose_batch_norm_has_no_scale_stays_whole() -> None:
-    model, images = nets.network("some_norms:without_scale"), torch.randn(3, 3, SIDE, SIDE)
+    model, images = nets.network("tests.odd_nets:without_scale"), torch.randn(3, 3, SIDE, SIDE)
     assert layers.unprunable(model.spec) == {"first": "norm1 is a batch norm without scale and shift"}
     made = pruned(model, "structured", 0.4, criterion="bn_scale", allocation="uniform")
     nets.assert_equal_outputs(made.trained(images), made.masked(images))
     assert pruned(model, "unstructured", 0.5).table[-1]["achieved_sparsity"] == pytest.approx(0.5, abs=1e-3)
 
 
-@pytest.mark.usefixtures("norms")
 def test_a_batch_norm_without_statistics_is_not_recalibrated() -> None:
-    model = nets.network("some_norms:without_statistics")
+    model = nets.network("tests.odd_nets:without_statistics")
     before = model.norm2.running_mean.clone()
     prune.recalibrate_(model, FIT.train, 16, view=VIEW, seed=0)
     assert not torch.equal(model.norm2.running_mean, before)
@@ -169,40 +116,9 @@ def test_the_removed_network_answers_as_the_masked_one(arch: str, tmp_path: Path
     assert torch.equal(checkpoint.load(tmp_path / "m.safetensors").model(images), smaller(images))
 
 
-ATTENTION = """
-from torch import nn
-from torch.nn import functional as F
-
-
-class Attention(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.num_heads, self.head_dim, self.attn_dim = 4, width // 4, width
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-
-    def forward(self, x):
-        split = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
-
-
-class Tokens(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.patch, self.attention = nn.Conv2d(3, 24, 8, 8), Attention(24)
-        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, classes)
-
-    def forward(self, images):
-        tokens = self.patch(images).flatten(2).transpose(1, 2)
-        return self.head((tokens + self.attention(self.norm(tokens))).mean(1))
-"""
-
-
 @torch.no_grad()
-def test_attention_loses_whole_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "some_attention.py").write_text(ATTENTION)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    model, images = nets.network("some_attention:Tokens"), torch.randn(3, 3, SIDE, SIDE)
+def test_attention_loses_whole_heads(tmp_path: Path) -> None:
+    model, images = nets.network("tests.odd_nets:Attending"), torch.randn(3, 3, SIDE, SIDE)
     assert list(layers.groups(model.spec)) == ["attention.qkv"]
     model.attention.qkv.weight.view(3, 4, 6, 24)[:, 2] *= 0.1  # the head that matters least
     made = pruned(model, "structured", 0.25, allocation="uniform", scope="all")

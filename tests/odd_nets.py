@@ -1,0 +1,145 @@
+"""Networks as a user may write them, `tests.odd_nets:Tokens` in params.yaml: each is odd in what some step needs."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Tokens(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.head = nn.Linear(12, classes)  # defined first, runs last
+        self.patch, self.norm = nn.Conv2d(3, 12, 8, 8), nn.LayerNorm(12)
+        self.hidden, self.out = nn.Linear(12, 20), nn.Linear(20, 12)
+
+    def forward(self, images):
+        tokens = self.patch(images).flatten(2).transpose(1, 2)
+        tokens = tokens + self.out(self.hidden(self.norm(tokens)).relu())
+        return self.head(tokens.mean(1))
+
+
+def conv(classes):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, classes, 7), nn.Flatten()
+    )
+
+
+def grouped(classes):
+    return nn.Sequential(nn.Conv2d(3, 9, 3, groups=3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, classes))
+
+
+def shared(classes):
+    layer = nn.Conv2d(3, 3, 3)
+    return nn.Sequential(layer, layer, nn.Flatten(), nn.LazyLinear(classes))
+
+
+class Twice(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, classes)
+        self.all = nn.ModuleList([self.layer])
+
+    def forward(self, images):
+        return self.head(self.layer(images).mean((2, 3)))
+
+
+class Averaged(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layer, self.one, self.two = nn.Conv2d(3, 4, 3), nn.Linear(4, classes), nn.Linear(4, classes)
+
+    def forward(self, images):
+        pooled = self.layer(images).mean((2, 3))
+        return (self.one(pooled) + self.two(pooled)) / 2
+
+
+def maps(classes):
+    return nn.Conv2d(3, classes, 3)
+
+
+def reshaped(classes):
+    pooled = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+    return nn.Sequential(pooled, nn.Unflatten(1, (classes, 1)), nn.Flatten())
+
+
+def sure(classes):
+    return nn.Sequential(*one(classes), nn.Softmax(1))
+
+
+def broken(classes):
+    raise KeyError("no such thing")
+
+
+def leaves(classes):
+    raise SystemExit(3)
+
+
+def one(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, classes))
+
+
+tensor = torch.zeros
+
+
+# With attention, and with batch norms of all kinds.
+
+
+class Attention(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.num_heads, self.head_dim, self.attn_dim = 4, width // 4, width
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        split = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
+
+
+class Attending(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.patch, self.attention = nn.Conv2d(3, 24, 8, 8), Attention(24)
+        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, classes)
+
+    def forward(self, images):
+        tokens = self.patch(images).flatten(2).transpose(1, 2)
+        return self.head((tokens + self.attention(self.norm(tokens))).mean(1))
+
+
+class Normed(nn.Module):
+    def __init__(self, classes, **options):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+        self.norm1, self.norm2 = nn.BatchNorm2d(8, **options), nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, images):
+        maps = self.norm1(self.first(images)).relu()
+        return self.head(self.norm2(self.second(maps)).relu().mean((2, 3)))
+
+
+class NormAndReLU(nn.BatchNorm2d):
+    def __init__(self, features):
+        super().__init__(features)
+        self.act = nn.ReLU()
+
+    def forward(self, maps):
+        return self.act(super().forward(maps))
+
+
+def joined(classes):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), NormAndReLU(8), nn.Conv2d(8, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+
+
+def flat(classes):
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, classes))
+
+
+def without_scale(classes):
+    return Normed(classes, affine=False)
+
+
+def without_statistics(classes):
+    return Normed(classes, track_running_stats=False)
