@@ -10,7 +10,7 @@ from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
 from deepcompress.errors import UserError
 from deepcompress.explain import attention
-from deepcompress.models.spec import deepest_blocks, layer_name
+from deepcompress.models.spec import layer_name
 from deepcompress.models.vgg import tap
 from tests import nets
 from tests.nets import VIEW
@@ -28,34 +28,21 @@ def by_equations(model, batch, role: str) -> torch.Tensor:
     return torch.stack(maps_of_images).detach()
 
 
-@pytest.mark.parametrize("role", ["block3", "block4"])
-def test_maps_are_those_of_the_paper_s_equations(network, arrays, role: str) -> None:
-    whole = Batches(arrays, VIEW, batch_size=10)
-    expected = by_equations(network, next(whole.epoch()), role)
-    maps = attention.maps(network, whole, role)
-    side = expected.shape[-1]
+@pytest.mark.parametrize(
+    ("arch", "role", "side"),
+    [("vgg11", "block3", 8), ("vgg11", "block4", 4), ("resnet18", "block4", 4), ("mobilenet_v2", "block4", 4)],
+)
+def test_maps_are_those_of_the_paper_s_equations(arch: str, role: str, side: int) -> None:
+    model, data = nets.vgg() if arch == "vgg11" else nets.network(arch), nets.batches(10, 10)
+    expected = by_equations(model, next(data.epoch()), role)
+    maps = torch.from_numpy(attention.maps(model, data, role))
     large = torch.nn.functional.interpolate(expected[:, None], size=(32, 32), mode="bilinear")[:, 0]
-    top = large.amax(dim=(1, 2), keepdim=True)
-    live = expected.amax(dim=(1, 2)) > 1e-4
-    assert side == (8 if role == "block3" else 4)
+    low, top = expected.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
+    live = top.flatten() > top.max() / 10  # others may be rounding errors alone
+    assert expected.shape[-1] == side
+    assert not maps[top.flatten() == 0].any()
     assert live.sum() >= 3
-    low = expected.amin(dim=(1, 2))[:, None, None]
-    scaled = (large - low) / (top - low)
-    torch.testing.assert_close(torch.from_numpy(maps)[live], scaled[live], atol=0.02, rtol=0)
-
-
-@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
-def test_maps_of_torchvision_s_networks_are_those_of_the_equations(arch: str) -> None:
-    model, data = nets.network(arch), nets.batches(images=4, batch_size=4)
-    ours = attention.maps(model, data, deepest_blocks(nets.SIDE)[1])
-    assert ours.shape == (4, nets.SIDE, nets.SIDE)
-    name = {"resnet18": "layer2", "mobilenet_v2": "features.6"}[arch]
-    expected = by_equations(model, next(data.epoch(0)), name)
-    for map_, small in zip(ours, expected, strict=True):
-        assert (map_.max() > 0) == bool(small.max() > 0)
-        if map_.max() > 0:
-            large = torch.nn.functional.interpolate(small[None, None], (nets.SIDE, nets.SIDE), mode="bilinear")[0, 0]
-            assert torch.corrcoef(torch.stack([torch.tensor(map_).flatten(), large.flatten()]))[0, 1] > 0.98
+    torch.testing.assert_close(maps[live], ((large - low) / (top - low))[live], atol=0.02, rtol=0)
 
 
 def test_maps_lie_between_0_and_1_in_the_order_of_the_arrays(network, arrays) -> None:
