@@ -98,19 +98,6 @@ def test_provenance_names_versions_and_nothing_that_changes() -> None:
     assert set(found["versions"]) == {"deepcompress", "torch"}
 
 
-def test_a_pruned_model_is_smaller_as_bitmasks_and_comes_back_equal(tiny: VGG, tmp_path: Path) -> None:
-    with torch.no_grad():
-        for layer in prunable_layers(tiny).values():
-            layer.weight *= torch.rand_like(layer.weight) >= 0.75
-    dense, encodings = save(tmp_path / "dense", tiny), bitmasks(tiny)
-    packed = save(tmp_path / "packed", tiny, encodings=encodings)
-    loaded = checkpoint.load(tmp_path / "packed")
-    assert same(loaded.model.state_dict(), tiny.state_dict())
-    assert loaded.description["encodings"] == encodings
-    assert len(packed) < len(dense)
-    assert save(tmp_path / "again", loaded.model, encodings=encodings) == packed
-
-
 def test_a_model_made_from_another_is_saved_with_its_view_and_classes(tiny: VGG, tmp_path: Path) -> None:
     save(tmp_path / "one.safetensors", tiny)
     first = checkpoint.load(tmp_path / "one.safetensors")

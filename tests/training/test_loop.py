@@ -137,20 +137,6 @@ def test_an_interrupted_run_ends_with_the_same_bits(run, tmp_path, optimizer, ke
     assert none.calls == 0, "what has ended is not trained again"
 
 
-def test_a_damaged_state_starts_over_with_the_same_end(run, tmp_path, caplog):
-    made = recipe(epochs=2)
-    with pytest.raises(StoppedError):
-        run(made, resume_folder=tmp_path, after_step=Count(last=5))
-    path = tmp_path / loop.STATE_FILE
-    path.write_bytes(path.read_bytes()[:-100])
-    steps = Count()
-    with caplog.at_level(logging.WARNING):
-        resumed, _ = run(made, resume_folder=tmp_path, after_step=steps)
-    assert "is damaged: what it held is computed again" in caplog.text
-    assert steps.calls == 8
-    assert same(run(made)[0], resumed)
-
-
 def test_the_best_epoch_is_kept(run):
     made = recipe(learning_rate=0.05, optimizer="sgd", schedule="constant", keep="best_validation")
     weights, record = run(made)
