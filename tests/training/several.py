@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from deepcompress import runtime
 from deepcompress.distillation.loss import LossContext
@@ -40,7 +41,7 @@ AUGMENT = {"flip": True, "crop_padding": 2, "jitter": JITTER}
 
 
 HINT = {"stages": 2, "guided_layer": "block4", "hint_layer": "block4"}
-CASES: dict[str, dict[str, Any]] = {  # arguments of `labels`, `quantized` or, where there are losses, `taught`
+CASES: dict[str, dict[str, Any]] = {  # arguments of `labels`, `with_norms`, `quantized` or, with losses, `taught`
     "even": {"batch_size": 16},
     "augmented": {"batch_size": 16, "augment": AUGMENT},
     "uneven_with_dropout": {"batch_size": 25, "dropout": 0.5},
@@ -49,6 +50,7 @@ CASES: dict[str, dict[str, Any]] = {  # arguments of `labels`, `quantized` or, w
     "head": {"batch_size": 21, "trainable": "head", "learning_rate": 0.1},
     "bf16": {"batch_size": 25, "learning_rate": 1e-3},
     "bf16_in_32_bits": {"batch_size": 25, "learning_rate": 1e-3},
+    "other_norms": {"norms": True},
     "qat": {"bits": "int4"},
     "logit": {"losses": {"logit": (1.0, {})}},
     "crd": {"losses": {"crd": (0.1, CRD)}},
@@ -75,7 +77,7 @@ def data(made: Recipe) -> TrainingData:
     return training_data(nets.fit(IMAGES, 15), VIEW, made, device="cpu", seed=0)
 
 
-def train(fabric: Fabric, model: VGG, objective: Objective, made: Recipe, seen: TrainingData) -> History:
+def train(fabric: Fabric, model: nn.Module, objective: Objective, made: Recipe, seen: TrainingData) -> History:
     part, features = trainable_part(model, seen, made, fabric=fabric)
     return loop.train(part, objective, features, made, fabric=fabric, seed=0)
 
@@ -83,6 +85,25 @@ def train(fabric: Fabric, model: VGG, objective: Objective, made: Recipe, seen: 
 def labels(fabric: Fabric, *, dropout: float = 0.0, **changes: Any) -> tuple[VGG, History]:
     model, made = network(0, dropout=dropout), recipe(**changes)
     return model, train(fabric, model, CrossEntropy(0.1), made, data(made))
+
+
+class NormAct(nn.BatchNorm2d):
+    """As timm's: what follows is inside."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.drop, self.act = nn.Identity(), nn.ReLU()
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.act(self.drop(super().forward(input)))
+
+
+def with_norms(fabric: Fabric, norms: bool) -> tuple[nn.Module, History]:
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(3, 8, 3, 2), NormAct(8), nn.Conv2d(8, 8, 3, 2), nn.BatchNorm2d(8, affine=False)]
+    hidden = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8), nn.BatchNorm1d(8, momentum=None), nn.ReLU()]
+    model, made = nn.Sequential(*convolutions, *hidden, nn.Linear(8, CLASSES)), recipe()
+    return model, train(fabric, model, CrossEntropy(), made, data(made))
 
 
 def quantized(fabric: Fabric, bits: str) -> tuple[VGG, History]:
@@ -112,10 +133,12 @@ def taught(fabric: Fabric, losses: dict[str, Any], **changes: Any) -> tuple[VGG,
     return model, train(fabric, model, lesson, made, seen)
 
 
-def run(fabric: Fabric, name: str) -> tuple[VGG, History]:
+def run(fabric: Fabric, name: str) -> tuple[nn.Module, History]:
     case = CASES[name]
-    way: Any = taught if "losses" in case else quantized if "bits" in case else labels
-    ended: tuple[VGG, History] = way(fabric, **case)
+    way: Any = (
+        taught if "losses" in case else quantized if "bits" in case else with_norms if "norms" in case else labels
+    )
+    ended: tuple[nn.Module, History] = way(fabric, **case)
     return ended
 
 

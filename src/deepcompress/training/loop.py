@@ -33,7 +33,7 @@ from deepcompress.measure import accuracy
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.runtime import COMPILES, derived_seed
 from deepcompress.training.recipe import Epoch, History, learning_rate, optimizer
-from deepcompress.training.whole_batch import WholeBatchNorm2d, WholeDropout, synchronized
+from deepcompress.training.whole_batch import WholeBatchNorm, WholeDropout, synchronized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,7 +132,7 @@ def _compiled(model: nn.Module) -> Any:
     compiler, which takes two seconds.
     """
     torch.use_deterministic_algorithms(True)
-    for layer in (WholeBatchNorm2d, WholeDropout):
+    for layer in (WholeBatchNorm, WholeDropout):
         layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
     return torch.compile(model, dynamic=False)
 
