@@ -76,10 +76,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pipeline.Proje
 
 @pytest.fixture(scope="module")
 def widths(project: pipeline.Project) -> dict[str, float]:
-    return experiments(project)
-
-
-def experiments(project: pipeline.Project) -> dict[str, float]:
     """Bits per weight of the shipped model, by experiment: one in a folder of its own, two queued and side by side."""
     before = scratch(project)
     project.dvc("exp", "run", "--temp", "-S", "quant.bits=3", "--name", "three")

@@ -37,7 +37,7 @@ from deepcompress.training import loop, run
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import training_data
-from tests import processes
+from tests import nets, processes
 from tests.nets import VIEW
 
 SIDE, CLASSES = 128, ("ant", "bee")
@@ -45,16 +45,8 @@ PART_MIB = 96
 IMAGES = PART_MIB * 2**20 // (SIDE * SIDE * 3)  # in each of the three parts
 BATCH = 16
 MODEL = Path("model.safetensors")
-RECIPE = Recipe(
-    trainable="all",
-    epochs=2,
-    batch_size=BATCH,
-    optimizer="sgd",
-    learning_rate=0.01,
-    weight_decay=0.0,
-    schedule="constant",
-    augment=Augment(flip=True, crop_padding=2),
-)
+OWN = {"batch_size": BATCH, "optimizer": "sgd", "augment": Augment(flip=True, crop_padding=2)}
+RECIPE = Recipe(**nets.RECIPE | OWN)
 
 
 def source() -> Source:

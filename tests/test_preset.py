@@ -63,13 +63,6 @@ def params_of(text: str) -> dict[str, Any]:
     return dict(params.leaves(yaml.safe_load(text)))
 
 
-def test_the_paper_preset_is_the_source_reports_recipe() -> None:
-    stated = {"trainable": "head", "epochs": 3, "batch_size": 64, "optimizer": "adam", "learning_rate": 1.0e-3,
-              "weight_decay": 1.0e-4, "schedule": "constant", "label_smoothing": 0.0, "keep": "last"}  # fmt: skip
-    document = params.filled(yaml.safe_load(laid(TEXT, "paper")))
-    assert stated.items() <= document["finetune"].items()
-
-
 def test_small_numbers_are_written_so_that_yaml_reads_numbers() -> None:
     text = "a:\n  b: 1.0   # comment\n  c:\n    - 1\n"
     for number in (1e-5, 2.5e-7, 1e20, 0.25):
