@@ -1,14 +1,8 @@
-"""The section `explain`, and a tiny network with images to look into."""
+"""The section `explain`."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import pytest
-
-from deepcompress.data.store import Arrays
-from deepcompress.models.vgg import VGG
-from tests import nets
 
 EXPLAIN: dict[str, Any] = {
     "images": 4,
@@ -18,13 +12,3 @@ EXPLAIN: dict[str, Any] = {
     "strip_images": 2,
     "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
 }
-
-
-@pytest.fixture
-def network() -> VGG:
-    return nets.vgg()
-
-
-@pytest.fixture
-def arrays() -> Arrays:
-    return nets.arrays(10)

@@ -45,7 +45,8 @@ def test_maps_are_those_of_the_paper_s_equations(arch: str, role: str, side: int
     torch.testing.assert_close(maps[live], ((large - low) / (top - low))[live], atol=0.02, rtol=0)
 
 
-def test_maps_lie_between_0_and_1_in_the_order_of_the_arrays(network, arrays) -> None:
+def test_maps_lie_between_0_and_1_in_the_order_of_the_arrays() -> None:
+    network, arrays = nets.vgg(), nets.arrays(10)
     ordered = attention.maps(network, Batches(arrays, VIEW, batch_size=3), "block3")
     shuffled = attention.maps(network, Batches(arrays, VIEW, batch_size=4, seed=1), "block3")
     assert ordered.shape == (10, 32, 32)
@@ -54,7 +55,8 @@ def test_maps_lie_between_0_and_1_in_the_order_of_the_arrays(network, arrays) ->
     np.testing.assert_allclose(ordered, shuffled, atol=1e-3)
 
 
-def test_the_model_is_left_as_it_was(network) -> None:
+def test_the_model_is_left_as_it_was() -> None:
+    network = nets.vgg()
     network.requires_grad_(False)
     network.classifier.train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -66,7 +68,8 @@ def test_the_model_is_left_as_it_was(network) -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_a_label_without_a_logit_is_an_error_and_not_an_empty_map(network, arrays) -> None:
+def test_a_label_without_a_logit_is_an_error_and_not_an_empty_map() -> None:
+    network, arrays = nets.vgg(), nets.arrays(10)
     broken = Batches(Arrays(arrays.images, arrays.labels + 7), VIEW, batch_size=4)
     with pytest.raises(IndexError):
         attention.maps(network, broken, "block4")

@@ -50,20 +50,11 @@ def test_logits_are_torchvisions_with_equal_weights(arch: str, batch_norm: bool)
     official.classifier[6] = torch.nn.Linear(8, 5)
     official.load_state_dict(ours.state_dict())
     images = torch.randn(2, 3, 64, 64)
-    torch.testing.assert_close(ours(images), official.eval()(images), rtol=0, atol=0)
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        there = images.to(memory_format=memory_format)
+        assert torch.equal(ours(there), official.eval()(there))
     assert [type(layer) for layer in ours.classifier] == [type(layer) for layer in official.classifier]
     assert ours.classifier[2].p == ours.classifier[5].p == 0.5
-
-
-def test_channel_c_feeds_its_own_columns() -> None:
-    model = VGG(dataclasses.replace(TINY, image_size=64)).eval()
-    channel = 2
-    columns = slice(channel * 4, (channel + 1) * 4)
-    images = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
-    seen: list[torch.Tensor] = []
-    model.classifier[0].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
-    model(images)
-    torch.testing.assert_close(seen[0][:, columns], model.features(images)[:, channel].flatten(1))
 
 
 def test_initial_weights_have_the_stated_spread() -> None:
