@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from deepcompress import runtime
 from deepcompress.data.heldout import open_heldout
+from deepcompress.data.store import write_fit, write_heldout
 from deepcompress.errors import UserError
 from deepcompress.measure import evaluate as measuring
 from deepcompress.measure import passes as passing
@@ -21,10 +22,10 @@ from deepcompress.measure.passes import Measurement
 from deepcompress.measure.settings import Evaluate
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.models import checkpoint
-from deepcompress.plan_table import Plan
 from deepcompress.replicates import unpacked
 from tests import plans
 from tests.data import inputs
+from tests.stages.commands import save_vgg
 
 SETTINGS = Evaluate(batch_size=4, calibration_bins=15)
 CPU = torch.device("cpu")
@@ -35,7 +36,18 @@ COLUMNS = [
     *("agreement_with_baseline_pct", "kl_to_baseline_nats", "parameters", "nonzero_weights", "macs", "size_bytes"),
     "bits_per_weight",
 ]
-Make = Callable[..., Path]
+BOTH = ("baseline", "pruned/structured-0.25")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with data/heldout and scratch of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
+    source = inputs.source(train=12, test=9)
+    meta = write_fit(tmp_path / "data/fit", source, validation_fraction=0.25, seed=0)
+    write_heldout(tmp_path / "data/heldout", source, meta=meta)
+    return tmp_path
 
 
 @pytest.fixture
@@ -52,22 +64,23 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def run(project: Path, settings: Evaluate = SETTINGS) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    models = Plan.read(project / "results/plan.csv").paths(project / "models")
-    found, _ = measuring.evaluate(models, [], project / "data/heldout", settings, CPU)
+def saved(*models: str, first: int = 0, classes: tuple[str, ...] = inputs.CLASSES) -> dict[str, Path]:
+    """A tiny network under each id; another first number, other weights."""
+    paths = {model: Path("models", f"{model}.safetensors") for model in models}
+    for number, path in enumerate(paths.values(), first):
+        save_vgg(path, (2, 2, 3, 3, 4, 4, 4, 4), (5, 5), seed=number, classes=classes)
+    return paths
+
+
+def run(models: dict[str, Path], settings: Evaluate = SETTINGS) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    found, _ = measuring.evaluate(models, [], Path("data/heldout"), settings, CPU)
     assert found["pairs"] == []
     return found["evaluation"], found["per_class"]
 
 
-def two_models(plan: Make, add_model: Make) -> None:
-    plan("pruned/structured-0.25", "baseline")
-    add_model("baseline", 0)
-    add_model("pruned/structured-0.25", 1)
-
-
-def test_a_row_holds_what_a_plain_loop_over_the_images_finds(project: Path, plan: Make, add_model: Make) -> None:
-    plan("baseline")
-    loaded = checkpoint.load(add_model("baseline"))
+def test_a_row_holds_what_a_plain_loop_over_the_images_finds(project: Path) -> None:
+    models = saved("baseline")
+    loaded = checkpoint.load(models["baseline"])
     heldout = open_heldout(project / "data/heldout")
     right, loss = 0, 0.0
     for image, label in zip(heldout.arrays.images, heldout.arrays.labels, strict=True):
@@ -77,7 +90,7 @@ def test_a_row_holds_what_a_plain_loop_over_the_images_finds(project: Path, plan
             shares = loaded.model((pixels / 255 - 0.5) / 0.25).softmax(1)
         right += int(shares.argmax() == label)
         loss -= shares[0, label].log().item() / 9
-    ((row,), per_class) = run(project)
+    ((row,), per_class) = run(models)
     assert row["top1_pct"] == pytest.approx(100 * right / 9, abs=0.01)
     assert row["cross_entropy_loss"] == pytest.approx(loss, rel=1e-3)
     assert row["n"] == 9
@@ -85,38 +98,35 @@ def test_a_row_holds_what_a_plain_loop_over_the_images_finds(project: Path, plan
     assert sum(line["n"] * line["top1_pct"] for line in per_class) == pytest.approx(100 * right, abs=0.1)
 
 
-def test_a_second_run_computes_no_pass_and_one_changed_model_costs_one(
-    project: Path, plan: Make, add_model: Make, passes: list[str]
-) -> None:
-    two_models(plan, add_model)
-    first = run(project)
+def test_a_second_run_computes_no_pass_and_one_changed_model_costs_one(project: Path, passes: list[str]) -> None:
+    models = saved(*BOTH)
+    first = run(models)
     assert passes == ["baseline", "structured-0.25"]
-    assert run(project) == first
+    assert run(models) == first
     assert passes == ["baseline", "structured-0.25"]
-    add_model("pruned/structured-0.25", 2)
-    run(project)
+    saved(BOTH[1], first=2)
+    run(models)
     assert passes == ["baseline", "structured-0.25", "structured-0.25"]
 
 
 def test_other_images_and_other_code_cost_a_pass_and_other_bins_do_not(
-    project: Path, plan: Make, add_model: Make, passes: list[str], monkeypatch: pytest.MonkeyPatch
+    project: Path, passes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan("baseline")
-    add_model("baseline")
-    run(project)
-    run(project, Evaluate(batch_size=4, calibration_bins=3))
+    models = saved("baseline")
+    run(models)
+    run(models, Evaluate(batch_size=4, calibration_bins=3))
     assert len(passes) == 1
     np.save(project / "data/heldout/images.npy", inputs.pixels(5, 9, 8, 8, 3))
-    run(project)
+    run(models)
     assert len(passes) == 2
     monkeypatch.setattr("deepcompress.runtime.source_digest", lambda: "another")
-    run(project)
+    run(models)
     assert len(passes) == 3
 
 
-def test_batch_size_changes_no_number(project: Path, plan: Make, add_model: Make) -> None:
-    two_models(plan, add_model)
-    assert run(project) == run(project, Evaluate(batch_size=9, calibration_bins=15))
+def test_batch_size_changes_no_number(project: Path) -> None:
+    models = saved(*BOTH)
+    assert run(models) == run(models, Evaluate(batch_size=9, calibration_bins=15))
 
 
 @pytest.mark.parametrize(
@@ -126,20 +136,14 @@ def test_batch_size_changes_no_number(project: Path, plan: Make, add_model: Make
         (("ant", "cat", "bee"), "the model's class 1 is 'cat', the held-out data's is 'bee'"),
     ],
 )
-def test_a_model_for_other_classes_is_refused(
-    project: Path, plan: Make, add_model: Make, classes: tuple[str, ...], message: str
-) -> None:
-    plan("baseline")
-    add_model("baseline", 0, classes)
+def test_a_model_for_other_classes_is_refused(project: Path, classes: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=rf"baseline\.safetensors: {message}"):
-        run(project)
+        run(saved("baseline", classes=classes))
 
 
-def test_a_pair_says_what_the_two_rows_say(project: Path, plan: Make, add_model: Make) -> None:
-    two_models(plan, add_model)
-    models = Plan.read(project / "results/plan.csv").paths(project / "models")
-    pair = ("pruned/structured-0.25", "baseline")
-    found, right = measuring.evaluate(models, [pair], project / "data/heldout", SETTINGS, CPU)
+def test_a_pair_says_what_the_two_rows_say(project: Path) -> None:
+    pair = BOTH[::-1]
+    found, right = measuring.evaluate(saved(*BOTH), [pair], project / "data/heldout", SETTINGS, CPU)
     (row,), compared = found["pairs"], found["evaluation"][1]
     assert unpacked(right[pair[0]], 9).sum() == round(0.09 * compared["top1_pct"])
     assert (row["model"], row["reference"]) == pair
