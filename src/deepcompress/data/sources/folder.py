@@ -28,18 +28,8 @@ LIKE_SPLIT = re.compile(
 )
 OF_PROGRAMS = (  # how hidden folders of theirs start
     *(".git", ".dvc", ".hg", ".svn", ".cache", ".ipynb_checkpoints", ".appledouble", ".trash", ".thumb", ".@__thumb"),
-    *(
-        ".picasa",
-        ".stfolder",
-        ".stversions",
-        ".sync",
-        ".dropbox",
-        ".idea",
-        ".vscode",
-        ".fseventsd",
-        ".spotlight",
-        ".documentrevisions",
-    ),
+    *(".picasa", ".stfolder", ".stversions", ".sync", ".dropbox", ".idea", ".vscode", ".fseventsd", ".spotlight"),
+    ".documentrevisions",
 )
 PACKED = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 
