@@ -17,6 +17,7 @@ from deepcompress.deploy.classifier import BATCH, Contract, OnnxClassifier
 from deepcompress.deploy.onnx import Parity, channels_first, compare, export_float, require_parity, write
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
+from tests import nets
 from tests.data.inputs import CLASSES
 from tests.deploy.conftest import STORED, VIEW, Exported, network
 from tests.house import ROOT
@@ -46,10 +47,10 @@ def test_the_file_says_what_it_takes_and_gives(exported: Exported) -> None:
 
 def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
     model = network().train()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = nets.state(model)
     export_float(model, tmp_path / "a.onnx", view=VIEW, classes=CLASSES)
     assert model.training
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert nets.same(before, model.state_dict())
 
 
 def test_the_same_model_gives_the_same_bytes_in_another_process(exported: Exported, tmp_path: Path) -> None:

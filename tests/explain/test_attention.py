@@ -59,9 +59,9 @@ def test_the_model_is_left_as_it_was() -> None:
     network = nets.vgg()
     network.requires_grad_(False)
     network.classifier.train()
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    before = nets.state(network)
     attention.maps(network, nets.batches(), "block4")
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert nets.same(before, network.state_dict())
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in network.parameters())
     assert network.classifier.training
     assert not network.features.training
