@@ -284,6 +284,10 @@ def test_what_is_left_out_of_tokens_is_said() -> None:
             {"function": "Averaged", "trainable": "head"},
             "finetune.trainable: tests.odd_nets:Averaged answers with more than its last linear layer two gives; it mu",
         ),
+        (
+            {"function": "Branch"},
+            r"model.arch: tests.odd_nets:Branch: model.onnx: torch cannot export the network \(Could not guard on data",
+        ),
         ({"function": "shared"}, "model.arch: tests.odd_nets:shared: layer 0 runs 2 times; give each place its own"),
         (
             {"function": "Twice"},

@@ -79,6 +79,7 @@ PROBE_CLASSES = 2
 PROBE_IMAGES = 4
 SHOWN = 2  # layers in a line
 TRAININGS = {"model": ("finetune", "prune.finetune", "quant.qat")}
+EXPORTED = ("model", "distill.student")  # networks that are shipped, as what becomes of them
 PRUNE_CONTROL = "pruned/control"  # the baseline, trained on as long as pruned models are
 
 
@@ -176,6 +177,8 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
         arch, spec = block["arch"], specs.get(key)
         if spec:
             _require_logits(key, spec)
+        if spec and key in EXPORTED:
+            _require_export(key, spec)
         for recipe in TRAININGS.get(key, (f"{key}.recipe",)):
             if params.at(document, recipe)["trainable"] == "head" and (reason := _headless(key, arch, spec)):
                 raise UserError(f"params.yaml: {recipe}.trainable: {arch} {reason}; it must be all")
@@ -214,6 +217,15 @@ def _require_logits(key: str, spec: GraphSpec) -> None:
         raise UserError(
             f"params.yaml: {key}.arch: {spec.arch} gives probabilities; it must give what its softmax takes"
         )
+
+
+def _require_export(key: str, spec: GraphSpec) -> None:
+    """Refuse a network that cannot become an ONNX file, which would show at the very end."""
+    from deepcompress.deploy.onnx import require_exportable
+    from deepcompress.models.build import build
+
+    with said_after(f"params.yaml: {key}.arch: {spec.arch}: "):
+        require_exportable(build(spec).eval())
 
 
 def _headless(key: str, arch: str, spec: GraphSpec | None) -> str | None:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,7 @@ import torch
 from torch import nn
 
 from deepcompress import files, runtime
-from deepcompress.data.batches import resize
+from deepcompress.data.batches import View, resize
 from deepcompress.data.images import WHITE
 from deepcompress.deploy.classifier import BATCH, INPUT, OUTPUTS, Contract
 from deepcompress.errors import UserError
@@ -31,21 +33,20 @@ from deepcompress.measure import accuracy
 from deepcompress.measure.statistics import wilson_interval
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from jaxtyping import Float, UInt8
     from torch import Tensor
 
-    from deepcompress.data.batches import View
     from deepcompress.data.store import Arrays
     from deepcompress.deploy.classifier import OnnxClassifier
     from deepcompress.deploy.engines.executorch import PteClassifier
     from deepcompress.models.checkpoint import Checkpoint
+    from deepcompress.models.vgg import Classifier
 
 log = logging.getLogger(__name__)
 OPSET = 20
 EXAMPLES = 2  # images to trace with: of a single one the exporter would fix the batch
 MAX_BYTES = 2**31 - 1  # of a protocol buffer
+SHAPES = "torch.fx.experimental.symbolic_shapes"  # a logger; it warns of what is then raised
 PRODUCER = "deepcompress"
 CHUNK = 64  # images that are resized at a time
 CODE = ("models", "data/batches.py", "data/images.py", "deploy/classifier.py", "deploy/onnx.py")  # decides about a file
@@ -73,21 +74,28 @@ def export_float(
         white: The value of 16-bit grey images that became 255.
 
     Raises:
-        UserError: If the file would take 2 GiB or more.
+        UserError: If torch cannot follow the network's code, or the file would take 2 GiB or more.
     """
     network = FromPixels(copy.deepcopy(model).cpu(), view).eval()
     example = torch.zeros(EXAMPLES, 3, view.size, view.size, dtype=torch.uint8)
-    with _quiet("torch.onnx", "onnxscript", "onnx_ir"):
-        program = torch.onnx.export(
-            network,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            opset_version=OPSET,
-            verbose=False,
-        )
+    try:
+        with _quiet("torch.onnx", "onnxscript", "onnx_ir"), _quiet(SHAPES, level=logging.ERROR):
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise UserError(
+            f"{Path(path).name}: torch cannot export the network ({reason}); its code must do the same for every "
+            "image, and for any number of them"
+        ) from None
     assert program is not None
     write(path, program.model_proto, Contract(tuple(classes), view.size, stored_size or view.size, white))
 
@@ -105,6 +113,23 @@ def export_checkpoint(
     parts = files.sha256(source), stored_size, white, torch.__version__, onnx.__version__
     folder = runtime.scratch("onnx", *parts, code=CODE)
     files.write_bytes(path, files.kept_bytes(folder / "float.npz", export))
+
+
+def require_exportable(model: Classifier) -> None:
+    """Refuse a network that `export_float` cannot write; where all is well this takes a fraction of the time.
+
+    Raises:
+        UserError: As `export_float`, which is asked where torch cannot follow the network at once.
+    """
+    view = View(model.spec.image_size, (0.0,) * 3, (1.0,) * 3)
+    example = torch.zeros(EXAMPLES, 3, view.size, view.size)
+    try:
+        with _quiet(SHAPES, level=logging.ERROR):
+            torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except Exception:  # of any kind
+        with tempfile.TemporaryDirectory() as folder:
+            classes = tuple(map(str, range(model.spec.classes)))
+            export_float(model, Path(folder, "model.onnx"), view=view, classes=classes)
 
 
 class FromPixels(nn.Module):
@@ -179,11 +204,11 @@ def strip_(proto: onnx.ModelProto) -> None:
 
 
 @contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Inside, these loggers pass on warnings and errors alone, not what they do at each step."""
+def _quiet(*names: str, level: int = logging.WARNING) -> Iterator[None]:
+    """Inside, these loggers pass on warnings and errors alone, or errors alone, not what they do at each step."""
     levels = {logger: logger.level for logger in map(logging.getLogger, names)}
     for logger in levels:
-        logger.setLevel(logging.WARNING)
+        logger.setLevel(level)
     try:
         yield
     finally:
