@@ -172,6 +172,15 @@ def test_a_change_is_judged_by_how_far_trainings_lie_apart() -> None:
     assert change(90.0, 90.0, "pruned/a", 2000).words == "no significant difference"
 
 
+def test_trainings_that_came_out_equal_do_not_make_every_change_significant() -> None:
+    equal, other = replicates("pruned/a", [0.0, 0.0, 0.0]), replicates("pruned/b", [0.0, 0.5, -0.5])
+    assert change(90.0, 89.95, "pruned/a", 2000, equal).words.startswith("not tested")
+    both = Replicates([*equal.rows, *other.rows])
+    assert change(90.0, 89.95, "pruned/a", 2000, both).words == "no significant difference"
+    assert change(90.0, 85.0, "pruned/a", 2000, both).words == "loss"
+    assert change(90.0, 85.0, "pruned/a", 2000, both) == change(90.0, 85.0, "pruned/b", 2000, both)
+
+
 HEADER = ",".join(verdict.COLUMNS)
 OWN = [{"model": "baseline", "n": 2000, "top1_pct": 90.0, "difference_points": math.nan}, row("pruned/a", -1, -2, 0, 1)]
 

@@ -286,13 +286,26 @@ def change(before: float, after: float, model: str, n: int, replicates: Replicat
         n: Images.
         replicates: Of either revision: how far one training lies from another. Without them a change is not tested.
     """
-    points, trained = after - before, [row["top1_pct"] for row in replicates.of(model)]
+    points, spread = after - before, _spread(model, replicates)
     if points == 0:
         return Estimate(0.0, 0.0, 0.0, 1.0, n=n)
-    if len(trained) < 2:
+    if not spread:
         return Estimate(points, n=n)
-    freedom = len(trained) - 1
-    return Estimate(points, *t_test(points, 2 * variance(trained), freedom), freedom, n)
+    freedom = len(replicates.of(model)) - 1
+    return Estimate(points, *t_test(points, 2 * spread, freedom), freedom, n)
+
+
+def _spread(model: str, replicates: Replicates) -> float | None:
+    """The variance between trainings of a model [points^2].
+
+    Two or three trainings may come out equal by chance, which does not make the next one equal: then, what is typical
+    of the other models. None, or 0: nothing is known.
+    """
+    models = dict.fromkeys(row["model"] for row in replicates.rows)
+    trained = [[row["top1_pct"] for row in replicates.of(name)] for name in models]
+    usual = dict(zip(models, typical(trained, [None] * len(trained)), strict=True))
+    own = dict(zip(models, trained, strict=True)).get(model, [])
+    return (variance(own) or usual[model]) if len(own) > 1 else None
 
 
 def _first_other(rows: Iterable[Row], own: Mapping[tuple[str, str | None], Row]) -> str | None:
