@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deepcompress.measure import verdict
 from tests.house import ROOT
 from tests.processes import git
 from tests.toy import Pipeline, new_pipeline
@@ -210,6 +211,20 @@ def test_it_needs_neither_torch_nor_what_counts_with_it(clone: Path) -> None:
     done = run(clone, "origin/main", command=(sys.executable, "-c", program))
     assert done.returncode == 0, done.stderr
     assert "### Accuracies" in done.stdout
+
+
+def test_replicates_of_another_evaluation_are_named_by_their_place_in_the_project(clone: Path) -> None:
+    name = "metrics/evaluation.csv"
+    (clone / name).write_text(evaluation(top1=90.0))
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "With accuracies")
+    other = [f"{seed},baseline,,1000,{80 + seed},,,," for seed in range(2)]
+    (clone / "metrics/replicates.csv").write_text("\n".join([",".join(verdict.COLUMNS), *other, ""]))
+    shown = report(clone, "HEAD")
+    assert (
+        "\nmetrics/replicates.csv: not of this evaluation (baseline of seed 0 is another one); run `make seeds`"
+        in shown
+    )
 
 
 def evaluation(*, top1: float) -> str:

@@ -174,7 +174,8 @@ def _accuracies(root: Path, base: str) -> str:
         found = accuracy_section(changes(before, after, replicates), len(after))
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{EVALUATION}: damaged table ({error})") from None
-    return f"{found}\n\n{replicates.stale}" if replicates.stale else found
+    stale_file = (replicates.stale or "").replace(str(root / REPLICATES), REPLICATES)  # the same on every machine
+    return f"{found}\n\n{stale_file}" if stale_file else found
 
 
 def _root(base: str) -> Path:
