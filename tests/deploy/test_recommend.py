@@ -89,6 +89,14 @@ def test_the_reason_is_one_sentence_with_the_numbers_whatever_the_order_of_the_m
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("right", "warned"), [(20, True), (26, True), (27, True), (29, False), (180, False)])
+def test_a_baseline_that_may_be_at_chance_is_warned_of(right: int, warned: bool) -> None:
+    baseline = dataclasses.replace(MODELS[0], right=right)  # one of ten classes alone is right in 20 of 200
+    reason = recommend.recommendation([baseline], limits(), 20)["reason"]
+    warning = f"not shown to have learnt anything: {right / 2:.1f} % top-1, where always naming one class gives 10.0 %"
+    assert (warning in reason) == warned
+
+
 def test_the_interval_is_given_where_it_is_known_and_the_baseline_may_recommend_itself() -> None:
     models = [MODELS[0], dataclasses.replace(MODELS[4], drop_interval=(-0.5, 2.54))]
     result = recommend.recommendation(models, limits())

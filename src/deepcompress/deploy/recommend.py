@@ -109,6 +109,11 @@ def measure(
     return [_against(candidate, plan[candidate.model].control, answers) for candidate in candidates]
 
 
+def most_of_a_class(folder: Path) -> int:
+    """How many validation images in `folder` the class with most has."""
+    return int(np.bincount(store.open_fit(folder).validation.labels).max())
+
+
 def _against(candidate: Candidate, control: str | None, answers: Mapping[str, np.ndarray]) -> Candidate:
     """A candidate beside the baseline and its control, where that was measured."""
     if candidate.model == BASELINE:
@@ -138,13 +143,20 @@ def _latency_ms(path: Path) -> float:
         return float(np.median(passes.interleaved({path: lambda: loaded.model(image)})[path]))
 
 
-def recommendation(candidates: Sequence[Candidate], limits: Deploy) -> dict[str, Any]:
-    """What results/recommendation.json says: the model, why, and the numbers behind it; errors as `ranked`."""
+def recommendation(candidates: Sequence[Candidate], limits: Deploy, most_of_a_class: int = 0) -> dict[str, Any]:
+    """What results/recommendation.json says: the model, why, and the numbers behind it; errors as `ranked`.
+
+    Args:
+        candidates: What there is to choose from.
+        limits: What the model must keep to.
+        most_of_a_class: Validation images of the class that has most: who always names it has so many right.
+    """
     chosen, *others = ranked(candidates, limits)
     baseline = _baseline(candidates)
+    reason = _reason(chosen, 1 + len(others), len(candidates), baseline, limits)
     return {
         "model": chosen.model,
-        "reason": _reason(chosen, 1 + len(others), len(candidates), baseline, limits),
+        "reason": reason + _warning(baseline, most_of_a_class),
         "limits": {name: getattr(limits, name) for name in UNITS},
         "runner_up": others[0].model if others else None,
         "n": chosen.n,
@@ -269,6 +281,17 @@ def _reason(chosen: Candidate, allowed: int, compared: int, baseline: Candidate,
         f"{chosen.model} has the smallest file of the {allowed} of {compared} models with {', '.join(kept)}: "
         f"{chosen.size_mib:.2f} MiB, {baseline.size_bytes / chosen.size_bytes:.1f} times smaller than the baseline; "
         f"{chosen.top1_pct:.1f} % top-1 on {chosen.n:,} validation images, {change} the baseline{ends}{time}."
+    )
+
+
+def _warning(baseline: Candidate, most_of_a_class: int) -> str:
+    """A sentence behind a blank where the baseline is not shown to have learnt anything; else nothing."""
+    low, _ = wilson_interval(baseline.right, baseline.n)
+    if low * baseline.n > most_of_a_class:
+        return ""
+    return (
+        f" But the baseline is not shown to have learnt anything: {baseline.top1_pct:.1f} % top-1, where always naming "
+        f"one class gives {100 * most_of_a_class / baseline.n:.1f} %; train it longer before you choose."
     )
 
 
