@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -148,6 +149,24 @@ def test_a_link_whose_settings_changed_is_named_before_any_stage_runs(pipeline: 
     pipeline.dvc_repro()
     write(4)
     assert stale(pipeline)[:-1] == ["other: its settings changed: combine.quantize.other"]
+
+
+def test_where_nothing_can_read_images_the_hashes_of_inputs_are_taken_on_trust(pipeline: Pipeline) -> None:
+    """The dependency group `ci`, all that a workflow installs, has no Pillow."""
+    (pipeline.folder / "params.yaml").write_text((house.ROOT / "params.yaml").read_text(encoding="utf-8"))
+    files.write_json(pipeline.folder / "written.json", {"data": "none"})
+    plan = stage("cp written.json inputs.json", ["source"], [{"inputs.json": {"cache": False}}])
+    download = stage("cp source images", ["source"], ["images"], params=[{"inputs.json": ["data"]}])
+    pipeline.write({"plan": plan, "download": download})
+    pipeline.dvc_repro()
+    blocked = "".join(f"sys.modules[{name!r}] = None; " for name in ("PIL", "torch", "pandas"))
+    program = f"import sys; {blocked}from deepcompress import stale; stale.main()"
+    path = {"PYTHONPATH": str(house.ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=pipeline.folder, env=os.environ | path, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"The committed results of 2 stages belong" in done.stdout
 
 
 def test_outside_of_a_project_it_ends_in_one_line(tmp_path: Path) -> None:

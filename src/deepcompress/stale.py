@@ -55,7 +55,8 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
             continue
         fs, place = dep.fs, dep.fs_path
         yield from _changes(dep, brought=any(fs.isin_or_eq(path, place) or fs.isin(place, path) for path in made))
-        if dep.hash_info and _made(dep, made) not in (None, dep.hash_info.value):
+        recorded = dep.hash_info.value  # of params a mapping of keys to values, which `_changes` looks at
+        if isinstance(recorded, str) and _made(dep, made) not in (None, recorded):
             yield f"{dep} is not what the stages before it made"
     for out in stage.outs:
         yield from _changes(out, brought=out.use_cache)
@@ -105,7 +106,8 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
         hashers = [stage for stage in stages if stage.addressing == CODE]
         anew = {out.fs_path: code_hash.hashes(Path(repo.root_dir)) for stage in hashers for out in stage.outs}
         outs = [out.fs_path for stage in others for out in stage.outs]
-        with suppress(UserError):  # of a file that is not here; what was committed of it is taken on trust
+        # Of a file that is not here, and without what reads images: what was committed of it is taken on trust.
+        with suppress(UserError, ModuleNotFoundError):
             anew |= {path: params.links(params.read()) for path in outs if Path(path).name == LINKS}
             anew |= {path: input_files.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
         made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
