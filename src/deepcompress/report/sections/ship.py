@@ -1,4 +1,7 @@
-"""What to ship: the recommended model and why, its files, your own configuration, and chains of techniques."""
+"""What to ship: the recommended model and why, its files, your own configuration, and chains of techniques.
+
+And what models cost to make, in images seen times MACs, and what they run like on the machine that ran this.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from deepcompress.report import charts, queries, text
+from deepcompress.report import charts, queries, tables, text
 from deepcompress.report.tables import BASELINE, BYTES_PER_MIB, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
 
@@ -29,6 +32,32 @@ FILES: dict[str, Column] = {
     "Same answer, %": ("agreement_pct", 2),
     "Largest difference of a logit": lambda row: f"{row['largest_difference']:.2g}",
     "Top-1, %": ("top1_pct", 1),
+}
+COST = (
+    "Cost: training images seen times MACs of a forward pass, with all that the model builds on (baseline, teacher, "
+    "its answers). Frozen layers that see unchanged images run once. Bars: 95 % intervals."
+)
+BUDGETS = (1.0, 1.25, 1.5, 2.0, 4.0)  # in trainings of the baseline
+BUDGET = "What a budget buys, in trainings of the baseline, which most models build on. Chosen on held-out images."
+SECONDS = "Seconds: of the stage that made the model, when it last ran; others may have run at the same time."
+STAGES, PLAN = "benchmark/stages", "plan"
+SPEED = (
+    "Medians; bars from quartile to quartile. All models and engines took turns, {n} rounds after {warm_up}. "
+    "{processor}, {threads} of {cores} threads. Dashed: the dense float model, in PyTorch beside PyTorch, else in ONNX "
+    "Runtime."
+)
+LATENCY = (
+    "A row per model, engine and images per call: median (quartiles). Last column: the source report's way, the mean "
+    "of 50 runs of one image in PyTorch without warm-up. These numbers belong to the machine and differ run by run."
+)
+ALL = "Latency of every model and engine"
+LATENCIES: dict[str, Column] = {
+    "Model": "model",
+    "Engine": lambda row: queries.ENGINES.get(row["engine"], str(row["engine"])),
+    "Images per call": ("batch_size", 0),
+    "ms (quartiles)": lambda row: text.interval(row, "ms", 2),
+    "Times as fast": ("speedup", text.times),
+    "50 runs, ms": ("paper_protocol_ms", 2),
 }
 
 
@@ -111,4 +140,107 @@ def _combined(data: Tables) -> list[Block]:
     return [*models_part(data, rows), *taught]
 
 
-SECTIONS = {"ship": (10, ship)}
+# What it costs to make, and what it runs like.
+
+
+def cost(data: Tables) -> Section | None:
+    """Accuracy against cost, what a budget buys, and a row per model; None where neither cost nor time is known."""
+    rows, blocks = queries.costs(data), _times(data)
+    if len(rows) >= 2:
+        spans = [
+            f"{family} {' to '.join(dict.fromkeys(text.times(end) for end in span))}"
+            for family, span in queries.cost_spans(rows).items()
+        ]
+        lead = Paragraph(f"Cost in trainings of the baseline: {', '.join(spans)}.", strong=True)
+        picture = Picture("cost", "Accuracy against cost to make", (charts.front(rows, "total"),), COST)
+        blocks = [lead, picture, _budgets(data, rows), _every_model(data, rows), *blocks]
+    return Section("What it costs to make", tuple(blocks)) if blocks else None
+
+
+def _budgets(data: Tables, rows: pd.DataFrame) -> Table:
+    """Section 4.9's question as a table: the best that each budget pays for."""
+    cells = []
+    for budget in BUDGETS:
+        models = queries.within_budget(rows, budget)
+        best = None if models.empty else models.sort_values(["top1_pct", "times_smaller", "model"]).iloc[-1]
+        small = tables.selected(data, models)
+        accurate = text.MISSING if best is None else f"{best['model']}: {text.accuracy(best)}"
+        smallest = text.MISSING if small is None else f"{small['model']}: {text.times(small['times_smaller'])} smaller"
+        cells.append((f"{text.number(budget, 2)}×", str(len(models)), accurate, smallest))
+    limit = f"Smallest that loses at most {text.number(data.max_drop_points)} points"
+    return Table(("Budget", "Models within", "Most accurate of them, %", limit), tuple(cells), BUDGET)
+
+
+def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
+    """Every model's cost; beside it its seconds, where stages ran here."""
+    rows = rows.sort_values(["total", "model"])
+    base = rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
+    stages, planned = data.further(STAGES, "stage", "seconds"), data.further(PLAN, "id", "stage")
+    took = dict(zip(stages["stage"].astype(str), stages["seconds"].astype(float), strict=True))
+    spent = {model: took[stage] for model, stage in zip(planned["id"], planned["stage"], strict=True) if stage in took}
+    columns: dict[str, Column] = {
+        "Model": "model",
+        "Own cost, 10¹² MACs": (queries.OWN, 3),
+        "With all below it": ("total", 3),
+        "Times the baseline's": lambda row: text.times(row["total"] / base),
+        "Its stage, s": lambda row: text.number(spent.get(row["model"], float("nan"))),
+        "Top-1 % (95 %)": text.accuracy,
+    }
+    return Table.of(rows, columns, SECONDS if spent else "", folded="Cost of every model")
+
+
+def _times(data: Tables) -> list[Block]:
+    """How long each stage took on the machine that ran the pipeline, the longest first."""
+    rows = data.further(STAGES)
+    if rows.empty:
+        return []
+    longest = rows.sort_values(["seconds", "stage"], ascending=[False, True])
+    minutes, stages = text.number(rows["seconds"].sum() / 60), text.count(len(rows), "stage")
+    lead = f"{stages} took {minutes} minutes in all, DVC's own work apart; of each the last time that it ran."
+    return [Table.of(longest, {"Stage": "stage", "Seconds": ("seconds", 1)}, lead, folded="Time of each stage")]
+
+
+def run(data: Tables) -> Section | None:
+    """None where nothing was timed."""
+    rows, machine = queries.latency(data), data.notes.get("benchmark/machine")
+    if rows.empty or machine is None:
+        return None
+    ms = {end: rows[f"latency_ms_{part}"] for end, part in (("", "p50"), ("_low", "p25"), ("_high", "p75"))}
+    rows = rows.assign(**{f"ms{end}": times for end, times in ms.items()})
+    low, high = (rows["dense_ms_p50"] / ms[end] for end in ("_high", "_low"))
+    engines = rows["engine"].map(queries.ENGINES).fillna(rows["engine"])
+    drawn = rows.assign(speedup_low=low, speedup_high=high, engine=engines, name=rows["model"])
+    panels = tuple(
+        charts.dots(timed, "speedup", f"times as fast, {size} image(s) per call", series="engine",
+                    levels={"dense": 1.0}, low=0)
+        for size, timed in drawn.groupby("batch_size")
+    )  # fmt: skip
+    caption = SPEED.format(n=int(rows["n"].iloc[0]), **machine)
+    title = "How fast each model is, beside the dense float model in the same engine"
+    findings = [Paragraph(sentence, strong=True) for sentence in speed_findings(rows)]
+    picture = Picture("speed", title, panels, caption, across=2)
+    return Section("What it runs like", (*findings, picture, Table.of(rows, LATENCIES, LATENCY, ALL)))
+
+
+def speed_findings(rows: pd.DataFrame) -> list[str]:
+    """Of `queries.latency`, a sentence for each model that is said to be fast for a reason, at every batch size."""
+    pruned = rows["family"] == "pruned"
+    claims = {
+        "Zeros alone": rows[pruned & (rows["method"] == "unstructured") & (rows["engine"] == queries.FLOAT)],
+        "Removed channels": rows[pruned & (rows["method"] == "structured") & (rows["engine"] == queries.FLOAT)],
+        "int8": rows[(rows["model"] == BASELINE) & (rows["engine"] == queries.INT8)],
+        "int4": rows[(rows["family"] == "quantized") & (rows["engine"] == queries.INT4)],
+    }
+    sentences = []
+    for reason, timed in claims.items():
+        for model, of_model in timed.sort_values(["sparsity", "model", "batch_size"]).groupby("model", sort=False):
+            calls = zip(of_model["speedup"], of_model["batch_size"], of_model["differs"], strict=True)
+            parts = [
+                f"{text.times(speedup)} at batch {size}{'' if told else ' (quartiles overlap)'}"
+                for speedup, size, told in calls
+            ]
+            sentences.append(f"{reason} ({model}) in ONNX Runtime: {', '.join(parts)}.")
+    return sentences
+
+
+SECTIONS = {"ship": (10, ship), "cost": (50, cost), "speed": (60, run)}
