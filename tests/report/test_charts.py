@@ -56,6 +56,13 @@ def test_a_legend_of_many_names_is_no_wider_than_its_panels() -> None:
     assert drawn.width < 2 * 1.5 * charts.PNG_WIDTH  # two pixels a point
 
 
+@pytest.mark.parametrize(("values", "whole"), [([1, 2, 3], True), ([0.25, 0.5, 1.0], False)])
+def test_what_is_counted_has_ticks_at_whole_numbers(values: list[float], whole: bool) -> None:
+    rows = pd.DataFrame({"x": values, "y": [0.1, 0.2, 0.3], "run": "a"})
+    axis = charts.lines(rows, "x", "y", ("x", "y"), series="run")["layer"][0]["encoding"]["x"]["axis"]
+    assert (axis.get("format") == "d" and axis["tickMinStep"] == 1) == whole
+
+
 def test_an_equal_picture_is_drawn_once_until_there_are_fonts_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
     monkeypatch.setattr(charts, "_drawn", lambda picture: drawn.append(picture.name) or b"made")

@@ -150,6 +150,8 @@ def lines(
     """
     words = not rows[x].map(lambda value: isinstance(value, int | float)).all()
     across = _value(x, labels[0])
+    if not words and (rows[x] % 1 == 0).all():
+        across["axis"] |= {"tickMinStep": 1, "format": "d"}
     if words:
         across = {"field": x, "type": "ordinal", "sort": None, "title": labels[0], "axis": {"labelAngle": 0}}
     colour = _colours(rows, series, shades=shades)
