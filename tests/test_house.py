@@ -105,6 +105,12 @@ def test_only_evaluate_and_export_open_the_test_data() -> None:
             assert house.SOURCE / "deepcompress/data/heldout.py" not in code_hash.closure(house.ROOT, path), path.stem
 
 
+def test_a_change_of_the_report_runs_the_report_alone_again() -> None:
+    page = house.SOURCE / "deepcompress/report/page.py"
+    stages = {path.stem for path in house.ROOT.glob("stages/*.py") if page in code_hash.closure(house.ROOT, path)}
+    assert stages == {"report"}
+
+
 @pytest.mark.parametrize("path", CODE, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_file_and_no_function_is_a_giant(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

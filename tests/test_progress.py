@@ -10,7 +10,7 @@ from typing import Any, cast
 import networkx
 import pytest
 
-from deepcompress import progress
+from deepcompress import progress, repro
 from deepcompress.progress import Progress, chains, durations, spoken
 from deepcompress.report.page import BEGIN, END
 
@@ -132,12 +132,12 @@ def test_a_run_ends_with_the_headline_and_where_the_page_lies(
     monkeypatch.setattr("shutil.which", lambda name: program)
     report, other = cast("Any", _Stage("report")), cast("Any", _Stage("plan"))
     Path("README.md").write_text(BLOCK)
-    assert list(progress.closing([report])) == [], "there is no page"
+    assert list(repro.closing([report])) == [], "there is no page"
     Path("report.html").touch()
-    assert list(progress.closing([other])) == []
-    assert list(progress.closing([other, report])) == [
+    assert list(repro.closing([other])) == []
+    assert list(repro.closing([other, report])) == [
         "\nThe baseline reaches 96 %.",
         f"{tmp_path / 'report.html'}: {end}",
     ]
     Path("README.md").write_text("no results")
-    assert list(progress.closing([report])) == [f"{tmp_path / 'report.html'}: {end}"]
+    assert list(repro.closing([report])) == [f"{tmp_path / 'report.html'}: {end}"]

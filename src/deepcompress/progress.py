@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: a line as a stage starts and ends, the time left, how it came out.
+"""What a run tells while it goes on: a line as a stage starts and ends, and the time left.
 
 The time left rests on what stages took in the last run here (.scratch) or, where there was none, in the one whose
 results/benchmark lies in the working tree. All stages count that are not done, so that it falls fast where few changed.
@@ -10,11 +10,9 @@ import csv
 import json
 import math
 import os
-import platform
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from networkx import DiGraph
 
 STAGES = Path("results/benchmark/stages.csv")
-REPORT, PAGE, README = "report", "report.html", Path("README.md")
 CI_VARIABLE = "CI"  # set by GitHub, GitLab and others
 
 
@@ -142,31 +139,3 @@ def spoken(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def closing(done: Iterable[Stage]) -> Iterator[str]:
-    """Where the report is up to date, the headline of the README, and where the page lies and what shows it."""
-    if not any(stage.addressing == REPORT for stage in done) or not Path(PAGE).is_file():
-        return
-    if sentence := headline():
-        yield f"\n{sentence}"
-    yield f"{Path(PAGE).absolute()}: {viewer()}"
-
-
-def headline() -> str | None:
-    """The sentence in bold at the top of the README's results."""
-    from deepcompress.report.page import BEGIN, END  # loads pandas, which a run's start need not wait for
-
-    try:
-        block = README.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
-    except (OSError, UnicodeDecodeError):
-        return None
-    return " ".join(block.partition("**")[2].partition("**")[0].split()) or None
-
-
-def viewer() -> str:
-    """The command that shows the page on this system."""
-    opener = {"Darwin": "open", "Windows": "start"}.get(platform.system()) or shutil.which("xdg-open")
-    if not opener:
-        return "copy the file to a machine with a browser; it needs nothing beside it"
-    return f"look at it by `{Path(opener).name} {PAGE}`"

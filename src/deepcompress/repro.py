@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import queue
 import re
 import runpy
@@ -39,12 +40,13 @@ import click
 
 from deepcompress import input_files
 from deepcompress.errors import STAGE_VARIABLE, UserError, one_line_errors
-from deepcompress.progress import Progress, chains, closing, durations, last_seconds
+from deepcompress.progress import Progress, chains, durations, last_seconds
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage
 
+REPORT, PAGE, README = "report", "report.html", Path("README.md")
 ALONE = "alone"  # under `meta:` of a stage in dvc.yaml: what it measures, others at its side would disturb
 ON_DEVICE = "train"  # a stage that depends on this section of params.yaml uses a GPU where there is one
 GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -390,6 +392,34 @@ def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: b
         click.echo("Data and pipelines are up to date.")
     for line in closing(work.progress.done):
         click.echo(line)
+
+
+def closing(done: Iterable[Stage]) -> Iterator[str]:
+    """Where the report is up to date, the headline of the README, and where the page lies and what shows it."""
+    if not any(stage.addressing == REPORT for stage in done) or not Path(PAGE).is_file():
+        return
+    if sentence := headline():
+        yield f"\n{sentence}"
+    yield f"{Path(PAGE).absolute()}: {viewer()}"
+
+
+def headline() -> str | None:
+    """The sentence in bold at the top of the README's results."""
+    from deepcompress.report.page import BEGIN, END  # loads pandas, which a run's start need not wait for
+
+    try:
+        block = README.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    except (OSError, UnicodeDecodeError):
+        return None
+    return " ".join(block.partition("**")[2].partition("**")[0].split()) or None
+
+
+def viewer() -> str:
+    """The command that shows the page on this system."""
+    opener = {"Darwin": "open", "Windows": "start"}.get(platform.system()) or shutil.which("xdg-open")
+    if not opener:
+        return "copy the file to a machine with a browser; it needs nothing beside it"
+    return f"look at it by `{Path(opener).name} {PAGE}`"
 
 
 @click.command()
