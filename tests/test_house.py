@@ -20,7 +20,7 @@ STAGE_FILES = sorted((ROOT / "stages").glob("*.py"))
 CODE = [*house.modules(), *STAGE_FILES]
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 LIGHT = {  # what these do not load either just by being imported
-    "plan": {"torch", "torchvision", "lightning_fabric", "pandas", "matplotlib"},
+    "plan": {"torch", "torchvision", "lightning_fabric", "pandas"},
     "report": {"torch", "torchvision", "lightning_fabric"},
 }
 WITHOUT_TORCH = (
@@ -29,7 +29,7 @@ WITHOUT_TORCH = (
     *("report.page", "report.tables"),
 )
 HEAVY = {
-    *("torch._dynamo", "torchvision", "lightning_fabric", "matplotlib.pyplot"),
+    *("torch._dynamo", "torchvision", "lightning_fabric"),
     *("pandas", "torchao", "onnxruntime", "sklearn"),
 }
 PLUGINS = (
@@ -138,7 +138,7 @@ def test_what_checks_params_and_what_reports_loads_no_torch() -> None:
         "import importlib, sys\n"
         f"for name in {names!r}:\n"
         "    importlib.import_module(f'deepcompress.{name}'.strip('.'))\n"
-        "    assert not {'torch', 'torchvision', 'lightning_fabric', 'matplotlib'} & set(sys.modules), name\n"
+        "    assert not {'torch', 'torchvision', 'lightning_fabric'} & set(sys.modules), name\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]

@@ -1,7 +1,4 @@
-"""Attention maps: Grad-CAM's of a network, by pytorch-grad-cam, and how alike two sets of them are.
-
-That package takes seconds to import (it brings OpenCV, scikit-learn and torchvision), so it is imported where
-maps are made.
+"""Attention maps: Grad-CAM's of a network, and how alike two sets of them are.
 
 A similarity (SSIM, cosine, rank correlation) by itself says little, since maps of centred objects are alike whoever
 made them. Beside each one stands the similarity to the map of another image (what any two maps share) and, from the
@@ -10,20 +7,20 @@ caller, that of a student that never saw the teacher.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.spec import layer_name
+from deepcompress.models.vgg import tap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from jaxtyping import Bool, Float
 
@@ -35,17 +32,12 @@ if TYPE_CHECKING:
 C1, C2 = 0.01**2, 0.03**2  # of SSIM, for a range of 1
 
 
-def load() -> None:
-    """Import what makes maps."""
-    import_module("pytorch_grad_cam")
-
-
 def maps(model: Classifier, batches: Batches, role: str) -> Maps:
     """Where in each image a network sees the image's own class.
 
-    Channels of a layer, weighted by the mean gradient of the class's logit, are summed, cut off below 0, brought
-    to 0..1 image by image and enlarged (bilinear) to the size of the input. An image whose map is 0 everywhere
-    stays 0: see `usable`.
+    Channels of a layer, weighted by the mean gradient of the class's logit, are summed, cut off below 0, enlarged
+    (bilinear) to the size of the input and brought to 0..1 image by image. An image whose map is the same everywhere
+    has a map of 0: see `usable`.
 
     Args:
         model: Lies on the device of the batches; its modes and gradients are as before when this returns.
@@ -55,36 +47,22 @@ def maps(model: Classifier, batches: Batches, role: str) -> Maps:
     Returns:
         float32, 0 to 1.
 
-    Source: Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391, equations 1 and 2; computed by
-    https://github.com/jacobgil/pytorch-grad-cam, which brings each map to 0..1.
+    Source: Selvaraju et al., ICCV 2017, https://arxiv.org/abs/1610.02391, equations 1 and 2; sizes and the range as in
+    https://github.com/jacobgil/pytorch-grad-cam, which takes seconds to import.
     """
-    from pytorch_grad_cam import GradCAM  # type: ignore[import-untyped]
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # type: ignore[import-untyped]
-
-    layer = model.get_submodule(layer_name(model.spec, role))
-    heat = np.zeros((batches.size, batches.view.size, batches.view.size), np.float32)
-    with evaluating(model), _all_gradients(model), torch.enable_grad():
-        cam = GradCAM(model=model, target_layers=[layer])
-        try:  # as a context manager it would swallow an IndexError
-            for batch in batches.epoch():
-                targets = [ClassifierOutputTarget(label) for label in batch.labels.tolist()]
-                heat[batch.indices.cpu().numpy()] = cam(input_tensor=batch.images, targets=targets)
-        finally:
-            cam.activations_and_grads.release()
+    name, size = layer_name(model.spec, role), batches.view.size
+    heat = np.zeros((batches.size, size, size), np.float32)
+    with evaluating(model), torch.enable_grad(), tap(model, [name]) as outputs:
+        for batch in batches.epoch():
+            images = batch.images.requires_grad_()  # whatever the parameters ask for, there is a way back
+            scores = model(images)[torch.arange(len(images)), batch.labels]
+            (gradients,) = torch.autograd.grad(scores.sum(), outputs[name])
+            small = (gradients.mean((2, 3), keepdim=True) * outputs[name].detach()).sum(1, keepdim=True).relu()
+            large = functional.interpolate(small, (size, size), mode="bilinear")[:, 0]
+            least, most = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
+            scaled = torch.where(most > least, (large - least) / (most - least), 0)
+            heat[batch.indices.cpu().numpy()] = scaled.cpu().numpy()
     return heat
-
-
-@contextmanager
-def _all_gradients(model: Classifier) -> Iterator[None]:
-    """Every parameter takes part in autograd inside; after, each is as it was, without a gradient."""
-    before = [parameter.requires_grad for parameter in model.parameters()]
-    model.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for parameter, wanted in zip(model.parameters(), before, strict=True):
-            parameter.requires_grad_(wanted)
-            parameter.grad = None
 
 
 def inside(maps: Maps, masks: Iterable[np.ndarray]) -> Float[np.ndarray, " images"]:
@@ -144,13 +122,13 @@ def ssim(first: Maps, second: Maps, *, window: int) -> Float[np.ndarray, " image
         inner = slice(window // 2, -(window // 2))
         return uniform_filter(values, (1, window, window))[:, inner, inner]
 
-    def spread(one: Maps, other: Maps) -> Maps:
+    def spread(one: Maps, other: Maps, product_of_means: Maps) -> Maps:
         """Their covariance in each window; of maps with themselves the variance."""
-        return window**2 / (window**2 - 1) * (means(one * other) - means(one) * means(other))
+        return window**2 / (window**2 - 1) * (means(one * other) - product_of_means)
 
     a, b = means(first), means(second)
-    alike = (2 * a * b + C1) * (2 * spread(first, second) + C2)
-    most = (a**2 + b**2 + C1) * (spread(first, first) + spread(second, second) + C2)
+    alike = (2 * a * b + C1) * (2 * spread(first, second, a * b) + C2)
+    most = (a**2 + b**2 + C1) * (spread(first, first, a * a) + spread(second, second, b * b) + C2)
     values = (alike / most).mean((1, 2), dtype=np.float64)
     return np.where(usable(first) & usable(second), values, np.nan)
 

@@ -147,15 +147,13 @@ def looks(
     finest, *coarser = deepest_blocks(images.view.size)
     # Beside the baseline the finer layer says enough; a second one would cost as much again.
     everywhere = {model for model, reference in pairs if reference != BASELINE} | {r for _, r in pairs if r != BASELINE}
-    places, calls = [], []
+    calls = []
     for model, path in paths.items():
         roles = [finest, *(coarser if model in everywhere else ())]
         strengths = images.config.robustness.strengths if model in changed else {}
         parts = images.digest, images.view, images.config, images.data.seed, images.device.type, roles, [*strengths]
-        places.append(passes.scratch(STAGE, path, *parts) / "look.npz")
-        calls.append(partial(files.kept_arrays, places[-1], partial(_look, path, roles, images, strengths)))
-    if not all(place.is_file() for place in places):
-        attention.load()  # before the forks, each of which would take seconds for it
+        place = passes.scratch(STAGE, path, *parts) / "look.npz"
+        calls.append(partial(files.kept_arrays, place, partial(_look, path, roles, images, strengths)))
     made = {}
     all_found = passes.on_all_cores(calls, images.device, images.config.batch_size * images.view.size**2)
     for model, found in zip(paths, tqdm(all_found, "explain", len(calls), unit="model", disable=None), strict=True):
