@@ -143,9 +143,19 @@ def cosine(first: Maps, second: Maps) -> Float[np.ndarray, " images"]:
     return _cosine(*(maps.reshape(len(maps), -1) for maps in (first, second)))
 
 
-def rank_correlation(first: Maps, second: Maps) -> Float[np.ndarray, " images"]:
-    """Spearman's, of pixels: -1 to 1, ties share their mean rank; NaN where a map has no order."""
-    return _cosine(_ranks(first), _ranks(second))
+def rank_correlation(
+    first: Float[np.ndarray, "images pixels"], second: Float[np.ndarray, "images pixels"]
+) -> Float[np.ndarray, " images"]:
+    """Spearman's, of pixels, from `ranks` of two sets of maps: -1 to 1; NaN where a map has no order."""
+    return _cosine(first, second)
+
+
+def ranks(maps: Maps) -> Float[np.ndarray, "images pixels"]:
+    """Ranks of each map's pixels, less their mean; ties share their mean rank."""
+    import pandas as pd
+
+    flat = maps.reshape(len(maps), -1)
+    return pd.DataFrame(flat).rank(axis=1).to_numpy() - (flat.shape[1] + 1) / 2
 
 
 def usable(maps: Maps) -> Bool[np.ndarray, " images"]:
@@ -159,11 +169,3 @@ def _cosine(
     """NaN where either vector has no length."""
     length = np.sqrt((first**2).sum(1) * (second**2).sum(1))
     return np.where(length > 0, (first * second).sum(1) / np.where(length > 0, length, 1), np.nan).astype(np.float64)
-
-
-def _ranks(maps: Maps) -> Float[np.ndarray, "images pixels"]:
-    """Ranks of each map's pixels, less their mean."""
-    import pandas as pd
-
-    flat = maps.reshape(len(maps), -1)
-    return pd.DataFrame(flat).rank(axis=1).to_numpy() - (flat.shape[1] + 1) / 2

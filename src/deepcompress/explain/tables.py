@@ -306,6 +306,7 @@ def attention_rows(
         the image that is object (`object_pct`). The column `teacher` names the reference.
     """
     teachers = {reference for _, reference in pairs} - {BASELINE} if INDEPENDENT in maps else set()
+    ranks = {model: attention.ranks(maps[model]) for model in {model for pair in pairs for model in pair}}
     untaught = {teacher: attention.ssim(maps[INDEPENDENT], maps[teacher], window=window) for teacher in teachers}
     rows = []
     for model, reference in pairs:
@@ -328,7 +329,7 @@ def attention_rows(
                 "ssim_independent": _mean(null),
                 **_with_interval("ssim_gain", attention.mean(gain)),
                 "cosine": _mean(attention.cosine(student, teacher)),
-                "rank_correlation": _mean(attention.rank_correlation(student, teacher)),
+                "rank_correlation": _mean(attention.rank_correlation(ranks[model], ranks[reference])),
                 "inside_pct": _inside_pct(student, masks),
                 "teacher_inside_pct": _inside_pct(teacher, masks),
                 "object_pct": None if masks is None else decimals(100 * float(masks.mean())),
