@@ -241,10 +241,12 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def document(function: str, *, scope: str = "all", trainable: str = "all", **model: Any) -> dict[str, Any]:
+def document(
+    function: str, *, scope: str = "all", trainable: str = "all", prune_method: str = "structured", **model: Any
+) -> dict[str, Any]:
     recipe, shape = {"trainable": trainable}, dict.fromkeys(("batch_norm", "width", "hidden", "dropout", "weights"))
     vgg = {**shape, "arch": "vgg11", "image_size": 32, "recipe": recipe}
-    prune = {"method": "structured", "structured": {"scope": scope}, "sweep": {"methods": ()}, "finetune": recipe}
+    prune = {"method": prune_method, "structured": {"scope": scope}, "sweep": {"methods": ()}, "finetune": recipe}
     return {
         "model": {**shape, "arch": f"tests.odd_nets:{function}", "image_size": 32, **model},
         "finetune": recipe,
@@ -269,6 +271,14 @@ def test_what_is_left_out_of_tokens_is_said() -> None:
     assert attention.startswith("model: tests.odd_nets:Tokens has no maps of block3, so none")
     start = "structured pruning leaves 2 layers of tests.odd_nets:Tokens whole (patch: norm is a LayerNorm; out:"
     assert whole.startswith(start)
+
+
+def test_weights_that_no_step_compresses_are_named() -> None:
+    left_alone, _ = require_networks(document("Heads", prune_method="unstructured"))
+    assert left_alone == (
+        "model: 20 % of the weights of tests.odd_nets:Heads belong to no convolution or linear layer that runs, so "
+        "they are neither pruned nor quantized: attention.in_proj_weight, attention.out_proj.weight"
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from deepcompress.distillation.settings import (
     require_name,
     require_teachers,
 )
-from deepcompress.errors import UserError, said_after
+from deepcompress.errors import UserError, named, said_after
 from deepcompress.measure.settings import Evaluate, Explain
 from deepcompress.models.spec import IMAGENET, TORCHVISION, GraphSpec, Model, asked, deepest_blocks, has_layer, library
 from deepcompress.params import Section
@@ -78,6 +78,7 @@ WRITTEN = (SUFFIX, ".csv")  # what stages write by a model's id: the model, and 
 PROBE_CLASSES = 2
 PROBE_IMAGES = 4
 SHOWN = 2  # layers in a line
+WORTH_SAYING = 0.01  # share of a network's weights that no step compresses
 TRAININGS = {"model": ("finetune", "prune.finetune", "quant.qat")}
 EXPORTED = ("model", "distill.student")  # networks that are shipped, as what becomes of them
 PRUNE_CONTROL = "pruned/control"  # the baseline, trained on as long as pruned models are
@@ -176,9 +177,8 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
     for key, block in blocks:
         arch, spec = block["arch"], specs.get(key)
         if spec:
-            _require_logits(key, spec)
-        if spec and key in EXPORTED:
-            _require_export(key, spec)
+            _require_answers(key, spec)
+            notes += _left_alone(key, spec)
         for recipe in TRAININGS.get(key, (f"{key}.recipe",)):
             if params.at(document, recipe)["trainable"] == "head" and (reason := _headless(key, arch, spec)):
                 raise UserError(f"params.yaml: {recipe}.trainable: {arch} {reason}; it must be all")
@@ -203,10 +203,15 @@ def _require_weights(key: str, block: Mapping[str, Any]) -> None:
     load_pretrained_(network, block["weights"], key)
 
 
-def _require_logits(key: str, spec: GraphSpec) -> None:
-    """Refuse a network that gives probabilities: losses and exported files take the softmax of what it gives."""
+def _require_answers(key: str, spec: GraphSpec) -> None:
+    """Refuse a network that gives probabilities, or is shipped and cannot become an ONNX file.
+
+    Losses and exported files take the softmax of what a network gives. What cannot be exported would show at the very
+    end.
+    """
     import torch
 
+    from deepcompress.deploy.onnx import require_exportable
     from deepcompress.models.build import build
 
     with said_after(f"params.yaml: {key}.arch: "):
@@ -217,15 +222,26 @@ def _require_logits(key: str, spec: GraphSpec) -> None:
         raise UserError(
             f"params.yaml: {key}.arch: {spec.arch} gives probabilities; it must give what its softmax takes"
         )
+    if key in EXPORTED:
+        with said_after(f"params.yaml: {key}.arch: {spec.arch}: "):
+            require_exportable(network)
 
 
-def _require_export(key: str, spec: GraphSpec) -> None:
-    """Refuse a network that cannot become an ONNX file, which would show at the very end."""
-    from deepcompress.deploy.onnx import require_exportable
-    from deepcompress.models.build import build
+def _left_alone(key: str, spec: GraphSpec) -> list[str]:
+    """A line on the weights that no step can compress, such as those of nn.MultiheadAttention, where they are many."""
+    from deepcompress.models.build import outline, trace
 
-    with said_after(f"params.yaml: {key}.arch: {spec.arch}: "):
-        require_exportable(build(spec).eval())
+    compressed = {f"{layer}.weight" for layer in trace(spec).order}
+    sizes = {name: tensor.numel() for name, tensor in outline(spec).named_parameters() if tensor.dim() > 1}
+    others = sizes.keys() - compressed
+    share = sum(sizes[name] for name in others) / sum(sizes.values())
+    if share < WORTH_SAYING:
+        return []
+    listed = named(name for name in sizes if name in others)
+    return [
+        f"{key}: {100 * share:.0f} % of the weights of {spec.arch} belong to no convolution or linear layer that runs, "
+        f"so they are neither pruned nor quantized: {listed}"
+    ]
 
 
 def _headless(key: str, arch: str, spec: GraphSpec | None) -> str | None:
