@@ -124,6 +124,12 @@ def test_over_seeds_without_chance_of_training_is_the_interval_over_images() -> 
     assert over_seeds([0.0, 0.0], shared_variance=-0.1).words == "no significant difference"
 
 
+def test_trainings_that_came_out_equal_do_not_make_a_difference_certain() -> None:
+    found = over_seeds([0.5, 0.5], shared_variance=-0.1)
+    assert (found.value, found.tested) == (0.5, False)
+    assert over_seeds([0.5, 0.5], shared_variance=-0.1, usual=0.02).tested
+
+
 def test_a_usual_variance_counts_as_much_as_its_own() -> None:
     # Variance (1 + 3) / 2 over three seeds, degrees of freedom 2 * 2, quantile 2.776
     found = over_seeds([1.0, 2.0, 3.0], usual=3.0)

@@ -253,7 +253,8 @@ def over_seeds(
 
     Trainings and images are crossed: each training is measured on the same images. The mean over k trainings varies by
     S^2 / k, S^2 being the variance between them (of trainings and of what they and images do together), and by what
-    all of them share because their images are the same: the covariance of two trainings' differences.
+    all of them share because their images are the same: the covariance of two trainings' differences. Where nothing
+    varies, the difference is not tested: trainings that came out equal by chance do not make the next one equal.
 
     Args:
         points: Differences [percent points], one per training, two or more.
@@ -272,6 +273,8 @@ def over_seeds(
         spread, own = (spread + usual) / 2, 2 * own
     between = spread / k
     total = between + max(shared_variance, 0.0)
+    if total == 0 and mean != 0:
+        return Estimate(mean, n=n)
     freedom = own * (total / between) ** 2 if between else math.inf
     return Estimate(mean, *t_test(mean, total, freedom), freedom, n)
 
