@@ -78,6 +78,11 @@ def test_a_number_that_yaml_reads_as_text_and_a_text_of_the_wrong_form_are_expla
         assert str(caught.value) == f"{tmp_path}/params.yaml: mirror.url must {problem}, got '{url}'"
 
 
+def test_a_number_of_thousands_of_digits_is_refused_in_a_line_that_shows_its_start(tmp_path: Path) -> None:
+    told = message(tmp_path, f"outer: {{epochs: 3, kind: a, inner: {{rate: 1e-{'9' * 5000}}}}}")
+    assert told == f"params.yaml: outer.inner.rate must be number, got '1e-{'9' * 196}..."
+
+
 @pytest.mark.parametrize("number", [1e-5, -5e-5, 2.5e-5, 1e-300, 1e16, 3e100, 1e-4, 0.001])
 def test_a_number_is_read_as_dvc_spells_it(tmp_path: Path, number: float) -> None:
     path = tmp_path / "params.yaml"

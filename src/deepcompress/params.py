@@ -337,7 +337,7 @@ def _keys(schema: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> 
 
 def _yaml_hint(got: Any) -> str:
     """What to write instead of a number that YAML 1.1 read as text."""
-    if not isinstance(got, str):
+    if not isinstance(got, str) or len(got) > LONGEST_SHOWN:
         return ""
     try:
         if not math.isfinite(float(got)):

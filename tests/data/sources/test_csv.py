@@ -81,6 +81,14 @@ def test_equal_numbers_that_are_spelled_in_two_ways_have_an_order_of_their_own(t
     assert source.classes == ("001", "01", "1", "0002", "2")
 
 
+def test_numbers_of_thousands_of_digits_are_ordered_as_text(tmp_path: Path) -> None:
+    labels = ["9", "1" * 5000, "10"]
+    rows = [(f"{n}_{i}.png", label) for n, label in enumerate(labels) for i in range(3)]
+    files = {name: encoded(pixels(n, 8, 8, 3)) for n, (name, _) in enumerate(rows)}
+    source = read(write(tmp_path, table("path", "label", rows=rows), files))
+    assert source.classes == ("10", "1" * 5000, "9")
+
+
 def test_of_a_line_that_is_there_twice_one_stays(tmp_path: Path) -> None:
     rows = [row[:2] for row in ROWS]
     source = read(write(tmp_path, table("path", "label", rows=[*rows, rows[0], rows[0]])))

@@ -12,6 +12,7 @@ import codecs
 import csv
 import io
 import posixpath
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ COLUMNS = {  # what a column is called, in small letters
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 TABLES = (".csv", ".tsv", ".txt")  # suffixes
 DELIMITERS = ",;\t|"
+MOST_DIGITS = sys.int_info.str_digits_check_threshold  # of a label that Python may be forbidden to read as a number
 
 
 class Options(Files):
@@ -58,7 +60,7 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
     rows = _tables(tree, path) if top is None else _rows(path.read_bytes(), str(path), "", exists)
     files = list(rows)
     labels = {file.label for file in files if file.split == "train"}
-    by_number = all(label.isdecimal() for label in labels)
+    by_number = all(label.isdecimal() and len(label) <= MOST_DIGITS for label in labels)
     # Both 1 and 01 may be there, and a set has no order.
     classes = tuple(sorted(labels, key=lambda label: (int(label) if by_number else 0, label)))
     if len(classes) < 2:
