@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import yaml
 from PIL import Image
 
 import deepcompress as dc
-from deepcompress import api
+from deepcompress import api, input_files
+from deepcompress.data import store
 from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.errors import UserError
 from deepcompress.measure import cost
@@ -77,6 +80,29 @@ def test_stored_images_are_opened_as_they_are(shown: dict[str, Any]) -> None:
     assert dc.images(stored.fit) == stored
     with pytest.raises(UserError, match=r"fit: is stored already, so stored_size cannot change it$"):
         dc.images(stored.fit, stored_size=16)
+
+
+def test_photographs_that_two_calls_ask_for_at_once_are_stored_once(
+    shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_came, written, tell, write = threading.Barrier(2), [], input_files.fingerprint, store.write_fit
+
+    def fingerprint(data: store.DataConfig) -> str:
+        found = tell(data)
+        both_came.wait()
+        return found
+
+    def write_fit(*given: Any, **options: Any) -> store.Meta:
+        written.append(given)
+        return write(*given, **options)
+
+    monkeypatch.setattr(input_files, "fingerprint", fingerprint)
+    monkeypatch.setattr(store, "write_fit", write_fit)
+    photos = shown["folder"] / "photos"
+    with chdir(shown["folder"]), ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(lambda _: dc.images(photos, stored_size=24), range(2))
+    assert one == other
+    assert len(written) == 1
 
 
 def test_an_allocation_by_sensitivity_scans_the_layers_first(shown: dict[str, Any]) -> None:

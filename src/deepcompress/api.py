@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from deepcompress import files, input_files, params, runtime
 from deepcompress.data import heldout, store
@@ -93,7 +94,8 @@ def images(path: str | Path, **settings: Any) -> Images:
     """Open data/fit, or store photographs: a folder, zip or tar of train/<class>/* (also test/), or of <class>/*.
 
     Args:
-        path: Of either. Photographs are decoded once into scratch, and again when a file changes.
+        path: Of either. Photographs are decoded once into scratch, and again when a file changes; a second call at
+            the same time waits for what the first one stores.
         settings: Keys of the section `data`, such as stored_size=64 [px].
 
     Raises:
@@ -114,13 +116,21 @@ def images(path: str | Path, **settings: Any) -> Images:
     data = _section(store.DataConfig, "data", block)
     made = runtime.scratch("images", data, input_files.fingerprint(data)).absolute()
     fit, test = made / "fit", made / "heldout"
-    if not (fit / "meta.json").is_file():
-        plugin, seed = params.plugin(data.plugins, data.source), data.seed
-        source = plugin.load(data.options("folder"), stored_size=data.stored_size, seed=seed, workspace=made)
-        with store.atomic_folders(fit, test) as (new_fit, new_test):
-            meta = store.write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=seed)
-            store.write_heldout(new_test, source, meta=meta)
+    if not (test / "meta.json").is_file():
+        with FileLock(made / "lock"):
+            _store(data, fit, test)
     return Images(fit, store.read_meta(fit))
+
+
+def _store(data: store.DataConfig, fit: Path, test: Path) -> None:
+    """Write photographs into two folders, unless another call did so while this one waited for it."""
+    if (test / "meta.json").is_file():  # `test` is the last to take its place
+        return
+    plugin, seed = params.plugin(data.plugins, data.source), data.seed
+    source = plugin.load(data.options("folder"), stored_size=data.stored_size, seed=seed, workspace=fit.parent)
+    with store.atomic_folders(fit, test) as (new_fit, new_test):
+        meta = store.write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=seed)
+        store.write_heldout(new_test, source, meta=meta)
 
 
 def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = None, **settings: Any) -> Model:
