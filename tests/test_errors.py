@@ -7,9 +7,12 @@ import json
 import time
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from deepcompress import errors, progress
+from deepcompress import code_hash, errors, preset, progress, replicates, repro, stale
+from deepcompress.__main__ import main as commands
 from deepcompress.errors import UserError, one_line, one_line_errors
 
 NO_SECONDS = (b"NaN", b"-1", b"1e999", b'"3"', b"null", b"true")
@@ -41,6 +44,32 @@ def test_a_mistake_is_one_line_and_exit_code_two_and_notes_no_time(
     assert stopped.value.code == 2
     assert capsys.readouterr().err == line
     assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        (commands, "predict", "Missing argument 'IMAGES...'."),
+        (commands, "predict a.png --top 0", "Invalid value for '--top': 0 is not in the range x>=1."),
+        (commands, "predcit", "No such command 'predcit'"),
+        (repro.main, "--foo", "No such option '--foo'."),
+        (preset.main, "", "Missing argument 'NAME'."),
+        (replicates.main, "--seeds 1", "Invalid value for '--seeds': 1 is not in the range x>=2."),
+        (stale.main, "x", "Got unexpected extra argument (x)"),
+        (code_hash.main, "", "Missing option '--file'."),
+    ],
+)
+def test_a_wrong_call_of_a_command_is_one_line(command: click.Command, words: str, said: str) -> None:
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 2
+    assert done.output.startswith(f"error: {said}")
+    assert done.output.count("\n") == 1
+
+
+def test_without_a_word_the_help_is_shown() -> None:
+    done = CliRunner().invoke(commands, "")
+    assert done.output.startswith("Usage: ")
+    assert "predict" in done.output
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:

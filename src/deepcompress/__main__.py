@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from deepcompress.errors import EXIT_CODE, UserError, named, one_line, one_line_errors, printable
+from deepcompress.errors import EXIT_CODE, Group, UserError, named, one_line, one_line_errors, printable
 
 
 class _NonemptyPath(click.Path):
@@ -23,7 +23,7 @@ PATH = _NonemptyPath(path_type=Path)
 EXPORTED, SHIPPED = Path("models/deploy/model.onnx"), Path("models/shipped/quantized.safetensors")
 
 
-@click.group()
+@click.group(cls=Group)
 def main() -> None:
     """Compressed image classifiers."""
 

@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import click
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +65,35 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
             _stop(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}")
 
     return guarded
+
+
+class Command(click.Command):
+    """A command that a person runs by hand: a wrong option or argument is one line, too."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _usage_in_one_line():
+            return super().make_context(*args, **extra)
+
+
+class Group(Command, click.Group):
+    """Several of them."""
+
+    command_class = Command
+
+    def resolve_command(self, *args: Any) -> Any:
+        with _usage_in_one_line():
+            return super().resolve_command(*args)
+
+
+@contextmanager
+def _usage_in_one_line() -> Iterator[None]:
+    shows_help = getattr(click.exceptions, "NoArgsIsHelpError", ())  # of click 8.2 and later
+    try:
+        yield
+    except click.UsageError as error:
+        if isinstance(error, shows_help):
+            raise
+        _stop(f"{error.format_message()} `--help` says what is allowed.")
 
 
 def one_line(message: str) -> str:

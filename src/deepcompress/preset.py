@@ -20,7 +20,7 @@ import click
 import yaml
 
 from deepcompress import files, params
-from deepcompress.errors import UserError, one_line_errors
+from deepcompress.errors import Command, UserError, one_line_errors
 
 PRESETS = Path("presets")
 DEFAULT = "quick"
@@ -201,7 +201,7 @@ def value(text: str) -> Any:
         return text
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name")
 @click.option("--as-args", is_flag=True, help="Print -S flags for dvc exp run instead of changing params.yaml.")
 @click.option(

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from deepcompress import input_files
-from deepcompress.errors import STAGE_VARIABLE, UserError, one_line_errors
+from deepcompress.errors import STAGE_VARIABLE, Command, UserError, one_line_errors
 from deepcompress.progress import Progress, chains, durations, last_seconds
 
 if TYPE_CHECKING:
@@ -422,7 +422,7 @@ def viewer() -> str:
     return f"look at it by `{Path(opener).name} {PAGE}`"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Stages at a time; default: one per GPU, or per core.")
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, run all that does not depend on what failed.")
 @click.option("--scheduler", help="Address of a Dask scheduler, such as tcp://HOST:8786; its workers run the stages.")

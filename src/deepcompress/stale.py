@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepcompress import code_hash, input_files, params
-from deepcompress.errors import UserError, one_line_errors
+from deepcompress.errors import Command, UserError, one_line_errors
 
 if TYPE_CHECKING:
     from dvc.dependency.base import Dependency
@@ -119,7 +119,7 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
     return found, f"the results of {count} are stale; run `dvc repro` and commit what it changed"
 
 
-@click.command()
+@click.command(cls=Command)
 @one_line_errors
 def main() -> None:
     """Say which committed results do not belong to the committed code and params; exit code 2 if any."""
