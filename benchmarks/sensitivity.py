@@ -19,15 +19,16 @@ from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.measure import accuracy
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.layers import GRANULARITY, in_scope
+from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.masks import score
 from deepcompress.pruning.sensitivity import scan
+from deepcompress.pruning.settings import GRANULARITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deepcompress.models.vgg import VGG
-    from deepcompress.pruning.layers import Method
+    from deepcompress.pruning.settings import Method
 
 CRITERIA = {"unstructured": "l1", "structured": "l2_channel"}
 Counts = list[tuple[str, float, int]]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benchmarks.plain.images import Data
     from benchmarks.plain.networks import VGG
     from deepcompress.pruning.allocation import Curve
-    from deepcompress.pruning.layers import Method
+    from deepcompress.pruning.settings import Method
 
 
 def sensitivity(model: VGG, data: Data, method: Method, settings: dict[str, Any]) -> dict[str, list[int]]:

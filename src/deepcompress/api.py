@@ -31,7 +31,7 @@ from deepcompress.errors import UserError, named
 from deepcompress.measure import accuracy as measured
 from deepcompress.measure import cost
 from deepcompress.models import checkpoint, spec
-from deepcompress.pruning import allocation, layers, masks, sensitivity
+from deepcompress.pruning import layers, masks, sensitivity
 from deepcompress.pruning import prune as pruning
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization import quantize as quantization
@@ -178,7 +178,7 @@ def prune(
     with TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
         known: dict[str, Any] = {}
         options: dict[str, Any] = {"view": start.view, "seed": made["seed"]}
-        if allocation.evidence(how.method_config(how.method).allocation) == "curves":
+        if params.plugin("pruning.allocations", how.method_config(how.method).allocation).EVIDENCE == "curves":
             scan = _section(Sensitivity, "sensitivity", {})
             rows = sensitivity.sensitivity(dense, training.images, how.method, scan, how, **options)
             known = sensitivity.curves(rows)

@@ -130,17 +130,6 @@ def test_the_original_stays_as_it_is_and_what_remains_trains_on_alike():
     assert same(before, model.state_dict())
 
 
-def test_what_cannot_be_removed_is_refused():
-    model = vgg()
-    with pytest.raises(ValueError, match=r"features\.0: needs 4 flags with at least one channel kept"):
-        remove_channels(model, {"features.0": torch.zeros(4, dtype=torch.bool)})
-    with pytest.raises(ValueError, match=r"features\.0: needs 4 flags"):
-        remove_channels(model, {"features.0": torch.ones(3, dtype=torch.bool)})
-    for name in ("classifier.6", "features.1"):  # the classes, and a batch norm
-        with pytest.raises(ValueError, match=f"{name}: its outputs cannot be removed"):
-            remove_channels(model, {name: torch.tensor([True, False, True, True])})
-
-
 def sorted_out(values, count):
     """The plain way: a stable sort, and the first `count` go."""
     mask = torch.ones(len(values), dtype=torch.bool)
@@ -166,29 +155,20 @@ def test_scores_keep_their_shape_in_any_memory_layout():
     assert scores[~found].max() < scores[found].min()
 
 
-def test_other_devices_and_types_sort_instead():
-    scores = torch.rand(50)
-    assert torch.equal(kept(scores.bfloat16(), 20), sorted_out(scores.bfloat16().tolist(), 20))
-
-
 @pytest.mark.parametrize("counts", [[-1], [4], [2, 1]])
 def test_counts_outside_their_range_are_refused(counts):
     with pytest.raises(ValueError, match="must rise from 0 to at most 3"):
         levels(torch.rand(3), counts)
 
 
-def test_a_criterion_refuses_a_granularity_that_it_does_not_score():
-    with pytest.raises(UserError, match="l1 scores a weight, not a channel"):
-        score("l1", prunable_layers(vgg()), "channel")
+def test_an_unknown_criterion_is_refused():
     with pytest.raises(UserError, match=r"must be one of .*l1.*l2_channel.*; got 'l9'"):
         score("l9", prunable_layers(vgg()), "weight")
 
 
 def test_a_criterion_that_needs_gradients_says_so():
-    with pytest.raises(ValueError, match="needs the gradients"):
-        score("taylor", prunable_layers(vgg()), "weight")
     with pytest.raises(ValueError, match="no training batches"):
-        score("taylor", prunable_layers(vgg()), "weight", gradients=[])
+        score("taylor", prunable_layers(vgg()), "weight")
 
 
 def test_gradients_leave_batch_statistics_and_mode_alone():

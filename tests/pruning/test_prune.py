@@ -12,9 +12,9 @@ from deepcompress.errors import UserError
 from deepcompress.measure import cost
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import prune, sensitivity
-from deepcompress.pruning.layers import GRANULARITY, in_scope, require_dense
+from deepcompress.pruning.layers import in_scope, require_dense
 from deepcompress.pruning.prune import recalibrate_
-from deepcompress.pruning.settings import Sensitivity
+from deepcompress.pruning.settings import GRANULARITY, Sensitivity
 from tests.nets import VIEW, arrays, same, state, vgg
 from tests.pruning.conftest import FIT, pruned, settings
 from tests.pruning.test_allocations import NAMES

@@ -99,11 +99,6 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
     return shares, counts(problem, shares)
 
 
-def evidence(name: str) -> str:
-    """What an allocation reads: "none", "curves" or "scores"."""
-    return params.plugin("pruning.allocations", name).EVIDENCE
-
-
 def meet(problem: Problem, family: Callable[[float], Sequence[float]], low: float, high: float) -> dict[str, float]:
     """The member of a family of allocations that meets the target.
 

@@ -35,14 +35,12 @@ if TYPE_CHECKING:
 
     from deepcompress.models.spec import Spec
     from deepcompress.models.vgg import Classifier
-    from deepcompress.pruning.masks import Granularity
+    from deepcompress.pruning.settings import Method
 
     Kept = Mapping[str, Bool[Tensor, " channels"]]
     Groups = Mapping[str, "Group"]
 
 DENSE_BELOW = 1e-3  # share of exact zeros that a trained dense model may show
-Method = Literal["unstructured", "structured"]
-GRANULARITY: Mapping[str, Granularity] = {"unstructured": "weight", "structured": "channel"}
 
 
 def in_scope(model: Classifier, method: Method, scope: Literal["all", "conv"]) -> dict[str, nn.Conv2d | nn.Linear]:

@@ -3,9 +3,9 @@
 A criterion is a file in criteria/ with GRANULARITIES (of "weight", "channel"), NEEDS_GRADIENTS, and `scores(subject)`;
 one that needs gradients is asked once per batch and its scores are averaged, any other is asked once.
 
-Which weights go at each of several counts is read from one look at the scores: the lowest go; of equal ones the one
-with the lower index goes first, so that a count is met exactly and a higher count always takes all that a lower one
-took. Sorting a layer of 100 million weights would cost several times as much as the few order statistics do.
+The lowest scores go; of equal ones the one with the lower index goes first, so that a count is met exactly and a higher
+count always takes all that a lower one took. Sorting a layer of 100 million weights would cost several times as much as
+the order statistics at a few counts do.
 
 A mask is a dict: parameter name -> bool tensor that broadcasts to the parameter, True where it survives. A
 filter goes whole: with its weights its bias and its batch norm's scale and shift become zero (`ln_structured`
@@ -19,7 +19,7 @@ https://arxiv.org/abs/1608.08710, figure 1.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -33,15 +33,8 @@ from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.build import blank
 from deepcompress.models.spec import VGGSpec
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.pruning.layers import (
-    GRANULARITY,
-    group_masks,
-    group_scores,
-    groups,
-    norm_scales,
-    scored_layers,
-    shrunk_state,
-)
+from deepcompress.pruning.layers import group_masks, group_scores, norm_scales, scored_layers, shrunk_state
+from deepcompress.pruning.settings import GRANULARITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,13 +46,11 @@ if TYPE_CHECKING:
     from deepcompress.data.store import Fit
     from deepcompress.models.spec import Spec
     from deepcompress.models.vgg import Classifier
-    from deepcompress.pruning.settings import Method, Scoring
+    from deepcompress.pruning.settings import Granularity, Method, Scoring
 
     Layers = Mapping[str, nn.Conv2d | nn.Linear]
     Masks = dict[str, Bool[Tensor, "..."]]
 
-Granularity = Literal["weight", "channel"]
-CHUNK = 2**24  # entries; smaller chunks lie in cache, but threads that meet more often lose far more on a busy CPU
 BITMASK_ABOVE = 1 / 32  # share of zeros; a bit of mask per 32-bit weight costs as much as these save
 
 
@@ -90,13 +81,13 @@ def score(
     granularity: Granularity,
     *,
     seed: int = 0,
-    gradients: Iterable[Mapping[str, Tensor]] | None = None,
+    gradients: Iterable[Mapping[str, Tensor]] = (),
     norm_scales: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Float[Tensor, "outputs ..."]]:
     """Scores of every layer; higher = keep.
 
     Args:
-        criterion: A file in criteria/.
+        criterion: A file in criteria/ that scores this granularity.
         layers: What to score, by name.
         granularity: "weight": scores in the shape of each weight; "channel": one per output.
         seed: For criteria that draw.
@@ -104,12 +95,9 @@ def score(
         norm_scales: Of `layers.norm_scales`.
 
     Raises:
-        UserError: If the criterion is unknown or does not score this granularity, or a weight or score is not
-            finite.
+        UserError: If the criterion is unknown, or a weight or score is not finite.
     """
     module = params.plugin("pruning.criteria", criterion)
-    if granularity not in module.GRANULARITIES:
-        raise UserError(f"the criterion {criterion} scores a {' or '.join(module.GRANULARITIES)}, not a {granularity}")
     for name, layer in layers.items():
         _require_finite(name, "weight", layer.weight)
 
@@ -124,12 +112,7 @@ def score(
                 for name, layer in layers.items()
             }
 
-    if not module.NEEDS_GRADIENTS:
-        found = asked({})
-    elif gradients is None:
-        raise ValueError(f"the criterion {criterion} needs the gradients of training batches")
-    else:
-        found = _averaged(map(asked, gradients))
+    found = _averaged(map(asked, gradients)) if module.NEEDS_GRADIENTS else asked({})
     for name, values in found.items():
         _require_finite(name, f"{criterion} score", values)
     return found
@@ -151,7 +134,8 @@ def scored(
     Where the criterion needs gradients, they are taken on as many training images as `scoring` says; the seed draws
     these, and is the one of `score`, of which the rest is.
     """
-    judges, gradients = scored_layers(model, method, layers), None
+    judges = scored_layers(model, method, layers)
+    gradients: Iterable[dict[str, Tensor]] = ()
     if params.plugin("pruning.criteria", criterion).NEEDS_GRADIENTS:
         drawn, size = sampled(images.train, scoring.samples, seed), scoring.batch_size
         device = next(model.parameters()).device
@@ -207,41 +191,12 @@ def levels(scores: Float[Tensor, "*shape"], pruned: Sequence[int]) -> UInt8[Tens
         raise ValueError(f"counts must rise from 0 to at most {len(flat)}, got {list(pruned)}")
     survived = torch.zeros(len(flat), dtype=torch.uint8, device=flat.device)
     counts = [count for count in pruned if count < len(flat)]
-    if counts:
-        thresholds = _order_statistics(flat, counts)
-        alive = _count_survivors_(flat, thresholds, survived)
-        for threshold, count, left in zip(thresholds, counts, alive, strict=True):
-            survived[_first_equal(flat, threshold, left - (len(flat) - count))] -= 1
+    thresholds = np.partition(flat.cpu().numpy(), counts)[counts].tolist() if counts else []
+    for count, threshold in zip(counts, thresholds, strict=True):
+        survived += flat >= threshold
+        equal = (flat == threshold).nonzero()[:, 0]
+        survived[equal[: count - int((flat < threshold).count_nonzero())]] -= 1
     return survived.view(scores.shape)
-
-
-def _count_survivors_(flat: Tensor, thresholds: Tensor, survived: Tensor) -> list[int]:
-    """Add to each entry the number of thresholds that it reaches; returns how many entries reach each."""
-    alive = torch.zeros(len(thresholds), dtype=torch.int64, device=flat.device)
-    chunk = CHUNK if flat.device.type == "cpu" else len(flat)
-    for entries, sums in zip(flat.split(chunk), survived.split(chunk), strict=True):
-        for number, threshold in enumerate(thresholds):
-            reached = entries >= threshold
-            alive[number] += reached.count_nonzero()
-            sums += reached
-    return alive.tolist()
-
-
-def _first_equal(flat: Tensor, value: Tensor, count: int) -> Tensor:
-    """Indices of the first `count` entries equal to `value`."""
-    found: list[Tensor] = [torch.empty(0, dtype=torch.int64, device=flat.device)]
-    start = 0
-    while sum(map(len, found)) < count:
-        found.append(start + (flat[start : start + CHUNK] == value).nonzero()[:, 0])
-        start += CHUNK
-    return torch.cat(found)[:count]
-
-
-def _order_statistics(flat: Tensor, ranks: Sequence[int]) -> Float[Tensor, " ranks"]:
-    """The scores at the given places (0 = lowest) of the sorted order."""
-    if flat.device.type != "cpu" or flat.dtype not in (torch.float32, torch.float64):
-        return flat.sort().values[list(ranks)]
-    return torch.from_numpy(np.partition(flat.numpy(), list(ranks))[list(ranks)])
 
 
 def parameter_masks(model: Classifier, granularity: Granularity, kept: Mapping[str, Bool[Tensor, ...]]) -> Masks:
@@ -311,17 +266,7 @@ def remove_channels(model: Classifier, kept: Mapping[str, Bool[Tensor, " outputs
 
     Returns:
         On the same device and in the same mode, with copies of the surviving weights.
-
-    Raises:
-        ValueError: If a group is unknown, or would be emptied.
     """
-    known = groups(model.spec)
-    for name, flags in kept.items():
-        if name not in known:
-            raise ValueError(f"{name}: its outputs cannot be removed")
-        channels, remaining = known[name].channels, int(flags.sum())
-        if len(flags) != channels or not remaining:
-            raise ValueError(f"{name}: needs {channels} flags with at least one channel kept, got {remaining} kept")
     state, sizes = shrunk_state(model.state_dict(), model.spec, kept)
     spec: Spec
     if isinstance(model.spec, VGGSpec):

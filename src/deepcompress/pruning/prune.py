@@ -20,14 +20,10 @@ from deepcompress.errors import UserError
 from deepcompress.measure import cost
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.pruning import masks
-from deepcompress.pruning.allocation import Layer, Problem, allocate, evidence, table
-from deepcompress.pruning.layers import (
-    GRANULARITY,
-    in_scope,
-    scored_layers,
-)
+from deepcompress.pruning.allocation import Layer, Problem, allocate, table
+from deepcompress.pruning.layers import in_scope, scored_layers
 from deepcompress.pruning.masks import scored
-from deepcompress.pruning.settings import Channels
+from deepcompress.pruning.settings import GRANULARITY, Channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,15 +89,16 @@ def prune(
         if name not in layers:
             raise UserError(f"params.yaml: prune.{method}.dense names {name!r}; the layers are {', '.join(layers)}")
     scores = scored(dense, method, way.criterion, layers, images, settings.scoring, view=view, seed=seed)
+    allocation = params.plugin("pruning.allocations", way.allocation)
     problem = Problem(
         layers=tuple(_layer(dense, method, way, name, scores[name].numel()) for name in layers),
         sparsity=settings.sparsity,
-        curves=curves if evidence(way.allocation) == "curves" else {},
-        scores=scores if evidence(way.allocation) == "scores" else {},
+        curves=curves if allocation.EVIDENCE == "curves" else {},
+        scores=scores if allocation.EVIDENCE == "scores" else {},
     )
     shares, counts = allocate(way.allocation, problem)
     rows = [{"method": method, "scope": way.scope, **row} for row in table(problem, shares, counts)]
-    pattern = getattr(params.plugin("pruning.allocations", way.allocation), "kept", masks.kept)
+    pattern = getattr(allocation, "kept", masks.kept)
     kept = {name: pattern(scores[name], count) for name, count in counts.items() if count}
     dropped, masked = masks.parameter_masks(dense, GRANULARITY[method], kept), copy.deepcopy(dense)
     masks.apply_(masked, dropped)

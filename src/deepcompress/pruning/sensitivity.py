@@ -26,11 +26,9 @@ from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
 from deepcompress.measure.accuracy import evaluating, top_k_correct
 from deepcompress.models.vgg import VGG
-from deepcompress.pruning.layers import (
-    GRANULARITY,
-    in_scope,
-)
+from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.masks import levels, parameter_masks, scored
+from deepcompress.pruning.settings import GRANULARITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,8 +40,7 @@ if TYPE_CHECKING:
     from deepcompress.data.store import Fit
     from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.allocation import Curve
-    from deepcompress.pruning.masks import Granularity
-    from deepcompress.pruning.settings import Method, Prune, Sensitivity
+    from deepcompress.pruning.settings import Granularity, Method, Prune, Sensitivity
 
     Step = Callable[[Tensor], Tensor]
 

@@ -14,6 +14,8 @@ from deepcompress.training.recipe import Recipe
 
 Sparsity = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Method = Literal["unstructured", "structured"]
+Granularity = Literal["weight", "channel"]
+GRANULARITY: dict[Method, Granularity] = {"unstructured": "weight", "structured": "channel"}
 
 
 class Sensitivity(Section):
@@ -127,7 +129,7 @@ class Prune(Section):
 
     @model_validator(mode="after")
     def _plugins_fit(self) -> Prune:
-        for method, granularity in (("unstructured", "weight"), ("structured", "channel")):
+        for method, granularity in GRANULARITY.items():
             config = self.method_config(method)
             scored = params.plugin("pruning.criteria", config.criterion).GRANULARITIES
             if granularity not in scored:
