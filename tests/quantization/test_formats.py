@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from deepcompress import params
 from deepcompress.models.quantized_weight import rows, split
 from deepcompress.quantization.format import Format, dequantize
-from deepcompress.quantization.formats.intn import IntN
+from deepcompress.quantization.formats import intn
 from deepcompress.quantization.quantize import find
 from deepcompress.quantization.settings import FLOATS, FORMATS
 from tests.nets import weight_of
@@ -50,7 +50,7 @@ def test_zeros_stay_zeros(form: Format) -> None:
 @settings(max_examples=40, deadline=None)
 @given(bits=st.integers(2, 8), size=st.sampled_from([None, 4, 16]), seed=st.integers(0, 2**31))
 def test_integers_err_by_half_a_step_at_most_when_nothing_is_clipped(bits: int, size: int | None, seed: int) -> None:
-    form, weight = IntN(bits, size), weight_of((3, 37), seed)
+    form, weight = intn.make(bits, size), weight_of((3, 37), seed)
     quantized = form.quantize(weight)
     errors = split(rows(quantized.dequantize() - weight).abs(), form.groups(weight))
     steps = quantized.scales.float()[..., None]
@@ -59,7 +59,7 @@ def test_integers_err_by_half_a_step_at_most_when_nothing_is_clipped(bits: int, 
 
 
 def test_integers_that_are_clipped_are_counted() -> None:
-    form, weight = IntN(4), torch.tensor([[7.0, -3.0, 3.5, 0.5]])
+    form, weight = intn.make(4), torch.tensor([[7.0, -3.0, 3.5, 0.5]])
     assert form.overflows(weight, form.quantize(weight, torch.tensor([[0.5]]))) == 1
 
 

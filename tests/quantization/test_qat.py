@@ -13,7 +13,7 @@ from deepcompress.models import checkpoint
 from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.quantization import ptq, qat
-from deepcompress.quantization.formats.intn import IntN
+from deepcompress.quantization.formats import intn
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy
@@ -108,7 +108,7 @@ def test_learned_steps_get_the_gradient_of_the_paper(bits: int, size: int | None
     if pruned:
         layer.weight.data[:, ::3] = 0
     weight, gradient = layer.weight.detach().clone(), torch.randn(3, 12, generator=generator)
-    form = IntN(bits, size)
+    form = intn.make(bits, size)
     start = form.quantize(weight, torch.full((3, form.groups(weight)), 0.6))
     fake = qat.LearnedSteps(start, weight != 0 if pruned else None)
     master = weight.clone().requires_grad_()

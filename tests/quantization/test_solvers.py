@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from deepcompress.models.quantized_weight import QuantizedWeight, rows, scale_, split
 from deepcompress.quantization import solvers
-from deepcompress.quantization.formats.intn import IntN
+from deepcompress.quantization.formats import intn
 from tests.nets import weight_of
 
 
-def change_of(form: IntN, weight: torch.Tensor, ratio: torch.Tensor | None) -> torch.Tensor:
+def change_of(form: intn.IntN, weight: torch.Tensor, ratio: torch.Tensor | None) -> torch.Tensor:
     return form.quantize(weight, ratio).dequantize() - weight
 
 
 @settings(max_examples=30, deadline=None)
 @given(bits=st.integers(2, 8), size=st.sampled_from([None, 5, 16]), seed=st.integers(0, 2**31))
 def test_the_least_weight_error_is_that_of_a_naive_loop(bits: int, size: int | None, seed: int) -> None:
-    form, weight = IntN(bits, size), weight_of((3, 37), seed) ** 3
+    form, weight = intn.make(bits, size), weight_of((3, 37), seed) ** 3
     count = form.groups(weight)
 
     def squared(ratio: torch.Tensor) -> torch.Tensor:
@@ -37,7 +37,7 @@ def test_the_least_weight_error_is_that_of_a_naive_loop(bits: int, size: int | N
 @given(bits=st.integers(2, 6), seed=st.integers(0, 2**31))
 def test_with_one_group_the_output_error_is_the_least_of_all_ratios(bits: int, seed: int) -> None:
     weight, inputs = weight_of((4, 12), seed) ** 3, torch.rand(20, 12, generator=torch.Generator().manual_seed(seed))
-    form, residual = IntN(bits), torch.randn(4, 20, generator=torch.Generator().manual_seed(2)) * 0.1
+    form, residual = intn.make(bits), torch.randn(4, 20, generator=torch.Generator().manual_seed(2)) * 0.1
 
     def squared(ratio: torch.Tensor) -> torch.Tensor:
         return (residual + change_of(form, weight, ratio) @ inputs.T).square().sum(1, keepdim=True)
@@ -73,7 +73,7 @@ def test_parts_of_the_rows_give_what_all_at_once_give(count: int, monkeypatch: p
 def test_behind_relu_a_shift_of_the_output_is_avoided_that_the_weight_error_does_not_see() -> None:
     weight = torch.randn(64, 1024, generator=torch.Generator().manual_seed(0))
     inputs = torch.rand(2, 200, 1024, generator=torch.Generator().manual_seed(1))
-    form, grouped = IntN(3, 32), split(weight, 32)
+    form, grouped = intn.make(3, 32), split(weight, 32)
     of_weights = solvers.least_weight_error(grouped, 3)
     of_outputs = solvers.least_output_error(grouped, 3, split(inputs[0], 32), torch.zeros(64, 200))
     weights, outputs = (

@@ -25,7 +25,7 @@ from deepcompress.errors import UserError
 from deepcompress.models.build import blank
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
-from deepcompress.models.spec import FAMILIES, family
+from deepcompress.models.spec import FAMILIES, VGGSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -202,7 +202,7 @@ def _described(
     description = Description.model_validate(
         {
             "format_version": FORMAT_VERSION,
-            "family": family(model.spec),
+            "family": "vgg" if isinstance(model.spec, VGGSpec) else "graph",
             "spec": model.spec.to_dict(),
             "classes": classes,
             "image_size": view.size,

@@ -275,11 +275,6 @@ def asked(model: Model, classes: int) -> Spec:
     )
 
 
-def family(spec: Spec) -> str:
-    """A key of FAMILIES."""
-    return next(name for name, kind in FAMILIES.items() if type(spec) is kind)
-
-
 def dense(spec: Spec) -> Spec:
     """The same network with all its channels."""
     return spec if isinstance(spec, VGGSpec) else dataclasses.replace(spec, widths=())

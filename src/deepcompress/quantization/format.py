@@ -22,22 +22,17 @@ FLOAT_BITS = 32  # of a weight that is not quantized
 
 
 class Format(ABC):
-    """A small frozen value; a weight here is float32, (outputs, inputs) or (outputs, channels, height, width)."""
+    """A small frozen value; a weight here is float32, (outputs, inputs) or (outputs, channels, height, width).
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """As params and tables write it: fp16, int4."""
+    Attributes:
+        name: As params and tables write it: fp16, int4.
+        bits: Of one stored weight, without scales.
+        smallest_normal: The magnitude below which a floating-point number loses digits; 0 where there is none.
+    """
 
-    @property
-    @abstractmethod
-    def bits(self) -> int:
-        """Of one stored weight, without scales."""
-
-    @property
-    @abstractmethod
-    def smallest_normal(self) -> float:
-        """The magnitude below which a floating-point number loses digits; 0 where there is none."""
+    name: str
+    bits: int
+    smallest_normal: float
 
     @abstractmethod
     def groups(self, weight: Float[Tensor, "outputs ..."]) -> int:

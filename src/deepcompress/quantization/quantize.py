@@ -20,7 +20,7 @@ from deepcompress.models.quantized_weight import QuantizedWeight, group_size
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.format import FLOAT_BITS, dequantize
-from deepcompress.quantization.settings import FLOATS, FORMATS, HALF_BITS, INTEGER, require_format
+from deepcompress.quantization.settings import FLOATS, FORMATS, HALF_BITS, INTEGER
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import History
 
@@ -120,9 +120,6 @@ def assign(
         first_bits: Own width of the first layer, 2 to 8 or 16.
         last_bits: Own width of the last layer.
         float16: What 16 bits mean there.
-
-    Raises:
-        UserError: If there is no such format.
     """
     names = dict.fromkeys(prunable_layers(model), name)
     if INTEGER.fullmatch(name):
@@ -133,12 +130,7 @@ def assign(
 
 
 def find(name: str, group_size: int | None = None, channel_bits: int = 9) -> Format:
-    """The format of a name, see `settings.FLOATS` and INTEGER; arguments as in `assign`.
-
-    Raises:
-        UserError: If there is no such format.
-    """
-    require_format(name)
+    """The format of a name that `settings.require_format` knows; arguments as in `assign`."""
     if integer := INTEGER.fullmatch(name):
         bits = int(integer[1])
         size = group_size if bits < channel_bits else None

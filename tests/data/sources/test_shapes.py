@@ -156,8 +156,3 @@ def test_linear_classifier_on_raw_pixels_stays_far_under_half():
 def test_bad_options_are_named(block, message):
     with pytest.raises(UserError, match=message):
         validate(shapes.Options, block, "data.shapes")
-
-
-def test_an_unknown_split_is_refused():
-    with pytest.raises(ValueError, match="one of train, test, got 'validation'"):
-        shapes.draw(0, split="validation", size=8, seed=0)

@@ -38,8 +38,6 @@ CONTRAST = (0.26, 0.42)
 SATURATION = 0.35
 SMOOTH_NOISE = 0.05
 PIXEL_NOISE = 0.03
-BLOBS = 1
-STROKES = 1
 
 
 class Options(Section):
@@ -75,12 +73,7 @@ def draw(
 
     Returns:
         The image, and true for each pixel of which the object covers at least half.
-
-    Raises:
-        ValueError: If there is no such split.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     random = np.random.default_rng([seed, SPLITS.index(split), index])
     look, backdrop = scene(index, random)
     canvas, mask = compose(look, backdrop, size)
@@ -117,21 +110,21 @@ class Look:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """What lies behind the object: a colour gradient with smooth noise on it, soft blobs and hard strokes.
+    """What lies behind the object: a colour gradient with smooth noise on it, a soft blob and a hard stroke.
 
     Attributes:
         ends: The gradient's two colours, reached at -1 and 1 along `angle`.
         angle: Direction of the gradient in radians.
         noise: Coarse grid of colour offsets, interpolated over the image.
-        blobs: Rows of centre x, y, width, colour.
-        strokes: Rows of start x, y, end x, y, half width, colour.
+        blob: Centre x, y, width, colour.
+        stroke: Start x, y, end x, y, half width, colour.
     """
 
     ends: Float32[np.ndarray, "2 3"]
     angle: float
     noise: Float32[np.ndarray, "cells cells 3"]
-    blobs: Float32[np.ndarray, "blobs 6"]
-    strokes: Float32[np.ndarray, "strokes 8"]
+    blob: Float32[np.ndarray, " 6"]
+    stroke: Float32[np.ndarray, " 8"]
 
 
 def _look(name: str, colours: Float32[np.ndarray, "2 3"], random: np.random.Generator) -> Look:
@@ -152,20 +145,19 @@ def _look(name: str, colours: Float32[np.ndarray, "2 3"], random: np.random.Gene
 
 
 def _backdrop(level: float, random: np.random.Generator) -> Backdrop:
-    def clutter(count: int, *columns: tuple[float, float]) -> np.ndarray:
-        """Rows of numbers, each from its column's range, with a colour behind them."""
-        low, high = np.array(columns).T
-        numbers = random.uniform(low, high, (count, len(columns)))
-        colours = _colours(random, random.uniform(0.1, 0.9, count))
-        return np.concatenate([numbers, colours], axis=1).astype(np.float32)
+    def clutter(*ranges: tuple[float, float]) -> np.ndarray:
+        """A number from each range, and a colour behind them."""
+        numbers = random.uniform(*np.array(ranges).T)
+        (colour,) = _colours(random, random.uniform(0.1, 0.9, 1))
+        return np.concatenate([numbers, colour]).astype(np.float32)
 
     place = (-1.0, 1.0)
     return Backdrop(
         ends=_colours(random, level + random.uniform(-0.08, 0.08, 2)),
         angle=random.uniform(0, 2 * np.pi),
         noise=(SMOOTH_NOISE * random.standard_normal((6, 6, 3))).astype(np.float32),
-        blobs=clutter(BLOBS, place, place, (0.1, 0.3)),
-        strokes=clutter(STROKES, place, place, place, place, (0.02, 0.06)),
+        blob=clutter(place, place, (0.1, 0.3)),
+        stroke=clutter(place, place, place, place, (0.02, 0.06)),
     )
 
 
@@ -184,11 +176,10 @@ def paint_backdrop(backdrop: Backdrop, size: int) -> Float32[np.ndarray, "size s
     canvas = first + along[..., None] * (last - first)
     weights = _interpolation(size, len(backdrop.noise))
     canvas += np.einsum("wj,hjc->hwc", weights, np.einsum("hi,ijc->hjc", weights, backdrop.noise))
-    for blob in backdrop.blobs:
-        squared = (x - blob[0]) ** 2 + (y - blob[1]) ** 2
-        _blend_(canvas, blob[3:], np.exp(-squared / (2 * blob[2] ** 2)))
-    for stroke in backdrop.strokes:
-        _blend_(canvas, stroke[5:], _covered(_segment(x, y, stroke[:4]) - stroke[4], 2 / size))
+    blob, stroke = backdrop.blob, backdrop.stroke
+    squared = (x - blob[0]) ** 2 + (y - blob[1]) ** 2
+    _blend_(canvas, blob[3:], np.exp(-squared / (2 * blob[2] ** 2)))
+    _blend_(canvas, stroke[5:], _covered(_segment(x, y, stroke[:4]) - stroke[4], 2 / size))
     return canvas
 
 

@@ -29,40 +29,28 @@ TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 class FloatFormat(Format):
     """One of TYPES."""
 
-    type_name: str
-
-    @property
-    def name(self) -> str:
-        return self.type_name
-
-    @property
-    def bits(self) -> int:
-        return self._info.bits
-
-    @property
-    def smallest_normal(self) -> float:
-        return self._info.smallest_normal
-
-    @property
-    def _info(self) -> torch.finfo:
-        return torch.finfo(TYPES[self.type_name])
+    name: str
+    bits: int
+    smallest_normal: float
+    largest: float
 
     def groups(self, weight: Float[Tensor, "outputs ..."]) -> int:
         return 0
 
     def quantize(self, weight: Float[Tensor, "outputs ..."], clip_ratio: ClipRatio = None) -> Quantized:
-        return weight.clamp(-self._info.max, self._info.max).to(TYPES[self.type_name])
+        return weight.clamp(-self.largest, self.largest).to(TYPES[self.name])
 
     def overflows(self, weight: Float[Tensor, "outputs ..."], quantized: Quantized) -> int:
-        return int(weight.to(TYPES[self.type_name]).isinf().sum())
+        return int(weight.to(TYPES[self.name]).isinf().sum())
 
     def encodings(self, quantized: Quantized) -> list[Encoded]:
         assert isinstance(quantized, torch.Tensor)
-        if self.type_name == "fp32":
+        if self.name == "fp32":
             return []
         return [Encoded("cast", cast.encode(quantized)), Encoded("cast_sparse", cast_sparse.encode(quantized))]
 
 
 def make(name: str) -> FloatFormat:
     """The format of a name in TYPES."""
-    return FloatFormat(name)
+    info = torch.finfo(TYPES[name])
+    return FloatFormat(name, info.bits, info.smallest_normal, info.max)

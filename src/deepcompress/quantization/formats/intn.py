@@ -26,36 +26,27 @@ class IntN(Format):
     """A grid of 2**bits values, an odd one of them negative.
 
     Attributes:
-        width: Bits per weight, 2 to 8.
+        name: int2 to int8.
+        bits: Per weight, 2 to 8.
         group_size: Weights per scale, at most; see models/quantized_weight.py for a row that this does not divide.
             None: one scale per output channel.
     """
 
-    width: int
+    name: str
+    bits: int
     group_size: int | None = None
-
-    @property
-    def name(self) -> str:
-        return f"int{self.width}"
-
-    @property
-    def bits(self) -> int:
-        return self.width
-
-    @property
-    def smallest_normal(self) -> float:
-        return 0.0
+    smallest_normal = 0.0
 
     def groups(self, weight: Float[Tensor, "outputs ..."]) -> int:
         return group_count(weight[0].numel(), self.group_size)
 
     def quantize(self, weight: Float[Tensor, "outputs ..."], clip_ratio: ClipRatio = None) -> QuantizedWeight:
-        return QuantizedWeight.quantize(weight, self.width, self.group_size, clip_ratio)
+        return QuantizedWeight.quantize(weight, self.bits, self.group_size, clip_ratio)
 
     def overflows(self, weight: Float[Tensor, "outputs ..."], quantized: Quantized) -> int:
         assert isinstance(quantized, QuantizedWeight)
         scales = quantized.scales.float()[..., None]
-        codes, edge = split(rows(weight), scales.shape[1]) / scales, 2.0 ** (self.width - 1)
+        codes, edge = split(rows(weight), scales.shape[1]) / scales, 2.0 ** (self.bits - 1)
         return int(((codes < -edge - 0.5) | (codes > edge - 0.5)).sum())
 
     def encodings(self, quantized: Quantized) -> list[Encoded]:
@@ -65,4 +56,4 @@ class IntN(Format):
 
 def make(bits: int, group_size: int | None = None) -> IntN:
     """The format of so many bits."""
-    return IntN(bits, group_size)
+    return IntN(f"int{bits}", bits, group_size)
