@@ -8,6 +8,7 @@ torchvision.models.vgg, of whose initialisation we change two things: see VGG.
 
 from __future__ import annotations
 
+import itertools
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -82,28 +83,30 @@ class VGG(Classifier):
 
 
 class PoolFirst(nn.Sequential):
-    """Layers in turn, but of a ReLU and the max pooling behind it the pooling first.
+    """Layers in turn, in the order of `pool_first`.
 
-    The largest of some numbers, cut at 0, is the largest of the cut ones, and the same one gets the gradient: every
-    bit stays, and three quarters of the ReLU's work go. Where somebody hooks one of the two, both run in their order;
-    so they do in an exported graph, whose runtime joins a convolution with the ReLU behind it.
+    In an exported graph they keep their own order: a runtime joins a convolution with the ReLU behind it.
     """
 
     def forward(
         self, input: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch filters smaller narrower"]:
-        layers = list(self)
-        for at in range(len(layers) - 1) if not torch.compiler.is_exporting() else ():
-            first, second = layers[at : at + 2]
-            if (
-                isinstance(first, nn.ReLU)
-                and isinstance(second, nn.MaxPool2d)
-                and not (_hooked(first) or _hooked(second))
-            ):
-                layers[at : at + 2] = second, first
-        for layer in layers:
+        for layer in self if torch.compiler.is_exporting() else pool_first(self):
             input = layer(input)
         return input
+
+
+def pool_first(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """Layers that run in turn, but of a ReLU and the max pooling behind it the pooling first.
+
+    The largest of some numbers, cut at 0, is the largest of the cut ones, and the same one gets the gradient: every
+    bit stays, and three quarters of the ReLU's work go. Where somebody hooks one of the two, both keep their order.
+    """
+    order = list(layers)
+    for at, (first, second) in enumerate(itertools.pairwise(layers)):
+        if isinstance(first, nn.ReLU) and isinstance(second, nn.MaxPool2d) and not (_hooked(first) or _hooked(second)):
+            order[at : at + 2] = second, first
+    return order
 
 
 class SmallMapConv2d(nn.Conv2d):

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
 from deepcompress.measure.accuracy import evaluating, top_k_correct
-from deepcompress.models.vgg import VGG
+from deepcompress.models.vgg import VGG, pool_first
 from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.masks import levels, parameter_masks, scored
 from deepcompress.pruning.settings import GRANULARITY
@@ -328,10 +328,7 @@ def _links(model: VGG) -> list[_Link]:
 
 def _post_ops(modules: Sequence[nn.Module]) -> tuple[Step, ...]:
     """The modules as functions, each ReLU behind the pooling that follows it."""
-    order = list(modules)
-    for at in range(len(order) - 1):
-        if isinstance(order[at], nn.ReLU) and isinstance(order[at + 1], nn.MaxPool2d):
-            order[at], order[at + 1] = order[at + 1], order[at]
+    order = pool_first(modules)
     return tuple(F.relu_ if isinstance(module, nn.ReLU) and at else module for at, module in enumerate(order))
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from deepcompress.training.run import TrainingRun
 
     Draw: TypeAlias = "Callable[[Layer, Tensor], Int[Tensor, ' drawn']]"
+    Inputs: TypeAlias = Float[Tensor, "inputs size"]  # vectors in the order of a layer's weights, on the CPU
 
 log = logging.getLogger(__name__)
 Layer = nn.Conv2d | nn.Linear
@@ -130,10 +131,11 @@ def from_images(
             if seen is None or not form.groups(weight):  # without inputs nothing is clipped
                 quantized[name] = form.quantize(weight)
                 continue
-            residual = ERROR_FEEDBACK * (rows(weight) @ (seen.quantized - seen.float).T)
+            floats, now = seen
+            residual = ERROR_FEEDBACK * (rows(weight) @ (now - floats).T)
             if not torch.isfinite(residual).all():
                 raise UserError(f"what {name} sees for the calibration images holds NaN or infinity")
-            layer = _Layer(weight, form, seen.quantized, residual)
+            layer = _Layer(weight, form, now, residual)
             quantized[name], is_gptq = layer.quantize(clipping, rounding)
             together += is_gptq
     if rounding == "auto":
@@ -233,23 +235,10 @@ def _weights(model: nn.Module, formats: Mapping[str, Format]) -> Iterator[tuple[
 # of a convolution's. Some are drawn, at the same places in both models.
 
 
-@dataclass(frozen=True)
-class CalibrationInputs:
-    """Some input vectors of one layer, in the order of its weights, on the CPU.
-
-    Attributes:
-        float: What the layer gets in the model as it is.
-        quantized: What it gets at the same places when the layers before it are quantized.
-    """
-
-    float: Float[Tensor, "inputs size"]
-    quantized: Float[Tensor, "inputs size"]
-
-
 @torch.no_grad()
 def walk(
     model: Classifier, batches: Batches, quantized: Mapping[str, Quantized], *, inputs: int, seed: int
-) -> Iterator[tuple[str, CalibrationInputs | None]]:
+) -> Iterator[tuple[str, tuple[Inputs, Inputs] | None]]:
     """Go through a model layer by layer, with each layer quantized as soon as its inputs are known.
 
     Args:
@@ -260,8 +249,9 @@ def walk(
         seed: Draws the places of a map that a convolution's vectors come from.
 
     Yields:
-        A layer's name and inputs; None for those of a convolution in groups, whose outputs see different ones, or with
-        dilation or padding of another kind.
+        A layer's name, and what it gets in the model as it is and, at the same places, with the layers before it
+        quantized; None for a convolution in groups, whose outputs see different inputs, or with dilation or padding of
+        another kind.
     """
     generator = torch.Generator().manual_seed(derived_seed(seed, "calibration places"))
     images = [batch.images for batch in batches.epoch(0)]
@@ -269,12 +259,12 @@ def walk(
     draw = partial(places, wanted=per_batch, generator=generator)
     way: Any = _walk_chain if isinstance(model, VGG) else _walk_graph
     for name, floats, now in way(model, images, quantized, draw):
-        yield name, None if floats is None else CalibrationInputs(floats[:inputs], now[:inputs])
+        yield name, None if floats is None else (floats[:inputs], now[:inputs])
 
 
 def _walk_chain(
     model: VGG, images: list[Tensor], quantized: Mapping[str, Quantized], draw: Draw
-) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
+) -> Iterator[tuple[str, Inputs | None, Inputs | None]]:
     """The outputs of one layer are kept for all images, twice: at 224 px and full width 26 MB an image at most."""
     floats = now = images
     for name, step in steps(model):
@@ -302,7 +292,7 @@ def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
 
 def _walk_graph(
     model: Classifier, images: list[Tensor], quantized: Mapping[str, Quantized], draw: Draw
-) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
+) -> Iterator[tuple[str, Inputs | None, Inputs | None]]:
     """A network with shortcuts cannot be cut into steps, so it runs again, as far as the layer, for every layer."""
     floats, rounded = _float_inputs(model, images, draw), copy.deepcopy(model)
     layers = prunable_layers(rounded)
