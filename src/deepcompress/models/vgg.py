@@ -19,7 +19,7 @@ from torch import nn
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from jaxtyping import Float
     from torch import Tensor
@@ -96,17 +96,26 @@ class PoolFirst(nn.Sequential):
         return input
 
 
-def pool_first(layers: Iterable[nn.Module]) -> list[nn.Module]:
+def pool_first(layers: Iterable[Callable[[Tensor], Tensor]]) -> list[Callable[[Tensor], Tensor]]:
     """Layers that run in turn, but of a ReLU and the max pooling behind it the pooling first.
 
     The largest of some numbers, cut at 0, is the largest of the cut ones, and the same one gets the gradient: every
     bit stays, and three quarters of the ReLU's work go. Where somebody hooks one of the two, both keep their order.
     """
     order = list(layers)
-    for at, (first, second) in enumerate(itertools.pairwise(layers)):
+    for at, (first, second) in enumerate(itertools.pairwise(tuple(order))):
         if isinstance(first, nn.ReLU) and isinstance(second, nn.MaxPool2d) and not (_hooked(first) or _hooked(second)):
             order[at : at + 2] = second, first
     return order
+
+
+def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """The modules of a VGG in forward order, with their names; what flattens the map has none."""
+    for name, module in model.features.named_children():
+        yield f"features.{name}", module
+    yield "", lambda maps: torch.flatten(model.avgpool(maps), 1)
+    for name, module in model.classifier.named_children():
+        yield f"classifier.{name}", module
 
 
 class SmallMapConv2d(nn.Conv2d):

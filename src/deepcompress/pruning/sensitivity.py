@@ -25,7 +25,7 @@ from tqdm import tqdm
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
 from deepcompress.measure.accuracy import evaluating, top_k_correct
-from deepcompress.models.vgg import VGG, pool_first
+from deepcompress.models.vgg import VGG, pool_first, steps
 from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.masks import levels, parameter_masks, scored
 from deepcompress.pruning.settings import GRANULARITY
@@ -314,22 +314,18 @@ class _Link:
 
 def _links(model: VGG) -> list[_Link]:
     """The whole network in forward order, as it is in evaluation mode."""
-    chain: list[tuple[str, nn.Conv2d | nn.Linear, list[nn.Module]]] = []
-    for part in ("features", "classifier"):
-        for name, module in model.get_submodule(part).named_children():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                chain.append((f"{part}.{name}", module, []))
-            elif not isinstance(module, nn.Dropout):
-                chain[-1][2].append(module)
-        if part == "features":
-            chain[-1][2].extend([model.avgpool, nn.Flatten()])
+    chain: list[tuple[str, nn.Conv2d | nn.Linear, list[Step]]] = []
+    for name, step in steps(model):
+        if isinstance(step, (nn.Conv2d, nn.Linear)):
+            chain.append((name, step, []))
+        elif not isinstance(step, nn.Dropout):
+            chain[-1][2].append(step)
     return [_Link(name, layer, _post_ops(rest)) for name, layer, rest in chain]
 
 
-def _post_ops(modules: Sequence[nn.Module]) -> tuple[Step, ...]:
-    """The modules as functions, each ReLU behind the pooling that follows it."""
-    order = pool_first(modules)
-    return tuple(F.relu_ if isinstance(module, nn.ReLU) and at else module for at, module in enumerate(order))
+def _post_ops(rest: Sequence[Step]) -> tuple[Step, ...]:
+    """The same, each ReLU behind the pooling that follows it and, unless it comes first, in place."""
+    return tuple(F.relu_ if isinstance(step, nn.ReLU) and at else step for at, step in enumerate(pool_first(rest)))
 
 
 def _by_chunks(value: Float[Tensor, "batch ..."], chain: Sequence[_Link]) -> Float[Tensor, "batch ..."]:

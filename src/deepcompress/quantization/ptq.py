@@ -29,7 +29,7 @@ from deepcompress.data.store import sampled
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.quantized_weight import QuantizedWeight, rows, split, unclipped_scales
-from deepcompress.models.vgg import VGG, input_of, prunable_layers
+from deepcompress.models.vgg import VGG, input_of, prunable_layers, steps
 from deepcompress.quantization import solvers
 from deepcompress.quantization.format import dequantize
 from deepcompress.runtime import derived_seed
@@ -279,15 +279,6 @@ def _walk_chain(
             same = now is floats
             floats = [step(value) for value in floats]
             now = floats if same else [step(value) for value in now]
-
-
-def steps(model: VGG) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
-    """The modules of a VGG in forward order, with their names; what flattens the map has none."""
-    for name, module in model.features.named_children():
-        yield f"features.{name}", module
-    yield "", lambda maps: torch.flatten(model.avgpool(maps), 1)
-    for name, module in model.classifier.named_children():
-        yield f"classifier.{name}", module
 
 
 def _walk_graph(

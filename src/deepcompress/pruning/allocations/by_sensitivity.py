@@ -59,9 +59,7 @@ def _loss_curve(name: str, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     if len(sparsities) != len(top1) or not len(top1) or sparsities[0] != 0 or (np.diff(sparsities) <= 0).any():
         raise UserError(f"the sensitivity curve of {name} must rise in sparsity from 0; got {sparsities.tolist()}")
     lost = np.maximum(isotonic(top1[0] - top1), 0)
-    if sparsities[-1] < 1:
-        sparsities, lost = np.append(sparsities, 1.0), np.append(lost, max(top1[0], lost[-1]))
-    return sparsities, lost
+    return np.append(sparsities, 1.0), np.append(lost, max(top1[0], lost[-1]))
 
 
 def _share_at(loss: float, sparsities: np.ndarray, lost: np.ndarray) -> float:

@@ -29,7 +29,6 @@ def scores(subject: LayerView) -> Float[Tensor, "outputs ..."]:
     of activations as in Molchanov et al., CVPR 2019, https://arxiv.org/abs/1906.10771, section 3.1. The 2019 paper
     squares; the absolute value ranks one batch alike, and no single batch rules an average of it.
     """
-    if subject.gradient is None:
-        raise ValueError("taylor needs the gradient of a batch")
+    assert subject.gradient is not None  # NEEDS_GRADIENTS
     product = subject.weight * subject.gradient
     return (product if subject.granularity == "weight" else product.flatten(1).sum(dim=1)).abs()
