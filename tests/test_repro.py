@@ -153,6 +153,32 @@ def test_what_was_finished_is_kept_when_a_run_ends_early(pipeline: Pipeline, how
     assert set(pipeline.lock()) == {"teacher", "late"}
 
 
+def test_a_python_stage_ends_with_a_run_that_is_killed(pipeline: Pipeline) -> None:
+    """It would write its outputs later, over those of the next run."""
+    script = "import os, pathlib, signal\npathlib.Path(str(os.getpid())).touch()\nsignal.pause()\n"
+    (pipeline.folder / "late.py").write_text(script)
+    pipeline.write({"late": stage("PYTHONPATH=src python late.py", ["source"], ["late"])})
+    process = pipeline.start("deepcompress.repro", "-j", "2")
+
+    def started() -> list[int]:
+        return [int(path.name) for path in pipeline.folder.iterdir() if path.name.isdecimal()]
+
+    wait_for(started)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(map(runs, started())))
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def runs(number: int) -> bool:
+    """Whether a process of this number does something, and is not only waiting to be asked how it ended."""
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.fixture
 def scheduler(pipeline: Pipeline) -> Iterator[tuple[str, list[psutil.Process]]]:
     """The address of a Dask scheduler, and two workers of it that start in the pipeline's folder."""

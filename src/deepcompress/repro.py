@@ -156,6 +156,7 @@ def forked(command: str, environment: Mapping[str, str], folder: str, output: Co
 def _run_script(arguments: list[str], environment: Mapping[str, str], folder: str, output: Connection) -> None:
     """In the new process: be what the script's own process would have been."""
     os.setsid()
+    _end_with_parent()
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output.fileno(), stream.fileno())
     output.close()
@@ -170,6 +171,20 @@ def _run_script(arguments: list[str], environment: Mapping[str, str], folder: st
     for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
         del sys.modules[name]  # what started it is none of the script's: scratch is named by the modules loaded
     runpy.run_path(arguments[0], run_name="__main__")
+
+
+def _end_with_parent() -> None:
+    """End this process group when the run that started it ends, be it killed: no output may come after its next run.
+
+    A pipe that closes with that process then sends SIGIO, which ends who does not handle it. So no thread waits for it,
+    beside which a stage would not use all cores.
+    """
+    import fcntl  # not on Windows, where nothing is forked
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, -os.getpid())
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def stop(root: str, names: Iterable[str]) -> None:
