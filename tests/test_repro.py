@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import pytest
 from dvc.lock import LockError
 
 from deepcompress import repro
+from deepcompress.errors import UserError
 from tests.processes import wait_for
 from tests.toy import PATH, STAGES, Pipeline, new_pipeline, stage
 
@@ -169,6 +171,25 @@ def test_a_python_stage_ends_with_a_run_that_is_killed(pipeline: Pipeline) -> No
     wait_for(lambda: not any(map(runs, started())))
     assert process.stdout is not None
     process.stdout.close()
+
+
+@pytest.mark.parametrize("before", ["schema: '2.0'\n", None])
+def test_a_full_disk_leaves_the_lock_file_as_it_was(tmp_path: Path, before: str | None) -> None:
+    path = tmp_path / "dvc.lock"
+    if before:
+        path.write_text(before)
+    with pytest.raises(UserError, match=r"dvc\.lock: No space left on device$"), repro.kept_whole(path):
+        path.write_text("sche")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == ({path.name: before} if before else {})
+
+
+def test_a_disk_that_takes_all_keeps_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "dvc.lock"
+    path.write_text("old")
+    with repro.kept_whole(path):
+        path.write_text("new")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["new"]
 
 
 def runs(number: int) -> bool:

@@ -400,13 +400,34 @@ def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: b
     try:
         work.run()
     finally:
-        for lockfile in {stage.dvcfile for stage in work.changed}:
-            mine = [stage for stage in order if stage in work.changed and stage.dvcfile == lockfile]
-            lockfile.dump_stages(mine, update_pipeline=False)
+        for dvcfile in {stage.dvcfile for stage in work.changed}:
+            mine = [stage for stage in order if stage in work.changed and stage.dvcfile == dvcfile]
+            with kept_whole(Path(dvcfile.path).with_suffix(".lock")):
+                dvcfile.dump_stages(mine, update_pipeline=False)
     if not work.changed:
         click.echo("Data and pipelines are up to date.")
     for line in closing(work.progress.done):
         click.echo(line)
+
+
+@contextmanager
+def kept_whole(path: Path) -> Iterator[None]:
+    """Leave a file as it was where the disk refuses what is written within: DVC would leave a part of dvc.lock."""
+    backup, before = path.with_name(f".{path.name}.partial"), path.is_file()
+    try:
+        if before:
+            shutil.copyfile(path, backup)
+        try:
+            yield
+        except OSError as error:
+            if before:
+                os.replace(backup, path)
+            else:
+                path.unlink(missing_ok=True)
+            raise UserError(f"{path}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):  # of a folder that is read-only; what stopped the write is told
+            backup.unlink(missing_ok=True)
 
 
 def closing(done: Iterable[Stage]) -> Iterator[str]:
