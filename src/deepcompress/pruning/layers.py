@@ -145,7 +145,6 @@ class Group:
     parts: tuple[Part, ...]
 
 
-@functools.cache
 def groups(spec: Spec) -> dict[str, Group]:
     """All groups of a dense network by name, in forward order, but for the classes and what `unprunable` names."""
     return _searched(spec)[0]

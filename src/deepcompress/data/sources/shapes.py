@@ -78,7 +78,7 @@ def draw(
     look, backdrop = scene(index, random)
     canvas, mask = compose(look, backdrop, size)
     canvas += PIXEL_NOISE * random.standard_normal(canvas.shape, dtype=np.float32)
-    return to_bytes(canvas), mask
+    return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8), mask
 
 
 def scene(index: int, random: np.random.Generator) -> tuple[Look, Backdrop]:
@@ -206,11 +206,6 @@ def compose(
     canvas, covered = paint_backdrop(backdrop, size), cover(look, size)
     canvas += covered[..., None] * (paint_object(look, size) - canvas)
     return canvas, covered >= 0.5
-
-
-def to_bytes(canvas: Float32[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Colours in 0..1 as bytes, rounded; what lies outside is clipped."""
-    return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 @cache
