@@ -56,9 +56,10 @@ class Comparison:
 
 def compared(data: Tables, kind: str) -> dict[str, Comparison]:
     """All of the kind `claims` or `figures` (and tables), measured or not, by name in the order of claims.yaml."""
-    return {name: RULES[row["rule"]](data, row) or Comparison() for name, row in estimates.content()[kind].items()}
+    return {name: claim(data, name) for name in estimates.content()[kind]}
 
 
+@lru_cache(maxsize=128)  # figures name claims and other figures
 def claim(data: Tables, name: str) -> Comparison:
     """One of the claims, figures and tables."""
     row = (estimates.content()["claims"] | estimates.content()["figures"])[name]

@@ -48,10 +48,9 @@ def measure_of(row: Row) -> Row:
 
 def chosen(data: Tables, models: str | Row) -> pd.DataFrame:
     """The rows of the evaluation that a query asks for: a name in claims.yaml, or column -> value or values."""
-    rows, query = data.models, content()["models"][models] if isinstance(models, str) else models
-    for column, wanted in query.items():
-        rows = rows[rows[column].isin(wanted if isinstance(wanted, list) else [wanted])]
-    return rows
+    query = content()["models"][models] if isinstance(models, str) else models
+    wanted = {column: value if isinstance(value, list) else [value] for column, value in query.items()}
+    return data.models[data.models[list(wanted)].isin(wanted).all(axis=1)]
 
 
 def outcome(difference: Estimate) -> str:

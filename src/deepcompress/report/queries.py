@@ -35,12 +35,10 @@ TEXT_ROUNDING = 1e-9  # of numbers read from text
 
 def pair(data: Tables, model: str, reference: Any) -> pd.Series | None:
     """The judged difference between two models on the same images, in either direction; None if none was measured."""
-    for first, second in ((model, reference), (reference, model)):
-        rows = data.models if second == BASELINE else data.pairs[data.pairs["reference"] == second]
-        rows = rows[rows["model"] == first].dropna(subset=["difference_points"])
-        if len(rows):
-            return rows.iloc[0] if first == model else _turned(rows.iloc[0], model)
-    return None
+    if (model, reference) in data.compared:
+        return data.compared[model, reference]
+    turned = data.compared.get((reference, model))
+    return None if turned is None else _turned(turned, model)
 
 
 def _turned(row: pd.Series, model: str) -> pd.Series:

@@ -109,9 +109,17 @@ class Tables:
         """What the models are made of."""
         return Plan.of_table(_records(self.models))
 
+    @cached_property
+    def compared(self) -> dict[tuple[str, str], pd.Series]:
+        """Rows with JUDGED differences, by model and reference: of `models`, to the baseline, and of `pairs`."""
+        both = (self.models.assign(reference=BASELINE), self.pairs[self.pairs["reference"] != BASELINE])
+        rows = (row for table in both for _, row in table.dropna(subset=["difference_points"]).iterrows())
+        return {(row["model"], row["reference"]): row for row in rows}
+
     def further(self, name: str, *columns: str) -> pd.DataFrame:
-        """One of `extra`; no rows, but these columns, where it is missing."""
-        return self.extra.get(name, pd.DataFrame(columns=list(columns)))
+        """One of `extra`; no rows, but these columns, where it is missing or has no rows."""
+        rows = self.extra.get(name)
+        return pd.DataFrame(columns=list(columns)) if rows is None or rows.empty else rows
 
     @property
     def choice(self) -> pd.DataFrame:
@@ -125,7 +133,11 @@ class Tables:
 
     def of(self, family: str) -> pd.DataFrame:
         """The models of one family, in the order of their names."""
-        return self.models[self.models["family"] == family].sort_values("name")
+        return self._families.get(family, self.models.head(0))
+
+    @cached_property
+    def _families(self) -> dict[str, pd.DataFrame]:
+        return {str(family): rows.sort_values("name") for family, rows in self.models.groupby("family")}
 
     def named(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Rows with a column `model`, beside it the plan's columns and the name; an unknown model is its own family.
