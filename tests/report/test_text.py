@@ -30,6 +30,7 @@ from deepcompress.report.text import Table
         (text.short(1_234_567), "1.23 M"),
         (text.scientific(1.2e-3), "1.2e−03"),
         (text.short(999), "999"),
+        (text.short(999_900), "1 M"),
         (text.short(math.nan), "–"),
         (text.times(3.94), "3.9×"),
         (text.times(123.4), "123×"),

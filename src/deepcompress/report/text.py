@@ -59,6 +59,7 @@ def scientific(value: float) -> str:
 
 def short(value: float) -> str:
     """A count in thousands, millions or billions: 1.23 M."""
+    value = float(f"{value:.3g}")  # first, or 999,900 would become 1e+03 k
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= limit:
             return f"{value / limit:.3g}{unit}"
