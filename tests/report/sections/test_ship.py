@@ -85,6 +85,15 @@ def test_the_section_names_what_each_budget_buys(data: Tables) -> None:
     assert counts == sorted(counts)
 
 
+def test_what_a_budget_buys_is_chosen_on_validation_images(data: Tables) -> None:
+    best = "pruned/structured-0.5"  # which others beat on held-out images
+    seen = data.choice.assign(
+        validation_top1_pct=data.choice["validation_top1_pct"].where(data.choice.model != best, 99)
+    )
+    budgets = tables_of(ship.cost(made_up.with_tables(data, {"recommendation": seen})))[0]
+    assert budgets.rows[-1][2].startswith(f"{best}: 84.2 ")
+
+
 def test_each_model_s_seconds_stand_beside_its_cost(data: Tables) -> None:
     stages = pd.DataFrame({"stage": ["finetune", "quantized@ptq-int8"], "seconds": [58.0, 2.5]})
     timed = made_up.with_tables(data, {ship.STAGES: stages})

@@ -38,7 +38,7 @@ COST = (
     "its answers). Frozen layers that see unchanged images run once. Bars: 95 % intervals."
 )
 BUDGETS = (1.0, 1.25, 1.5, 2.0, 4.0)  # in trainings of the baseline
-BUDGET = "What a budget buys, in trainings of the baseline, which most models build on. Chosen on held-out images."
+BUDGET = "What a budget buys, in trainings of the baseline, which most models build on. Chosen on validation images."
 SECONDS = "Seconds: of the stage that made the model, when it last ran; others may have run at the same time."
 STAGES, PLAN = "benchmark/stages", "plan"
 SPEED = (
@@ -162,8 +162,7 @@ def _budgets(data: Tables, rows: pd.DataFrame) -> Table:
     cells = []
     for budget in BUDGETS:
         models = queries.within_budget(rows, budget)
-        best = None if models.empty else models.sort_values(["top1_pct", "times_smaller", "model"]).iloc[-1]
-        small = tables.selected(data, models)
+        best, small = tables.best_chosen(data, models), tables.selected(data, models)
         accurate = text.MISSING if best is None else f"{best['model']}: {text.accuracy(best)}"
         smallest = text.MISSING if small is None else f"{small['model']}: {text.times(small['times_smaller'])} smaller"
         cells.append((f"{text.number(budget, 2)}×", str(len(models)), accurate, smallest))
