@@ -26,7 +26,7 @@ import numpy as np
 
 from deepcompress import files, input_files, params, preset
 from deepcompress.errors import SCRATCH_VARIABLE, Command, UserError, one_line_errors, scratch_root
-from deepcompress.measure.statistics import decimals, significant
+from deepcompress.measure.statistics import compare, decimals, significant
 from deepcompress.measure.verdict import COLUMNS
 from deepcompress.plan_table import BASELINE
 
@@ -82,10 +82,9 @@ def rows(measured: Mapping[int, Measured]) -> list[dict[str, Any]]:
         for row, reference in of_seed.compared():
             cells: list[Any] = [seed, row["model"], reference, int(row["n"]), row["top1_pct"]]
             if reference is not None:
-                own, other = of_seed.right[row["model"]], of_seed.right[reference]
-                gained, lost = int((own & ~other).sum()), int((other & ~own).sum())
-                points = decimals(100 * (gained - lost) / len(own))
-                cells += [points, gained, lost, significant(shared[row["model"], reference][number])]
+                difference = compare(of_seed.right[row["model"]], of_seed.right[reference])
+                cells += [decimals(difference.points), difference.gained, difference.lost]
+                cells.append(significant(shared[row["model"], reference][number]))
             table.append(dict(zip(COLUMNS, [*cells, *[None] * (len(COLUMNS) - len(cells))], strict=True)))
     return table
 

@@ -23,7 +23,7 @@ from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.encodings import bitmask
 from deepcompress.models.vgg import prunable_layers, tap
-from deepcompress.params import at
+from deepcompress.params import PARAMS_FILE, at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,7 +43,6 @@ WIDEST = 0.999  # fraction of a layer's weights that the bins span; the rest is 
 OWN, TOTAL = "training_tera_macs", "training_tera_macs_total"
 TERA = 10**12
 UNTRAINED = ("masked",)  # families that no history is written of: models before fine-tuning
-PARAMS_NAME = "params.yaml"
 
 
 # Operations and bytes.
@@ -182,7 +181,7 @@ class Trainings:
         if row.recipe is None:
             raise UserError(
                 f"{row.id}: trained for {self.epochs[row.id]} epochs, but the plan names no recipe of it in "
-                f"{PARAMS_NAME}; a new family needs one in plan.py"
+                f"{PARAMS_FILE}; a new family needs one in plan.py"
             )
         return at(self.params, row.recipe) or {}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
-    from jaxtyping import Bool, Int
+    from jaxtyping import Bool
 
 ALPHA = 0.05
 WITHIN_95 = NormalDist().inv_cdf(1 - ALPHA / 2)  # standard errors
@@ -42,17 +42,6 @@ def wilson_interval(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
     reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     low, high = ((centre + side * reach) / (1 + z**2 / n) for side in (-1, 1))
     return (0.0 if right == 0 else low), (1.0 if right == n else high)
-
-
-def outcomes(
-    right_a: Bool[np.ndarray, " images"], right_b: Bool[np.ndarray, " images"]
-) -> Int[np.ndarray, " outcomes"]:
-    """How many images [both, a alone, b alone, neither] got right; both saw the same images, in order."""
-    if right_a.shape != right_b.shape or right_a.ndim != 1 or right_a.size == 0:
-        raise ValueError(f"a paired test needs the same images, got {right_a.shape} and {right_b.shape}")
-    import numpy as np  # here, since a pull request's report is made without it
-
-    return np.bincount(3 - 2 * right_a.astype(int) - right_b.astype(int), minlength=4)
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -112,15 +101,15 @@ class Difference:
     p: float
     gained: int
     lost: int
-    n: int
 
 
 def compare(right_a: Bool[np.ndarray, " images"], right_b: Bool[np.ndarray, " images"]) -> Difference:
-    """All that the answers of two models to the same images say of their difference."""
-    _, gained, lost, _ = outcomes(right_a, right_b).tolist()
-    n = len(right_a)
+    """All that the answers of two models to the same images, in the same order, say of their difference."""
+    if right_a.shape != right_b.shape or right_a.ndim != 1 or right_a.size == 0:
+        raise ValueError(f"a paired test needs the same images, got {right_a.shape} and {right_b.shape}")
+    gained, lost, n = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()), len(right_a)
     low, high = paired_interval(gained, lost, n)
-    return Difference(100 * (gained - lost) / n, low, high, mcnemar(gained, lost), gained, lost, n)
+    return Difference(100 * (gained - lost) / n, low, high, mcnemar(gained, lost), gained, lost)
 
 
 def t_test(value: float, variance: float, freedom: float) -> tuple[float, float, float]:
