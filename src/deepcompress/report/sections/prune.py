@@ -61,7 +61,6 @@ def _curves(data: Tables) -> list[Block]:
 def _compared(data: Tables) -> list[Block]:
     """Every pruned model beside the control that was trained as long without pruning."""
     rows = data.of("pruned").sort_values(["method", "sparsity"], na_position="first")
-    to_control = {row["model"]: row for _, row in queries.to_control(data, rows).iterrows()}
 
     def before(row: pd.Series) -> str:
         masked = queries.at(data, "masked", row["method"], row["sparsity"])
@@ -72,7 +71,7 @@ def _compared(data: Tables) -> list[Block]:
         "Before fine-tuning, top-1 % (95 %)": before,
         "Fine-tuned, top-1 % (95 %)": text.accuracy,
         "Points to baseline (95 %)": text.difference,
-        "Points to control (95 %)": lambda row: text.difference(to_control[row["model"]]),
+        "Points to control (95 %)": lambda row: text.difference(row, "control"),
         "MiB": ("size_mib", 2),
         "MACs": ("macs", text.short),
     }
