@@ -144,6 +144,12 @@ def test_a_bad_evaluation_table_is_one_clear_line(content: str | None, message: 
     assert str(paths.evaluation) in str(caught.value)
 
 
+def test_a_further_table_without_rows_has_the_columns_that_are_asked_for(data: Tables) -> None:
+    empty = dataclasses.replace(data, extra={"recommendation": pd.DataFrame()})
+    assert list(empty.further("benchmark/latency", "model").columns) == ["model"]
+    assert list(empty.choice.columns) == list(tables.CHOICE_COLUMNS)
+
+
 def test_a_further_table_or_note_may_be_a_file_or_lie_in_a_folder(tmp_path: Path) -> None:
     paths = made_up.write(tmp_path, made_up.BASELINE)
     (tmp_path / "more").mkdir()

@@ -137,8 +137,8 @@ def _verdict(data: Tables, rows: pd.DataFrame, control: pd.Series | None) -> str
 
 def _trend(data: Tables) -> list[Block]:
     """Costs against the number of bits, the lines through them, and what they do not say."""
-    points, trends = data.further("bits/points"), data.extra.get("bits/trends")
-    if points.empty or trends is None:
+    points, trends = data.further("bits/points"), data.further("bits/trends")
+    if points.empty or trends.empty:
         return []
     columns: dict[str, Column] = {
         "Cost": lambda row: COSTS.get(row["cost"], str(row["cost"])),
