@@ -14,9 +14,12 @@ from deepcompress.errors import one_line_errors
 @click.option("--inputs", type=click.Path(path_type=Path), required=True, help="Folder of links to files of params.")
 @click.option("--hashes", type=click.Path(path_type=Path), required=True, help="Table of their hashes to write.")
 @click.option("--links", type=click.Path(path_type=Path), required=True, help="What decides about links, to write.")
+@click.option("--values", type=click.Path(path_type=Path), required=True, help="What params.yaml holds, to write.")
 @click.option("--clean", type=click.Path(path_type=Path), multiple=True, help="Folder named by model id.")
 @one_line_errors
-def main(plan_file: Path, checked: Path, inputs: Path, hashes: Path, links: Path, clean: tuple[Path, ...]) -> None:
+def main(
+    plan_file: Path, checked: Path, inputs: Path, hashes: Path, links: Path, values: Path, clean: tuple[Path, ...]
+) -> None:
     """Every other stage waits for this one, so a wrong key stops the run before any work starts."""
     for note in plan.check():
         click.echo(note)
@@ -29,6 +32,7 @@ def main(plan_file: Path, checked: Path, inputs: Path, hashes: Path, links: Path
     input_files.link_(document, inputs)
     files.write_json(hashes, input_files.hashes(document))
     files.write_json(links, params.links(document))
+    files.write_json(values, document)
     models.write(plan_file)
     files.write_text(checked, "Every section of params.yaml passed its check.\n")
 

@@ -83,7 +83,7 @@ def stopped(message: str) -> None:
     assert not list(Path("models").glob("*deploy*"))
 
 
-def test_a_float_model_is_exported_in_float_and_again_with_the_same_bytes(project: Path) -> None:
+def test_a_float_model_is_exported_in_float_and_again_with_the_same_bytes(project: Path, monkeypatch) -> None:
     well(run())
     folder = Path("models/deploy")
     assert sorted(path.name for path in folder.iterdir()) == NAMES
@@ -96,9 +96,23 @@ def test_a_float_model_is_exported_in_float_and_again_with_the_same_bytes(projec
     assert (table["n"] == 45).all()
     assert (table["agreement_pct"][:3] == 100).all()
     assert table.loc["model.onnx", "size_bytes"] == (folder / "model.onnx").stat().st_size
+    monkeypatch.setattr("deepcompress.deploy.export.compare", None)  # a second comparison would need it
     well(run(out="models/deploy2"))
     assert contents("models/deploy2") == contents(folder)
     assert contents("models/deploy2-tables") == contents("models/deploy-tables")
+
+
+def test_other_held_out_images_are_compared_anew(project: Path) -> None:
+    well(run())
+    before = pd.read_csv("models/deploy-tables/parity.csv")
+    images = Source(CLASSES, part(1, 60), part(3, 30), {"source": "memory", "checksum": "sha256:0"})
+    meta = write_fit(Path("data/other"), images, validation_fraction=0.2, seed=0)
+    shutil.rmtree("data/heldout")
+    write_heldout(Path("data/heldout"), images, meta=meta)
+    well(run(out="models/deploy2"))
+    after = pd.read_csv("models/deploy2-tables/parity.csv")
+    assert before["n"].unique().tolist() == [45]
+    assert after["n"].unique().tolist() == [30]
 
 
 def test_a_model_of_integers_is_exported_in_int8_and_its_float_file_agrees_with_it(project: Path) -> None:

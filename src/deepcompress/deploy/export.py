@@ -16,10 +16,14 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from deepcompress import files
 from deepcompress.data.batches import Batches
@@ -28,9 +32,9 @@ from deepcompress.data.images import WHITE
 from deepcompress.data.store import BYTES_PER_MIB, atomic_folders, open_fit, sampled
 from deepcompress.deploy import handover, integers
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
-from deepcompress.deploy.onnx import channels_first, compare, export_checkpoint, require_parity
+from deepcompress.deploy.onnx import Parity, channels_first, compare, export_checkpoint, require_parity
 from deepcompress.errors import UserError
-from deepcompress.measure import accuracy
+from deepcompress.measure import accuracy, passes
 from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
+STAGE = "export"
 SHIPPED = "shipped/quantized"
 FLOAT, INT8, INT4 = "float32", "int8", "int4"
 BATCH = 256
@@ -79,7 +84,7 @@ def export(
     chosen, reason = read_recommendation(recommendation)
     metrics = measured(evaluation, chosen)
     calibration = sampled(open_fit(fit).train, settings.calibration_samples, seed)
-    exporter = _Exporter(models, open_heldout(heldout), calibration, settings)
+    exporter = _Exporter(models, open_heldout(heldout), passes.digest(heldout.iterdir()), calibration, settings)
     with atomic_folders(folder) as (new,):
         paths = (new / "model_float.onnx", new / "model.onnx", new / "model_int4.onnx")
         loaded, rows = exporter.write(chosen, paths)
@@ -99,6 +104,7 @@ class _Exporter:
 
     models: Path
     heldout: HeldOut
+    digest: str  # of the files of held-out images
     calibration: Arrays
     settings: Deploy
 
@@ -121,12 +127,28 @@ class _Exporter:
         if weights := integers.int4_weights(loaded):
             kinds[int4_file] = INT4
             integers.quantize_int4(float_file, int4_file, weights)
-        logits = accuracy.logits(loaded.model, Batches(self.heldout.arrays, loaded.view, batch_size=BATCH))[0]
-        return loaded, [self._row(file, kind, model, logits) for file, kind in kinds.items()]
 
-    def _row(self, path: Path, kind: str, model: str, logits: Float[Tensor, "images classes"]) -> Row:
-        """A file's row, once it is known to agree with its checkpoint."""
-        agreement = compare(OnnxClassifier(path), logits, self.heldout.arrays)
+        @cache
+        def logits() -> Float[Tensor, "images classes"]:
+            return accuracy.logits(loaded.model, Batches(self.heldout.arrays, loaded.view, batch_size=BATCH))[0]
+
+        rows = []
+        for file, kind in kinds.items():
+            place = passes.scratch(STAGE, path, files.sha256(file), self.digest, version("onnxruntime"))
+            rows.append(self._row(file, kind, model, place, logits))
+        return loaded, rows
+
+    def _row(
+        self, path: Path, kind: str, model: str, scratch: Path, logits: Callable[[], Float[Tensor, "images classes"]]
+    ) -> Row:
+        """A file's row, once it is known to agree with its checkpoint; what was compared before is found in scratch."""
+
+        def compared() -> dict[str, np.ndarray]:
+            agreement = compare(OnnxClassifier(path), logits(), self.heldout.arrays)
+            return {name: np.asarray(value) for name, value in vars(agreement).items()}
+
+        kept = files.kept_arrays(scratch / "parity.npz", compared)
+        agreement = Parity(**{name: value.item() for name, value in kept.items()})
         log.info("%s: agrees with %s on %.2f %% of %d images", path.name, model, agreement.agreement_pct, agreement.n)
         require_parity(agreement, self.settings.required_agreement(integers=kind != FLOAT), name=path.name)
         size = path.stat().st_size
