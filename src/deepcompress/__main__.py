@@ -16,7 +16,7 @@ class _NonemptyPath(click.Path):
     """A path as Path, but for the empty one, which Path takes for the working folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(value, param, ctx) if value else self.fail("a path must not be empty", param, ctx)
+        return super().convert(value, param, ctx) if value else self.fail("a path must not be empty.", param, ctx)
 
 
 PATH = _NonemptyPath(path_type=Path)

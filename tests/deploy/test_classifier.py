@@ -121,7 +121,8 @@ def test_probabilities_are_those_of_the_stored_image(exported: Exported, folder:
 def test_an_empty_path_is_not_the_working_folder(exported: Exported) -> None:
     done = run(exported, "")
     assert done.exit_code == 2
-    assert done.stderr.splitlines()[-1].endswith("a path must not be empty")
+    assert done.stderr.startswith("error: ")
+    assert "a path must not be empty." in done.stderr
 
 
 def test_top_limits_the_classes_and_lines_name_the_file(exported: Exported, folder: Path) -> None:
