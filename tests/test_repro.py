@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -341,6 +342,31 @@ def test_exit_codes_and_tracebacks_come_back_from_a_fork(tmp_path: Path) -> None
     code, shown = ran(tmp_path, "raise ValueError('why')")
     assert (code, shown[-1]) == (1, "ValueError: why")
     assert ran(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == (-signal.SIGKILL, [])
+
+
+def test_a_fork_that_ends_while_another_starts_keeps_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """multiprocessing asks of all its processes, when it starts one, which have ended: of an end it reads only once."""
+    real, seen, started = multiprocessing.connection.wait, threading.Event(), threading.Event()
+
+    def paused(sentinels: Iterable[int], timeout: float | None = None) -> list[object]:
+        ready = real(sentinels, timeout)
+        if ready and threading.current_thread() is first:
+            seen.set()
+            started.wait(60)
+        return ready
+
+    codes: list[int] = []
+    first = threading.Thread(target=lambda: codes.append(ran(tmp_path, "import sys; sys.exit(3)")[0]))
+    monkeypatch.setattr(multiprocessing.connection, "wait", paused)
+    first.start()
+    assert seen.wait(60)
+    (tmp_path / "other").mkdir()
+    assert ran(tmp_path / "other", "") == (0, [])
+    started.set()
+    first.join()
+    assert codes == [3]
 
 
 def test_nothing_of_this_package_or_of_an_earlier_script_is_loaded_in_a_fork(tmp_path: Path) -> None:

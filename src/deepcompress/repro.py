@@ -16,7 +16,7 @@ Source: `Stage.reproduce`, `Stage.run` and `run_stage` of DVC, which take the sa
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.connection
 import os
 import platform
 import queue
@@ -26,6 +26,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -87,6 +88,8 @@ def is_alone(stage: Stage) -> bool:
     return bool((stage.meta or {}).get(ALONE))
 
 
+# A process that starts asks which others have ended, and an end can be read once: who reads it too late is told 255.
+ONE_AT_A_TIME = threading.Lock()
 RUNNING: dict[tuple[str, str], int] = {}  # root and name of each job that this process runs -> its process group
 
 
@@ -119,7 +122,9 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
                 echo(f"{job.name} | {line.rstrip()}")
         if isinstance(command, subprocess.Popen):
             return command.wait()
-        command.join()
+        multiprocessing.connection.wait([command.sentinel])
+        with ONE_AT_A_TIME:
+            command.join()
         assert command.exitcode is not None
         return command.exitcode
     finally:
@@ -149,7 +154,8 @@ def forked(command: str, environment: Mapping[str, str], folder: str, output: Co
         return None
     arguments = (script[2].split(), {**environment, "PYTHONPATH": script[1]}, folder, output)
     process = multiprocessing.get_context(METHOD).Process(target=_run_script, args=arguments)
-    process.start()
+    with ONE_AT_A_TIME:
+        process.start()
     return process
 
 
