@@ -156,11 +156,13 @@ def test_what_was_finished_is_kept_when_a_run_ends_early(pipeline: Pipeline, how
     assert set(pipeline.lock()) == {"teacher", "late"}
 
 
-def test_a_python_stage_ends_with_a_run_that_is_killed(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_stage_ends_with_a_run_that_is_killed(pipeline: Pipeline, alone: bool) -> None:
     """It would write its outputs later, over those of the next run."""
     script = "import os, pathlib, signal\npathlib.Path(str(os.getpid())).touch()\nsignal.pause()\n"
     (pipeline.folder / "late.py").write_text(script)
-    pipeline.write({"late": stage("PYTHONPATH=src python late.py", ["source"], ["late"])})
+    late = stage("PYTHONPATH=src python late.py", ["source"], ["late"])
+    pipeline.write({"late": late | {"meta": {"alone": alone}}})
     process = pipeline.start("deepcompress.repro", "-j", "2")
 
     def started() -> list[int]:

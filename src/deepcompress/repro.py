@@ -55,7 +55,8 @@ THREADS_VARIABLE = "OMP_NUM_THREADS"
 MOST = 8  # stages at a time on one machine without being asked: each takes about a gigabyte of memory
 MOST_ON_CLUSTER = 1000  # the scheduler has a queue of its own
 TRIES_TO_STOP = 50  # a fifth of a second apart: a fork may wait for its libraries
-METHOD: Final = "forkserver"  # not on Windows
+METHOD: Final = "forkserver"
+POSIX = METHOD in multiprocessing.get_all_start_methods()  # not on Windows
 LIBRARIES = [
     *("torch", "torch._dynamo", "lightning_fabric", "numpy", "pandas", "safetensors.torch"),
     *("pydantic", "click", "yaml", "tqdm.contrib.logging"),
@@ -103,6 +104,7 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, "DVC_ROOT": job.root, STAGE_VARIABLE: job.name, **job.share}
     reader, writer = multiprocessing.Pipe(duplex=False)
+    alive, held = multiprocessing.Pipe(duplex=False)
     process = forked(job.command, environment, job.folder, writer) if forks else None
     command = process or subprocess.Popen(
         job.command,
@@ -112,21 +114,25 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
         stdout=writer.fileno(),
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=[alive.fileno()] if POSIX else [],
     )
+    if isinstance(command, subprocess.Popen):
+        _end_with(alive.fileno(), command.pid)
     writer.close()
     assert command.pid is not None
     RUNNING[job.root, job.name] = command.pid
     try:
-        with reader, os.fdopen(os.dup(reader.fileno()), errors="replace") as lines:
-            for line in lines:
-                echo(f"{job.name} | {line.rstrip()}")
-        if isinstance(command, subprocess.Popen):
-            return command.wait()
-        multiprocessing.connection.wait([command.sentinel])
-        with ONE_AT_A_TIME:
-            command.join()
-        assert command.exitcode is not None
-        return command.exitcode
+        with held, alive:
+            with reader, os.fdopen(os.dup(reader.fileno()), errors="replace") as lines:
+                for line in lines:
+                    echo(f"{job.name} | {line.rstrip()}")
+            if isinstance(command, subprocess.Popen):
+                return command.wait()
+            multiprocessing.connection.wait([command.sentinel])
+            with ONE_AT_A_TIME:
+                command.join()
+            assert command.exitcode is not None
+            return command.exitcode
     finally:
         del RUNNING[job.root, job.name]
 
@@ -134,7 +140,7 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
 @cache
 def heat(threads: str) -> None:
     """Start loading libraries in the background, once; they look for the number of threads while they load."""
-    if METHOD in multiprocessing.get_all_start_methods():
+    if POSIX:
         from multiprocessing import forkserver
 
         before = os.environ.get(THREADS_VARIABLE)
@@ -150,7 +156,7 @@ def forked(command: str, environment: Mapping[str, str], folder: str, output: Co
     script = SCRIPT.fullmatch(command)
     python = shutil.which("python", path=environment.get("PATH"))
     same = python is not None and Path(python).parent == Path(sys.executable).parent
-    if not script or not same or METHOD not in multiprocessing.get_all_start_methods():
+    if not script or not same or not POSIX:
         return None
     arguments = (script[2].split(), {**environment, "PYTHONPATH": script[1]}, folder, output)
     process = multiprocessing.get_context(METHOD).Process(target=_run_script, args=arguments)
@@ -162,7 +168,9 @@ def forked(command: str, environment: Mapping[str, str], folder: str, output: Co
 def _run_script(arguments: list[str], environment: Mapping[str, str], folder: str, output: Connection) -> None:
     """In the new process: be what the script's own process would have been."""
     os.setsid()
-    _end_with_parent()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    _end_with(parent.sentinel, os.getpid())
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output.fileno(), stream.fileno())
     output.close()
@@ -179,18 +187,18 @@ def _run_script(arguments: list[str], environment: Mapping[str, str], folder: st
     runpy.run_path(arguments[0], run_name="__main__")
 
 
-def _end_with_parent() -> None:
-    """End this process group when the run that started it ends, be it killed: no output may come after its next run.
+def _end_with(pipe: int, group: int) -> None:
+    """End a process group when the other end of a pipe that it holds closes.
 
-    A pipe that closes with that process then sends SIGIO, which ends who does not handle it. So no thread waits for it,
-    beside which a stage would not use all cores.
+    That is when the run that started it ends, be it killed: no output may come after its next run. A pipe that closes
+    sends SIGIO, which ends who does not handle it. So no thread waits for it, beside which a stage would not use all
+    cores.
     """
-    import fcntl  # not on Windows, where nothing is forked
+    if POSIX:
+        import fcntl
 
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, -os.getpid())
-    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, -group)
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def stop(root: str, names: Iterable[str]) -> None:
