@@ -23,7 +23,7 @@ import zstandard
 
 from benchmarks.interleaved import print_line
 from deepcompress.data.batches import View
-from deepcompress.errors import UserError, one_line_errors
+from deepcompress.errors import Command, UserError, one_line_errors
 from deepcompress.models import checkpoint, records
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
@@ -177,7 +177,7 @@ def print_load(hidden: int, repeats: int, *, width: int = 512) -> None:
             print_line(f"hidden {hidden}, {name}", f"{count:,} weights, {what}")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--nncodec", "interpreter", type=Path, help="A python that has the package nncodec.")
 @click.option("--whole", "hidden", type=int, multiple=True, help="Load a VGG-11 of full width and such hidden layers.")

@@ -21,6 +21,7 @@ import yaml
 
 from deepcompress import params, preset
 from deepcompress.distillation.settings import Distill
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.measure.cost import layer_macs, parameters
 from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG
@@ -156,8 +157,9 @@ def _hours(flops: float, single: float, half: float) -> str:
     return " / ".join(f"{flops / (peak * 1e12 * used) / 3600:.2g}" for peak, used in pairs if peak)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("names", nargs=-1)
+@one_line_errors
 def main(names: tuple[str, ...]) -> None:
     """Estimate presets: hours as `32 bits / 16 bits` for each device."""
     torch.manual_seed(0)

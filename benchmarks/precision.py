@@ -20,7 +20,7 @@ from lightning_fabric.plugins.precision import HalfPrecision, MixedPrecision, Pr
 from deepcompress import params, runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import open_fit, read_meta
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.measure import accuracy
 from deepcompress.models.spec import Model
 from deepcompress.training import recipe, run
@@ -142,7 +142,7 @@ def lines(
             yield f"| {' | '.join((precision, str(seed), *fate.cells()))} |"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--fit", type=Path, default=Path("data/fit"), show_default=True)
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of those of the recipe.")
 @click.option("--images", type=click.IntRange(min=2), help="To train on, the first ones; all by default.")

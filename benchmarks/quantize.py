@@ -14,6 +14,7 @@ from benchmarks.interleaved import interleave, print_line, print_machine, ratios
 from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import sampled
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training.loop import CrossEntropy, Stepper
@@ -75,13 +76,14 @@ def _some_steps(stepper: Stepper, batch: Batch, learning_rate: float) -> None:
         stepper.step_(batch, learning_rate)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--size", default=224, show_default=True, help="Side of the searched network's input [px].")
 @click.option("--width", default=1.0, show_default=True, help="Of the searched VGG-11.")
 @click.option("--samples", default=16, show_default=True, help="Calibration images.")
 @click.option("--step-width", default=0.25, show_default=True, help="Of the trained VGG-11, at 32 px.")
 @click.option("--batch-size", default=64, show_default=True, help="Images per step.")
 @click.option("--repeats", default=5, show_default=True, help="Timed rounds.")
+@one_line_errors
 def main(size: int, width: float, samples: int, step_width: float, batch_size: int, repeats: int) -> None:
     """A step beside that in float32, and the searches."""
     print_machine(repeats)

@@ -17,6 +17,7 @@ from benchmarks.batches import random_arrays, vgg11
 from benchmarks.interleaved import interleave, print_line, print_machine, print_speedup, spread
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.measure import accuracy
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import in_scope
@@ -90,7 +91,7 @@ def prune_layer_(layer: torch.nn.Module, method: Method, sparsity: float) -> Non
     prune.remove(layer, "weight")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--images", default=32, show_default=True)
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--size", default=224, show_default=True, help="Side of the network's input, px.")
@@ -98,6 +99,7 @@ def prune_layer_(layer: torch.nn.Module, method: Method, sparsity: float) -> Non
 @click.option("--method", "methods", multiple=True, default=list(CRITERIA), type=click.Choice(list(CRITERIA)))
 @click.option("--sparsities", default=10, show_default=True, help="0, 0.1 and so on; at most 10.")
 @click.option("--repeats", default=1, show_default=True, help="Rounds; one takes minutes.")
+@one_line_errors
 def main(
     images: int,
     batch_size: int,

@@ -15,7 +15,7 @@ import torch
 
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import open_fit
-from deepcompress.errors import UserError, one_line_errors
+from deepcompress.errors import Command, UserError, one_line_errors
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import SUFFIX, Plan
@@ -58,7 +58,7 @@ def answers(loaded: Checkpoint, images: Arrays) -> tuple[torch.Tensor, torch.Ten
     return accuracy.logits(loaded.model, Batches(images, loaded.view, batch_size=256))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--fit", type=Path, default=Path("data/fit"), show_default=True)
 @click.option("--plan", type=Path, default=Path("results/plan.csv"), show_default=True)
 @one_line_errors

@@ -6,11 +6,11 @@ import click
 
 from deepcompress import files, params, progress, runtime
 from deepcompress.deploy.settings import Benchmark, Deploy
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.plan_table import Plan
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models")
 @click.option("--fit", type=Path, required=True, help="folder of images to time with")
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")

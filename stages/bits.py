@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.quantization import bit_sweep, settings
 from deepcompress.training.run import TrainingRun
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--source", type=Path, required=True, help="model to round")
 @click.option("--points", type=Path, required=True, help="table to write: a row per width and granularity")

@@ -11,7 +11,7 @@ from deepcompress.models import checkpoint
 from deepcompress.training.run import TrainingRun
 
 
-@click.command()
+@click.command(cls=errors.Command)
 @click.option("--method", help="name in distill.methods or distill.mixtures, or in distill.controls without a teacher")
 @click.option("--teacher", "teacher_file", type=Path, help="file of the teacher")
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")

@@ -12,7 +12,7 @@ from deepcompress.pruning import masks
 from deepcompress.training import recipe, run
 
 
-@click.command()
+@click.command(cls=errors.Command)
 @click.option("--method", required=True, help="name in distill.methods or distill.mixtures")
 @click.option("--teacher", "teacher_file", type=Path, required=True, help="file of the teacher")
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")

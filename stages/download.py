@@ -8,10 +8,10 @@ import click
 
 from deepcompress import params, runtime
 from deepcompress.data.store import DataConfig, atomic_folders, write_fit, write_heldout
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--fit", type=click.Path(path_type=Path), required=True)
 @click.option("--heldout", type=click.Path(path_type=Path), required=True)
 @one_line_errors

@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.measure import cost, evaluate
 from deepcompress.measure.settings import Evaluate
 from deepcompress.plan_table import Plan
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models to measure")
 @click.option("--heldout", type=Path, required=True, help="folder of the held-out images")
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")

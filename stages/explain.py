@@ -12,7 +12,7 @@ from deepcompress.measure.settings import Explain
 from deepcompress.plan_table import BASELINE, Plan
 
 
-@click.command()
+@click.command(cls=errors.Command)
 @click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models")
 @click.option("--fit", "fit_folder", type=Path, required=True, help="folder whose validation images are looked at")
 @click.option("--models", "folder", type=Path, required=True, help="folder of the models, <id>.safetensors each")

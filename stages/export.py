@@ -7,10 +7,10 @@ import click
 
 from deepcompress import files, params, runtime
 from deepcompress.deploy.settings import Deploy
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--recommendation", type=Path, required=True, help="JSON: the id of the recommended model, and why")
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--fit", type=Path, required=True, help="folder whose training images int8 is calibrated on")

@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.models import checkpoint, spec
 from deepcompress.training import loop, recipe, run
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--source", type=Path, help="model to train on; None: the network of the section `model`")
 @click.option("--recipe", "key", default="finetune", help="key of the recipe in params.yaml")

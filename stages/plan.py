@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from deepcompress import files, input_files, params, plan
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), required=True)
 @click.option("--checked", type=click.Path(path_type=Path), required=True)
 @click.option("--inputs", type=click.Path(path_type=Path), required=True, help="Folder of links to files of params.")

@@ -10,7 +10,7 @@ from deepcompress.pruning import layers, masks, prune, sensitivity, settings
 from deepcompress.training import loop, run
 
 
-@click.command()
+@click.command(cls=errors.Command)
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--source", type=Path, required=True, help="dense model to prune")
 @click.option("--curves", type=Path, help="table of the sensitivity stage, for allocations that read it")

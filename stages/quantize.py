@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.quantization import quantize, settings
 from deepcompress.training import run
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--source", type=Path, required=True, help="model to quantize")
 @click.option("--variant", help="<mode>-<format>, in place of quant.mode and quant.bits")

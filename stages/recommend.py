@@ -14,7 +14,7 @@ from deepcompress.measure.settings import Evaluate
 from deepcompress.plan_table import Plan
 
 
-@click.command()
+@click.command(cls=errors.Command)
 @click.option("--plan", "plan_file", type=Path, required=True, help="the table of the models to choose from")
 @click.option("--fit", "folder", type=Path, required=True, help="folder whose validation images are looked at")
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")

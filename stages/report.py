@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from deepcompress import files
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--evaluation", type=Path, required=True, help="table: a row per model")
 @click.option("--per-class", type=Path, required=True, help="table: a row per model and class")
 @click.option("--pairs", type=Path, help="table: a row per model and reference other than the baseline")

@@ -9,7 +9,7 @@ import click
 
 from deepcompress import files, params, runtime
 from deepcompress.data import store
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.pruning import layers, sensitivity, settings
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deepcompress.pruning.settings import Method
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--source", type=Path, required=True, help="dense model to scan")
 @click.option("--method", type=click.Choice(["unstructured", "structured"]), required=True)

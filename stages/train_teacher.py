@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.errors import one_line_errors
+from deepcompress.errors import Command, one_line_errors
 from deepcompress.models import checkpoint
 from deepcompress.training import loop, run
 from deepcompress.training.recipe import Network
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--key", required=True, help="its section of params.yaml, such as teachers.vgg16")
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--model", "model_file", type=Path, required=True, help="file to write")

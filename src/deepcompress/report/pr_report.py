@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from deepcompress import files, params, stale
-from deepcompress.errors import UserError, one_line_errors
+from deepcompress.errors import Command, UserError, one_line_errors
 from deepcompress.measure import verdict
 from deepcompress.measure.statistics import mcnemar, paired_interval
 from deepcompress.measure.verdict import Estimate, Replicates
@@ -196,7 +196,7 @@ def _draw(root: Path, base: str, path: Path) -> None:
         raise UserError("the plot was not drawn") from None
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("base")
 @click.argument("plot", required=False, type=click.Path(path_type=Path))
 @one_line_errors
