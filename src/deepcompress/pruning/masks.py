@@ -21,7 +21,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -191,12 +190,25 @@ def levels(scores: Float[Tensor, "*shape"], pruned: Sequence[int]) -> UInt8[Tens
         raise ValueError(f"counts must rise from 0 to at most {len(flat)}, got {list(pruned)}")
     survived = torch.zeros(len(flat), dtype=torch.uint8, device=flat.device)
     counts = [count for count in pruned if count < len(flat)]
-    thresholds = np.partition(flat.cpu().numpy(), counts)[counts].tolist() if counts else []
-    for count, threshold in zip(counts, thresholds, strict=True):
-        survived += flat >= threshold
-        equal = (flat == threshold).nonzero()[:, 0]
-        survived[equal[: count - int((flat < threshold).count_nonzero())]] -= 1
+    for count, threshold in zip(counts, _order_statistics(flat, counts), strict=True):
+        reached = flat >= threshold
+        survived += reached
+        surplus = int(reached.count_nonzero()) - (len(flat) - count)
+        if surplus:  # equal scores, of which the first ones go
+            survived[(flat == threshold).nonzero()[:surplus, 0]] -= 1
     return survived.view(scores.shape)
+
+
+def _order_statistics(flat: Float[Tensor, " entries"], ranks: Sequence[int]) -> Iterator[float]:
+    """The scores at rising places of the sorted order, 0 being the lowest."""
+    if flat.device.type != "cpu":
+        yield from flat.sort().values[list(ranks)].tolist()
+        return
+    rest, start = flat.numpy().copy(), 0
+    for rank in ranks:  # one after the other: asked for all at once, NumPy takes four times as long
+        rest[start:].partition(rank - start)
+        start = rank
+        yield float(rest[rank])
 
 
 def parameter_masks(model: Classifier, granularity: Granularity, kept: Mapping[str, Bool[Tensor, ...]]) -> Masks:
