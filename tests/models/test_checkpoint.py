@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors import torch as safetensors_torch
+from torch import nn
 
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
@@ -22,7 +24,7 @@ from deepcompress.models.build import build
 from deepcompress.models.checkpoint import Encoded
 from deepcompress.models.encodings import bitmask, coded
 from deepcompress.models.quantized_weight import QuantizedWeight
-from deepcompress.models.spec import GraphSpec
+from deepcompress.models.spec import FAMILIES, GraphSpec, _Plain
 from deepcompress.models.vgg import VGG, Classifier, prunable_layers
 from tests.faults.damage import Trap
 from tests.nets import same
@@ -44,6 +46,27 @@ def save(path: Path, model: Classifier, **changes: Any) -> bytes:
 
 def bitmasks(model: VGG) -> dict[str, str]:
     return {f"{name}.weight": "bitmask" for name in prunable_layers(model)}
+
+
+@pydantic.dataclasses.dataclass(frozen=True)
+class ThirdSpec(_Plain):
+    classes: int
+    image_size: int
+
+
+def test_a_family_of_networks_is_named_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def linear(spec: Any) -> Any:
+        model: Any = nn.Linear(2, spec.classes)
+        model.spec = spec
+        return model
+
+    monkeypatch.setitem(FAMILIES, "third", ThirdSpec)
+    monkeypatch.setattr(checkpoint, "blank", linear)
+    model = linear(ThirdSpec(len(CLASSES), VIEW.size))
+    save(tmp_path / "model.safetensors", model)
+    loaded = checkpoint.load(tmp_path / "model.safetensors")
+    assert (loaded.description["family"], loaded.model.spec) == ("third", model.spec)
+    assert same(loaded.model.state_dict(), model.state_dict())
 
 
 def test_what_was_saved_comes_back_without_random_numbers_and_ready_to_train(tiny: VGG, tmp_path: Path) -> None:

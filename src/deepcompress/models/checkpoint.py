@@ -25,7 +25,7 @@ from deepcompress.errors import UserError
 from deepcompress.models.build import blank
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
-from deepcompress.models.spec import FAMILIES, VGGSpec
+from deepcompress.models.spec import FAMILIES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,7 +162,7 @@ class Description(params.Section):
     """What the header says about the tensors; see `checkpoint.save` for the fields."""
 
     format_version: Literal[1]
-    family: Literal["vgg", "graph"]
+    family: str
     spec: dict[str, Any]
     classes: tuple[str, ...]
     image_size: int
@@ -175,8 +175,10 @@ class Description(params.Section):
         """The network, checked against the class names and the image size.
 
         Raises:
-            UserError: If they disagree, or the spec itself is refused.
+            UserError: If they disagree, there is no such family, or the spec itself is refused.
         """
+        if self.family not in FAMILIES:
+            raise UserError(f"{METADATA_KEY}.family must be {' or '.join(map(repr, FAMILIES))}, got {self.family!r}")
         spec = FAMILIES[self.family].from_dict(self.spec)
         if len(self.classes) != spec.classes:
             raise UserError(f"{len(self.classes)} class names for {spec.classes} classes")
@@ -202,7 +204,7 @@ def _described(
     description = Description.model_validate(
         {
             "format_version": FORMAT_VERSION,
-            "family": "vgg" if isinstance(model.spec, VGGSpec) else "graph",
+            "family": next(name for name, kind in FAMILIES.items() if isinstance(model.spec, kind)),
             "spec": model.spec.to_dict(),
             "classes": classes,
             "image_size": view.size,
