@@ -16,9 +16,11 @@ from unittest import mock
 import psutil
 import pytest
 from dvc.lock import LockError
+from dvc.utils.serialize import dump_yaml
 
 from deepcompress import repro
 from deepcompress.errors import UserError
+from tests.faults.damage import largest_file
 from tests.processes import wait_for
 from tests.toy import PATH, STAGES, Pipeline, new_pipeline, stage
 
@@ -185,6 +187,13 @@ def test_a_full_disk_leaves_the_lock_file_as_it_was(tmp_path: Path, before: str 
         path.write_text("sche")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == ({path.name: before} if before else {})
+
+
+def test_a_full_disk_prints_no_word_of_the_lock_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, long = tmp_path / "dvc.lock", dict.fromkeys(map(str, range(5000)), "pruning.allocations")
+    with pytest.raises(UserError, match=r"dvc\.lock: File too large$"), largest_file(900), repro.kept_whole(path):
+        dump_yaml(path, long)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_disk_that_takes_all_keeps_what_was_written(tmp_path: Path) -> None:

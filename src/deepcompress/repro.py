@@ -16,6 +16,7 @@ Source: `Stage.reproduce`, `Stage.run` and `run_stage` of DVC, which take the sa
 
 from __future__ import annotations
 
+import io
 import multiprocessing.connection
 import os
 import platform
@@ -29,7 +30,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from multiprocessing.connection import Connection
@@ -432,7 +433,8 @@ def kept_whole(path: Path) -> Iterator[None]:
         if before:
             shutil.copyfile(path, backup)
         try:
-            yield
+            with redirect_stdout(io.StringIO()):  # where the YAML library prints the word that it could not write
+                yield
         except OSError as error:
             if before:
                 os.replace(backup, path)
