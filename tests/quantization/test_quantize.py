@@ -121,6 +121,15 @@ def test_a_layer_left_in_float32_counts_by_its_weights_and_by_its_work() -> None
     assert found["macs_quantized_pct"] == pytest.approx(100 * (1 - work[0] / sum(work)))
 
 
+def test_weights_of_no_layer_that_runs_count_as_not_quantized() -> None:
+    model = nets.network("tests.odd_nets:Heads")
+    found = covered(model, assign(model, "fp16"))
+    layers, attention = 12 * 3 * 8 * 8 + 4 * 12, 3 * 12 * 12 + 12 * 12
+    assert found["weights_quantized_pct"] == 100 * layers / (layers + attention)
+    assert found["bits_per_weight"] == (16 * layers + 32 * attention) / (layers + attention)
+    assert found["macs_quantized_pct"] == 100
+
+
 def errors_of(name: str, *weights: torch.Tensor, ratio: torch.Tensor | None = None) -> dict[str, float]:
     floats = {str(number): weight for number, weight in enumerate(weights)}
     quantized = {key: find(name).quantize(weight, ratio) for key, weight in floats.items()}

@@ -284,20 +284,20 @@ def coverage(model: Classifier, formats: Mapping[str, Format], encodings: Mappin
         encodings: As they lie in the file.
 
     Returns:
-        `weights_quantized_pct` and `macs_quantized_pct`: share, in convolutions and linear layers, of those
-        below 32 bits [%]; `bits_per_weight`: stored bits of all weights, scales and masks included, over the
-        number of weights.
+        `weights_quantized_pct`: share of all weights, also of those that no step can quantize such as those of
+        nn.MultiheadAttention, that are below 32 bits [%]; `macs_quantized_pct`: the same of the multiply-accumulates of
+        convolutions and linear layers; `bits_per_weight`: stored bits of all weights, scales and masks included, over
+        the number of weights. A weight is an entry of a parameter of two dimensions or more.
     """
-    work, layers = layer_macs(model), prunable_layers(model)
-    weights = {name: layer.weight.numel() for name, layer in layers.items()}
+    work = layer_macs(model)
+    weights = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.dim() > 1}
     short = [name for name, form in formats.items() if form.bits < FLOAT_BITS]
-    stored = {
-        name: 8 * size_bytes(encodings[key]) if (key := f"{name}.weight") in encodings else FLOAT_BITS * count
-        for name, count in weights.items()
-    }
+    stored = [
+        8 * size_bytes(encodings[name]) if name in encodings else FLOAT_BITS * count for name, count in weights.items()
+    ]
     return {
-        "bits_per_weight": sum(stored.values()) / sum(weights.values()),
-        "weights_quantized_pct": 100 * sum(weights[name] for name in short) / sum(weights.values()),
+        "bits_per_weight": sum(stored) / sum(weights.values()),
+        "weights_quantized_pct": 100 * sum(weights[f"{name}.weight"] for name in short) / sum(weights.values()),
         "macs_quantized_pct": 100 * sum(work[name] for name in short) / sum(work.values()),
     }
 
