@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from deepcompress import params, preset
-from deepcompress.distillation.settings import Distill
+from deepcompress.distillation.settings import Distill, Teachers, require_teachers
 from deepcompress.errors import Command, one_line_errors
 from deepcompress.measure.cost import layer_macs, parameters
 from deepcompress.models.spec import Model, asked
@@ -117,6 +117,7 @@ def trainings(document: dict[str, Any]) -> Iterator[Training]:
 def _distillation(document: dict[str, Any], counts: dict[str, int], classes: int) -> Iterator[Training]:
     """Teachers, and every student; a teacher answers once, or in each epoch if images change."""
     distill = params.validate(Distill, document["distill"], "distill")
+    require_teachers(distill, params.validate(Teachers, document["teachers"], "teachers"))
     costs = {}
     for name, block in document["teachers"].items():
         section = params.validate(Teacher, block, f"teachers.{name}")
