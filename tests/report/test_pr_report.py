@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import pytest
 
-from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, NONE, NOT_TESTED, Replicates
+from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, NONE, NOT_TESTED, Estimate, Replicates
 from deepcompress.report import pr_report
-from deepcompress.report.pr_report import changes
+from deepcompress.report.pr_report import Change, changes
 
 N = 2000
 
@@ -37,7 +38,7 @@ def test_a_trained_model_is_not_tested_without_replicates() -> None:
     (found,) = changes([row("baseline", 96.0)], [row("baseline", 80.0)], NONE)
     assert found.verdict.words == NOT_TESTED
     assert "**" not in pr_report.accuracy_section([found], 1)
-    assert "1 of 1 accuracies changed, 0 of them by more than chance" in pr_report.accuracy_section([found], 1)
+    assert pr_report.accuracy_section([found], 1).startswith("1 of 1 accuracy changed, not by more than chance. ")
 
 
 @pytest.mark.parametrize(("after", "words"), [(95.75, NO_DIFFERENCE), (90.0, LOSS), (99.0, GAIN)])
@@ -71,7 +72,9 @@ def test_a_rerun_that_draws_other_trainings_marks_nothing() -> None:
     repeated = replicates(**{model: found[:3] for model, found in seen.items()})
     found = changes(before, after, repeated)
     assert len(found) == 40
-    assert "40 of 41 accuracies changed, 0 of them by more than chance" in pr_report.accuracy_section(found, 41)
+    section = pr_report.accuracy_section(found, 41)
+    assert section.startswith("40 of 41 accuracies changed, none of them by more than chance. ")
+    assert "<summary>40 changes</summary>" in section
 
 
 def test_the_marked_changes_come_first_and_the_others_are_folded() -> None:
@@ -80,9 +83,26 @@ def test_the_marked_changes_come_first_and_the_others_are_folded() -> None:
     text = pr_report.accuracy_section(changes(before, after, repeated), 2)
     assert (
         text.index("| `pruned/a` | 90.00 | 80.00 |")
-        < text.index("<details><summary>1 others")
+        < text.index("<details><summary>1 other</summary>")
         < text.index("`baseline`")
     )
+
+
+@pytest.mark.parametrize(
+    ("marked", "others", "said", "folded"),
+    [
+        (1, 0, "1 of 24 accuracies changed, by more than chance. ", None),
+        (0, 1, "1 of 24 accuracies changed, not by more than chance. ", "1 change"),
+        (1, 2, "3 of 24 accuracies changed, 1 of them by more than chance. ", "2 others"),
+        (2, 0, "2 of 24 accuracies changed, 2 of them by more than chance. ", None),
+    ],
+)
+def test_numbers_and_plurals_are_right(marked: int, others: int, said: str, folded: str | None) -> None:
+    beyond, within = Estimate(-9.0, -10.0, -8.0, 0.001), Estimate(-0.1, -1.0, 0.8, 0.8)
+    found = [Change(f"pruned/{i}", 90.0, 81.0, of) for i, of in enumerate([beyond] * marked + [within] * others)]
+    section = pr_report.accuracy_section(found, 24)
+    assert section.startswith(said)
+    assert [folded] * (others > 0) == re.findall("<summary>(.*)</summary>", section)
 
 
 def test_nothing_changed_is_said() -> None:

@@ -94,9 +94,16 @@ def accuracy_section(found: Sequence[Change], models: int) -> str:
                  f"{change.after - change.before:+.2f}{ends}", f"**{of.words}**" if beyond else of.phrase)  # fmt: skip
         (marked if beyond else others).append(cells)
     heads = ("Model", "Top-1 % before", "After", "Points (95 %)", "Beyond chance?")
-    count = f"{len(found)} of {models} accuracies changed, {len(marked)} of them by more than chance. {KEY}"
-    rest = f"<details><summary>{len(others)} others</summary>\n\n{_table(heads, others)}\n\n</details>"
-    return "\n\n".join([count, *([_table(heads, marked)] if marked else []), *([rest] if others else [])])
+    rest = f"{len(others)} {'other' if marked else 'change'}{'' if len(others) == 1 else 's'}"
+    folded = f"<details><summary>{rest}</summary>\n\n{_table(heads, others)}\n\n</details>"
+    tables = [*([_table(heads, marked)] if marked else []), *([folded] if others else [])]
+    return "\n\n".join([f"{_count(len(found), len(marked), models)} {KEY}", *tables])
+
+
+def _count(changed: int, marked: int, models: int) -> str:
+    accuracies = "accuracy" if models == 1 else "accuracies"
+    of_them = f"{marked or 'none'} of them " if changed > 1 else "" if marked else "not "
+    return f"{changed} of {models} {accuracies} changed, {of_them}by more than chance."
 
 
 def difference_section(answer: Any, *, change: bool) -> str:
