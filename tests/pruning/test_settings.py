@@ -24,6 +24,7 @@ def test_a_good_section_is_read():
         ("sparsity", 1.0, r"prune\.sparsity must be less than 1"),
         ("sweep.sparsities", [0.25, 1.5], r"prune\.sweep\.sparsities\.1 must be less than 1"),
         ("sweep.sparsities", [0.25, 0.25], "must differ"),
+        ("recalibrate", 1, r"prune\.recalibrate must be 0, or 2 or more; one image alone has no statistics"),
         ("structured.criterion", "l9", "prune.structured.criterion must be one of .*l1.*l2_channel.*; got 'l9'"),
         ("structured.criterion", "l1", r"prune\.structured\.criterion must score a channel; l1 scores a weight"),
         ("unstructured.allocation", "best", "allocation must be one of .*by_sensitivity.*; got 'best'"),

@@ -112,8 +112,8 @@ class Prune(Section):
         unstructured: How single weights are chosen.
         structured: How filters and units are chosen; the last layer's outputs are the classes and stay.
         scoring: For criteria that need gradients.
-        recalibrate: Training images on which the statistics of batch norms are estimated anew once something is pruned;
-            0: they stay those of the dense model.
+        recalibrate: Training images on which the statistics of batch norms are estimated anew once something is pruned,
+            2 or more; 0: they stay those of the dense model.
         finetune: Training after pruning.
         sweep: Models to compare.
     """
@@ -126,6 +126,12 @@ class Prune(Section):
     recalibrate: int = Field(default=0, ge=0)
     finetune: Recipe
     sweep: Sweep
+
+    @model_validator(mode="after")
+    def _several_images(self) -> Prune:
+        if self.recalibrate == 1:  # of maps of one pixel it has a single value per channel
+            raise ValueError("recalibrate must be 0, or 2 or more; one image alone has no statistics")
+        return self
 
     @model_validator(mode="after")
     def _plugins_fit(self) -> Prune:
