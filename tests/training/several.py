@@ -101,6 +101,7 @@ class NormAct(nn.BatchNorm2d):
 def with_norms(fabric: Fabric, norms: bool) -> tuple[nn.Module, History]:
     torch.manual_seed(0)
     convolutions = [nn.Conv2d(3, 8, 3, 2), NormAct(8), nn.Conv2d(8, 8, 3, 2), nn.BatchNorm2d(8, affine=False)]
+    convolutions += [nn.Conv2d(8, 8, 3, 2), nn.BatchNorm2d(8, track_running_stats=False)]
     hidden = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8), nn.BatchNorm1d(8, momentum=None), nn.ReLU()]
     model, made = nn.Sequential(*convolutions, *hidden, nn.Linear(8, CLASSES)), recipe()
     return model, train(fabric, model, CrossEntropy(), made, data(made))

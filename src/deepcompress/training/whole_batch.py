@@ -64,14 +64,14 @@ def _whole(layer: nn.Module) -> type[nn.Module] | None:
 
 
 class WholeBatchNorm(AnyBatchNorm):
-    """Batch norm over the images of all processes; in evaluation mode, and in its state, plain batch norm.
+    """Batch norm over the images of all processes; with running statistics to evaluate by, and in its state, plain.
 
     Source: Ioffe and Szegedy, ICML 2015, https://arxiv.org/abs/1502.03167, algorithm 1, with the running variance
     unbiased as in torch.
     """
 
     def forward(self, input: Float[Tensor, "part channels ..."]) -> Tensor:
-        if not self.training:
+        if not self.training and self.running_mean is not None:
             return super().forward(input)
         normalised, mean, variance, values = _BatchNorm.apply(input, self.weight, self.bias, self.eps)
         with torch.no_grad():
