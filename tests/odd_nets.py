@@ -46,6 +46,17 @@ def shared(classes):
     return nn.Sequential(layer, layer, nn.Flatten(), nn.LazyLinear(classes))
 
 
+def lazy(classes):
+    return nn.Sequential(
+        nn.LazyConv2d(8, 3),
+        nn.LazyBatchNorm2d(),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.LazyLinear(classes),
+    )
+
+
 class Twice(nn.Module):
     def __init__(self, classes):
         super().__init__()

@@ -13,7 +13,7 @@ from deepcompress.errors import UserError
 from deepcompress.models.build import build, roles, trace
 from deepcompress.models.spec import TORCHVISION, TORCHVISION_NAMES, GraphSpec, VGGSpec, layer_name, side
 from deepcompress.models.weights import load_pretrained_
-from tests.nets import SIDE, network
+from tests.nets import SIDE, network, same
 
 
 def test_every_name_is_one_of_torchvisions_and_has_imagenet_weights() -> None:
@@ -35,6 +35,15 @@ def test_widths_of_layers_that_are_not_there_are_refused() -> None:
     spec = GraphSpec("resnet18", 4, SIDE, (("layer9.conv", (3, 3, 1)),))
     with pytest.raises(UserError, match=r"a layer 'layer9.conv' with 3 sizes, which resnet18 does not have"):
         build(spec)
+
+
+def test_a_network_that_finds_its_sizes_by_an_image_is_built_with_them() -> None:
+    spec = GraphSpec("tests.odd_nets:lazy", 4, SIDE)
+    assert trace(spec).order == ("0", "5")
+    model, again = (network(spec.arch) for _ in range(2))
+    assert model[5].weight.shape == (4, 32)
+    assert same(model.state_dict(), again.state_dict())
+    assert build(spec).training
 
 
 def test_torchvisions_weights_are_taken_but_for_the_head_also_by_the_old_names_of_densenets(tmp_path: Path) -> None:

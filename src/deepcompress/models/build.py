@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from deepcompress.errors import UserError
 from deepcompress.models.spec import FEATURES, OWN, TIMM, VGGSpec, dense, library
@@ -98,6 +99,9 @@ def _full(spec: GraphSpec) -> Any:
         made = get_model(spec.arch, weights=None, num_classes=spec.classes)
     else:
         made = timm(spec) if kind == "timm" else _own(spec)
+    if any(isinstance(module, LazyModuleMixin) for module in made.modules()):
+        _answer(spec, made.eval())  # the first image that they see gives them their sizes
+        made.train()
     for module in made.modules():
         if hasattr(module, "inplace"):
             module.inplace = False
@@ -238,7 +242,6 @@ def trace(spec: GraphSpec) -> Trace:
         return trace(dataclasses.replace(spec, widths=()))
     with _without_memory(spec):
         model = _full(spec).eval()
-        image = torch.zeros(1, 3, spec.image_size, spec.image_size)
     ran: list[tuple[str, Tensor, int]] = []
     order: list[str] = []
     norms: dict[str, str] = {}
@@ -247,11 +250,7 @@ def trace(spec: GraphSpec) -> Trace:
             module.register_forward_hook(_note(name, ran, order))
         if isinstance(module, nn.BatchNorm2d):
             module.register_forward_pre_hook(_note_norm(name, ran, norms))
-    try:
-        with torch.no_grad():
-            answer = model(image)
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise UserError(f"{spec.arch} does not run on an image of {spec.image_size} px: {_line(error)}") from error
+    answer = _answer(spec, model)
     outer = _outer(model, "")
     kept = {name: tuple(output.shape) for name, output, v in ran if name in outer or output._version == v}
     if not isinstance(answer, torch.Tensor) or answer.shape != (1, spec.classes):
@@ -267,6 +266,17 @@ def trace(spec: GraphSpec) -> Trace:
     given, before = next((output, v) for name, output, v in ran if name == order[-1])
     same = given.shape == answer.shape and given.data_ptr() == answer.data_ptr()  # perhaps a view
     return Trace(tuple(order), kept, frozenset(outer), norms, same and given._version == before)
+
+
+def _answer(spec: GraphSpec, model: nn.Module) -> Any:
+    """What a network gives for an empty image."""
+    with _without_memory(spec):
+        image = torch.zeros(1, 3, spec.image_size, spec.image_size)
+    try:
+        with torch.no_grad():
+            return model(image)
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise UserError(f"{spec.arch} does not run on an image of {spec.image_size} px: {_line(error)}") from error
 
 
 def _require_own_tensors(spec: GraphSpec, model: nn.Module) -> None:
