@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
-import multiprocessing.connection
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import psutil
 import pytest
+from dvc.dvcfile import Lockfile
 from dvc.lock import LockError
 from dvc.utils.serialize import dump_yaml
 
-from deepcompress import repro
-from deepcompress.errors import UserError
+from deepcompress import forks, repro
 from tests.faults.damage import largest_file
 from tests.processes import wait_for
-from tests.toy import PATH, STAGES, Pipeline, new_pipeline, stage
+from tests.toy import STAGES, Pipeline, new_pipeline, stage
 
-MEET = "touch {own}; for i in $(seq 300); do [ -e {other} ] && exit 0; sleep 0.1; done; exit 9"
+MEET = "touch {own}; for i in $(seq 6000); do [ -e {other} ] && exit 0; sleep 0.1; done; exit 9"
 
 
 @pytest.fixture
@@ -178,30 +181,133 @@ def test_a_stage_ends_with_a_run_that_is_killed(pipeline: Pipeline, alone: bool)
     process.stdout.close()
 
 
-@pytest.mark.parametrize("before", ["schema: '2.0'\n", None])
-def test_a_full_disk_leaves_the_lock_file_as_it_was(tmp_path: Path, before: str | None) -> None:
-    path = tmp_path / "dvc.lock"
+@pytest.mark.parametrize("before", [True, False])
+def test_a_full_disk_leaves_the_lock_file_as_it_was(pipeline: Pipeline, before: bool) -> None:
     if before:
-        path.write_text(before)
-    with pytest.raises(UserError, match=r"dvc\.lock: No space left on device$"), repro.kept_whole(path):
-        path.write_text("sche")
+        pipeline.repro("teacher")
+
+    def full(lockfile: Lockfile, stages: object) -> None:
+        Path(lockfile.path).write_text("sche")
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == ({path.name: before} if before else {})
+
+    locks = {path.name: path.read_bytes() for path in pipeline.folder.glob("*.lock")}
+    with mock.patch.object(Lockfile, "dump_stages", full):
+        last = pipeline.repro(code=2).splitlines()[-1]
+    assert last.endswith("dvc.lock: No space left on device")
+    assert {path.name: path.read_bytes() for path in pipeline.folder.glob("*.lock")} == locks
+    assert len(locks) == before
+    assert not list(pipeline.folder.glob(".dvc.lock*"))
 
 
-def test_a_full_disk_prints_no_word_of_the_lock_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, long = tmp_path / "dvc.lock", dict.fromkeys(map(str, range(5000)), "pruning.allocations")
-    with pytest.raises(UserError, match=r"dvc\.lock: File too large$"), largest_file(900), repro.kept_whole(path):
-        dump_yaml(path, long)
-    assert capsys.readouterr().out == ""
+def test_a_full_disk_prints_no_word_of_the_lock_file(pipeline: Pipeline) -> None:
+    def full(lockfile: Lockfile, stages: object) -> None:
+        with largest_file(900):
+            dump_yaml(lockfile.path, dict.fromkeys(map(str, range(5000)), "pruning.allocations"))
+
+    with mock.patch.object(Lockfile, "dump_stages", full):
+        shown = pipeline.repro(code=2)
+    assert shown.splitlines()[-1].endswith("dvc.lock: File too large")
+    assert "pruning.allocations" not in shown
 
 
-def test_a_disk_that_takes_all_keeps_what_was_written(tmp_path: Path) -> None:
-    path = tmp_path / "dvc.lock"
-    path.write_text("old")
-    with repro.kept_whole(path):
-        path.write_text("new")
-    assert [file.read_text() for file in tmp_path.iterdir()] == ["new"]
+def press() -> None:
+    """Ctrl-C in this process, while `repro.main` runs in it, twice."""
+    for _ in range(2):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
+def test_ctrl_c_while_the_lock_file_is_written_waits(pipeline: Pipeline) -> None:
+    dump = Lockfile.dump_stages
+
+    def disturbed(lockfile: Lockfile, stages: object) -> None:
+        press()
+        dump(lockfile, stages)
+
+    with mock.patch.object(Lockfile, "dump_stages", disturbed):
+        assert pipeline.repro(code=1).splitlines()[-1] == "Aborted!"
+    assert set(pipeline.lock()) == {"plan", "teacher", "baseline", "student@hint", "student@crd", "evaluate"}
+    assert pipeline.status() == {}
+
+
+@contextmanager
+def pressed_when(holds: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C comes as soon as stages run and something holds."""
+    wait, done = repro.wait, []
+
+    def disturbed(futures: Iterable[Future[int]], **options: Any) -> Any:
+        if not done:
+            done.append(True)
+            wait_for(holds)
+            press()
+        return wait(futures, **options)
+
+    with mock.patch.object(repro, "wait", disturbed):
+        yield
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
+def test_what_ended_as_ctrl_c_came_is_kept(pipeline: Pipeline) -> None:
+    pipeline.write({"plan": stage("cp source plan.txt", ["source"], ["plan.txt"])})
+    ended = threading.Event()
+    run = repro.run
+
+    def told(*arguments: Any, **options: Any) -> int:
+        code = run(*arguments, **options)
+        ended.set()
+        return code
+
+    with mock.patch.object(repro, "run", told), pressed_when(ended.is_set):
+        assert pipeline.repro(code=1).splitlines()[-1] == "Aborted!"
+    assert set(pipeline.lock()) == {"plan"}
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
+def test_a_second_ctrl_c_lets_no_stage_go_on(pipeline: Pipeline) -> None:
+    late = stage("touch started; sleep 30; echo > late", ["source"], ["late"])
+    pipeline.write({"late": late})
+    stop = repro.stop
+
+    def disturbed(*arguments: Any) -> None:
+        press()
+        stop(*arguments)
+
+    with mock.patch.object(repro, "stop", disturbed), pressed_when((pipeline.folder / "started").exists):
+        shown = pipeline.repro(code=1).splitlines()
+    assert repro.STOPPING in shown
+    assert shown[-1] == "Aborted!"
+    assert not (pipeline.folder / "late").exists()
+    assert not repro.RUNNING
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
+def test_a_fork_that_waits_for_its_libraries_as_ctrl_c_comes_is_ended_however_long_it_waits(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(30)\npathlib.Path('late').touch()\n"
+    (pipeline.folder / "late.py").write_text(script)
+    pipeline.write({"late": stage("PYTHONPATH=src python late.py", ["source"], ["late"])})
+    started, stops, enough = threading.Event(), itertools.count(1), threading.Event()
+    forked, stop = forks.forked, repro.stop
+
+    def slow(*arguments: Any) -> Any:
+        started.set()
+        enough.wait(60)
+        return forked(*arguments)
+
+    def counted(*arguments: Any) -> None:
+        stop(*arguments)
+        if next(stops) == 300:
+            enough.set()
+
+    monkeypatch.setattr(repro, "SECONDS_BETWEEN_STOPS", 0.001)
+    monkeypatch.setattr(forks, "forked", slow)
+    monkeypatch.setattr(repro, "stop", counted)
+    with pressed_when(started.is_set):
+        pipeline.repro(code=1)
+    assert enough.is_set()
+    assert not (pipeline.folder / "late").exists()
+    assert not repro.RUNNING
 
 
 def runs(number: int) -> bool:
@@ -317,77 +423,6 @@ facts |= dict(main=sys.modules["__main__"].__dict__ is globals(), threads=os.env
 json.dump(facts, open(sys.argv[1], "w"))
 print("out"); print("err", file=sys.stderr)
 """
-
-
-def ran(folder: Path, text: str) -> tuple[int, list[str]]:
-    """Exit code and output of a script in a fork."""
-    (folder / "some.py").write_text(text)
-    repro.heat("1")
-    printed: list[str] = []
-    job = repro.Job(str(folder), "some", "PYTHONPATH=src python some.py", str(folder))
-    return repro.run(job, printed.append, forks=True), [line.removeprefix("some | ") for line in printed]
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        *("cp a b", "", "python some.py", "PYTHONPATH=src python"),
-        *("PYTHONPATH=src python3.9 some.py", "PYTHONPATH=src python -m some"),
-        *(f"PYTHONPATH=src python some.py {more}" for more in ("> a", "&& b", "$HOME", "data/*.png", "'a b'")),
-    ],
-)
-def test_what_takes_a_shell_or_another_program_is_not_forked(command: str) -> None:
-    with multiprocessing.Pipe(duplex=False)[1] as writer:
-        assert repro.forked(command, {"PATH": PATH}, ".", writer) is None
-
-
-def test_another_python_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "python").write_text("#!/bin/sh\n")
-    (tmp_path / "python").chmod(0o755)
-    with multiprocessing.Pipe(duplex=False)[1] as writer:
-        assert repro.forked("PYTHONPATH=src python some.py", {"PATH": str(tmp_path)}, ".", writer) is None
-
-
-def test_exit_codes_and_tracebacks_come_back_from_a_fork(tmp_path: Path) -> None:
-    assert ran(tmp_path, "import sys; print('one line', file=sys.stderr); sys.exit(2)") == (2, ["one line"])
-    code, shown = ran(tmp_path, "raise ValueError('why')")
-    assert (code, shown[-1]) == (1, "ValueError: why")
-    assert ran(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == (-signal.SIGKILL, [])
-
-
-def test_a_fork_that_ends_while_another_starts_keeps_its_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """multiprocessing asks of all its processes, when it starts one, which have ended: of an end it reads only once."""
-    real, seen, started = multiprocessing.connection.wait, threading.Event(), threading.Event()
-
-    def paused(sentinels: Iterable[int], timeout: float | None = None) -> list[object]:
-        ready = real(sentinels, timeout)
-        if ready and threading.current_thread() is first:
-            seen.set()
-            started.wait(60)
-        return ready
-
-    codes: list[int] = []
-    first = threading.Thread(target=lambda: codes.append(ran(tmp_path, "import sys; sys.exit(3)")[0]))
-    monkeypatch.setattr(multiprocessing.connection, "wait", paused)
-    first.start()
-    assert seen.wait(60)
-    (tmp_path / "other").mkdir()
-    assert ran(tmp_path / "other", "") == (0, [])
-    started.set()
-    first.join()
-    assert codes == [3]
-
-
-def test_nothing_of_this_package_or_of_an_earlier_script_is_loaded_in_a_fork(tmp_path: Path) -> None:
-    look = (
-        "import sys, torch; "
-        "print(torch.is_grad_enabled(), torch.get_num_threads(), [n for n in sys.modules if 'deepcompress' in n])"
-    )
-    spoil = "import torch, deepcompress.runtime; torch.set_grad_enabled(False); torch.set_num_threads(3)"
-    assert ran(tmp_path, spoil) == (0, [])
-    assert ran(tmp_path, look) == (0, ["True 1 []"])
 
 
 def test_stages_that_are_scripts_are_forked_unless_they_are_to_be_alone(pipeline: Pipeline) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ import numpy as np
 
 from deepcompress import files, input_files, params, preset
 from deepcompress.errors import SCRATCH_VARIABLE, Command, UserError, one_line_errors, scratch_root
+from deepcompress.interruption import Interruption
 from deepcompress.measure.statistics import compare, decimals, significant
 from deepcompress.measure.verdict import COLUMNS
 from deepcompress.plan_table import BASELINE
@@ -166,18 +166,18 @@ def _dvc() -> Path:
 @one_line_errors
 def main(seeds: int, jobs: int | None) -> None:
     """Run the pipeline under further seeds, and write what every seed came to into metrics/replicates.csv."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     root, own, cache = Path.cwd(), params.seed(), _dvc()
     measured = {own: Measured.read(root)}
     failed: list[int] = []
-    for seed in range(own + 1, own + seeds):
-        click.echo(f"seed {seed}:")
-        folder = (scratch_root() / "replicates" / str(seed)).resolve()
-        copy_(root, folder, seed, cache)
-        if reproduce(folder, jobs):
-            measured[seed] = Measured.read(folder)
-        else:
-            failed.append(seed)
+    with Interruption().handled():
+        for seed in range(own + 1, own + seeds):
+            click.echo(f"seed {seed}:")
+            folder = (scratch_root() / "replicates" / str(seed)).resolve()
+            copy_(root, folder, seed, cache)
+            if reproduce(folder, jobs):
+                measured[seed] = Measured.read(folder)
+            else:
+                failed.append(seed)
     if len(measured) > 1:
         import pandas as pd
 

@@ -4,12 +4,7 @@ DVC runs one stage after the other, and reads and writes all of dvc.lock for eac
 with a stage (is it up to date, is it in the run cache, hash and cache what it wrote), one stage at a time in this one
 process. Only the commands of stages that do not wait for each other run together, on an executor: threads of this
 machine, or workers of a cluster that see the same working tree. dvc.lock is written once, at the end, also after a
-failure. What a run leaves is what `dvc repro` leaves.
-
-Loading torch and what comes with it takes a stage two to three seconds of a core, sixty times a run. So a stage that is
-a Python script runs in a fork of a process that has them loaded: multiprocessing's fork server, which loads libraries
-alone and none of this package, starts no thread and no GPU. The script finds environment, arguments, paths and
-`__main__` as if it had been started by itself.
+failure and after Ctrl-C. What a run leaves is what `dvc repro` leaves.
 
 Source: `Stage.reproduce`, `Stage.run` and `run_stage` of DVC, which take the same steps without a pause between them.
 """
@@ -17,52 +12,45 @@ Source: `Stage.reproduce`, `Stage.run` and `run_stage` of DVC, which take the sa
 from __future__ import annotations
 
 import io
-import multiprocessing.connection
+import math
+import multiprocessing
 import os
 import platform
 import queue
-import re
-import runpy
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from deepcompress import input_files
+from deepcompress import files, forks, input_files
 from deepcompress.errors import STAGE_VARIABLE, Command, UserError, one_line_errors
+from deepcompress.forks import THREADS_VARIABLE
+from deepcompress.interruption import Interruption
 from deepcompress.progress import Progress, chains, durations, last_seconds
 
 if TYPE_CHECKING:
+    from dvc.dvcfile import ProjectFile
     from dvc.repo import Repo
-    from dvc.stage import Stage
+    from dvc.stage import PipelineStage, Stage
 
 REPORT, PAGE, README = "report", "report.html", Path("README.md")
 ALONE = "alone"  # under `meta:` of a stage in dvc.yaml: what it measures, others at its side would disturb
 ON_DEVICE = "train"  # a stage that depends on this section of params.yaml uses a GPU where there is one
 GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
-THREADS_VARIABLE = "OMP_NUM_THREADS"
 MOST = 8  # stages at a time on one machine without being asked: each takes about a gigabyte of memory
 MOST_ON_CLUSTER = 1000  # the scheduler has a queue of its own
-TRIES_TO_STOP = 50  # a fifth of a second apart: a fork may wait for its libraries
-METHOD: Final = "forkserver"
-POSIX = METHOD in multiprocessing.get_all_start_methods()  # not on Windows
-LIBRARIES = [
-    *("torch", "torch._dynamo", "lightning_fabric", "numpy", "pandas", "safetensors.torch"),
-    *("pydantic", "click", "yaml", "tqdm.contrib.logging"),
-]
-SCRIPT = re.compile(r"PYTHONPATH=([\w./-]+) python ([\w./-]+\.py(?: [\w./@,:+-]+)*)")  # with nothing for a shell to do
+SECONDS_BETWEEN_STOPS = 0.2
+STOPS_ON_CLUSTER = 50  # tries to end what runs: workers may be gone
+STOPPING = "Stopping: what is finished is kept, and the next run goes on from there."
 
 
 @dataclass(frozen=True)
@@ -90,23 +78,21 @@ def is_alone(stage: Stage) -> bool:
     return bool((stage.meta or {}).get(ALONE))
 
 
-# A process that starts asks which others have ended, and an end can be read once: who reads it too late is told 255.
-ONE_AT_A_TIME = threading.Lock()
 RUNNING: dict[tuple[str, str], int] = {}  # root and name of each job that this process runs -> its process group
 
 
-def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = False) -> int:
+def run(job: Job, echo: Callable[[str], object] = click.echo, may_fork: bool = False) -> int:
     """Run a command in a process group of its own, and print its lines with the stage's name before each.
 
     Its `python` is the one that runs this, on a cluster the worker's, whether or not its environment is activated. With
-    `forks` a Python script runs in a fork of a process that has its libraries loaded. Returns the exit code; negative:
-    the signal that ended it.
+    `may_fork` a Python script runs in a fork of a process that has its libraries loaded (forks.py). Returns the exit
+    code; negative: the signal that ended it.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, "DVC_ROOT": job.root, STAGE_VARIABLE: job.name, **job.share}
     reader, writer = multiprocessing.Pipe(duplex=False)
     alive, held = multiprocessing.Pipe(duplex=False)
-    process = forked(job.command, environment, job.folder, writer) if forks else None
+    process = forks.forked(job.command, environment, job.folder, writer) if may_fork else None
     command = process or subprocess.Popen(
         job.command,
         shell=True,
@@ -115,10 +101,10 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
         stdout=writer.fileno(),
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        pass_fds=[alive.fileno()] if POSIX else [],
+        pass_fds=[alive.fileno()] if forks.POSIX else [],
     )
     if isinstance(command, subprocess.Popen):
-        _end_with(alive.fileno(), command.pid)
+        forks.end_with(alive.fileno(), command.pid)
     writer.close()
     assert command.pid is not None
     RUNNING[job.root, job.name] = command.pid
@@ -127,79 +113,9 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, forks: bool = Fals
             with reader, os.fdopen(os.dup(reader.fileno()), errors="replace") as lines:
                 for line in lines:
                     echo(f"{job.name} | {line.rstrip()}")
-            if isinstance(command, subprocess.Popen):
-                return command.wait()
-            multiprocessing.connection.wait([command.sentinel])
-            with ONE_AT_A_TIME:
-                command.join()
-            assert command.exitcode is not None
-            return command.exitcode
+            return command.wait() if isinstance(command, subprocess.Popen) else forks.exit_code(command)
     finally:
         del RUNNING[job.root, job.name]
-
-
-@cache
-def heat(threads: str) -> None:
-    """Start loading libraries in the background, once; they look for the number of threads while they load."""
-    if POSIX:
-        from multiprocessing import forkserver
-
-        before = os.environ.get(THREADS_VARIABLE)
-        multiprocessing.get_context(METHOD).set_forkserver_preload(LIBRARIES)
-        os.environ[THREADS_VARIABLE] = threads
-        forkserver.ensure_running()
-        if before is None:
-            del os.environ[THREADS_VARIABLE]
-
-
-def forked(command: str, environment: Mapping[str, str], folder: str, output: Connection) -> BaseProcess | None:
-    """A command such as `PYTHONPATH=src python some.py --c d`, running; None if it is another one, for a shell."""
-    script = SCRIPT.fullmatch(command)
-    python = shutil.which("python", path=environment.get("PATH"))
-    same = python is not None and Path(python).parent == Path(sys.executable).parent
-    if not script or not same or not POSIX:
-        return None
-    arguments = (script[2].split(), {**environment, "PYTHONPATH": script[1]}, folder, output)
-    process = multiprocessing.get_context(METHOD).Process(target=_run_script, args=arguments)
-    with ONE_AT_A_TIME:
-        process.start()
-    return process
-
-
-def _run_script(arguments: list[str], environment: Mapping[str, str], folder: str, output: Connection) -> None:
-    """In the new process: be what the script's own process would have been."""
-    os.setsid()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    _end_with(parent.sentinel, os.getpid())
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(output.fileno(), stream.fileno())
-    output.close()
-    # Anew, because a stream that was a file would seek in what is a pipe now.
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    paths = [str(Path(path).resolve()) for path in (Path(arguments[0]).parent, environment["PYTHONPATH"])]
-    sys.path[:] = [*paths, *(path for path in sys.path if path not in paths)]
-    sys.argv[:] = arguments
-    for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
-        del sys.modules[name]  # what started it is none of the script's: scratch is named by the modules loaded
-    runpy.run_path(arguments[0], run_name="__main__")
-
-
-def _end_with(pipe: int, group: int) -> None:
-    """End a process group when the other end of a pipe that it holds closes.
-
-    That is when the run that started it ends, be it killed: no output may come after its next run. A pipe that closes
-    sends SIGIO, which ends who does not handle it. So no thread waits for it, beside which a stage would not use all
-    cores.
-    """
-    if POSIX:
-        import fcntl
-
-        fcntl.fcntl(pipe, fcntl.F_SETOWN, -group)
-        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def stop(root: str, names: Iterable[str]) -> None:
@@ -217,6 +133,7 @@ class Place:
     submit: Callable[[Job], Future[int]]
     stop: Callable[[str, list[str]], object]  # ends the jobs of these names, of the project in this folder
     size: int  # jobs at a time
+    stops: float = math.inf  # tries to end what runs, after which it is left to itself
 
 
 @contextmanager
@@ -232,14 +149,14 @@ def machine(jobs: int | None) -> Iterator[Place]:
         try:
             if job.alone:  # as in a run of DVC: all cores, all GPUs, a process of its own
                 return run(job)
-            return run(replace(job, share=environment), forks=True)
+            return run(replace(job, share=environment), may_fork=True)
         finally:
             free.put(environment)
 
     with ThreadPoolExecutor(len(environments)) as threads:
 
         def submit(job: Job) -> Future[int]:
-            heat(environments[0][THREADS_VARIABLE])
+            forks.heat(environments[0][THREADS_VARIABLE])
             return threads.submit(work, job)
 
         yield Place(submit, stop, len(environments))
@@ -268,7 +185,7 @@ def cluster(address: str, jobs: int | None) -> Iterator[Place]:
             future: Future[int] = executor.submit(run, job, distributed.print)
             return future
 
-        yield Place(submit, partial(client.run, stop), jobs or MOST_ON_CLUSTER)
+        yield Place(submit, partial(client.run, stop), jobs or MOST_ON_CLUSTER, STOPS_ON_CLUSTER)
 
 
 def shares(jobs: int | None, environment: Mapping[str, str]) -> list[Mapping[str, str]]:
@@ -303,6 +220,7 @@ class Reproduction:
     waiting: list[Stage]  # the most urgent first
     place: Place
     progress: Progress
+    interruption: Interruption
     keeps_going: bool = False  # after a failure, with all that does not depend on what failed
     changed: list[Stage] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -315,18 +233,27 @@ class Reproduction:
             while self.running:
                 ended, _ = wait(self.running, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    self._finish(future, self.running.pop(future))
+                    self._finish(future, self.running[future])
+                    del self.running[future]
                 self._start_ready()
+        except KeyboardInterrupt:
+            click.echo(STOPPING)
+            raise
         finally:  # what still runs here was left by Ctrl-C, or is about to start
-            for _ in range(TRIES_TO_STOP):
-                if not wait(self.running, timeout=0.2).not_done:
-                    break
-                for root in {stage.repo.root_dir for stage in self.running.values()}:
-                    self.place.stop(root, [stage.addressing for stage in self.running.values()])
-            for future in self.running:
-                future.cancel()
+            self._stop()
         if self.failures:
             raise UserError("; ".join(self.failures))
+
+    def _stop(self) -> None:
+        """End what runs, again and again, since a fork may wait for its libraries; record what ended well before."""
+        tries = 0
+        while tries < self.place.stops and wait(self.running, timeout=SECONDS_BETWEEN_STOPS).not_done:
+            for root in {stage.repo.root_dir for stage in self.running.values()}:
+                self.place.stop(root, [stage.addressing for stage in self.running.values()])
+            tries += 1
+        for future, stage in self.running.items():
+            if not future.cancel():
+                self._finish(future, stage)
 
     def _start_ready(self) -> None:
         """Start commands until none is ready, the place is full or a failure stops the run."""
@@ -339,7 +266,8 @@ class Reproduction:
                     self._record(stage)
                 else:
                     self.progress.started(stage)
-                    self.running[self.place.submit(Job.of(stage))] = stage
+                    with self.interruption.held():  # what runs is to be known
+                        self.running[self.place.submit(Job.of(stage))] = stage
 
     def _next(self) -> Stage | None:
         busy = bool(self.running)
@@ -399,10 +327,12 @@ def _failure(code: int) -> str:
     return f"was ended by {signal.Signals(number).name}{reason}"
 
 
-def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: bool = False) -> None:
+def reproduce(
+    repo: Repo, targets: Iterable[str], place: Place, interruption: Interruption, *, keep_going: bool = False
+) -> None:
     """Bring stages of a locked repository, by default all of dvc.yaml, and all that they depend on up to date.
 
-    What was finished is recorded, also where a UserError says that a stage failed.
+    What was finished is recorded, also where a UserError says that a stage failed, and after Ctrl-C.
     """
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
@@ -411,39 +341,36 @@ def reproduce(repo: Repo, targets: Iterable[str], place: Place, *, keep_going: b
     times = last_seconds()
     urgency = chains(durations(order, times), graph)
     by_urgency = sorted(order, key=lambda stage: -urgency[stage])
-    work = Reproduction(by_urgency, place, Progress(graph, order, times, place.size), keep_going)
-    try:
-        work.run()
-    finally:
-        for dvcfile in {stage.dvcfile for stage in work.changed}:
-            mine = [stage for stage in order if stage in work.changed and stage.dvcfile == dvcfile]
-            with kept_whole(Path(dvcfile.path).with_suffix(".lock")):
-                dvcfile.dump_stages(mine, update_pipeline=False)
+    work = Reproduction(by_urgency, place, Progress(graph, order, times, place.size), interruption, keep_going)
+    with interruption.held():
+        try:
+            with interruption.held(back=False):
+                work.run()
+        finally:
+            for dvcfile in {stage.dvcfile for stage in work.changed}:
+                _lock(dvcfile, [stage for stage in order if stage in work.changed and stage.dvcfile == dvcfile])
     if not work.changed:
         click.echo("Data and pipelines are up to date.")
     for line in closing(work.progress.done):
         click.echo(line)
 
 
-@contextmanager
-def kept_whole(path: Path) -> Iterator[None]:
-    """Leave a file as it was where the disk refuses what is written within: DVC would leave a part of dvc.lock."""
-    backup, before = path.with_name(f".{path.name}.partial"), path.is_file()
-    try:
-        if before:
-            shutil.copyfile(path, backup)
-        try:
-            with redirect_stdout(io.StringIO()):  # where the YAML library prints the word that it could not write
-                yield
-        except OSError as error:
-            if before:
-                os.replace(backup, path)
-            else:
-                path.unlink(missing_ok=True)
-            raise UserError(f"{path}: {error.strerror}") from None
-    finally:
-        with suppress(OSError):  # of a folder that is read-only; what stopped the write is told
-            backup.unlink(missing_ok=True)
+def _lock(dvcfile: ProjectFile, stages: list[PipelineStage]) -> None:
+    """Write what stages made into the dvc.lock of a dvc.yaml, whole or not at all; DVC would leave a part."""
+    from dvc.dvcfile import Lockfile
+
+    path = Path(dvcfile.path).with_suffix(".lock")
+
+    class Partial(Lockfile):
+        """Speaks of the file that it is going to be."""
+
+        relpath = Lockfile(dvcfile.repo, str(path)).relpath
+
+    with files.atomic(path) as partial:
+        if path.is_file():
+            shutil.copyfile(path, partial)
+        with redirect_stdout(io.StringIO()):  # where the YAML library prints the word that it could not write
+            Partial(dvcfile.repo, str(partial)).dump_stages(stages)
 
 
 def closing(done: Iterable[Stage]) -> Iterator[str]:
@@ -482,15 +409,16 @@ def viewer() -> str:
 @one_line_errors
 def main(jobs: int | None, keep_going: bool, scheduler: str | None, targets: tuple[str, ...]) -> None:
     """Bring TARGETS (default: every stage) up to date, several stages at a time."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interruption = Interruption()
     with (
+        interruption.handled(),
         cluster(scheduler, jobs) if scheduler else machine(jobs) as place,
         input_files.opened_project() as repo,
     ):
         from dvc.repo import lock_repo
 
         with lock_repo(repo), repo.scm_context(quiet=True):
-            reproduce(repo, targets, place, keep_going=keep_going)
+            reproduce(repo, targets, place, interruption, keep_going=keep_going)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress import repro
+from deepcompress import forks
 from tests import pipeline
 from tests.house import ROOT
 
@@ -71,7 +71,7 @@ class Lab:
         environment = {**self.project.environment, "DVC_STAGE": f"dvc.yaml:{stage}"}
         log = os.open(self.folder.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         with Connection(log, readable=False) as output:
-            child = repro.forked(" ".join(words), environment, str(self.folder), output)
+            child = forks.forked(" ".join(words), environment, str(self.folder), output)
         assert child is not None, words
         deadline = time.monotonic() + DEADLINE_S
         while not self.told.is_file() and child.is_alive() and time.monotonic() < deadline:
@@ -145,7 +145,7 @@ def _script(command: list[str]) -> list[str]:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     project = pipeline.copy(tmp_path_factory.mktemp("killed") / "deepcompress")
     project.set(NARROWED, remove=("teachers.vgg16_jitter", "combine.quantize.prune_distill_quantize"))
-    repro.heat("1")
+    forks.heat("1")
     made = Lab(project, planned(project), random.Random(SEED))
     before = made.files()
     for stage in made.commands:
