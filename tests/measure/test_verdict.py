@@ -65,6 +65,16 @@ def test_two_trainings_without_replicates_are_not_judged() -> None:
     assert not found.tested
 
 
+@pytest.mark.parametrize("judged", [1, 2])
+def test_trainings_that_came_out_equal_are_not_tested_and_it_says_how_many(judged: int) -> None:
+    found = judge(row("pruned/a", -4.0, -5.0, -3.0, 1e-9), PLAN, replicates("pruned/a", [-4.0, -4.0, -4.0]))
+    for _ in range(judged - 1):
+        (found,) = verdict.corrected([found])
+    assert (found.words, found.tested) == ("not tested: one training each", False)
+    assert found.phrase == "not tested: the same in all 3 trainings"
+    assert verdict.reason(found.phrase) == "the same in all 3 trainings"
+
+
 def test_two_trainings_are_judged_over_seeds() -> None:
     measured = row("pruned/a", -4.0, -5.0, -3.0, 1e-9)
     agreeing = judge(measured, PLAN, replicates("pruned/a", [-4.0, -4.2, -3.9]))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from deepcompress.report import text
-from deepcompress.report.tables import Tables
+from deepcompress.report import claims, page, tables, text
+from deepcompress.report.tables import Paths, Tables
 from deepcompress.report.text import Table
+from tests.report import made_up
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,25 @@ def test_one_training_each_is_called_neither_a_gain_nor_a_loss_and_has_no_interv
     assert text.of_models(rows, single).endswith(
         "6.6× smaller; on held-out images −0.8 points (not tested: one training each) to the baseline."
     )
+
+
+def test_trainings_that_came_out_equal_are_called_so_on_the_whole_page(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made_up, "SPREAD", 0.0)
+    made_up.replicates(made_up.EVERY_FAMILY).to_csv(tmp_path / "replicates.csv", index=False)
+    equal = tables.read(dataclasses.replace(paths, replicates=tmp_path / "replicates.csv"))
+    rows = equal.models[equal.models["model"] == "combined/prune_quantize"]
+    assert text.difference(rows.iloc[0]) == "−0.8 (the same in all 3 trainings)"
+    assert text.of_models(rows, equal).endswith(
+        "−0.8 points (not tested: the same in all 3 trainings) to the baseline."
+    )
+    assert claims.claim(equal, "best combination").judgement == "not tested (the same in all 3 trainings)"
+    assert claims.claim(equal, "quarter").judgement == "not tested (the same in all 3 trainings)"
+    shown = page.render(page.sections(equal), equal)
+    assert "The same in all 3 trainings: what students gain from their teacher is not tested;" in shown
+    planned = equal.models[equal.models["family"] != "sculpted"]
+    assert not any("one training" in text.difference(row, to) for _, row in planned.iterrows() for to in text.VERDICT)
 
 
 def test_a_fine_tuned_model_is_held_against_its_control_as_well(data: Tables) -> None:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 GAIN, LOSS = "gain", "loss"
-NO_DIFFERENCE, NOT_TESTED = "no significant difference", "not tested: one training each"
+UNTESTED = "not tested: "  # how the phrase starts of one that is not tested; behind it, why
+NO_DIFFERENCE, NOT_TESTED = "no significant difference", f"{UNTESTED}one training each"
 UNCONFIRMED = "not significant"  # how the phrase starts of one whose own interval leaves out zero
 MARGIN = 1.0  # [percent points] that a gain or a loss exceeds
 IMAGES, SEEDS, ONE_TRAINING = "images", "seeds", "one training"  # what a verdict rests on
@@ -58,7 +59,7 @@ class Estimate:
     freedom: float = math.inf  # degrees of freedom of the interval; infinite where nothing varies but the images
     n: int = 0  # images
     holm_p: float = NAN  # of exceeding a margin, corrected for the family; p itself where the comparison stands alone
-    note: str = ""  # that nothing is left of what the single comparison seems to say
+    note: str = ""  # that nothing is left of what the single comparison seems to say, or why it is not tested
     name: str = ""  # whose it is: a model's id, or a layer
 
     def __post_init__(self) -> None:
@@ -183,8 +184,9 @@ def corrected(
         tested = sum(estimates[place].tested for place in places)
         holm_note = f" after Holm's correction for {tested} comparisons" if tested > 1 else ""
         for place, p in zip(places, holm([estimates[place].exceeding(margin) for place in places]), strict=True):
-            lost = estimates[place].p < ALPHA <= p
-            judged[place] = replace(estimates[place], holm_p=p, note=f"{UNCONFIRMED}{over}{holm_note}" if lost else "")
+            alone = estimates[place]
+            lost = f"{UNCONFIRMED}{over}{holm_note}" if alone.p < ALPHA <= p else ""
+            judged[place] = replace(alone, holm_p=p, note=lost if alone.tested else alone.note)
     return judged
 
 
@@ -240,6 +242,11 @@ def _alone(row: Row, repeated: Sequence[Row] | None, usual: float | None) -> Est
     return over_seeds(differences(repeated), shared_variance=shared, n=n, usual=usual)
 
 
+def reason(phrase: str) -> str:
+    """Why a difference is not tested, from its phrase: `one training each`; empty of one that is tested."""
+    return phrase.partition(UNTESTED)[2]
+
+
 def trained_apart(plan: Plan, model: str, reference: str) -> bool:
     """Whether a training stands between two models: whether one of them has been trained as the other was not."""
     one, other = ({row.id for row in plan.chain(name) if row.recipe} for name in (model, reference))
@@ -274,7 +281,7 @@ def over_seeds(
     between = spread / k
     total = between + max(shared_variance, 0.0)
     if total == 0 and mean != 0:
-        return Estimate(mean, n=n)
+        return Estimate(mean, n=n, note=_equal(k))
     freedom = own * (total / between) ** 2 if between else math.inf
     return Estimate(mean, *t_test(mean, total, freedom), freedom, n)
 
@@ -292,10 +299,15 @@ def change(before: float, after: float, model: str, n: int, replicates: Replicat
     points, spread = after - before, _spread(model, replicates)
     if points == 0:
         return Estimate(0.0, 0.0, 0.0, 1.0, n=n)
+    trained = len(replicates.of(model))
     if not spread:
-        return Estimate(points, n=n)
-    freedom = len(replicates.of(model)) - 1
+        return Estimate(points, n=n, note=_equal(trained) if trained > 1 else "")
+    freedom = trained - 1
     return Estimate(points, *t_test(points, 2 * spread, freedom), freedom, n)
+
+
+def _equal(trainings: int) -> str:
+    return f"{UNTESTED}the same in all {trainings} trainings"
 
 
 def _spread(model: str, replicates: Replicates) -> float | None:

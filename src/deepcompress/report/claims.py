@@ -18,14 +18,13 @@ from functools import lru_cache
 
 import pandas as pd
 
-from deepcompress.measure.verdict import Estimate, corrected
+from deepcompress.measure.verdict import Estimate, reason
 from deepcompress.report import estimates, queries, text
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
 from deepcompress.report.tables import BASELINE, Tables
 
 Row = estimates.Row
 ONE_POINT = 0.01  # shares of zeros this close are equal
-ONE_TRAINING = "one training each"  # why a difference is not tested
 ZEROS_ALONE = "only the zeros concentrate"
 ALLOWED = {"keeps": "points may go", "similar": "either way are similar"}  # rule -> what the limit is of
 
@@ -149,20 +148,19 @@ def smallest_that_keeps(data: Tables, row: Row) -> Comparison | None:
     own = rows[rows["model"].isin(estimates.chosen(data, row["sides"][0])["model"])]
     if own.empty or len(rows) == 1:
         return None
-    pairs = [(model, pair) for model in rows["model"] if (pair := estimates.paired(data, model, BASELINE))]
-    judged = corrected([estimates.above(pair, data.max_drop_points) for _, pair in pairs])
-    verdicts = {model: estimates.outcome(of) for (model, _), of in zip(pairs, judged, strict=True)}
-    mine = verdicts[own["model"].iloc[0]]
-    smaller = {verdicts[model] for model in rows.loc[rows["size_bytes"] < own["size_bytes"].iloc[0], "model"]}
-    agrees = mine == AGREES and smaller <= {CONTRADICTS}
+    pairs = {model: pair for model in rows["model"] if (pair := estimates.paired(data, model, BASELINE))}
+    judged = estimates.corrected({model: estimates.above(of, data.max_drop_points) for model, of in pairs.items()})
+    compared = [*own["model"], *rows.loc[rows["size_bytes"] < own["size_bytes"].iloc[0], "model"]]
+    mine, *smaller = (estimates.outcome(judged[model]) for model in compared)
+    agrees = mine == AGREES and set(smaller) <= {CONTRADICTS}
     verdict = AGREES if agrees else CONTRADICTS if mine == CONTRADICTS or AGREES in smaller else UNDECIDED
     parts = "; ".join(
         f"{other['model']}: {text.difference(other)} points, {text.times(other['times_smaller'])} smaller"
         for _, other in rows.iterrows()
     )
     evidence = f"{parts} ({text.number(data.max_drop_points)} points may go, n = {int(own['n'].iloc[0]):,})"
-    untested = UNTESTED in (mine, *smaller)
-    return Comparison(UNTESTED, evidence, ONE_TRAINING) if untested else Comparison(verdict, evidence)
+    why = [reason(judged[model].phrase) for model in compared if not judged[model].tested]
+    return Comparison(UNTESTED, evidence, why[0]) if why else Comparison(verdict, evidence)
 
 
 def untested(_data: Tables, row: Row) -> Comparison:
@@ -178,7 +176,7 @@ def _own(data: Tables) -> dict[str, Estimate]:
         alone = row["rule"] in (*ALLOWED, "weighted") or (row["rule"] == "higher" and "measure" in row)
         if alone and (parts := _sides(data, row)):
             apart[row["statement"]] = _compare(data, row, parts)
-    return dict(zip(apart, corrected(list(apart.values())), strict=True))
+    return estimates.corrected(apart)
 
 
 def _compare(data: Tables, row: Row, parts: list[Estimate]) -> Estimate:
@@ -200,7 +198,7 @@ def _sides(data: Tables, row: Row) -> list[Estimate] | None:
 def _by_difference(apart: Estimate, evidence: str) -> Comparison:
     """By which side of zero a difference lies on; without an interval there is no verdict."""
     if math.isnan(apart.low):
-        return Comparison(UNTESTED, evidence, ONE_TRAINING)
+        return Comparison(UNTESTED, evidence, reason(apart.phrase))
     return Comparison(estimates.outcome(apart), evidence, apart.note, p=apart.p, holm_p=apart.holm_p)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -129,15 +130,23 @@ def paired(data: Tables, model: str, reference: str) -> Estimate | None:
     if found is None:
         return None
     value, low, high, p, holm_p, freedom = (float(found[name]) for name in JUDGED[:-1])
-    note = found["verdict"] if found["verdict"].startswith(verdict.UNCONFIRMED) else ""
+    words = found["verdict"]
+    note = words if words.startswith(verdict.UNCONFIRMED) or verdict.reason(words) else ""
     return Estimate(value, low, high, p, freedom, int(found["n"]), holm_p, note)
 
 
 def above(loss: Estimate, limit: float) -> Estimate:
     """How far a difference lies above -limit, with the p of lying just there."""
     value, low, high = (end + limit for end in (loss.value, loss.low, loss.high))
-    p = NAN if math.isnan(low) else p_of_interval(value, value - low if value > 0 else high - value, loss.freedom)
+    if not loss.tested:
+        return replace(loss, value=value)
+    p = p_of_interval(value, value - low if value > 0 else high - value, loss.freedom)
     return Estimate(value, low, high, p, loss.freedom, loss.n)
+
+
+def corrected(apart: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Named differences as one family."""
+    return dict(zip(apart, verdict.corrected(list(apart.values())), strict=True))
 
 
 def combined(parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
@@ -226,9 +235,8 @@ def outcomes(data: Tables, family: str) -> dict[str, str]:
         here = None if model == first else paired(data, model, first)
         if here is not None and not math.isnan(here.low):
             apart[model] = combined((here, source_points(theirs, model, first)), (1, -1))
-    judged = zip(apart, verdict.corrected(list(apart.values())), strict=True)
     words = dict.fromkeys((model for model in theirs if model != first), UNTESTED)
-    return words | {model: AGREES if of.words == SAME else CONTRADICTS for model, of in judged}
+    return words | {model: AGREES if of.words == SAME else CONTRADICTS for model, of in corrected(apart).items()}
 
 
 def accuracies(data: Tables, models: Iterable[str]) -> str:

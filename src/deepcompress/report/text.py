@@ -113,7 +113,8 @@ def difference(row: pd.Series, column: str = "difference", *, phrase: bool = Fal
         return MISSING
     words = str(row.get(VERDICT[column]))
     if math.isnan(low) or math.isnan(high):
-        return f"{signed(points)} (one training each)" if words == verdict.NOT_TESTED else signed(points)
+        why = verdict.reason(words)
+        return f"{signed(points)} ({why})" if why else signed(points)
     doubt = f", {words if phrase else UNCONFIRMED}" if words.startswith(verdict.UNCONFIRMED) else ""
     return f"{signed(points)} ({signed(low)} to {signed(high)}{doubt})"
 
@@ -159,6 +160,12 @@ def of_models(rows: pd.DataFrame, data: Tables, *, name: str = "name") -> str:
     return f"{none}; {top[name]} is best there; on held-out images {change(top)}."
 
 
+def untested(rows: pd.DataFrame, what: str) -> str:
+    """That it is not tested what some models bring, and why; none of them has an interval."""
+    why = verdict.reason(rows["verdict"].iloc[0])
+    return f"{why[0].upper()}{why[1:]}: what {what} is not tested; `make seeds` trains more."
+
+
 def change(row: pd.Series) -> str:
     """What a model is to the baseline and, where it has one, to its equally long control: what and against what.
 
@@ -188,10 +195,10 @@ def _interval(row: pd.Series, column: str) -> str:
 
 def _doubt(row: pd.Series, column: str) -> str:
     """The words of a verdict that is neither a gain nor a loss; nothing where none was asked for."""
-    words = row.get(VERDICT[column])
+    words = str(row.get(VERDICT[column]))
     if not _interval(row, column):
-        return verdict.NOT_TESTED if words == verdict.NOT_TESTED else ""
-    return "" if words in (verdict.GAIN, verdict.LOSS) else str(words)
+        return words if verdict.reason(words) else ""
+    return "" if words in (verdict.GAIN, verdict.LOSS) else words
 
 
 def _points(value: float) -> str:

@@ -123,7 +123,7 @@ def _verdict(data: Tables, rows: pd.DataFrame, control: pd.Series | None) -> str
     if compared.empty:
         return "QAT was not compared with an equally long float training, so its gains cannot be told from that."
     if tested.empty:
-        return "One training each: what training with rounded weights brings is not tested; `make seeds` trains more."
+        return text.untested(compared, "training with rounded weights brings")
     better, worse = (int((tested["verdict"] == word).sum()) for word in (GAIN, LOSS))
     own = "" if control is None else (
         f" The control itself is at {text.difference(control, phrase=True)} points to the baseline: what fine-tuning "

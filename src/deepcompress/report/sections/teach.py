@@ -75,7 +75,7 @@ def _verdict(rows: pd.DataFrame) -> str:
     if compared.empty:
         return "No student was compared with the independent one."
     if tested.empty:
-        return "One training each: what students gain from their teacher is not tested; `make seeds` trains more."
+        return text.untested(compared, "students gain from their teacher")
     above, below = (int((tested["verdict"] == word).sum()) for word in (GAIN, LOSS))
     same = len(tested) - above - below
     best = tested.sort_values(["difference_points", "model"]).iloc[-1]
