@@ -240,6 +240,15 @@ def test_a_verdict_follows_what_was_measured(data: Tables, name: str, changed: C
     assert found.evidence
 
 
+@pytest.mark.parametrize(("missing", "kept"), [("ptq-int4", "ptq-int8"), ("ptq-int8", "ptq-int4")])
+def test_files_at_several_bit_widths_are_judged_where_all_were_measured(data: Tables, missing: str, kept: str) -> None:
+    some = dataclasses.replace(data, models=data.models[data.models["model"] != f"quantized/{missing}"])
+    found = claims.claim(some, "fewer bits")
+    assert found.judgement == f"{UNTESTED} (not measured: {missing})"
+    assert found.evidence.startswith(f"quantized/{kept}: ")
+    assert claims.claim(data, "fewer bits").verdict == AGREES
+
+
 def test_int8_is_timed_in_its_own_engine_against_the_dense_float_model(data: Tables) -> None:
     rows = data.extra["benchmark/latency"]
     int8 = rows[(rows["model"] == "baseline") & (rows["engine"] == "onnxruntime_int8")]

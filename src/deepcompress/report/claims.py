@@ -121,13 +121,17 @@ def timed(data: Tables, row: Row) -> Comparison | None:
 
 
 def saves(data: Tables, row: Row) -> Comparison | None:
-    """The files are smaller than the baseline's by a share or more."""
-    rows = pd.concat([estimates.chosen(data, side) for side in row["sides"]])
+    """The files of all sides are smaller than the baseline's by a share or more."""
+    sides = {side: estimates.chosen(data, side) for side in row["sides"]}
+    rows = pd.concat(sides.values())
     saved_pct = 100 - 100 / rows["times_smaller"]
     saved = zip(rows["model"], rows["times_smaller"], saved_pct, strict=True)
     parts = [f"{model}: {text.times(times)} smaller, by {text.number(pct, 0)} %" for model, times, pct in saved]
-    verdict = AGREES if (saved_pct >= row["least_pct"]).all() else CONTRADICTS
-    return Comparison(verdict, "; ".join(parts)) if parts else None
+    if not parts:
+        return None
+    if missing := [side for side, of_side in sides.items() if of_side.empty]:
+        return Comparison(UNTESTED, "; ".join(parts), f"not measured: {', '.join(missing)}")
+    return Comparison(AGREES if (saved_pct >= row["least_pct"]).all() else CONTRADICTS, "; ".join(parts))
 
 
 def costliest(data: Tables, row: Row) -> Comparison | None:
