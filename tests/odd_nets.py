@@ -46,6 +46,66 @@ def shared(classes):
     return nn.Sequential(layer, layer, nn.Flatten(), nn.LazyLinear(classes))
 
 
+class Recurrent(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.patch, self.memory = nn.Conv2d(3, 12, 8, 8), nn.GRU(12, 12, batch_first=True)
+        self.head = nn.Linear(12, classes)
+
+    def forward(self, images):
+        return self.head(self.memory(self.patch(images).flatten(2).transpose(1, 2))[0].mean(1))
+
+
+def frozen(classes):
+    below = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).requires_grad_(False)
+    return nn.Sequential(below, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+
+
+# What no checkpoint can hold, or no step change.
+
+
+class Kept(nn.Module):
+    """With something beside its layers: by name a buffer, an attribute, or more state."""
+
+    def __init__(self, classes, **attributes):
+        super().__init__()
+        self.layers = one(classes)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+class Stateful(Kept):
+    def get_extra_state(self):
+        return {"steps": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def masked(classes):
+    return Kept(classes, mask=nn.Buffer(torch.full((2, 2), -torch.inf)))
+
+
+def specified(classes):
+    return Kept(classes, spec={"depth": 1})
+
+
+def normalised(classes):
+    return nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(3 * 32 * 32, classes)))
+
+
+class Short(Kept):
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.layers.bfloat16()
+
+    def forward(self, images):
+        return super().forward(images.bfloat16()).float()
+
+
 def lazy(classes):
     return nn.Sequential(
         nn.LazyConv2d(8, 3),

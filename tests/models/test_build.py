@@ -46,6 +46,21 @@ def test_a_network_that_finds_its_sizes_by_an_image_is_built_with_them() -> None
     assert build(spec).training
 
 
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        ("Stateful", "its state holds _extra_state, which is no tensor; leave it out"),
+        ("masked", "mask holds NaN or infinity; a buffer may be one with persistent=False"),
+        ("specified", "its attribute spec needs another name"),
+        ("normalised", "the weight of layer 1 is made of other tensors, as by weight_norm"),
+        ("Short", r"layers.1.weight must be float32, got torch.bfloat16"),
+    ],
+)
+def test_what_no_file_holds_and_no_step_changes_is_refused_at_once(function: str, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        trace(GraphSpec(f"tests.odd_nets:{function}", 4, SIDE))
+
+
 def test_torchvisions_weights_are_taken_but_for_the_head_also_by_the_old_names_of_densenets(tmp_path: Path) -> None:
     model, given = network("densenet121"), theirs.densenet121(num_classes=9).state_dict()
     head = model.get_parameter("classifier.weight").clone()

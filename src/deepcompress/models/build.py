@@ -159,6 +159,8 @@ def _own(spec: GraphSpec) -> nn.Module:
         raise UserError(
             f"{spec.arch} must give a torch.nn.Module for {spec.classes} classes, got {type(made).__name__}"
         )
+    if taken := [name for name in ("spec", "layer_order") if hasattr(made, name)]:
+        raise UserError(f"{spec.arch}: its attribute {taken[0]} needs another name; every network has one of this name")
     return made
 
 
@@ -235,8 +237,8 @@ def trace(spec: GraphSpec) -> Trace:
     """The trace of the network with all its channels.
 
     Raises:
-        UserError: If there is no such network, it does not run on an image of this size, or two of its names mean one
-            tensor.
+        UserError: If there is no such network, it does not run on an image of this size, or a file cannot hold it or
+            steps cannot change it; see `_require_own_tensors`.
     """
     if spec.widths:
         return trace(dataclasses.replace(spec, widths=()))
@@ -258,7 +260,7 @@ def trace(spec: GraphSpec) -> Trace:
         raise UserError(f"{spec.arch} must give {spec.classes} logits per image, (1, {spec.classes}); got {got}")
     if twice := [name for name in dict.fromkeys(order) if order.count(name) > 1]:
         raise UserError(f"{spec.arch}: layer {twice[0]} runs {order.count(twice[0])} times; give each place its own")
-    _require_own_tensors(spec, model)
+    _require_own_tensors(spec, model, order)
     if not order:
         raise UserError(f"{spec.arch} has no convolution and no linear layer that could be compressed")
     convolutions = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
@@ -279,14 +281,30 @@ def _answer(spec: GraphSpec, model: nn.Module) -> Any:
         raise UserError(f"{spec.arch} does not run on an image of {spec.image_size} px: {_line(error)}") from error
 
 
-def _require_own_tensors(spec: GraphSpec, model: nn.Module) -> None:
-    """Refuse a tensor of two names, such as of a layer that is kept in two places: a file would hold it twice."""
+def _require_own_tensors(spec: GraphSpec, model: nn.Module, order: Iterable[str]) -> None:
+    """Refuse what no file holds as it is, or what no step can change.
+
+    That is a tensor of two names, such as of a layer that is kept in two places, which a file would hold twice; what is
+    no tensor, not finite or not in 32 bits; and a weight that is made of other ones before each use.
+    """
     names: dict[Tensor, str] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
+        if not isinstance(tensor, torch.Tensor):
+            raise UserError(f"{spec.arch}: its state holds {name}, which is no tensor; leave it out")
         if (first := names.setdefault(tensor, name)) != name:
             raise UserError(
                 f"{spec.arch}: {first} and {name} are one and the same; keep each layer in one place, with weights of "
                 "its own"
+            )
+        if isinstance(tensor, nn.Parameter) and tensor.dtype != torch.float32:
+            raise UserError(f"{spec.arch}: {name} must be float32, got {tensor.dtype}; train.precision has other types")
+        if not tensor.is_meta and not torch.isfinite(tensor).all():
+            raise UserError(f"{spec.arch}: {name} holds NaN or infinity; a buffer may be one with persistent=False")
+    for name in order:
+        if "weight" not in dict(model.get_submodule(name).named_parameters(recurse=False)):
+            raise UserError(
+                f"{spec.arch}: the weight of layer {name} is made of other tensors, as by weight_norm; no step can "
+                "prune or round it, so give the layer a plain one"
             )
 
 
