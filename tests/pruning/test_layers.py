@@ -61,6 +61,23 @@ def test_a_layer_whose_batch_norm_has_no_scale_stays_whole() -> None:
     assert pruned(model, "unstructured", 0.5).table[-1]["achieved_sparsity"] == pytest.approx(0.5, abs=1e-3)
 
 
+def test_layers_behind_which_torch_pruning_fails_stay_whole_and_without_others_nothing_is_pruned() -> None:
+    model = nets.network("tests.odd_nets:Recurrent")
+    assert layers.groups(model.spec) == {}
+    assert layers.unprunable(model.spec) == {"patch": "Torch-Pruning cannot follow the network there"}
+    with pytest.raises(UserError, match=r"prune.structured: no layer in scope all of .*Recurrent can be pruned"):
+        pruned(model, "structured", scope="all")
+
+
+def test_channels_of_frozen_layers_can_go() -> None:
+    model, images = nets.network("tests.odd_nets:frozen"), torch.randn(3, 3, SIDE, SIDE)
+    made = pruned(model, "structured", 0.5)
+    assert len(made.trained[0][0].weight) == 4
+    assert not made.trained[0][0].weight.requires_grad
+    with torch.no_grad():
+        nets.assert_equal_outputs(made.trained(images), made.masked(images))
+
+
 def test_a_batch_norm_without_statistics_is_not_recalibrated() -> None:
     model = nets.network("tests.odd_nets:without_statistics")
     before = model.norm2.running_mean.clone()

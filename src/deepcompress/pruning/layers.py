@@ -166,12 +166,12 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
         return _of_a_chain(outline(spec)), {}
     import torch_pruning  # type: ignore[import-untyped]
 
-    model = outline(spec)
+    model = copy.deepcopy(outline(spec)).requires_grad_(True)  # the graph is that of autograd
     image = torch.zeros(1, 3, spec.image_size, spec.image_size, device=next(model.parameters()).device)
     unknown = "Torch-Pruning cannot follow the network there"
     graph = torch_pruning.DependencyGraph()
     try:
-        with torch.enable_grad(), warnings.catch_warnings(action="ignore"):  # the graph is that of autograd
+        with torch.enable_grad(), warnings.catch_warnings(action="ignore"):
             graph.build_dependency(model, example_inputs=image)
     except Exception:  # of any kind, on a network that it does not know
         return {}, dict.fromkeys([*prunable_layers(model)][:-1], unknown)
@@ -190,7 +190,7 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
         every = list(range(len(layer.weight)))
         try:
             tied = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, idxs=every)
-        except ValueError:  # the layer is not in its graph
+        except Exception:  # the layer is not in its graph, or something behind it is of no kind that it knows
             whole[name] = unknown
             continue
         parts = _parts(tied, names)

@@ -81,10 +81,14 @@ def prune(
         curves: Of `sensitivity.curves`, for allocations that read them.
 
     Raises:
-        UserError: If a layer is unknown, a weight not finite, or the sparsity out of reach.
+        UserError: If no layer can be pruned, one is unknown, a weight not finite, or the sparsity out of reach.
     """
     method, way = settings.method, settings.method_config(settings.method)
     layers = in_scope(dense, method, way.scope)
+    if not layers:
+        raise UserError(
+            f"params.yaml: prune.{method}: no layer in scope {way.scope} of {dense.spec.arch} can be pruned"
+        )
     for name in way.dense:
         if name not in layers:
             raise UserError(f"params.yaml: prune.{method}.dense names {name!r}; the layers are {', '.join(layers)}")
