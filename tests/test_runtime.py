@@ -267,6 +267,14 @@ def test_forks_end_with_the_process_that_is_killed() -> None:
         assert process.stdout.read() == ""  # comes to an end once nobody can write to it any more
 
 
+@forked
+def test_a_fork_whose_parent_was_killed_before_it_looks_ends() -> None:
+    gone = "import os; from deepcompress import runtime; runtime._die_with({}); print('goes on')"
+    assert printed(gone.format("os.getppid()")) == "goes on\n"
+    with pytest.raises(subprocess.CalledProcessError):
+        printed(gone.format("os.getpid()"))
+
+
 def test_elsewhere_calls_are_made_here_one_after_the_other_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(STAGE_VARIABLE, raising=False)
     made: list[int] = []

@@ -312,7 +312,7 @@ def on_cores(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Itera
 
     global _calls
     _calls = calls
-    pool = ProcessPoolExecutor(count, mp_context=get_context("fork"), initializer=_die_with_parent)
+    pool = ProcessPoolExecutor(count, mp_context=get_context("fork"), initializer=_die_with, initargs=(os.getpid(),))
     return _closing(pool, pool.map(_call, range(len(calls))))
 
 
@@ -320,9 +320,11 @@ def _call(place: int) -> Any:
     return _calls[place]()
 
 
-def _die_with_parent() -> None:
-    """Else a fork would wait for ever on one that was killed."""
+def _die_with(parent: int) -> None:
+    """Else a fork would wait for ever on one that was killed, be it before this line."""
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _closing(pool: ProcessPoolExecutor, found: Iterator[T]) -> Iterator[T]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +44,31 @@ def start(folder: Path) -> subprocess.Popen[str]:
     return processes.start(folder, finetune.__file__, *ARGUMENTS)
 
 
+KILLED = """
+import os, runpy, signal, sys
+def seen(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith("state.pt"):
+        states.append(arguments)
+        if len(states) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+states = []
+sys.addaudithook(seen)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def kill_after_an_epoch(folder: Path) -> None:
-    """Start the stage and kill it as soon as a state file is there."""
-    running = start(folder)
-    while not list(folder.glob(".scratch/finetune/*/state.pt")):
-        assert running.poll() is None, running.communicate()[0]
-        time.sleep(0.001)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
-    assert running.returncode == -signal.SIGKILL
+    """Start the stage and kill it between two states that it leaves."""
+    running = processes.start(folder, "-c", KILLED, finetune.__file__, *ARGUMENTS)
+    printed = running.communicate()[0]
+    assert running.returncode == -signal.SIGKILL, printed
 
 
 def test_after_kill_9_the_next_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     for folder in (straight, killed):
-        prepare(folder, epochs=40)
+        prepare(folder, epochs=4)
     uninterrupted = start(straight)
     kill_after_an_epoch(killed)
     assert not (killed / "out").exists()
