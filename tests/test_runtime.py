@@ -250,6 +250,18 @@ def test_a_stage_spreads_calls_over_the_cores_that_its_threads_leave(threads: st
     assert printed(CALLS.replace("THREADS", threads), **STAGE).splitlines() == [f"True {here}", "one line"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked elsewhere")
+def test_calls_that_take_several_threads_are_made_here_where_the_threads_are() -> None:
+    """In a fork they would wait for ever for those that worked before."""
+    worked = (
+        "import os, torch\n"
+        "os.sched_getaffinity = lambda _: set(range(4))\n"
+        "torch.set_num_threads(2)\n"
+        "torch.ones(1 << 22).relu().sum()\n"
+    )
+    assert printed(worked + CALLS.replace("THREADS", "2"), **STAGE).splitlines() == ["True True", "one line"]
+
+
 @forked
 def test_a_fork_that_was_killed_is_told_in_one_line() -> None:
     told = "a process was killed, most likely for lack of memory; with `train.threads: null` "

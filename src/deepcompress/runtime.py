@@ -294,16 +294,17 @@ _calls: Sequence[Callable[[], Any]] = ()  # what the forks of this process find
 def on_cores(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Iterator[T]:
     """What each call returns, in their order, each made in a fork of this process, which has all loaded already.
 
-    There are as many forks as the cores can hold, up to MOST_FORKS. The calls are made one after the other in this
-    process where there is one core, or where forking may not be safe: elsewhere than on Linux, beside other threads,
-    and in any but the fresh process of a stage. A UserError if a fork was killed.
+    There is a fork for each core, up to MOST_FORKS. The calls are made one after the other in this process where there
+    is one core, where each takes several threads, or where forking may not be safe: elsewhere than on Linux, beside
+    other threads, and in any but the fresh process of a stage. A UserError if a fork was killed.
 
     Args:
         calls: Change nothing that another of them reads; what they return can be pickled.
-        threads: Of each; None: all cores, so that nothing is forked.
+        threads: Of each; None: all cores. With more than one nothing is forked: a fork has none of the threads that
+            worked for this process before, and would wait for them for ever.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    count = min(cores // (threads or cores), len(calls), MOST_FORKS)
+    count = min(cores, len(calls), MOST_FORKS) if threads == 1 else 1
     fresh = STAGE_VARIABLE in os.environ and threading.active_count() == 1
     if count < 2 or sys.platform != "linux" or not fresh:
         return (call() for call in calls)
