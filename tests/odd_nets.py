@@ -85,6 +85,12 @@ class Stateful(Kept):
         pass
 
 
+class Helped(Kept):
+    def forward(self, images):
+        answers = super().forward(images)
+        return (answers, answers) if self.training else answers
+
+
 def masked(classes):
     return Kept(classes, mask=nn.Buffer(torch.full((2, 2), -torch.inf)))
 

@@ -53,6 +53,7 @@ def test_a_network_that_finds_its_sizes_by_an_image_is_built_with_them() -> None
         ("masked", "mask holds NaN or infinity; a buffer may be one with persistent=False"),
         ("specified", "its attribute spec needs another name"),
         ("normalised", "the weight of layer 1 is made of other tensors, as by weight_norm"),
+        ("Helped", r"must give 4 logits per image in training, too, \(2, 4\); got tuple"),
         ("Short", r"layers.1.weight must be float32, got torch.bfloat16"),
     ],
 )

@@ -17,6 +17,7 @@ import functools
 import importlib
 import math
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -255,9 +256,7 @@ def trace(spec: GraphSpec) -> Trace:
     answer = _answer(spec, model)
     outer = _outer(model, "")
     kept = {name: tuple(output.shape) for name, output, v in ran if name in outer or output._version == v}
-    if not isinstance(answer, torch.Tensor) or answer.shape != (1, spec.classes):
-        got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
-        raise UserError(f"{spec.arch} must give {spec.classes} logits per image, (1, {spec.classes}); got {got}")
+    _require_logits(spec, answer, 1, "per image")
     if twice := [name for name in dict.fromkeys(order) if order.count(name) > 1]:
         raise UserError(f"{spec.arch}: layer {twice[0]} runs {order.count(twice[0])} times; give each place its own")
     _require_own_tensors(spec, model, order)
@@ -267,18 +266,37 @@ def trace(spec: GraphSpec) -> Trace:
     norms = {name: norms[name] for name in order if name in convolutions & norms.keys()}
     given, before = next((output, v) for name, output, v in ran if name == order[-1])
     same = given.shape == answer.shape and given.data_ptr() == answer.data_ptr()  # perhaps a view
-    return Trace(tuple(order), kept, frozenset(outer), norms, same and given._version == before)
+    seen = Trace(tuple(order), kept, frozenset(outer), norms, same and given._version == before)
+    if library(spec.arch) != "torchvision":
+        _require_logits_in_training(spec, model)
+    return seen
 
 
-def _answer(spec: GraphSpec, model: nn.Module) -> Any:
-    """What a network gives for an empty image."""
+def _answer(spec: GraphSpec, model: nn.Module, images: int = 1) -> Any:
+    """What a network gives for some empty images."""
     with _without_memory(spec):
-        image = torch.zeros(1, 3, spec.image_size, spec.image_size)
+        pixels = torch.zeros(images, 3, spec.image_size, spec.image_size)
     try:
         with torch.no_grad():
-            return model(image)
+            return model(pixels)
     except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise UserError(f"{spec.arch} does not run on an image of {spec.image_size} px: {_line(error)}") from error
+
+
+def _require_logits(spec: GraphSpec, answer: Any, images: int, when: str) -> None:
+    shape = (images, spec.classes)
+    if not isinstance(answer, torch.Tensor) or answer.shape != shape:
+        got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+        raise UserError(f"{spec.arch} must give {spec.classes} logits {when}, {shape}; got {got}")
+
+
+def _require_logits_in_training(spec: GraphSpec, model: nn.Module) -> None:
+    """Refuse a network that gives more where it trains, such as what further heads answer."""
+    answer: Any = None
+    with torch.random.fork_rng(devices=[]), suppress(UserError):  # what empty images do not train may yet train
+        answer = _answer(spec, model.train(), 2)
+    if answer is not None:
+        _require_logits(spec, answer, 2, "per image in training, too")
 
 
 def _require_own_tensors(spec: GraphSpec, model: nn.Module, order: Iterable[str]) -> None:
