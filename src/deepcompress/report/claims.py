@@ -89,7 +89,7 @@ def within_limit(data: Tables, row: Row) -> Comparison | None:
     apart, (model, reference) = estimates.difference(data, row, *sides), (side.name for side in sides)
     smaller = ""
     if reference == BASELINE:
-        smaller = f", {text.times(estimates.chosen(data, {'model': model})['times_smaller'].iloc[0])} smaller"
+        smaller = f", {text.smaller(estimates.chosen(data, {'model': model}).iloc[0])}"
     limit = f"{text.number(data.max_drop_points)} {ALLOWED[row['rule']]}, {_n(sides)}"
     evidence = f"{model} against {reference}: {estimates.ends(apart, signed=True)} points{smaller} ({limit})"
     found = _by_difference(_own(data)[row["statement"]], evidence)
@@ -159,10 +159,9 @@ def smallest_that_keeps(data: Tables, row: Row) -> Comparison | None:
     agrees = mine == AGREES and set(smaller) <= {CONTRADICTS}
     verdict = AGREES if agrees else CONTRADICTS if mine == CONTRADICTS or AGREES in smaller else UNDECIDED
     parts = "; ".join(
-        f"{other['model']}: {text.difference(other)} points, {text.times(other['times_smaller'])} smaller"
-        for _, other in rows.iterrows()
+        f"{other['model']}: {text.difference(other)} points, {text.smaller(other)}" for _, other in rows.iterrows()
     )
-    evidence = f"{parts} ({text.number(data.max_drop_points)} points may go, n = {int(own['n'].iloc[0]):,})"
+    evidence = f"{parts} ({text.number(data.max_drop_points)} points may go, {text.sample(own['n'].iloc[0])})"
     why = [reason(judged[model].phrase) for model in compared if not judged[model].tested]
     return Comparison(UNTESTED, evidence, why[0]) if why else Comparison(verdict, evidence)
 

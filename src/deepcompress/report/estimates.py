@@ -61,9 +61,7 @@ def outcome(difference: Estimate) -> str:
 
 def ends(of: Estimate, digits: int = 1, *, signed: bool = False) -> str:
     """`96.6 (95.7 to 97.3)`."""
-    write = text.signed if signed else text.number
-    value, low, high = (write(end, digits) for end in (of.value, of.low, of.high))
-    return value if math.isnan(of.low) else f"{value} ({low} to {high})"
+    return text.spanned((of.value, of.low, of.high), digits, text.signed if signed else text.number)
 
 
 def spelled(of: Estimate, measure: Row) -> str:

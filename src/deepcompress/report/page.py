@@ -139,7 +139,7 @@ def _first_sentence(data: Tables, chosen: str) -> tuple[str, str]:
         alone = len(data.candidates) == 1
         return f"{text.of_all(data)}." if alone else text.of_models(data.candidates, data, name="model"), ""
     row = rows.iloc[0]
-    smaller = f"{text.times(row['times_smaller'])} smaller than the baseline ({text.number(row['size_mib'], 2)} MiB)"
+    smaller = f"{text.smaller(row)} than the baseline ({text.number(row['size_mib'], 2)} MiB)"
     right = f"{text.number(row['top1_pct'])} % right on {int(row['n']):,} held-out images"
     return f"Ship {chosen}: {smaller}, {right}.", f"{text.change(row)}."
 

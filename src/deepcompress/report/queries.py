@@ -154,6 +154,12 @@ def of_models(data: Tables, kind: str, models: pd.Series) -> pd.DataFrame:
     return data.named(pd.concat(rows, ignore_index=True)) if rows else pd.DataFrame()
 
 
+def joined(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose models are in both tables, with the columns of the other one that they lack."""
+    own = [name for name in others if name == "model" or name not in rows]
+    return rows.merge(others[own], on="model")
+
+
 # Students, and what the explain stage saw.
 
 
@@ -174,6 +180,12 @@ def explained(data: Tables, name: str) -> pd.DataFrame:
     """A table of the explain stage, such as `alignment`, with the plan's columns; empty when it did not run."""
     rows = data.further(f"explain/{name}")
     return data.named(rows) if "model" in rows else rows
+
+
+def strips(data: Tables) -> pd.DataFrame:
+    """The maps to draw, a row per model and image; empty without the images that they lie over."""
+    rows = explained(data, "strips")
+    return rows.head(0) if explained(data, "strip_images").empty else rows
 
 
 def alignment(data: Tables, teacher: str) -> pd.DataFrame:

@@ -76,6 +76,16 @@ def times(value: float) -> str:
     return MISSING if math.isnan(value) else f"{number(value, 1 if value < 100 else 0)}×"
 
 
+def mib(size_bytes: float) -> str:
+    """Bytes in MiB, without the unit: 2.38."""
+    return number(size_bytes / tables.BYTES_PER_MIB, 2)
+
+
+def sample(n: float) -> str:
+    """How many images, or calls, stand behind a number: n = 2,000."""
+    return f"n = {int(n):,}"
+
+
 def count(n: int, noun: str) -> str:
     """`1 model`, `2 models`, `2 classes`."""
     return f"{n:,} {noun}{'' if n == 1 else 'es' if noun.endswith('s') else 's'}"
@@ -86,15 +96,23 @@ def count(n: int, noun: str) -> str:
 
 def interval(row: pd.Series, column: str, digits: int = 1, write: Callable[[float, int], str] = number) -> str:
     """A value with its interval, from `<column>_low` and `<column>_high`: 61.2 (60.3 to 62.1)."""
-    if pd.isna(row.get(column)):
-        return MISSING
-    value, low, high = (write(end, digits) for end in ends(row, column))
-    return f"{value} ({low} to {high})"
+    return MISSING if pd.isna(row.get(column)) else spanned(ends(row, column), digits, write)
+
+
+def spanned(of: tuple[float, float, float], digits: int = 1, write: Callable[[float, int], str] = number) -> str:
+    """A value with both ends of its interval, or alone where it has none: 61.2 (60.3 to 62.1)."""
+    value, low, high = (write(end, digits) for end in of)
+    return value if math.isnan(of[1]) else f"{value} ({low} to {high})"
 
 
 def ends(row: pd.Series, column: str) -> tuple[float, float, float]:
     """A value and both ends of its interval."""
     return float(row[column]), float(row[f"{column}_low"]), float(row[f"{column}_high"])
+
+
+def smaller(row: pd.Series) -> str:
+    """How many times a model's file goes into the baseline's: 3.9× smaller."""
+    return f"{times(row['times_smaller'])} smaller"
 
 
 def accuracy(row: pd.Series) -> str:
@@ -130,10 +148,10 @@ def ns(cells: Iterable[str]) -> str:
 def of_all(data: Tables) -> str:
     """The smallest model that keeps the accuracy asked for, or the baseline alone, as a title."""
     best, base = tables.selected(data, data.candidates), data.baseline
-    n = f"n = {int(base['n']):,}"
+    n = sample(base["n"])
     if best is not None:
         points = f"{signed(best['difference_points'])} points to the baseline"
-        return f"{best['model']} is {times(best['times_smaller'])} smaller at {points} ({n})"
+        return f"{best['model']} is {smaller(best)} at {points} ({n})"
     if len(data.candidates) == 1:
         return f"The baseline: {number(base['top1_pct'])} % top-1 in {number(base['size_mib'], 2)} MiB ({n})"
     return f"No smaller model stays within {_points(data.max_drop_points)} of the baseline ({n})"
@@ -153,8 +171,8 @@ def of_models(rows: pd.DataFrame, data: Tables, *, name: str = "name") -> str:
         return f"None of these models was measured on validation images, so none is chosen to lose {limit}."
     best = tables.selected(data, compared)
     if best is not None:
-        smaller = f"{times(best['times_smaller'])} smaller; on held-out images {change(best)}"
-        return f"{best[name]} is the smallest that loses {limit} on validation images: {smaller}."
+        found = f"{smaller(best)}; on held-out images {change(best)}"
+        return f"{best[name]} is the smallest that loses {limit} on validation images: {found}."
     fits = data.choice.loc[data.choice["model"] == top["model"], "drop_points"].iloc[0] <= data.max_drop_points
     none = f"None {'that ' if fits else ''}loses {limit} on validation images{' is smaller' if fits else ''}"
     return f"{none}; {top[name]} is best there; on held-out images {change(top)}."

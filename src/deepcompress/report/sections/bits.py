@@ -74,7 +74,7 @@ def _formats(data: Tables, rows: pd.DataFrame) -> list[Block]:
     if not integers.empty:
         narrowest = others[others["format"] == integers["format"].iloc[-1]]
         accuracies = [f"{row['method'].upper()} {text.number(row['top1_pct'])} %" for _, row in narrowest.iterrows()]
-        title = f"{narrowest['format'].iloc[0]}: {', '.join(accuracies)} (n = {int(others['n'].iloc[0]):,})"
+        title = f"{narrowest['format'].iloc[0]}: {', '.join(accuracies)} ({text.sample(others['n'].iloc[0])})"
     levels = {"baseline": float(data.baseline["top1_pct"])}
     if control is not None:
         levels["float control: as long, not rounded"] = float(control["top1_pct"])
@@ -153,7 +153,7 @@ def _trend(data: Tables) -> list[Block]:
     drops = pd.Series(holm(list(points["accuracy_drop_p"])), points.index)
     lossy = points.loc[(drops < ALPHA) & (points["accuracy_drop_points"] > 0), "bits"]
     where = "At no width a" if lossy.empty else f"Above {int(lossy.max())} bits no"
-    n = f"n = {int(points['n'].iloc[0]):,}"
+    n = text.sample(points["n"].iloc[0])
     words = f"{where} drop of top-1 differs significantly from zero, by p (Holm) of all {len(points)} ({n})."
     rows = points.assign(scales="one scale per " + points["granularity"].astype(str))
     trend = rows.dropna(subset=["output_error_relative_trend"])
@@ -177,8 +177,7 @@ def _sixteen_bits(rows: pd.DataFrame, rounding: pd.DataFrame) -> list[Block]:
     models = rows[rows["format"].isin(("fp16", "bf16"))]
     if rounding.empty or not rounding["model"].isin(models["model"]).any():
         return []
-    own = [name for name in rounding if name == "model" or name not in models]
-    return [Table.of(models.merge(rounding[own], on="model"), CAST, SIXTEEN_BITS)]
+    return [Table.of(queries.joined(models, rounding), CAST, SIXTEEN_BITS)]
 
 
 SECTIONS = {"quantized": (30, bits)}

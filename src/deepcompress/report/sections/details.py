@@ -189,8 +189,7 @@ def attention(data: Tables) -> list[Block]:
         return []
     others = _with_changes(data, jitter)
     baseline = others[others["model"] == BASELINE].iloc[0]
-    own = [name for name in others if name == "model" or name not in rows]
-    rows = rows[rows["teacher"] == BASELINE].merge(others[own], on="model").reset_index(drop=True)
+    rows = queries.joined(rows[rows["teacher"] == BASELINE], others)
     students = rows["family"] == "students"
     made, first = rows[~students], rows.head(1)
     if made.empty:
@@ -218,9 +217,8 @@ def attention(data: Tables) -> list[Block]:
 
 def _drawn(data: Tables, students: pd.Series) -> pd.DataFrame:
     """The maps to draw: those of DRAWN that there are, in that order, and those of some students."""
-    images, rows = queries.explained(data, "strip_images"), queries.explained(data, "strips")
-    if images.empty or rows.empty:
-        return pd.DataFrame()
+    if (rows := queries.strips(data)).empty:
+        return rows
     rows = rows[rows["teacher"] == BASELINE]
     wanted = [estimates.chosen(data, query)["model"] for query in (*DRAWN, *({"model": name} for name in students))]
     first = [rows.loc[rows["model"].isin(models), "model"].head(1) for models in wanted]
@@ -235,7 +233,7 @@ def _finding(rows: pd.DataFrame) -> str:
     least, most = ordered.iloc[0], ordered.iloc[-1]
     return (
         f"{most['model']} looks most like the baseline (SSIM {text.number(most['ssim'], 2)}), {least['model']} least "
-        f"({text.number(least['ssim'], 2)}; n = {int(most['n']):,})"
+        f"({text.number(least['ssim'], 2)}; {text.sample(most['n'])})"
     )
 
 
@@ -274,7 +272,7 @@ def _fall(rows: pd.DataFrame, baseline: pd.Series, change: str) -> str:
     before, after = (text.number(baseline[name]) for name in (f"{change}_before_pct", column))
     opening = CHANGES[change][0].format(strength=baseline.get(f"{change}_strength"))
     return (
-        f"{opening} the baseline's top-1 falls from {before} to {after} % (n = {int(baseline[f'{change}_n']):,}); "
+        f"{opening} the baseline's top-1 falls from {before} to {after} % ({text.sample(baseline[f'{change}_n'])}); "
         f"compressed models, one training each, come to between {least} and {most}."
     )
 

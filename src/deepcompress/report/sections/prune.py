@@ -6,7 +6,7 @@ import pandas as pd
 
 from deepcompress.report import charts, queries, text
 from deepcompress.report.claims import stored
-from deepcompress.report.tables import BYTES_PER_MIB, Tables
+from deepcompress.report.tables import Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, lead
 
 CURVE = (
@@ -138,10 +138,9 @@ def _sizes(data: Tables) -> list[Block]:
         "Parameters": ("parameters", text.short),
         "Non-zero weights": ("nonzero_weights", text.short),
         "MACs": ("macs", text.short),
-        **{f"{head}, MiB": (form, 2) for form, head in FORMS.items()},
+        **{f"{head}, MiB": (f"{form}_bytes", text.mib) for form, head in FORMS.items()},
     }
-    stored_mib = {form: [row[f"{form}_bytes"] / BYTES_PER_MIB for row in states.values()] for form in FORMS}
-    return [Table.of(pd.DataFrame(states.values()).assign(name=list(states), **stored_mib), columns, SIZES)]
+    return [Table.of(pd.DataFrame(states.values()).assign(name=list(states)), columns, SIZES)]
 
 
 def _weights(data: Tables) -> list[Block]:

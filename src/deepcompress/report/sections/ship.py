@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deepcompress.report import charts, queries, tables, text
-from deepcompress.report.tables import BASELINE, BYTES_PER_MIB, Tables
+from deepcompress.report.tables import BASELINE, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
 
 CHOICE = "Named: the recommended model, the runner-up and the baseline. Dashed: the lowest accuracy that is allowed."
@@ -28,7 +28,7 @@ FILES: dict[str, Column] = {
     "File": "file",
     "Model": "model",
     "Weights": "kind",
-    "Size, MiB": lambda row: text.number(row["size_bytes"] / BYTES_PER_MIB, 2),
+    "Size, MiB": ("size_bytes", text.mib),
     "Same answer, %": ("agreement_pct", 2),
     "Largest difference of a logit": lambda row: f"{row['largest_difference']:.2g}",
     "Top-1, %": ("top1_pct", 1),
@@ -104,7 +104,7 @@ def _heldout(data: Tables, note: dict[str, Any]) -> str:
 
 
 def _lost(row: pd.Series, column: str) -> str:
-    points, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
+    points, low, high = text.ends(row, column)
     if pd.isna(low):
         return text.number(points)
     return f"{text.number(points)} ({text.signed(low)} to {text.signed(high)})"
@@ -120,7 +120,7 @@ def _files(data: Tables) -> list[Block]:
     best = rows[rows["model"] == recommended].sort_values("size_bytes", kind="stable").iloc[0]
     finding = (
         f"The smallest file of the recommended model, models/deploy/{best['file']} ({best['kind']}), takes "
-        f"{text.number(best['size_bytes'] / BYTES_PER_MIB, 2)} MiB and gets {text.number(best['top1_pct'])} % right; "
+        f"{text.mib(best['size_bytes'])} MiB and gets {text.number(best['top1_pct'])} % right; "
         f"of all files, {worst['file']} agrees least with its model: {text.number(worst['agreement_pct'])} % of the "
         "answers are the same."
     )
@@ -164,7 +164,7 @@ def _budgets(data: Tables, rows: pd.DataFrame) -> Table:
         models = queries.within_budget(rows, budget)
         best, small = tables.best_chosen(data, models), tables.selected(data, models)
         accurate = text.MISSING if best is None else f"{best['model']}: {text.accuracy(best)}"
-        smallest = text.MISSING if small is None else f"{small['model']}: {text.times(small['times_smaller'])} smaller"
+        smallest = text.MISSING if small is None else f"{small['model']}: {text.smaller(small)}"
         cells.append((f"{text.number(budget, 2)}×", str(len(models)), accurate, smallest))
     limit = f"Smallest that loses at most {text.number(data.max_drop_points)} points"
     return Table(("Budget", "Models within", "Most accurate of them, %", limit), tuple(cells), BUDGET)

@@ -6,7 +6,7 @@ import math
 
 from deepcompress.report import claims, estimates, queries, text
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
-from deepcompress.report.tables import BYTES_PER_MIB, Tables
+from deepcompress.report.tables import Tables
 from deepcompress.report.text import Block, Paragraph, Section, Table, fold
 
 CAPTION = (
@@ -109,8 +109,8 @@ def aspect_table(data: Tables) -> Table | None:
         "structured_macs": text.short(tight["macs"]), "unstructured_macs": text.short(loose["macs"]),
         "structured_macs_pct": text.percent(tight["macs"], before["macs"]),
         "unstructured_macs_pct": text.percent(loose["macs"], dense["macs"]),
-        "structured_mib": text.number(tight["dense_bytes"] / BYTES_PER_MIB, 2),
-        "unstructured_mib": text.number(loose["dense_bytes"] / BYTES_PER_MIB, 2),
+        "structured_mib": text.mib(tight["dense_bytes"]),
+        "unstructured_mib": text.mib(loose["dense_bytes"]),
         "structured_kept": _kept_accuracy(data, "structured"),
         "unstructured_kept": _kept_accuracy(data, "unstructured"),
         "structured_dense_pct": text.percent(tight["dense_bytes"], before["dense_bytes"]),

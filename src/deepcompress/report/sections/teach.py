@@ -137,7 +137,7 @@ def _colour_jitter(data: Tables) -> list[Block]:
     students = rows[rows["family"] == "students"]  # none where teachers alone are trained
     best = (rows if students.empty else students).sort_values(["jittered_top1_pct", "model"]).iloc[-1]
     both = f"{text.number(best['jittered_top1_pct'])} % under it, {text.number(best['top1_pct'])} % before"
-    title = f"{best['name']} comes to most under jitter in this run: {both} (n = {int(best['n']):,})"
+    title = f"{best['name']} comes to most under jitter in this run: {both} ({text.sample(best['n'])})"
     columns: dict[str, Column] = {
         "Model": "name",
         "Source report: jittered %": _stated(data.paper["jittered_top1_pct"]),
@@ -154,8 +154,7 @@ def _colour_jitter(data: Tables) -> list[Block]:
 
 def _strips(data: Tables) -> list[Block]:
     """A strip of maps per teacher; none while the explain stage did not run."""
-    images, maps = queries.explained(data, "strip_images"), queries.explained(data, "strips")
-    if images.empty or maps.empty:
+    if (maps := queries.strips(data)).empty:
         return []
     names = data.of(TEACHERS).set_index("model")["name"]
     taught = maps[maps["teacher"].isin(names.index)].groupby("teacher", sort=False)
