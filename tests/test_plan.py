@@ -200,6 +200,24 @@ def test_a_loss_that_names_a_layer_which_the_student_does_not_have_is_refused(tm
         plan.check(changed(tmp_path, student, ("distill.methods.hint.guided_layer", "block4.conv1")))
 
 
+@pytest.mark.parametrize(
+    ("key", "layer", "message"),
+    [
+        ("guided_layer", "block9", r"\(vgg16\): layer 'block9' does not exist in a vgg11; there are block1"),
+        (
+            "hint_layer",
+            "block3",
+            r"block4 of the student gives maps of 4 x 4, block3 of the teacher 8 x 8:",
+        ),
+    ],
+)
+def test_layers_that_vggs_do_not_have_or_that_cannot_be_matched_are_refused(
+    tmp_path: Path, key: str, layer: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=rf"distill\.methods\.hint with .*{message}"):
+        plan.check(changed(tmp_path, (f"distill.methods.hint.{key}", layer)))
+
+
 def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path) -> None:
     model = ("model", DOCUMENT["model"] | RESNET | {"arch": "squeezenet1_0"})
     plan.check(changed(tmp_path, model))

@@ -12,7 +12,7 @@ from torchvision.models import vgg as theirs
 
 from deepcompress.errors import UserError
 from deepcompress.models.build import blank
-from deepcompress.models.spec import BLOCKS, Model, VGGSpec, asked, layer_name, side, vgg_roles
+from deepcompress.models.spec import BLOCKS, FEATURES, Model, VGGSpec, asked, layer_name, side, vgg_maps, vgg_roles
 from deepcompress.models.vgg import VGG, SmallMapConv2d, outputs_of, prunable_layers, tap
 from tests import nets
 from tests.models.conftest import TINY
@@ -220,6 +220,17 @@ def test_every_role_is_a_layer_of_its_kind_in_forward_order(arch: str, batch_nor
         kind = role.partition(".")[2][:4] or "relu"
         assert isinstance(model.get_submodule(name), kinds[kind]), role
     assert len(set(found.values())) == len(model.features)
+
+
+@pytest.mark.parametrize("arch", BLOCKS)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_every_layer_gives_maps_of_the_stated_shape(arch: str, batch_norm: bool) -> None:
+    spec = nets.spec(arch, batch_norm=batch_norm, image_size=40)
+    stated = vgg_maps(spec)
+    with torch.no_grad():
+        given = outputs_of(VGG(spec).eval(), list(stated), torch.zeros(1, 3, 40, 40))
+    assert {name: tuple(maps.shape[1:]) for name, maps in given.items()} == stated
+    assert stated.keys() == {*vgg_roles(spec).values(), FEATURES}
 
 
 @pytest.mark.parametrize("arch", ["vgg11", "vgg19"])

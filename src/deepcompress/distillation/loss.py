@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from deepcompress.measure.accuracy import evaluating
+from deepcompress.models.spec import VGGSpec, vgg_maps
 from deepcompress.models.vgg import outputs_of
 from deepcompress.params import Section
 
@@ -123,7 +124,12 @@ class Loss(nn.Module, ABC):
 
 
 def shape(model: Classifier, name: str) -> tuple[int, ...]:
-    """Shape of what a layer gives for one image: (channels, height, width)."""
+    """Shape of what a layer gives for one image: (channels, height, width).
+
+    Of a VGG it is known: to run one without memory, as `plan` has them, makes torch load its compiler first.
+    """
+    if isinstance(model.spec, VGGSpec) and (known := vgg_maps(model.spec).get(name)):
+        return known
     size = model.spec.image_size
     image = torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
     with evaluating(model), torch.no_grad():

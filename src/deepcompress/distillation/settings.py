@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from deepcompress import params
 from deepcompress.errors import UserError
-from deepcompress.models.spec import BLOCKS, asked
+from deepcompress.models.spec import asked
 from deepcompress.params import PluginSection, Section
 from deepcompress.training.recipe import Network, Recipe
 
@@ -189,8 +189,7 @@ def require_teachers(distill: Distill, teachers: Teachers) -> None:
 def require_layers(distill: Distill, teachers: Teachers) -> None:
     """Refuse a loss that names a layer which the student or one of the teachers does not have, or cannot match them.
 
-    Networks are built without memory, which is quick; and only where one of them is not a VGG, because importing
-    torchvision takes seconds.
+    Networks are built without memory, which is quick.
 
     Raises:
         UserError: Naming the method, the student and the teacher.
@@ -198,8 +197,6 @@ def require_layers(distill: Distill, teachers: Teachers) -> None:
     blocks = {name: params.validate(Network, block, name) for name, block in (teachers.model_extra or {}).items()}
     for method, teacher in distill.taught():
         networks = (distill.student, blocks[teacher])
-        if all(network.arch in BLOCKS for network in networks):
-            continue
         import torch
 
         from deepcompress.distillation.loss import LossContext

@@ -348,3 +348,14 @@ def deepest_blocks(image_size: int) -> tuple[str, ...]:
     """
     large = [block for block in range(1, 6) if side(image_size, block) >= 4]
     return tuple(f"block{block}" for block in large[-2:])
+
+
+def vgg_maps(spec: VGGSpec) -> dict[str, tuple[int, int, int]]:
+    """(channels, height, width) of what every layer of the convolutional part gives; no image is needed to know it."""
+    layers_per_width = 3 if spec.batch_norm else 2  # convolution, batch norm, ReLU
+    maps = []
+    for block, widths in enumerate(spec.blocks, 1):
+        before, pooled = side(spec.image_size, block), side(spec.image_size, block + 1)
+        maps += [(width, before, before) for width in widths for _ in range(layers_per_width)]
+        maps.append((widths[-1], pooled, pooled))
+    return {f"features.{index}": shape for index, shape in enumerate(maps)} | {FEATURES: maps[-1]}
