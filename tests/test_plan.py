@@ -218,6 +218,18 @@ def test_layers_that_vggs_do_not_have_or_that_cannot_be_matched_are_refused(
         plan.check(changed(tmp_path, (f"distill.methods.hint.{key}", layer)))
 
 
+@pytest.mark.parametrize("method", ["unstructured", "structured"])
+@pytest.mark.parametrize("shape", [{}, RESNET], ids=["vgg11", "resnet18"])
+def test_a_layer_that_is_to_stay_whole_and_is_not_there_is_refused(
+    tmp_path: Path, method: str, shape: dict[str, Any]
+) -> None:
+    model, key = ("model", DOCUMENT["model"] | shape), f"prune.{method}.dense"
+    layers = ["conv1", "layer1.0.conv1"] if shape else ["features.0", "features.4"]
+    plan.check(changed(tmp_path, model, (key, layers)))
+    with pytest.raises(UserError, match=rf"prune\.{method}\.dense names 'nothing'; the layers are {layers[0]}, "):
+        plan.check(changed(tmp_path, model, (key, [*layers, "nothing"])))
+
+
 def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path) -> None:
     model = ("model", DOCUMENT["model"] | RESNET | {"arch": "squeezenet1_0"})
     plan.check(changed(tmp_path, model))

@@ -104,6 +104,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     _check_links(sections["combine"], distill, teachers, path)
     notes = require_networks(document)
     require_layers(distill, teachers)
+    _require_dense(sections["prune"], sections["model"])
     require_planned(sections["benchmark"], table(document).ids)
     return notes
 
@@ -255,6 +256,18 @@ def _headless(key: str, arch: str, spec: GraphSpec | None) -> str | None:
         if not hasattr(outline(spec).get_submodule(last), "in_features"):
             return "ends in no linear layer"
     return None if trace(spec).head_answers else f"answers with more than its last linear layer {last} gives"
+
+
+def _require_dense(prune: Prune, model: Model) -> None:
+    """Refuse names of layers that are to stay whole where the baseline has no such layer in scope."""
+    for method in sorted({prune.method, *prune.sweep.methods}):
+        way = prune.method_config(method)
+        if way.dense:
+            from deepcompress.models.build import outline
+            from deepcompress.pruning.layers import in_scope, require_named
+
+            layers = in_scope(outline(asked(model, PROBE_CLASSES)), method, way.scope)
+            require_named(way.dense, layers, f"prune.{method}.dense")
 
 
 def _structured(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -51,6 +51,14 @@ def in_scope(model: Classifier, method: Method, scope: Literal["all", "conv"]) -
     return {name: layer for name, layer in layers.items() if scope == "all" or isinstance(layer, nn.Conv2d)}
 
 
+def require_named(names: Iterable[str], layers: Iterable[str], key: str) -> None:
+    """Refuse names, under a key of params.yaml, that no layer in scope has."""
+    there = list(layers)
+    for name in names:
+        if name not in there:
+            raise UserError(f"params.yaml: {key} names {name!r}; the layers are {', '.join(there)}")
+
+
 def scored_layers(model: Classifier, method: Method, chosen: Iterable[str]) -> dict[str, nn.Conv2d | nn.Linear]:
     """The layers whose scores decide about those chosen: in structured pruning also all that are tied to them."""
     names = set(chosen)

@@ -21,7 +21,7 @@ from deepcompress.measure import cost
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, table
-from deepcompress.pruning.layers import in_scope, scored_layers
+from deepcompress.pruning.layers import in_scope, require_named, scored_layers
 from deepcompress.pruning.masks import scored
 from deepcompress.pruning.settings import GRANULARITY, Channels
 
@@ -89,9 +89,7 @@ def prune(
         raise UserError(
             f"params.yaml: prune.{method}: no layer in scope {way.scope} of {dense.spec.arch} can be pruned"
         )
-    for name in way.dense:
-        if name not in layers:
-            raise UserError(f"params.yaml: prune.{method}.dense names {name!r}; the layers are {', '.join(layers)}")
+    require_named(way.dense, layers, f"prune.{method}.dense")
     scores = scored(dense, method, way.criterion, layers, images, settings.scoring, view=view, seed=seed)
     allocation = params.plugin("pruning.allocations", way.allocation)
     problem = Problem(
