@@ -1,12 +1,20 @@
-"""One thread per worker, set before torch is imported: tests run side by side, none depends on the number of cores."""
+"""What holds for all tests: one thread each, set before torch is imported, and the same examples at every run.
+
+They run side by side, and none depends on the number of cores or on how fast they are.
+"""
 
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile(
+    "everywhere", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("everywhere")
 
 
 @pytest.fixture
