@@ -178,7 +178,9 @@ class Description(params.Section):
             UserError: If they disagree, there is no such family, or the spec itself is refused.
         """
         if self.family not in FAMILIES:
-            raise UserError(f"{METADATA_KEY}.family must be {' or '.join(map(repr, FAMILIES))}, got {self.family!r}")
+            raise UserError(
+                f"{METADATA_KEY}.family must be {' or '.join(map(repr, FAMILIES))}, got {params.shown(self.family)}"
+            )
         spec = FAMILIES[self.family].from_dict(self.spec)
         if len(self.classes) != spec.classes:
             raise UserError(f"{len(self.classes)} class names for {spec.classes} classes")
