@@ -21,7 +21,6 @@ ROOMS = (  # by floor, the lowest first: imports go down
         "replicates",
         "repro",
         "forks",
-        "interruption",
         "progress",
         "stale",
         "__main__",

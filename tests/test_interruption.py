@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from deepcompress.interruption import Interruption
+from deepcompress.repro import Interruption
 
 pytestmark = pytest.mark.usefixtures("ctrl_c_is_heard")
 

@@ -25,10 +25,10 @@ import numpy as np
 
 from deepcompress import files, input_files, params, preset
 from deepcompress.errors import SCRATCH_VARIABLE, Command, UserError, one_line_errors, scratch_root
-from deepcompress.interruption import Interruption
 from deepcompress.measure.statistics import compare, decimals, significant
 from deepcompress.measure.verdict import COLUMNS
 from deepcompress.plan_table import BASELINE
+from deepcompress.repro import Interruption
 
 TABLE = Path("metrics/replicates.csv")
 TARGET = "evaluate"

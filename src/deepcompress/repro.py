@@ -34,7 +34,6 @@ import click
 from deepcompress import files, forks, input_files
 from deepcompress.errors import STAGE_VARIABLE, Command, UserError, one_line_errors
 from deepcompress.forks import THREADS_VARIABLE
-from deepcompress.interruption import Interruption
 from deepcompress.progress import Progress, chains, durations, last_seconds
 
 if TYPE_CHECKING:
@@ -211,6 +210,50 @@ def _gpus(environment: Mapping[str, str]) -> list[str]:
         return []
     listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
     return [str(number) for number, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
+
+
+class Interruption:
+    """SIGINT and SIGTERM in this process: the first raises KeyboardInterrupt, at once or once it may.
+
+    A second one would leave stages that go on, or disturb what is noted at the end. Of one press `make seeds` makes
+    two, its own and that of the terminal.
+    """
+
+    def __init__(self) -> None:
+        self._came = self._is_held = self._is_told = False
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """While this lasts, signals come here; Ctrl-C that is ignored, as in the background of a shell, stays so."""
+        numbers = {signal.SIGTERM, signal.SIGINT}
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            numbers.remove(signal.SIGINT)
+        before = {number: signal.signal(number, self._handle) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def held(self, back: bool = True) -> Iterator[None]:
+        """While this lasts, a signal waits for its end; with `back=False` it comes through, within one that waits."""
+        before, self._is_held = self._is_held, back
+        try:
+            self._tell()
+            yield
+        finally:
+            self._is_held = before
+        self._tell()
+
+    def _handle(self, *_: object) -> None:
+        self._came = True
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._came and not self._is_held and not self._is_told:
+            self._is_told = True
+            raise KeyboardInterrupt
 
 
 @dataclass

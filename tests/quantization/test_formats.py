@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcompress import params
-from deepcompress.models.quantized_weight import rows, split
-from deepcompress.quantization.format import Format, dequantize
+from deepcompress.models.quantized_weight import Format, dequantize, rows, split
 from deepcompress.quantization.formats import intn
 from deepcompress.quantization.quantize import find
 from deepcompress.quantization.settings import FLOATS, FORMATS

@@ -3,21 +3,32 @@
 A row that the wished group size does not divide gets as many groups as it needs, all of one length but the last, which
 is shorter: 27 inputs in groups of at most 16 are 14 and 13, not 16 and 11. So no group is a stump, and the number of
 groups alone tells where they lie.
+
+And what a number format is to everything else: how it quantizes a weight, and how the quantized one is stored.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from jaxtyping import Float, Float16, Int8, Shaped
     from torch import Tensor
 
+    from deepcompress.models.checkpoint import Encoded
+
+    ClipRatio: TypeAlias = Float[Tensor, "outputs groups"] | None
+    Quantized: TypeAlias = "QuantizedWeight | Float[Tensor, 'outputs ...']"
+
 SMALLEST_SCALE, LARGEST_SCALE = 2.0**-24, torch.finfo(torch.float16).max  # the smallest positive float16
+FLOAT_BITS = 32  # of a weight that is not quantized
 WEIGHTS_AT_ONCE = 2**17  # so that what is rounded stays in the processor's cache
 
 
@@ -136,3 +147,43 @@ def scale_(rows: Float[Tensor, "outputs inputs"], scales: Float[Tensor, "outputs
     if groups > 1:
         rows[:, :body].unflatten(1, (groups - 1, length)).mul_(scales[:, :-1, None])
     rows[:, body:].mul_(scales[:, -1:])
+
+
+class Format(ABC):
+    """A small frozen value; a weight here is float32, (outputs, inputs) or (outputs, channels, height, width).
+
+    Attributes:
+        name: As params and tables write it: fp16, int4.
+        bits: Of one stored weight, without scales.
+        smallest_normal: The magnitude below which a floating-point number loses digits; 0 where there is none.
+    """
+
+    name: str
+    bits: int
+    smallest_normal: float
+
+    @abstractmethod
+    def groups(self, weight: Float[Tensor, "outputs ..."]) -> int:
+        """Scales per output; 0 for a format without scales."""
+
+    @abstractmethod
+    def quantize(self, weight: Float[Tensor, "outputs ..."], clip_ratio: ClipRatio = None) -> Quantized:
+        """The nearest weight that the format holds: integers and scales, or numbers of the format's own type.
+
+        Args:
+            weight: What is too large becomes the largest value.
+            clip_ratio: Of each group's scale to the finest that clips nothing; None: nothing is clipped.
+        """
+
+    @abstractmethod
+    def overflows(self, weight: Float[Tensor, "outputs ..."], quantized: Quantized) -> int:
+        """How many weights lie beyond the largest value of the grid, more than rounding accounts for."""
+
+    @abstractmethod
+    def encodings(self, quantized: Quantized) -> list[Encoded]:
+        """All ways to store what `quantize` gave, without loss; none: the weight is stored as it is."""
+
+
+def dequantize(quantized: Quantized) -> Float[Tensor, "outputs ..."]:
+    """A quantized weight in float32, to compute with; exact."""
+    return quantized.dequantize() if isinstance(quantized, QuantizedWeight) else quantized.float()

@@ -28,10 +28,9 @@ from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
-from deepcompress.models.quantized_weight import QuantizedWeight, rows, split, unclipped_scales
+from deepcompress.models.quantized_weight import QuantizedWeight, dequantize, rows, split, unclipped_scales
 from deepcompress.models.vgg import VGG, input_of, prunable_layers, steps
 from deepcompress.quantization import solvers
-from deepcompress.quantization.format import dequantize
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
+    from deepcompress.models.quantized_weight import ClipRatio, Format, Quantized
     from deepcompress.models.vgg import Classifier
-    from deepcompress.quantization.format import ClipRatio, Format, Quantized
     from deepcompress.quantization.settings import Calibration, Clipping, QuantOptions, Rounding
     from deepcompress.training.run import TrainingRun
 

@@ -28,9 +28,16 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from deepcompress.models.quantized_weight import QuantizedWeight, round_, rows, split, stored_scales
+from deepcompress.models.quantized_weight import (
+    FLOAT_BITS,
+    QuantizedWeight,
+    dequantize,
+    round_,
+    rows,
+    split,
+    stored_scales,
+)
 from deepcompress.models.vgg import prunable_layers
-from deepcompress.quantization.format import FLOAT_BITS, dequantize
 from deepcompress.quantization.ptq import clip_ratio
 
 if TYPE_CHECKING:
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
-    from deepcompress.quantization.format import ClipRatio, Format, Quantized
+    from deepcompress.models.quantized_weight import ClipRatio, Format, Quantized
 
 Steps = Literal["fixed", "learned"]
 WEIGHT = "weight"

@@ -16,10 +16,9 @@ from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.measure.cost import layer_macs
 from deepcompress.measure.statistics import decimals, significant
-from deepcompress.models.quantized_weight import QuantizedWeight, group_size
+from deepcompress.models.quantized_weight import FLOAT_BITS, QuantizedWeight, dequantize, group_size
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq, qat
-from deepcompress.quantization.format import FLOAT_BITS, dequantize
 from deepcompress.quantization.settings import FLOATS, FORMATS, HALF_BITS, INTEGER
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import History
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.models.checkpoint import Checkpoint, Encoded
+    from deepcompress.models.quantized_weight import Format, Quantized
     from deepcompress.models.vgg import Classifier
-    from deepcompress.quantization.format import Format, Quantized
     from deepcompress.quantization.settings import Task
     from deepcompress.training.run import TrainingRun
 

@@ -14,13 +14,13 @@ import torch
 
 from deepcompress.models.checkpoint import Encoded
 from deepcompress.models.encodings import cast, cast_sparse
-from deepcompress.quantization.format import Format
+from deepcompress.models.quantized_weight import Format
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.quantization.format import ClipRatio, Quantized
+    from deepcompress.models.quantized_weight import ClipRatio, Quantized
 
 TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from deepcompress.models.checkpoint import Encoded
 from deepcompress.models.encodings import coded
-from deepcompress.models.quantized_weight import QuantizedWeight, group_count, rows, split
-from deepcompress.quantization.format import Format
+from deepcompress.models.quantized_weight import Format, QuantizedWeight, group_count, rows, split
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.quantization.format import ClipRatio, Quantized
+    from deepcompress.models.quantized_weight import ClipRatio, Quantized
 
 
 @dataclasses.dataclass(frozen=True)
