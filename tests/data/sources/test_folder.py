@@ -201,6 +201,7 @@ def test_layouts_that_are_clear_are_read(tmp_path: Path, files: Files, expected:
         (LITTER, "holds no files"),
         (images("test/ant", "test/bee"), "must hold train/<class>/ folders .* found ant, bee"),
         ({"a.png": PNG}, "must hold train/<class>/ folders .* found no folders"),
+        ({"photos/cat/a.png": PNG}, "must hold train/<class>/ folders .* found photos/cat/ alone"),
         ({"a/train/ant/0.png": PNG, "b/train/ant/0.png": PNG}, "must hold one train/, found several: a, b"),
         (images("train/ant"), "at least two class folders .* found ant"),
         (TRAIN | {"train/dog/": b""}, "class folder train/dog/ is empty"),

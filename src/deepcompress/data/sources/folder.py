@@ -142,7 +142,8 @@ def _classes_alone(files: list[str], folders: set[Folder], path: Path) -> dict[F
     nested = sorted("/".join(folder) for folder in folders if len(folder) > len(top) + 1)
     parts = [name for name in (*top, *(folder[-1] for folder in inside)) if LIKE_SPLIT.match(name)]
     if len(inside) < 2 or nested or parts:
-        listed = ", ".join(folder[-1] for folder in inside[:MOST_NAMED]) or "no folders"
+        around = f"{'/'.join(top)}/ alone" if top else "no folders"
+        listed = ", ".join(folder[-1] for folder in inside[:MOST_NAMED]) or around
         listed += f", and in one of them {nested[0]}/, which needs train/ above" if nested and len(inside) > 1 else ""
         listed += f", where {parts[0]}/ seems to be a part of a split" if parts and len(inside) > 1 else ""
         raise UserError(
