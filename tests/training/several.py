@@ -51,6 +51,7 @@ CASES: dict[str, dict[str, Any]] = {  # arguments of `labels`, `with_norms`, `qu
     "bf16": {"batch_size": 25, "learning_rate": 1e-3},
     "bf16_in_32_bits": {"batch_size": 25, "learning_rate": 1e-3},
     "other_norms": {"norms": True},
+    "other_norms_averaged": {"norms": True, "average": 0.5},
     "qat": {"bits": "int4"},
     "logit": {"losses": {"logit": (1.0, {})}},
     "crd": {"losses": {"crd": (0.1, CRD)}},
@@ -98,12 +99,12 @@ class NormAct(nn.BatchNorm2d):
         return self.act(self.drop(super().forward(input)))
 
 
-def with_norms(fabric: Fabric, norms: bool) -> tuple[nn.Module, History]:
+def with_norms(fabric: Fabric, norms: bool, **changes: Any) -> tuple[nn.Module, History]:
     torch.manual_seed(0)
     convolutions = [nn.Conv2d(3, 8, 3, 2), NormAct(8), nn.Conv2d(8, 8, 3, 2), nn.BatchNorm2d(8, affine=False)]
     convolutions += [nn.Conv2d(8, 8, 3, 2), nn.BatchNorm2d(8, track_running_stats=False)]
     hidden = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8), nn.BatchNorm1d(8, momentum=None), nn.ReLU()]
-    model, made = nn.Sequential(*convolutions, *hidden, nn.Linear(8, CLASSES)), recipe()
+    model, made = nn.Sequential(*convolutions, *hidden, nn.Linear(8, CLASSES)), recipe(**changes)
     return model, train(fabric, model, CrossEntropy(), made, data(made))
 
 

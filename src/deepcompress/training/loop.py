@@ -248,7 +248,7 @@ def train(
     disable = None if runtime.is_first() else True
     bar = tqdm(total=recipe.epochs * steps, initial=done * steps, desc="train", unit="step", disable=disable)
     quiet = nullcontext() if bar.disable else logging_redirect_tqdm()
-    with bar, quiet, synchronized(model, run.shard):
+    with bar, quiet, synchronized([model, run.kept], run.shard):
         for number in range(done, recipe.epochs):
             torch.manual_seed(derived_seed(seed, "epoch", number))
             with _in_plain_words(fabric.device.type):

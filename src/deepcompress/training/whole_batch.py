@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from jaxtyping import Float
     from torch import Tensor
@@ -30,12 +30,13 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def synchronized(model: nn.Module, shard: Shard | None) -> Iterator[None]:
-    """Inside, a model's batch norm and dropout see the whole batch; without a share they stay as they are.
+def synchronized(models: Iterable[nn.Module], shard: Shard | None) -> Iterator[None]:
+    """Inside, batch norm and dropout of models see the whole batch; without a share they stay as they are.
 
     The layers stay the same objects, with their names, hooks and parameters; only what they do changes.
     """
-    layers = [(layer, type(layer), _whole(layer)) for layer in model.modules() if shard]
+    parts = {layer for model in models for layer in model.modules() if shard}  # once where two are the same model
+    layers = [(layer, type(layer), _whole(layer)) for layer in parts]
     own = {kind.__name__ for layer, kind, whole in layers if isinstance(layer, AnyBatchNorm) and not whole}
     if own:
         log.info("each process takes the statistics of its own images in %s", ", ".join(sorted(own)))
