@@ -100,6 +100,13 @@ def test_python_is_the_one_that_runs_this_without_an_activated_environment(
     assert printed == [f"plan | {Path(sys.executable).parent / 'python'}"]
 
 
+def test_what_a_command_leaves_running_goes_on_once_it_has_ended_well(tmp_path: Path) -> None:
+    left = "(for i in $(seq 6000); do [ -e go ] && touch gone && exit; sleep 0.1; done) > /dev/null 2>&1 &"
+    assert repro.run(repro.Job(str(tmp_path), "some", left, str(tmp_path))) == 0
+    (tmp_path / "go").touch()
+    wait_for((tmp_path / "gone").exists)
+
+
 def test_a_failure_ends_in_one_line_and_what_was_finished_stays(pipeline: Pipeline) -> None:
     broken = stage("echo no memory >&2; exit 3", ["plan.txt"], ["baseline"])
     pipeline.write({**STAGES, "baseline": broken})

@@ -124,3 +124,11 @@ def end_with(pipe: int, group: int) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
         if multiprocessing.connection.wait([pipe], timeout=0):
             os.killpg(group, signal.SIGIO)
+
+
+def leave_alone(pipe: int) -> None:
+    """Undo `end_with`: a command that ended well may leave something running, as in a run of DVC."""
+    if POSIX:
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) & ~os.O_ASYNC)

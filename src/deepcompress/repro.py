@@ -112,7 +112,10 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, may_fork: bool = F
             with reader, os.fdopen(os.dup(reader.fileno()), errors="replace") as lines:
                 for line in lines:
                     echo(f"{job.name} | {line.rstrip()}")
-            return command.wait() if isinstance(command, subprocess.Popen) else forks.exit_code(command)
+            code = command.wait() if isinstance(command, subprocess.Popen) else forks.exit_code(command)
+            if code == 0:
+                forks.leave_alone(alive.fileno())
+            return code
     finally:
         del RUNNING[job.root, job.name]
 
