@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torchvision
 import yaml
 
-from deepcompress import plan
+from deepcompress import plan, preset
 from tests import pipeline
 from tests.docs import pages
 from tests.house import ROOT, SOURCE
@@ -23,6 +26,7 @@ from tests.house import ROOT, SOURCE
 PAGES = [ROOT / "README.md", *sorted(set(pages.DOCS.glob("*.md")) - set(pages.DOCS.glob("extending*.md")))]
 DOCUMENT = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 COMMAND = re.compile(r"dvc exp run [^`#\n]*-S [^`#\n]*")
+SET = re.compile(r"deepcompress set (.+)")
 SEVERAL = re.compile(r"(\S+=)([^\s\[\]{}']+,[^\s\[\]{}']+)")  # values for a queue
 
 
@@ -62,6 +66,25 @@ def test_a_command_is_accepted(command: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(pages.merged(DOCUMENT, pages.values(command))), encoding="utf-8")
     plan.check(path)
+
+
+@pytest.mark.parametrize("name", ["tour.md", "your-data.md"])
+def test_values_that_a_page_sets_one_after_the_other_are_accepted(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a ResNet-18 of three classes where your-data.md has it: its weights fit once the network is named."""
+    weights = tmp_path / "runs" / "best.pth.tar"
+    weights.parent.mkdir()
+    network = torchvision.models.resnet18(num_classes=3)
+    torch.save({"state_dict": torch.nn.DataParallel(network).state_dict()}, weights)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    blocks = (block["body"].replace("\\\n", " ") for block in pages.FENCE.finditer(pages.read(name)))
+    found = [words for block in blocks for words in SET.findall(block)]
+    assert len(found) > 1
+    for words in found:
+        preset.set_([os.path.expanduser(word) for word in shlex.split(words, comments=True)])
 
 
 # The recipes: in a copy, contracts pass, values are accepted, stages run.
