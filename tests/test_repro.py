@@ -317,6 +317,15 @@ def test_a_fork_that_waits_for_its_libraries_as_ctrl_c_comes_is_ended_however_lo
     assert not repro.RUNNING
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
+def test_a_stage_that_does_not_heed_ctrl_c_is_killed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline.write({"deaf": stage("trap '' TERM; touch started; while :; do sleep 0.1; done", ["source"], ["late"])})
+    monkeypatch.setattr(repro, "FRIENDLY_STOPS", 3)
+    with pressed_when((pipeline.folder / "started").exists):
+        assert pipeline.repro(code=1).splitlines()[-1] == "Aborted!"
+    assert not repro.RUNNING
+
+
 def runs(number: int) -> bool:
     """Whether a process of this number does something, and is not only waiting to be asked how it ended."""
     try:

@@ -48,6 +48,7 @@ GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 MOST = 8  # stages at a time on one machine without being asked: each takes about a gigabyte of memory
 MOST_ON_CLUSTER = 1000  # the scheduler has a queue of its own
 SECONDS_BETWEEN_STOPS = 0.2
+FRIENDLY_STOPS = 150  # by SIGTERM, before what does not heed it is killed
 STOPS_ON_CLUSTER = 50  # tries to end what runs: workers may be gone
 STOPPING = "Stopping: what is finished is kept, and the next run goes on from there."
 
@@ -120,12 +121,12 @@ def run(job: Job, echo: Callable[[str], object] = click.echo, may_fork: bool = F
         del RUNNING[job.root, job.name]
 
 
-def stop(root: str, names: Iterable[str]) -> None:
+def stop(root: str, names: Iterable[str], by: signal.Signals = signal.SIGTERM) -> None:
     """End those jobs of a project that this process runs."""
     for name in names:
         if group := RUNNING.get((root, name)):
             with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGTERM)
+                os.killpg(group, by)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Place:
     """Where jobs run: on an executor."""
 
     submit: Callable[[Job], Future[int]]
-    stop: Callable[[str, list[str]], object]  # ends the jobs of these names, of the project in this folder
+    stop: Callable[[str, list[str], signal.Signals], object]  # ends jobs of the project in this folder by their names
     size: int  # jobs at a time
     stops: float = math.inf  # tries to end what runs, after which it is left to itself
 
@@ -294,8 +295,9 @@ class Reproduction:
         """End what runs, again and again, since a fork may wait for its libraries; record what ended well before."""
         tries = 0
         while tries < self.place.stops and wait(self.running, timeout=SECONDS_BETWEEN_STOPS).not_done:
+            by = signal.SIGTERM if tries < FRIENDLY_STOPS else signal.SIGKILL
             for root in {stage.repo.root_dir for stage in self.running.values()}:
-                self.place.stop(root, [stage.addressing for stage in self.running.values()])
+                self.place.stop(root, [stage.addressing for stage in self.running.values()], by)
             tries += 1
         for future, stage in self.running.items():
             if not future.cancel():
