@@ -183,6 +183,20 @@ def test_a_teacher_that_is_given_by_its_path_is_named_by_it(shown: dict[str, Any
         dc.distill(None, "model.safetensors", shown["images"], method="logit")
 
 
+@pytest.mark.parametrize(("student", "key"), [(None, "distill.student.recipe"), ("dense", "prune.finetune")])
+def test_a_first_stage_that_takes_all_epochs_is_refused(shown: dict[str, Any], student: str | None, key: str) -> None:
+    hint = {"stages": 2, "first_stage_epochs": 2}
+    with pytest.raises(UserError, match=rf"hint.first_stage_epochs must be below {key}.epochs, 2, got 2; the student"):
+        dc.distill(
+            student and shown[student],
+            shown["dense"],
+            shown["images"],
+            method="hint",
+            recipe={"epochs": 2},
+            methods={"hint": hint},
+        )
+
+
 def test_params_of_the_folder_come_before_the_repositorys(model: api.Model) -> None:
     document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     document["quant"]["bits"] = 99

@@ -218,6 +218,21 @@ def test_layers_that_vggs_do_not_have_or_that_cannot_be_matched_are_refused(
         plan.check(changed(tmp_path, (f"distill.methods.hint.{key}", layer)))
 
 
+@pytest.mark.parametrize(
+    ("epochs", "key"), [(("distill.student.recipe.epochs", 4), "distill.student.recipe"), ((), "prune.finetune")]
+)
+def test_a_first_stage_that_leaves_no_epoch_for_the_labels_is_refused(tmp_path: Path, epochs: Any, key: str) -> None:
+    students, after = DOCUMENT["distill"]["student"]["recipe"]["epochs"], DOCUMENT["prune"]["finetune"]["epochs"]
+    assert after < 4 < students
+    first = [("distill.methods.hint.stages", 2), ("distill.methods.hint.first_stage_epochs", 4)]
+    message = (
+        rf"^params.yaml: distill.methods.hint.first_stage_epochs must be below {key}.epochs, [34], got 4; the stud"
+    )
+    with pytest.raises(UserError, match=message):
+        plan.check(changed(tmp_path, *first, *([epochs] if epochs else [])))
+    plan.check(changed(tmp_path, *first[:1], (first[1][0], after - 1)))
+
+
 @pytest.mark.parametrize("method", ["unstructured", "structured"])
 @pytest.mark.parametrize("shape", [{}, RESNET], ids=["vgg11", "resnet18"])
 def test_a_layer_that_is_to_stay_whole_and_is_not_there_is_refused(

@@ -104,6 +104,11 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     _check_links(sections["combine"], distill, teachers, path)
     notes = require_networks(document)
     require_layers(distill, teachers)
+    distill.require_labels([*(method for method, _ in distill.taught()), *distill.baseline], "distill.student.recipe")
+    linked = [link["method"] for link in sections["combine"].distill.values()]
+    distill.for_pruned(sections["prune"].finetune, sections["model"].image_size).require_labels(
+        linked, "prune.finetune"
+    )
     _require_dense(sections["prune"], sections["model"])
     require_planned(sections["benchmark"], table(document).ids)
     return notes

@@ -6,6 +6,7 @@ Free of torch at import; the block of a loss is checked by the loss's own file, 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
@@ -168,6 +169,23 @@ class Distill(Section):
         """
         trained = {"recipe": recipe.model_copy(update={"trainable": "all"}), "image_size": image_size}
         return self.model_copy(update={"student": self.student.model_copy(update=trained)})
+
+    def require_labels(self, methods: Iterable[str], key: str) -> None:
+        """Refuse a first stage that takes all epochs of the student: it would never see a label.
+
+        Args:
+            methods: Methods and mixtures that the student learns by.
+            key: Of its recipe in params.yaml.
+        """
+        epochs = self.student.recipe.epochs
+        for method in methods:
+            for loss, (_, options) in self.weighted(method)[1].items():
+                alone = options.first_stage_epochs if getattr(options, "stages", 1) == 2 else 0
+                if alone >= epochs:
+                    raise UserError(
+                        f"params.yaml: distill.methods.{loss}.first_stage_epochs must be below {key}.epochs, {epochs}, "
+                        f"got {alone}; the student would never see a label"
+                    )
 
     def taught(self) -> list[tuple[str, str]]:
         """(method or mixture, teacher): every student that has a teacher of the `teachers` section."""

@@ -81,8 +81,11 @@ def train(
         The model, and what each epoch came to.
 
     Raises:
-        UserError: If there is no such method, the teacher cannot teach here, or training diverges.
+        UserError: If there is no such method, or its first stage takes all epochs, the teacher cannot teach here, or
+            training diverges.
     """
+    if teacher_file is not None:
+        config.require_labels([method], "distill.student.recipe" if model is None else "prune.finetune")
     make_objective = _objective(config, training, method, teacher_file, fabric)
     identity = {**provenance, "teacher": files.sha256(teacher_file) if teacher_file else None}
     drawn = derived_seed(provenance["seed"], "student")
