@@ -14,13 +14,23 @@ from deepcompress.errors import SCRATCH_VARIABLE
 from tests.house import ROOT, SOURCE
 
 PATIENCE_S = 600.0  # of a run that hangs
+IMPORTS = f"{SOURCE}{os.pathsep}{ROOT}"
+
+
+def printed(code: str, *arguments: str, folder: Path = ROOT, **variables: str) -> str:
+    """What a program in Python prints, run in a folder; it must end well."""
+    environment = {**os.environ, "PYTHONPATH": IMPORTS, **variables}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 def start(
     folder: Path, *words: str, output: IO[bytes] | int = subprocess.PIPE, **variables: str
 ) -> subprocess.Popen[str]:
     """Start Python in a folder that holds its scratch; what it prints on both streams is text."""
-    own = {SCRATCH_VARIABLE: ".scratch", "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}"}
+    own = {SCRATCH_VARIABLE: ".scratch", "OMP_NUM_THREADS": "1", "PYTHONPATH": IMPORTS}
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=folder,

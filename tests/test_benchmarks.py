@@ -20,7 +20,7 @@ from benchmarks.pipeline_items import Item, Made, Trio, equal_row, items
 from benchmarks.pruned_peer import PEERS, macs, peer
 from deepcompress import params, preset, runtime
 from deepcompress.data.batches import Batches, View
-from deepcompress.data.store import Arrays, write_fit, write_heldout
+from deepcompress.data.store import Arrays
 from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.errors import UserError
 from deepcompress.measure.verdict import COLUMNS
@@ -128,9 +128,7 @@ def test_a_pruned_peer_has_no_more_macs_than_asked_and_not_many_fewer(name: str)
 def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
     monkeypatch.setattr(engines, "ENGINES", ("pytorch", "onnxruntime_int8"))
-    source = inputs.source(train=24, test=6)
-    meta = write_fit(tmp_path / "fit", source, validation_fraction=0.5, seed=0)
-    write_heldout(tmp_path / "heldout", source, meta=meta)
+    inputs.write(tmp_path, inputs.source(train=24, test=6), validation_fraction=0.5)
     for name, width in (("dense", 4), ("narrow", 2)):
         network = VGG(VGGSpec("vgg11", False, (width,) * 8, (5, 5), len(inputs.CLASSES), 32, 0.5))
         checkpoint.save(tmp_path / f"{name}.safetensors", network, view=VIEW, classes=inputs.CLASSES, provenance={})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import yaml
 
 from deepcompress import code_hash, params
 from tests import house
+from tests.processes import printed
 
 ROOT = house.ROOT
 STAGE_FILES = sorted((ROOT / "stages").glob("*.py"))
@@ -125,8 +124,7 @@ def test_no_file_and_no_function_is_a_giant(path: Path) -> None:
 
 @pytest.mark.parametrize("stages", [["plan"], ["report"], sorted({path.stem for path in STAGE_FILES} - {*LIGHT})])
 def test_a_stage_imports_nothing_heavy_before_it_needs_it(stages: list[str]) -> None:
-    command = [sys.executable, "-c", f"import sys; from stages import {', '.join(stages)}; print(*sys.modules)"]
-    loaded = set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(printed(f"import sys; from stages import {', '.join(stages)}; print(*sys.modules)").split())
     assert not loaded & (HEAVY | LIGHT.get(stages[0], set()))
 
 
@@ -134,14 +132,12 @@ def test_what_checks_params_and_what_reports_loads_no_torch() -> None:
     """Each module in turn, in one process: the first after which torch is there is named."""
     names = ["", *WITHOUT_TORCH, *(f"data.sources.{path.stem}" for path in plugins("data/sources"))]
     names += [f"pruning.criteria.{path.stem}" for path in plugins("pruning/criteria")]
-    code = (
+    printed(
         "import importlib, sys\n"
         f"for name in {names!r}:\n"
         "    importlib.import_module(f'deepcompress.{name}'.strip('.'))\n"
         "    assert not {'torch', 'torchvision', 'lightning_fabric'} & set(sys.modules), name\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-500:]
 
 
 def plugins(room: str) -> list[Path]:

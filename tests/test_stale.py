@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from deepcompress import code_hash, files, params
 from deepcompress import stale as stale_results
 from deepcompress.errors import UserError
 from tests import house
-from tests.processes import git
+from tests.processes import git, printed
 from tests.toy import STAGES, Pipeline, new_pipeline, stage
 
 LOOK = "-m deepcompress.code_hash --file code.json"
@@ -161,12 +159,7 @@ def test_where_nothing_can_read_images_the_hashes_of_inputs_are_taken_on_trust(p
     pipeline.dvc_repro()
     blocked = "".join(f"sys.modules[{name!r}] = None; " for name in ("PIL", "torch", "pandas"))
     program = f"import sys; {blocked}from deepcompress import stale; stale.main()"
-    path = {"PYTHONPATH": str(house.ROOT / "src")}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=pipeline.folder, env=os.environ | path, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert b"The committed results of 2 stages belong" in done.stdout
+    assert "The committed results of 2 stages belong" in printed(program, folder=pipeline.folder)
 
 
 def test_outside_of_a_project_it_ends_in_one_line(tmp_path: Path) -> None:
@@ -260,14 +253,8 @@ def test_broken_code_is_named(project: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["finetune", "quantize", "report"])
 def test_what_a_stage_loads_counts_as_its_code(stage: str) -> None:
-    shown = subprocess.run(
-        [sys.executable, "-c", f"import sys, stages.{stage}; print(*sys.modules)"],
-        cwd=house.ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    loaded = {name for name in shown.stdout.split() if name.startswith("deepcompress.")}
+    shown = printed(f"import sys, stages.{stage}; print(*sys.modules)")
+    loaded = {name for name in shown.split() if name.startswith("deepcompress.")}
     files = {house.SOURCE / Path(*name.split(".")).with_suffix(".py") for name in loaded}
     counted = code_hash.closure(house.ROOT, house.ROOT / f"stages/{stage}.py")
     assert counted

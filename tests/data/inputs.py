@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from deepcompress.data.store import Part, Source
+from deepcompress.data.store import Meta, Part, Source, write_fit, write_heldout
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -38,6 +38,13 @@ def source(*, train: int = 12, test: int | None = 6, size: int = 8) -> Source:
 
     held_out = None if test is None else part(test, 1)
     return Source(CLASSES, part(train, 0), held_out, {"source": "memory", "checksum": "sha256:0"})
+
+
+def write(folder: Path, source: Source, *, validation_fraction: float = 0.25, seed: int = 0) -> Meta:
+    """Both folders of a source, as the stage `download` writes them: fit and heldout."""
+    meta = write_fit(folder / "fit", source, validation_fraction=validation_fraction, seed=seed)
+    write_heldout(folder / "heldout", source, meta=meta)
+    return meta
 
 
 def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) -> bytes:

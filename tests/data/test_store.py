@@ -18,20 +18,16 @@ from hypothesis import strategies as st
 from deepcompress import params, runtime
 from deepcompress.data import store
 from deepcompress.data.heldout import open_heldout
-from deepcompress.data.store import Arrays, DataConfig, Source, open_fit, write_fit, write_heldout
+from deepcompress.data.store import Arrays, DataConfig, open_fit
 from deepcompress.errors import UserError
 from tests.data import inputs
+from tests.data.inputs import write
 from tests.faults.damage import largest_file
 from tests.house import ROOT
 
 GOOD: dict[str, Any] = {"source": "folder", "stored_size": 32, "validation_fraction": 0.1}
 ARRAY = inputs.pixels(0, 12, 4, 3, 3)
 NUMBERED = Arrays(np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3), np.repeat(np.arange(4), 10))
-
-
-def write(folder: Path, source: Source, seed: int = 0) -> None:
-    meta = write_fit(folder / "fit", source, validation_fraction=0.25, seed=seed)
-    write_heldout(folder / "heldout", source, meta=meta)
 
 
 def test_opened_images_are_the_source_s_images_mapped_and_read_only(tmp_path: Path) -> None:
@@ -86,7 +82,7 @@ def test_statistics_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch)
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     contents = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        write(tmp_path / name, inputs.source(), seed)
+        write(tmp_path / name, inputs.source(), seed=seed)
         files = sorted((tmp_path / name).rglob("*.*"))
         contents.append({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files})
     assert contents[0] == contents[1]

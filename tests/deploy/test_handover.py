@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from deepcompress.models import checkpoint, records
 from deepcompress.quantization.quantize import round_vectors_
 from tests.data.inputs import encoded, make_folder, pixels
 from tests.deploy.conftest import network, save
+from tests.processes import printed
 
 CARD = {"model": "quantized/ptq-int4", "classes": ["été", "b"]}
 
@@ -67,11 +66,10 @@ def test_unpacking_and_predicting_load_no_torch(packed: Path, tmp_path: Path) ->
         f"main(['predict', '--model', {str(packed)!r}, {str(folder)!r}], standalone_mode=False);"
         "assert not {'torch', 'pandas'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    shown = printed(code, folder=tmp_path)
     assert (tmp_path / "out.onnx").read_bytes() == packed.with_suffix(".onnx").read_bytes()
     assert json.loads((tmp_path / "out.json").read_text()) == CARD
-    assert len(done.stdout.splitlines()) == 2
+    assert len(shown.splitlines()) == 2
 
 
 def test_every_spoilt_byte_and_every_cut_is_told(packed: Path, tmp_path: Path) -> None:

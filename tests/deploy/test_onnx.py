@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from tests import nets
 from tests.data.inputs import CLASSES
 from tests.deploy.conftest import STORED, VIEW, Exported, network
 from tests.house import ROOT
+from tests.processes import printed
 
 
 def test_the_file_gives_the_logits_of_the_model_and_normalises_in_the_graph(exported: Exported) -> None:
@@ -60,7 +59,7 @@ def test_the_same_model_gives_the_same_bytes_in_another_process(exported: Export
         "from tests.deploy.conftest import CLASSES, STORED, VIEW, network;"
         f"export_float(network(), Path({str(path)!r}), view=VIEW, classes=CLASSES, stored_size=STORED)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    printed(code)
     assert files.sha256(path) == files.sha256(exported.float_file)
 
 

@@ -25,7 +25,7 @@ from deepcompress.quantization import ptq, qat, solvers
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from tests import test_pipeline
 from tests.docs import pages
-from tests.nets import CLASSES, SIDE, VIEW, batches, network
+from tests.nets import CLASSES, SIDE, VIEW, batches, network, same
 from tests.pruning.conftest import pruned
 
 PAGE = pages.read("models.md")
@@ -159,8 +159,7 @@ def test_rounding_after_and_in_training(model, tmp_path: Path, monkeypatch: pyte
     encodings = smallest_encodings(formats, quantized)
     path = tmp_path / "int4.safetensors"
     checkpoint.save(path, rounded, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
-    loaded = checkpoint.load(path).model.state_dict()
-    assert all(torch.equal(tensor, loaded[name]) for name, tensor in rounded.state_dict().items())
+    assert same(checkpoint.load(path).model.state_dict(), rounded.state_dict())
 
 
 def test_an_onnx_file(model, tmp_path: Path) -> None:

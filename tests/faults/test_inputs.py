@@ -17,8 +17,7 @@ from deepcompress.__main__ import main
 from deepcompress.data import images
 from deepcompress.data.archives import counts
 from deepcompress.data.sources import csv, folder
-from deepcompress.data.store import Source, write_fit, write_heldout
-from tests.data.inputs import encoded, image_files, make_folder, make_table, make_tar, make_zip, packed, pixels
+from tests.data.inputs import encoded, image_files, make_folder, make_table, make_tar, make_zip, packed, pixels, write
 from tests.faults.damage import below, fuzz, read_or_refused, spoilt
 from tests.house import ROOT
 
@@ -44,16 +43,11 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-def stored(source: Source, place: Path) -> None:
-    meta = write_fit(place / "fit", source, validation_fraction=0.2, seed=0)
-    write_heldout(place / "heldout", source, meta=meta)
-
-
 def read(path: Path, options: dict[str, object]) -> str | None:
     """What the download stage does with an archive or folder."""
     made = folder.Options.model_validate({"path": str(path), **options})
     return read_or_refused(
-        lambda: stored(folder.load(made, stored_size=8, seed=0, workspace=path.parent), path.parent), naming=path.name
+        lambda: write(path.parent, folder.load(made, stored_size=8, seed=0, workspace=path.parent)), naming=path.name
     )
 
 
@@ -101,7 +95,7 @@ def test_a_spoilt_table(tmp_path: Path, data: st.DataObject) -> None:
     def everything() -> None:
         options = csv.Options(path=str(path))
         csv.inputs(options)
-        stored(csv.load(options, stored_size=8, seed=0, workspace=tmp_path), tmp_path)
+        write(tmp_path, csv.load(options, stored_size=8, seed=0, workspace=tmp_path))
 
     read_or_refused(everything)
 

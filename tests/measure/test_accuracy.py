@@ -18,7 +18,7 @@ from deepcompress.measure.accuracy import (
     top1_agreement,
     top_k_correct,
 )
-from tests.nets import arrays, batches
+from tests.nets import arrays, batches, same, state
 
 
 def network() -> nn.Module:
@@ -42,11 +42,11 @@ def test_rows_lie_as_in_the_arrays_whatever_the_order_of_the_batches(seed: int |
 
 def test_modules_keep_their_modes_and_statistics() -> None:
     model = network()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = state(model)
     logits(model, batches(10, 4, side=4))
     assert [module.training for module in model] == [True, False, True, True, True]
     assert model.training
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert same(before, model.state_dict())
 
 
 def test_modes_come_back_after_an_error() -> None:

@@ -13,7 +13,6 @@ import torch
 
 from deepcompress import runtime
 from deepcompress.data.heldout import open_heldout
-from deepcompress.data.store import write_fit, write_heldout
 from deepcompress.errors import UserError
 from deepcompress.measure import evaluate as measuring
 from deepcompress.measure import passes as passing
@@ -44,9 +43,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with data/heldout and scratch of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    source = inputs.source(train=12, test=9)
-    meta = write_fit(tmp_path / "data/fit", source, validation_fraction=0.25, seed=0)
-    write_heldout(tmp_path / "data/heldout", source, meta=meta)
+    inputs.write(tmp_path / "data", inputs.source(train=12, test=9))
     return tmp_path
 
 

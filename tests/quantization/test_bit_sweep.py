@@ -17,7 +17,7 @@ from deepcompress.models.vgg import VGG
 from deepcompress.quantization import bit_sweep
 from deepcompress.quantization.settings import Quant
 from deepcompress.training.run import TrainingRun
-from tests.nets import VIEW, fit
+from tests.nets import VIEW, fit, same
 from tests.quantization.conftest import network
 from tests.quantization.test_settings import GOOD
 
@@ -48,8 +48,7 @@ def test_every_width_is_measured_per_channel_and_per_group(source: VGG, rows: li
     assert errors == sorted(errors, reverse=True)
     bits_per_weight = [row["bits_per_weight"] for row in rows]
     assert all(channel < group for channel, group in zip(bits_per_weight[:7], bits_per_weight[7:], strict=True))
-    state = network().state_dict()
-    assert all(torch.equal(state[name], tensor) for name, tensor in source.state_dict().items())
+    assert same(network().state_dict(), source.state_dict())
 
 
 def test_trends_rest_on_points_significant_from_zero(rows: list[dict[str, Any]]) -> None:

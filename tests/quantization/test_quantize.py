@@ -54,7 +54,7 @@ def saved_bytes(model, path: Path, name: str, size: int | None) -> int:
     encodings = smallest_encodings(formats, round_(model, formats))
     checkpoint.save(path, model, view=VIEW, classes=CLASSES, provenance={}, encodings=encodings)
     loaded = checkpoint.load(path).model.state_dict()
-    assert all(torch.equal(loaded[key], tensor) for key, tensor in model.state_dict().items())
+    assert nets.same(loaded, model.state_dict())
     header = int.from_bytes(path.read_bytes()[:8], "little")
     assert header < 8000
     return path.stat().st_size - header

@@ -15,12 +15,8 @@ from stages import download
 from tests.data.inputs import image_files, make_zip
 from tests.stages.commands import contents, invoke, refused, well, write_params
 
+pytestmark = pytest.mark.usefixtures("project")
 PETS = {"folder": {"path": "pets.zip"}}
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 def run(**data: Any) -> Result:

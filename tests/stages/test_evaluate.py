@@ -11,7 +11,6 @@ import pytest
 from click.testing import Result
 
 from deepcompress import files
-from deepcompress.data.store import write_fit, write_heldout
 from stages import evaluate
 from tests import plans
 from tests.data import inputs
@@ -35,9 +34,7 @@ HISTORY = "epoch,train_loss,learning_rate,validation_top1_pct,validation_loss\n"
 def project(project: Path) -> Path:
     """Params, held-out images, and a plan of two models that are there."""
     write_params(seed=0, **PARAMS)
-    source = inputs.source(train=12, test=9)
-    meta = write_fit(project / "data/fit", source, validation_fraction=0.25, seed=0)
-    write_heldout(project / "data/heldout", source, meta=meta)
+    inputs.write(project / "data", inputs.source(train=12, test=9))
     models = ["baseline", "pruned/structured-0.25"]
     plans.write(project / "results/plan.csv", models)
     for number, model in enumerate(models):

@@ -16,12 +16,12 @@ from click.testing import Result
 
 from deepcompress import files
 from deepcompress.data.heldout import open_heldout
-from deepcompress.data.store import Part, Source, write_fit, write_heldout
+from deepcompress.data.store import Part, Source
 from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.deploy.onnx import channels_first
 from deepcompress.models import checkpoint
 from stages import export
-from tests.data.inputs import CLASSES
+from tests.data.inputs import CLASSES, write
 from tests.deploy.conftest import DEPLOY, VIEW, coloured, network, save
 from tests.stages.commands import contents, invoke, refused, well
 
@@ -50,8 +50,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of three classes, a float model, one of packed integers, and what was measured of both."""
     folder = tmp_path_factory.mktemp("export")
     images = Source(CLASSES, part(1, 60), part(2, 45), {"source": "memory", "checksum": "sha256:0"})
-    meta = write_fit(folder / "data/fit", images, validation_fraction=0.2, seed=0)
-    write_heldout(folder / "data/heldout", images, meta=meta)
+    write(folder / "data", images, validation_fraction=0.2)
     model = network()
     save(folder / "models/baseline.safetensors", model)
     save(folder / "models/shipped/quantized.safetensors", model, bits=8)
@@ -106,9 +105,9 @@ def test_other_held_out_images_are_compared_anew(project: Path) -> None:
     well(run())
     before = pd.read_csv("models/deploy-tables/parity.csv")
     images = Source(CLASSES, part(1, 60), part(3, 30), {"source": "memory", "checksum": "sha256:0"})
-    meta = write_fit(Path("data/other"), images, validation_fraction=0.2, seed=0)
+    write(Path("other"), images, validation_fraction=0.2)
     shutil.rmtree("data/heldout")
-    write_heldout(Path("data/heldout"), images, meta=meta)
+    Path("other/heldout").rename("data/heldout")
     well(run(out="models/deploy2"))
     after = pd.read_csv("models/deploy2-tables/parity.csv")
     assert before["n"].unique().tolist() == [45]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from click.testing import Result
 
 from deepcompress.report import page
 from stages import report
+from tests.processes import printed
 from tests.report import made_up
 from tests.stages.commands import contents, invoke, refused, well
 
@@ -56,12 +55,5 @@ def test_the_stage_runs_without_torch(folder: Path) -> None:
         "try: report.main()\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'torchvision', 'lightning_fabric'} & set(sys.modules)))"
     )
-    root = Path(__file__).parents[2]
-    shown = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(root), "MPLCONFIGDIR": str(folder)},
-    )
-    assert shown.stdout.strip() == "[]", shown.stderr
+    assert printed(code, folder=folder) == "[]\n"
     assert (folder / "report.html").is_file()

@@ -21,11 +21,6 @@ from tests.faults.damage import Trap
 NAMES = ("cifar10", "cifar100")
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
 class Mirror:
     """A folder that a server on this machine serves, and a workspace to download into."""
 

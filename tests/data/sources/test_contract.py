@@ -33,8 +33,7 @@ TINY: dict[str, Callable[[Path, str], dict[str, Any]]] = {
 
 
 @pytest.fixture(params=NAMES)
-def loaded(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[Source]]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, list[Source]]:
     module = params.plugin("data.sources", request.param)
     runs = []
     with served(tmp_path) as (address, _):

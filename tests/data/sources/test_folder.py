@@ -18,9 +18,20 @@ import numpy as np
 import pytest
 
 from deepcompress.data.sources.folder import Options, load
-from deepcompress.data.store import Part, Source, write_fit, write_heldout
+from deepcompress.data.store import Part, Source
 from deepcompress.errors import UserError
-from tests.data.inputs import CLASSES, encoded, image_files, make_folder, make_tar, make_zip, packed, pixels, sizes
+from tests.data.inputs import (
+    CLASSES,
+    encoded,
+    image_files,
+    make_folder,
+    make_tar,
+    make_zip,
+    packed,
+    pixels,
+    sizes,
+    write,
+)
 
 Files = dict[str, bytes]
 linux_names = pytest.mark.skipif(sys.platform != "linux", reason="only there are names of files any bytes")
@@ -49,8 +60,7 @@ def read(path: Path, *, seed: int = 0, **options: Any) -> Source:
 def stored(path: Path) -> Source:
     """Also written, as the stage does."""
     source = read(path)
-    meta = write_fit(path.parent / "fit", source, validation_fraction=0.2, seed=0)
-    write_heldout(path.parent / "heldout", source, meta=meta)
+    write(path.parent, source, validation_fraction=0.2)
     return source
 
 
