@@ -130,6 +130,24 @@ def test_inputs_that_are_not_finite_end_in_one_line() -> None:
         ptq.from_images(model, formats, make_batches(), inputs=5, seed=0, rounding="gptq")
 
 
+@pytest.mark.parametrize("rounding", ["nearest", "gptq", "auto"])
+@pytest.mark.parametrize("power", [63, -70])
+@torch.no_grad()
+def test_inputs_whose_squares_float32_does_not_hold_give_the_same_integers(power: int, rounding: str) -> None:
+    """A batch norm gives them, and the next one takes them back."""
+    model = network()
+    formats, options = assign(model, "int3", group_size=16), {"inputs": 40, "seed": 0, "rounding": rounding}
+    expected = ptq.from_images(model, formats, make_batches(), **options)
+    before, layer, behind = model.features[1], model.features[4], model.features[5]
+    layer.bias.zero_()
+    for tensor in (before.weight, before.bias, behind.running_mean):
+        tensor *= 2.0**power
+    behind.running_var *= 2.0 ** (2 * power)
+    found = ptq.from_images(model, formats, make_batches(), **options)
+    assert torch.equal(found["features.4"].codes, expected["features.4"].codes)
+    assert torch.equal(found["features.4"].scales, expected["features.4"].scales)
+
+
 # What layers see: the walk equals the model, and the drawn vectors give the layer's own outputs.
 
 

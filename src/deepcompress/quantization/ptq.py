@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +57,8 @@ images rather than the model: at width 0.5 on CIFAR-100, int4 in groups of 32 ro
 the logits of validation images is 0.10 with none, 0.08 with half and 0.23 with all of it."""
 HELD_BACK = 4
 """One input vector of so many is held back to choose the rounding by."""
+SQUARABLE = 30  # powers of two to both sides of 1 in which the largest input may lie as it is
+FURTHEST = 100  # powers of two that it is moved by; float32 has 126
 
 
 def quantize(
@@ -134,12 +137,24 @@ def from_images(
             residual = ERROR_FEEDBACK * (rows(weight) @ (now - floats).T)
             if not torch.isfinite(residual).all():
                 raise UserError(f"what {name} sees for the calibration images holds NaN or infinity")
-            layer = _Layer(weight, form, now, residual)
+            layer = _Layer(weight, form, *_squarable(now, residual))
             quantized[name], is_gptq = layer.quantize(clipping, rounding)
             together += is_gptq
     if rounding == "auto":
         log.info("quant.rounding: gptq in %d of %d layers, nearest in the others", together, len(weights))
     return quantized
+
+
+def _squarable(inputs: Inputs, residual: Float[Tensor, "outputs samples"]) -> tuple[Inputs, Tensor]:
+    """Inputs and residual as they are, or where squares could leave the range of float32 both times a power of two.
+
+    A common factor changes nothing of which scales and integers are best.
+    """
+    exponent = math.frexp(float(inputs.abs().max()))[1]
+    if abs(exponent) <= SQUARABLE:
+        return inputs, residual
+    factor = 2.0 ** max(-FURTHEST, min(FURTHEST, -exponent))
+    return inputs * factor, residual * factor
 
 
 @torch.no_grad()
