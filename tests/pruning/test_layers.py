@@ -69,9 +69,10 @@ def test_layers_behind_which_torch_pruning_fails_stay_whole_and_without_others_n
         pruned(model, "structured", scope="all")
 
 
-def test_channels_of_frozen_layers_can_go() -> None:
+@pytest.mark.parametrize("criterion", ["l2_channel", "taylor"])
+def test_channels_of_frozen_layers_can_go(criterion: str) -> None:
     model, images = nets.network("tests.odd_nets:frozen"), torch.randn(3, 3, SIDE, SIDE)
-    made = pruned(model, "structured", 0.5)
+    made = pruned(model, "structured", 0.5, criterion=criterion)
     assert len(made.trained[0][0].weight) == 4
     assert not made.trained[0][0].weight.requires_grad
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -180,3 +181,24 @@ def test_gradients_leave_batch_statistics_and_mode_alone():
     assert list(found[0]) == list(layers)
     assert torch.equal(before, model.features[1].running_mean)
     assert model.training
+
+
+def test_frozen_weights_have_the_gradients_that_they_have_when_they_train() -> None:
+    model, seen = vgg(), batches(4, 4)
+    layers, batch = prunable_layers(model), next(seen.epoch(0))
+    loss = F.cross_entropy(model(batch.images), batch.labels)
+    expected = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
+    for trains in (True, False):
+        model.requires_grad_(trains)
+        (found,) = batch_gradients(model, layers, seen.epoch(0))
+        assert all(map(torch.equal, found.values(), expected))
+        assert [parameter.requires_grad for parameter in model.parameters()] == [trains] * len([*model.parameters()])
+
+
+def test_a_weight_that_no_answer_depends_on_has_a_gradient_of_zero() -> None:
+    model, seen = vgg(), batches(4, 4)
+    unused = torch.nn.Linear(3, 2)
+    model.add_module("unused", unused)
+    (found,) = batch_gradients(model, {"unused": unused, "classifier.6": model.classifier[6]}, seen.epoch(0))
+    assert not found["unused"].any()
+    assert found["classifier.6"].any()

@@ -148,13 +148,16 @@ def scored(
 def batch_gradients(model: nn.Module, layers: Layers, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
     """Gradient of each batch's mean cross-entropy by the weight of every layer, in evaluation mode.
 
-    Weights, their `.grad` and the batch norms' statistics stay as they are.
+    Weights, their `.grad` and the batch norms' statistics stay as they are. Frozen weights have gradients, too; those
+    that no answer depends on have zeros.
     """
-    weights = [layer.weight for layer in layers.values()]
+    weights = {f"{name}.weight": layer.weight.detach().requires_grad_() for name, layer in layers.items()}
     for batch in batches:
         with evaluating(model), torch.enable_grad():
-            loss = F.cross_entropy(model(batch.images), batch.labels)
-            yield dict(zip(layers, torch.autograd.grad(loss, weights), strict=True))
+            answers = torch.func.functional_call(model, weights, (batch.images,))
+            loss = F.cross_entropy(answers, batch.labels)
+            found = torch.autograd.grad(loss, [*weights.values()], allow_unused=True, materialize_grads=True)
+            yield dict(zip(layers, found, strict=True))
 
 
 def _averaged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
