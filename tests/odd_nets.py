@@ -91,6 +91,10 @@ class Helped(Kept):
         return (answers, answers) if self.training else answers
 
 
+def switched(classes):
+    return Kept(classes, switch=nn.Buffer(torch.tensor([True, False])))
+
+
 def masked(classes):
     return Kept(classes, mask=nn.Buffer(torch.full((2, 2), -torch.inf)))
 

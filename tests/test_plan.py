@@ -204,11 +204,7 @@ def test_a_loss_that_names_a_layer_which_the_student_does_not_have_is_refused(tm
     ("key", "layer", "message"),
     [
         ("guided_layer", "block9", r"\(vgg16\): layer 'block9' does not exist in a vgg11; there are block1"),
-        (
-            "hint_layer",
-            "block3",
-            r"block4 of the student gives maps of 4 x 4, block3 of the teacher 8 x 8:",
-        ),
+        ("hint_layer", "block3", r"block4 of the student gives maps of 4 x 4, block3 of the teacher 8 x 8:"),
     ],
 )
 def test_layers_that_vggs_do_not_have_or_that_cannot_be_matched_are_refused(

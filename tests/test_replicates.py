@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from deepcompress import files, replicates
 from deepcompress.errors import UserError
@@ -181,8 +180,3 @@ def test_an_interrupted_run_goes_on_where_it_stopped(pipeline: Pipeline, how: si
     counts = {seed: trained(pipeline).count(seed) for seed in ("0", "1", "2")}
     assert counts["0"] == counts["1"] == 1
     assert {int(row["seed"]) for row in files.read_rows(pipeline.folder / TABLE)} == {0, 1, 2}
-
-
-def test_options_out_of_range_are_refused() -> None:
-    for options, words in ((["--seeds", "1"], "x>=2"), (["-j", "0"], "x>=1")):
-        assert words in CliRunner().invoke(replicates.main, options).stderr

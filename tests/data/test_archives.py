@@ -35,11 +35,6 @@ def test_names_with_dots_and_backslashes_are_tidied(tmp_path: Path) -> None:
     assert (tree.files, tree.folders) == (("a/1.txt",), ("a",))
 
 
-def test_the_top_of_a_tar_is_no_folder_in_it(tmp_path: Path) -> None:
-    tree = open_tree(make_tar(tmp_path / "x.tar", {"./": b"", "./a/": b"", "./a/1.txt": b""}), tmp_path)
-    assert tree.folders == ("a",)
-
-
 @pytest.mark.parametrize("name", ["../a.png", "train/../../a.png", "/etc/a.png", "..\\a.png", "C:\\a.png"])
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
 def test_a_member_that_escapes_its_folder_is_refused(tmp_path: Path, kind: str, name: str) -> None:

@@ -24,11 +24,7 @@ QUIET = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.
 
 def fuzz(examples: int) -> Callable[[Any], Any]:
     """Settings of one fuzz test, beside those of tests/conftest.py: none of its examples is made smaller at length."""
-    return settings(
-        max_examples=examples,
-        phases=(Phase.explicit, Phase.generate),
-        suppress_health_check=QUIET,
-    )
+    return settings(max_examples=examples, phases=(Phase.explicit, Phase.generate), suppress_health_check=QUIET)
 
 
 def spoilt(content: bytes, *, most: int = 4, within: int | None = None) -> st.SearchStrategy[bytes]:

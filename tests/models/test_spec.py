@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,6 @@ def test_width_multiplies_convolutions_and_hidden_layers(tmp_path: Path) -> None
     assert made.features == (16, 32, 64, 64, 128, 128, 128, 128)
     assert made.hidden == (1024, 1024)
     assert (made.classes, made.image_size, made.dropout, made.batch_norm) == (20, 32, 0.5, True)
-
-
-@pytest.mark.parametrize(("image_size", "grid"), [(32, 1), (63, 1), (64, 2), (224, 7)])
-def test_grid_is_the_image_size_over_32(image_size: int, grid: int) -> None:
-    assert dataclasses.replace(TINY, image_size=image_size).grid == grid
 
 
 def test_a_spec_survives_plain_values() -> None:

@@ -12,7 +12,7 @@ from torchvision.models import vgg as theirs
 
 from deepcompress.errors import UserError
 from deepcompress.models.build import blank
-from deepcompress.models.spec import BLOCKS, FEATURES, Model, VGGSpec, asked, layer_name, side, vgg_maps, vgg_roles
+from deepcompress.models.spec import BLOCKS, FEATURES, Model, VGGSpec, asked, vgg_maps, vgg_roles
 from deepcompress.models.vgg import VGG, SmallMapConv2d, outputs_of, prunable_layers, tap
 from tests import nets
 from tests.models.conftest import TINY
@@ -82,17 +82,6 @@ def test_first_filters_copy_what_they_see(inputs: int, filters: int) -> None:
 def test_a_network_to_load_weights_into_draws_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepcompress.models.vgg._initialise_", lambda _: pytest.fail("loads torch's compiler"))
     assert all(parameter.is_meta for parameter in blank(TINY).parameters())
-
-
-def test_prunable_layers_come_in_forward_order(tiny: VGG) -> None:
-    called: list[str] = []
-    for name, layer in prunable_layers(tiny).items():
-        layer.register_forward_hook(lambda module, inputs, output, name=name: called.append(name))
-    tiny(torch.zeros(2, 3, 32, 32))
-    assert called == list(prunable_layers(tiny))
-    assert called[0] == "features.0"
-    assert called[-3:] == ["classifier.0", "classifier.3", "classifier.6"]
-    assert len(called) == 11
 
 
 def test_a_larger_image_is_pooled_a_smaller_one_refused_and_one_of_the_right_size_left() -> None:
@@ -231,13 +220,3 @@ def test_every_layer_gives_maps_of_the_stated_shape(arch: str, batch_norm: bool)
         given = outputs_of(VGG(spec).eval(), list(stated), torch.zeros(1, 3, 40, 40))
     assert {name: tuple(maps.shape[1:]) for name, maps in given.items()} == stated
     assert stated.keys() == {*vgg_roles(spec).values(), FEATURES}
-
-
-@pytest.mark.parametrize("arch", ["vgg11", "vgg19"])
-def test_the_stated_side_is_the_map_s(arch: str) -> None:
-    spec = nets.spec(arch, image_size=64)
-    layers = {block: layer_name(spec, f"block{block}") for block in range(1, 6)}
-    model = VGG(spec).eval()
-    with torch.no_grad(), tap(model, layers.values()) as seen:
-        model(torch.zeros(1, 3, 64, 64))
-    assert all(seen[name].shape[-1] == side(64, block) for block, name in layers.items())

@@ -12,13 +12,7 @@ from deepcompress.models import checkpoint
 from deepcompress.models.spec import GraphSpec
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import layers, prune, sensitivity
-from deepcompress.pruning.layers import (
-    batch_norms,
-    group_scores,
-    in_scope,
-    require_dense,
-    zero_share,
-)
+from deepcompress.pruning.layers import batch_norms, group_scores, in_scope, require_dense, zero_share
 from tests import nets
 from tests.nets import CLASSES, SIDE, VIEW, same, vgg
 from tests.pruning.conftest import FIT, pruned
@@ -33,14 +27,8 @@ def test_scope_names_the_layers_that_a_method_may_prune():
         assert list(in_scope(model, method, "conv")) == convolutions
 
 
-def test_each_convolution_knows_its_batch_norm():
-    assert batch_norms(vgg(batch_norm=False)) == {}
-    found = batch_norms(vgg())
-    assert found["features.0"] == "features.1"
-    assert list(found) == list(in_scope(vgg(), "structured", "conv"))
-
-
 def test_the_batch_norm_of_a_convolution_is_the_one_that_it_runs_into_wherever_that_is_defined() -> None:
+    assert batch_norms(vgg(batch_norm=False)) == {}
     assert batch_norms(nets.network("tests.odd_nets:Normed")) == {"first": "norm1", "second": "norm2"}
     assert batch_norms(nets.network("tests.odd_nets:joined")) == {"0": "1"}  # as timm's, which holds an activation
 
@@ -99,15 +87,17 @@ def test_zero_share_counts_weights_alone():
     assert zero_share(model) == pytest.approx(model.classifier[6].weight.numel() / weights)
 
 
-def test_a_pruned_model_is_refused():
-    model = vgg(features=(2, 4, 8, 8, 16, 16, 16, 16))
-    require_dense(model, "models/a.safetensors")
-    with torch.no_grad():
-        model.classifier[0].weight[0] = 0
-    with pytest.raises(UserError, match=r"models/a\.safetensors: already pruned"):
-        require_dense(model, "models/a.safetensors")
-    with pytest.raises(UserError, match="channels are already removed"):
-        require_dense(vgg(features=(2, 4, 8, 7, 16, 16, 16, 16)), "models/a.safetensors")
+@pytest.mark.parametrize("arch", ["vgg11", "resnet18"])
+def test_a_pruned_model_is_refused_but_for_single_weights_of_one_that_lost_channels(arch: str) -> None:
+    dense = vgg(features=(2, 4, 8, 8, 16, 16, 16, 16)) if arch == "vgg11" else nets.network(arch)
+    assert require_dense(dense, "m") is dense
+    thinned, sparse = (pruned(dense, method, allocation="uniform").trained for method in ("structured", "unstructured"))
+    assert require_dense(thinned, "m", narrow=True) is thinned
+    with pytest.raises(UserError, match=r"m: channels are already removed \(widths "):
+        require_dense(thinned, "m")
+    for narrow in (False, True):
+        with pytest.raises(UserError, match="m: already pruned"):
+            require_dense(sparse, "m", narrow=narrow)
 
 
 def test_the_layers_of_a_stage_of_a_resnet_lose_the_same_channels() -> None:
@@ -149,13 +139,10 @@ def test_attention_loses_whole_heads(tmp_path: Path) -> None:
     assert torch.equal(checkpoint.load(tmp_path / "m.safetensors").model(images), smaller(images))
 
 
-def test_a_removed_network_trains_and_is_refused_as_a_dense_one() -> None:
+def test_a_removed_network_trains() -> None:
     smaller = pruned(nets.network("resnet18"), "structured", 0.3, allocation="uniform").trained
     smaller.train()(torch.randn(4, 3, SIDE, SIDE)).sum().backward()
     assert all(parameter.grad is not None for parameter in smaller.parameters())
-    with pytest.raises(UserError, match=r"m: channels are already removed \(widths "):
-        require_dense(smaller, "m")
-    assert require_dense(dense := nets.network("resnet18"), "m") is dense
 
 
 def test_tied_layers_are_judged_together() -> None:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from deepcompress.errors import UserError
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import masks
 from deepcompress.pruning.layers import in_scope
@@ -160,11 +159,6 @@ def test_scores_keep_their_shape_in_any_memory_layout():
 def test_counts_outside_their_range_are_refused(counts):
     with pytest.raises(ValueError, match="must rise from 0 to at most 3"):
         levels(torch.rand(3), counts)
-
-
-def test_an_unknown_criterion_is_refused():
-    with pytest.raises(UserError, match=r"must be one of .*l1.*l2_channel.*; got 'l9'"):
-        score("l9", prunable_layers(vgg()), "weight")
 
 
 def test_a_criterion_that_needs_gradients_says_so():

@@ -26,12 +26,6 @@ from tests.quantization.conftest import network, round_
 NAMES = ["fp32", "fp16", "int2", "int5", "int8"]
 
 
-def test_convolutions_and_linear_layers_all_get_the_format() -> None:
-    formats = assign(network(), "int4", group_size=16)
-    assert list(formats) == list(prunable_layers(network()))
-    assert set(formats.values()) == {find("int4", 16)}
-
-
 def test_wide_integers_have_one_scale_per_output_channel() -> None:
     assert set(assign(network(), "int8", group_size=16, channel_bits=8).values()) == {find("int8")}
     assert set(assign(network(), "int7", group_size=16, channel_bits=8).values()) == {find("int7", 16)}

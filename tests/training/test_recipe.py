@@ -79,6 +79,11 @@ def test_adam_and_sgd_are_torchs_with_decay_on_everything(name, rule):
     [
         ({"epochs": 0}, r"finetune\.epochs must be greater than or equal to 1, got 0"),
         ({"optimizer": "adamax"}, r"finetune\.optimizer must be 'adam', 'adamw' or 'sgd', got 'adamax'"),
+        (
+            {"augment": {"crop_padding": -1}},
+            r"augment\.crop_padding must be greater than or equal to 0, got -1",
+        ),
+        ({"augment": {"jitter": {"contrast": -0.1}}}, r"augment\.jitter\.contrast must be greater than or equal to 0"),
         ({"augment": {"flop": True}}, r"finetune\.augment\.flop is unknown.*did you mean flip"),
         ({"warm_up_fraction": 0.1}, r"finetune\.warm_up_fraction is unknown.*did you mean warmup_fraction"),
     ],

@@ -66,27 +66,19 @@ def test_validation_images_are_taken_from_the_table(tmp_path: Path) -> None:
     assert sizes(read(write(tmp_path, table("path", "label", "split", rows=rows)))) == (9, 3, 6)
 
 
-def test_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
-    files = {f"{n}_{i}.png": encoded(pixels(10 * n + i, 8, 8, 3)) for n in range(12) for i in range(4)}
-    source = read(write(tmp_path, table("path", "label", rows=[(f, f.split("_")[0]) for f in files]), files))
-    assert source.classes == tuple(map(str, range(12)))
-
-
-def test_equal_numbers_that_are_spelled_in_two_ways_have_an_order_of_their_own(tmp_path: Path) -> None:
-    labels = ["1", "01", "001", "2", "0002"]
-    files = {
-        f"{label}_{i}.png": encoded(pixels(10 * n + i, 8, 8, 3)) for n, label in enumerate(labels) for i in range(3)
-    }
-    source = read(write(tmp_path, table("path", "label", rows=[(f, f.split("_")[0]) for f in files]), files))
-    assert source.classes == ("001", "01", "1", "0002", "2")
-
-
-def test_numbers_of_thousands_of_digits_are_ordered_as_text(tmp_path: Path) -> None:
-    labels = ["9", "1" * 5000, "10"]
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([*map(str, range(12))], [*map(str, range(12))]),
+        (["1", "01", "001", "2", "0002"], ["001", "01", "1", "0002", "2"]),
+        (["9", "1" * 5000, "10"], ["10", "1" * 5000, "9"]),  # as text
+    ],
+    ids=["plain", "equal ones in two ways", "thousands of digits"],
+)
+def test_numbers_are_ordered_as_numbers(tmp_path: Path, labels: list[str], expected: list[str]) -> None:
     rows = [(f"{n}_{i}.png", label) for n, label in enumerate(labels) for i in range(3)]
     files = {name: encoded(pixels(n, 8, 8, 3)) for n, (name, _) in enumerate(rows)}
-    source = read(write(tmp_path, table("path", "label", rows=rows), files))
-    assert source.classes == ("10", "1" * 5000, "9")
+    assert read(write(tmp_path, table("path", "label", rows=rows), files)).classes == tuple(expected)
 
 
 def test_of_a_line_that_is_there_twice_one_stays(tmp_path: Path) -> None:
