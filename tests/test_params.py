@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
@@ -53,8 +54,8 @@ def test_a_section_becomes_a_frozen_value(tmp_path: Path) -> None:
     ("change", "expected"),
     [
         ({"epochs": 0}, "outer.epochs must be greater than or equal to 1, got 0"),
-        ({"epochs": "3"}, "outer.epochs must be integer, got '3' (that is text; write 3 without quotes)"),
-        ({"epochs": True}, "outer.epochs must be integer, got True"),
+        ({"epochs": "3"}, "outer.epochs must be a whole number, got '3' (that is text; write 3 without quotes)"),
+        ({"epochs": True}, "outer.epochs must be a whole number, got true"),
         ({"kind": "c"}, "outer.kind must be 'a' or 'b', got 'c'"),
         ({"inner": {"rate": 2.0}}, "outer.inner.rate must be less than 1, got 2.0"),
         ({"inner": {}}, "outer.inner.rate is missing"),
@@ -71,7 +72,7 @@ def test_a_number_that_yaml_reads_as_text_and_a_text_of_the_wrong_form_are_expla
         url: str = Field(pattern="^https?://", min_length=9)
 
     told = message(tmp_path, "outer: {epochs: 3, kind: a, inner: {rate: 1e-3}}")
-    assert told == "params.yaml: outer.inner.rate must be number, got '1e-3' (YAML reads 1e-3 as text; write 1.0e-3)"
+    assert told == "params.yaml: outer.inner.rate must be a number, got '1e-3' (YAML reads 1e-3 as text; write 1.0e-3)"
     for url, problem in (("ftp://xyz", "match pattern '^https?://'"), ("http://", "have at least 9 characters")):
         with pytest.raises(UserError) as caught:
             params.section(Mirror, "mirror", write(tmp_path, {"mirror": {"url": url}}))
@@ -80,7 +81,29 @@ def test_a_number_that_yaml_reads_as_text_and_a_text_of_the_wrong_form_are_expla
 
 def test_a_number_of_thousands_of_digits_is_refused_in_a_line_that_shows_its_start(tmp_path: Path) -> None:
     told = message(tmp_path, f"outer: {{epochs: 3, kind: a, inner: {{rate: 1e-{'9' * 5000}}}}}")
-    assert told == f"params.yaml: outer.inner.rate must be number, got '1e-{'9' * 196}..."
+    assert told == f"params.yaml: outer.inner.rate must be a number, got '1e-{'9' * 196}..."
+
+
+@pytest.mark.parametrize(
+    ("allowed", "got", "expected"),
+    [
+        (Annotated[int, Field(ge=1)] | Literal["auto"], "x", "a whole number or be 'auto', got 'x'"),
+        (list[int], None, "a list, got null"),
+        (dict[str, int], [1], "a block of keys, got [1]"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_in_words_of_yaml(
+    tmp_path: Path, allowed: Any, got: object, expected: str
+) -> None:
+    schema = pydantic.create_model("Several", __base__=params.Section, devices=(allowed, ...))
+    with pytest.raises(UserError, match=re.escape(f"several.devices must be {expected}") + "$"):
+        params.section(schema, "several", write(tmp_path, {"several": {"devices": got}}))
+
+
+def test_of_many_allowed_names_the_first_and_the_likeliest_are_told() -> None:
+    names = [f"pruned/{number}" for number in range(30)]
+    assert params.listed(names, "prune/29") == f"{', '.join(names[:5])} and 25 more; did you mean pruned/29?"
+    assert params.listed(names[:2], "x") == "pruned/0, pruned/1"
 
 
 @pytest.mark.parametrize("number", [1e-5, -5e-5, 2.5e-5, 1e-300, 1e16, 3e100, 1e-4, 0.001])

@@ -62,7 +62,11 @@ OTHER_SIZE = r"image_size must be that of the model, 32, got 64"
         ("distill.teachers", ["vgg13"], r"distill.teachers must be among .*vgg16.*; got 'vgg13'"),
         ("teachers.vgg16.image_size", 64, f"teachers.vgg16.{OTHER_SIZE}"),
         ("distill.student.image_size", 64, f"distill.student.{OTHER_SIZE}"),
-        ("benchmark.models", ["baseline", "pruned/x"], r"benchmark.models must be among .*; got 'pruned/x'"),
+        (
+            "benchmark.models",
+            ["baseline", "pruned/x"],
+            r"benchmark.models must be among the models of the plan, got 'pruned/x'; there are baseline, ",
+        ),
         ("combine.quantize.prune_distill", {"from": "baseline"}, "combine: prune_distill stands in two blocks"),
     ],
 )

@@ -15,7 +15,7 @@ import json
 import math
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar, get_args
@@ -23,7 +23,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 import pydantic
 import yaml
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, named
 
 PARAMS_FILE = "params.yaml"
 DEVICE_BUDGET_MIB = 2048  # where params.yaml does not say
@@ -31,6 +31,7 @@ HIGHEST_SEED = 2**63 - 1  # of torch's generators
 MOST_VALUES = 100_000  # of one file; ours holds some 400
 HASH_DIGITS = 16  # of a SHA-256, as in code_hash
 LONGEST_SHOWN = 200  # characters of a wrong value in a message
+MOST_LISTED = 20  # allowed names in a message
 MISSPELT = (ValueError, LookupError, AttributeError, TypeError)  # which PyYAML lets through, of `!!timestamp x`
 SHARED = {  # place in the file -> the section, or keys of it, that stand there where the place itself says nothing
     "finetune": ("recipe",),
@@ -43,6 +44,18 @@ SHARED = {  # place in the file -> the section, or keys of it, that stand there 
     "distill.student": ("model", "image_size"),
 }
 LINKED = ("from", "teacher")  # what a link of a chain says besides keys of its step's section
+TYPES = {  # pydantic's name of what a value should be -> in words
+    "bool_type": "true or false",
+    "dict_type": "a block of keys",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_type": "a block of keys",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+INTERNAL = re.compile(r"function-|constrained-|literal\[")  # names of pydantic's own in a location
 S = TypeVar("S", bound="Section")
 
 
@@ -142,6 +155,12 @@ def device_budget_mib(path: str | Path = PARAMS_FILE) -> int:
     data = read(path).get("data")
     budget = data.get("device_budget_mib", DEVICE_BUDGET_MIB) if isinstance(data, dict) else DEVICE_BUDGET_MIB
     return _whole("data.device_budget_mib", budget, path, "of at least 0")
+
+
+def listed(known: Iterable[str], got: object) -> str:
+    """Allowed names for a message: all if they are few, else the first, how many more, and what was meant perhaps."""
+    names = list(known)
+    return (", ".join(names) if len(names) <= MOST_LISTED else named(names)) + _meant(str(got), names)
 
 
 def _whole(key: str, got: Any, path: str | Path, allowed: str, most: float = math.inf) -> int:
@@ -281,9 +300,9 @@ def _require_few(document: dict[str, Any], path: str | Path) -> None:
 
 
 def shown(got: object) -> str:
-    """A wrong value for a message, cut where it is long."""
+    """A wrong value for a message, as YAML spells it, cut where it is long."""
     try:
-        text = repr(got)
+        text = json.dumps(got) if got is None or isinstance(got, bool) else repr(got)
     except ValueError:  # an integer of thousands of digits
         return "a number that is too long to show"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
@@ -298,27 +317,44 @@ def _as_json(block: Any, key: str, path: str | Path) -> str:
 
 
 def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -> str:
-    problem = error.errors()[0]
-    where = ".".join([key, *(str(part) for part in problem["loc"] if not str(part).startswith("function-"))])
+    problem, *others = error.errors()
+    location = _in_file(problem["loc"])
+    where = ".".join([key, *map(str, location)])
     got, kind = problem.get("input"), problem["type"]
     if kind == "missing":
         return f"{where} is missing"
     if kind == "extra_forbidden":
         return _unknown(where, _keys(schema, problem["loc"][:-1]))
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
     if kind == "value_error":
+        message = problem["msg"].removeprefix("Value error, ")
         first = re.split(r"[.: ]", message, maxsplit=1)[0]  # a check of several keys begins with the one to blame
         behind = "." if first in _keys(schema, problem["loc"]) else ": "
         return f"{where}{behind}{message.replace(repr(got), shown(got))}"
-    if " should " in message:  # such as "String should match pattern ..."
-        return f"{where} must {message.partition(' should ')[2]}, got {shown(got)}"
-    return f"{where} must be {message}, got {shown(got)}{_yaml_hint(got)}"
+    ways = [problem, *(other for other in others if _in_file(other["loc"]) == location)]  # a number, or a word
+    allowed = " or ".join(_allowed(way["type"], way["msg"]) for way in ways)
+    return f"{where} must {allowed}, got {shown(got)}{_yaml_hint(got)}"
+
+
+def _in_file(location: tuple[int | str, ...]) -> list[int | str]:
+    """A location without what pydantic adds, such as `function-after[...]` and `constrained-int`."""
+    return [part for part in location if not INTERNAL.match(str(part))]
+
+
+def _allowed(kind: str, message: str) -> str:
+    """What a value must do or be, in the words of YAML."""
+    if kind in TYPES:
+        return f"be {TYPES[kind]}"
+    said = message.partition(" should ")[2]  # such as "String should match pattern ..."
+    return said.partition(" after validation")[0] or f"be {message}"
 
 
 def _unknown(where: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(where.rsplit(".", 1)[-1], allowed, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{where} is unknown; allowed: {', '.join(allowed)}{hint}"
+    return f"{where} is unknown; allowed: {', '.join(allowed)}{_meant(where.rsplit('.', 1)[-1], allowed)}"
+
+
+def _meant(got: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(got, allowed, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _keys(schema: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:

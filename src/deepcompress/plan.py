@@ -411,7 +411,7 @@ def _combined(document: dict[str, Any], rows: list[PlannedModel]) -> list[Planne
             step, link = links[waiting[0]]
             raise UserError(
                 f"params.yaml: combine.{step}.{waiting[0]}.from must be the id of a model that is made without it; "
-                f"got {link.get('from')!r}; there are {', '.join(known)}"
+                f"got {link.get('from')!r}; there are {params.listed(known, link.get('from'))}"
             )
         for name in ready:
             step, link = links[name]

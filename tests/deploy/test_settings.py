@@ -46,5 +46,8 @@ def test_a_mistake_is_one_clear_line(name: str, change: dict[str, Any], message:
 def test_models_to_time_are_all_or_some_of_the_plan() -> None:
     require_planned(params.validate(Benchmark, BENCHMARK | {"models": None}, "benchmark"), [])
     section = params.validate(Benchmark, BENCHMARK | {"models": ["baseline", "gone"]}, "benchmark")
-    with pytest.raises(UserError, match=r"benchmark\.models must be among baseline, shipped/pruned; got 'gone'"):
+    with pytest.raises(
+        UserError,
+        match=r"benchmark\.models must be among the models of the plan, got 'gone'; there are baseline, shipped/pruned",
+    ):
         require_planned(section, ["baseline", "shipped/pruned"])

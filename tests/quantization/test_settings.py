@@ -48,7 +48,7 @@ def test_every_width_that_exists_is_taken_also_as_a_list_of_one(bits: int) -> No
 def test_other_widths_end_in_one_line(bits: Any) -> None:
     with pytest.raises(UserError, match=r"params.yaml: quant.bits must be one of 2..8 or 16, got ") as raised:
         section(bits=bits)
-    assert repr(bits) in str(raised.value)
+    assert params.shown(bits) in str(raised.value)
 
 
 def test_several_widths_are_answered_with_how_to_queue_them() -> None:

@@ -64,4 +64,7 @@ def require_planned(benchmark: Benchmark, ids: list[str]) -> None:
             raise UserError(f"params.yaml: benchmark.engines must be among {', '.join(known)}; got {engine!r}")
     for model in benchmark.models or ():
         if model not in ids:
-            raise UserError(f"params.yaml: benchmark.models must be among {', '.join(ids)}; got {model!r}")
+            raise UserError(
+                f"params.yaml: benchmark.models must be among the models of the plan, got {model!r}; "
+                f"there are {params.listed(ids, model)}"
+            )
