@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -52,9 +53,35 @@ def test_a_layer_whose_batch_norm_has_no_scale_stays_whole() -> None:
 def test_layers_behind_which_torch_pruning_fails_stay_whole_and_without_others_nothing_is_pruned() -> None:
     model = nets.network("tests.odd_nets:Recurrent")
     assert layers.groups(model.spec) == {}
-    assert layers.unprunable(model.spec) == {"patch": "Torch-Pruning cannot follow the network there"}
+    reason = "Torch-Pruning cannot follow the network there (list index out of range)"
+    assert layers.unprunable(model.spec) == {"patch": reason}
     with pytest.raises(UserError, match=r"prune.structured: no layer in scope all of .*Recurrent can be pruned"):
         pruned(model, "structured", scope="all")
+
+
+def test_only_what_torch_pruning_raises_on_a_strange_network_keeps_layers_whole(monkeypatch) -> None:
+    spec, search = GraphSpec("tests.odd_nets:joined", 4, SIDE), layers._searched.__wrapped__
+
+    def fails(name: str, error: Exception) -> None:
+        monkeypatch.setattr(f"torch_pruning.DependencyGraph.{name}", mock.Mock(side_effect=error))
+
+    fails("get_pruning_group", ValueError("Module 0 is not in the dependency graph.\nMore"))
+    found, whole = search(spec)
+    assert (found, set(whole.values())) == (
+        {},
+        {"Torch-Pruning cannot follow the network there (Module 0 is not in the dependency graph.)"},
+    )
+    fails("build_dependency", TypeError("no sizes"))
+    assert search(spec) == ({}, dict.fromkeys(whole, "Torch-Pruning cannot follow the network there (no sizes)"))
+    fails("build_dependency", MemoryError())
+    with pytest.raises(MemoryError):
+        search(spec)
+
+
+def test_another_version_of_torch_pruning_is_no_strange_network(monkeypatch) -> None:
+    monkeypatch.delattr("torch_pruning.DependencyGraph.get_pruner_of_module")
+    with pytest.raises(AttributeError, match="get_pruner_of_module"):
+        layers._searched.__wrapped__(GraphSpec("tests.odd_nets:joined", 4, SIDE))
 
 
 @pytest.mark.parametrize("criterion", ["l2_channel", "taylor"])

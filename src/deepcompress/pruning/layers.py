@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     Groups = Mapping[str, "Group"]
 
 DENSE_BELOW = 1e-3  # share of exact zeros that a trained dense model may show
+NOT_FOLLOWED = (LookupError, RuntimeError, TypeError, ValueError)
+"""What Torch-Pruning raises on a network that it cannot follow: a ValueError for a layer that is not in its graph, the
+others where it has no channels for an operation behind, or where autograd refuses the network."""
 
 
 def in_scope(model: Classifier, method: Method, scope: Literal["all", "conv"]) -> dict[str, nn.Conv2d | nn.Linear]:
@@ -176,13 +179,12 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
 
     model = copy.deepcopy(outline(spec)).requires_grad_(True)  # the graph is that of autograd
     image = torch.zeros(1, 3, spec.image_size, spec.image_size, device=next(model.parameters()).device)
-    unknown = "Torch-Pruning cannot follow the network there"
     graph = torch_pruning.DependencyGraph()
     try:
         with torch.enable_grad(), warnings.catch_warnings(action="ignore"):
             graph.build_dependency(model, example_inputs=image)
-    except Exception:  # of any kind, on a network that it does not know
-        return {}, dict.fromkeys([*prunable_layers(model)][:-1], unknown)
+    except NOT_FOLLOWED as error:
+        return {}, dict.fromkeys([*prunable_layers(model)][:-1], _not_followed(error))
     names = {module: name for name, module in model.named_modules()}
     layers, heads = prunable_layers(model), _heads(model)
     last = next(reversed(layers))
@@ -195,11 +197,11 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
         if name in heads:
             found[name] = heads[name]
             continue
-        every = list(range(len(layer.weight)))
+        every, without_outputs = list(range(len(layer.weight))), graph.get_pruner_of_module(layer).prune_out_channels
         try:
-            tied = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, idxs=every)
-        except Exception:  # the layer is not in its graph, or something behind it is of no kind that it knows
-            whole[name] = unknown
+            tied = graph.get_pruning_group(layer, without_outputs, idxs=every)
+        except NOT_FOLLOWED as error:
+            whole[name] = _not_followed(error)
             continue
         parts = _parts(tied, names)
         outputs = {part.layer for part in parts if part.outputs}
@@ -218,6 +220,11 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
         found = kept
     whole.pop(last, None)
     return found, {name: whole[name] for name in layers if name in whole}
+
+
+def _not_followed(error: Exception) -> str:
+    first_line = str(error).partition("\n")[0]
+    return f"Torch-Pruning cannot follow the network there ({first_line})"
 
 
 def _heads(model: nn.Module) -> dict[str, Group]:
