@@ -279,25 +279,6 @@ def test_a_block_belongs_to_the_source_of_its_name(tmp_path: Path) -> None:
     assert (options.path, options.heldout_fraction) == ("pets.zip", 0.5)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"source": "imagenet"}, "data.source.*cifar10.*cifar100.*folder.*shapes.*; got 'imagenet'"),
-        ({"stored_size": 7}, "data.stored_size must be .*8, got 7"),
-        ({"validation_fraction": 0.0}, "data.validation_fraction must be greater than 0, got 0.0"),
-        ({"device_budget_mib": -1}, "data.device_budget_mib must be .*0, got -1"),
-        ({"fraction": 0.1}, "data.fraction is unknown"),
-        ({"folder": {"paht": "x"}}, "data.folder.paht is unknown.*did you mean path"),
-        ({"folder": {"heldout_fraction": 0.0}}, "data.folder.heldout_fraction must be greater than 0"),
-        ({"cifar100": {"md5": "abc"}}, "data.cifar100.md5 must .*got 'abc'"),
-        ({"cifar10": {"url": "ftp://example.org"}}, "data.cifar10.url must .*got 'ftp://example.org'"),
-    ],
-)
-def test_a_mistake_is_one_line_that_names_the_key(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        section(tmp_path, {**GOOD, **changes})
-
-
 def test_no_stage_names_the_budget_so_that_a_change_makes_nothing_stale() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     keys = {str(key) for body in stages.values() for key in body.get("do", body).get("params", [])}

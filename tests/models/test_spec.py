@@ -64,24 +64,6 @@ def test_a_bad_value_is_refused_by_name(good: VGGSpec | GraphSpec, change: dict[
         type(good).from_dict(good.to_dict() | change)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "named"),
-    [
-        ("vgg11", "resnet19", "model.arch: no step knows a network 'resnet19'; did you mean resnet18"),
-        ("vgg11", "vit_b_16", "model.arch: no step knows a network 'vit_b_16'; .* Or timm:NAME, or your own"),
-        ("vgg11", "os:abort", "model.arch: os:abort: os is a module of Python's own; name a function of yours"),
-        ("vgg11", "timm:/", "model.arch: no step knows a network 'timm:/'"),
-        ("vgg11", "resnet18", r"model.batch_norm \(True\), width \(0.25\), hidden .* must be null for resnet18"),
-        ("width: 0.25", "width: null", "model.width must have a value for vgg11, got null"),
-        ("width: 0.25", "width: .nan", "model.width must be"),
-        ("weights: null", "weights: ''", "model.weights"),
-    ],
-)
-def test_a_bad_model_section_is_refused_by_key(tmp_path: Path, old: str, new: str, named: str) -> None:
-    with pytest.raises(UserError, match=named):
-        section(tmp_path, SECTION.replace(old, new))
-
-
 RESNET = SECTION.replace("vgg11", "resnet18").replace("true", "null").replace("0.25", "null").replace("4096", "null")
 
 

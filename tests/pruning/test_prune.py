@@ -106,6 +106,7 @@ def test_a_scan_reads_as_many_images_as_it_is_told():
     assert {(row["method"], row["criterion"]) for row in rows} == {("structured", "l2_channel")}
     assert "classifier.6" not in {row["layer"] for row in rows}
     assert set(sensitivity.curves(rows)) == {row["layer"] for row in rows}
+    assert Sensitivity(samples=5, batch_size=2).sparsities[-1] == 0.9
 
 
 def test_tables_tell_of_all_three_states():

@@ -1,4 +1,4 @@
-"""The `quant` section: what it refuses and in which words, and what a variant asks for."""
+"""The `quant` section: what a variant asks for; tests/test_sections.py has what it refuses."""
 
 from __future__ import annotations
 
@@ -42,36 +42,6 @@ def section(**changes: Any) -> Quant:
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7, 8, 16])
 def test_every_width_that_exists_is_taken_also_as_a_list_of_one(bits: int) -> None:
     assert section(bits=bits).bits == section(bits=[bits]).bits == bits
-
-
-@pytest.mark.parametrize("bits", [1, 9, 0, -4, 32, "four", "4", 4.5, True, None])
-def test_other_widths_end_in_one_line(bits: Any) -> None:
-    with pytest.raises(UserError, match=r"params.yaml: quant.bits must be one of 2..8 or 16, got ") as raised:
-        section(bits=bits)
-    assert params.shown(bits) in str(raised.value)
-
-
-def test_several_widths_are_answered_with_how_to_queue_them() -> None:
-    with pytest.raises(UserError, match=r"dvc exp run --queue -S quant.bits=3,4,8"):
-        section(bits=[3, 4, 8])
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"first_bits": 1}, "quant.first_bits must be one of 2..8 or 16, got 1"),
-        ({"sweep": ["ptq-int9"]}, ", int2 to int8; got 'int9'"),
-        ({"sweep": ["int4"]}, "ptq-<format> or qat-<format>, got 'int4'"),
-        ({"sweep": ["ptq-fp32"]}, "the float control is qat-fp32"),
-        ({"sweep": ["ptq-int4", "ptq-int4"]}, "must differ from each other"),
-        ({"sweep": ["qat-int4"]}, "qat-int4 is compared with qat-fp32, which is not there"),
-        ({"sweep": []}, "quant.sweep"),
-    ],
-)
-def test_a_mistake_is_named(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError) as raised:
-        section(**changes)
-    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from deepcompress import params
-from deepcompress.errors import UserError
 from deepcompress.training.recipe import Recipe, learning_rate, optimizer
-from tests.nets import RECIPE, vgg
+from tests.nets import vgg
 from tests.training.conftest import recipe
 
 
@@ -72,25 +70,6 @@ def test_adam_and_sgd_are_torchs_with_decay_on_everything(name, rule):
             parameter.square().sum().backward()
             stepper.step()
     torch.testing.assert_close(found, expected)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"epochs": 0}, r"finetune\.epochs must be greater than or equal to 1, got 0"),
-        ({"optimizer": "adamax"}, r"finetune\.optimizer must be 'adam', 'adamw' or 'sgd', got 'adamax'"),
-        (
-            {"augment": {"crop_padding": -1}},
-            r"augment\.crop_padding must be greater than or equal to 0, got -1",
-        ),
-        ({"augment": {"jitter": {"contrast": -0.1}}}, r"augment\.jitter\.contrast must be greater than or equal to 0"),
-        ({"augment": {"flop": True}}, r"finetune\.augment\.flop is unknown.*did you mean flip"),
-        ({"warm_up_fraction": 0.1}, r"finetune\.warm_up_fraction is unknown.*did you mean warmup_fraction"),
-    ],
-)
-def test_wrong_values_name_the_key(change, message):
-    with pytest.raises(UserError, match=message):
-        params.validate(Recipe, RECIPE | change, "finetune")
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

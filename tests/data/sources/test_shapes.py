@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 
 from deepcompress.data.sources import shapes
-from deepcompress.errors import UserError
-from deepcompress.params import validate
 
 if TYPE_CHECKING:
     from deepcompress.data.store import Source
@@ -141,18 +139,3 @@ def test_linear_classifier_on_raw_pixels_stays_far_under_half():
     weights = np.linalg.solve(inputs.T @ inputs + 30 * np.eye(inputs.shape[1]), inputs.T @ targets)
     guesses = ((test - middle) @ weights).argmax(axis=1)
     assert (guesses == source.test.labels).mean() < 0.35
-
-
-@pytest.mark.parametrize(
-    ("block", "message"),
-    [
-        ({"train_per_class": 1}, r"data\.shapes\.train_per_class must be greater than or equal to 2, got 1"),
-        ({"train_per_class": 50_001}, r"train_per_class must be less than or equal to 50000, got 50001"),
-        ({"test_per_class": 0}, r"test_per_class must be greater than or equal to 1, got 0"),
-        ({"test_per_class": 2.5}, r"test_per_class must be .*integer.*got 2\.5"),
-        ({"per_class": 3}, r"data\.shapes\.per_class is unknown"),
-    ],
-)
-def test_bad_options_are_named(block, message):
-    with pytest.raises(UserError, match=message):
-        validate(shapes.Options, block, "data.shapes")
