@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, cast, get_args
 
 import pydantic
 import yaml
@@ -84,12 +84,16 @@ def plugins(room: str) -> list[str]:
 
 
 def plugin(room: str, name: str, key: str | None = None) -> ModuleType:
-    """Import a file of a package such as `data.sources`; a UserError names the key and lists what there is instead."""
+    """Import a file of a package such as `data.sources`, and check it against its contract; see contracts.py.
+
+    A UserError names the key and lists what there is instead, or names the file and what is wrong with it.
+    """
     known = plugins(room)
     if name not in known:
         where = f"params.yaml: {key}" if key else room
         raise UserError(f"{where} must be one of {', '.join(known)}; got {name!r}")
-    return importlib.import_module(f"deepcompress.{room}.{name}")
+    contracts: Any = importlib.import_module("deepcompress.contracts")
+    return cast("ModuleType", contracts.load(room, name))
 
 
 def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
