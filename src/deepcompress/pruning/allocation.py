@@ -88,14 +88,22 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
         Shares in [0, 1], and counts whose weights meet the target to within one step of units.
 
     Raises:
-        UserError: If the allocation is unknown or the target out of reach.
+        UserError: If the allocation is unknown or gives no such shares, or the target is out of reach.
     """
     module = params.plugin("pruning.allocations", name)
     if hasattr(module, "SPARSITY"):  # of the layers that it fits; no other gives more in place of one that it does not
         shares = module.shares(problem)
+        _require_shares(name, problem, shares)
         return shares, {layer.name: round(shares[layer.name] * layer.units) for layer in problem.layers}
     _require_reachable(problem)
     shares = module.shares(problem)
+    _require_shares(name, problem, shares)
+    assigned = sum(shares[layer.name] * layer.weights for layer in problem.layers) / problem.weights
+    half_steps = sum(layer.step * layer.weights_per_unit for layer in problem.layers) / 2
+    if abs(assigned - problem.sparsity) * problem.weights > half_steps:
+        raise UserError(
+            f"allocation {name} must come to a sparsity of {problem.sparsity:g}, got {assigned:g}; see `meet`"
+        )
     return shares, counts(problem, shares)
 
 
@@ -180,6 +188,13 @@ def table(problem: Problem, shares: Mapping[str, float], pruned: Mapping[str, in
         "pruned_weights": gone,
     }
     return [*rows, overall]
+
+
+def _require_shares(name: str, problem: Problem, shares: Mapping[str, float]) -> None:
+    layers = [layer.name for layer in problem.layers]
+    if {*shares} != {*layers} or not all(0 <= share <= 1 for share in shares.values()):  # nor is NaN
+        given = ", ".join(f"{layer}: {share}" for layer, share in shares.items())
+        raise UserError(f"allocation {name} must give a share from 0 to 1 of each of {', '.join(layers)}, got {given}")
 
 
 def _require_reachable(problem: Problem) -> None:

@@ -94,26 +94,28 @@ def score(
         norm_scales: Of `layers.norm_scales`.
 
     Raises:
-        UserError: If the criterion is unknown, or a weight or score is not finite.
+        UserError: If the criterion is unknown or gives no such scores, or a weight is not finite.
     """
     module = params.plugin("pruning.criteria", criterion)
     for name, layer in layers.items():
-        _require_finite(name, "weight", layer.weight)
-
+        if not _is_finite(layer.weight):
+            raise UserError(f"{name}: a weight is not finite; the model has diverged and cannot be pruned")
+    before = {name: layer.weight._version for name, layer in layers.items()}
     scales = norm_scales or {}
 
     def asked(by_layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return {
-                name: module.scores(
-                    LayerView(name, layer.weight.detach(), granularity, seed, by_layer.get(name), scales.get(name))
-                )
-                for name, layer in layers.items()
-            }
+        found = {}
+        for name, layer in layers.items():
+            view = LayerView(name, layer.weight.detach(), granularity, seed, by_layer.get(name), scales.get(name))
+            with torch.no_grad():
+                found[name] = module.scores(view)
+            _require_scores(criterion, view, found[name])
+        return found
 
     found = _averaged(map(asked, gradients)) if module.NEEDS_GRADIENTS else asked({})
-    for name, values in found.items():
-        _require_finite(name, f"{criterion} score", values)
+    for name, layer in layers.items():
+        if layer.weight._version != before[name]:
+            raise UserError(f"criterion {criterion} changed the weight of {name}, which it may only read")
     return found
 
 
@@ -171,9 +173,20 @@ def _averaged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: values.div_(batches) for name, values in total.items()}
 
 
-def _require_finite(layer: str, what: str, values: Tensor) -> None:
-    if not torch.stack(values.detach().aminmax()).isfinite().all():  # NaN and infinity reach both or one
-        raise UserError(f"{layer}: a {what} is not finite; the model has diverged and cannot be pruned")
+def _require_scores(criterion: str, view: LayerView, scores: Tensor) -> None:
+    """Refuse scores that would prune otherwise than they say, such as one per filter where each weight has its own."""
+    shape, device = view.weight.shape if view.granularity == "weight" else view.weight.shape[:1], view.weight.device
+    if not isinstance(scores, torch.Tensor) or not scores.is_floating_point() or scores.shape != shape:
+        got = f"{tuple(scores.shape)} {scores.dtype}" if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise UserError(f"criterion {criterion} must score {view.name} by floats {tuple(shape)}, got {got}")
+    if scores.device != device:
+        raise UserError(f"criterion {criterion} must score {view.name} on {device}, got {scores.device}")
+    if not _is_finite(scores):
+        raise UserError(f"{view.name}: a {criterion} score is not finite, though all weights are")
+
+
+def _is_finite(values: Tensor) -> bool:
+    return bool(torch.stack(values.detach().aminmax()).isfinite().all())  # NaN and infinity reach both or one
 
 
 def kept(scores: Float[Tensor, "*shape"], pruned: int) -> Bool[Tensor, "*shape"]:

@@ -102,6 +102,9 @@ def prune(
     rows = [{"method": method, "scope": way.scope, **row} for row in table(problem, shares, counts)]
     pattern = getattr(allocation, "kept", masks.kept)
     kept = {name: pattern(scores[name], count) for name, count in counts.items() if count}
+    for name, flags in kept.items():
+        if flags.dtype != torch.bool or flags.shape != scores[name].shape or int((~flags).sum()) != counts[name]:
+            raise UserError(f"allocation {way.allocation} must drop {counts[name]} units of {name}, a flag for each")
     dropped, masked = masks.parameter_masks(dense, GRANULARITY[method], kept), copy.deepcopy(dense)
     masks.apply_(masked, dropped)
     if kept:
