@@ -23,7 +23,7 @@ from tqdm import tqdm
 from deepcompress import files, params, runtime
 from deepcompress.data.batches import Batches, Shard
 from deepcompress.data.store import BYTES_PER_MIB, array_writer, is_whole_array, map_array
-from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, Tap, read, shape
+from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, Tap, compared, read, shape
 from deepcompress.distillation.settings import LOSSES
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
@@ -184,7 +184,8 @@ class DistillObjective(Objective):
         with torch.autocast(logits.device.type, enabled=False):
             student = Outputs(logits.float(), read(layers, taps, batch))
             distill_batch = DistillBatch(student, teacher, batch.labels, batch.indices, epoch)
-            terms = [weight * loss(distill_batch) for weight, loss in active]
+            first = (self.steps - 1) % self.steps_per_epoch == 0  # of an epoch
+            terms = [weight * compared(loss, distill_batch, probe=first) for weight, loss in active]
             if all(loss.exclusive_epochs == 0 for _, loss in active):
                 labels = batch.cross_entropy(logits.float(), self.label_smoothing)
                 terms.append(self.cross_entropy * labels)
