@@ -111,8 +111,9 @@ def save(
             named are stored as they are, or `coded` where any tensor is and theirs is of a type that it holds.
 
     Raises:
-        UserError: If a tensor is not finite, as after a training that diverged.
-        ValueError: If the arguments disagree, or an encoding does not give back an equal tensor.
+        UserError: If a tensor is not finite, as after a training that diverged, or an encoding does not give back an
+            equal one.
+        ValueError: If the arguments disagree.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     for name, tensor in state.items():
@@ -235,7 +236,7 @@ def _encoded(name: str, state: dict[str, Tensor], wanted: str | Encoded) -> Enco
         wanted = Encoded(wanted, params.plugin(ENCODINGS, wanted).encode(state[name]))
     decoded = _decoded(name, wanted, state[name])
     if not torch.equal(decoded.dequantize() if isinstance(decoded, QuantizedWeight) else decoded, state[name]):
-        raise ValueError(f"encoding {wanted.encoding} does not give back the values of tensor {name}")
+        raise UserError(f"encoding {wanted.encoding} does not give back the values of tensor {name}")
     return wanted
 
 
@@ -244,7 +245,7 @@ def _decoded(name: str, encoded: Encoded, like: Tensor) -> Tensor | QuantizedWei
         decode = params.plugin(ENCODINGS, encoded.encoding).decode
         return cast("Tensor | QuantizedWeight", decode(encoded.parts, like.shape, like.dtype))
     except (UserError, ValueError) as error:
-        raise ValueError(f"tensor {name}: {error}") from None
+        raise UserError(f"tensor {name}: {error}") from None
 
 
 def _model(description: Description, tensors: dict[str, Tensor]) -> tuple[Classifier, dict[str, QuantizedWeight]]:

@@ -16,7 +16,7 @@ from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.measure.cost import layer_macs
 from deepcompress.measure.statistics import decimals, significant
-from deepcompress.models.quantized_weight import FLOAT_BITS, QuantizedWeight, dequantize, group_size
+from deepcompress.models.quantized_weight import FLOAT_BITS, Format, QuantizedWeight, dequantize, group_size
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.settings import FLOATS, FORMATS, HALF_BITS, INTEGER
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.models.checkpoint import Checkpoint, Encoded
-    from deepcompress.models.quantized_weight import Format, Quantized
+    from deepcompress.models.quantized_weight import Quantized
     from deepcompress.models.vgg import Classifier
     from deepcompress.quantization.settings import Task
     from deepcompress.training.run import TrainingRun
@@ -134,8 +134,19 @@ def find(name: str, group_size: int | None = None, channel_bits: int = 9) -> For
         bits = int(integer[1])
         size = group_size if bits < channel_bits else None
         return cast("Format", params.plugin(FORMATS, "intn").make(bits, size))
-    made = params.plugin(FORMATS, "floats").make(name) if name in FLOATS else params.plugin(FORMATS, name).make()
-    return cast("Format", made)
+    if name in FLOATS:
+        return cast("Format", params.plugin(FORMATS, "floats").make(name))
+    try:
+        made = params.plugin(FORMATS, name).make()
+    except TypeError as error:  # of a class that lacks a method
+        raise UserError(f"format {name}: make: {error}") from error
+    lacking = [key for key in ("bits", "smallest_normal") if not hasattr(made, key)]
+    if not isinstance(made, Format) or lacking or getattr(made, "name", None) != name:
+        got = f"{type(made).__name__} named {getattr(made, 'name', None)!r}"
+        raise UserError(
+            f"format {name}: make must give a Format with name {name!r}, bits and smallest_normal, got {got}"
+        )
+    return made
 
 
 def assign_and_measure_(
@@ -157,6 +168,13 @@ def assign_and_measure_(
     float_logits, labels = before or accuracy.logits(model, validation)
     model.cpu().to(memory_format=torch.contiguous_format)
     floats = {name: layer.weight.detach().clone() for name, layer in prunable_layers(model).items()}
+    for name, weight in floats.items():
+        rounded = dequantize(quantized[name])
+        if rounded.shape != weight.shape or not rounded.isfinite().all() or rounded[weight == 0].any():
+            raise UserError(
+                f"format {formats[name].name} must give finite numbers {tuple(weight.shape)} for the weight of {name}, "
+                f"0 where it is 0; got {tuple(rounded.shape)}, or others"
+            )
     ptq.assign_(model, quantized)
     if any(isinstance(weight, QuantizedWeight) for weight in quantized.values()):
         round_vectors_(model)

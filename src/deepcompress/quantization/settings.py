@@ -186,11 +186,14 @@ def split(variant: str) -> tuple[Mode, str]:
 
 
 def require_format(name: str) -> None:
-    """Refuse a format that does not exist.
+    """Refuse a format that does not exist, or whose file is not as it must be.
 
     Raises:
-        UserError: Listing those that do.
+        UserError: Listing those that do, or naming the file.
     """
+    if name in FLOATS or INTEGER.fullmatch(name):
+        return
     known = sorted({*FLOATS, *params.plugins(FORMATS)} - {"floats", "intn"})
-    if name not in known and not INTEGER.fullmatch(name):
+    if name not in known:
         raise UserError(f"a format must be one of {', '.join(known)}, int2 to int8; got {name!r}")
+    params.plugin(FORMATS, name)
