@@ -25,6 +25,7 @@ from filelock import FileLock
 from deepcompress import files, input_files, params, runtime
 from deepcompress.data import heldout, store
 from deepcompress.data.batches import Batches
+from deepcompress.data.loading import load as load_source
 from deepcompress.distillation.settings import Distill
 from deepcompress.distillation.student import train as train_student
 from deepcompress.errors import UserError, named
@@ -126,10 +127,9 @@ def _store(data: store.DataConfig, fit: Path, test: Path) -> None:
     """Write photographs into two folders, unless another call did so while this one waited for it."""
     if (test / "meta.json").is_file():  # `test` is the last to take its place
         return
-    plugin, seed = params.plugin(data.plugins, data.source), data.seed
-    source = plugin.load(data.options("folder"), stored_size=data.stored_size, seed=seed, workspace=fit.parent)
+    source = load_source(data, fit.parent)
     with store.atomic_folders(fit, test) as (new_fit, new_test):
-        meta = store.write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=seed)
+        meta = store.write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=data.seed)
         store.write_heldout(new_test, source, meta=meta)
 
 
