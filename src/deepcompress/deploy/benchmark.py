@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from deepcompress.data.images import WHITE
 from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy import integers
 from deepcompress.deploy.onnx import channels_first, export_checkpoint
+from deepcompress.errors import UserError
 from deepcompress.measure import passes
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE
@@ -135,7 +136,7 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
         `paper_protocol_ms`.
 
     Raises:
-        UserError: If a model is missing or damaged.
+        UserError: If a model is missing or damaged, or an engine cannot load one or gives no logits.
     """
     threads = settings.threads or os.cpu_count() or 1
     before = torch.get_num_threads()
@@ -147,14 +148,16 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
         log.warning("%s is left out: %s", name, why)
     calls: dict[tuple[str, str], Call] = {}
     pixels: dict[str, Pixels] = {}  # models may see different sizes
+    classes: dict[str, int] = {}
     each = [partial(_deployable, model, path, images, opened.meta, deploy, threads) for model, path in models.items()]
     try:
         list(runtime.on_cores([partial(_make_files, one, engines) for one in each], threads))
         for model, one in zip(models, each, strict=True):
             with tempfile.TemporaryDirectory() as folder:
                 read = one(Path(folder))
-                forms = {(model, name): engine.load(read) for name, engine in engines.items()}
+                forms = {(model, name): _loaded(name, engine, model, read) for name, engine in engines.items()}
             pixels[model] = channels_first(images[: max(settings.batch_sizes)], read.loaded.view.size)
+            classes[model] = len(read.loaded.classes)
             calls |= {key: call for key, call in forms.items() if call is not None}
         tasks = {
             (model, engine, size): partial(call, pixels[model][:size])
@@ -166,10 +169,23 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
         for model in models if PYTORCH in engines else ():
             single = {model: partial(calls[model, PYTORCH], pixels[model][:1])}
             paper[model] = float(passes.interleaved(single, warm_up=0, rounds=PAPER_RUNS)[model].mean())
+        for (model, engine, size), task in tasks.items():
+            wanted, got = (size, classes[model]), np.shape(task())
+            if got != wanted:
+                raise UserError(f"engine {engine} must give logits {wanted} for {model}, got {got}")
     finally:
         torch.set_num_threads(before)
     forms_of = {name: engine.FLOAT_FORM for name, engine in engines.items()}
     return [_row(key, times, paper, forms_of) for key in times]
+
+
+def _loaded(name: str, engine: ModuleType, model: str, read: Deployable) -> Call | None:
+    try:
+        return cast("Call | None", engine.load(read))
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # whatever a runtime raises
+        raise UserError(f"engine {name} cannot load {model}: {type(error).__name__}: {error}") from error
 
 
 def _deployable(

@@ -57,11 +57,12 @@ class Benchmark(Section):
 
 
 def require_planned(benchmark: Benchmark, ids: list[str]) -> None:
-    """Refuse a model that the plan does not have, and an engine that nobody wrote."""
+    """Refuse a model that the plan does not have, and an engine that nobody wrote, or not as it must be."""
     known = params.plugins("deploy.engines")
     for engine in benchmark.engines:
         if engine not in known:
             raise UserError(f"params.yaml: benchmark.engines must be among {', '.join(known)}; got {engine!r}")
+        params.plugin("deploy.engines", engine)
     for model in benchmark.models or ():
         if model not in ids:
             raise UserError(
