@@ -31,7 +31,7 @@ def test_a_constant_rate_stays_and_a_cosine_is_torchs():
     assert rates(recipe(schedule="cosine", learning_rate=0.1), 40) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("warmup", [0.1, 0.2, 0.5])
+@pytest.mark.parametrize("warmup", [0.1, 0.2, 0.5, 0.99])
 def test_one_cycle_is_torchs(warmup):
     shape = {"pct_start": warmup, "cycle_momentum": False}
     expected = torch_rates(lambda rule: torch.optim.lr_scheduler.OneCycleLR(rule, 0.1, 40, **shape), 40)

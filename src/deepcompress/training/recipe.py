@@ -126,7 +126,8 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     peak = max(recipe.warmup_fraction * steps - 1, 0.0)
     if step < peak:
         return recipe.learning_rate * _half_cosine(step / peak, FIRST_SHARE, 1.0)
-    return recipe.learning_rate * _half_cosine((step - peak) / max(steps - 1 - peak, 1.0), 1.0, LAST_SHARE)
+    falling = steps - 1 - peak or 1.0  # 1: a single step, at the highest rate
+    return recipe.learning_rate * _half_cosine((step - peak) / falling, 1.0, LAST_SHARE)
 
 
 def _half_cosine(share: float, start: float, end: float) -> float:
