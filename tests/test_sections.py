@@ -53,6 +53,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
         ("sensitivity.sparsities", wrong, r"sensitivity(\.sparsities)?")
         for wrong in ([0.1, 0.2], [0.0], [0.0, 0.5, 0.5], [0.0, 0.5, 0.2], [0.0, 1.0])
     ),
+    ("sensitivity.sparsities", [place / 300 for place in range(257)], r"\.sparsities must be at most 256, got 257"),
     ("prune.sparsity", 1.0, r"prune\.sparsity must be less than 1"),
     ("prune.sweep.sparsities", [0.25, 1.5], r"prune\.sweep\.sparsities\.1 must be less than 1"),
     ("prune.sweep.sparsities", [0.25, 0.25], "must differ"),

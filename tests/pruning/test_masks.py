@@ -196,3 +196,9 @@ def test_a_weight_that_no_answer_depends_on_has_a_gradient_of_zero() -> None:
     (found,) = batch_gradients(model, {"unused": unused, "classifier.6": model.classifier[6]}, seen.epoch(0))
     assert not found["unused"].any()
     assert found["classifier.6"].any()
+
+
+def test_more_counts_than_a_byte_holds_are_refused() -> None:
+    assert levels(torch.arange(300.0), range(1, 256)).max() == 255
+    with pytest.raises(ValueError, match="at most 255 counts, got 256"):
+        levels(torch.arange(300.0), range(1, 257))

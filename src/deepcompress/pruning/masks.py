@@ -204,6 +204,8 @@ def levels(scores: Float[Tensor, "*shape"], pruned: Sequence[int]) -> UInt8[Tens
     flat = scores.reshape(-1)
     if any(not 0 <= count <= len(flat) for count in pruned) or list(pruned) != sorted(pruned):
         raise ValueError(f"counts must rise from 0 to at most {len(flat)}, got {list(pruned)}")
+    if len(pruned) > torch.iinfo(torch.uint8).max:
+        raise ValueError(f"there can be at most 255 counts, got {len(pruned)}")
     survived = torch.zeros(len(flat), dtype=torch.uint8, device=flat.device)
     counts = [count for count in pruned if count < len(flat)]
     for count, threshold in zip(counts, _order_statistics(flat, counts), strict=True):

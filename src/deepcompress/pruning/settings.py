@@ -15,6 +15,7 @@ from deepcompress.training.recipe import Recipe
 Sparsity = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Method = Literal["unstructured", "structured"]
 Granularity = Literal["weight", "channel"]
+MOST_SPARSITIES = 256  # of a scan: 0, and as many as a byte counts; see `masks.levels`
 GRANULARITY: dict[Method, Granularity] = {"unstructured": "weight", "structured": "channel"}
 
 
@@ -37,6 +38,8 @@ class Sensitivity(Section):
         rising = all(low < high for low, high in itertools.pairwise(self.sparsities))
         if len(self.sparsities) < 2 or self.sparsities[0] != 0 or not rising:
             raise ValueError(f"sparsities must rise from 0, got {list(self.sparsities)}")
+        if len(self.sparsities) > MOST_SPARSITIES:
+            raise ValueError(f"sparsities must be at most {MOST_SPARSITIES}, got {len(self.sparsities)}")
         return self
 
 
