@@ -27,10 +27,7 @@ WITHOUT_TORCH = (
     *("quantization.settings", "distillation.settings", "measure.settings", "data.store", "plan", "stale"),
     *("report.page", "report.tables"),
 )
-HEAVY = {
-    *("torch._dynamo", "torchvision", "lightning_fabric"),
-    *("pandas", "torchao", "onnxruntime", "sklearn"),
-}
+HEAVY = {"torch._dynamo", "torchvision", "lightning_fabric", "pandas", "torchao", "onnxruntime", "sklearn"}
 PLUGINS = (
     *("data/sources", "models/encodings", "pruning/criteria", "pruning/allocations", "quantization/formats"),
     *("distillation/losses", "report/sections"),

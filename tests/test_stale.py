@@ -68,10 +68,7 @@ def test_what_is_missing_or_edited_by_hand_is_named_unless_a_run_brings_it(clone
     (clone.folder / "source").unlink()
     (clone.folder / "n.json").unlink()
     (clone.folder / "params.yaml").write_text("{}\n")
-    assert stale(clone)[:2] == [
-        "plan: source is deleted, params.yaml: bits is deleted",
-        "evaluate: n.json is deleted",
-    ]
+    assert stale(clone)[:2] == ["plan: source is deleted, params.yaml: bits is deleted", "evaluate: n.json is deleted"]
 
 
 def test_stages_that_never_ran_or_run_otherwise_are_named(clone: Pipeline) -> None:

@@ -54,12 +54,6 @@ def test_more_bad_images_stop_the_run() -> None:
         source(image_files() | {"test/ant/0.png": b"cut"}, on_bad_image="skip")
 
 
-def test_a_bad_image_stops_the_run_where_it_is_read_unless_it_is_skipped() -> None:
-    made = source(image_files() | {"train/ant/0.png": b"cut"})
-    with pytest.raises(UserError, match=r"pets: train/ant/0\.png: no image that can be read"):
-        made.train.read(0)
-
-
 def test_other_files_are_ignored_counted_and_named(caplog: pytest.LogCaptureFixture) -> None:
     more = {"train/ant/notes.txt": b"Dear diary", "test/bee/a.xml": b"<a/>"}
     with caplog.at_level(logging.WARNING):

@@ -262,20 +262,15 @@ def test_a_damaged_folder_is_refused_and_the_file_named(
         open_heldout(tmp_path / "nowhere")
 
 
-def section(folder: Path, block: dict[str, Any]) -> DataConfig:
-    path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump({"data": block}))
-    return params.section(DataConfig, "data", path)
-
-
 @pytest.mark.parametrize("name", params.plugins("data.sources"))
-def test_every_source_may_be_named_and_has_defaults(tmp_path: Path, name: str) -> None:
-    data = section(tmp_path, {**GOOD, "source": name})
+def test_every_source_may_be_named_and_has_defaults(name: str) -> None:
+    data = params.validate(DataConfig, {**GOOD, "source": name}, "data")
     assert data.options(name) == params.plugin("data.sources", name).Options()
 
 
-def test_a_block_belongs_to_the_source_of_its_name(tmp_path: Path) -> None:
-    options = section(tmp_path, {**GOOD, "folder": {"path": "pets.zip", "heldout_fraction": 0.5}}).options("folder")
+def test_a_block_belongs_to_the_source_of_its_name() -> None:
+    block = {**GOOD, "folder": {"path": "pets.zip", "heldout_fraction": 0.5}}
+    options = params.validate(DataConfig, block, "data").options("folder")
     assert (options.path, options.heldout_fraction) == ("pets.zip", 0.5)
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
 
 from deepcompress.__main__ import main
 from deepcompress.data import images
@@ -132,14 +131,6 @@ def test_top_limits_the_classes_and_lines_name_the_file(exported: Exported, fold
     assert answer.split()[0] in CLASSES
     assert answer.endswith(" %")
     assert "," not in answer
-
-
-def test_an_image_of_the_networks_own_size_is_taken_as_it_is(exported: Exported, tmp_path: Path) -> None:
-    flat = np.full((STORED, STORED, 3), (10, 200, 90), dtype=np.uint8)
-    Image.fromarray(flat).save(tmp_path / "flat.png")
-    row = json.loads(run(exported, tmp_path / "flat.png", "--json").stdout)
-    expected = OnnxClassifier(exported.float_file).run(channels_first(flat[None], VIEW.size), "probabilities")[0]
-    assert row["classes"][0]["probability"] == pytest.approx(expected.max(), abs=1e-6)
 
 
 def test_prediction_loads_neither_torch_nor_onnx(exported: Exported, folder: Path) -> None:

@@ -151,17 +151,17 @@ def test_a_row_says_why_a_model_is_not_allowed() -> None:
     assert (low, high) == (85.06, 93.43)  # Wilson, 180 of 200
 
 
-def test_without_any_good_model_the_worst_limit_and_the_nearest_model_are_named() -> None:
-    message = (
-        r"no model keeps to the limits under deploy; max_size_mib 0\.9 excludes most, 6 of 6; "
-        r"nearest is quantized/ptq-int8 \(2 MiB, at most 0\.9\)"
-    )
-    with pytest.raises(UserError, match=message):
-        chosen(MODELS, max_size_mib=0.9)
-
-
-def test_a_limit_of_zero_points_can_be_broken_and_named() -> None:
-    some = [MODELS[0], MODELS[1], MODELS[4]]  # the baseline, and two that lose a point
-    message = r"max_drop_points 0 excludes most, 2 of 3; nearest is quantized/ptq-int8 \(1 point lost, at most 0\)"
-    with pytest.raises(UserError, match=message):
-        chosen(some, max_drop_points=0.0, max_size_mib=2.0)
+@pytest.mark.parametrize(
+    ("models", "changed", "why"),
+    [
+        (MODELS, {"max_size_mib": 0.9}, r"max_size_mib 0\.9 excludes most, 6 of 6; {} \(2 MiB, at most 0\.9\)"),
+        ([MODELS[0], MODELS[1], MODELS[4]], {"max_drop_points": 0.0, "max_size_mib": 2.0},  # two lose a point
+         r"max_drop_points 0 excludes most, 2 of 3; {} \(1 point lost, at most 0\)"),
+    ],
+)  # fmt: skip
+def test_without_any_good_model_the_worst_limit_and_the_nearest_model_are_named(
+    models: list[Candidate], changed: dict[str, float], why: str
+) -> None:
+    named = why.format("nearest is quantized/ptq-int8")
+    with pytest.raises(UserError, match=f"no model keeps to the limits under deploy; {named}"):
+        chosen(models, **changed)

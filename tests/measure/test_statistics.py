@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,12 +114,6 @@ def test_holm_is_the_correction_worked_by_hand() -> None:
     assert holm([]) == []
 
 
-@pytest.mark.parametrize(("a", "b"), [(np.ones(3, bool), np.ones(4, bool)), (np.ones(0, bool), np.ones(0, bool))])
-def test_a_paired_test_refuses_other_images_and_none(a: np.ndarray, b: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="same images"):
-        compare(a, b)
-
-
 def test_rounding_knows_no_negative_zero_and_no_infinity() -> None:
     assert str(decimals(-0.001)) == "0.0"
     assert str(significant(-0.0)) == "0.0"
@@ -126,13 +122,16 @@ def test_rounding_knows_no_negative_zero_and_no_infinity() -> None:
     assert significant(math.nan) is None
 
 
-@pytest.mark.parametrize(("right", "n"), [(0, 0), (-1, 10), (11, 10)])
-def test_wilson_interval_refuses_impossible_counts(right: int, n: int) -> None:
-    with pytest.raises(ValueError, match="right answers must be 0 to n"):
-        wilson_interval(right, n)
-
-
-@pytest.mark.parametrize("counts", [(-1, 0, 5), (3, 3, 5), (0, 0, 0)])
-def test_a_paired_interval_refuses_impossible_counts(counts: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="gained and lost must be 0 to n"):
-        paired_interval(*counts)
+@pytest.mark.parametrize(
+    ("statistic", "given", "message"),
+    [
+        *((compare, (np.ones(a, bool), np.ones(b, bool)), "same images") for a, b in ((3, 4), (0, 0))),
+        *((wilson_interval, counts, "right answers must be 0 to n") for counts in ((0, 0), (-1, 10), (11, 10))),
+        *((paired_interval, counts, "gained and lost must be 0 to n") for counts in ((-1, 0, 5), (3, 3, 5), (0, 0, 0))),
+    ],
+)
+def test_impossible_counts_and_other_images_are_refused(
+    statistic: Callable[..., object], given: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        statistic(*given)

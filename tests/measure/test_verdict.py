@@ -117,33 +117,28 @@ def test_what_is_not_tested_counts_for_no_family() -> None:
     assert (tested.words, tested.holm_p) == ("loss", 0.03)
 
 
-def test_over_seeds_is_the_t_interval_worked_by_hand() -> None:
-    # Mean 2, deviation 1, three seeds: 2 -+ 4.303 / sqrt(3)
-    found = over_seeds([1.0, 2.0, 3.0])
-    assert (found.low, found.high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)
-    # With as much again from shared images: variance 2/3, degrees of freedom 2 * 2^2 = 8, quantile 2.306
-    found = over_seeds([1.0, 2.0, 3.0], shared_variance=1 / 3)
-    assert (found.low, found.high) == pytest.approx(
-        (2 - 2.306 * math.sqrt(2 / 3), 2 + 2.306 * math.sqrt(2 / 3)), abs=1e-3
-    )
-
-
-def test_over_seeds_without_chance_of_training_is_the_interval_over_images() -> None:
-    found = over_seeds([0.5, 0.5, 0.5], shared_variance=0.04)
-    assert (found.low, found.high) == pytest.approx((0.5 - 1.96 * 0.2, 0.5 + 1.96 * 0.2), abs=1e-3)
-    assert over_seeds([0.0, 0.0], shared_variance=-0.1).words == "no significant difference"
+@pytest.mark.parametrize(
+    ("points", "given", "reach", "freedom"),
+    [
+        ([1.0, 2.0, 3.0], {}, 4.303 / math.sqrt(3), 2),  # deviation 1
+        ([1.0, 2.0, 3.0], {"shared_variance": 1 / 3}, 2.306 * math.sqrt(2 / 3), 8),  # as much again: 2 * 2^2
+        ([1.0, 2.0, 3.0], {"usual": 3.0}, 2.776 * math.sqrt(2 / 3), 4),  # (1 + 3) / 2: it counts as much as its own
+        ([0.5, 0.5, 0.5], {"shared_variance": 0.04}, 1.96 * 0.2, math.inf),  # over images: no chance of training
+    ],
+)
+def test_over_seeds_is_the_t_interval_worked_by_hand(
+    points: list[float], given: dict[str, float], reach: float, freedom: float
+) -> None:
+    found, middle = over_seeds(points, **given), sum(points) / 3
+    assert (found.low, found.high) == pytest.approx((middle - reach, middle + reach), abs=1e-3)
+    assert found.freedom == pytest.approx(freedom)
 
 
 def test_trainings_that_came_out_equal_do_not_make_a_difference_certain() -> None:
     found = over_seeds([0.5, 0.5], shared_variance=-0.1)
     assert (found.value, found.tested) == (0.5, False)
+    assert over_seeds([0.0, 0.0], shared_variance=-0.1).words == "no significant difference"
     assert over_seeds([0.5, 0.5], shared_variance=-0.1, usual=0.02).tested
-
-
-def test_a_usual_variance_counts_as_much_as_its_own() -> None:
-    # Variance (1 + 3) / 2 over three seeds, degrees of freedom 2 * 2, quantile 2.776
-    found = over_seeds([1.0, 2.0, 3.0], usual=3.0)
-    assert (found.low, found.freedom) == (pytest.approx(2 - 2.776 * math.sqrt(2 / 3), abs=1e-3), 4)
 
 
 def test_typical_is_the_geometric_mean_of_the_others_in_the_family() -> None:

@@ -114,13 +114,6 @@ def test_the_header_holds_one_description(tiny: VGG, tmp_path: Path) -> None:
     assert description == checkpoint.load(tmp_path / "model.safetensors").description
 
 
-def test_provenance_names_versions_and_nothing_that_changes() -> None:
-    found = checkpoint.provenance("prune", seed=3, params={"sparsity": 0.25})
-    assert found == checkpoint.provenance("prune", seed=3, params={"sparsity": 0.25})
-    assert set(found) == {"stage", "seed", "params", "versions"}
-    assert set(found["versions"]) == {"deepcompress", "torch"}
-
-
 def test_a_model_made_from_another_is_saved_with_its_view_and_classes(tiny: VGG, tmp_path: Path) -> None:
     save(tmp_path / "one.safetensors", tiny)
     first = checkpoint.load(tmp_path / "one.safetensors")

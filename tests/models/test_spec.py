@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,19 +12,12 @@ from deepcompress.models.spec import FAMILIES, GraphSpec, Model, VGGSpec, asked,
 from tests import nets
 from tests.models.conftest import TINY
 
-SECTION = """
-model: {arch: vgg11, batch_norm: true, width: 0.25, hidden: 4096, dropout: 0.5, image_size: 32, weights: null}
-"""
+VGG11 = {"arch": "vgg11", "batch_norm": True, "width": 0.25, "hidden": 4096, "dropout": 0.5, "image_size": 32}
+RESNET18 = {**dict.fromkeys(VGG11), "arch": "resnet18", "image_size": 32}
 
 
-def section(folder: Path, text: str = SECTION) -> Model:
-    path = folder / "params.yaml"
-    path.write_text(text)
-    return params.section(Model, "model", path)
-
-
-def test_width_multiplies_convolutions_and_hidden_layers(tmp_path: Path) -> None:
-    made = asked(section(tmp_path), classes=20)
+def test_width_multiplies_convolutions_and_hidden_layers() -> None:
+    made = asked(params.validate(Model, VGG11, "model"), classes=20)
     assert made.features == (16, 32, 64, 64, 128, 128, 128, 128)
     assert made.hidden == (1024, 1024)
     assert (made.classes, made.image_size, made.dropout, made.batch_norm) == (20, 32, 0.5, True)
@@ -64,14 +56,10 @@ def test_a_bad_value_is_refused_by_name(good: VGGSpec | GraphSpec, change: dict[
         type(good).from_dict(good.to_dict() | change)
 
 
-RESNET = SECTION.replace("vgg11", "resnet18").replace("true", "null").replace("0.25", "null").replace("4096", "null")
-
-
-def test_another_network_has_no_keys_of_a_vgg(tmp_path: Path) -> None:
-    found = asked(section(tmp_path, RESNET.replace("0.5", "null")), classes=20)
-    assert found == GraphSpec("resnet18", 20, 32)
+def test_another_network_has_no_keys_of_a_vgg() -> None:
+    assert asked(params.validate(Model, RESNET18, "model"), classes=20) == GraphSpec("resnet18", 20, 32)
     with pytest.raises(UserError, match=r"model.dropout \(0.5\) must be null for resnet18"):
-        section(tmp_path, RESNET)
+        params.validate(Model, RESNET18 | {"dropout": 0.5}, "model")
 
 
 @pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)

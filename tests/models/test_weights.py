@@ -76,10 +76,7 @@ def test_another_class_count_leaves_the_head_fresh(state: State, tmp_path: Path)
     [
         ({"features.0.weight": None}, "tensor features.0.weight is missing"),
         ({"features.50.weight": torch.zeros(1)}, "tensor features.50.weight is not part of the model"),
-        (
-            {"classifier.0.weight": torch.zeros(8, 49)},
-            r"tensor classifier.0.weight must be \(8, 6\), got \(8, 49\)",
-        ),
+        ({"classifier.0.weight": torch.zeros(8, 49)}, r"tensor classifier.0.weight must be \(8, 6\), got \(8, 49\)"),
         ({"features.1.bias": torch.full((2,), torch.nan)}, "tensor features.1.bias holds NaN"),
     ],
 )

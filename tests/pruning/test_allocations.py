@@ -158,7 +158,7 @@ def test_by_sensitivity_equalises_the_fitted_loss():
 def test_a_curve_that_is_missing_or_does_not_rise_from_zero_is_refused(curve):
     with pytest.raises(UserError, match="curve of a must rise"):
         allocate("by_sensitivity", problem(0.5, curves=CURVES | {"a": curve}))
-    with pytest.raises(UserError, match="no curve for b"):
+    with pytest.raises(UserError, match="no curve for b; run the sensitivity stage again"):
         allocate("by_sensitivity", problem(0.5, curves={"a": CURVES["a"]}))
 
 

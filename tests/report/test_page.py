@@ -110,10 +110,6 @@ def test_the_first_table_holds_every_model_with_the_numbers_that_its_filters_com
     assert float(rows["students/dkd-vgg16"]["data-mib"]) == pytest.approx(made_up.BASELINE_BYTES / 4 / 2**20)
 
 
-def test_sections_come_in_order_and_only_where_there_is_something(small: Tables) -> None:
-    assert list(page.sections(small)) == ["ship", "pruned", "students", "cost", "speed", "claims", "details"]
-
-
 def test_words_from_outside_are_escaped(data: Tables) -> None:
     nasty = '<b onclick="x">&'
     blocks = (Paragraph(nasty), Table((nasty,), ((nasty,),), caption=nasty, folded=nasty))

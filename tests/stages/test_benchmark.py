@@ -27,21 +27,12 @@ def project(project: Path) -> Path:
     for model, bits in models.items():
         save(project / f"models/{model}.safetensors", network(), bits=bits)
     plans.write(Path("plan.csv"), models)
-    write_params()
-    return project
-
-
-def write_params() -> None:
     document = params.read(ROOT / "params.yaml")
-    document["benchmark"] |= {
-        "models": None,
-        "engines": list(ENGINES),
-        "batch_sizes": [1, 2],
-        "warm_up": 0,
-        "rounds": 3,
-    }
+    fast = {"models": None, "engines": list(ENGINES), "batch_sizes": [1, 2], "warm_up": 0, "rounds": 3}
+    document["benchmark"] |= fast
     document["deploy"]["calibration_samples"] = 8
     Path("params.yaml").write_text(yaml.safe_dump(document))
+    return project
 
 
 def run() -> Result:

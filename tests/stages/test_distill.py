@@ -29,11 +29,7 @@ TEACHER = "models/teachers/vgg16.safetensors"
 DISTILL: dict[str, Any] = {
     "student": network("vgg11"),
     "cache_budget_mib": 16,
-    "methods": {
-        "logit": {"cross_entropy": 0.1, "weight": 0.9},
-        "hint": {},
-        "crd": {"negatives": 8, "width": 16},
-    },
+    "methods": {"logit": {"cross_entropy": 0.1, "weight": 0.9}, "hint": {}, "crd": {"negatives": 8, "width": 16}},
     "mixtures": {"crd_logit": {"cross_entropy": 0.1, "losses": {"crd": 0.8, "logit": 0.9}}},
     "controls": {"independent": {"label_smoothing": 0.0}, "label_smoothing": {"label_smoothing": 0.1}},
     "teachers": ["vgg16"],

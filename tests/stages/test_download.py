@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,34 +47,15 @@ def test_images_follow_their_own_seed() -> None:
     assert all(written[0][name] != written[2][name] for name in written[0] if name.endswith("images.npy"))
 
 
-def put_zip(**files: bytes) -> Callable[[], object]:
-    return lambda: make_zip(Path("pets.zip"), {**image_files(), **files})
-
-
-# One of each kind; all others are in the tests of the file that refuses them.
-BAD_INPUT: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
-    "no path": (put_zip(), {}, "data.folder.path must name a folder"),
-    "missing": (lambda: None, PETS, "pets.zip: no such file or folder"),
-    "no archive": (lambda: Path("pets.zip").write_bytes(b"Dear diary"), PETS, "pets.zip: is text"),
-    "escaping": (put_zip(**{"../x.png": b"x"}), PETS, "pets.zip: '../x.png' escapes its folder"),
-    "no image": (put_zip(**{"test/bee/x.png": b"x"}), PETS, "pets.zip: test/bee/x.png: no image"),
-    "empty class": (put_zip(**{"train/dog/": b""}), PETS, "pets.zip: class folder train/dog/ is empty"),
-    "no network": (
-        lambda: None,
-        {"source": "cifar100", "cifar100": {"url": "http://127.0.0.1:1/cifar.tar.gz"}},
-        "http://127.0.0.1:1/cifar.tar.gz: cannot be downloaded",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", sorted(BAD_INPUT))
-def test_bad_input_is_one_line_and_exit_code_2(case: str) -> None:
-    prepare, data, message = BAD_INPUT[case]
-    prepare()
-    result = run(**data)
-    refused(result, "")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("../x.png", "pets.zip: '../x.png' escapes its folder"), ("test/bee/x.png", "pets.zip: test/bee/x.png: no image")],
+)
+def test_bad_input_is_one_line_before_and_while_images_are_written(name: str, message: str) -> None:
+    make_zip(Path("pets.zip"), {**image_files(), name: b"x"})
+    done = run(**PETS)
+    refused(done, "")
+    assert message in done.stderr
     assert not list(Path().glob("data/*"))
 
 

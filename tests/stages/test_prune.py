@@ -79,8 +79,3 @@ def test_a_mistake_ends_in_one_line_and_writes_nothing(project: Path) -> None:
     write_prune(sparsity=0.999)
     refused(run(), "params.yaml: a prune sparsity of 0.999 is out of reach: at most 0.")
     assert not Path("out").exists()
-
-
-def test_a_table_of_another_network_is_named(project: Path) -> None:
-    Path("structured.csv").write_text("layer,sparsity,pruned_units,units,top1_pct\nfeatures.0,0,0,4,50\n")
-    refused(run(), "the sensitivity table has no curve for features.4; run the sensitivity stage again")

@@ -115,13 +115,9 @@ def test_a_group_size_that_does_not_divide_is_said_and_done(project: Path, caplo
     assert "features.8 " not in said  # 72 inputs are 8 groups of 9
 
 
-def test_a_source_of_other_classes_or_with_infinite_weights_ends_in_one_line(project: Path) -> None:
-    model, path = checkpoint.load("source.safetensors").model, Path("source.safetensors")
-    path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\xc0\x7f")
-    result = run()
-    assert (result.exit_code, "holds NaN or infinity" in result.output) == (2, True)
-    names = tuple(f"other {name}" for name in CLASSES)
-    checkpoint.save(path, model, view=VIEW, classes=names, provenance={})
+def test_a_source_of_other_classes_ends_in_one_line(project: Path) -> None:
+    model, names = checkpoint.load("source.safetensors").model, tuple(f"other {name}" for name in CLASSES)
+    checkpoint.save("source.safetensors", model, view=VIEW, classes=names, provenance={})
     result = run()
     assert (result.exit_code, "made for other classes than the images have" in result.output) == (2, True)
 
