@@ -21,12 +21,13 @@ from deepcompress.distillation.student import (
     cached_teacher,
     load_teacher,
     open_tables,
+    outputs_folder,
     taps_in_budget,
 )
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.training import loop
-from deepcompress.training.run import TrainingData
+from deepcompress.training.run import TrainingData, TrainingRun
 from tests import nets
 from tests.distillation.conftest import ARRAYS, make_network
 from tests.nets import VIEW, same
@@ -307,6 +308,23 @@ def test_maps_above_the_budget_are_run_each_time_but_only_as_far_as_they_lie(tau
     made.outputs(next(images.epoch()))
     assert runs.counts["features.17"] == 1
     assert not runs.counts.keys() & {"features.18", "features", "classifier.6", ""}
+
+
+def test_outputs_are_shared_by_those_who_would_compute_the_same_bits(path, fabric, tmp_path, monkeypatch) -> None:
+    """Another number of threads or of processes adds numbers in another order."""
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+    (tmp_path / "train_images.npy").write_bytes(b"pixels")
+
+    def folder(batch_size: int = 10) -> Path:
+        return outputs_folder(path, TrainingRun(tmp_path, VIEW), batch_size, fabric)
+
+    folders = [folder(), folder(batch_size=11)]
+    assert folder() == folders[0]
+    for count in ("torch.get_num_threads", "deepcompress.runtime.process_count"):
+        with monkeypatch.context() as other:
+            other.setattr(count, lambda: 7)
+            folders.append(folder())
+    assert len(set(folders)) == 4
 
 
 def test_what_fits_is_stored_and_the_rest_is_not(teacher) -> None:

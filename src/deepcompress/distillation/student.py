@@ -115,10 +115,7 @@ def _objective(
     recipe, (cross_entropy, weighted) = config.student.recipe, config.weighted(method)
     teacher = load_teacher(teacher_file, classes=training.images.meta.classes, view=training.view)
     labels = torch.from_numpy(training.images.train.labels)
-    images = files.sha256(training.folder / "train_images.npy")
-    computed_by = (fabric.strategy.precision.precision, fabric.device.type, torch.__version__)
-    parts = (files.sha256(teacher_file), images, training.view, recipe.batch_size, *computed_by)
-    folder = runtime.scratch("teacher", *parts)  # all students of a teacher find its outputs there
+    folder = outputs_folder(teacher_file, training, recipe.batch_size, fabric)
 
     def make(model: Classifier, data: TrainingData) -> Objective:
         losses = build_losses(weighted, LossContext(model, teacher, labels))
@@ -140,6 +137,15 @@ def _objective(
         )
 
     return make
+
+
+def outputs_folder(teacher_file: Path, training: TrainingRun, batch_size: int, fabric: Fabric) -> Path:
+    """The scratch folder in which all students of a teacher find its outputs: named by what decides about their bits."""
+    images = files.sha256(training.folder / "train_images.npy")
+    computed_by = (fabric.strategy.precision.precision, fabric.device.type, torch.__version__)
+    shared_out = (torch.get_num_threads(), runtime.process_count())  # sums come in another order
+    parts = (files.sha256(teacher_file), images, training.view, batch_size, *computed_by, *shared_out)
+    return runtime.scratch("teacher", *parts)
 
 
 class DistillObjective(Objective):
