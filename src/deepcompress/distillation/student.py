@@ -140,7 +140,7 @@ def _objective(
 
 
 def outputs_folder(teacher_file: Path, training: TrainingRun, batch_size: int, fabric: Fabric) -> Path:
-    """The scratch folder in which all students of a teacher find its outputs: named by what decides about their bits."""
+    """The scratch folder where all students of a teacher find its outputs, named by what decides about their bits."""
     images = files.sha256(training.folder / "train_images.npy")
     computed_by = (fabric.strategy.precision.precision, fabric.device.type, torch.__version__)
     shared_out = (torch.get_num_threads(), runtime.process_count())  # sums come in another order
