@@ -39,6 +39,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("model.arch", "resnet19", "model.arch: no step knows a network 'resnet19'; did you mean resnet18"),
     ("model.arch", "vit_b_16", "model.arch: no step knows a network 'vit_b_16'; .* Or timm:NAME, or your own"),
     ("model.arch", "os:abort", "model.arch: os:abort: os is a module of Python's own; name a function of yours"),
+    ("model.arch", "mynet.py:small", "mynet.py:small: a module is named, not its file; write mynet:small"),
+    ("model.arch", "./nets/mynet.py:small", "a module is named, not its file; write nets.mynet:small"),
     ("model.arch", "timm:/", "model.arch: no step knows a network 'timm:/'"),
     ("model.arch", "resnet18", r"model.batch_norm \(True\), width \(0.25\), hidden .* must be null for resnet18"),
     ("model.width", None, "model.width must have a value for vgg11, got null"),

@@ -18,6 +18,7 @@ import itertools
 import json
 import re
 import sys
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -75,6 +76,10 @@ def library(arch: str) -> Literal["vgg", "torchvision", "timm", "own"]:
         if importlib.util.find_spec("timm") is None:
             raise ValueError(f"{arch} needs timm, which is not installed; install it by: uv sync --group timm")
         return "timm"
+    file, _, function = arch.rpartition(":")
+    if file.endswith(".py"):
+        module = ".".join(PurePath(file.removesuffix(".py")).parts)
+        raise ValueError(f"{arch}: a module is named, not its file; write {module}:{function}")
     own = OWN.fullmatch(arch)
     if own and own[1].partition(".")[0] not in sys.stdlib_module_names:
         return "own"
