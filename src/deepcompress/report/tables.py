@@ -28,6 +28,7 @@ from deepcompress.plan_table import JOINED as PLAN_COLUMNS
 
 INTERMEDIATE = ("masked",)  # families of models that show what a step did, such as pruning before fine-tuning
 TEACHERS = "teachers"
+UNKNOWN = f"{verdict.UNTESTED}no plan knows its family"
 BYTES_PER_MIB = 2**20
 PAPER = Path(__file__).with_name("paper_results.yaml")
 DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
@@ -183,7 +184,7 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _judged(
     models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan, replicates: Replicates
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables with JUDGED columns; of a model that the plan does not know the interval is left out."""
+    """Both tables with JUDGED columns; of a model of a family that the plan does not know there is no interval."""
     rows = [*_records(models), *_records(pairs)]
     known = [
         place for place, row in enumerate(rows)
@@ -192,7 +193,7 @@ def _judged(
     verdicts = dict(zip(known, verdict.judge([rows[place] for place in known], plan, replicates), strict=True))
     cells = []
     for place, row in enumerate(rows):
-        of = verdicts.get(place, Estimate(row["difference_points"]))
+        of = verdicts.get(place, Estimate(row["difference_points"], note=UNKNOWN))
         words = None if pd.isna(of.value) else of.phrase
         cells.append((of.value, of.low, of.high, of.p, of.holm_p, of.freedom, words))
     judged = pd.DataFrame(cells, columns=list(JUDGED))
