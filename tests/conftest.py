@@ -6,9 +6,12 @@ They run side by side, and none depends on the number of cores or on how fast th
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from deepcompress.errors import SCRATCH_VARIABLE
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["no_proxy"] = "127.0.0.1"  # servers that tests start are asked without a detour
@@ -16,6 +19,21 @@ settings.register_profile(
     "everywhere", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("everywhere")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that an earlier run of the tests left is found again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SCRATCH_VARIABLE, str(tmp_path_factory.mktemp("scratch")))
+        yield
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

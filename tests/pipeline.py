@@ -62,10 +62,11 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Nothing of the machine's own git settings reaches the copy; `python` is the one that runs the tests."""
+        """Nothing of the machine's own settings reaches the copy; `python` is the one that runs the tests."""
         home = self.folder.parent / "home"
         home.mkdir(exist_ok=True)
-        bare = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_"))}
+        own = ("GIT_", "DVC_", "DEEPCOMPRESS_")
+        bare = {key: value for key, value in os.environ.items() if not key.startswith(own)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{bare['PATH']}"
         return {**bare, "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "PATH": path, "OMP_NUM_THREADS": "1"}
 

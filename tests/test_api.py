@@ -113,9 +113,8 @@ def test_an_allocation_by_sensitivity_scans_the_layers_first(shown: dict[str, An
 
 
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> api.Model:
+def model(inside: Path) -> api.Model:
     """A tiny VGG, in an empty working folder."""
-    monkeypatch.chdir(tmp_path)
     checkpoint.save("model.safetensors", nets.vgg(), view=nets.VIEW, classes=nets.CLASSES, provenance={})
     return dc.load("model.safetensors")
 

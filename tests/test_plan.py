@@ -20,6 +20,7 @@ from tests import nets, plans
 from tests.docs import pages
 from tests.house import ROOT
 
+pytestmark = pytest.mark.usefixtures("inside")
 DOCUMENT = params.read(ROOT / "params.yaml")
 
 
@@ -277,11 +278,6 @@ def test_the_sweep_of_formats_may_start_from_a_baseline_of_its_own_that_is_its_c
     assert rows["quantized/qat-int8"].control == "quantized/qat-fp32"
     assert rows["shipped/quantized"].control is None
     assert params.value("quant.baselines.long.learning_rate", path) == DOCUMENT["finetune"]["learning_rate"]
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def document(

@@ -110,8 +110,7 @@ def test_a_block_that_is_emptied_stays_in_its_place() -> None:
 
 
 @pytest.fixture(autouse=True)
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def own_params(inside: Path) -> None:
     Path("params.yaml").write_text(TEXT, encoding="utf-8")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepcompress import params, runtime
+from deepcompress import params
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.deploy.integers import quantize_int8
@@ -29,14 +28,6 @@ from tests.house import ROOT
 VIEW = View(32, (0.2, 0.5, 0.7), (0.25, 0.1, 0.3))
 STORED = 40
 DEPLOY: dict[str, Any] = params.read(ROOT / "params.yaml")["deploy"]  # without limits but on accuracy
-
-
-@pytest.fixture(scope="session", autouse=True)
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing that an earlier run of the tests left is found again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path_factory.mktemp("scratch")))
-        yield
 
 
 @dataclass(frozen=True)

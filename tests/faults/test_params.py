@@ -14,6 +14,7 @@ from deepcompress import params, plan, preset
 from tests.faults.damage import fuzz, read_or_refused, spoilt
 from tests.house import ROOT
 
+pytestmark = pytest.mark.usefixtures("inside")
 GOOD = (ROOT / "params.yaml").read_text(encoding="utf-8")
 LINES = GOOD.splitlines()
 SCALARS = [number for number, line in enumerate(LINES) if ": " in line.partition("#")[0].rstrip()]
@@ -34,12 +35,6 @@ LAUGHS = "\n".join(
     ["laughs0: &laughs0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
     + [f"laughs{n}: &laughs{n} [{', '.join([f'*laughs{n - 1}'] * 10)}]" for n in range(1, 12)]
 )
-
-
-@pytest.fixture(autouse=True)
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def check(content: str | bytes) -> str | None:

@@ -15,6 +15,8 @@ from sklearn.isotonic import IsotonicRegression
 
 from deepcompress import params
 from deepcompress.errors import UserError
+from deepcompress.models.build import outline
+from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.allocation import Layer, Problem, allocate, counts, meet, table
 from deepcompress.pruning.allocations import by_sensitivity, lamp
@@ -100,28 +102,17 @@ def test_uniform_is_uniform_and_others_give_what_a_layer_cannot():
     assert shares == {"a": 0.5, "b": 0.75, "c": 0.0}
 
 
-VGG11_HEAD_512 = {  # the convolutions of VGG-11, then 512 -> 4096 -> 4096 -> 100
-    "features.0": (64, 3, 3, 3),
-    "features.3": (128, 64, 3, 3),
-    "features.6": (256, 128, 3, 3),
-    "features.8": (256, 256, 3, 3),
-    "features.11": (512, 256, 3, 3),
-    "features.13": (512, 512, 3, 3),
-    "features.16": (512, 512, 3, 3),
-    "features.18": (512, 512, 3, 3),
-    "classifier.0": (4096, 512),
-    "classifier.3": (4096, 4096),
-    "classifier.6": (100, 4096),
-}
-
-
-def test_erk_gives_the_known_shares_of_vgg11():
-    shares, _ = allocate("erk", problem(0.25, shapes=VGG11_HEAD_512))
-    expected = [0, 0, 0, 0, 0.025, 0.351, 0.351, 0.351, 0, 0.275, 0]
-    assert list(shares.values()) == pytest.approx(expected, abs=1e-3)
-    wide_head = VGG11_HEAD_512 | {"classifier.0": (4096, 25088)}
-    shares, _ = allocate("erk", problem(0.75, shapes=wide_head))
-    expected = [0, 0, 0.002, 0.337, 0.505, 0.671, 0.671, 0.671, 0.786, 0.632, 0]
+@pytest.mark.parametrize(
+    ("sparsity", "image_size", "expected"),
+    [
+        (0.25, 32, [0, 0, 0, 0, 0.025, 0.351, 0.351, 0.351, 0, 0.275, 0]),
+        (0.75, 224, [0, 0, 0.002, 0.337, 0.505, 0.671, 0.671, 0.671, 0.786, 0.632, 0]),
+    ],
+)
+def test_erk_gives_the_known_shares_of_vgg11(sparsity, image_size, expected):
+    spec = VGGSpec("vgg11", False, sum(BLOCKS["vgg11"], ()), (4096, 4096), 100, image_size, dropout=0.5)
+    shapes = {name: tuple(layer.weight.shape) for name, layer in prunable_layers(outline(spec)).items()}
+    shares, _ = allocate("erk", problem(sparsity, shapes=shapes))
     assert list(shares.values()) == pytest.approx(expected, abs=1e-3)
 
 

@@ -9,28 +9,14 @@ import pytest
 from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.quantization.settings import Quant, require_format, split, task
+from tests.house import ROOT
+from tests.nets import RECIPE
 
-GOOD: dict[str, Any] = {
-    "bits": 8,
-    "mode": "ptq",
+GOOD: dict[str, Any] = params.read(ROOT / "params.yaml")["quant"] | {
     "float16": "bf16",
-    "group_size": 32,
-    "channel_bits": 8,
-    "first_bits": None,
-    "last_bits": None,
-    "clipping": "output_error",
     "rounding": "nearest",
     "calibration": {"samples": 64, "inputs": 128, "batch_size": 32},
-    "qat": {
-        "trainable": "all",
-        "epochs": 1,
-        "batch_size": 8,
-        "optimizer": "adamw",
-        "learning_rate": 1e-4,
-        "weight_decay": 0.05,
-        "schedule": "cosine",
-        "steps": "fixed",
-    },
+    "qat": RECIPE | {"epochs": 1, "batch_size": 8, "schedule": "cosine", "steps": "fixed"},
     "sweep": ["ptq-int4", "qat-int4", "qat-fp32"],
 }
 

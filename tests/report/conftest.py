@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import pytest
 
-from deepcompress import runtime
 from deepcompress.report import tables
 from deepcompress.report.tables import Paths, Tables
 from tests.report import made_up
-
-
-@pytest.fixture(scope="session", autouse=True)
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing that an earlier run of the tests left is found again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path_factory.mktemp("scratch")))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,7 @@ from deepcompress import runtime
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(inside: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, which is the current one, with scratch of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    return tmp_path
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(inside / ".scratch"))
+    return inside

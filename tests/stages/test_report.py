@@ -15,11 +15,10 @@ from tests.stages.commands import contents, invoke, refused, well
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    made_up.write(tmp_path, made_up.BASELINE)
-    (tmp_path / "README.md").write_text(f"# x\n{page.BEGIN}\n{page.END}\n")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def folder(inside: Path) -> Path:
+    made_up.write(inside, made_up.BASELINE)
+    (inside / "README.md").write_text(f"# x\n{page.BEGIN}\n{page.END}\n")
+    return inside
 
 
 ARGUMENTS = [
