@@ -16,6 +16,7 @@ from deepcompress.data.store import open_fit
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import prunable_layers
+from deepcompress.quantization import qat
 from stages import bits, quantize
 from tests.data.inputs import CLASSES
 from tests.nets import VIEW
@@ -139,3 +140,13 @@ def test_points_and_trends_of_bits_are_the_same_twice_whatever_is_shipped(projec
     assert Path("source.safetensors").read_bytes() == before
     Path("source.safetensors").unlink()
     refused(invoke(bits.main, **bits_options("out")), "source.safetensors: no such file")
+
+
+def test_what_was_trained_is_on_the_cpu_when_it_is_rounded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a GPU no file could be written."""
+    calls: list[str] = []
+    to_cpu, detach_ = torch.nn.Module.cpu, qat.detach_
+    monkeypatch.setattr(torch.nn.Module, "cpu", lambda model: calls.append("cpu") or to_cpu(model))
+    monkeypatch.setattr(qat, "detach_", lambda model: calls.append("detach_") or detach_(model))
+    well(run("--variant", "qat-int4"))
+    assert calls[:2] == ["cpu", "detach_"]

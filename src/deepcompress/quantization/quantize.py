@@ -88,7 +88,8 @@ def quantize_(
         qat.attach_(model, formats, quantized, steps=task.qat.steps, from_quantized=task.rounding != "nearest")
         loss = CrossEntropy(task.qat.label_smoothing)
         history = data.train(model, loss, task.qat, fabric=fabric, provenance=provenance)
-        quantized = qat.detach_(model)
+        quantized = qat.detach_(model.cpu())
+        model.to(fabric.device)
     validation = Batches(data.images.validation, data.view, batch_size=BATCH_SIZE, device=fabric.device)
     rounded = assign_and_measure_(model, formats, quantized, validation)
     row = rounded.row
