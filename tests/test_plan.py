@@ -321,45 +321,31 @@ def test_weights_that_no_step_compresses_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("function", "change", "named"),
     [
+        ("Tokens", {"scope": "conv"}, "prune.method: of {} only linear layers can lose unit"),
+        ("grouped", {}, r"prune.method: structured cannot .* \(0: 0 is a convolution in groups\); unstruct"),
+        ("one", {}, r"prune.method: structured cannot .* \(its outputs are the classes\); unstructured"),
+        ("conv", {"trainable": "head"}, "finetune.trainable: {} ends in no linear layer"),
         (
-            {"function": "Tokens", "scope": "conv"},
-            "prune.method: of tests.odd_nets:Tokens only linear layers can lose unit",
+            "Averaged",
+            {"trainable": "head"},
+            "finetune.trainable: {} answers with more than its last linear layer two",
         ),
-        ({"function": "grouped"}, r"prune.method: structured cannot .* \(0: 0 is a convolution in groups\); unstruct"),
-        ({"function": "conv", "trainable": "head"}, "finetune.trainable: tests.odd_nets:conv ends in no linear layer"),
-        (
-            {"function": "Averaged", "trainable": "head"},
-            "finetune.trainable: tests.odd_nets:Averaged answers with more than its last linear layer two gives; it mu",
-        ),
-        (
-            {"function": "Branch"},
-            r"model.arch: tests.odd_nets:Branch: model.onnx: torch cannot export the network \(Could not guard on data",
-        ),
-        ({"function": "shared"}, "model.arch: tests.odd_nets:shared: layer 0 runs 2 times; give each place its own"),
-        (
-            {"function": "Twice"},
-            r"model.arch: tests.odd_nets:Twice: layer.weight and all.0.weight are one and the same; keep",
-        ),
-        (
-            {"function": "maps"},
-            r"model.arch: tests.odd_nets:maps must give 2 logits per image, \(1, 2\); got \(1, 2, 30, 30",
-        ),
-        ({"function": "broken"}, "model.arch: tests.odd_nets:broken: KeyError while it was called: 'no such thing'"),
-        ({"function": "tensor"}, r"model.arch: tests.odd_nets:tensor.* must give a torch.nn.Module.*, got Tensor"),
-        (
-            {"function": "sure"},
-            "model.arch: tests.odd_nets:sure gives probabilities; it must give what its softmax takes",
-        ),
-        ({"function": "leaves"}, "model.arch: tests.odd_nets:leaves: SystemExit while it was called: 3"),
-        ({"function": "one"}, r"prune.method: structured cannot .* \(its outputs are the classes\); unstructured"),
-        ({"function": "gone"}, "model.arch: tests.odd_nets:gone: AttributeError while it was called"),
+        ("Branch", {}, r"model.arch: {}: model.onnx: torch cannot export the network \(Could not guard on data"),
+        ("shared", {}, "model.arch: {}: layer 0 runs 2 times; give each place its own"),
+        ("Twice", {}, "model.arch: {}: layer.weight and all.0.weight are one and the same; keep"),
+        ("maps", {}, r"model.arch: {} must give 2 logits per image, \(1, 2\); got \(1, 2, 30, 30"),
+        ("broken", {}, "model.arch: {}: KeyError while it was called: 'no such thing'"),
+        ("tensor", {}, "model.arch: {}.* must give a torch.nn.Module.*, got Tensor"),
+        ("sure", {}, "model.arch: {} gives probabilities; it must give what its softmax takes"),
+        ("leaves", {}, "model.arch: {}: SystemExit while it was called: 3"),
+        ("gone", {}, "model.arch: {}: AttributeError while it was called"),
     ],
 )
-def test_what_cannot_be_is_refused_by_key(change: dict[str, Any], named: str) -> None:
-    with pytest.raises(UserError, match=f"^params.yaml: {named}"):
-        require_networks(document(**change))
+def test_what_cannot_be_is_refused_by_key(function: str, change: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=f"^params.yaml: {named.format(f'tests.odd_nets:{function}')}"):
+        require_networks(document(function, **change))
 
 
 def test_weights_that_are_damaged_or_do_not_fit_are_refused_before_any_work() -> None:

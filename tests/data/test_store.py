@@ -126,17 +126,6 @@ def test_a_file_is_whole_with_all_its_rows_and_nothing_more(tmp_path: Path) -> N
         assert not store.is_whole_array(path, rows=12, dtype="|u1")
 
 
-@pytest.mark.parametrize("mib", [0, 1])
-def test_collected_pieces_are_in_memory_or_in_a_nameless_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mib: int
-) -> None:
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
-    collected = store.collected((ARRAY[i : i + 5] for i in (0, 5, 10)), ARRAY.shape, mib, "colours")
-    assert np.array_equal(collected, ARRAY)
-    assert collected.flags.owndata == (mib == 1)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
 def test_a_nameless_file_must_be_filled_and_a_full_disk_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

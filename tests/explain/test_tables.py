@@ -81,16 +81,8 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(fit, t
         return tables.looks(paths, pairs, of, changed=["baseline"])
 
     first = looked("baseline", TEACHER, STUDENT)
-    assert {model: list(look.maps) for model, look in first.items()} == {
-        "baseline": ["block3"],
-        TEACHER: ["block3", "block4"],
-        STUDENT: ["block3", "block4"],
-    }
-    assert {model: list(look.changed) for model, look in first.items()} == {
-        "baseline": ["noise", "fgsm"],
-        TEACHER: [],
-        STUDENT: [],
-    }
+    assert [list(look.maps) for look in first.values()] == [["block3"], *[["block3", "block4"]] * 2]
+    assert [list(look.changed) for look in first.values()] == [["noise", "fgsm"], [], []]
     other = replace(images, config=config.model_copy(update={"robustness": Robustness(fgsm=0.1, images=2)}))
     assert looked("baseline", of=other)["baseline"].changed["fgsm"].shape == (2, len(fit.meta.classes))
     monkeypatch.setattr(attention, "maps", None)  # a second look would need it

@@ -110,6 +110,8 @@ def test_the_model_its_history_and_its_provenance_agree(project: Path) -> None:
     assert loaded.view.mean == fit.meta.mean
     assert history["epoch"].tolist() == [1, 2]
     assert history["validation_loss"].iloc[-1] == pytest.approx(accuracy.cross_entropy(*logits), rel=1e-5)
+    assert history["validation_top1_pct"].iloc[-1] == 100 * accuracy.top_k_correct(*logits).double().mean().item()
+    assert history["learning_rate"].iloc[-1] == pytest.approx(1e-3 / 25e4)
 
 
 def test_a_training_that_diverges_ends_in_one_line_and_writes_nothing(project: Path) -> None:

@@ -91,23 +91,6 @@ def test_the_loop_does_what_a_plain_torch_loop_does(fabric):
         torch.testing.assert_close(model.state_dict()[name], weight, atol=1e-5, rtol=0, msg=name)
 
 
-def test_the_history_is_what_the_model_does(run):
-    made = recipe(epochs=2, batch_size=24)
-    weights, record = run(made)
-    model = vgg()
-    model.load_state_dict(weights)
-    model.eval()
-    validation = data(made).validation
-    with torch.no_grad():
-        logits = model(next(validation.epoch()).images)
-    labels = torch.from_numpy(validation.arrays.labels)
-    last = record.epochs[-1]
-    assert [row.epoch for row in record.epochs] == [1, 2]
-    assert last.validation_top1_pct == 100 * (logits.argmax(1) == labels).double().mean().item()
-    assert last.validation_loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
-    assert last.learning_rate == pytest.approx(1e-3 / 25e4)
-
-
 @pytest.mark.parametrize(
     ("optimizer", "keep", "average"),
     [("adam", "last", None), ("adamw", "best_validation", 0.5), ("sgd", "best_validation", None)],
