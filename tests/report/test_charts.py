@@ -63,6 +63,11 @@ def test_what_is_counted_has_ticks_at_whole_numbers(values: list[float], whole: 
     assert (axis.get("format") == "d" and axis["tickMinStep"] == 1) == whole
 
 
+def test_no_axis_of_a_share_reaches_beyond_100_pct() -> None:
+    for label, rounded in ((charts.TOP1, False), (charts.VALIDATION, False), ("training loss", True)):
+        assert ("nice" not in charts._value("y", label)["scale"]) == rounded
+
+
 def test_an_equal_picture_is_drawn_once_until_there_are_fonts_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
     monkeypatch.setattr(charts, "_drawn", lambda picture: drawn.append(picture.name) or b"made")

@@ -324,7 +324,9 @@ def _said(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _value(column: str, label: str, *, log: bool = False, low: float | None = None) -> Spec:
-    scale: Spec = {"type": "log", "nice": False, "padding": 18} if log else {"zero": False, "padding": 10}
+    # A share has no rounded ends: they would lie above 100 %.
+    linear: Spec = {"zero": False, "padding": 10, **({"nice": False} if label.endswith("[%]") else {})}
+    scale: Spec = {"type": "log", "nice": False, "padding": 18} if log else linear
     if low is not None:
         scale = {"domainMin": low}
     axis = {"format": "~g", "tickCount": 6} if log else {"tickCount": 6}
