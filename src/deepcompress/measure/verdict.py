@@ -280,7 +280,7 @@ def over_seeds(
         spread, own = (spread + usual) / 2, 2 * own
     between = spread / k
     total = between + max(shared_variance, 0.0)
-    if total == 0 and mean != 0:
+    if total == 0:
         return Estimate(mean, n=n, note=_equal(k))
     freedom = own * (total / between) ** 2 if between else math.inf
     return Estimate(mean, *t_test(mean, total, freedom), freedom, n)
