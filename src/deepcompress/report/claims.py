@@ -324,7 +324,7 @@ def concentrated(data: Tables, row: Row) -> Comparison | None:
 def aspects(data: Tables, _row: Row) -> Comparison | None:
     """Figure 9's aspects, each judged by claims or by a count."""
     words = aspect_words(data)
-    return _together(words, "a number to each, in the table above") if words else None
+    return _together(words, "a number to each, in the table below") if words else None
 
 
 def together(data: Tables, row: Row) -> Comparison | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from deepcompress.report import claims, estimates, queries, text
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
@@ -30,11 +31,15 @@ TECHNIQUES = (
     "model. Cost: of all training that it needs, against the baseline's."
 )
 HEADS = ("Technique", "Source report", "Measured on", "Points (95 %)", "Smaller", "Fewer MACs", "Faster", "Cost")
-VERBS = {
-    AGREES: "agree", IN_PART: "agree in part", CONTRADICTS: "contradict what was measured here",
-    SAME: "have no significant difference", UNDECIDED: "are undecided",
-    INCOMPARABLE: "are of data that cannot be compared", UNTESTED: "were not tested",
-}  # fmt: skip
+VERBS = {  # of one, of several, and what follows
+    AGREES: ("agrees", "agree", ""),
+    IN_PART: ("agrees", "agree", " in part"),
+    CONTRADICTS: ("contradicts", "contradict", " what was measured here"),
+    SAME: ("has", "have", " no significant difference"),
+    UNDECIDED: ("is", "are", " undecided"),
+    INCOMPARABLE: ("is", "are", " of data that cannot be compared"),
+    UNTESTED: ("was", "were", " not tested"),
+}
 FAMILIES = ("pruned", "quantized", "teachers")  # students stand beside theirs under their own question
 
 
@@ -71,8 +76,12 @@ def _found(one: claims.Comparison) -> tuple[str, str]:
 
 
 def _counts(compared: dict[str, claims.Comparison], what: str) -> str:
-    verdicts = [one.verdict for one in compared.values()]
-    counts = [f"{verdicts.count(word)} {verb}" for word, verb in VERBS.items() if word in verdicts]
+    verdicts = Counter(comparison.verdict for comparison in compared.values())
+    counts = [
+        f"{n} {one if n == 1 else several}{what_follows}"
+        for word, (one, several, what_follows) in VERBS.items()
+        if (n := verdicts[word])
+    ]
     return f"Of {len(compared)} {what} of the source report, {', '.join(counts)}"
 
 
@@ -134,6 +143,8 @@ def _kept_accuracy(data: Tables, method: str) -> str:
     """The accuracy at the source report's sparsity as a share of the baseline's."""
     states = {"fine-tuned": "pruned", "before fine-tuning": "masked"}
     rows, base = {name: queries.at(data, family, method) for name, family in states.items()}, data.baseline["top1_pct"]
+    if base == 0:
+        return text.MISSING
     parts = [f"{text.number(100 * row['top1_pct'] / base)} % {name}" for name, row in rows.items() if row is not None]
     return f"keeps {', '.join(parts)}"
 
