@@ -36,6 +36,7 @@ def test_layers_are_named_as_the_source_report_names_them_only_where_they_match(
     titles = [f"Sparsity per layer, {method} 25 %" for method in queries.METHODS]
     assert [table.folded for table in shown] == titles
     assert shown[0].rows[-1] == ("Overall", "94,400", "0.251", "0.250", "0.250")
+    assert {row[-1] for row in shown[0].rows[:-1]} == {"–"}  # four layers are not its eleven
 
 
 def test_each_way_to_store_zeros_has_its_bytes(data: Tables) -> None:

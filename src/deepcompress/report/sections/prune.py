@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from deepcompress.report import charts, queries, text
@@ -112,12 +114,14 @@ def _allocation(data: Tables, method: str) -> list[Block]:
     if rows is None:
         return []
     theirs, names = data.paper["pruned"][method], queries.source_layers(data, rows["layer"])
+    stated = {layer: theirs["assigned"].get(name, math.nan) for layer, name in names.items()}
+    stated[queries.OVERALL] = theirs["overall"]
     columns: dict[str, Column] = {
         "Layer": "layer",
         "Weights": lambda row: f"{row['weights']:,}",
         "Assigned": ("assigned_sparsity", 3),
         "Achieved": ("achieved_sparsity", 3),
-        "Source report": lambda row: f"{theirs['assigned'].get(names.get(row['layer'], ''), theirs['overall']):.3f}",
+        "Source report": lambda row: text.number(stated.get(row["layer"], math.nan), 3),
     }
     caption = f"Sparsities are shares of the weights of {SCOPES[str(rows['scope'].iloc[0])]}."
     return [Table.of(rows, columns, caption, folded=f"Sparsity per layer, {method} 25 %")]
