@@ -37,11 +37,18 @@ def test_the_files_to_deploy_are_said_in_one_sentence_and_a_row_each(data: Table
     section = folded(ship.ship(data), "deploy")
     (table,) = tables_of(section)
     assert text_of(section) == [
-        "The smallest file of the recommended model, models/deploy/model_int4.onnx (int4), takes 1.43 MiB and gets "
-        "86.0 % right; of all files, shipped_int8.onnx agrees least with its model: 98.7 % of the answers are the same."
+        "The smallest ONNX file of the recommended model, models/deploy/model_int4.onnx (int4), takes 1.43 MiB and "
+        "gets 86.0 % right; of all files, shipped_int8.onnx agrees least with its model: 98.7 % of the answers are the "
+        "same."
     ]
     assert table.rows[1] == ("model.onnx", "quantized/qat-int4", "int8", "2.38", "99.40", "0.31", "86.0")
     assert table.caption.endswith("on 1,000 held-out images.")
+
+
+def test_files_that_agree_alike_are_not_ranked(data: Tables) -> None:
+    equal = data.extra["deploy/parity"].assign(agreement_pct=100.0)
+    (finding,) = text_of(folded(ship.ship(made_up.with_tables(data, {"deploy/parity": equal})), "deploy"))
+    assert finding.endswith("; of each file and its model 100.0 % of the answers are the same.")
 
 
 def test_the_rows_are_the_candidates_with_what_evaluation_counted(data: Tables) -> None:

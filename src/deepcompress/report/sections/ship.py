@@ -115,14 +115,17 @@ def _files(data: Tables) -> list[Block]:
     rows = data.further("deploy/parity")
     if rows.empty:
         return []
-    worst = rows.sort_values("agreement_pct", kind="stable").iloc[0]
+    ordered = rows.sort_values("agreement_pct", kind="stable")
+    least, most = ordered.iloc[0], ordered.iloc[-1]
+    share = f"{text.number(least['agreement_pct'])} % of the answers are the same"
+    alike = f"of all files, {least['file']} agrees least with its model: {share}"
+    if least["agreement_pct"] == most["agreement_pct"]:
+        alike = f"of each file and its model {share}"
     recommended = rows.loc[rows["file"] == "model.onnx", "model"].iloc[0]
     best = rows[rows["model"] == recommended].sort_values("size_bytes", kind="stable").iloc[0]
     finding = (
-        f"The smallest file of the recommended model, models/deploy/{best['file']} ({best['kind']}), takes "
-        f"{text.mib(best['size_bytes'])} MiB and gets {text.number(best['top1_pct'])} % right; "
-        f"of all files, {worst['file']} agrees least with its model: {text.number(worst['agreement_pct'])} % of the "
-        "answers are the same."
+        f"The smallest ONNX file of the recommended model, models/deploy/{best['file']} ({best['kind']}), takes "
+        f"{text.mib(best['size_bytes'])} MiB and gets {text.number(best['top1_pct'])} % right; {alike}."
     )
     caption = f"Against the same model in PyTorch, on {text.count(int(rows['n'].iloc[0]), 'held-out image')}."
     return fold("Files to deploy", "deploy", [Paragraph(finding, strong=True), Table.of(rows, FILES, caption)])
