@@ -13,7 +13,7 @@ from deepcompress.report.sections import details
 from deepcompress.report.tables import TEACHERS, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
 
-ACCURACY = "Students and teachers with 95 % intervals; dashed: the independent student, which learned alone."
+ACCURACY = "Students and teachers with 95 % intervals"
 GAINS = f"Points and p compare with the independent student on the same held-out images. {text.NS}"
 LIKENESS = (
     "KL is KL(teacher || student) at temperature 1 in nats, SSIM that of Grad-CAM maps, both on validation images. The "
@@ -46,9 +46,12 @@ def teach(data: Tables) -> Section | None:
 
 
 def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
-    shown = pd.concat([data.of(TEACHERS), rows])
-    alone = shown.loc[shown["model"] == queries.independent(data), "top1_pct"]
-    levels = {"independent": float(alone.iloc[0])} if len(alone) else {}
+    shown, independent = pd.concat([data.of(TEACHERS), rows]), queries.independent(data)
+    title, drawn, levels = "Students beside their teachers", f"{ACCURACY}.", {}
+    if independent is not None:
+        title += " and the independent student"
+        drawn = f"{ACCURACY}; dashed: the independent student, which learned alone."
+        levels = {"independent": float(shown.loc[shown["model"] == independent, "top1_pct"].iloc[0])}
     chart = charts.dots(shown, "top1_pct", charts.TOP1, levels=levels)
     columns: dict[str, Column] = {
         "Student": "name",
@@ -59,12 +62,14 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
         "p (Holm)": ("holm_p", text.probability),
         "MiB": ("size_mib", 2),
     }
-    seeds = len(data.replicates.seeds)
-    caption = f"{GAINS} Points are means of {seeds} seeds, top-1 is of one." if data.replicates else GAINS
+    caption, seeds = "" if independent is None else GAINS, len(data.replicates.seeds)
+    if caption and data.replicates:
+        caption += f" Points are means of {seeds} seeds, top-1 is of one."
+    beside = "" if independent is None else " beside the independent one"
     return [
         Paragraph(_verdict(rows), strong=True),
-        Picture("students_accuracy", "Students beside their teachers and the independent student", (chart,), ACCURACY),
-        Table.of(rows, columns, caption, folded="Every student beside the independent one"),
+        Picture("students_accuracy", title, (chart,), drawn),
+        Table.of(rows, columns, caption, folded=f"Every student{beside}"),
     ]
 
 
