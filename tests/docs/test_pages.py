@@ -167,7 +167,7 @@ def test_every_shared_column_is_explained(data: Tables) -> None:
     shared = READING.partition("## Columns")[2].partition("## ")[0]
     cells = re.findall(r"^\| ([^|]+) \|", shared, flags=re.MULTILINE)
     explained = {name for cell in cells for name in (cell, *cell.split(", "))}
-    assert set(text.Table.of(data.models, text.MODELS, text.KEY).columns) <= explained
+    assert set(text.models_table(data, data.models).columns) <= explained
 
 
 # docs/troubleshooting.md: every message that it quotes exists, ours in the source, DVC's in its packages.

@@ -119,6 +119,20 @@ def test_words_from_outside_are_escaped(data: Tables) -> None:
     assert html.count("&lt;b onclick=") >= 9
 
 
+def test_the_baseline_is_shipped_where_a_limit_forbids_what_keeps_the_accuracy(data: Tables) -> None:
+    note = {**data.notes["recommendation"], "model": "baseline"}
+    sentence, _ = page._first_sentence(dataclasses.replace(data, notes={"recommendation": note}), "baseline")
+    assert sentence.startswith("Ship the baseline: no smaller model keeps to all limits of deploy. ")
+    nothing = dataclasses.replace(data, extra={"recommendation": data.choice.assign(drop_points=9.0)})
+    assert not page._first_sentence(nothing, "baseline")[0].startswith("Ship")
+
+
+def test_a_single_model_has_no_chart_to_choose(alone: Tables) -> None:
+    html = page.render(page.sections(alone), alone)
+    assert "<legend>Top-1 against</legend>" not in html
+    assert "The model, every column" in html
+
+
 # The README's block.
 
 
@@ -147,6 +161,14 @@ def test_the_note_says_what_was_chosen_where_and_how_many_trainings_there_are(da
     assert page.readme_block(single).endswith("one of each says nothing of chance: no interval.\n")
     row = next(line for line in page.readme_block(single).splitlines() if line.startswith("| `pruned/structured-0.5`"))
     assert "| −3.1 (one training each) |" in row
+
+
+def test_the_note_tells_of_controls_with_fewer_trainings(data: Tables) -> None:
+    assert page.AGAIN not in page.readme_block(data).replace("\n", " ")
+    models = data.models.copy()
+    chosen = models["model"] == "combined/prune_quantize"
+    models.loc[chosen, ["compared_with", "control_points", "more_trainings"]] = "pruned/unstructured-0.0", -1.0, 1
+    assert page.AGAIN in page.readme_block(dataclasses.replace(data, models=models)).replace("\n", " ")
 
 
 def test_only_what_lies_between_the_markers_changes() -> None:

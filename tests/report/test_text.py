@@ -157,3 +157,10 @@ def test_a_fine_tuned_model_is_held_against_its_control_as_well(data: Tables) ->
     assert text.change(row) == both.format(same, other)
     row["control_verdict"] = "loss"
     assert text.change(row) == both.format(same, "")
+
+
+def test_a_control_with_fewer_trainings_is_not_called_trained_as_long(data: Tables) -> None:
+    row = data.models.set_index("model", drop=False).loc["pruned/unstructured-0.25"].copy()
+    assert row["more_trainings"] == 0
+    row["more_trainings"] = 1
+    assert " to pruned/unstructured-0.0, with 1 training fewer" in text.change(row)

@@ -35,7 +35,8 @@ CHOSEN = (
     "Rows are chosen on validation images, numbers are of held-out ones; a control was trained as long without the "
     "technique."
 )
-ONE_TRAINING = "Where a training stands between two models, one of each says nothing of chance: no interval."
+LIMITED = "Ship the baseline: no smaller model keeps to all limits of deploy."
+AGAIN = "A model that was trained again has the control of the one that it builds on, with a training fewer."
 INTERVAL = ("top1_pct", "top1_pct_low", "top1_pct_high")
 LIBRARY = "vega.js"  # what .dvc/plots/page.html loads
 log = logging.getLogger(__name__)
@@ -136,12 +137,15 @@ def _first_screen(data: Tables) -> dict[str, Any]:
 def _first_sentence(data: Tables, chosen: str) -> tuple[str, str]:
     rows = data.models[data.models["model"] == chosen]
     if rows.empty or chosen == BASELINE:
-        alone = len(data.candidates) == 1
-        return f"{text.of_all(data)}." if alone else text.of_models(data.candidates, data, name="model"), ""
+        if len(data.candidates) == 1:
+            return f"{text.of_all(data)}.", ""
+        found = text.of_models(data.candidates, data, name="model")
+        limited = chosen == BASELINE and tables.selected(data, data.candidates) is not None
+        return f"{LIMITED} {found}" if limited else found, ""
     row = rows.iloc[0]
-    smaller = f"{text.smaller(row)} than the baseline ({text.number(row['size_mib'], 2)} MiB)"
+    size = f"{text.number(row['size_mib'], 2)} MiB, {text.smaller(row)} than the baseline"
     right = f"{text.number(row['top1_pct'])} % right on {int(row['n']):,} held-out images"
-    return f"Ship {chosen}: {smaller}, {right}.", f"{text.change(row)}."
+    return f"Ship {chosen}: {size}, {right}.", f"{text.change(row)}."
 
 
 # The README's block: one measured sentence, the picture, a short table; never typed by hand.
@@ -172,12 +176,14 @@ def readme_block(data: Tables) -> str:
     base, source = data.baseline, data.params.get("data", {}).get("source", "unknown")
     classes = text.count(data.per_class["class"].nunique(), "class")
     sentence = f"The baseline reaches {text.accuracy(base)} % top-1 in {text.number(base['size_mib'], 2)} MiB."
-    table, note = _readme_table(data), ""
+    shown, note = _readme_rows(data), ""
+    table = _readme_table(shown)
     if len(data.candidates) > 1:
         sentence += f" {text.of_models(data.candidates, data, name='model')}"
         seeds = len(data.replicates.seeds)
-        trained = f"Differences between trainings are means of {seeds} seeds." if data.replicates else ONE_TRAINING
-        note = f"{CHOSEN} {trained}{text.ns([table])}"
+        trained = f"Differences between trainings are means of {seeds} seeds." if data.replicates else text.ONE_TRAINING
+        again = f"{AGAIN} " if (shown["control_points"].notna() & (shown["more_trainings"] > 0)).any() else ""
+        note = f"{CHOSEN} {again}{trained}{text.ns([table])}"
     paragraph = f"**{sentence}** ({classes} of `{source}`, {int(base['n']):,} held-out images)"
     picture = f"![{text.of_all(data)}](plots/figures/{charts.OVERVIEW}.png)"
     parts = (_wrapped(paragraph), picture, table, _wrapped(note))
@@ -188,7 +194,7 @@ def _wrapped(paragraph: str) -> str:
     return textwrap.fill(paragraph, MOST_COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
-def _readme_table(data: Tables) -> str:
+def _readme_rows(data: Tables) -> pd.DataFrame:
     """The baseline and smaller models that none beats on validation images: the sentence's, the most accurate ones."""
     front = data.choice[data.choice["on_front"].astype(bool)].sort_values("validation_top1_pct", ascending=False)
     models = data.candidates.set_index("model", drop=False)
@@ -197,11 +203,15 @@ def _readme_table(data: Tables) -> str:
     if (named := tables.selected(data, data.candidates)) is not None:
         best = pd.concat([models.loc[[named["model"]]], best[best["model"] != named["model"]]])
     shown = best.head(MOST_ROWS - 1).sort_values("top1_pct", ascending=False)
+    return pd.concat([models.loc[[BASELINE]], shown])
+
+
+def _readme_table(rows: pd.DataFrame) -> str:
     lines = [
         "| Model | Top-1 % (95 % interval) | Points to baseline | Points to control | MiB | Smaller |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    for _, row in pd.concat([models.loc[[BASELINE]], shown]).iterrows():
+    for _, row in rows.iterrows():
         size, times = text.number(row["size_mib"], 2), text.times(row["times_smaller"])
         points = f"{text.difference(row)} | {text.difference(row, 'control')}"
         lines.append(f"| `{row['model']}` | {text.accuracy(row)} | {points} | {size} | {times} |")

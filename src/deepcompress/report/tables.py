@@ -68,8 +68,9 @@ class Tables:
 
     Attributes:
         models: A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id
-            without its family), size_mib, times_smaller, compared_with (the control, or that of what it builds on) and
-            control_points, _low, _high, _verdict and _freedom; optional columns that are missing hold NaN.
+            without its family), size_mib, times_smaller, compared_with (the control, or that of what it builds on),
+            control_points, _low, _high, _verdict and _freedom, and more_trainings, those that it has had more than
+            compared_with; optional columns that are missing hold NaN.
         per_class: Accuracy of each model on each class.
         headline: What `dvc metrics diff` compares.
         history: A row per model and epoch, with family and name; empty when nothing was trained.
@@ -202,13 +203,19 @@ def _judged(
 
 
 def _with_controls(models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """The models with what each is to the one that was trained as long, where the two were compared."""
+    """The models with what each is to its control, where the two were compared."""
     controls = [plan.control(model) if model in plan else None for model in models["model"]]
+    known = zip(models["model"], controls, strict=True)
+    more = [_trainings(plan, model) - _trainings(plan, control) if control else 0 for model, control in known]
     columns = {name: name.replace("difference", "control") for name in DIFFERENCES[:3]}
     columns |= {"reference": "compared_with", "verdict": "control_verdict", "freedom": "control_freedom"}
     judged = pairs[["model", *columns]].rename(columns=columns).astype({"model": object, "compared_with": object})
-    compared = models.assign(compared_with=pd.Series(controls, models.index, dtype=object))
+    compared = models.assign(compared_with=pd.Series(controls, models.index, dtype=object), more_trainings=more)
     return compared.merge(judged, on=["model", "compared_with"], how="left")
+
+
+def _trainings(plan: Plan, model: str) -> int:
+    return sum(row.recipe is not None for row in plan.chain(model))
 
 
 def pareto(models: pd.DataFrame, cost: str = "size_bytes") -> pd.DataFrame:

@@ -185,14 +185,16 @@ def untested(rows: pd.DataFrame, what: str) -> str:
 
 
 def change(row: pd.Series) -> str:
-    """What a model is to the baseline and, where it has one, to its equally long control: what and against what.
+    """What a model is to the baseline and, where it has one, to its control: what and against what.
 
     Differences with their intervals and verdicts, of which one that holds for both stands once, at the end; what was
     not tested is called neither a gain nor a loss.
     """
     to = {"difference": "the baseline"}
     if isinstance(row.get("compared_with"), str) and not math.isnan(row["control_points"]):
-        to["control"] = f"{row['compared_with']}, trained as long"
+        more = int(row["more_trainings"])
+        trained = f"with {count(more, 'training')} fewer" if more else "trained as long"
+        to["control"] = f"{row['compared_with']}, {trained}"
     doubts = {column: _doubt(row, column) for column in to}
     shared = doubts["difference"] if len(to) > 1 and len(set(doubts.values())) == 1 else ""
     parts = []
@@ -325,11 +327,11 @@ def interval_of(column: str, digits: int = 1, write: Callable[[float, int], str]
     return lambda row: interval(row, column, digits, write)
 
 
-P = (
-    "p: McNemar's test over images. Where a training stands between two models, points are means over seeds (top-1 is "
-    "of one) and p is that of a t-test."
+ONE_TRAINING = "Where a training stands between two models, one of each says nothing of chance: no interval."
+MEANS = (
+    "Where a training stands between two models, points are means over seeds (top-1 is of one) and p is that of a "
+    "t-test."
 )
-KEY = f"95 %: interval of the single comparison. {NS} {P} ECE: expected calibration error."
 MODELS: dict[str, Column] = {
     "Model": "model",
     "Top-1 % (95 %)": accuracy,
@@ -346,6 +348,17 @@ MODELS: dict[str, Column] = {
 }
 
 
+def intervals(data: Tables) -> str:
+    """What the intervals and p of a table with differences are."""
+    trained = MEANS if data.replicates else ONE_TRAINING
+    return f"interval of the single comparison. {NS} p: McNemar's test over images. {trained}"
+
+
+def models_table(data: Tables, rows: pd.DataFrame) -> Table:
+    """Some models, with all of their numbers."""
+    return Table.of(rows, MODELS, f"95 %: {intervals(data)} ECE: expected calibration error.")
+
+
 def lead(data: Tables, rows: pd.DataFrame) -> Paragraph:
     """What the smallest good model of a family brings."""
     return Paragraph(of_models(rows, data), strong=True)
@@ -353,7 +366,7 @@ def lead(data: Tables, rows: pd.DataFrame) -> Paragraph:
 
 def models_part(data: Tables, rows: pd.DataFrame) -> list[Block]:
     """The same sentence, and the models in a table; nothing without models."""
-    return [] if rows.empty else [lead(data, rows), Table.of(rows, MODELS, KEY)]
+    return [] if rows.empty else [lead(data, rows), models_table(data, rows)]
 
 
 def _written(row: pd.Series, column: Column) -> str:

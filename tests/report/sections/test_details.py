@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepcompress.report import tables
 from deepcompress.report.sections import details
 from deepcompress.report.tables import Tables
 from tests.report import made_up
@@ -52,6 +53,16 @@ def test_classes_are_summed_up_by_their_ends_and_one_without_images_is_left_out(
     (picture,) = pictures_of(folded(details.details(dataclasses.replace(data, per_class=rows)), "classes"))
     assert column(picture, "name") == ["c", "a"]
     assert picture.title == "baseline: from 60 % (a) to 90 % (c)"
+
+
+def test_classes_without_a_difference_are_not_ranked(data: Tables) -> None:
+    rows = pd.DataFrame({"class": ["a", "b"], "n": 1000, "top1_pct": 100.0})
+    best = tables.selected(data, data.candidates)
+    assert best is not None
+    rows = pd.concat([rows.assign(model=model) for model in ("baseline", best["model"])])
+    section = folded(details.details(dataclasses.replace(data, per_class=rows)), "classes")
+    assert pictures_of(section)[0].title == "baseline: 100 % in every class"
+    assert text_of(section) == [f"{best['model']} against the baseline: no class loses; 1,000 images each."]
 
 
 def test_every_model_and_every_parameter_is_listed(data: Tables) -> None:
@@ -104,7 +115,7 @@ def test_maps_are_drawn_in_their_own_order_whatever_the_plan_s(with_students: Ta
 
 
 def test_the_finding_is_about_compressed_models_alone_and_names_both_ends(data: Tables, with_students: Tables) -> None:
-    titles = [pictures_of(details.attention(tables))[-1].title for tables in (data, with_students)]
+    titles = [pictures_of(details.attention(found))[-1].title for found in (data, with_students)]
     assert set(titles) == {
         "quantized/ptq-int8 looks most like the baseline (SSIM 0.99), pruned/structured-0.25 least (0.60; n = 190)"
     }
@@ -116,6 +127,25 @@ def test_models_above_another_training_are_counted_by_intervals(data: Tables, wi
         "2 of 3 compressed models lie above that, intervals over images apart."
     )
     assert sentence(data, "A network trained apart") == ""
+    controls = with_students.models["model"] == "pruned/unstructured-0.25"
+    models = with_students.models.assign(times_smaller=with_students.models["times_smaller"].mask(controls, 1.0))
+    assert " of 2 compressed models " in sentence(dataclasses.replace(with_students, models=models), "A network")
+
+
+def test_a_single_compressed_model_is_no_range(data: Tables) -> None:
+    others = data.models["model"].isin(["pruned/unstructured-0.25", "pruned/structured-0.25"])
+    one = dataclasses.replace(
+        data, models=data.models.assign(times_smaller=data.models["times_smaller"].mask(others, 1))
+    )
+    assert sentence(one, "Under colour jitter").endswith("each, come to 40.0 % (quantized/ptq-int8).")
+    assert (
+        pictures_of(details.attention(one))[-1].title == "quantized/ptq-int8 beside the baseline: SSIM 0.99 (n = 190)"
+    )
+
+
+def test_an_accuracy_that_does_not_fall_is_not_said_to(data: Tables) -> None:
+    colour = data.extra["explain/colour"].assign(top1_pct=40.0)
+    assert "top-1 goes from 40.0 to 40.0 %" in sentence(made_up.with_tables(data, {"explain/colour": colour}), "Under")
 
 
 def test_of_each_change_the_page_says_what_it_takes_and_no_verdict(data: Tables) -> None:

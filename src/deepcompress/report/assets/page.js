@@ -108,7 +108,7 @@ const filters = document.querySelector(".filters");
 filters.addEventListener("input", filter);
 filters.addEventListener("reset", () => setTimeout(filter));
 filters.addEventListener("submit", (event) => event.preventDefault());
-document.querySelector(".choice").addEventListener("change", ({ target }) => {
+document.querySelector(".choice")?.addEventListener("change", ({ target }) => {
   document.querySelectorAll(".cost").forEach((part) => (part.hidden = part.dataset.cost !== target.value));
 });
 

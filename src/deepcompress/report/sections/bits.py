@@ -8,7 +8,7 @@ from deepcompress.measure.statistics import ALPHA, holm
 from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
 from deepcompress.report.tables import Tables
-from deepcompress.report.text import Block, Column, P, Paragraph, Picture, Section, Table, fold, lead
+from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, lead
 
 FORMATS = "PTQ rounds after training, QAT trains with rounded weights. Bars: 95 % intervals."
 BITS = "Rounded after training, every layer alike, on validation images. Bars: 95 % intervals; dashed: fitted trend."
@@ -103,7 +103,7 @@ def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
         cells.append((str(name), text.number(size, 2), *ours, *gains))
     heads = ("Format", "MiB", "PTQ, top-1 % (95 %)", "Points to baseline", "QAT, top-1 % (95 %)", "Points to baseline",
              "QAT to PTQ, points", "QAT to float control, points")  # fmt: skip
-    return Table(heads, tuple(cells), f"Points: 95 % interval of the single comparison. {text.NS} {P}")
+    return Table(heads, tuple(cells), f"Points: 95 % {text.intervals(data)}")
 
 
 def _gain(data: Tables, model: str, reference: object) -> str:

@@ -16,9 +16,10 @@ from deepcompress import params
 from deepcompress.measure.verdict import Estimate
 from deepcompress.report import charts, estimates, queries, tables, text
 from deepcompress.report.tables import BASELINE, Tables
-from deepcompress.report.text import KEY, MODELS, Block, Column, Paragraph, Picture, Section, Table, fold, interval_of
+from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of
 
 ENDS = 10  # classes that are shown of each end
+LOWEST = 3  # classes that are named
 MADE = "dvc repro makes all of this again, byte for byte on the same machine; nothing here was typed by hand."
 PACKAGES = ("deepcompress", "torch", "torchvision", "lightning-fabric", "numpy", "pandas", "vl-convert-python", "dvc")
 STRIP = (
@@ -58,9 +59,10 @@ HEAT = np.array([(20, 8, 60), (150, 30, 110), (235, 105, 40), (250, 240, 130)], 
 def details(data: Tables) -> Section:
     """Always there: every number that no question above asked for."""
     chart = charts.front(queries.usable(data), "size_mib")  # for README and DVC, which cannot run the page's chart
-    best, models = Picture(charts.OVERVIEW, text.of_all(data), (chart,)), text.count(len(data.models), "model")
+    best, n = Picture(charts.OVERVIEW, text.of_all(data), (chart,)), len(data.models)
+    models = f"All {text.count(n, 'model')}" if n > 1 else "The model"
     blocks = (
-        *fold(f"All {models}, every column", "overview", [best, Table.of(data.models, MODELS, KEY)]),
+        *fold(f"{models}, every column", "overview", [best, text.models_table(data, data.models)]),
         *fold("The baseline", "baseline", _baseline(data)),
         *fold("Training curves", "training", _training(data)),
         *fold("Where compressed models look, and colour jitter", "attention", attention(data)),
@@ -126,20 +128,26 @@ def _classes(data: Tables) -> list[Block]:
     shown = listed if few else listed[:ENDS] + listed[-ENDS:]
     best = tables.selected(data, data.candidates)
     models = [BASELINE] if best is None or best["model"] not in set(rows["model"]) else [BASELINE, best["model"]]
-    which = "All classes" if few else f"The best and the worst {ENDS} of {len(listed)} classes"
-    images = " to ".join(str(n) for n in dict.fromkeys((int(dense["n"].min()), int(dense["n"].max()))))
+    which = "All classes" if few else f"The best and the worst {ENDS} of {len(listed):,} classes"
+    images = " to ".join(f"{n:,}" for n in dict.fromkeys((int(dense["n"].min()), int(dense["n"].max()))))
     caption = f"{which}, in the baseline's order; {images} held-out images each. Bars: 95 % intervals."
     own = rows[rows["model"].isin(models) & rows["class"].isin(shown)].assign(name=lambda some: some["class"])
     own = own.sort_values("class", key=lambda names: names.map(shown.index), kind="stable")
     chart = charts.dots(queries.with_interval(own, "top1_pct"), "top1_pct", charts.TOP1, series="model")
     ends = dense.sort_values(["top1_pct", "class"]).iloc[[0, -1]]
-    worst, top = (f"{text.number(row['top1_pct'], 0)} % ({row['class']})" for _, row in ends.iterrows())
-    blocks: list[Block] = [Picture("class_accuracy", f"{BASELINE}: from {worst} to {top}", (chart,), caption)]
+    least, most = (f"{text.number(top1, 0)} %" for top1 in ends["top1_pct"])
+    worst, best_class = ends["class"]
+    found = f"{most} in every class" if least == most else f"from {least} ({worst}) to {most} ({best_class})"
+    blocks: list[Block] = [Picture("class_accuracy", f"{BASELINE}: {found}", (chart,), caption)]
     if len(models) > 1:
         wide = data.per_class.pivot(index="class", columns="model", values="top1_pct")
         change = (wide[models[1]] - wide[BASELINE]).dropna().sort_values(kind="stable")
-        named = ", ".join(f"{name} ({text.signed(points, 0)})" for name, points in change.head(3).items())
-        sentence = f"{models[1]} against the baseline, lowest three in points: {named}; {images} images each."
+        lowest = change[change < 0].head(LOWEST)
+        named = ", ".join(f"{name} ({text.signed(points, 0)})" for name, points in lowest.items())
+        found = f", lowest three in points: {named}" if len(lowest) == LOWEST else f", in points: {named}"
+        if lowest.empty:
+            found = ": no class loses"
+        sentence = f"{models[1]} against the baseline{found}; {images} images each."
         blocks.append(Paragraph(sentence))
     return blocks
 
@@ -196,7 +204,9 @@ def attention(data: Tables) -> list[Block]:
         return []
     best = rows[students].sort_values(["top1_pct", "model"]).tail(1)  # on validation images
     apart = rows[rows["model"] == queries.independent(data)]
-    sentences = (_beside_independent(made, apart), *(_fall(made, baseline, change) for change in CHANGES))
+    smaller = data.models.loc[data.models["times_smaller"] > 1, "model"]
+    compressed = made[made["model"].isin(smaller)]  # without controls
+    sentences = (_beside_independent(compressed, apart), *(_fall(compressed, baseline, change) for change in CHANGES))
     blocks: list[Block] = [Paragraph(words) for words in sentences if words]
     if not (drawn := _drawn(data, best["model"])).empty:
         blocks.append(strip(data, drawn, "attention_strip", STRIP))
@@ -210,7 +220,7 @@ def attention(data: Tables) -> list[Block]:
     listed = pd.concat([pd.DataFrame([baseline]).assign(inside_pct=inside_pct), rows])
     return [
         *blocks,
-        Picture("attention", _finding(made), (chart,), caption),
+        Picture("attention", _finding(compressed), (chart,), caption),
         Table.of(listed, SEEN, "" if pd.isna(object_pct) else OBJECT.format(share=text.number(object_pct)), EVERY),
     ]
 
@@ -231,6 +241,8 @@ def _finding(rows: pd.DataFrame) -> str:
     if ordered.empty:
         return "No map of a compressed model can be compared with the baseline's"
     least, most = ordered.iloc[0], ordered.iloc[-1]
+    if len(ordered) == 1:
+        return f"{most['model']} beside the baseline: SSIM {text.number(most['ssim'], 2)} ({text.sample(most['n'])})"
     return (
         f"{most['model']} looks most like the baseline (SSIM {text.number(most['ssim'], 2)}), {least['model']} least "
         f"({text.number(least['ssim'], 2)}; {text.sample(most['n'])})"
@@ -239,7 +251,7 @@ def _finding(rows: pd.DataFrame) -> str:
 
 def _beside_independent(made: pd.DataFrame, apart: pd.DataFrame) -> str:
     """How alike to the baseline a network is that was trained apart from it, and who is closer; empty if unknown."""
-    if apart.empty:
+    if apart.empty or made.empty:
         return ""
     null = apart.iloc[0]
     closer = int((made["ssim_low"] > null["ssim_high"]).sum())
@@ -268,12 +280,14 @@ def _fall(rows: pd.DataFrame, baseline: pd.Series, change: str) -> str:
     column = f"{change}_top1_pct"
     if column not in rows or (ordered := rows.dropna(subset=column).sort_values([column, "model"])).empty:
         return ""
-    least, most = (f"{text.number(row[column])} % ({row['model']})" for _, row in ordered.iloc[[0, -1]].iterrows())
+    ends = [f"{text.number(row[column])} % ({row['model']})" for _, row in ordered.iloc[[0, -1]].iterrows()]
+    reached = ends[0] if len(ordered) == 1 else f"between {' and '.join(ends)}"
     before, after = (text.number(baseline[name]) for name in (f"{change}_before_pct", column))
     opening = CHANGES[change][0].format(strength=baseline.get(f"{change}_strength"))
+    goes = "falls" if baseline[column] < baseline[f"{change}_before_pct"] else "goes"
     return (
-        f"{opening} the baseline's top-1 falls from {before} to {after} % ({text.sample(baseline[f'{change}_n'])}); "
-        f"compressed models, one training each, come to between {least} and {most}."
+        f"{opening} the baseline's top-1 {goes} from {before} to {after} % ({text.sample(baseline[f'{change}_n'])}); "
+        f"compressed models, one training each, come to {reached}."
     )
 
 
