@@ -59,6 +59,15 @@ def test_layers_behind_which_torch_pruning_fails_stay_whole_and_without_others_n
         pruned(model, "structured", scope="all")
 
 
+@pytest.mark.parametrize(
+    ("arch", "layer", "reason"),
+    [("ClassToken", "patch", "integer division or modulo by zero"), ("Unread", "unread", "Module Linear(")],
+)
+def test_layers_that_torch_pruning_cannot_follow_say_why_they_stay_whole(arch: str, layer: str, reason: str) -> None:
+    whole = layers.unprunable(GraphSpec(f"tests.odd_nets:{arch}", 4, SIDE))
+    assert whole[layer].startswith(f"Torch-Pruning cannot follow the network there ({reason}")
+
+
 def test_only_what_torch_pruning_raises_on_a_strange_network_keeps_layers_whole(monkeypatch) -> None:
     spec, search = GraphSpec("tests.odd_nets:joined", 4, SIDE), layers._searched.__wrapped__
 

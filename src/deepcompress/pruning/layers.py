@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     Groups = Mapping[str, "Group"]
 
 DENSE_BELOW = 1e-3  # share of exact zeros that a trained dense model may show
-NOT_FOLLOWED = (LookupError, RuntimeError, TypeError, ValueError)
+NOT_FOLLOWED = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 """What Torch-Pruning raises on a network that it cannot follow: a ValueError for a layer that is not in its graph, the
-others where it has no channels for an operation behind, or where autograd refuses the network."""
+others where it computes with numbers of channels that it has not found, or where autograd refuses the network."""
 
 
 def in_scope(model: Classifier, method: Method, scope: Literal["all", "conv"]) -> dict[str, nn.Conv2d | nn.Linear]:
