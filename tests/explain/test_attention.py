@@ -8,7 +8,6 @@ import torch
 
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import Arrays
-from deepcompress.errors import UserError
 from deepcompress.explain import attention
 from deepcompress.models.spec import layer_name
 from deepcompress.models.vgg import tap
@@ -139,8 +138,3 @@ def test_the_interval_of_a_mean_by_hand() -> None:
     assert (mean.value, mean.n) == (2.0, 3)
     assert (mean.low, mean.high) == pytest.approx((2 - reach, 2 + reach))
     assert np.isnan(attention.mean(np.array([1.0])).value)  # of one image
-
-
-def test_a_window_larger_than_the_maps_is_refused(maps: np.ndarray) -> None:
-    with pytest.raises(UserError, match=r"explain.ssim_window must be at most 16, got 17"):
-        attention.ssim(maps, maps, window=17)

@@ -49,12 +49,6 @@ def histogram(*rows: tuple[str, int, int, int]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=["state", "low", "high", "count"]).assign(layer="features.0")
 
 
-def test_weights_near_zero_are_counted_apart_from_zeros() -> None:
-    table = histogram(*(("dense", *bounds) for bounds in BINS), ("masked", *BINS[0]), ("masked", -1, 1, 0))
-    assert queries.near_zero_pct(table, "dense") == 50.0
-    assert queries.near_zero_pct(table, "masked") == 0.0
-
-
 def test_the_layer_that_is_off_centre_is_named() -> None:
     centred = histogram(*(("dense", *bounds) for bounds in BINS))
     moved = centred.assign(layer="classifier.0", low=centred["low"] + 2, high=centred["high"] + 2)
