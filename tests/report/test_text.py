@@ -36,6 +36,8 @@ from tests.report import made_up
         (text.spanned((0.31, -0.2, 0.8), 1, text.signed), "+0.3 (−0.2 to +0.8)"),
         (text.spanned((61.2, math.nan, math.nan)), "61.2"),
         (text.scientific(1.2e-3), "1.2e−03"),
+        (text.digits(1.5e-5), "1.5e−05"),
+        (text.digits(0.314), "0.31"),
         (text.short(999), "999"),
         (text.short(999_900), "1 M"),
         (text.short(math.nan), "–"),
@@ -67,7 +69,7 @@ def test_a_number_reads_the_same_whoever_made_it(value: float) -> None:
     assert text.number(np.float64(value)) == text.number(value)
 
 
-@pytest.mark.parametrize("cell", ["–", "9.35", "+0.4 (−0.7 to +1.5)", "3.9×", "2.4 M", "< 0.001", "1,000"])
+@pytest.mark.parametrize("cell", ["–", "9.35", "+0.4 (−0.7 to +1.5)", "3.9×", "2.4 M", "< 0.001", "1,000", "1.5e−05"])
 def test_numbers_are_set_flush_right(cell: str) -> None:
     assert Table(("head",), ((cell,), ("1",))).numeric == (True,)
 

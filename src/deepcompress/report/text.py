@@ -25,7 +25,7 @@ NS = (
 )
 FREEDOM = {"difference": "freedom", "control": "control_freedom"}  # finite where seeds vary as well as images
 VERDICT = {"difference": "verdict", "control": "control_verdict"}  # start of the columns of a difference -> its words
-NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*( ?[kMG×])?( \(.*\))?|–")
+NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*(e[+−]\d+)?( ?[kMG×])?( \(.*\))?|–")
 # A column as it is, a number with its digits, how to write a number, or how to write a row.
 Column = str | tuple[str, int | Callable[[float], str]] | Callable[[pd.Series], str]
 
@@ -55,6 +55,11 @@ def probability(value: float) -> str:
 def scientific(value: float) -> str:
     """With a power of ten: 1.2e−03."""
     return f"{value:.1e}".replace("-", "−")
+
+
+def digits(value: float) -> str:
+    """With two digits, and with a power of ten where it is very small: 0.31, 1.5e−05."""
+    return f"{value:.2g}".replace("-", "−")
 
 
 def short(value: float) -> str:

@@ -30,7 +30,7 @@ FILES: dict[str, Column] = {
     "Weights": "kind",
     "Size, MiB": ("size_bytes", text.mib),
     "Same answer, %": ("agreement_pct", 2),
-    "Largest difference of a logit": lambda row: f"{row['largest_difference']:.2g}",
+    "Largest difference of a logit": ("largest_difference", text.digits),
     "Top-1, %": ("top1_pct", 1),
 }
 COST = (
