@@ -155,14 +155,19 @@ def lazy(classes):
     )
 
 
-class Twice(nn.Module):
+class Pooled(nn.Module):
     def __init__(self, classes):
         super().__init__()
         self.layer, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, classes)
-        self.all = nn.ModuleList([self.layer])
 
     def forward(self, images):
         return self.head(self.layer(images).mean((2, 3)))
+
+
+class Twice(Pooled):
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.all = nn.ModuleList([self.layer])
 
 
 class Averaged(nn.Module):
@@ -175,11 +180,7 @@ class Averaged(nn.Module):
         return (self.one(pooled) + self.two(pooled)) / 2
 
 
-class Branch(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.layer, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, classes)
-
+class Branch(Pooled):
     def forward(self, images):
         pooled = self.layer(images).mean((2, 3))
         return self.head(2 * pooled if pooled.mean() > 1 else pooled)
@@ -251,12 +252,14 @@ class Normed(nn.Module):
 
 
 class NormAndReLU(nn.BatchNorm2d):
+    """As timm's: what follows is inside."""
+
     def __init__(self, features):
         super().__init__(features)
-        self.act = nn.ReLU()
+        self.drop, self.act = nn.Identity(), nn.ReLU()
 
     def forward(self, maps):
-        return self.act(super().forward(maps))
+        return self.act(self.drop(super().forward(maps)))
 
 
 def joined(classes):

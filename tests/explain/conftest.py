@@ -1,14 +1,11 @@
-"""The section `explain`."""
+"""The section `explain`, of a few images."""
 
 from __future__ import annotations
 
 from typing import Any
 
-EXPLAIN: dict[str, Any] = {
-    "images": 4,
-    "batch_size": 8,
-    "temperature": 3.0,
-    "ssim_window": 7,
-    "strip_images": 2,
-    "jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
-}
+from deepcompress import params
+from tests.house import ROOT
+
+SMALL = {"images": 4, "batch_size": 8, "temperature": 3.0, "strip_images": 2}
+EXPLAIN: dict[str, Any] = params.read(ROOT / "params.yaml")["explain"] | SMALL

@@ -1,4 +1,4 @@
-"""Tiny networks and images that quantization is tried on."""
+"""Tiny networks that quantization is tried on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from deepcompress.data.batches import Batches
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.quantization import ptq
 from tests import nets
@@ -19,10 +18,6 @@ def network(*, batch_norm: bool = True, sparsity: float = 0.0, features: tuple[i
         for layer in prunable_layers(model).values() if sparsity else ():
             layer.weight[layer.weight.abs() <= layer.weight.abs().quantile(sparsity)] = 0
     return model
-
-
-def make_batches(images: int = 24, batch_size: int = 10) -> Batches:
-    return nets.batches(images, batch_size)
 
 
 def round_(model: torch.nn.Module, formats: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from deepcompress.models.vgg import prunable_layers, tap
 from deepcompress.quantization import ptq, solvers
 from deepcompress.quantization.quantize import assign
 from tests import nets
-from tests.quantization.conftest import make_batches, network, round_
+from tests.quantization.conftest import network, round_
 
 
 @pytest.mark.parametrize(("arch", "bits"), [("vgg11", 4), ("resnet18", 3)])
@@ -24,7 +24,7 @@ def test_what_looks_at_outputs_answers_closer_to_the_model(
 ) -> None:
     monkeypatch.setattr(solvers, "LONGEST_ROW", 1000)  # longer ones take seconds each
     make: Callable = network if arch == "vgg11" else lambda: nets.network(arch)
-    batches = make_batches(200, 50) if arch == "vgg11" else nets.batches(images=16, batch_size=8)
+    batches = nets.batches(200, 50) if arch == "vgg11" else nets.batches(images=16, batch_size=8)
     model = make()
     formats = assign(model, f"int{bits}")
     before, _ = accuracy.logits(model, batches)
@@ -49,7 +49,7 @@ def error_of(model, quantized, batches, before: torch.Tensor) -> float:
 def test_auto_takes_gptq_where_it_helps_on_inputs_that_it_has_not_seen(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model, batches = network(), make_batches(100, 50)
+    model, batches = network(), nets.batches(100, 50)
     formats = assign(model, "int3")
     arguments = {"inputs": 400, "seed": 0, "rounding": "auto"}
     with caplog.at_level(logging.INFO):
@@ -63,7 +63,7 @@ def test_auto_takes_gptq_where_it_helps_on_inputs_that_it_has_not_seen(
 
 
 def test_a_row_too_long_for_its_second_moment_is_rounded_to_nearest(monkeypatch) -> None:
-    model, batches = network(), make_batches()
+    model, batches = network(), nets.batches(24, 10)
     formats = assign(model, "int3")
     monkeypatch.setattr(solvers, "LONGEST_ROW", 1)
     long, nearest = (
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_integers_and_neither_model_nor_mode_change
     before = nets.state(model)
     formats = assign(model, "int4", group_size=8)
     once, twice = (
-        ptq.from_images(model, formats, make_batches(), inputs=20, seed=0, rounding="auto") for _ in range(2)
+        ptq.from_images(model, formats, nets.batches(24, 10), inputs=20, seed=0, rounding="auto") for _ in range(2)
     )
     assert all(
         torch.equal(once[n].codes, twice[n].codes) and torch.equal(once[n].scales, twice[n].scales) for n in once
@@ -92,7 +92,7 @@ def test_what_is_pruned_stays_zero_and_what_is_no_weight_stays(name: str) -> Non
     model, before = network(sparsity=0.5), network(sparsity=0.5).state_dict()
     formats = assign(model, name, group_size=16)
     rounding = "nearest" if name == "int8" else "gptq"
-    ptq.assign_(model, ptq.from_images(model, formats, make_batches(), inputs=50, seed=0, rounding=rounding))
+    ptq.assign_(model, ptq.from_images(model, formats, nets.batches(24, 10), inputs=50, seed=0, rounding=rounding))
     weights = {f"{layer}.weight" for layer in prunable_layers(model)}
     for key, tensor in model.state_dict().items():
         assert (tensor[before[key] == 0] == 0).all()
@@ -116,7 +116,7 @@ def test_a_weight_that_is_not_finite_is_named(bad: float) -> None:
     formats = assign(model, "int4")
     for use in (
         lambda: round_(model, formats),
-        lambda: ptq.from_images(model, formats, make_batches(), inputs=5, seed=0),
+        lambda: ptq.from_images(model, formats, nets.batches(24, 10), inputs=5, seed=0),
     ):
         with pytest.raises(UserError, match=r"the weight of classifier.3 holds NaN or infinity"):
             use()
@@ -127,7 +127,7 @@ def test_inputs_that_are_not_finite_end_in_one_line() -> None:
     model.features[1].bias.data[0] = torch.inf
     formats = assign(model, "int4")
     with pytest.raises(UserError, match=r"what features.4 sees for the calibration images holds NaN or infinity"):
-        ptq.from_images(model, formats, make_batches(), inputs=5, seed=0, rounding="gptq")
+        ptq.from_images(model, formats, nets.batches(24, 10), inputs=5, seed=0, rounding="gptq")
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "gptq", "auto"])
@@ -137,13 +137,13 @@ def test_inputs_whose_squares_float32_does_not_hold_give_the_same_integers(power
     """A batch norm gives them, and the next one takes them back."""
     model = network()
     formats, options = assign(model, "int3", group_size=16), {"inputs": 40, "seed": 0, "rounding": rounding}
-    expected = ptq.from_images(model, formats, make_batches(), **options)
+    expected = ptq.from_images(model, formats, nets.batches(24, 10), **options)
     before, layer, behind = model.features[1], model.features[4], model.features[5]
     layer.bias.zero_()
     for tensor in (before.weight, before.bias, behind.running_mean):
         tensor *= 2.0**power
     behind.running_var *= 2.0 ** (2 * power)
-    found = ptq.from_images(model, formats, make_batches(), **options)
+    found = ptq.from_images(model, formats, nets.batches(24, 10), **options)
     assert torch.equal(found["features.4"].codes, expected["features.4"].codes)
     assert torch.equal(found["features.4"].scales, expected["features.4"].scales)
 
@@ -166,7 +166,7 @@ def test_vectors_times_weights_are_the_layer_s_outputs(layer: nn.Conv2d | nn.Lin
 @torch.no_grad()
 @pytest.mark.parametrize("arch", ["vgg11", "mobilenet_v2"])
 def test_every_layer_is_met_with_its_float_and_its_quantized_inputs(arch: str) -> None:
-    model, batches = (network(), make_batches()) if arch == "vgg11" else (nets.network(arch), nets.batches(4, 2))
+    model, batches = (network(), nets.batches(24, 10)) if arch == "vgg11" else (nets.network(arch), nets.batches(4, 2))
     images = torch.cat([batch.images for batch in batches.epoch(0)])
     layers, met, quantized = prunable_layers(model), {}, {}
     for name, seen in ptq.walk(model, batches, quantized, inputs=40, seed=0):

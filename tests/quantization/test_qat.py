@@ -21,7 +21,7 @@ from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import TrainingData
 from tests import nets
 from tests.nets import CLASSES, VIEW
-from tests.quantization.conftest import make_batches, network, round_
+from tests.quantization.conftest import network, round_
 
 FORMATS = [
     ("fp32", None, "learned"),
@@ -48,7 +48,7 @@ def train(model: VGG, batches: Batches, optimizer: str = "adamw") -> None:
 def test_the_model_that_was_trained_is_the_model_that_is_loaded(
     name: str, size: int | None, steps: qat.Steps, tmp_path: Path
 ) -> None:
-    model, batches = network(sparsity=0.3), make_batches()
+    model, batches = network(sparsity=0.3), nets.batches(24, 10)
     formats = assign(model, name, group_size=size)
     qat.attach_(model, formats, ptq.without_images(model, formats, "weight_error"), steps=steps)
     train(model, batches)
@@ -92,7 +92,7 @@ def test_the_float_control_trains_as_if_nothing_were_attached() -> None:
     formats = assign(control, "fp32")
     qat.attach_(control, formats, ptq.without_images(control, formats))
     for model in (plain, control):
-        train(model, make_batches())
+        train(model, nets.batches(24, 10))
     for ours, theirs in zip(plain.state_dict().values(), control.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
 

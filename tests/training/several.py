@@ -28,6 +28,7 @@ from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import TrainingData, trainable_part, training_data
 from tests import nets
 from tests.nets import VIEW
+from tests.odd_nets import NormAndReLU
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -88,20 +89,9 @@ def labels(fabric: Fabric, *, dropout: float = 0.0, **changes: Any) -> tuple[VGG
     return model, train(fabric, model, CrossEntropy(0.1), made, data(made))
 
 
-class NormAct(nn.BatchNorm2d):
-    """As timm's: what follows is inside."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__(features)
-        self.drop, self.act = nn.Identity(), nn.ReLU()
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return self.act(self.drop(super().forward(input)))
-
-
 def with_norms(fabric: Fabric, norms: bool, **changes: Any) -> tuple[nn.Module, History]:
     torch.manual_seed(0)
-    convolutions = [nn.Conv2d(3, 8, 3, 2), NormAct(8), nn.Conv2d(8, 8, 3, 2), nn.BatchNorm2d(8, affine=False)]
+    convolutions = [nn.Conv2d(3, 8, 3, 2), NormAndReLU(8), nn.Conv2d(8, 8, 3, 2), nn.BatchNorm2d(8, affine=False)]
     convolutions += [nn.Conv2d(8, 8, 3, 2), nn.BatchNorm2d(8, track_running_stats=False)]
     hidden = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8), nn.BatchNorm1d(8, momentum=None), nn.ReLU()]
     model, made = nn.Sequential(*convolutions, *hidden, nn.Linear(8, CLASSES)), recipe(**changes)
