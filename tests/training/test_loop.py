@@ -169,6 +169,12 @@ def test_mixed_precision_trains_and_resumes(tmp_path, trainable):
     assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in ends[0].values())
 
 
+def test_a_network_without_a_linear_layer_has_no_head_to_train(fabric):
+    made = recipe(trainable="head")
+    with pytest.raises(UserError, match="trains the last linear layer alone, and this network has none; it must be al"):
+        loop.train(nn.Conv2d(3, 4, 32), CrossEntropy(), data(made), made, fabric=fabric, seed=0)
+
+
 @pytest.mark.parametrize("loss", ["nan", "inf"])
 def test_divergence_names_epoch_rate_and_key(run, loss):
     class Diverging(CrossEntropy):

@@ -152,8 +152,15 @@ def can_compile(model: nn.Module, objective: Objective) -> bool:
 
 
 def head(model: nn.Module) -> nn.Linear:
-    """The last linear layer that runs."""
-    return [layer for layer in prunable_layers(model).values() if isinstance(layer, nn.Linear)][-1]
+    """The last linear layer that runs.
+
+    Raises:
+        UserError: If there is none.
+    """
+    linear = [layer for layer in prunable_layers(model).values() if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise UserError("trainable: head trains the last linear layer alone, and this network has none; it must be all")
+    return linear[-1]
 
 
 class Stepper:
