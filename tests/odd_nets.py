@@ -239,6 +239,20 @@ class Attending(nn.Module):
         return self.head((tokens + self.attention(self.norm(tokens))).mean(1))
 
 
+class Between(nn.Module):
+    """What lies between a convolution and its batch norm is read a second time."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, images):
+        maps = self.body[0](images)
+        read = (maps, self.body[2](self.body[1](maps)))
+        return self.head(torch.cat([each.mean((2, 3)) for each in read], 1))
+
+
 class Normed(nn.Module):
     def __init__(self, classes, **options):
         super().__init__()

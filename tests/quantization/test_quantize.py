@@ -151,6 +151,18 @@ def test_the_error_of_logits_is_relative_to_their_length() -> None:
     assert output_error(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 3.0]])) == pytest.approx(0.2)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("arch", "moves"), [("frozen", True), ("Between", False)])
+def test_a_bias_moves_into_the_batch_norm_that_alone_reads_its_layer(arch: str, moves: bool) -> None:
+    model, images = nets.network(f"tests.odd_nets:{arch}"), torch.randn(4, 3, 32, 32)
+    convolution = next(iter(prunable_layers(model).values()))
+    nn.init.normal_(convolution.bias, 0, 3)
+    before = model(images)
+    round_vectors_(model)
+    assert convolution.bias.any() != moves
+    assert torch.linalg.vector_norm(model(images) - before) < 0.02 * torch.linalg.vector_norm(before)
+
+
 @pytest.mark.parametrize("arch", ["vgg11", "resnet18", "densenet121"])
 def test_vectors_in_16_bits_keep_answers_within_what_float16_rounds(arch: str) -> None:
     model = network() if arch == "vgg11" else nets.network(arch)

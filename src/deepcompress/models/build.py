@@ -224,6 +224,7 @@ class Trace:
         outer: Modules that are reached through nn.Sequential alone, so that nothing leads around them.
         norms: Convolution -> the batch norm that takes its output as it is.
         head_answers: Whether the answer is what the last layer gives, and nothing is done to it.
+        ran: All modules that were called; not those that merely hold others, which are called one by one.
     """
 
     order: tuple[str, ...]
@@ -231,6 +232,7 @@ class Trace:
     outer: frozenset[str]
     norms: dict[str, str]
     head_answers: bool
+    ran: frozenset[str]
 
 
 @functools.cache
@@ -266,7 +268,8 @@ def trace(spec: GraphSpec) -> Trace:
     norms = {name: norms[name] for name in order if name in convolutions & norms.keys()}
     given, before = next((output, v) for name, output, v in ran if name == order[-1])
     same = given.shape == answer.shape and given.data_ptr() == answer.data_ptr()  # perhaps a view
-    seen = Trace(tuple(order), kept, frozenset(outer), norms, same and given._version == before)
+    called = frozenset(("", *(name for name, *_ in ran)))
+    seen = Trace(tuple(order), kept, frozenset(outer), norms, same and given._version == before, called)
     if library(spec.arch) != "torchvision":
         _require_logits_in_training(spec, model)
     return seen

@@ -16,15 +16,16 @@ from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.measure.cost import layer_macs
 from deepcompress.measure.statistics import decimals, significant
+from deepcompress.models.build import trace
 from deepcompress.models.quantized_weight import FLOAT_BITS, Format, QuantizedWeight, dequantize, group_size
-from deepcompress.models.vgg import prunable_layers
+from deepcompress.models.vgg import VGG, PoolFirst, prunable_layers
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.settings import FLOATS, FORMATS, HALF_BITS, INTEGER
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import History
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from jaxtyping import Float, Int
     from lightning_fabric import Fabric
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 BATCH_SIZE = 256  # of validation images
+IN_TURN = (nn.Sequential.forward, PoolFirst.forward)
 LARGEST_HALF = torch.finfo(torch.float16).max
 
 
@@ -205,13 +207,11 @@ def round_vectors_(model: nn.Module) -> None:
     that are estimated anew would undo it.
 
     Args:
-        model: With its convolutions' biases followed by their batch norms in an `nn.Sequential`, or without biases.
+        model: Of its convolutions, those in an `nn.Sequential` in front of their batch norm lose their bias.
     """
-    for block in model.modules():
-        for layer, norm in itertools.pairwise(block) if isinstance(block, nn.Sequential) else ():
-            if isinstance(layer, nn.Conv2d) and layer.bias is not None and _has_statistics(norm):
-                norm.running_mean -= layer.bias
-                layer.bias.zero_()
+    for layer, norm in _biased(model):
+        norm.running_mean -= layer.bias
+        layer.bias.zero_()
     for norm in model.modules():
         if _has_statistics(norm):
             factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
@@ -222,6 +222,19 @@ def round_vectors_(model: nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.dim() == 1:
             parameter.copy_(parameter.clamp(-LARGEST_HALF, LARGEST_HALF).half())
+
+
+def _biased(model: nn.Module) -> Iterator[tuple[Any, Any]]:
+    """Convolutions with a bias, each with the batch norm that alone reads what it gives.
+
+    That is the next layer of an `nn.Sequential` that runs as it stands; where a network calls the layers of one by one,
+    others may read what is between them.
+    """
+    for name, block in model.named_modules():
+        for layer, norm in itertools.pairwise(block) if type(block).forward in IN_TURN else ():
+            biased = isinstance(layer, nn.Conv2d) and layer.bias is not None and _has_statistics(norm)
+            if biased and (isinstance(model, VGG) or name in trace(model.spec).ran):
+                yield layer, norm
 
 
 def _has_statistics(norm: nn.Module) -> TypeGuard[Any]:
