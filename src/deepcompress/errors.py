@@ -34,6 +34,13 @@ class UserError(Exception):
     """Something that the user can mend; the message names the key, file or address and what is allowed."""
 
 
+def require_array(what: str, array: Any, shape: Iterable[int], kind: str) -> None:
+    """Refuse what a plug-in gives where it is no array or tensor of this shape, and of a type like `float`."""
+    given = (tuple(array.shape), str(array.dtype)) if hasattr(array, "dtype") else (type(array).__name__,)
+    if given[0] != tuple(shape) or kind not in given[-1]:
+        raise UserError(f"{what} must be {kind} {tuple(shape)}, got {' '.join(map(str, given))}")
+
+
 @contextmanager
 def said_after(words: str) -> Iterator[None]:
     """Put words before the message of a `UserError`, such as a key of params.yaml and a colon."""

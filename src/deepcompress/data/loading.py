@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from deepcompress import params
 from deepcompress.data.store import Part, Source
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, require_array
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
 
     from deepcompress.data.store import DataConfig
 
@@ -36,18 +36,14 @@ def load(data: DataConfig, workspace: Path) -> Source:
 
 
 def _checked(part: Part, name: str, source: Source, data: DataConfig) -> Part:
-    where, labels, last = f"data source {data.source}: {name}", np.asarray(part.labels), len(source.classes) - 1
-    whole = labels.ndim == 1 and labels.dtype.kind in "iu"
-    outside = labels[(labels < 0) | (labels > last)] if whole else labels.ravel()
-    if not whole or outside.size:
-        got = f"{outside[0] if outside.size else 'none'} ({labels.dtype} {labels.shape})"
-        raise UserError(f"{where}: labels must be whole numbers from 0 to {last}, got {got}")
-    shape = (data.stored_size, data.stored_size, 3)
+    where, most = f"data source {data.source}: {name}", len(source.classes) - 1
+    require_array(f"{where}: the labels", part.labels, (len(part),), "int")
+    for outside in part.labels[(part.labels < 0) | (part.labels > most)]:
+        raise UserError(f"{where}: the labels must be from 0 to {most}, got {outside}")
 
     def read(index: int) -> np.ndarray:
-        image = np.asarray(part.read(index))
-        if image.shape != shape or image.dtype != np.uint8:
-            raise UserError(f"{where}: image {index} must be uint8 {shape}, got {image.dtype} {image.shape}")
+        image = part.read(index)
+        require_array(f"{where}: image {index}", image, (data.stored_size, data.stored_size, 3), "uint8")
         return image
 
-    return Part(labels, read)
+    return Part(part.labels, read)

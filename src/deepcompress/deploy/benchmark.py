@@ -30,7 +30,7 @@ from deepcompress.data.images import WHITE
 from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy import integers
 from deepcompress.deploy.onnx import channels_first, export_checkpoint
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, require_array
 from deepcompress.measure import passes
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE
@@ -170,9 +170,8 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
             single = {model: partial(calls[model, PYTORCH], pixels[model][:1])}
             paper[model] = float(passes.interleaved(single, warm_up=0, rounds=PAPER_RUNS)[model].mean())
         for (model, engine, size), task in tasks.items():
-            wanted, got = (size, classes[model]), np.shape(task())
-            if got != wanted:
-                raise UserError(f"engine {engine} must give logits {wanted} for {model}, got {got}")
+            logits = f"engine {engine}: the logits of {model}"
+            require_array(logits, task(), (size, classes[model]), "float")
     finally:
         torch.set_num_threads(before)
     forms_of = {name: engine.FLOAT_FORM for name, engine in engines.items()}

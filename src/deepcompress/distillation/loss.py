@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, require_array
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.spec import VGGSpec, vgg_maps
 from deepcompress.models.vgg import outputs_of
@@ -125,26 +125,19 @@ class Loss(nn.Module, ABC):
 
 
 def compared(loss: Loss, batch: DistillBatch, *, probe: bool) -> Float[Tensor, ""]:
-    """What a loss says of a batch.
-
-    Raises:
-        UserError: If that is not one number, or, where `probe` asks for a look, no number or none of the student.
-    """
+    """What a loss says of a batch; a UserError if that is not one number, or `probe` finds no student in it."""
     value, name = loss(batch), type(loss).__module__.rpartition(".")[2]
-    if not isinstance(value, torch.Tensor) or value.shape != () or not value.is_floating_point():
-        got = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, torch.Tensor) else type(value).__name__
-        raise UserError(f"loss {name} must give one float, the mean over the images of the batch; got {got}")
+    require_array(f"loss {name}: the mean over a batch", value, (), "float")
     given = [output for output in (batch.student.logits, *batch.student.features.values()) if output is not None]
     learning = [output for output in given if output.requires_grad]
-    if not (probe and learning):
-        return value
-    if not value.isfinite() and all(output.isfinite().all() for output in given):
-        raise UserError(f"loss {name} gives {value.item()} for outputs that are finite")
-    gradients: tuple[Tensor | None, ...] = ()
-    if value.requires_grad:
-        gradients = torch.autograd.grad(value, learning, retain_graph=True, allow_unused=True)
-    if all(gradient is None for gradient in gradients):
-        raise UserError(f"loss {name} does not depend on the student, so nothing can be learnt from it")
+    if probe and learning:
+        if not value.isfinite() and all(output.isfinite().all() for output in given):
+            raise UserError(f"loss {name} gives {value.item()} for outputs that are finite")
+        found: tuple[Tensor | None, ...] = ()
+        if value.requires_grad:
+            found = torch.autograd.grad(value, learning, retain_graph=True, allow_unused=True)
+        if all(gradient is None for gradient in found):
+            raise UserError(f"loss {name} does not depend on the student, so nothing can be learnt from it")
     return value
 
 

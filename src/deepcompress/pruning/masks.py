@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from deepcompress import params
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, require_array
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.build import blank
 from deepcompress.models.spec import VGGSpec
@@ -98,8 +98,7 @@ def score(
     """
     module = params.plugin("pruning.criteria", criterion)
     for name, layer in layers.items():
-        if not _is_finite(layer.weight):
-            raise UserError(f"{name}: a weight is not finite; the model has diverged and cannot be pruned")
+        _require_finite(f"{name}: a weight", layer.weight, "the model has diverged and cannot be pruned")
     before = {name: layer.weight._version for name, layer in layers.items()}
     scales = norm_scales or {}
 
@@ -109,7 +108,9 @@ def score(
             view = LayerView(name, layer.weight.detach(), granularity, seed, by_layer.get(name), scales.get(name))
             with torch.no_grad():
                 found[name] = module.scores(view)
-            _require_scores(criterion, view, found[name])
+            shape = layer.weight.shape if granularity == "weight" else layer.weight.shape[:1]
+            require_array(f"criterion {criterion}: the scores of {name}", found[name], shape, "float")
+            _require_finite(f"{name}: a {criterion} score", found[name], "its weights are, so it is the criterion")
         return found
 
     found = _averaged(map(asked, gradients)) if module.NEEDS_GRADIENTS else asked({})
@@ -173,20 +174,9 @@ def _averaged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: values.div_(batches) for name, values in total.items()}
 
 
-def _require_scores(criterion: str, view: LayerView, scores: Tensor) -> None:
-    """Refuse scores that would prune otherwise than they say, such as one per filter where each weight has its own."""
-    shape, device = view.weight.shape if view.granularity == "weight" else view.weight.shape[:1], view.weight.device
-    if not isinstance(scores, torch.Tensor) or not scores.is_floating_point() or scores.shape != shape:
-        got = f"{tuple(scores.shape)} {scores.dtype}" if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise UserError(f"criterion {criterion} must score {view.name} by floats {tuple(shape)}, got {got}")
-    if scores.device != device:
-        raise UserError(f"criterion {criterion} must score {view.name} on {device}, got {scores.device}")
-    if not _is_finite(scores):
-        raise UserError(f"{view.name}: a {criterion} score is not finite, though all weights are")
-
-
-def _is_finite(values: Tensor) -> bool:
-    return bool(torch.stack(values.detach().aminmax()).isfinite().all())  # NaN and infinity reach both or one
+def _require_finite(what: str, values: Tensor, why: str) -> None:
+    if not torch.stack(values.detach().aminmax()).isfinite().all():  # NaN and infinity reach both or one
+        raise UserError(f"{what} is not finite; {why}")
 
 
 def kept(scores: Float[Tensor, "*shape"], pruned: int) -> Bool[Tensor, "*shape"]:

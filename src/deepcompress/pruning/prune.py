@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from deepcompress import params
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, require_array
 from deepcompress.measure import cost
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.pruning import masks
@@ -103,8 +103,11 @@ def prune(
     pattern = getattr(allocation, "kept", masks.kept)
     kept = {name: pattern(scores[name], count) for name, count in counts.items() if count}
     for name, flags in kept.items():
-        if flags.dtype != torch.bool or flags.shape != scores[name].shape or int((~flags).sum()) != counts[name]:
-            raise UserError(f"allocation {way.allocation} must drop {counts[name]} units of {name}, a flag for each")
+        require_array(f"allocation {way.allocation}: what it keeps of {name}", flags, scores[name].shape, "bool")
+        if (dropped_units := int((~flags).sum())) != counts[name]:
+            raise UserError(
+                f"allocation {way.allocation} must drop {counts[name]} units of {name}, got {dropped_units}"
+            )
     dropped, masked = masks.parameter_masks(dense, GRANULARITY[method], kept), copy.deepcopy(dense)
     masks.apply_(masked, dropped)
     if kept:

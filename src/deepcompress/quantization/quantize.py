@@ -12,7 +12,7 @@ from torch import nn
 
 from deepcompress import params
 from deepcompress.data.batches import Batches
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, require_array
 from deepcompress.measure import accuracy
 from deepcompress.measure.cost import layer_macs
 from deepcompress.measure.statistics import decimals, significant
@@ -143,12 +143,8 @@ def find(name: str, group_size: int | None = None, channel_bits: int = 9) -> For
         made = params.plugin(FORMATS, name).make()
     except TypeError as error:  # of a class that lacks a method
         raise UserError(f"format {name}: make: {error}") from error
-    lacking = [key for key in ("bits", "smallest_normal") if not hasattr(made, key)]
-    if not isinstance(made, Format) or lacking or getattr(made, "name", None) != name:
-        got = f"{type(made).__name__} named {getattr(made, 'name', None)!r}"
-        raise UserError(
-            f"format {name}: make must give a Format with name {name!r}, bits and smallest_normal, got {got}"
-        )
+    if not isinstance(made, Format) or not {"name", "bits", "smallest_normal"} <= {*dir(made)} or made.name != name:
+        raise UserError(f"format {name}: make must give a Format of this name, bits and smallest_normal, got {made!r}")
     return made
 
 
@@ -173,11 +169,9 @@ def assign_and_measure_(
     floats = {name: layer.weight.detach().clone() for name, layer in prunable_layers(model).items()}
     for name, weight in floats.items():
         rounded = dequantize(quantized[name])
-        if rounded.shape != weight.shape or not rounded.isfinite().all() or rounded[weight == 0].any():
-            raise UserError(
-                f"format {formats[name].name} must give finite numbers {tuple(weight.shape)} for the weight of {name}, "
-                f"0 where it is 0; got {tuple(rounded.shape)}, or others"
-            )
+        require_array(f"format {formats[name].name}: the weight of {name}", rounded, weight.shape, "float")
+        if not rounded.isfinite().all() or rounded[weight == 0].any():
+            raise UserError(f"format {formats[name].name}: the weight of {name} must be finite, and 0 where it was 0")
     ptq.assign_(model, quantized)
     if any(isinstance(weight, QuantizedWeight) for weight in quantized.values()):
         round_vectors_(model)
