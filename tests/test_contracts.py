@@ -18,6 +18,7 @@ from deepcompress.deploy import benchmark
 from deepcompress.deploy import settings as deploy_settings
 from deepcompress.deploy.settings import Benchmark, Deploy
 from deepcompress.distillation.loss import LossContext, compared
+from deepcompress.distillation.settings import Distill, Teachers, require_layers
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import prunable_layers
@@ -185,6 +186,27 @@ def test_a_pattern_that_keeps_another_number_is_refused(spoil: Spoil, flags: str
     spoil(ALLOCATION, '\nEVIDENCE = "none"', PATTERN.format(flags) + '\nEVIDENCE = "none"')
     with pytest.raises(UserError, match=said):
         pruned(nets.vgg(), "unstructured", 0.5, allocation="deeper")
+
+
+BUILT = [
+    ("build = LogitMSE", "def build(options, context):\n    return options", "build must give a Loss, got Options"),
+    (
+        "build = LogitMSE",
+        "def build(options, context):\n    return options.nope",
+        "AttributeError: 'Options' object has no",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), BUILT)
+def test_a_loss_that_cannot_be_made_stops_the_plan(spoil: Spoil, old: str, new: str, said: str) -> None:
+    spoil(LOSS, old, new)
+    document = params.read(pages.ROOT / "params.yaml")
+    alone: dict[str, Any] = {"methods": {"logit_mse": {}}, "mixtures": {}, "baseline": []}
+    block = document["distill"] | alone | {"selected": {"methods": [], "teachers": []}}
+    distill = params.validate(Distill, block, "distill")
+    with pytest.raises(UserError, match=f"params.yaml: distill.methods.logit_mse with the student .*: {said}"):
+        require_layers(distill, params.validate(Teachers, document["teachers"], "teachers"))
 
 
 VALUE = "F.mse_loss(batch.student.require_logits(), batch.teacher.require_logits())"

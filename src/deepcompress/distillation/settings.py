@@ -205,7 +205,7 @@ def require_teachers(distill: Distill, teachers: Teachers) -> None:
 
 
 def require_layers(distill: Distill, teachers: Teachers) -> None:
-    """Refuse a loss that names a layer which the student or one of the teachers does not have, or cannot match them.
+    """Refuse a loss that cannot be made for the student and one of the teachers, as it names a layer they do not have.
 
     Networks are built without memory, which is quick.
 
@@ -217,14 +217,18 @@ def require_layers(distill: Distill, teachers: Teachers) -> None:
         networks = (distill.student, blocks[teacher])
         import torch
 
-        from deepcompress.distillation.loss import LossContext
+        from deepcompress.distillation.loss import Loss, LossContext
         from deepcompress.models.build import outline
 
         student, taught = (outline(asked(network, PROBE_CLASSES)) for network in networks)
+        labels = torch.arange(PROBE_CLASSES)
         for loss, (_, options) in distill.weighted(method)[1].items():
             try:
-                params.plugin(LOSSES, loss).build(options, LossContext(student, taught, torch.arange(PROBE_CLASSES)))
-            except UserError as error:
+                made = params.plugin(LOSSES, loss).build(options, LossContext(student, taught, labels))
+                if not isinstance(made, Loss):
+                    raise UserError(f"build must give a Loss, got {type(made).__name__}")
+            except Exception as error:  # whatever the loss raises
                 pair = f"the student {networks[0].arch} and the teacher {teacher} ({networks[1].arch})"
-                reason = str(error).removeprefix("params.yaml: ")
-                raise UserError(f"params.yaml: distill.methods.{loss} with {pair}: {reason}") from None
+                said = str(error).removeprefix("params.yaml: ")
+                reason = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+                raise UserError(f"params.yaml: distill.methods.{loss} with {pair}: {reason}") from error
