@@ -315,6 +315,8 @@ IMAGES = [
     ("dtype=np.int64", "dtype=float", r"train: the labels must be int \(12,\), got \(12,\) float64"),
     ("per_class, stored_size", "per_class, 8", r"image \d+ must be uint8 \(16, 16, 3\), got \(8, 8, 3\) uint8"),
     (".astype(np.uint8)", "", r"train: image \d+ must be uint8 .*, got \(16, 16, 3\) float64"),
+    ('"0", "45"', '"0", "0"', "classes must be different names"),
+    ('"0", "45"', "0, 45", "classes must be different names"),
     ('"checksum"', '"sum"', "must give a Source whose origin names source and checksum"),
     ("return Source(", "return (", "must give a Source"),
     ("parts[1], {", "Part(parts[1].labels + 9, parts[1].read), {", "test: the labels must be from 0 to 3, got 9"),

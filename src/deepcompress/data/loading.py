@@ -27,6 +27,8 @@ def load(data: DataConfig, workspace: Path) -> Source:
     source = plugin.load(options, stored_size=data.stored_size, seed=data.seed, workspace=workspace)
     if not isinstance(source, Source) or not {"source", "checksum"} <= {*source.origin}:
         raise UserError(f"data source {data.source} must give a Source whose origin names source and checksum")
+    if len({*source.classes}) < len(source.classes) or not all(isinstance(name, str) for name in source.classes):
+        raise UserError(f"data source {data.source}: classes must be different names, got {source.classes}")
     return dataclasses.replace(
         source,
         train=_checked(source.train, "train", source, data),
