@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch import nn
 
 import deepcompress as dc
 from deepcompress import api, input_files
@@ -133,9 +136,120 @@ def test_a_network_that_was_changed_by_hand_is_saved_as_it_is(model: api.Model) 
     assert nets.same(dc.load("changed.safetensors").model.state_dict(), model.model.state_dict())
 
 
+def test_what_was_renamed_by_hand_is_saved_with_its_new_names(model: api.Model) -> None:
+    names = tuple(f"new {name}" for name in model.classes)
+    dataclasses.replace(model, classes=names).save("renamed.safetensors")
+    assert dc.load("renamed.safetensors").classes == names
+
+
+HANDLED: dict[str, Callable[[nn.Module], object]] = {
+    "in half precision": lambda network: network.half(),
+    "in double precision": lambda network: network.double(),
+    "in training mode": lambda network: network.train(),
+    "frozen": lambda network: network.requires_grad_(False),
+    "in another layout": lambda network: network.to(memory_format=torch.channels_last),
+}
+STEPS: dict[str, Callable[[api.Model, api.Images], object]] = {
+    "prune": lambda m, images: dc.prune(m, images, sparsity=0.5, method="unstructured", finetune={"epochs": 1}),
+    "quantize": lambda m, images: dc.quantize(m, images, bits=4),
+    "learn on": lambda m, images: dc.distill(m, m, images, method="logit", recipe={"epochs": 1}),
+    "export": lambda m, images: dc.export(m, "m.onnx"),
+    "accuracy": lambda m, images: dc.accuracy(m, images),
+    "size": lambda m, images: dc.size_report(m),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("handled", HANDLED)
+def test_a_network_that_was_handled_is_taken_as_its_file_would_give_it_back(
+    shown: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handled: str, step: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = copy.deepcopy(shown["dense"])
+    HANDLED[handled](model.model)
+    before = [(tensor.dtype, tensor.requires_grad) for tensor in model.model.parameters()]
+    STEPS[step](model, shown["images"])
+    model.save("handled.safetensors")
+    found = dc.load("handled.safetensors").model
+    assert [(tensor.dtype, tensor.requires_grad) for tensor in model.model.parameters()] == before
+    assert all(tensor.dtype == torch.float32 and tensor.requires_grad for tensor in found.parameters())
+
+
+def test_steps_take_what_was_frozen_and_put_into_training_mode_as_it_was(shown: dict[str, Any]) -> None:
+    model = copy.deepcopy(shown["sparse"])
+    model.model.train().requires_grad_(False)
+    with torch.no_grad():
+        rounded = dc.quantize(model, shown["images"], bits=4, mode="qat", qat={"epochs": 1})
+    plain = dc.quantize(shown["sparse"], shown["images"], bits=4, mode="qat", qat={"epochs": 1})
+    assert rounded.content == plain.content
+
+
+def test_integers_that_were_changed_by_hand_are_exported_no_more(shown: dict[str, Any], tmp_path: Path) -> None:
+    changed = copy.deepcopy(shown["small"])
+    with torch.no_grad():
+        for name in changed.integers:
+            changed.model.get_parameter(name).mul_(1.1)
+    with pytest.raises(UserError, match=r"bits=4 needs a model with integers"):
+        dc.export(changed, tmp_path / "changed.onnx", bits=4)
+
+
+@pytest.mark.parametrize(
+    "rebuild",
+    [
+        lambda network: nn.DataParallel(network),
+        lambda network: nn.Sequential(network),
+        lambda network: network.classifier.append(nn.ReLU()) and network,
+        lambda network: None,
+    ],
+)
+def test_a_network_that_no_file_could_hold_is_refused_and_overwrites_none(
+    model: api.Model, rebuild: Callable[[Any], Any]
+) -> None:
+    changed = dataclasses.replace(model, model=rebuild(copy.deepcopy(model.model)))
+    before = Path("model.safetensors").read_bytes()
+    for call in (lambda: changed.save("model.safetensors"), lambda: dc.size_report(changed)):
+        with pytest.raises(UserError, match=r"changed by hand in more than its weights"):
+            call()
+    assert Path("model.safetensors").read_bytes() == before
+
+
+def test_threads_that_train_at_once_give_what_one_gives(shown: dict[str, Any]) -> None:
+    def train(_: object) -> bytes:
+        trained = dc.train(shown["images"], network_settings={"width": 0.125}, epochs=2)
+        return trained.content
+
+    with ThreadPoolExecutor(3) as threads:
+        assert {*threads.map(train, range(3))} == {shown["dense"].content}
+
+
+def test_a_tilde_is_the_home_folder(model: api.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
+    model.save("~/model.safetensors")
+    dc.export("~/model.safetensors", "~/model.onnx")
+    assert sorted(path.name for path in Path("home").iterdir()) == ["model.onnx", "model.safetensors"]
+    assert not Path("~").exists()
+    with pytest.raises(UserError, match="there is no such user"):
+        dc.load("~nobody-of-that-name/model.safetensors")
+
+
+def test_numbers_of_numpy_count_in_blocks_too(shown: dict[str, Any]) -> None:
+    settings = {"epochs": np.int64(1), "learning_rate": np.float32(0.25)}
+    narrow = dc.prune(shown["dense"], shown["images"], sparsity=0.5, method="unstructured", finetune=settings)
+    assert narrow.provenance["params"]["prune"]["finetune"]["learning_rate"] == 0.25
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
+        (lambda m: dc.load(3), "a path must be text or a pathlib.Path, and not empty, got 3"),
+        (lambda m: dc.images(""), "a path must be text or a pathlib.Path, and not empty, got ''"),
+        (lambda m: m.save(Path(".")), ".: is a folder"),
+        (lambda m: dc.export(m, None), "a path must be text or a pathlib.Path"),
+        (lambda m: dc.images(".", folder={"path": "x"}), "folder.path is . here, as the first argument says"),
+        (lambda m: dc.images(".", folder=3), 'folder must be a mapping of keys, such as {"epochs": 2}, got int'),
+        (lambda m: dc.train("nowhere", network_settings=3), "network_settings must be a mapping of keys"),
+        (lambda m: dc.distill(m, m, "nowhere", method="logit", recipe=[1]), "recipe must be a mapping of keys"),
+        (lambda m: dc.distill(m, m, "nowhere", method=["logit"]), "method must be a name, got list"),
         (lambda m: dc.load("none.safetensors"), "none.safetensors: no such file"),
         (lambda m: dc.images("nowhere"), "nowhere: no such file or folder"),
         (lambda m: dc.prune(m, "nowhere", sparsity=2.0), "prune.sparsity must be less than 1, got 2.0"),
@@ -165,6 +279,7 @@ def test_a_mistake_is_one_line(model: api.Model, call: Callable[[api.Model], obj
     [
         lambda m, images: dc.accuracy(m, images),
         lambda m, images: dc.prune(m, images, method="unstructured"),
+        lambda m, images: dc.quantize(m, images),
         lambda m, images: dc.distill(m, m, images, method="logit"),
         lambda m, images: dc.export(m, "m.onnx", bits=8, images=images),
     ],
@@ -193,6 +308,13 @@ def test_a_first_stage_that_takes_all_epochs_is_refused(shown: dict[str, Any], s
             recipe={"epochs": 2},
             methods={"hint": hint},
         )
+
+
+def test_a_teacher_that_is_given_as_a_model_is_refused_without_the_name_of_a_file(
+    shown: dict[str, Any], model: api.Model
+) -> None:
+    with pytest.raises(UserError, match=r"^the teacher tells \d+ classes apart, the training images have 2$"):
+        dc.distill(None, model, shown["images"], method="logit")
 
 
 def test_params_of_the_folder_come_before_the_repositorys(model: api.Model) -> None:

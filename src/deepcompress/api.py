@@ -3,7 +3,8 @@
 Each function makes a new model and leaves the one that it is given as it is. What a call does not say is as params.yaml
 of the working folder has it, or that of the repository where there is none; a keyword is a key of the step's section,
 and a mapping changes single keys of a block: `dc.prune(model, images, sparsity=0.9, finetune={"epochs": 2})`. As in a
-stage, torch is seeded, uses deterministic algorithms and `train.threads` threads from then on, in this one process.
+stage, torch is seeded, uses deterministic algorithms and `train.threads` threads from then on, in this one process,
+whose own threads make one step at a time.
 A mistake raises `deepcompress.errors.UserError` with one line that says what is allowed.
 """
 
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +34,7 @@ from deepcompress.distillation.student import train as train_student
 from deepcompress.errors import UserError, named
 from deepcompress.measure import accuracy as measured
 from deepcompress.measure import cost
-from deepcompress.models import checkpoint, spec
+from deepcompress.models import build, checkpoint, spec
 from deepcompress.pruning import layers, masks, sensitivity
 from deepcompress.pruning import prune as pruning
 from deepcompress.pruning.settings import Prune, Sensitivity
@@ -46,10 +49,24 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 S = TypeVar("S", bound=params.Section)
 OWN = Path(__file__).parents[2] / params.PARAMS_FILE  # of the repository
 BATCH_SIZE = 256  # images to measure on
 ONNX_BITS = (4, 8, 32)
+_turn = threading.RLock()
+
+
+def _in_turn(step: Callable[P, R]) -> Callable[P, R]:
+    """Let threads make one step at a time, for torch has one seed for all; with gradients, even under no_grad."""
+
+    @functools.wraps(step)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _turn, torch.inference_mode(False):
+            return step(*args, **kwargs)
+
+    return alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +81,17 @@ class Model(checkpoint.Checkpoint):
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint that all stages and commands read; a network changed by hand since then as float32."""
+        place, now = _place(path), _loaded(self)
+        if place.is_dir():
+            raise UserError(f"{path}: is a folder, and must be a file's path")
         with _file(self.content) as file:
-            before = checkpoint.load(file).model.state_dict()
-        now = self.model.state_dict()
-        same = now.keys() == before.keys() and all(torch.equal(now[name].cpu(), before[name]) for name in now)
-        if same:
-            files.write_bytes(path, self.content)
+            before = checkpoint.load(file)
+        own, stored = now.model.state_dict(), before.model.state_dict()
+        described = (self.view, self.classes, self.provenance) == (before.view, before.classes, before.provenance)
+        if described and all(torch.equal(own[name], stored[name]) for name in own):
+            files.write_bytes(place, self.content)
         else:
-            self.save_alike(path, self.model, self.provenance)
+            self.save_alike(place, now.model, self.provenance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +108,8 @@ GivenImages: TypeAlias = Images | str | Path  # images, or what `images` takes
 
 def load(path: str | Path) -> Model:
     """Read a checkpoint, such as models/shipped/quantized.safetensors; a UserError says what is wrong with the file."""
-    return Model(**vars(checkpoint.load(path)), content=Path(path).read_bytes())
+    place = _place(path)
+    return Model(**vars(checkpoint.load(place)), content=place.read_bytes())
 
 
 def images(path: str | Path, **settings: Any) -> Images:
@@ -106,14 +127,17 @@ def images(path: str | Path, **settings: Any) -> Images:
         raise UserError(f"images must be what images gave, or their path, got {type(path).__name__}")
     if "source" in settings:
         raise UserError("images: source is folder here; other sources are read by the stage download, into data/fit")
-    place = Path(path)
+    place = _place(path)
     if (place / "meta.json").is_file():
         if settings:
             raise UserError(f"{place}: is stored already, so {', '.join(settings)} cannot change it")
         return Images(place, store.read_meta(place))
     if not place.exists():
         raise UserError(f"{place}: no such file or folder; images wants data/fit, or photographs in a folder per class")
-    block = {**settings, "source": "folder", "folder": {**settings.get("folder", {}), "path": str(place.absolute())}}
+    folder = _mapping("folder", settings.get("folder"))
+    if "path" in folder:
+        raise UserError(f"images: folder.path is {place} here, as the first argument says; leave it out")
+    block = {**settings, "source": "folder", "folder": {**folder, "path": str(place.absolute())}}
     data = _section(store.DataConfig, "data", block)
     made = runtime.scratch("images", data, input_files.fingerprint(data)).absolute()
     fit, test = made / "fit", made / "heldout"
@@ -133,6 +157,7 @@ def _store(data: store.DataConfig, fit: Path, test: Path) -> None:
         store.write_heldout(new_test, source, meta=meta)
 
 
+@_in_turn
 def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = None, **settings: Any) -> Model:
     """Train the baseline, as the stage `finetune` does.
 
@@ -141,7 +166,7 @@ def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = N
         network_settings: Keys of the section `model`, such as {"arch": "resnet18", "weights": "imagenet"}.
         settings: Keys of the section `finetune`, such as epochs=20.
     """
-    shape = _section(spec.Model, "model", network_settings or {})
+    shape = _section(spec.Model, "model", _mapping("network_settings", network_settings))
     how = _section(Recipe, "finetune", settings)
     fabric, made = _start("finetune", {"model": shape.model_dump(), "finetune": how.model_dump()})
     with TrainingRun.of_size(_images(images).fit, shape.image_size, _budget()) as training:
@@ -150,6 +175,7 @@ def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = N
         return _fresh(net, past, training, made)
 
 
+@_in_turn
 def prune(
     model: Given,
     images: GivenImages,
@@ -173,8 +199,8 @@ def prune(
     start = _loaded(model)
     how = _section(Prune, "prune", _said(sparsity=sparsity, method=method) | settings)
     fabric, made = _start("prune", {"prune": how.provenance_params()})
-    own = copy.deepcopy(start.model).to(fabric.device)
-    dense = layers.require_dense(own, "the model to prune", narrow=how.method == "unstructured")
+    own, narrow = start.model.to(fabric.device), how.method == "unstructured"
+    dense = layers.require_dense(own, "the model to prune", narrow=narrow)
     with TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
         known: dict[str, Any] = {}
         options: dict[str, Any] = {"view": start.view, "seed": made["seed"]}
@@ -189,6 +215,7 @@ def prune(
         return _alike(start, forms.trained, made, masks.encodings(forms.trained), tables)
 
 
+@_in_turn
 def quantize(
     model: Given,
     images: GivenImages,
@@ -216,13 +243,13 @@ def quantize(
     said = _said(bits=bits, group_size=group_size, mode=mode) | settings
     task = quantization_settings.task(_section(quantization_settings.Quant, "quant", said))
     fabric, made = _start("quantize", {"quantize": task.model_dump()})
-    rounding = dataclasses.replace(start, model=copy.deepcopy(start.model))
-    with TrainingRun(_images(images).fit, start.view, _budget()) as training:
-        rounded, past = quantization.quantize_(rounding, training, task, fabric=fabric, provenance=made)
+    with TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
+        rounded, past = quantization.quantize_(start, training, task, fabric=fabric, provenance=made)
         tables = {"quantized": [rounded.row], "history": past.rows()}
-        return _alike(start, rounding.model, made, rounded.encodings, tables)
+        return _alike(start, start.model, made, rounded.encodings, tables)
 
 
+@_in_turn
 def distill(
     student: Given | None,
     teacher: Given,
@@ -244,14 +271,16 @@ def distill(
         network_settings: Keys of `distill.student`, for a fresh network, such as {"width": 0.25}.
         settings: Keys of the section `distill`, such as methods={"logit": {"temperature": 4.0}}.
     """
-    start = None if student is None else _loaded(student)
+    if not isinstance(method, str):
+        raise UserError(f"distill: method must be a name, got {type(method).__name__}")
+    start, own_recipe = None if student is None else _loaded(student), _mapping("recipe", recipe)
     if start is None:
-        fresh = {**(network_settings or {}), "recipe": dict(recipe or {})}
+        fresh = {**_mapping("network_settings", network_settings), "recipe": own_recipe}
         config = _section(Distill, "distill", {**settings, "student": fresh})
     elif network_settings:
         raise UserError("distill: network_settings are for a fresh network, and a student is given")
     else:
-        after = _section(Recipe, "prune.finetune", recipe or {})
+        after = _section(Recipe, "prune.finetune", own_recipe)
         config = _section(Distill, "distill", settings).for_pruned(after, start.view.size)
     fabric, made = _start("distill", config.provenance_params(method, taught=True))
     fit, size = (_same_classes(start, images) if start else _images(images)).fit, config.student.image_size
@@ -260,12 +289,12 @@ def distill(
         options: dict[str, Any] = {"fabric": fabric, "provenance": made}
         if start is None:
             return _fresh(*train_student(config, training, method, taught, **options), training, made)
-        net = copy.deepcopy(start.model)
-        options |= {"model": net, "after_step": masks.keep_zeros(net)}
-        _, past = train_student(config, training, method, taught, **options)
+        options |= {"model": start.model, "after_step": masks.keep_zeros(start.model)}
+        net, past = train_student(config, training, method, taught, **options)
         return _alike(start, net, made, masks.encodings(net), {"history": past.rows()})
 
 
+@_in_turn
 def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImages | None = None) -> None:
     """Write an ONNX file that takes uint8 pixels and gives logits and probabilities.
 
@@ -281,9 +310,9 @@ def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImage
     from deepcompress.deploy import integers, onnx
     from deepcompress.deploy.settings import Deploy
 
-    source = _loaded(model)
+    source, place = _loaded(model), _place(path)
     given = None if images is None else _same_classes(source, images)
-    if Path(path).suffix != ".onnx" or bits not in ONNX_BITS:
+    if place.suffix != ".onnx" or place.is_dir() or bits not in ONNX_BITS:
         raise UserError(f"export writes .onnx with bits 4, 8 or 32; got {path} with {bits}")
     if bits == 8 and given is None:
         raise UserError("export: bits=8 needs images to find the ranges of activations on")
@@ -292,15 +321,15 @@ def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImage
         raise UserError("export: bits=4 needs a model with integers of 4 bits or fewer; see quantize(bits=4)")
     how = {} if given is None else {"stored_size": given.meta.image_size, "white": given.meta.white}
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(path) if bits == 32 else Path(folder, "float.onnx")
+        file = place if bits == 32 else Path(folder, place.name)
         onnx.export_float(source.model, file, view=source.view, classes=source.classes, **how)
         if bits == 4:
-            integers.quantize_int4(file, path, weights)
+            integers.quantize_int4(file, place, weights)
         elif given is not None and bits == 8:
             deploy = _section(Deploy, "deploy", {})
             seen = store.sampled(store.open_fit(given.fit).train, deploy.calibration_samples, params.seed(_params()))
             pixels = onnx.channels_first(seen.images, source.view.size)
-            integers.quantize_int8(file, path, images=pixels, reduce_range=deploy.reduce_range)
+            integers.quantize_int8(file, place, images=pixels, reduce_range=deploy.reduce_range)
 
 
 def size_report(model: Given) -> dict[str, int | float]:
@@ -350,8 +379,28 @@ def _params() -> Path:
 
 def _section(schema: type[S], key: str, changes: Mapping[str, Any]) -> S:
     block = params.value(key, _params())
-    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in changes.items()}
-    return params.validate(schema, params.linked(block, plain), key, _params())
+    return params.validate(schema, params.linked(block, _plain(changes)), key, _params())
+
+
+def _plain(given: Any) -> Any:
+    """Numbers of NumPy, in blocks too, as those of Python."""
+    if isinstance(given, Mapping):
+        return {name: _plain(value) for name, value in given.items()}
+    return given.item() if isinstance(given, np.generic) else given
+
+
+def _mapping(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of an argument that changes keys of a block; none are changed where it is None."""
+    if not isinstance(given, Mapping | None):
+        raise UserError(f'{name} must be a mapping of keys, such as {{"epochs": 2}}, got {type(given).__name__}')
+    return dict(given or {})
+
+
+def _place(path: str | Path) -> Path:
+    """A path as a person writes it: `~` is the user's home."""
+    if not isinstance(path, str | Path) or path == "":
+        raise UserError(f"a path must be text or a pathlib.Path, and not empty, got {path!r}")
+    return files.expanded(path)
 
 
 def _said(**given: Any) -> dict[str, Any]:
@@ -369,10 +418,27 @@ def _start(stage: str, used: dict[str, Any]) -> tuple[Fabric, dict[str, Any]]:
     return runtime.start(alone, seed), made
 
 
-def _loaded(model: Given) -> Model:
-    if not isinstance(model, Model | str | Path):
-        raise UserError(f"a model must be one that load or train gave, or its file's path, got {type(model).__name__}")
-    return model if isinstance(model, Model) else load(model)
+def _loaded(given: Given) -> Model:
+    """A copy of a model, or what a file holds, as a file gives it back: float32, on the CPU, in evaluation mode.
+
+    Weights that were changed by hand are no longer the integers that the file holds.
+    """
+    if not isinstance(given, Model | str | Path):
+        raise UserError(f"a model must be one that load or train gave, or its file's path, got {type(given).__name__}")
+    if not isinstance(given, Model):
+        return load(given)
+    if not build.is_as_described(given.model) or len(given.classes) != given.model.spec.classes:
+        raise UserError(
+            "the model was changed by hand in more than its weights: give the network that load or train gave"
+        )
+    blank, network = build.blank(given.model.spec), copy.deepcopy(given.model).cpu().eval()
+    like = blank.state_dict()
+    state = {name: tensor.to(like[name].dtype).contiguous() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(state, assign=True)
+    for name, parameter in blank.named_parameters():
+        network.get_parameter(name).requires_grad_(parameter.requires_grad)
+    unchanged = {name: known for name, known in given.integers.items() if torch.equal(known.dequantize(), state[name])}
+    return dataclasses.replace(given, model=network, integers=unchanged)
 
 
 def _images(given: GivenImages) -> Images:
@@ -406,7 +472,7 @@ def _as_file(model: Given) -> Iterator[Path]:
     """The file of a model: its own where it was given by path."""
     if not isinstance(model, Model):
         _loaded(model)  # refuses what is none
-        yield Path(model)
+        yield _place(model)
         return
     with _file() as file:
         model.save(file)
@@ -415,9 +481,12 @@ def _as_file(model: Given) -> Iterator[Path]:
 
 @contextmanager
 def _file(content: bytes | None = None) -> Iterator[Path]:
-    """A file for as long as it is needed."""
+    """A file for as long as it is needed; messages do not name it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.safetensors")
         if content is not None:
             path.write_bytes(content)
-        yield path
+        try:
+            yield path
+        except UserError as error:
+            raise UserError(str(error).replace(f"{path}: ", "")) from None

@@ -91,17 +91,21 @@ def _runs(process: int) -> bool:
     return True
 
 
+def expanded(path: str | Path) -> Path:
+    """A path whose `~` is the user's home; a UserError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such user; write the whole path in place of ~") from None
+
+
 def from_repository(path: str) -> Path:
     """A path of params.yaml as an absolute one: `~` is the user's home, relative paths start at the repository.
 
     In the copy in which DVC runs `exp run --temp` and queued experiments, files that git does not track are missing:
     there, a path that leads nowhere starts at the repository that the copy was made of.
     """
-    try:
-        given = Path(path).expanduser()
-    except RuntimeError:
-        raise UserError(f"{path}: there is no such user; write the whole path in place of ~") from None
-    here = Path.cwd()
+    given, here = expanded(path), Path.cwd()
     original = here.as_posix().partition(EXPERIMENTS)[0]
     return Path(os.path.abspath(here / given if os.path.exists(here / given) else original / given))
 

@@ -360,7 +360,7 @@ def scratch(stage: str, *parts: object, code: tuple[str, ...] = ()) -> Path:
 def source_digest() -> str:
     """Checksum over the files of all deepcompress modules that this process has loaded."""
     digest = hashlib.sha256()
-    for name in sorted(module for module in sys.modules if module.split(".")[0] == "deepcompress"):
+    for name in sorted(module for module in [*sys.modules] if module.split(".")[0] == "deepcompress"):
         file = getattr(sys.modules[name], "__file__", None)
         if file:
             digest.update(name.encode() + b"\0" + Path(file).read_bytes())

@@ -77,6 +77,18 @@ def blank(spec: Spec) -> Classifier:
         return build(spec).eval()
 
 
+def is_as_described(network: Any) -> bool:
+    """Whether the modules and the tensors of a network are those of its spec: not where a layer was put into it."""
+    spec = getattr(network, "spec", None)
+    return spec is not None and _outside(network) == _outside(blank(spec))
+
+
+def _outside(network: nn.Module) -> tuple[list[tuple[str, str]], dict[str, torch.Size]]:
+    """The kinds of all modules and the shapes of all tensors, by name."""
+    kinds = [(name, type(module).__qualname__) for name, module in network.named_modules()]
+    return kinds, {name: tensor.shape for name, tensor in network.state_dict().items()}
+
+
 @functools.cache
 def outline(spec: Spec) -> Classifier:
     """The blank network with all its channels, made once; nobody may change it."""
