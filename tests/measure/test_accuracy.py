@@ -9,13 +9,9 @@ import torch
 from torch import nn
 
 from deepcompress.measure.accuracy import (
-    cross_entropy,
     evaluating,
     expected_calibration_error,
-    kl_divergence,
     logits,
-    per_class_accuracy,
-    top1_agreement,
     top_k_correct,
 )
 from tests.nets import arrays, batches, same, state
@@ -84,20 +80,6 @@ def test_a_network_that_answers_nothing_scores_chance_and_a_diverged_one_nothing
     assert not top_k_correct(torch.full((20, 20), math.nan), labels, 5).any()
 
 
-def test_cross_entropy_is_the_one_worked_by_hand() -> None:
-    answers = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
-    loss = cross_entropy(answers, torch.tensor([0, 1]))
-    assert loss == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
-
-
-def test_per_class_accuracy_is_a_share_of_the_class_and_unknown_without_images() -> None:
-    labels = torch.tensor([0, 0, 0, 0, 2, 2])
-    right = torch.tensor([True, True, True, False, False, True])
-    shares = per_class_accuracy(right, labels, 4)
-    torch.testing.assert_close(shares[[0, 2]], torch.tensor([0.75, 0.5], dtype=torch.float64))
-    assert shares[[1, 3]].isnan().all()
-
-
 def test_calibration_error_is_that_of_the_plain_loop_over_bins() -> None:
     torch.manual_seed(1)
     answers, labels = 2 * torch.randn(300, 6, dtype=torch.float64), torch.randint(6, (300,))
@@ -109,18 +91,3 @@ def test_calibration_error_is_that_of_the_plain_loop_over_bins() -> None:
             gap = right[inside].double().mean() - confidence[inside].mean()
             expected += inside.double().mean().item() * abs(gap.item())
     assert expected_calibration_error(answers, labels) == pytest.approx(expected)
-
-
-def test_kl_divergence_is_the_one_worked_by_hand_and_has_a_direction() -> None:
-    teacher = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])  # probabilities 3/4, 1/4; then 1/2, 1/2
-    student = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
-    first = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
-    assert kl_divergence(teacher, student).item() == pytest.approx(first / 2)
-    back = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
-    assert kl_divergence(student, teacher).item() == pytest.approx(back / 2)
-
-
-def test_agreement_counts_equal_answers_right_or_wrong() -> None:
-    one = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0], [5.0, 0.0, 0.0], [0.0, 9.0, 0.0]])
-    other = torch.tensor([[9.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.1, 0.0]])
-    assert top1_agreement(one, other) == 0.75

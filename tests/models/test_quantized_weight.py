@@ -52,12 +52,6 @@ def test_the_scale_that_clips_nothing_uses_the_odd_negative_value() -> None:
     assert unclipped_scales(grouped, 4).tolist() == [[1.0, 0.5], [1.0, SMALLEST_SCALE]]
 
 
-def test_a_clip_ratio_makes_the_steps_finer_and_clips() -> None:
-    ours = QuantizedWeight.quantize(torch.tensor([[7.0, -3.0, 3.5, 0.5]]), 4, None, torch.tensor([[0.5]]))
-    assert ours.scales.tolist() == [[0.5]]
-    assert ours.dequantize().tolist() == [[3.5, -3.0, 3.5, 0.5]]
-
-
 @pytest.mark.parametrize(("value", "expected"), [(1e-9, 0.0), (1e7, 127 * 65504.0)])
 def test_scales_beyond_float16_are_its_smallest_or_largest(value: float, expected: float) -> None:
     assert QuantizedWeight.quantize(torch.tensor([[value, 0.0]]), 8).dequantize().tolist() == [[expected, 0.0]]

@@ -70,11 +70,6 @@ def test_no_mapping_and_a_key_too_few_are_refused(spec: Any, values: Any) -> Non
         spec.from_dict(values)
 
 
-def test_a_block_alone_is_its_last_relu() -> None:
-    spec = nets.spec("vgg16")
-    assert layer_name(spec, "block3") == layer_name(spec, "block3.relu3")
-
-
 @pytest.mark.parametrize("role", ["block6", "block1.conv2", "features.99", "block4.norm1", "classifier.0"])
 def test_an_unknown_role_lists_what_there_is(role: str) -> None:
     with pytest.raises(UserError, match=r"does not exist in a vgg11; there are block1.conv1 \(features.0\), block1"):

@@ -57,11 +57,6 @@ def test_integers_err_by_half_a_step_at_most_when_nothing_is_clipped(bits: int, 
     assert form.overflows(weight, quantized) == 0
 
 
-def test_integers_that_are_clipped_are_counted() -> None:
-    form, weight = intn.make(4), torch.tensor([[7.0, -3.0, 3.5, 0.5]])
-    assert form.overflows(weight, form.quantize(weight, torch.tensor([[0.5]]))) == 1
-
-
 @pytest.mark.parametrize(
     ("name", "given", "stored", "overflows"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import math
 import shutil
 
 import pytest
@@ -37,13 +36,6 @@ class Regressor(Objective):
         assert not any(module.training for module in self.teacher.modules())
         assert self.layer.training
         return F.mse_loss(self.layer(model(batch.images)), self.teacher(batch.images))
-
-
-def test_cross_entropy_is_the_negative_log_of_the_right_share_and_smoothing_spreads_its_own():
-    batch = Batch(torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([0]), torch.tensor([0]))
-    assert CrossEntropy()(nn.Identity(), batch).item() == pytest.approx(math.log(4 / 3))
-    expected = 0.9 * math.log(4 / 3) + 0.1 * math.log(4)
-    assert CrossEntropy(0.2)(nn.Identity(), batch).item() == pytest.approx(expected)
 
 
 def test_a_history_has_a_row_per_epoch_a_best_one_and_comes_back():
