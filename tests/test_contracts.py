@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from deepcompress import contracts, params
+from deepcompress import contracts, input_files, params
 from deepcompress.data import loading
 from deepcompress.data.store import DataConfig, write_fit
 from deepcompress.deploy import benchmark
@@ -188,6 +188,16 @@ def test_a_pattern_that_keeps_another_number_is_refused(spoil: Spoil, flags: str
         pruned(nets.vgg(), "unstructured", 0.5, allocation="deeper")
 
 
+TAPPED = """
+from deepcompress.distillation.loss import Tap
+
+
+class Tapped(LogitMSE):
+    student_taps = (Tap("block9"),)
+
+
+build = Tapped
+"""
 BUILT = [
     ("build = LogitMSE", "def build(options, context):\n    return options", "build must give a Loss, got Options"),
     (
@@ -195,6 +205,7 @@ BUILT = [
         "def build(options, context):\n    return options.nope",
         "AttributeError: 'Options' object has no",
     ),
+    ("build = LogitMSE", TAPPED, ".*block9"),
 ]
 
 
@@ -332,3 +343,10 @@ def test_labels_and_images_that_are_none_of_the_section_are_refused(
     data = params.validate(DataConfig, block, "data")
     with pytest.raises(UserError, match=f"data source gratings.*{said}"):
         write_fit(tmp_path / "fit", loading.load(data, tmp_path), validation_fraction=0.5, seed=0)
+
+
+def test_the_plan_asks_for_options_of_a_source_that_has_no_block(spoil: Spoil) -> None:
+    spoil(SOURCE, "per_class: int = Field(default=50, ge=3)", "per_class: int")
+    data = params.validate(DataConfig, {"source": "gratings", "stored_size": 16, "validation_fraction": 0.5}, "data")
+    with pytest.raises(UserError, match=r"^params\.yaml: data\.gratings\.per_class is missing$"):
+        input_files.data_inputs(data)

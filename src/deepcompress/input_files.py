@@ -101,8 +101,8 @@ def data_inputs(data: DataConfig) -> list[Path]:
 
     A UserError if params.yaml does not say where they are, or a table is damaged.
     """
-    source = params.plugin(data.plugins, data.source)
-    return list(source.inputs(data.options(data.source))) if hasattr(source, "inputs") else []
+    source, options = params.plugin(data.plugins, data.source), data.options(data.source)
+    return list(source.inputs(options)) if hasattr(source, "inputs") else []
 
 
 def _states(path: Path) -> Iterator[tuple[str, os.stat_result]]:

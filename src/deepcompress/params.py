@@ -70,11 +70,12 @@ class PluginSection(Section):
 
     model_config = pydantic.ConfigDict(frozen=True, strict=True, extra="allow")
     plugins: ClassVar[str]
+    key: ClassVar[str]  # its own, in the file
 
     def options(self, name: str) -> Any:
         """The block of plug-in `name` as that file's `Options`; its defaults where params.yaml has none."""
         block = (self.model_extra or {}).get(name, {})
-        return validate(plugin(self.plugins, name).Options, block, name)
+        return validate(plugin(self.plugins, name).Options, block, f"{self.key}.{name}")
 
 
 def plugins(room: str) -> list[str]:

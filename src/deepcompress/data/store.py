@@ -65,6 +65,7 @@ class DataConfig(params.PluginSection):
     """
 
     plugins: ClassVar[str] = PLUGINS
+    key: ClassVar[str] = "data"
     source: Annotated[str, AfterValidator(_known)]
     seed: int = Field(default=0, ge=0, le=params.HIGHEST_SEED)
     stored_size: int = Field(ge=8, le=1024)

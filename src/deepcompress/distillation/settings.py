@@ -50,6 +50,7 @@ class Methods(PluginSection):
     """`distill.methods`: a block per loss, checked by its file; each is tried with each teacher."""
 
     plugins: ClassVar[str] = LOSSES
+    key: ClassVar[str] = "distill.methods"
 
 
 class Mixture(Section):
@@ -217,7 +218,7 @@ def require_layers(distill: Distill, teachers: Teachers) -> None:
         networks = (distill.student, blocks[teacher])
         import torch
 
-        from deepcompress.distillation.loss import Loss, LossContext
+        from deepcompress.distillation.loss import Loss, LossContext, shape
         from deepcompress.models.build import outline
 
         student, taught = (outline(asked(network, PROBE_CLASSES)) for network in networks)
@@ -227,6 +228,9 @@ def require_layers(distill: Distill, teachers: Teachers) -> None:
                 made = params.plugin(LOSSES, loss).build(options, LossContext(student, taught, labels))
                 if not isinstance(made, Loss):
                     raise UserError(f"build must give a Loss, got {type(made).__name__}")
+                for network, taps in ((student, made.student_taps), (taught, made.teacher_taps)):
+                    for tap in taps:
+                        shape(network, tap.layer)
             except Exception as error:  # whatever the loss raises
                 pair = f"the student {networks[0].arch} and the teacher {teacher} ({networks[1].arch})"
                 said = str(error).removeprefix("params.yaml: ")
