@@ -131,6 +131,14 @@ def test_the_average_over_the_steps_is_measured_and_kept(fabric, keep):
     assert record.epochs[kept - 1].validation_loss == pytest.approx(accuracy.cross_entropy(logits, labels))
 
 
+def test_of_indices_and_counts_no_average_is_taken(fabric):
+    made, model = recipe(epochs=2, average=0.9), vgg()
+    model.register_buffer("indices", torch.arange(100))
+    loop.train(model, CrossEntropy(), data(made), made, fabric=fabric, seed=0)
+    assert torch.equal(model.indices, torch.arange(100))
+    assert model.features[1].num_batches_tracked == 2 * len(data(made).train)
+
+
 def test_what_an_objective_owns_trains_along_but_a_teacher_does_not(run, tmp_path):
     made, objectives = recipe(epochs=2), [Regressor(vgg()) for _ in range(3)]
     before = state(objectives[0])

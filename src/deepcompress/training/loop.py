@@ -306,6 +306,23 @@ def load_state(place: Path) -> dict[str, Any] | None:
     return runtime.from_first(read)
 
 
+def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Torch's update of the averages of some tensors of one type, but for counts, indices and masks.
+
+    Of these the last ones are taken: 0.9 * 7 + 0.1 * 7 may be a little less than 7, and then its whole part is 6.
+    """
+    of_floats = get_ema_multi_avg_fn(decay)
+
+    def update_(averages: Any, values: Any, updates: Any) -> None:
+        if averages[0].is_floating_point():
+            of_floats(averages, values, updates)
+            return
+        for average, value in zip(averages, values, strict=True):
+            average.copy_(value)
+
+    return update_
+
+
 @dataclass
 class _Run:
     """One training and what it has come to."""
@@ -321,7 +338,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         if self.recipe.average is not None:
-            moving = get_ema_multi_avg_fn(self.recipe.average)
+            moving = moving_average(self.recipe.average)
             self.average = AveragedModel(self.stepper.model, multi_avg_fn=moving, use_buffers=True).eval()
 
     @property
