@@ -17,16 +17,7 @@ from deepcompress.data.archives import FOREIGN, HEAD_BYTES, counts, is_litter, o
 from deepcompress.errors import UserError, named
 from tests.data.inputs import encoded, make_folder, make_tar, make_zip, packed, pixels
 
-FILES = {"b/2.txt": b"two", "a/1.txt": b"one", "empty/": b""}
 MIB = 1 << 20
-
-
-@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz", "tgz"])
-def test_every_kind_lists_and_reads_the_same(tmp_path: Path, kind: str) -> None:
-    tree = open_tree(packed(tmp_path, kind, FILES), tmp_path)
-    assert tree.files == ("a/1.txt", "b/2.txt"), "sorted"
-    assert "empty" in tree.folders
-    assert [tree.read(name) for name in ("b/2.txt", "a/1.txt", "b/2.txt")] == [b"two", b"one", b"two"]
 
 
 def test_names_with_dots_and_backslashes_are_tidied(tmp_path: Path) -> None:

@@ -58,13 +58,6 @@ def test_one_training_is_judged_over_images(points: float, p: float, words: str)
     assert found.tested
 
 
-def test_two_trainings_without_replicates_are_not_judged() -> None:
-    found = judge(row("pruned/a", -4.0, -5.0, -3.0, 1e-9), PLAN)
-    assert (found.words, found.value, found.basis) == ("not tested: one training each", -4.0, "one training")
-    assert math.isnan(found.low)
-    assert not found.tested
-
-
 @pytest.mark.parametrize("judged", [1, 2])
 def test_trainings_that_came_out_equal_are_not_tested_and_it_says_how_many(judged: int) -> None:
     found = judge(row("pruned/a", -4.0, -5.0, -3.0, 1e-9), PLAN, replicates("pruned/a", [-4.0, -4.0, -4.0]))
@@ -73,14 +66,6 @@ def test_trainings_that_came_out_equal_are_not_tested_and_it_says_how_many(judge
     assert (found.words, found.tested) == ("not tested: one training each", False)
     assert found.phrase == "not tested: the same in all 3 trainings"
     assert verdict.reason(found.phrase) == "the same in all 3 trainings"
-
-
-def test_two_trainings_are_judged_over_seeds() -> None:
-    measured = row("pruned/a", -4.0, -5.0, -3.0, 1e-9)
-    agreeing = judge(measured, PLAN, replicates("pruned/a", [-4.0, -4.2, -3.9]))
-    straying = judge(measured, PLAN, replicates("pruned/a", [-4.0, 1.0, -6.0]))
-    assert (agreeing.words, agreeing.basis, agreeing.value) == ("loss", "seeds", pytest.approx(-12.1 / 3))
-    assert straying.words == "no significant difference"
 
 
 def test_a_pair_is_judged_by_its_own_replicates() -> None:

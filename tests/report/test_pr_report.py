@@ -34,13 +34,6 @@ def replicates(**top1: list[float]) -> Replicates:
     return Replicates(rows)
 
 
-def test_a_trained_model_is_not_tested_without_replicates() -> None:
-    (found,) = changes([row("baseline", 96.0)], [row("baseline", 80.0)], NONE)
-    assert found.verdict.words == NOT_TESTED
-    assert "**" not in pr_report.accuracy_section([found], 1)
-    assert pr_report.accuracy_section([found], 1).startswith("1 of 1 accuracy changed, not by more than chance. ")
-
-
 @pytest.mark.parametrize(
     ("spread", "after", "said"),
     [

@@ -37,15 +37,6 @@ def test_there_are_twenty_classes_of_shape_and_texture():
     assert {tuple(name.split("_")) for name in shapes.CLASSES} == set(pairs)
 
 
-def test_every_class_has_the_count_that_was_asked_for():
-    source = small(train=3, test=2)
-    assert source.test is not None
-    assert np.bincount(source.train.labels).tolist() == [3] * 20
-    assert np.bincount(source.test.labels).tolist() == [2] * 20
-    assert source.train.labels.dtype == np.int64
-    assert source.classes == shapes.CLASSES
-
-
 @pytest.mark.parametrize("size", [1, 8, 33, 64])
 def test_images_and_masks_have_the_size_asked_for(size):
     image, mask = shapes.draw(7, split="train", size=size, seed=0)
