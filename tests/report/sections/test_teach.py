@@ -112,6 +112,15 @@ def test_what_was_not_measured_is_left_out(bare: Tables) -> None:
     assert text_of(section)[0] == "No student was compared with the independent one."
 
 
+def test_without_an_independent_student_the_page_does_not_draw_one(bare: Tables) -> None:
+    students = bare.models["model"].str.startswith("students/")
+    alone = dataclasses.replace(bare, models=bare.models.assign(control=bare.models["control"].mask(students)))
+    section = teach.teach(alone)
+    picture = pictures_of(section)[0]
+    assert "independent" not in picture.title + picture.caption
+    assert text_of(section)[0] == "There is no independent student, so what a teacher brings is not known."
+
+
 def test_a_strip_shows_each_model_under_each_image(full: Tables) -> None:
     cells = strip(full).panels[0]["data"]["values"]
     assert len(cells) == (1 + 3) * 2

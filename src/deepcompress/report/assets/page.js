@@ -77,8 +77,9 @@ function filter() {
   }
   const shown = rows.filter((row) => !row.hidden);
   const smallest = shown.reduce((best, row) => (Number(row.dataset.mib) < Number(best.dataset.mib) ? row : best), shown[0]);
-  field("count").textContent = shown.length === rows.length ? `${rows.length} models`
-    : `${shown.length} of ${rows.length} models${smallest ? `; smallest file: ${smallest.dataset.model}` : ""}`;
+  const models = `${rows.length} model${rows.length === 1 ? "" : "s"}`;
+  field("count").textContent = shown.length === rows.length ? models
+    : `${shown.length} of ${models}${smallest ? `; smallest file: ${smallest.dataset.model}` : ""}`;
   tellAll();
 }
 

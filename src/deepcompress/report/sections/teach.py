@@ -13,6 +13,7 @@ from deepcompress.report.sections import details
 from deepcompress.report.tables import TEACHERS, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
 
+NO_CONTROL = "There is no independent student, so what a teacher brings is not known."
 ACCURACY = "Students and teachers with 95 % intervals"
 GAINS = f"Points and p compare with the independent student on the same held-out images. {text.NS}"
 LIKENESS = (
@@ -62,12 +63,13 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
         "p (Holm)": ("holm_p", text.probability),
         "MiB": ("size_mib", 2),
     }
+    verdict = NO_CONTROL if independent is None else _verdict(rows)
     caption, seeds = "" if independent is None else GAINS, len(data.replicates.seeds)
     if caption and data.replicates:
         caption += f" Points are means of {seeds} seeds, top-1 is of one."
     beside = "" if independent is None else " beside the independent one"
     return [
-        Paragraph(_verdict(rows), strong=True),
+        Paragraph(verdict, strong=True),
         Picture("students_accuracy", title, (chart,), drawn),
         Table.of(rows, columns, caption, folded=f"Every student{beside}"),
     ]
