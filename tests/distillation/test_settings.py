@@ -43,11 +43,6 @@ def test_every_method_and_mixture_is_tried_with_every_teacher() -> None:
     ]
 
 
-def test_teachers_keep_the_order_of_the_file() -> None:
-    assert teachers().names() == ["vgg16", "vgg16_jitter"]
-    require_teachers(distill(), teachers())
-
-
 @pytest.mark.parametrize(
     ("name", "cross_entropy", "weights"),
     [("logit", 0.1, {"logit": 0.9}), ("crd_logit", 0.5, {"crd": 0.8, "logit": 2.0})],

@@ -58,16 +58,6 @@ def test_one_training_is_judged_over_images(points: float, p: float, words: str)
     assert found.tested
 
 
-@pytest.mark.parametrize("judged", [1, 2])
-def test_trainings_that_came_out_equal_are_not_tested_and_it_says_how_many(judged: int) -> None:
-    found = judge(row("pruned/a", -4.0, -5.0, -3.0, 1e-9), PLAN, replicates("pruned/a", [-4.0, -4.0, -4.0]))
-    for _ in range(judged - 1):
-        (found,) = verdict.corrected([found])
-    assert (found.words, found.tested) == ("not tested: one training each", False)
-    assert found.phrase == "not tested: the same in all 3 trainings"
-    assert verdict.reason(found.phrase) == "the same in all 3 trainings"
-
-
 def test_a_pair_is_judged_by_its_own_replicates() -> None:
     measured = row("shipped/quantized", -0.5, -0.6, -0.4, 0.01, reference="students/a")
     assert judge(measured, PLAN, replicates("shipped/quantized", [-0.5, -0.5, -0.5])).words.startswith("not tested")

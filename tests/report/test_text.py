@@ -121,13 +121,6 @@ def test_models_are_chosen_on_validation_images_and_told_of_by_held_out_ones(
         assert "was measured on validation images, so none is chosen" in text.of_models(rows, unseen)
 
 
-def test_one_training_each_is_called_neither_a_gain_nor_a_loss_and_has_no_interval(single: Tables) -> None:
-    rows = single.models[single.models["model"] == "combined/prune_quantize"]
-    assert text.of_models(rows, single).endswith(
-        "6.6× smaller; on held-out images −0.8 points (not tested: one training each) to the baseline."
-    )
-
-
 def test_trainings_that_came_out_equal_are_called_so_on_the_whole_page(
     paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
