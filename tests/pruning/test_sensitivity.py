@@ -13,8 +13,10 @@ from deepcompress.pruning import masks, sensitivity
 from deepcompress.pruning.layers import group_scores, in_scope, scored_layers
 from deepcompress.pruning.masks import score
 from deepcompress.pruning.sensitivity import curves, scan
+from deepcompress.pruning.settings import Sensitivity
 from tests import nets
-from tests.nets import vgg
+from tests.nets import VIEW, vgg
+from tests.pruning.conftest import FIT, settings
 
 SPARSITIES = (0.0, 0.1, 0.3, 0.5, 0.9)
 METHODS = {"unstructured": ("l1", "weight"), "structured": ("l2_channel", "channel")}
@@ -111,3 +113,10 @@ def test_the_scan_of_tied_layers_equals_the_plain_loop(method):
     plain = plain_loop(model, data, scores, method, few, (0.0, 0.6))
     assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
     assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
+
+
+@pytest.mark.parametrize("criterion", ["bn_scale", "taylor"])
+def test_of_a_network_that_can_lose_no_channels_there_are_no_rows(criterion):
+    scan_settings, prune = Sensitivity(samples=8, batch_size=4), settings("structured", criterion=criterion)
+    model = nets.network("tests.odd_nets:Recurrent")
+    assert sensitivity.sensitivity(model, FIT, "structured", scan_settings, prune, view=VIEW, seed=0) == []

@@ -134,9 +134,11 @@ def scored(
     """Scores of all that a method may prune in some layers: of single weights, or of channels that go together.
 
     Where the criterion needs gradients, they are taken on as many training images as `scoring` says; the seed draws
-    these, and is the one of `score`, of which the rest is.
+    these, and is the one of `score`, of which the rest is. Empty where there are no layers.
     """
     judges = scored_layers(model, method, layers)
+    if not judges:
+        return {}
     gradients: Iterable[dict[str, Tensor]] = ()
     if params.plugin("pruning.criteria", criterion).NEEDS_GRADIENTS:
         drawn, size = sampled(images.train, scoring.samples, seed), scoring.batch_size
