@@ -13,14 +13,22 @@ from deepcompress.errors import EXIT_CODE, Group, UserError, named, one_line, on
 
 
 class _NonemptyPath(click.Path):
-    """A path as Path, but for the empty one, which Path takes for the working folder."""
+    """A path as Path, `~/` as the home folder; not the empty one, which Path takes for the working folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(value, param, ctx) if value else self.fail("a path must not be empty.", param, ctx)
+        if not value:
+            self.fail("a path must not be empty.", param, ctx)
+        return super().convert(Path(value).expanduser() if Path(value).parts[:1] == ("~",) else value, param, ctx)
 
 
 PATH = _NonemptyPath(path_type=Path)
 EXPORTED, SHIPPED = Path("models/deploy/model.onnx"), Path("models/shipped/quantized.safetensors")
+
+
+def _require_other(out: Path, source: Path) -> None:
+    """Refuse to write a file over the one that it is made from."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UserError(f"{out}: would be written over {source}, which it is made from; give it another name")
 
 
 @click.group(cls=Group)
@@ -83,6 +91,8 @@ def unpack(file: Path, out: Path) -> None:
 
     if out.suffix == ".json":
         raise UserError(f"--onnx: {out} would be the model card's name; give the ONNX file another suffix")
+    for written in (out, out.with_suffix(".json")):
+        _require_other(written, file)
     content, card = handover.unpack(file), handover.read_card(file)
     files.write_bytes(out, content)
     files.write_json(out.with_suffix(".json"), card)
@@ -101,6 +111,7 @@ def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
     from deepcompress.deploy.engines.executorch import convert
     from deepcompress.deploy.settings import Deploy
 
+    _require_other(out, model)
     settings = params.section(Deploy, "deploy")
     row = convert(model, fit, out, settings, integers=integers, seed=params.seed())
     click.echo(
@@ -117,6 +128,7 @@ def torchao(model: Path, out: Path) -> None:
     """Write the state of MODEL, a checkpoint, with its integers as torchao's tensors: see docs/deploying.md."""
     from deepcompress.deploy.engines import torchao as engine
 
+    _require_other(out, model)
     stayed = engine.write(model, out)
     click.echo(f"{out}: " + (f"float32 stayed {', '.join(stayed)}" if stayed else "all quantized weights are tensors"))
 

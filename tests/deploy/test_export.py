@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
+from deepcompress.data import images
 from deepcompress.data.store import Meta
 from deepcompress.deploy import export
 from deepcompress.errors import UserError
@@ -52,6 +55,31 @@ def test_the_card_holds_numbers_origin_and_contract_and_the_page_says_the_same(e
     assert "The checkpoint that they were made from takes 0.50 MiB." in page
     for words in (REASON, "Intended use", "Limits", '"format": "int4"', *export.LIMITS):
         assert words in page
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(1, 1), (33, 32), (70, 91)])
+def test_the_steps_of_the_card_give_the_pixels_that_models_were_trained_on(
+    evaluation: Path, tmp_path: Path, mode: str, size: tuple[int, int]
+) -> None:
+    card = export.card("b", REASON, DESCRIPTION, export.measured(evaluation, "b"), META, [ROW])
+    for step in ("upright", "transparent on white", "65535 is white", "ImageOps.fit", "BILINEAR"):
+        assert step in card["image_preparation"]
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    drawn = Image.fromarray(values.view(np.uint16)[..., 0].copy() if mode == "I;16" else values)
+    image = drawn if mode in (drawn.mode, "I;16") else drawn.convert("RGB").convert(mode)
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    image.save(tmp_path / "photo.png", exif=tags)
+
+    read = ImageOps.exif_transpose(Image.open(tmp_path / "photo.png"))
+    if mode == "I;16":
+        read = Image.fromarray((np.asarray(read).astype(np.int64) * 255 // 65535).astype(np.uint8))
+    if mode == "RGBA":
+        read = Image.alpha_composite(Image.new("RGBA", read.size, "white"), read)
+    by_hand = np.asarray(ImageOps.fit(read.convert("RGB"), (40, 40), Image.Resampling.BILINEAR))
+    content = (tmp_path / "photo.png").read_bytes()
+    assert np.array_equal(by_hand, images.decode(content, 40, name="photo.png"))
 
 
 def test_cells_without_a_number_are_left_out_and_a_model_without_a_row_is_refused(evaluation: Path) -> None:

@@ -96,3 +96,37 @@ def test_a_missing_file_another_one_and_the_name_of_the_card_end_in_one_line(pac
         assert done.stderr.count("\n") == 1
         assert named in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("unpack", "m.dc", "--onnx", "./m.dc"),
+        ("unpack", "m.json", "--onnx", "m.onnx"),  # the card would be m.json
+        ("torchao", "m.dc", "--out", "../home/m.dc"),
+        ("executorch", "--model", "m.dc", "--out", "~/m.dc"),
+    ],
+)
+def test_no_command_writes_over_what_it_reads(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("m.dc", "m.json"):
+        Path(name).write_bytes(packed.read_bytes())
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 2
+    assert "which it is made from; give it another name" in done.stderr
+    assert {path.name: path.read_bytes() for path in home.iterdir()} == dict.fromkeys(
+        ("m.dc", "m.json"), packed.read_bytes()
+    )
+
+
+def test_a_tilde_is_the_home_folder(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert CliRunner().invoke(main, ["unpack", str(packed), "--onnx", "~/out.onnx"]).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["out.json", "out.onnx"]
+    assert not Path("~").exists()

@@ -28,7 +28,6 @@ import numpy as np
 from deepcompress import files
 from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import HeldOut, open_heldout
-from deepcompress.data.images import WHITE
 from deepcompress.data.store import BYTES_PER_MIB, atomic_folders, open_fit, sampled
 from deepcompress.deploy import handover, integers
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
@@ -190,7 +189,6 @@ def card(
         rows: One per ONNX file: `file`, `model`, `kind`, `agreement_pct`, `top1_pct`, `n`, `size_bytes`.
     """
     contract = Contract(tuple(description["classes"]), description["image_size"], meta.image_size, meta.white)
-    white = "" if meta.white == WHITE else f" (16-bit grey: {meta.white} is white)"
     data = {name: value for name, value in meta.to_json().items() if name != "classes"}
     return {
         "model": model,
@@ -198,10 +196,7 @@ def card(
         "intended_use": USE,
         "limits": list(LIMITS),
         "contract": contract.sentences,
-        "image_preparation": (
-            f"Turn upright, make RGB{white}, scale the shorter side to {meta.image_size} px and cut out the centre "
-            + f"square{'' if meta.image_size == contract.image_size else f'; then resize to {contract.image_size} px'}."
-        ),
+        "image_preparation": _preparation(contract),
         "metrics": metrics,
         "files": rows,
         "classes": list(description["classes"]),
@@ -209,6 +204,17 @@ def card(
         "network": description["spec"],
         "provenance": description["provenance"],
     }
+
+
+def _preparation(contract: Contract) -> str:
+    """The steps of `images.decode` and of `predict`, for a program that has neither."""
+    stored, side = contract.stored_size, contract.image_size
+    again = "" if stored == side else f"; then resize to {side} px"
+    return (
+        f"Turn upright, lay what is transparent on white, make RGB (16-bit grey: {contract.white} is white), scale the "
+        f"shorter side to {stored} px and cut out the centre square{again}. Scaling is Pillow's "
+        "`ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)`; other filters give other answers."
+    )
 
 
 def markdown(card: dict[str, Any]) -> str:
