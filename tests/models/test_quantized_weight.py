@@ -65,11 +65,6 @@ def test_a_few_rows_at_a_time_give_what_all_at_once_give(size: int | None, monke
     assert torch.equal(QuantizedWeight.quantize(weight, 3, size).codes, at_once)
 
 
-def test_a_row_that_the_size_does_not_divide_is_cut_evenly() -> None:
-    assert (group_count(27, 16), group_size(27, 2)) == (2, 14)
-    assert (group_count(27, None), group_size(64, group_count(64, 32))) == (1, 32)
-
-
 @given(inputs=st.integers(1, 5000), size=st.integers(1, 300))
 def test_the_number_of_groups_says_where_they_lie(inputs: int, size: int) -> None:
     number = group_count(inputs, size)

@@ -23,13 +23,6 @@ def test_width_multiplies_convolutions_and_hidden_layers() -> None:
     assert (made.classes, made.image_size, made.dropout, made.batch_norm) == (20, 32, 0.5, True)
 
 
-def test_a_spec_survives_plain_values() -> None:
-    values = TINY.to_dict()
-    assert values["features"] == [2, 3, 4, 4, 5, 5, 6, 6]
-    assert VGGSpec.from_dict(values) == TINY
-    assert GraphSpec.from_dict(GRAPH.to_dict()) == GRAPH
-
-
 GRAPH = GraphSpec("resnet18", 4, 32, (("conv1", (8, 3, 1)),))
 
 
