@@ -198,6 +198,8 @@ def test_jitter_stands_beside_the_source_report_s_students_of_its_jittered_teach
     (table,) = tables_of(folded(section, "students_colour"))
     rows = {row[0]: row[1] for row in table.rows}
     assert [rows[name] for name in ("logit-vgg16_jitter", "vgg16_jitter", "logit-vgg16")] == ["36.5", "62.8", "–"]
+    (picture,) = pictures_of(folded(teach.teach(full), "students_colour"))
+    assert picture.title.startswith("Of the students ")  # a jittered teacher may come to more
 
 
 def test_teacher_sizes_are_compared_method_by_method(full: Tables) -> None:

@@ -144,7 +144,8 @@ def _colour_jitter(data: Tables) -> list[Block]:
     students = rows[rows["family"] == "students"]  # none where teachers alone are trained
     best = (rows if students.empty else students).sort_values(["jittered_top1_pct", "model"]).iloc[-1]
     both = f"{text.number(best['jittered_top1_pct'])} % under it, {text.number(best['top1_pct'])} % before"
-    title = f"{best['name']} comes to most under jitter in this run: {both} ({text.sample(best['n'])})"
+    of_whom = "" if students.empty else "Of the students "
+    title = f"{of_whom}{best['name']} comes to most under jitter in this run: {both} ({text.sample(best['n'])})"
     columns: dict[str, Column] = {
         "Model": "name",
         "Source report: jittered %": _stated(data.paper["jittered_top1_pct"]),
