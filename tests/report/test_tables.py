@@ -22,19 +22,13 @@ def frame(*rows: tuple[str, int, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "size_bytes", "top1_pct"])
 
 
-def test_a_name_is_the_id_without_its_family(data: Tables) -> None:
-    rows = data.models.set_index("model")
-    assert tuple(rows.loc["pruned/structured-0.25", ["name", "method"]]) == ("structured-0.25", "structured")
-    assert data.baseline["name"] == "baseline"
-    assert rows.loc["pruned/structured-0.25", "times_smaller"] == pytest.approx(1.7, rel=1e-3)
-
-
 def test_rows_of_other_tables_get_the_plan_s_columns_beside_their_own(data: Tables) -> None:
     rows = pd.DataFrame({"model": ["students/dkd-vgg16", "unheard/of"], "teacher": ["baseline", "baseline"]})
     named = data.named(rows).set_index("model")
     assert tuple(named.loc["students/dkd-vgg16", ["family", "method", "name"]]) == ("students", "dkd", "dkd-vgg16")
     assert list(named["teacher"]) == ["baseline", "baseline"]
     assert tuple(named.loc["unheard/of", ["family", "name"]]) == ("unheard/of", "unheard/of")
+    assert data.baseline["name"] == "baseline"
 
 
 def test_pareto_front_of_a_hand_worked_case() -> None:
