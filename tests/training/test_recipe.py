@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from deepcompress.errors import UserError
 from deepcompress.training.recipe import Recipe, learning_rate, optimizer
 from tests.nets import vgg
 from tests.training.conftest import recipe
@@ -56,6 +57,12 @@ def test_adamw_decays_only_weights_of_two_dimensions_and_frozen_ones_are_left_ou
         matrix = name.endswith("weight") and parameter.ndim > 1
         expected = None if name.startswith("classifier.0.") else 0.3 if matrix else 0.0
         assert decay_of.get(id(parameter)) == expected, name
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_network_that_is_frozen_as_a_whole_cannot_train(name):
+    with pytest.raises(UserError, match=r"^all parameters of this network are frozen .*, so nothing can train$"):
+        optimizer(recipe(optimizer=name), vgg().requires_grad_(False).parameters())
 
 
 @pytest.mark.parametrize(("name", "rule"), [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])

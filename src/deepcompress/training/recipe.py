@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from deepcompress.data.augment import Augment
+from deepcompress.errors import UserError
 from deepcompress.models.spec import Model
 from deepcompress.params import Section
 
@@ -86,12 +87,17 @@ def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim
     CIFAR recipes do. `adamw` decays the weights themselves, and only those of two dimensions or more: not
     biases, nor the scale and shift of batch norm.
 
+    Raises:
+        UserError: If all parameters are frozen.
+
     Source: Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101 (adamw); decay of weights alone
     as in Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 5.3.
     """
     import torch
 
     trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trained:
+        raise UserError("all parameters of this network are frozen (requires_grad is False), so nothing can train")
     common: dict[str, Any] = {"lr": recipe.learning_rate, "fused": True}
     if recipe.optimizer == "adamw":
         groups = [
