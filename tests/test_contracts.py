@@ -227,7 +227,7 @@ VALUES = [
         r"loss logit_mse: the mean over a batch must be float \(\), got \(8, \d+\)",
     ),
     (VALUE + ".item()", r"must be float \(\), got float"),
-    (VALUE + " / 0", "loss logit_mse gives inf for outputs that are finite"),
+    (VALUE + " / 0", "loss logit_mse gives inf, though the student's outputs are finite"),
     (VALUE + ".detach()", "loss logit_mse does not depend on the student"),
     (VALUE.replace("student", "teacher"), "does not depend on the student"),
     ("self.own * " + VALUE.replace("student", "teacher"), "does not depend on the student"),

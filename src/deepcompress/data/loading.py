@@ -27,7 +27,7 @@ def load(data: DataConfig, workspace: Path) -> Source:
     source = plugin.load(options, stored_size=data.stored_size, seed=data.seed, workspace=workspace)
     if not isinstance(source, Source) or not {"source", "checksum"} <= {*source.origin}:
         raise UserError(f"data source {data.source} must give a Source whose origin names source and checksum")
-    if len({*source.classes}) < len(source.classes) or not all(isinstance(name, str) for name in source.classes):
+    if len({name for name in source.classes if isinstance(name, str)}) < len(source.classes):
         raise UserError(f"data source {data.source}: classes must be different names, got {source.classes}")
     return dataclasses.replace(
         source,

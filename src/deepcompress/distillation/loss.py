@@ -132,7 +132,7 @@ def compared(loss: Loss, batch: DistillBatch, *, probe: bool) -> Float[Tensor, "
     learning = [output for output in given if output.requires_grad]
     if probe and learning:
         if not value.isfinite() and all(output.isfinite().all() for output in given):
-            raise UserError(f"loss {name} gives {value.item()} for outputs that are finite")
+            raise UserError(f"loss {name} gives {value.item()}, though the student's outputs are finite")
         found: tuple[Tensor | None, ...] = ()
         if value.requires_grad:
             found = torch.autograd.grad(value, learning, retain_graph=True, allow_unused=True)
