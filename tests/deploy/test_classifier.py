@@ -124,6 +124,15 @@ def test_an_empty_path_is_not_the_working_folder(exported: Exported) -> None:
     assert "a path must not be empty." in done.stderr
 
 
+def test_the_working_folder_is_a_folder_of_images(
+    exported: Exported, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "a")
+    done = run(exported, ".", "--top", "1")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("1.png: ")
+
+
 def test_top_limits_the_classes_and_lines_name_the_file(exported: Exported, folder: Path) -> None:
     done = run(exported, folder / "a/1.png", "--top", "1")
     name, _, answer = done.stdout.rstrip("\n").rpartition(": ")
