@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, input_files, params, plan
+from deepcompress import files, input_files, params, plan, plan_table
 from deepcompress.errors import Command, one_line_errors
 
 
@@ -31,7 +31,7 @@ def main(
             click.echo(f"removed {stray}: no model of the plan")
     input_files.link_(document, inputs)
     files.write_json(hashes, input_files.hashes(document))
-    files.write_json(links, params.links(document))
+    files.write_json(links, plan_table.links(document))
     files.write_json(values, document)
     models.write(plan_file)
     files.write_text(checked, "Every section of params.yaml passed its check.\n")

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 
 ROOMS = (  # by floor, the lowest first: imports go down
-    ("errors", "files", "code_hash", "params", "contracts", "runtime", "plan_table"),
+    ("errors", "files", "code_hash", "params", "runtime", "plan_table"),
     ("data", "models"),
     ("measure", "explain"),
     ("training",),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from deepcompress import contracts, input_files, params
+from deepcompress import input_files, params
 from deepcompress.data import loading
 from deepcompress.data.store import DataConfig, write_fit
 from deepcompress.deploy import benchmark
@@ -103,19 +103,17 @@ def test_a_file_that_breaks_the_contract_of_its_room_is_named(
     assert str(raised.value).startswith(f"src/deepcompress/{room.replace('.', '/')}/{name}.py:")
 
 
-@pytest.mark.parametrize("room", sorted({key for key in contracts.REQUIRED if key.count(".") == 1}))
+@pytest.mark.parametrize("room", sorted({key for key in params.REQUIRED if key.count(".") == 1}))
 def test_what_is_there_and_what_the_recipes_write_keeps_the_contracts(spoil: Spoil, room: str) -> None:
     spoil(CRITERION, "", "")
-    assert {f"{room}.{name}" for name in params.plugins(room)} >= {
-        key for key in contracts.REQUIRED if room + "." in key
-    }
+    assert {f"{room}.{name}" for name in params.plugins(room)} >= {key for key in params.REQUIRED if room + "." in key}
     for name in params.plugins(room):
         assert params.plugin(room, name)
 
 
 def test_rooms_without_a_contract_are_none() -> None:
     homes = {".".join(path.parts[2:-1]) for path in RECIPES}
-    assert homes == {key for key in contracts.REQUIRED if key.count(".") == 1}
+    assert homes == {key for key in params.REQUIRED if key.count(".") == 1}
 
 
 def test_the_plan_loads_formats_and_engines_too(spoil: Spoil) -> None:

@@ -14,7 +14,7 @@ from deepcompress.errors import UserError
 from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.plan import require_networks
-from deepcompress.plan_table import COLUMNS, Plan, PlannedModel
+from deepcompress.plan_table import COLUMNS, Plan, PlannedModel, links
 from deepcompress.quantization.settings import Quant
 from tests import nets, plans
 from tests.docs import pages
@@ -140,7 +140,7 @@ def test_a_key_changes_what_decides_about_those_links_alone_that_go_by_it(
     tmp_path: Path, key: str, value: object, changes: set[str]
 ) -> None:
     def settings(document: dict[str, Any]) -> dict[str, Any]:
-        return {name: link for step in params.links(document)["combine"].values() for name, link in step.items()}
+        return {name: link for step in links(document)["combine"].values() for name, link in step.items()}
 
     before, after = settings(DOCUMENT), settings(params.read(changed(tmp_path, (key, value))))
     assert {name for name in before if before[name] != after[name]} == changes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepcompress import code_hash, files, params
+from deepcompress import code_hash, files, params, plan_table
 from deepcompress import stale as stale_results
 from deepcompress.errors import UserError
 from tests import house
@@ -134,7 +134,7 @@ def test_a_link_whose_settings_changed_is_named_before_any_stage_runs(pipeline: 
         (pipeline.folder / "params.yaml").write_text(yaml.safe_dump(document))
 
     write(8)
-    files.write_json(pipeline.folder / "written.json", params.links(params.read(pipeline.folder / "params.yaml")))
+    files.write_json(pipeline.folder / "written.json", plan_table.links(params.read(pipeline.folder / "params.yaml")))
     plan = stage("cp written.json links.json", ["source"], [{"links.json": {"cache": False}}])
     links = {
         name: stage(f"cp source {name}", ["source"], [name], params=[{"links.json": [f"combine.quantize.{name}"]}])

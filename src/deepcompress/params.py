@@ -9,16 +9,17 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-import hashlib
 import importlib
+import inspect
 import json
 import math
 import pkgutil
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, TypeVar, cast, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import pydantic
 import yaml
@@ -29,7 +30,6 @@ PARAMS_FILE = "params.yaml"
 DEVICE_BUDGET_MIB = 2048  # where params.yaml does not say
 HIGHEST_SEED = 2**63 - 1  # of torch's generators
 MOST_VALUES = 100_000  # of one file; ours holds some 400
-HASH_DIGITS = 16  # of a SHA-256, as in code_hash
 LONGEST_SHOWN = 200  # characters of a wrong value in a message
 MOST_LISTED = 20  # allowed names in a message
 MISSPELT = (ValueError, LookupError, AttributeError, TypeError)  # which PyYAML lets through, of `!!timestamp x`
@@ -85,7 +85,7 @@ def plugins(room: str) -> list[str]:
 
 
 def plugin(room: str, name: str, key: str | None = None) -> ModuleType:
-    """Import a file of a package such as `data.sources`, and check it against its contract; see contracts.py.
+    """Import a file of a package such as `data.sources`, and check it against its contract.
 
     A UserError names the key and lists what there is instead, or names the file and what is wrong with it.
     """
@@ -93,8 +93,7 @@ def plugin(room: str, name: str, key: str | None = None) -> ModuleType:
     if name not in known:
         where = f"params.yaml: {key}" if key else room
         raise UserError(f"{where} must be one of {', '.join(known)}; got {name!r}")
-    contracts: Any = importlib.import_module("deepcompress.contracts")
-    return cast("ModuleType", contracts.load(room, name))
+    return _loaded(room, name)
 
 
 def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
@@ -194,40 +193,6 @@ def linked(block: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
     own = copy.deepcopy({name: change for name, change in link.items() if name not in LINKED})
     _underlay(own, block)
     return own
-
-
-def links(document: dict[str, Any]) -> dict[str, Any]:
-    """A hash of what decides about each link of a chain: its step's section with what the link says in its place.
-
-    Keys that a link does not read are left out, so that a change of them leaves the link as it is. A hash, because DVC
-    reads and writes all that dvc.lock holds once per stage that runs. Takes the whole of params.yaml, already checked;
-    nested like the links, such as {"combine": {"quantize": {"sparse_int4": "0f1e..."}}}.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for step in ("prune", "distill", "quantize"):
-        found[step] = {}
-        for name, link in document["combine"].get(step, {}).items():
-            text = json.dumps(_read_by_link(step, document, link), sort_keys=True, default=str)
-            found[step][name] = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
-    return {"combine": found}
-
-
-def _read_by_link(step: str, document: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
-    if step == "distill":
-        distill, method = document["distill"], link["method"]
-        mixture = distill.get("mixtures", {}).get(method)
-        return {
-            "student": distill["student"],
-            "finetune": document["prune"]["finetune"],
-            "losses": {name: distill["methods"].get(name, {}) for name in (mixture["losses"] if mixture else [method])},
-            "mixture": mixture,
-        }
-    block = linked(document["prune" if step == "prune" else "quant"], link)
-    if step == "prune":
-        unread = {"sweep", "structured" if block["method"] == "unstructured" else "unstructured"}
-    else:  # `from` and `baselines` are of other models
-        unread = {"sweep", "from", "baselines", *(["qat"] if block["mode"] == "ptq" else [])}
-    return {key: value for key, value in block.items() if key not in unread}
 
 
 def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FILE) -> S:
@@ -390,3 +355,87 @@ def _yaml_hint(got: Any) -> str:
         spelled = f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+d}"
         return f" (YAML reads {got} as text; write {spelled})"
     return f" (that is text; write {got} without quotes)"
+
+
+# What a file of each room of plug-ins must hold. It is checked when it is loaded: a mistake is one line that names it.
+
+LIKE = 0.8  # how alike a name is to another that it is taken for, misspelt
+GRANULARITIES = (("weight",), ("channel",), ("weight", "channel"), ("channel", "weight"))
+
+# Of a room, or of one file that differs from all others of its room, what stands under each name: one of the values of
+# a tuple, an instance of a type, a Section with the keys of a frozenset, or what can be called as a lambda is.
+REQUIRED: dict[str, dict[str, Any]] = {
+    "data.sources": {"Options": frozenset(), "load": lambda options, *, stored_size, seed, workspace: ...},
+    "models.encodings": {"encode": lambda tensor: ..., "decode": lambda parts, shape, dtype: ...},
+    "pruning.criteria": {
+        "GRANULARITIES": GRANULARITIES,
+        "NEEDS_GRADIENTS": (False, True),
+        "scores": lambda subject: ...,
+    },
+    "pruning.allocations": {"EVIDENCE": ("none", "curves", "scores"), "shares": lambda problem: ...},
+    "quantization.formats": {"make": lambda: ...},
+    "quantization.formats.floats": {"make": lambda name: ...},
+    "quantization.formats.intn": {"make": lambda bits, group_size: ...},
+    "distillation.losses": {
+        "Options": frozenset({"cross_entropy", "weight"}),
+        "build": lambda options, context: ...,
+    },
+    "deploy.engines": {"FLOAT_FORM": str, "missing": lambda: ..., "load": lambda model: ...},
+    "report.sections": {"SECTIONS": dict},
+}
+OPTIONAL: dict[str, dict[str, Any]] = {  # what a file of a room may hold besides: all of it, or nothing
+    "data.sources": {"inputs": lambda options: ...},
+    "pruning.allocations": {"GRANULARITIES": GRANULARITIES, "SPARSITY": float, "kept": lambda scores, count: ...},
+}
+
+
+def _loaded(room: str, name: str) -> ModuleType:
+    """Import a plug-in; a UserError says where it cannot be imported, or what it lacks."""
+    file = f"src/deepcompress/{room.replace('.', '/')}/{name}.py"
+    try:
+        module = importlib.import_module(f"deepcompress.{room}.{name}")
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a file raises when it is run
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
+        place = ":".join(map(str, [file, *lines[-1:]]))
+        raise UserError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
+    _require(module, room, name, file)
+    return module
+
+
+@functools.cache
+def _require(module: ModuleType, room: str, name: str, file: str) -> None:
+    """Refuse a plug-in that is not as the tables say; once, since a module does not change."""
+    there, further = vars(module), OPTIONAL.get(room, {})
+    wanted = REQUIRED.get(f"{room}.{name}", REQUIRED[room]) | (further if further.keys() & there.keys() else {})
+    for key, example in wanted.items():
+        if key not in there:
+            close = difflib.get_close_matches(key, sorted(there.keys() - wanted.keys()), n=1)
+            hint = f"; is {close[0]} meant?" if close else ""
+            raise UserError(f"{file}: {key} is missing; it must be {_instead(None, example)}{hint}")
+        if instead := _instead(there[key], example):
+            got = "" if callable(there[key]) else f", got {shown(there[key])}"
+            raise UserError(f"{file}: {key} must be {instead}{got}")
+    for key in sorted(further.keys() - wanted.keys()):
+        if close := difflib.get_close_matches(key, there, n=1, cutoff=LIKE):
+            raise UserError(f"{file}: {close[0]} is unknown; is {key} meant?")
+
+
+def _instead(entry: Any, example: Any) -> str:
+    """What must stand there instead; nothing where an entry is as it must be."""
+    if isinstance(example, tuple):
+        return "" if entry in example else f"one of {', '.join(map(repr, example))}"
+    if isinstance(example, frozenset):
+        right = isinstance(entry, type) and issubclass(entry, Section) and example <= {*entry.model_fields}
+        return "" if right else " with ".join(["a Section", *([" and ".join(sorted(example))] if example else [])])
+    if isinstance(example, type):
+        return "" if isinstance(entry, example) else f"a {example.__name__}"
+    asked = inspect.signature(example)
+    by_name = {key: None for key, argument in asked.parameters.items() if argument.kind is argument.KEYWORD_ONLY}
+    try:
+        inspect.signature(entry).bind(*(asked.parameters.keys() - by_name.keys()), **by_name)
+    except (TypeError, ValueError):
+        return f"a function of {asked}"
+    lacking = sorted(getattr(entry, "__abstractmethods__", ()))
+    return f"a class that has {', '.join(lacking)}" if lacking else ""

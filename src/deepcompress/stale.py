@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepcompress import code_hash, input_files, params
+from deepcompress import code_hash, input_files, params, plan_table
 from deepcompress.errors import Command, UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
         outs = [out.fs_path for stage in others for out in stage.outs]
         # Of a file that is not here, and without what reads images: what was committed of it is taken on trust.
         with suppress(UserError, ModuleNotFoundError):
-            anew |= {path: params.links(params.read()) for path in outs if Path(path).name == LINKS}
+            anew |= {path: plan_table.links(params.read()) for path in outs if Path(path).name == LINKS}
             anew |= {path: input_files.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
         made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
         stale = {stage.addressing: list(reasons(stage, made, anew)) for stage in others}
