@@ -81,4 +81,19 @@ def test_unknown_methods_and_controls_list_what_there_is() -> None:
     with pytest.raises(UserError, match=r"distill.methods has no 'dkd'; it has logit, hint, crd, crd_logit"):
         config.weighted("dkd")
     with pytest.raises(UserError, match=r"distill.controls has no 'logit'; it has independent, label_smoothing"):
-        config.control("logit")
+        config.label_smoothing("logit")
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, 0.1), (0.0, 0.0), (0.2, 0.2)])
+def test_a_control_is_smoothed_as_students_with_a_teacher_where_it_says_nothing_else(
+    own: float | None, expected: float
+) -> None:
+    config = distill("controls", {"independent": {"label_smoothing": own}})
+    student = config.student.model_copy(
+        update={"recipe": config.student.recipe.model_copy(update={"label_smoothing": 0.1})}
+    )
+    config = config.model_copy(update={"student": student})
+    assert config.label_smoothing("independent") == expected
+    assert config.provenance_params("independent", taught=False)["control"] == {
+        "independent": {"label_smoothing": expected}
+    }

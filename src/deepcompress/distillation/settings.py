@@ -76,9 +76,12 @@ class Mixture(Section):
 
 
 class Control(Section):
-    """A student without a teacher. label_smoothing: share of its labels that is spread over all classes."""
+    """A student without a teacher. label_smoothing: share of its labels that is spread over all classes.
 
-    label_smoothing: float = Field(ge=0, lt=1)
+    None: as of students with a teacher, so that the teacher is all that differs.
+    """
+
+    label_smoothing: float | None = Field(ge=0, lt=1)
 
 
 class Selected(Section):
@@ -145,17 +148,18 @@ class Distill(Section):
         there = ", ".join([*self.methods, *self.mixtures])
         raise UserError(f"params.yaml: distill.methods has no {name!r}; it has {there}")
 
-    def control(self, name: str) -> Control:
-        """A control by its name; a UserError lists those there are."""
+    def label_smoothing(self, name: str) -> float:
+        """Of a control, by its name; a UserError lists those there are."""
         if name not in self.controls:
             raise UserError(f"params.yaml: distill.controls has no {name!r}; it has {', '.join(self.controls)}")
-        return self.controls[name]
+        own = self.controls[name].label_smoothing
+        return self.student.recipe.label_smoothing if own is None else own
 
     def provenance_params(self, name: str, *, taught: bool) -> dict[str, Any]:
         """All that params.yaml says of one student, as plain values, and nothing else."""
         shared = {"student": self.student.model_dump(mode="json")}
         if not taught:
-            return {**shared, "control": {name: self.control(name).model_dump()}}
+            return {**shared, "control": {name: {"label_smoothing": self.label_smoothing(name)}}}
         cross_entropy, losses = self.weighted(name)
         return {
             **shared,

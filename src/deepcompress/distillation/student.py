@@ -110,7 +110,7 @@ def _objective(
     config: Distill, training: TrainingRun, method: str, teacher_file: Path | None, fabric: Fabric
 ) -> Callable[[Classifier, TrainingData], Objective]:
     if teacher_file is None:
-        smoothing = config.control(method).label_smoothing
+        smoothing = config.label_smoothing(method)
         return lambda model, data: CrossEntropy(smoothing)
     recipe, (cross_entropy, weighted) = config.student.recipe, config.weighted(method)
     teacher = load_teacher(teacher_file, classes=training.images.meta.classes, view=training.view)
