@@ -107,6 +107,7 @@ def test_the_interval_is_given_where_it_is_known_and_the_baseline_may_recommend_
     assert [row["drop_points_high"] for row in recommend.rows(models, limits())] == [None, 2.54]
     alone = recommend.recommendation(models[:1], limits(max_drop_points=0.0))
     assert (alone["model"], alone["runner_up"], alone["times_smaller"]) == ("baseline", None, 1.0)
+    assert alone["reason"].endswith("MiB; 90.0 % top-1 on 200 validation images.")
 
 
 def test_a_model_stands_beside_its_control_on_the_same_images() -> None:

@@ -270,18 +270,25 @@ def _reason(chosen: Candidate, allowed: int, compared: int, baseline: Candidate,
     kept = [f"at most {_amount(name, limit)}" for name in UNITS if (limit := getattr(limits, name)) is not None]
     if limits.confident:
         kept[0] += " by the upper end of the 95 % interval"
+    smaller, change = _beside(chosen, baseline) if chosen is not baseline else ("", "")
+    time = "" if chosen.latency_ms is None else f", {chosen.latency_ms:.3g} ms for one image in PyTorch on this machine"
+    return (
+        f"{chosen.model} has the smallest file of the {allowed} of {compared} models with {', '.join(kept)}: "
+        f"{chosen.size_mib:.2f} MiB{smaller}; "
+        f"{chosen.top1_pct:.1f} % top-1 on {chosen.n:,} validation images{change}{time}."
+    )
+
+
+def _beside(chosen: Candidate, baseline: Candidate) -> tuple[str, str]:
+    """How much smaller than the baseline a model is, and how much less right, each behind a comma."""
     drop = round(chosen.drop_points(baseline), 2)
     change = f"{_points(abs(drop))} {'below' if drop > 0 else 'above'}" if drop else "the same as"
     low, high = chosen.drop_interval or (0.0, 0.0)
     ends = ""
     if chosen.drop_interval:  # measured on one training; replicates are measured on held-out images alone
         ends = f" (95 % interval over images, not trainings: {0 - high:+.1f} to {0 - low:+.1f})".replace("-", "−")
-    time = "" if chosen.latency_ms is None else f", {chosen.latency_ms:.3g} ms for one image in PyTorch on this machine"
-    return (
-        f"{chosen.model} has the smallest file of the {allowed} of {compared} models with {', '.join(kept)}: "
-        f"{chosen.size_mib:.2f} MiB, {baseline.size_bytes / chosen.size_bytes:.1f} times smaller than the baseline; "
-        f"{chosen.top1_pct:.1f} % top-1 on {chosen.n:,} validation images, {change} the baseline{ends}{time}."
-    )
+    times = baseline.size_bytes / chosen.size_bytes
+    return f", {times:.1f} times smaller than the baseline", f", {change} the baseline{ends}"
 
 
 def _warning(baseline: Candidate, most_of_a_class: int) -> str:
