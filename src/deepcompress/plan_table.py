@@ -104,7 +104,7 @@ class Plan:
         return [pair for pair in listed if pair[::-1] not in listed[: listed.index(pair)]]
 
     def control(self, model: str) -> str | None:
-        """A model's own control, or that of the nearest model that it builds on, which was trained as long as that one."""
+        """Its own control, or that of the nearest model that it builds on, which was trained as long as that one."""
         return next((row.control for row in reversed(self.chain(model)) if row.control), None)
 
     def chain(self, model: str) -> list[PlannedModel]:

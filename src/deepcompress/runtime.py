@@ -50,26 +50,19 @@ COMPILES = "compiles"  # attribute by which a Fabric tells the training loop wha
 
 
 class Train(Section):
-    """The `train` section: where and how exactly numbers are computed.
+    """The `train` section: where and how exactly numbers are computed."""
 
-    Attributes:
-        device: Kind of device.
-        precision: Of the network while it trains; weights stay float32.
-        devices: Processes on each machine, a device each; auto: as many as there are GPUs, or 1.
-        num_nodes: Machines.
-        strategy: ddp: averaged gradients (DistributedDataParallel); auto: that, or nothing for a single process.
-        threads: Of a stage's process on the CPU; None: as torch chooses, one per core. Sums come in another order for
-            another number, so the last bits of all results depend on it; a fixed one makes machines agree.
-        compile: Whether torch.compile makes one program of the network that trains.
-    """
-
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    device: Literal["auto", "cpu", "cuda", "mps"]  # kind of device
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]  # of the network while it trains; weights stay float32
+    # Processes on each machine, a device each; auto: as many as there are GPUs, or 1.
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
-    num_nodes: int = Field(default=1, ge=1)
+    num_nodes: int = Field(default=1, ge=1)  # machines
+    # ddp: averaged gradients (DistributedDataParallel); auto: that, or nothing for a single process.
     strategy: Literal["auto", "ddp"] = "auto"
+    # Of a stage's process on the CPU; None: as torch chooses, one per core. Sums come in another order for another
+    # number, so the last bits of all results depend on it; a fixed one makes machines agree.
     threads: Annotated[int, Field(ge=1)] | None = None
-    compile: bool = False
+    compile: bool = False  # whether torch.compile makes one program of the network that trains
 
     def alone(self) -> Train:
         """For work that nothing is trained in: one process."""

@@ -101,17 +101,11 @@ _NO_IMAGE = {
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder's content, wherever it lies.
+    """A folder's content, wherever it lies."""
 
-    Attributes:
-        files: Paths below the top with "/" between the parts, sorted.
-        folders: As files, empty folders too where the archive lists them.
-        read: Gives a file's bytes; raises UserError if it is damaged.
-    """
-
-    files: tuple[str, ...]
-    folders: tuple[str, ...]
-    read: Callable[[str], bytes]
+    files: tuple[str, ...]  # paths below the top with "/" between the parts, sorted
+    folders: tuple[str, ...]  # as files, empty folders too where the archive lists them
+    read: Callable[[str], bytes]  # gives a file's bytes; raises UserError if it is damaged
 
 
 @dataclass(frozen=True)

@@ -42,17 +42,11 @@ UPLOAD_BYTES = 2**26
 
 @dataclass(frozen=True)
 class View:
-    """How stored pixels become network input.
+    """How stored pixels become network input."""
 
-    Attributes:
-        size: Side of the square input, in pixels.
-        mean: Per channel, of values in 0..1.
-        std: Per channel, of values in 0..1; positive.
-    """
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    size: int  # side of the square input, in pixels
+    mean: tuple[float, ...]  # per channel, of values in 0..1
+    std: tuple[float, ...]  # per channel, of values in 0..1; positive
 
 
 @dataclass(frozen=True)
@@ -94,22 +88,16 @@ class Shard:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images as the network takes them.
+    """Some images as the network takes them."""
 
-    Attributes:
-        images: Normalised, in channels_last memory; those of this process's shard alone.
-        labels: Class of each image of the whole batch.
-        indices: Row of each image of the whole batch in the arrays.
-        shard: The part of the batch that `images` are; None: all of it.
-        others: Class of the image that each of the whole batch is mixed with; None: no image is mixed.
-        own_share: Of each image of the whole batch, the share that is not the other's: a half or more.
-    """
-
+    # Normalised, in channels_last memory; those of this process's shard alone.
     images: Float[Tensor, "part 3 size size"]
-    labels: Int[Tensor, " batch"]
-    indices: Int[Tensor, " batch"]
-    shard: Shard | None = None
+    labels: Int[Tensor, " batch"]  # class of each image of the whole batch
+    indices: Int[Tensor, " batch"]  # row of each image of the whole batch in the arrays
+    shard: Shard | None = None  # the part of the batch that `images` are; None: all of it
+    # Class of the image that each of the whole batch is mixed with; None: no image is mixed.
     others: Int[Tensor, " batch"] | None = None
+    # Of each image of the whole batch, the share that is not the other's: a half or more.
     own_share: Float[Tensor, " batch"] | None = None
 
     def whole(self, own: Tensor) -> Tensor:

@@ -56,24 +56,19 @@ def _known_encoding(name: str | None) -> str | None:
 
 
 class Files(Section):
-    """What all sources share that read image files of the user's.
+    """What all sources share that read image files of the user's."""
 
-    Attributes:
-        path: Where they lie; a relative path starts at the repository.
-        heldout_fraction: Fraction of each class that becomes the test images where there are none.
-        on_bad_image: Whether an image that cannot be read stops the run, or is left out; at most BAD_PCT of them may be
-            left out.
-        on_duplicate: Whether an image that is there twice, as a file of the same bytes, stops the run, or is left out
-            of the training images (of the validation images where it is one to test on).
-        max_value: The value of 16-bit grey that becomes white; None: 65535.
-        names_encoding: Of file names that are no UTF-8, as old zip programs write them.
-    """
-
-    path: str | None = None
+    path: str | None = None  # where they lie; a relative path starts at the repository
+    # Fraction of each class that becomes the test images where there are none.
     heldout_fraction: float = Field(default=0.2, gt=0, lt=1)
+    # Whether an image that cannot be read stops the run, or is left out; at most BAD_PCT of them may be left out.
     on_bad_image: Literal["stop", "skip"] = "stop"
+    # Whether an image that is there twice, as a file of the same bytes, stops the run, or is left out of the training
+    # images (of the validation images where it is one to test on).
     on_duplicate: Literal["stop", "drop"] = "drop"
+    # The value of 16-bit grey that becomes white; None: 65535.
     max_value: int | None = Field(default=None, ge=1, le=WHITE)
+    # Of file names that are no UTF-8, as old zip programs write them.
     names_encoding: Annotated[str | None, AfterValidator(_known_encoding)] = None
 
 

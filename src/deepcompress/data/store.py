@@ -52,37 +52,27 @@ def _known(source: str) -> str:
 
 
 class DataConfig(params.PluginSection):
-    """The `data` section, with one block per source.
-
-    Attributes:
-        source: A file in data/sources.
-        seed: Of the images that are drawn and of the splits; apart from the pipeline's, so that further trainings are
-            measured on the same images.
-        stored_size: Images are stored as squares of this side, pixels.
-        validation_fraction: Fraction of each class's training images that choices are made on.
-        device_budget_mib: What the images of one part (training, validation, held-out) may take in the memory of a GPU
-            [MiB]; above it each batch is copied there from the mapped file. No result depends on it.
-    """
+    """The `data` section, with one block per source."""
 
     plugins: ClassVar[str] = PLUGINS
     key: ClassVar[str] = "data"
-    source: Annotated[str, AfterValidator(_known)]
+    source: Annotated[str, AfterValidator(_known)]  # a file in data/sources
+    # Of the images that are drawn and of the splits; apart from the pipeline's, so that further trainings are measured
+    # on the same images.
     seed: int = Field(default=0, ge=0, le=params.HIGHEST_SEED)
-    stored_size: int = Field(ge=8, le=1024)
-    validation_fraction: float = Field(gt=0, lt=1)
+    stored_size: int = Field(ge=8, le=1024)  # images are stored as squares of this side, pixels
+    validation_fraction: float = Field(gt=0, lt=1)  # fraction of each class's training images that choices are made on
+    # What the images of one part (training, validation, held-out) may take in the memory of a GPU [MiB]; above it each
+    # batch is copied there from the mapped file. No result depends on it.
     device_budget_mib: int = Field(default=DEVICE_BUDGET_MIB, ge=0)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some labelled images of a source, read one by one.
+    """Some labelled images of a source, read one by one."""
 
-    Attributes:
-        labels: Class indices, int64 (n,).
-        read: Gives image i as uint8 (stored_size, stored_size, 3), RGB; the same pixels at every call.
-    """
-
-    labels: np.ndarray
+    labels: np.ndarray  # class indices, int64 (n,)
+    # Gives image i as uint8 (stored_size, stored_size, 3), RGB; the same pixels at every call.
     read: Callable[[int], np.ndarray]
 
     def __len__(self) -> int:
@@ -91,51 +81,30 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as a source gives it.
+    """A data set as a source gives it."""
 
-    Attributes:
-        classes: Class names; labels index them.
-        train: Images to learn from; validation images are taken from here.
-        test: Held-out images, or None where the source has none.
-        origin: "source" (its name) and "checksum" (such as "sha256:<hex>"), and more where it helps.
-        validation: Images to choose on; None: a fraction of the training images.
-        white: The value of 16-bit grey that became 255.
-        skipped: Why -> the files that were left out for it.
-    """
-
-    classes: tuple[str, ...]
-    train: Part
-    test: Part | None
-    origin: dict[str, str]
-    validation: Part | None = None
-    white: int = WHITE
-    skipped: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    classes: tuple[str, ...]  # class names; labels index them
+    train: Part  # images to learn from; validation images are taken from here
+    test: Part | None  # held-out images, or None where the source has none
+    origin: dict[str, str]  # "source" (its name) and "checksum" (such as "sha256:<hex>"), and more where it helps
+    validation: Part | None = None  # images to choose on; None: a fraction of the training images
+    white: int = WHITE  # the value of 16-bit grey that became 255
+    skipped: dict[str, tuple[str, ...]] = field(default_factory=dict)  # why -> the files that were left out for it
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What meta.json tells of the data; the same in data/fit and data/heldout.
+    """What meta.json tells of the data; the same in data/fit and data/heldout."""
 
-    Attributes:
-        classes: Class names; labels index them.
-        image_size: Side of the stored square images, pixels.
-        mean: Per channel (R, G, B), of the training images scaled to 0..1.
-        std: As mean; at least one grey level (1/255), so that a constant channel can be normalised.
-        counts: Images in "train", "validation" and "heldout".
-        source: Name of the source.
-        checksum: Of what the source read.
-        white: The value of 16-bit grey that became 255.
-        skipped: Why -> how many files were left out for it, and the first of their names.
-    """
-
-    classes: tuple[str, ...]
-    image_size: int
-    mean: Triple
-    std: Triple
-    counts: dict[str, int]
-    source: str
-    checksum: str
-    white: int = WHITE
+    classes: tuple[str, ...]  # class names; labels index them
+    image_size: int  # side of the stored square images, pixels
+    mean: Triple  # per channel (R, G, B), of the training images scaled to 0..1
+    std: Triple  # as mean; at least one grey level (1/255), so that a constant channel can be normalised
+    counts: dict[str, int]  # images in "train", "validation" and "heldout"
+    source: str  # name of the source
+    checksum: str  # of what the source read
+    white: int = WHITE  # the value of 16-bit grey that became 255
+    # Why -> how many files were left out for it, and the first of their names.
     skipped: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -146,16 +115,11 @@ class Meta:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Labelled images.
+    """Labelled images."""
 
-    Attributes:
-        images: uint8 (n, height, width, 3), in memory or mapped from a file.
-        labels: Class indices, int64 (n,).
-        budget_mib: What the images may take in a GPU's memory, and what copies of them may take in the host's [MiB].
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
+    images: np.ndarray  # uint8 (n, height, width, 3), in memory or mapped from a file
+    labels: np.ndarray  # class indices, int64 (n,)
+    # What the images may take in a GPU's memory, and what copies of them may take in the host's [MiB].
     budget_mib: int = DEVICE_BUDGET_MIB
 
     def __len__(self) -> int:

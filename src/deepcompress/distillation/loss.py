@@ -27,15 +27,10 @@ if TYPE_CHECKING:
 
 
 class LossOptions(Section):
-    """What the block of every loss may say.
+    """What the block of every loss may say."""
 
-    Attributes:
-        cross_entropy: Weight of the cross-entropy with the labels.
-        weight: Of this loss.
-    """
-
-    cross_entropy: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    cross_entropy: float = Field(default=1.0, ge=0, allow_inf_nan=False)  # weight of the cross-entropy with the labels
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # of this loss
 
 
 @dataclass(frozen=True)
@@ -48,14 +43,10 @@ class Tap:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network gives for a batch, in 32-bit floats.
+    """What a network gives for a batch, in 32-bit floats."""
 
-    Attributes:
-        logits: (batch, classes); None where no loss asks a teacher for them.
-        features: By tap: (batch, channels, height, width), or (batch, channels) where pooled.
-    """
-
-    logits: Float[Tensor, "batch classes"] | None
+    logits: Float[Tensor, "batch classes"] | None  # (batch, classes); None where no loss asks a teacher for them
+    # By tap: (batch, channels, height, width), or (batch, channels) where pooled.
     features: Mapping[Tap, Tensor] = field(default_factory=dict)
 
     def require_logits(self) -> Float[Tensor, "batch classes"]:
@@ -67,36 +58,22 @@ class Outputs:
 
 @dataclass(frozen=True)
 class DistillBatch:
-    """A batch as a loss sees it.
+    """A batch as a loss sees it."""
 
-    Attributes:
-        student: With gradients.
-        teacher: Without; it saw the same pixels.
-        labels: Class of each image.
-        indices: Row of each image in the training images.
-        epoch: Counted from 1.
-    """
-
-    student: Outputs
-    teacher: Outputs
-    labels: Int[Tensor, " batch"]
-    indices: Int[Tensor, " batch"]
-    epoch: int
+    student: Outputs  # with gradients
+    teacher: Outputs  # without; it saw the same pixels
+    labels: Int[Tensor, " batch"]  # class of each image
+    indices: Int[Tensor, " batch"]  # row of each image in the training images
+    epoch: int  # counted from 1
 
 
 @dataclass(frozen=True)
 class LossContext:
-    """What a loss may know when it is made.
+    """What a loss may know when it is made."""
 
-    Attributes:
-        student: In any mode.
-        teacher: Frozen.
-        labels: Class of every training image, by row.
-    """
-
-    student: Classifier
-    teacher: Classifier
-    labels: Int[Tensor, " images"]
+    student: Classifier  # in any mode
+    teacher: Classifier  # frozen
+    labels: Int[Tensor, " images"]  # class of every training image, by row
 
 
 class Loss(nn.Module, ABC):

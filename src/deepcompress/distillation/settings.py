@@ -54,15 +54,10 @@ class Methods(PluginSection):
 
 
 class Mixture(Section):
-    """Several losses at once, with the options that `distill.methods` gives them.
+    """Several losses at once, with the options that `distill.methods` gives them."""
 
-    Attributes:
-        cross_entropy: Weight of the cross-entropy with the labels.
-        losses: Weight of each.
-    """
-
-    cross_entropy: float = Field(ge=0, allow_inf_nan=False)
-    losses: dict[str, float] = Field(min_length=2)
+    cross_entropy: float = Field(ge=0, allow_inf_nan=False)  # weight of the cross-entropy with the labels
+    losses: dict[str, float] = Field(min_length=2)  # weight of each
 
     @model_validator(mode="after")
     def _known(self) -> Mixture:
@@ -92,27 +87,17 @@ class Selected(Section):
 
 
 class Distill(Section):
-    """The `distill` section.
+    """The `distill` section."""
 
-    Attributes:
-        student: The network, its start and its training: the same for every method and control.
-        cache_budget_mib: Memory that a teacher's outputs for all training images may take [MiB]; see student.py.
-        methods: Options of each loss; every one is tried with every teacher of `teachers`.
-        mixtures: Several losses at once, by name; tried like methods.
-        controls: Students without a teacher, by name.
-        teachers: Names in the `teachers` section.
-        selected: Further teachers, and the methods that learn from them.
-        baseline: Which methods and mixtures also learn from the baseline.
-    """
-
-    student: Network
+    student: Network  # the network, its start and its training: the same for every method and control
+    # Memory that a teacher's outputs for all training images may take [MiB]; see student.py.
     cache_budget_mib: int = Field(ge=0)
-    methods: dict[str, dict[str, Any]]
-    mixtures: dict[str, Mixture] = Field(default={})
-    controls: dict[str, Control]
-    teachers: tuple[str, ...]
-    selected: Selected
-    baseline: tuple[str, ...] = ()
+    methods: dict[str, dict[str, Any]]  # options of each loss; every one is tried with every teacher of `teachers`
+    mixtures: dict[str, Mixture] = Field(default={})  # several losses at once, by name; tried like methods
+    controls: dict[str, Control]  # students without a teacher, by name
+    teachers: tuple[str, ...]  # names in the `teachers` section
+    selected: Selected  # further teachers, and the methods that learn from them
+    baseline: tuple[str, ...] = ()  # which methods and mixtures also learn from the baseline
 
     @model_validator(mode="after")
     def _consistent(self) -> Distill:

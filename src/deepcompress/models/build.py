@@ -228,23 +228,15 @@ def _resize_layer_(layer: nn.Module, sizes: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a network does with one image.
+    """What a network does with one image."""
 
-    Attributes:
-        order: Convolutions and linear layers, as they run.
-        outputs: Shape of what each module gives, in the order in which they end, unless that is overwritten later.
-        outer: Modules that are reached through nn.Sequential alone, so that nothing leads around them.
-        norms: Convolution -> the batch norm that takes its output as it is.
-        head_answers: Whether the answer is what the last layer gives, and nothing is done to it.
-        ran: All modules that were called; not those that merely hold others, which are called one by one.
-    """
-
-    order: tuple[str, ...]
+    order: tuple[str, ...]  # convolutions and linear layers, as they run
+    # Shape of what each module gives, in the order in which they end, unless that is overwritten later.
     outputs: dict[str, tuple[int, ...]]
-    outer: frozenset[str]
-    norms: dict[str, str]
-    head_answers: bool
-    ran: frozenset[str]
+    outer: frozenset[str]  # modules that are reached through nn.Sequential alone, so that nothing leads around them
+    norms: dict[str, str]  # convolution -> the batch norm that takes its output as it is
+    head_answers: bool  # whether the answer is what the last layer gives, and nothing is done to it
+    ran: frozenset[str]  # all modules that were called; not those that merely hold others, which are called one by one
 
 
 @functools.cache

@@ -55,23 +55,14 @@ class Encoded:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A loaded file.
+    """A loaded file."""
 
-    Attributes:
-        model: On the CPU, in eval mode, every encoded tensor decoded.
-        view: How images become its input.
-        classes: Names, in the order of the logits.
-        provenance: As it was saved; see `provenance`.
-        description: The whole description as plain JSON values.
-        integers: The weights that the file holds as integers and scales, by tensor name.
-    """
-
-    model: Classifier
-    view: View
-    classes: tuple[str, ...]
-    provenance: dict[str, Any]
-    description: dict[str, Any]
-    integers: dict[str, QuantizedWeight]
+    model: Classifier  # on the CPU, in eval mode, every encoded tensor decoded
+    view: View  # how images become its input
+    classes: tuple[str, ...]  # names, in the order of the logits
+    provenance: dict[str, Any]  # as it was saved; see `provenance`
+    description: dict[str, Any]  # the whole description as plain JSON values
+    integers: dict[str, QuantizedWeight]  # the weights that the file holds as integers and scales, by tensor name
 
     def save_alike(
         self,

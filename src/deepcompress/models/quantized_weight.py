@@ -34,17 +34,11 @@ WEIGHTS_AT_ONCE = 2**17  # so that what is rounded stays in the processor's cach
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QuantizedWeight:
-    """A weight as rounding makes it, files store it and integer kernels multiply it.
+    """A weight as rounding makes it, files store it and integer kernels multiply it."""
 
-    Attributes:
-        codes: Integers of -2**(bits-1) to 2**(bits-1) - 1, in the shape of the weight.
-        scales: Of each group, positive; float16 as in files.
-        bits: Of one integer, 2 to 8.
-    """
-
-    codes: Int8[Tensor, "outputs ..."]
-    scales: Float16[Tensor, "outputs groups"]
-    bits: int
+    codes: Int8[Tensor, "outputs ..."]  # integers of -2**(bits-1) to 2**(bits-1) - 1, in the shape of the weight
+    scales: Float16[Tensor, "outputs groups"]  # of each group, positive; float16 as in files
+    bits: int  # of one integer, 2 to 8
 
     @classmethod
     def quantize(
@@ -150,17 +144,11 @@ def scale_(rows: Float[Tensor, "outputs inputs"], scales: Float[Tensor, "outputs
 
 
 class Format(ABC):
-    """A small frozen value; a weight here is float32, (outputs, inputs) or (outputs, channels, height, width).
+    """A small frozen value; a weight here is float32, (outputs, inputs) or (outputs, channels, height, width)."""
 
-    Attributes:
-        name: As params and tables write it: fp16, int4.
-        bits: Of one stored weight, without scales.
-        smallest_normal: The magnitude below which a floating-point number loses digits; 0 where there is none.
-    """
-
-    name: str
-    bits: int
-    smallest_normal: float
+    name: str  # as params and tables write it: fp16, int4
+    bits: int  # of one stored weight, without scales
+    smallest_normal: float  # the magnitude below which a floating-point number loses digits; 0 where there is none
 
     @abstractmethod
     def groups(self, weight: Float[Tensor, "outputs ..."]) -> int:

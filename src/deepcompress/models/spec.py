@@ -171,26 +171,18 @@ class _Plain:
 class VGGSpec(_Plain):
     """Every number needed to build one VGG.
 
-    Attributes:
-        arch: A key of BLOCKS; it says after which convolutions the map is pooled.
-        batch_norm: Whether a batch norm follows each convolution.
-        features: Width of each convolution, in order.
-        hidden: Widths of the two hidden linear layers.
-        classes: Number of logits.
-        image_size: Side of the square input, px.
-        dropout: Probability behind each hidden layer.
-
     Raises:
         ValueError: If a value is of the wrong type or out of range.
     """
 
+    # A key of BLOCKS; it says after which convolutions the map is pooled.
     arch: Literal["vgg11", "vgg13", "vgg16", "vgg19"]
-    batch_norm: bool
-    features: tuple[Width, ...]
-    hidden: tuple[Width, Width]
-    classes: Width
-    image_size: ImageSize
-    dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+    batch_norm: bool  # whether a batch norm follows each convolution
+    features: tuple[Width, ...]  # width of each convolution, in order
+    hidden: tuple[Width, Width]  # widths of the two hidden linear layers
+    classes: Width  # number of logits
+    image_size: ImageSize  # side of the square input, px
+    dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]  # probability behind each hidden layer
 
     @field_validator("features")
     @classmethod
@@ -231,20 +223,15 @@ Widths = Annotated[
 class GraphSpec(_Plain):
     """Every number needed to build a network of a library or of the user.
 
-    Attributes:
-        arch: As `model.arch` names it; not a VGG.
-        classes: Number of logits.
-        image_size: Side of the square input, px.
-        widths: Per layer that no longer has its full size: (features,) of a batch norm, (outputs, inputs) of a linear
-            layer, (outputs, inputs, groups) of a convolution. Empty for an unpruned network.
-
     Raises:
         ValueError: If a value is of the wrong type or out of range.
     """
 
-    arch: Arch
-    classes: Width
-    image_size: ImageSize
+    arch: Arch  # as `model.arch` names it; not a VGG
+    classes: Width  # number of logits
+    image_size: ImageSize  # side of the square input, px
+    # Per layer that no longer has its full size: (features,) of a batch norm, (outputs, inputs) of a linear layer,
+    # (outputs, inputs, groups) of a convolution. Empty for an unpruned network.
     widths: Widths = ()
 
     @field_validator("arch")

@@ -32,23 +32,14 @@ ROUNDING = 1e-6  # units; a share of 100 million units is no exact float
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer, as an allocation sees it.
+    """One layer, as an allocation sees it."""
 
-    Attributes:
-        name: Of the layer.
-        shape: Of its weight.
-        units: How many weights or channels there are to choose from.
-        weights_per_unit: Weights that go with one.
-        dense: Whether it is to stay whole.
-        step: Units go by so many at a time; divides `units`.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    units: int
-    weights_per_unit: int
-    dense: bool = False
-    step: int = 1
+    name: str  # of the layer
+    shape: tuple[int, ...]  # of its weight
+    units: int  # how many weights or channels there are to choose from
+    weights_per_unit: int  # weights that go with one
+    dense: bool = False  # whether it is to stay whole
+    step: int = 1  # units go by so many at a time; divides `units`
 
     @property
     def weights(self) -> int:
@@ -62,19 +53,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Problem:
-    """What an allocation is asked.
+    """What an allocation is asked."""
 
-    Attributes:
-        layers: In forward order.
-        sparsity: Share of the weights of all layers that is to go, in [0, 1).
-        curves: Per layer (sparsities, top-1 %), for EVIDENCE "curves".
-        scores: Per layer, one per unit, for EVIDENCE "scores".
-    """
-
-    layers: tuple[Layer, ...]
-    sparsity: float
-    curves: Mapping[str, Curve] = field(default_factory=dict)
-    scores: Mapping[str, Tensor] = field(default_factory=dict)
+    layers: tuple[Layer, ...]  # in forward order
+    sparsity: float  # share of the weights of all layers that is to go, in [0, 1)
+    curves: Mapping[str, Curve] = field(default_factory=dict)  # per layer (sparsities, top-1 %), for EVIDENCE "curves"
+    scores: Mapping[str, Tensor] = field(default_factory=dict)  # per layer, one per unit, for EVIDENCE "scores"
 
     @property
     def weights(self) -> int:

@@ -128,32 +128,22 @@ def _widths(spec: Spec) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """What a group takes from one layer.
+    """What a group takes from one layer."""
 
-    Attributes:
-        layer: Its name.
-        outputs: Whether outputs go (of a convolution, a linear layer, a batch norm), or inputs.
-        indices: Which outputs or inputs belong to channel 0, 1, ... of the group; several where a map is flattened.
-    """
-
-    layer: str
-    outputs: bool
+    layer: str  # its name
+    outputs: bool  # whether outputs go (of a convolution, a linear layer, a batch norm), or inputs
+    # Which outputs or inputs belong to channel 0, 1, ... of the group; several where a map is flattened.
     indices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that go together, one from each part.
+    """Channels that go together, one from each part."""
 
-    Attributes:
-        members: Convolutions and linear layers whose outputs they are, in forward order; the first names the group.
-        channels: How many; of attention each head is one.
-        parts: Everything that a channel is part of.
-    """
-
+    # Convolutions and linear layers whose outputs they are, in forward order; the first names the group.
     members: tuple[str, ...]
-    channels: int
-    parts: tuple[Part, ...]
+    channels: int  # how many; of attention each head is one
+    parts: tuple[Part, ...]  # everything that a channel is part of
 
 
 def groups(spec: Spec) -> dict[str, Group]:

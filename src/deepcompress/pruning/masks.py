@@ -55,22 +55,15 @@ BITMASK_ABOVE = 1 / 32  # share of zeros; a bit of mask per 32-bit weight costs 
 
 @dataclasses.dataclass(frozen=True)
 class LayerView:
-    """One layer, as a criterion sees it.
+    """One layer, as a criterion sees it."""
 
-    Attributes:
-        name: Of the layer.
-        weight: (outputs, inputs) or (filters, channels, height, width); to be read only.
-        granularity: Whether a score per weight or per output channel is asked for.
-        seed: For criteria that draw.
-        gradient: Of the mean cross-entropy of one batch; None where the criterion needs none.
-        norm_scale: Of the batch norm right behind, one per output; None where there is none.
-    """
-
-    name: str
-    weight: Float[Tensor, "outputs ..."]
-    granularity: Granularity
-    seed: int = 0
+    name: str  # of the layer
+    weight: Float[Tensor, "outputs ..."]  # (outputs, inputs) or (filters, channels, height, width); to be read only
+    granularity: Granularity  # whether a score per weight or per output channel is asked for
+    seed: int = 0  # for criteria that draw
+    # Of the mean cross-entropy of one batch; None where the criterion needs none.
     gradient: Float[Tensor, "outputs ..."] | None = None
+    # Of the batch norm right behind, one per output; None where there is none.
     norm_scale: Float[Tensor, " outputs"] | None = None
 
 

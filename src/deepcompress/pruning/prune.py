@@ -43,21 +43,16 @@ RECALIBRATION_BATCH = 256  # images
 
 @dataclass(frozen=True)
 class Pruned:
-    """What pruning made of a model.
+    """What pruning made of a model."""
 
-    Attributes:
-        masked: In the old shape, with zeros and batch norms recalibrated; as accurate as pruning alone leaves it.
-        start: What fine-tuning starts from, a model of its own: single weights as zeros, channels removed.
-        trained: A copy of it, to be fine-tuned in place.
-        hold: What training calls after each step, so that zeros stay zero; None where there are none to keep.
-        table: A row per layer in scope and one for all: its weights, assigned and achieved sparsity, what is pruned,
-            and `scope`, the layers whose weights are the denominator.
-    """
-
+    # In the old shape, with zeros and batch norms recalibrated; as accurate as pruning alone leaves it.
     masked: Classifier
-    start: Classifier
-    trained: Classifier
+    start: Classifier  # what fine-tuning starts from, a model of its own: single weights as zeros, channels removed
+    trained: Classifier  # a copy of it, to be fine-tuned in place
+    # What training calls after each step, so that zeros stay zero; None where there are none to keep.
     hold: Callable[[], None] | None
+    # A row per layer in scope and one for all: its weights, assigned and achieved sparsity, what is pruned, and
+    # `scope`, the layers whose weights are the denominator.
     table: list[Row]
 
 

@@ -293,16 +293,11 @@ class _Chain(_Whole):
 
 @dataclass(frozen=True)
 class _Link:
-    """A convolution or linear layer, and what follows it up to the next one.
+    """A convolution or linear layer, and what follows it up to the next one."""
 
-    Attributes:
-        name: Of the layer.
-        layer: The layer.
-        post_ops: Batch norm, pooling, ReLU, flattening: run in order; none writes to what the first is given.
-    """
-
-    name: str
-    layer: nn.Conv2d | nn.Linear
+    name: str  # of the layer
+    layer: nn.Conv2d | nn.Linear  # the layer
+    # Batch norm, pooling, ReLU, flattening: run in order; none writes to what the first is given.
     post_ops: tuple[Step, ...]
 
     def behind(self, output: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:

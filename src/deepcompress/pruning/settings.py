@@ -20,17 +20,13 @@ GRANULARITY: dict[Method, Granularity] = {"unstructured": "weight", "structured"
 
 
 class Sensitivity(Section):
-    """How each layer is tried alone.
+    """How each layer is tried alone."""
 
-    Attributes:
-        sparsities: Rising from 0; a curve is a straight line between them.
-        samples: Validation images to measure on; all of them if there are fewer.
-        batch_size: Images per pass; the inputs of all layers are kept for one batch. Batch norms take each batch's own
-            statistics where `prune.recalibrate` is not 0, so a few hundred are better than a few.
-    """
-
+    # Rising from 0; a curve is a straight line between them.
     sparsities: tuple[Sparsity, ...] = tuple(tenth / 10 for tenth in range(10))
-    samples: int = Field(ge=2)
+    samples: int = Field(ge=2)  # validation images to measure on; all of them if there are fewer
+    # Images per pass; the inputs of all layers are kept for one batch. Batch norms take each batch's own statistics
+    # where `prune.recalibrate` is not 0, so a few hundred are better than a few.
     batch_size: int = Field(ge=2)
 
     @model_validator(mode="after")
@@ -44,19 +40,12 @@ class Sensitivity(Section):
 
 
 class MethodConfig(Section):
-    """How one method of pruning chooses what goes.
+    """How one method of pruning chooses what goes."""
 
-    Attributes:
-        criterion: A file in pruning/criteria.
-        allocation: A file in pruning/allocations.
-        scope: The layers whose weights a sparsity is a share of, and which are pruned.
-        dense: Layers in scope that stay whole all the same.
-    """
-
-    criterion: str
-    allocation: str
-    scope: Literal["all", "conv"]
-    dense: tuple[str, ...] = ()
+    criterion: str  # a file in pruning/criteria
+    allocation: str  # a file in pruning/allocations
+    scope: Literal["all", "conv"]  # the layers whose weights a sparsity is a share of, and which are pruned
+    dense: tuple[str, ...] = ()  # layers in scope that stay whole all the same
 
     @model_validator(mode="after")
     def _known(self) -> MethodConfig:
@@ -68,27 +57,19 @@ class MethodConfig(Section):
 
 
 class Channels(MethodConfig):
-    """How filters and units are chosen.
+    """How filters and units are chosen."""
 
-    Attributes:
-        round_to: Filters and units of a layer go by so many at a time, so that a multiple of it is left: the kernels
-            of most runtimes compute 4, 8 or 16 at once, and any other number costs as much as the next multiple. A
-            layer whose own number is no multiple goes by the greatest common divisor of both. 1: any number.
-    """
-
+    # Filters and units of a layer go by so many at a time, so that a multiple of it is left: the kernels of most
+    # runtimes compute 4, 8 or 16 at once, and any other number costs as much as the next multiple. A layer whose own
+    # number is no multiple goes by the greatest common divisor of both. 1: any number.
     round_to: int = Field(default=1, ge=1)
 
 
 class Scoring(Section):
-    """Training images for criteria that need gradients.
+    """Training images for criteria that need gradients."""
 
-    Attributes:
-        samples: How many; all of them if there are fewer.
-        batch_size: Images per gradient.
-    """
-
-    samples: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    samples: int = Field(ge=1)  # how many; all of them if there are fewer
+    batch_size: int = Field(ge=1)  # images per gradient
 
 
 class Sweep(Section):
@@ -107,28 +88,18 @@ class Sweep(Section):
 
 
 class Prune(Section):
-    """The `prune` section.
+    """The `prune` section."""
 
-    Attributes:
-        method: Of the model we ship.
-        sparsity: Of the model we ship: share of the weights in scope that goes.
-        unstructured: How single weights are chosen.
-        structured: How filters and units are chosen; the last layer's outputs are the classes and stay.
-        scoring: For criteria that need gradients.
-        recalibrate: Training images on which the statistics of batch norms are estimated anew once something is pruned,
-            2 or more; 0: they stay those of the dense model.
-        finetune: Training after pruning.
-        sweep: Models to compare.
-    """
-
-    method: Method
-    sparsity: Sparsity
-    unstructured: MethodConfig
-    structured: Channels
-    scoring: Scoring
+    method: Method  # of the model we ship
+    sparsity: Sparsity  # of the model we ship: share of the weights in scope that goes
+    unstructured: MethodConfig  # how single weights are chosen
+    structured: Channels  # how filters and units are chosen; the last layer's outputs are the classes and stay
+    scoring: Scoring  # for criteria that need gradients
+    # Training images on which the statistics of batch norms are estimated anew once something is pruned, 2 or more; 0:
+    # they stay those of the dense model.
     recalibrate: int = Field(default=0, ge=0)
-    finetune: Recipe
-    sweep: Sweep
+    finetune: Recipe  # training after pruning
+    sweep: Sweep  # models to compare
 
     @model_validator(mode="after")
     def _several_images(self) -> Prune:

@@ -47,17 +47,12 @@ LARGEST_HALF = torch.finfo(torch.float16).max
 
 @dataclasses.dataclass(frozen=True)
 class Rounded:
-    """What rounding made of a model, whose weights are in the model.
+    """What rounding made of a model, whose weights are in the model."""
 
-    Attributes:
-        encodings: Tensors as they go into the file, for `checkpoint.save`.
-        logits: Of the rounded model on the validation images.
-        row: Columns of a table: accuracy and loss on the `n` validation images, agreement with the model before,
-            relative error of the logits (`output_error_relative`), and those of `weight_errors` and `coverage`.
-    """
-
-    encodings: dict[str, Encoded]
-    logits: Logits
+    encodings: dict[str, Encoded]  # tensors as they go into the file, for `checkpoint.save`
+    logits: Logits  # of the rounded model on the validation images
+    # Columns of a table: accuracy and loss on the `n` validation images, agreement with the model before, relative
+    # error of the logits (`output_error_relative`), and those of `weight_errors` and `coverage`.
     row: dict[str, Any]
 
 

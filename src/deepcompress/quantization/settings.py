@@ -44,72 +44,44 @@ Bits = Annotated[int, BeforeValidator(_width)]
 
 
 class Calibration(Section):
-    """Training images, seen as in a test, that `clipping: output_error` and every rounding but `nearest` look at.
+    """Training images, seen as in a test, that `clipping: output_error` and every rounding but `nearest` look at."""
 
-    Attributes:
-        samples: Images; all of them if there are fewer.
-        inputs: Input vectors that are kept per layer; a convolution has one per place of its map.
-        batch_size: Images per pass.
-    """
-
-    samples: int = Field(ge=1)
-    inputs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    samples: int = Field(ge=1)  # images; all of them if there are fewer
+    inputs: int = Field(ge=1)  # input vectors that are kept per layer; a convolution has one per place of its map
+    batch_size: int = Field(ge=1)  # images per pass
 
 
 class QuantOptions(Section):
-    """What the sweep and the model that we ship share.
+    """What the sweep and the model that we ship share."""
 
-    Attributes:
-        float16: What 16 bits mean.
-        group_size: Weights per scale, at most; None: one scale per output channel.
-        channel_bits: At or above this width: per-channel scales, `group_size` ignored.
-        first_bits: Of the first layer; None: like the others.
-        last_bits: Of the last layer; None: like the others.
-        clipping: How scales are chosen; see quantization/solvers.py.
-        rounding: How integers are chosen after training; see quantization/ptq.py.
-    """
-
-    float16: Literal["fp16", "bf16"]
-    group_size: int | None = Field(ge=2)
-    channel_bits: int = Field(ge=2, le=9)
-    first_bits: Bits | None = None
-    last_bits: Bits | None = None
-    clipping: Clipping
-    rounding: Rounding
+    float16: Literal["fp16", "bf16"]  # what 16 bits mean
+    group_size: int | None = Field(ge=2)  # weights per scale, at most; None: one scale per output channel
+    channel_bits: int = Field(ge=2, le=9)  # at or above this width: per-channel scales, `group_size` ignored
+    first_bits: Bits | None = None  # of the first layer; None: like the others
+    last_bits: Bits | None = None  # of the last layer; None: like the others
+    clipping: Clipping  # how scales are chosen; see quantization/solvers.py
+    rounding: Rounding  # how integers are chosen after training; see quantization/ptq.py
 
 
 class QatRecipe(Recipe):
-    """Training with rounded weights.
+    """Training with rounded weights."""
 
-    Attributes:
-        steps: Of integers: `fixed` as the search found them in proportion to the largest weight, or `learned` along
-            with the weights.
-    """
-
+    # Of integers: `fixed` as the search found them in proportion to the largest weight, or `learned` along with the
+    # weights.
     steps: Literal["fixed", "learned"]
 
 
 class Quant(QuantOptions):
-    """The `quant` section.
+    """The `quant` section."""
 
-    Attributes:
-        bits: Of the model we ship.
-        mode: Of the model we ship: after training (`ptq`) or in training (`qat`).
-        calibration: For the choices that look at images.
-        qat: Training with rounded weights, and of the float control.
-        sweep: The models to compare, <mode>-<format> each.
-        source: Id of the model that the sweep quantizes (the key `from`): the baseline, or one of `baselines`.
-        baselines: Name -> a training as the baseline's, from the same start; what its block does not say, `finetune`
-            says.
-    """
-
-    bits: Bits
-    mode: Mode
-    calibration: Calibration
-    qat: QatRecipe
-    sweep: tuple[str, ...] = Field(min_length=1)
+    bits: Bits  # of the model we ship
+    mode: Mode  # of the model we ship: after training (`ptq`) or in training (`qat`)
+    calibration: Calibration  # for the choices that look at images
+    qat: QatRecipe  # training with rounded weights, and of the float control
+    sweep: tuple[str, ...] = Field(min_length=1)  # the models to compare, <mode>-<format> each
+    # Id of the model that the sweep quantizes (the key `from`): the baseline, or one of `baselines`.
     source: str = Field(default=BASELINE, alias="from")
+    # Name -> a training as the baseline's, from the same start; what its block does not say, `finetune` says.
     baselines: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Recipe] = Field(default={})
 
     @model_validator(mode="after")
@@ -136,19 +108,12 @@ class Quant(QuantOptions):
 
 
 class Task(QuantOptions):
-    """All that decides what one quantized model becomes, and nothing else: it is kept with the model.
+    """All that decides what one quantized model becomes, and nothing else: it is kept with the model."""
 
-    Attributes:
-        mode: `ptq` or `qat`.
-        format: Of all layers but perhaps the first and the last.
-        calibration: None where no images are looked at.
-        qat: None where nothing is trained.
-    """
-
-    mode: Mode
-    format: str
-    calibration: Calibration | None
-    qat: QatRecipe | None
+    mode: Mode  # `ptq` or `qat`
+    format: str  # of all layers but perhaps the first and the last
+    calibration: Calibration | None  # None where no images are looked at
+    qat: QatRecipe | None  # None where nothing is trained
 
 
 def task(quant: Quant, variant: str | None = None) -> Task:

@@ -31,21 +31,15 @@ ALLOWED = {"keeps": "points may go", "similar": "either way are similar"}  # rul
 
 @dataclass(frozen=True)
 class Comparison:
-    """One statement of the source report beside what was measured.
+    """One statement of the source report beside what was measured."""
 
-    Attributes:
-        verdict: AGREES, CONTRADICTS, SAME, UNDECIDED or UNTESTED; IN_PART of several that differ, or INCOMPARABLE.
-        evidence: What was measured, with intervals and n; for UNTESTED, why, if there is more to say.
-        note: What the verdict counts, or why it is so.
-        p: Of a claim that one difference tests: that there is none, or that it is just as large as is allowed.
-        holm_p: The same, corrected for the family of that difference.
-    """
-
+    # AGREES, CONTRADICTS, SAME, UNDECIDED or UNTESTED; IN_PART of several that differ, or INCOMPARABLE.
     verdict: str = UNTESTED
-    evidence: str = ""
-    note: str = ""
+    evidence: str = ""  # what was measured, with intervals and n; for UNTESTED, why, if there is more to say
+    note: str = ""  # what the verdict counts, or why it is so
+    # Of a claim that one difference tests: that there is none, or that it is just as large as is allowed.
     p: float = math.nan
-    holm_p: float = math.nan
+    holm_p: float = math.nan  # the same, corrected for the family of that difference
 
     @property
     def judgement(self) -> str:

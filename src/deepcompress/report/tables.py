@@ -64,37 +64,26 @@ class Paths:
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """All that the sections of the report may look at.
+    """All that the sections of the report may look at."""
 
-    Attributes:
-        models: A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id
-            without its family), size_mib, times_smaller, compared_with (the control, or that of what it builds on),
-            control_points, _low, _high, _verdict and _freedom, and more_trainings, those that it has had more than
-            compared_with; optional columns that are missing hold NaN.
-        per_class: Accuracy of each model on each class.
-        headline: What `dvc metrics diff` compares.
-        history: A row per model and epoch, with family and name; empty when nothing was trained.
-        meta: What the training images are: classes, counts, source.
-        params: params.yaml as plain values.
-        paper: The source report's own figures.
-        pairs: JUDGED differences between a model and a reference other than the baseline; may be empty.
-        replicates: Of further seeds; none without `make seeds`.
-        extra: Every further CSV, by folder and path without suffix: `sensitivity/structured`; one that is given as
-            a file, by its name.
-        notes: Every further JSON, named alike.
-    """
-
+    # A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id without its
+    # family), size_mib, times_smaller, compared_with (the control, or that of what it builds on), control_points, _low,
+    # _high, _verdict and _freedom, and more_trainings, those that it has had more than compared_with; optional columns
+    # that are missing hold NaN.
     models: pd.DataFrame
-    per_class: pd.DataFrame
-    headline: dict[str, Any]
-    history: pd.DataFrame
-    meta: dict[str, Any]
-    params: dict[str, Any]
-    paper: dict[str, Any]
+    per_class: pd.DataFrame  # accuracy of each model on each class
+    headline: dict[str, Any]  # what `dvc metrics diff` compares
+    history: pd.DataFrame  # a row per model and epoch, with family and name; empty when nothing was trained
+    meta: dict[str, Any]  # what the training images are: classes, counts, source
+    params: dict[str, Any]  # params.yaml as plain values
+    paper: dict[str, Any]  # the source report's own figures
+    # JUDGED differences between a model and a reference other than the baseline; may be empty.
     pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PAIR_COLUMNS)))
-    replicates: Replicates = verdict.NONE
+    replicates: Replicates = verdict.NONE  # of further seeds; none without `make seeds`
+    # Every further CSV, by folder and path without suffix: `sensitivity/structured`; one that is given as a file, by
+    # its name.
     extra: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)  # every further JSON, named alike
 
     @property
     def baseline(self) -> pd.Series:

@@ -62,14 +62,11 @@ class Objective(nn.Module, ABC):
     Modules that it owns (a regressor between student and teacher) are moved to the device, trained and kept
     in the state of an interrupted run along with the model, but are no part of it. A module whose parameters
     are all frozen (a teacher) is put into evaluation mode.
-
-    Attributes:
-        find_unused_parameters: Whether in some steps it gives no gradient to parts of the model or of what it owns.
-        needs_hooks: Whether it reads what layers inside the model give, by hooks.
     """
 
+    # Whether in some steps it gives no gradient to parts of the model or of what it owns.
     find_unused_parameters: bool = False
-    needs_hooks: bool = False
+    needs_hooks: bool = False  # whether it reads what layers inside the model give, by hooks
 
     @abstractmethod
     def forward(self, model: nn.Module, batch: Batch) -> Float[Tensor, ""]:

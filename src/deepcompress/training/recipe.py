@@ -28,50 +28,36 @@ LAST_SHARE = FIRST_SHARE / 1e4  # and at its end
 
 
 class SharedRecipe(Section):
-    """What all trainings share: the section `recipe`.
+    """What all trainings share: the section `recipe`."""
 
-    Attributes:
-        trainable: `all`, or `head`: the last linear layer alone; what is frozen stays in evaluation mode.
-        batch_size: Images per step.
-        optimizer: Its update rule; see `optimizer`.
-        weight_decay: See `optimizer` for what it acts on.
-        schedule: How the learning rate moves from step to step; see `learning_rate`.
-        momentum: Of sgd; the others ignore it.
-        warmup_fraction: Of one_cycle: the share of steps in which the learning rate rises.
-        label_smoothing: Share of the target that is spread over all classes.
-        average: Decay of the moving average over steps that is measured and kept in place of the weights
-            themselves, such as 0.99: about 1 / (1 - decay) steps count; None: no average.
-        keep: The weights to keep: the last epoch's, or those of the epoch with the best validation top-1
-            (of equal ones the earliest).
-        feature_budget_mib: With `head`: memory that the frozen layers' output for the training images, or for
-            the validation images, may take [MiB]; above it goes to a file.
-        augment: Random changes of the training images.
-    """
-
+    # `all`, or `head`: the last linear layer alone; what is frozen stays in evaluation mode.
     trainable: Literal["all", "head"]
-    batch_size: int = Field(ge=1, le=1_000_000)
-    optimizer: Literal["adam", "adamw", "sgd"]
-    weight_decay: float = Field(ge=0, allow_inf_nan=False)
+    batch_size: int = Field(ge=1, le=1_000_000)  # images per step
+    optimizer: Literal["adam", "adamw", "sgd"]  # its update rule; see `optimizer`
+    weight_decay: float = Field(ge=0, allow_inf_nan=False)  # see `optimizer` for what it acts on
+    # How the learning rate moves from step to step; see `learning_rate`.
     schedule: Literal["constant", "cosine", "one_cycle"]
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # of sgd; the others ignore it
+    # Of one_cycle: the share of steps in which the learning rate rises.
     warmup_fraction: float = Field(default=0.2, ge=0, lt=1)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)  # share of the target that is spread over all classes
+    # Decay of the moving average over steps that is measured and kept in place of the weights themselves, such as 0.99:
+    # about 1 / (1 - decay) steps count; None: no average.
     average: float | None = Field(default=None, gt=0, lt=1)
+    # The weights to keep: the last epoch's, or those of the epoch with the best validation top-1 (of equal ones the
+    # earliest).
     keep: Literal["last", "best_validation"] = "last"
+    # With `head`: memory that the frozen layers' output for the training images, or for the validation images, may take
+    # [MiB]; above it goes to a file.
     feature_budget_mib: int = Field(default=512, ge=0)
-    augment: Augment = Augment()
+    augment: Augment = Augment()  # random changes of the training images
 
 
 class Recipe(SharedRecipe):
-    """How one model is trained; what its block does not say, the section `recipe` says (see params.SHARED).
+    """How one model is trained; what its block does not say, the section `recipe` says (see params.SHARED)."""
 
-    Attributes:
-        epochs: Passes over the training images.
-        learning_rate: The highest of the schedule.
-    """
-
-    epochs: int = Field(ge=1, le=100_000)
-    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    epochs: int = Field(ge=1, le=100_000)  # passes over the training images
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)  # the highest of the schedule
 
 
 class Network(Model):
@@ -142,21 +128,13 @@ def _half_cosine(share: float, start: float, end: float) -> float:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training images and the measurement after it.
+    """One pass over the training images and the measurement after it."""
 
-    Attributes:
-        epoch: Counted from 1.
-        train_loss: Mean over the images, each as the model was when it saw it.
-        learning_rate: Of the last step.
-        validation_top1_pct: Right answers [%].
-        validation_loss: Cross-entropy [nats], whatever the training minimises.
-    """
-
-    epoch: int
-    train_loss: float
-    learning_rate: float
-    validation_top1_pct: float
-    validation_loss: float
+    epoch: int  # counted from 1
+    train_loss: float  # mean over the images, each as the model was when it saw it
+    learning_rate: float  # of the last step
+    validation_top1_pct: float  # right answers [%]
+    validation_loss: float  # cross-entropy [nats], whatever the training minimises
 
 
 @dataclass

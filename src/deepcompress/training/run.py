@@ -52,19 +52,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What one stage trains on; as a context manager it clears what resuming needs, once the stage has ended well.
+    """What one stage trains on; as a context manager it clears what resuming needs, once the stage has ended well."""
 
-    Attributes:
-        folder: Where the images lie; an interrupted run is taken up only on the same files.
-        view: How they become the model's input.
-        budget_mib: See `store.Arrays`.
-        resume_folders: Of the trainings so far.
-    """
-
-    folder: Path
-    view: View
-    budget_mib: int = DEVICE_BUDGET_MIB
-    resume_folders: list[Path] = field(default_factory=list, compare=False)
+    folder: Path  # where the images lie; an interrupted run is taken up only on the same files
+    view: View  # how they become the model's input
+    budget_mib: int = DEVICE_BUDGET_MIB  # see `store.Arrays`
+    resume_folders: list[Path] = field(default_factory=list, compare=False)  # of the trainings so far
 
     @classmethod
     def of_size(cls, folder: Path, size: int, budget_mib: int = DEVICE_BUDGET_MIB) -> TrainingRun:
@@ -148,15 +141,10 @@ def network(model: Model, classes: int, key: str) -> Classifier:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Batches on the device that trains.
+    """Batches on the device that trains."""
 
-    Attributes:
-        train: Shuffled anew in each epoch, augmented if the recipe says so.
-        validation: In the stored order, unchanged.
-    """
-
-    train: Batches
-    validation: Batches
+    train: Batches  # shuffled anew in each epoch, augmented if the recipe says so
+    validation: Batches  # in the stored order, unchanged
 
 
 def training_data(fit: Fit, view: View, recipe: Recipe, *, device: torch.device | str, seed: int) -> TrainingData:

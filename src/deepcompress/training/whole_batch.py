@@ -106,15 +106,10 @@ class WholeBatchNormAct2d(WholeBatchNorm2d):
 
 
 class WholeDropout(nn.Dropout):
-    """Dropout whose mask is this process's part of the mask of the whole batch.
+    """Dropout whose mask is this process's part of the mask of the whole batch."""
 
-    Attributes:
-        shard: This process's part.
-        rows: Of the whole batch at hand; `ModelWithLoss` sets it.
-    """
-
-    shard: Shard
-    rows: int
+    shard: Shard  # this process's part
+    rows: int  # of the whole batch at hand; `ModelWithLoss` sets it
 
     def forward(self, input: Float[Tensor, "part ..."]) -> Float[Tensor, "part ..."]:
         if not self.training or self.p == 0:

@@ -36,15 +36,11 @@ NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, Ti
 
 
 class Options(Section):
-    """The `data.cifar10` and `data.cifar100` blocks.
+    """The `data.cifar10` and `data.cifar100` blocks."""
 
-    Attributes:
-        url: Address of the archive; None is the official one.
-        md5: Checksum of the archive, 32 hexadecimal digits; None is the official one. Another one than that is a
-            promise that the archive may be trusted: reading it can run code that lies in it.
-    """
-
-    url: str | None = Field(default=None, pattern="^https?://")
+    url: str | None = Field(default=None, pattern="^https?://")  # address of the archive; None is the official one
+    # Checksum of the archive, 32 hexadecimal digits; None is the official one. Another one than that is a promise that
+    # the archive may be trusted: reading it can run code that lies in it.
     md5: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
 
 

@@ -35,13 +35,9 @@ MOST_DIGITS = sys.int_info.str_digits_check_threshold  # of a label that Python 
 
 
 class Options(Files):
-    """The `data.csv` block; its path is a table, or what holds a metadata.csv.
+    """The `data.csv` block; its path is a table, or what holds a metadata.csv."""
 
-    Attributes:
-        images: Folder or archive at which the table's paths start; None: where the table lies.
-    """
-
-    images: str | None = None
+    images: str | None = None  # folder or archive at which the table's paths start; None: where the table lies
 
 
 def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> Source:

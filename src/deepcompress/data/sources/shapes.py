@@ -110,21 +110,13 @@ class Look:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """What lies behind the object: a colour gradient with smooth noise on it, a soft blob and a hard stroke.
+    """What lies behind the object: a colour gradient with smooth noise on it, a soft blob and a hard stroke."""
 
-    Attributes:
-        ends: The gradient's two colours, reached at -1 and 1 along `angle`.
-        angle: Direction of the gradient in radians.
-        noise: Coarse grid of colour offsets, interpolated over the image.
-        blob: Centre x, y, width, colour.
-        stroke: Start x, y, end x, y, half width, colour.
-    """
-
-    ends: Float32[np.ndarray, "2 3"]
-    angle: float
-    noise: Float32[np.ndarray, "cells cells 3"]
-    blob: Float32[np.ndarray, " 6"]
-    stroke: Float32[np.ndarray, " 8"]
+    ends: Float32[np.ndarray, "2 3"]  # the gradient's two colours, reached at -1 and 1 along `angle`
+    angle: float  # direction of the gradient in radians
+    noise: Float32[np.ndarray, "cells cells 3"]  # coarse grid of colour offsets, interpolated over the image
+    blob: Float32[np.ndarray, " 6"]  # centre x, y, width, colour
+    stroke: Float32[np.ndarray, " 8"]  # start x, y, end x, y, half width, colour
 
 
 def _look(name: str, colours: Float32[np.ndarray, "2 3"], random: np.random.Generator) -> Look:

@@ -22,17 +22,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class IntN(Format):
-    """A grid of 2**bits values, an odd one of them negative.
+    """A grid of 2**bits values, an odd one of them negative."""
 
-    Attributes:
-        name: int2 to int8.
-        bits: Per weight, 2 to 8.
-        group_size: Weights per scale, at most; see models/quantized_weight.py for a row that this does not divide.
-            None: one scale per output channel.
-    """
-
-    name: str
-    bits: int
+    name: str  # int2 to int8
+    bits: int  # per weight, 2 to 8
+    # Weights per scale, at most; see models/quantized_weight.py for a row that this does not divide. None: one scale
+    # per output channel.
     group_size: int | None = None
     smallest_normal = 0.0
 
