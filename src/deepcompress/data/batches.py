@@ -14,6 +14,7 @@ written as for one process.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +24,13 @@ import torch.distributed as dist
 from torch.nn import functional as F
 
 from deepcompress import runtime
-from deepcompress.data.augment import mix, own_share
-from deepcompress.data.store import BYTES_PER_MIB
+from deepcompress.data.augment import Augment, mix, own_share
+from deepcompress.data.store import BYTES_PER_MIB, Arrays
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jaxtyping import Float, Int, Shaped, UInt8
     from torch import Tensor
-
-    from deepcompress.data.augment import Augment
-    from deepcompress.data.store import Arrays
 
 DEVICE_FRACTION = 0.5  # of the free memory of a GPU that images may take
 UPLOAD_BYTES = 2**26

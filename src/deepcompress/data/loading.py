@@ -6,15 +6,13 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from deepcompress import params
-from deepcompress.data.store import Part, Source
+from deepcompress.data.store import DataConfig, Part, Source
 from deepcompress.errors import UserError, require_array
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
-
-    from deepcompress.data.store import DataConfig
 
 
 def load(data: DataConfig, workspace: Path) -> Source:

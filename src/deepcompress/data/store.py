@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import tokenize
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -28,8 +29,6 @@ from deepcompress.files import read_json, write_json
 from deepcompress.params import DEVICE_BUDGET_MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
     from jaxtyping import Int, UInt8
 
 PLUGINS = "data.sources"

@@ -16,6 +16,7 @@ import logging
 import os
 import platform
 import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -27,7 +28,7 @@ import torch
 
 from deepcompress import params, runtime
 from deepcompress.data.images import WHITE
-from deepcompress.data.store import open_fit, sampled
+from deepcompress.data.store import Meta, open_fit, sampled
 from deepcompress.deploy import integers
 from deepcompress.deploy.onnx import channels_first, export_checkpoint
 from deepcompress.errors import UserError, require_array
@@ -36,12 +37,10 @@ from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
 
     from jaxtyping import Float, UInt8
 
-    from deepcompress.data.store import Meta
     from deepcompress.deploy.settings import Benchmark, Deploy
     from deepcompress.models.checkpoint import Checkpoint
 

@@ -28,7 +28,7 @@ import numpy as np
 from deepcompress import files
 from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import HeldOut, open_heldout
-from deepcompress.data.store import BYTES_PER_MIB, atomic_folders, open_fit, sampled
+from deepcompress.data.store import BYTES_PER_MIB, Arrays, Meta, atomic_folders, open_fit, sampled
 from deepcompress.deploy import handover, integers
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
 from deepcompress.deploy.onnx import Parity, channels_first, compare, export_checkpoint, require_parity
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from deepcompress.data.store import Arrays, Meta
     from deepcompress.deploy.settings import Deploy
     from deepcompress.models.checkpoint import Checkpoint
 

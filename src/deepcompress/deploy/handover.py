@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,6 @@ from deepcompress.models import records
 from deepcompress.models.records import Weight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from jaxtyping import Float
 
     from deepcompress.models.quantized_weight import QuantizedWeight

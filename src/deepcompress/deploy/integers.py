@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -38,19 +39,15 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from deepcompress import files, runtime
-from deepcompress.deploy.classifier import INPUT
+from deepcompress.deploy.classifier import INPUT, Contract
 from deepcompress.deploy.handover import PREFIX, as_arrays, dequantized
 from deepcompress.deploy.onnx import read, write
-from deepcompress.models.quantized_weight import group_size
+from deepcompress.models.quantized_weight import QuantizedWeight, group_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from jaxtyping import Float, Float32, UInt8
 
-    from deepcompress.deploy.classifier import Contract
     from deepcompress.models.checkpoint import Checkpoint
-    from deepcompress.models.quantized_weight import QuantizedWeight
     from deepcompress.models.records import Weight
 
 CALIBRATION_BATCH = 16  # images

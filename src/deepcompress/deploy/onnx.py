@@ -22,22 +22,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepcompress import files, runtime
 from deepcompress.data.batches import View, resize
 from deepcompress.data.images import WHITE
-from deepcompress.deploy.classifier import BATCH, INPUT, OUTPUTS, Contract
+from deepcompress.deploy.classifier import BATCH, INPUT, OUTPUTS, Contract, OnnxClassifier
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.measure.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
-    from torch import Tensor
 
     from deepcompress.data.store import Arrays
-    from deepcompress.deploy.classifier import OnnxClassifier
     from deepcompress.deploy.engines.executorch import PteClassifier
     from deepcompress.models.checkpoint import Checkpoint
     from deepcompress.models.vgg import Classifier

@@ -6,6 +6,7 @@ Everything is measured on validation images; the held-out ones tell afterwards h
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,12 @@ from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, passes
 from deepcompress.measure.statistics import compare, wilson_interval
 from deepcompress.models import checkpoint
-from deepcompress.plan_table import BASELINE
+from deepcompress.plan_table import BASELINE, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from deepcompress.deploy.settings import Deploy
-    from deepcompress.plan_table import Plan
 
 log = logging.getLogger(__name__)
 STAGE = "recommend"

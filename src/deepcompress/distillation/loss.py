@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from deepcompress.errors import UserError, require_array
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.spec import VGGSpec, vgg_maps
-from deepcompress.models.vgg import outputs_of
+from deepcompress.models.vgg import Classifier, outputs_of
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from jaxtyping import Float, Int
-    from torch import Tensor
 
     from deepcompress.data.batches import Batch
-    from deepcompress.models.vgg import Classifier
 
 
 class LossOptions(Section):

@@ -11,38 +11,34 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from deepcompress import files, params, runtime
-from deepcompress.data.batches import Batches, Shard
+from deepcompress.data.batches import Batch, Batches, Shard, View
 from deepcompress.data.store import BYTES_PER_MIB, array_writer, is_whole_array, map_array
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, Tap, compared, read, shape
-from deepcompress.distillation.settings import LOSSES
+from deepcompress.distillation.settings import LOSSES, Distill
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
-from deepcompress.models.vgg import outputs_of, tap
+from deepcompress.models.vgg import Classifier, outputs_of, tap
 from deepcompress.runtime import derived_seed
 from deepcompress.training import run
 from deepcompress.training.loop import CrossEntropy, Objective
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from jaxtyping import Float
     from lightning_fabric import Fabric
-    from torch import Tensor
 
-    from deepcompress.data.batches import Batch, View
-    from deepcompress.distillation.settings import Distill
-    from deepcompress.models.vgg import Classifier
     from deepcompress.training.recipe import History
     from deepcompress.training.run import TrainingData, TrainingRun
 

@@ -7,6 +7,7 @@ caller, that of a student that never saw the teacher.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,12 @@ from torch.nn import functional
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.spec import layer_name
-from deepcompress.models.vgg import tap
+from deepcompress.models.vgg import Classifier, tap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from jaxtyping import Bool, Float
 
     from deepcompress.data.batches import Batches
-    from deepcompress.models.vgg import Classifier
 
     Maps = Float[np.ndarray, "images height width"]
 

@@ -7,25 +7,23 @@ each the step that harms it itself most (white box), a rounded one by the gradie
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from deepcompress.data.augment import Augment
+from deepcompress.data.augment import Augment, Jitter
 from deepcompress.data.store import Arrays, collected
 from deepcompress.measure import accuracy, statistics
 from deepcompress.measure.statistics import decimals
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from jaxtyping import Bool, Float, Int, UInt8
     from torch import Tensor, nn
 
-    from deepcompress.data.augment import Jitter
     from deepcompress.data.batches import Batches, View
 
     Logits = Mapping[str, Float[Tensor, "images classes"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 from deepcompress import files, params
-from deepcompress.data.batches import Batches, resize
-from deepcompress.data.store import Arrays, open_fit, stratified
+from deepcompress.data.batches import Batches, View, resize
+from deepcompress.data.store import Arrays, DataConfig, Fit, open_fit, stratified
 from deepcompress.errors import UserError
 from deepcompress.explain import attention, robustness
 from deepcompress.measure import accuracy, passes
@@ -25,13 +26,9 @@ from deepcompress.plan_table import BASELINE, Plan
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
     from jaxtyping import Bool, Float, Int, UInt8
     from torch import Tensor
 
-    from deepcompress.data.batches import View
-    from deepcompress.data.store import DataConfig, Fit
     from deepcompress.measure.settings import Explain
 
     Logits = Mapping[str, Float[Tensor, "images classes"]]

@@ -9,6 +9,7 @@ where images come unchanged in every epoch, else one per epoch. Seconds are not 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,16 +23,13 @@ from deepcompress.data.store import BYTES_PER_MIB, read_meta
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.encodings import bitmask
-from deepcompress.models.vgg import prunable_layers, tap
+from deepcompress.models.vgg import Classifier, prunable_layers, tap
 from deepcompress.params import PARAMS_FILE, at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from deepcompress.models.vgg import Classifier
     from deepcompress.plan_table import Plan, PlannedModel
 
     Row = dict[str, Any]

@@ -7,6 +7,7 @@ to 2 decimals, losses and p-values to 4 significant digits.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +22,14 @@ from deepcompress.errors import UserError
 from deepcompress.measure import accuracy, passes, statistics
 from deepcompress.measure.statistics import decimals, significant
 from deepcompress.params import DEVICE_BUDGET_MIB
-from deepcompress.plan_table import BASELINE
+from deepcompress.plan_table import BASELINE, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from jaxtyping import Bool, Int
     from torch import Tensor
 
     from deepcompress.measure.passes import Measurement
     from deepcompress.measure.settings import Evaluate
-    from deepcompress.plan_table import Plan
 
     Row = dict[str, Any]
 

@@ -20,14 +20,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, variance
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deepcompress.errors import UserError
 from deepcompress.measure.statistics import ALPHA, holm, p_of_interval, t_test
-from deepcompress.plan_table import BASELINE
-
-if TYPE_CHECKING:
-    from deepcompress.plan_table import Plan
+from deepcompress.plan_table import BASELINE, Plan
 
 Row = Mapping[str, Any]
 

@@ -17,26 +17,19 @@ import functools
 import importlib
 import math
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from deepcompress.errors import UserError
-from deepcompress.models.spec import FEATURES, OWN, TIMM, VGGSpec, dense, library
-from deepcompress.models.vgg import VGG
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from torch import Tensor
-
-    from deepcompress.models.spec import GraphSpec, Spec
-    from deepcompress.models.vgg import Classifier
+from deepcompress.models.spec import FEATURES, OWN, TIMM, GraphSpec, Spec, VGGSpec, dense, library
+from deepcompress.models.vgg import VGG, Classifier
 
 INSTALLED = {"site-packages", "dist-packages"}
 Layer = nn.Conv2d | nn.Linear

@@ -25,12 +25,11 @@ from deepcompress.errors import UserError
 from deepcompress.models.build import blank
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
-from deepcompress.models.spec import FAMILIES
+from deepcompress.models.spec import FAMILIES, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepcompress.models.spec import Spec
     from deepcompress.models.vgg import Classifier
 
 ENCODINGS = "models.encodings"

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     from jaxtyping import Float, Float16, Int8, Shaped
     from torch import Tensor
 

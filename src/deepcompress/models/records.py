@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +37,6 @@ import constriction
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from jaxtyping import Float, Float16, Int, Int8, Shaped, UInt8
 
 WIDTHS = range(2, 9)  # bits of an integer

@@ -9,20 +9,18 @@ torchvision.models.vgg, of whose initialisation we change two things: see VGG.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from jaxtyping import Float
-    from torch import Tensor
 
     from deepcompress.models.spec import Spec, VGGSpec
 

@@ -26,14 +26,11 @@ from deepcompress import files
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.build import timm
-from deepcompress.models.spec import IMAGENET, TIMM, VGGSpec
-from deepcompress.models.vgg import prunable_layers
+from deepcompress.models.spec import IMAGENET, TIMM, Spec, VGGSpec
+from deepcompress.models.vgg import Classifier, prunable_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from deepcompress.models.spec import Spec
-    from deepcompress.models.vgg import Classifier
 
     State = dict[str, Tensor]
 

@@ -16,25 +16,21 @@ import copy
 import functools
 import itertools
 import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepcompress.errors import UserError
 from deepcompress.models.build import has_heads, outline, resize_, trace
-from deepcompress.models.spec import BLOCKS, GraphSpec, VGGSpec, library
-from deepcompress.models.vgg import prunable_layers
+from deepcompress.models.spec import BLOCKS, GraphSpec, Spec, VGGSpec, library
+from deepcompress.models.vgg import Classifier, prunable_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from jaxtyping import Bool, Float
-    from torch import Tensor
 
-    from deepcompress.models.spec import Spec
-    from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.settings import Method
 
     Kept = Mapping[str, Bool[Tensor, " channels"]]

@@ -19,33 +19,26 @@ https://arxiv.org/abs/1608.08710, figure 1.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
 from deepcompress import params
-from deepcompress.data.batches import Batches
-from deepcompress.data.store import sampled
+from deepcompress.data.batches import Batch, Batches, View
+from deepcompress.data.store import Fit, sampled
 from deepcompress.errors import UserError, require_array
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.build import blank
-from deepcompress.models.spec import VGGSpec
-from deepcompress.models.vgg import prunable_layers
+from deepcompress.models.spec import Spec, VGGSpec
+from deepcompress.models.vgg import Classifier, prunable_layers
 from deepcompress.pruning.layers import group_masks, group_scores, norm_scales, scored_layers, shrunk_state
-from deepcompress.pruning.settings import GRANULARITY
+from deepcompress.pruning.settings import GRANULARITY, Granularity, Method, Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
     from jaxtyping import Bool, Float, UInt8
     from torch import Tensor, nn
-
-    from deepcompress.data.batches import Batch, View
-    from deepcompress.data.store import Fit
-    from deepcompress.models.spec import Spec
-    from deepcompress.models.vgg import Classifier
-    from deepcompress.pruning.settings import Granularity, Method, Scoring
 
     Layers = Mapping[str, nn.Conv2d | nn.Linear]
     Masks = dict[str, Bool[Tensor, "..."]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepcompress import params
-from deepcompress.data.batches import Batches
-from deepcompress.data.store import sampled
+from deepcompress.data.batches import Batches, View
+from deepcompress.data.store import Arrays, Fit, sampled
 from deepcompress.errors import UserError, require_array
 from deepcompress.measure import cost
 from deepcompress.measure.accuracy import evaluating
@@ -23,18 +24,13 @@ from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, table
 from deepcompress.pruning.layers import in_scope, require_named, scored_layers
 from deepcompress.pruning.masks import scored
-from deepcompress.pruning.settings import GRANULARITY, Channels
+from deepcompress.pruning.settings import GRANULARITY, Channels, Method, MethodConfig, Prune
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from torch import nn
 
-    from deepcompress.data.batches import View
-    from deepcompress.data.store import Arrays, Fit
     from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.allocation import Curve
-    from deepcompress.pruning.settings import Method, MethodConfig, Prune
 
     Row = dict[str, Any]
 

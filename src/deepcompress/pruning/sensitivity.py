@@ -12,35 +12,29 @@ Source of the scan: Li et al., ICLR 2017, https://arxiv.org/abs/1608.08710, sect
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from deepcompress.data.batches import Batches
-from deepcompress.data.store import sampled
+from deepcompress.data.batches import Batches, View
+from deepcompress.data.store import Fit, sampled
 from deepcompress.measure.accuracy import evaluating, top_k_correct
-from deepcompress.models.vgg import VGG, pool_first, steps
+from deepcompress.models.vgg import VGG, Classifier, pool_first, steps
 from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.masks import levels, parameter_masks, scored
-from deepcompress.pruning.settings import GRANULARITY
+from deepcompress.pruning.settings import GRANULARITY, Granularity, Method, Prune, Sensitivity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
     from jaxtyping import Float, Int, UInt8
-    from torch import Tensor
 
-    from deepcompress.data.batches import View
-    from deepcompress.data.store import Fit
-    from deepcompress.models.vgg import Classifier
     from deepcompress.pruning.allocation import Curve
-    from deepcompress.pruning.settings import Granularity, Method, Prune, Sensitivity
 
     Step = Callable[[Tensor], Tensor]
 

@@ -16,33 +16,29 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.quantized_weight import QuantizedWeight, dequantize, rows, split, unclipped_scales
-from deepcompress.models.vgg import VGG, input_of, prunable_layers, steps
+from deepcompress.models.vgg import VGG, Classifier, input_of, prunable_layers, steps
 from deepcompress.quantization import solvers
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import TypeAlias
-
     from jaxtyping import Float, Int
-    from torch import Tensor
 
     from deepcompress.models.quantized_weight import ClipRatio, Format, Quantized
-    from deepcompress.models.vgg import Classifier
     from deepcompress.quantization.settings import Calibration, Clipping, QuantOptions, Rounding
     from deepcompress.training.run import TrainingRun
 

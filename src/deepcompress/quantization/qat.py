@@ -22,10 +22,11 @@ Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877, section 3, who give c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from deepcompress.models.quantized_weight import (
@@ -41,10 +42,7 @@ from deepcompress.models.vgg import prunable_layers
 from deepcompress.quantization.ptq import clip_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from jaxtyping import Bool, Float
-    from torch import Tensor
 
     from deepcompress.models.quantized_weight import ClipRatio, Format, Quantized
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepcompress import params
 from deepcompress.data.batches import Batches
@@ -18,23 +19,18 @@ from deepcompress.measure.cost import layer_macs
 from deepcompress.measure.statistics import decimals, significant
 from deepcompress.models.build import trace
 from deepcompress.models.quantized_weight import FLOAT_BITS, Format, QuantizedWeight, dequantize, group_size
-from deepcompress.models.vgg import VGG, PoolFirst, prunable_layers
+from deepcompress.models.vgg import VGG, Classifier, PoolFirst, prunable_layers
 from deepcompress.quantization import ptq, qat
-from deepcompress.quantization.settings import FLOATS, FORMATS, HALF_BITS, INTEGER
+from deepcompress.quantization.settings import FLOATS, FORMATS, HALF_BITS, INTEGER, Task
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import History
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from jaxtyping import Float, Int
     from lightning_fabric import Fabric
-    from torch import Tensor
 
     from deepcompress.models.checkpoint import Checkpoint, Encoded
     from deepcompress.models.quantized_weight import Quantized
-    from deepcompress.models.vgg import Classifier
-    from deepcompress.quantization.settings import Task
     from deepcompress.training.run import TrainingRun
 
     Logits = Float[Tensor, "images classes"]

@@ -35,6 +35,7 @@ https://arxiv.org/abs/2309.01885, algorithm 1, with scales as coordinates of the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,8 +46,6 @@ import torch
 from deepcompress.models.quantized_weight import group_size, round_, stored_scales, unclipped_scales
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from jaxtyping import Float, Float16, Float32, Float64, Int8
     from torch import Tensor
 

@@ -15,12 +15,13 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -32,18 +33,15 @@ from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.runtime import COMPILES, derived_seed
-from deepcompress.training.recipe import Epoch, History, learning_rate, optimizer
+from deepcompress.training.recipe import Epoch, History, Recipe, learning_rate, optimizer
 from deepcompress.training.whole_batch import WholeBatchNorm, WholeDropout, synchronized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from jaxtyping import Float, Int
     from lightning_fabric import Fabric
-    from torch import Tensor
 
-    from deepcompress.training.recipe import Recipe
     from deepcompress.training.run import TrainingData
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ Free of torch until an optimizer is asked for, so that plan can check every reci
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,8 +18,6 @@ from deepcompress.models.spec import Model
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pandas as pd
     import torch
     from torch import nn

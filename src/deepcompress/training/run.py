@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import logging
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,27 +25,23 @@ from tqdm import tqdm
 from deepcompress import files, runtime
 from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batch, Batches, Shard, View
-from deepcompress.data.store import BYTES_PER_MIB, collected, open_fit, read_meta
+from deepcompress.data.store import BYTES_PER_MIB, Fit, collected, open_fit, read_meta
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.build import build
-from deepcompress.models.spec import asked
+from deepcompress.models.spec import Model, asked
 from deepcompress.models.weights import load_pretrained_
 from deepcompress.params import DEVICE_BUDGET_MIB
 from deepcompress.training import loop
-from deepcompress.training.loop import STATE_FILE, head
+from deepcompress.training.loop import STATE_FILE, Objective, head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from jaxtyping import Float
     from lightning_fabric import Fabric
     from torch import Tensor, nn
 
-    from deepcompress.data.store import Fit
-    from deepcompress.models.spec import Model
     from deepcompress.models.vgg import Classifier
-    from deepcompress.training.loop import Objective
     from deepcompress.training.recipe import History, Recipe
 
 log = logging.getLogger(__name__)

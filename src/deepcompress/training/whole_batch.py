@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from jaxtyping import Float
-    from torch import Tensor
 
     from deepcompress.data.batches import Shard
 

@@ -14,6 +14,7 @@ Source: the distance functions follow I. Quilez, https://iquilezles.org/articles
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -25,7 +26,6 @@ from deepcompress.data.store import Part, Source
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from jaxtyping import Bool, Float32, UInt8

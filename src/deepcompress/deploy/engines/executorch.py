@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deepcompress import files
-from deepcompress.data.batches import Batches
+from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy.benchmark import not_installed
 from deepcompress.deploy.classifier import LOGITS, OUTPUTS, Contract
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
     from torch import nn
 
-    from deepcompress.data.batches import View
     from deepcompress.deploy.benchmark import Call, Deployable
     from deepcompress.deploy.settings import Deploy
 

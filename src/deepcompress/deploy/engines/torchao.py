@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +26,6 @@ from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from deepcompress.deploy.benchmark import Call, Deployable

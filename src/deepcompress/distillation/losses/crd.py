@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap, shape
 from deepcompress.errors import UserError
@@ -16,7 +16,6 @@ from deepcompress.models.spec import FEATURES, layer_name
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-    from torch import Tensor
 
 ZERO_FOR_EQUAL_NETWORKS = False  # above zero always: no image is told from 4096 others without doubt
 EPSILON = 1e-7  # the authors'; keeps both logarithms finite

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, LossOptions, Tap, shape
 from deepcompress.errors import UserError
@@ -14,7 +14,6 @@ from deepcompress.models.spec import layer_name
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
 
 ZERO_FOR_EQUAL_NETWORKS = False  # zero where the regressor is the identity
 

@@ -6,6 +6,7 @@ safetensors with a line per tensor would be a tenth.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,6 @@ from deepcompress.models import records
 from deepcompress.models.quantized_weight import QuantizedWeight, group_count, group_size, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from jaxtyping import Shaped, UInt8
     from torch import Tensor
 

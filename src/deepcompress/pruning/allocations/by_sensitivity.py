@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from deepcompress.errors import UserError
-from deepcompress.pruning.allocation import meet
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from deepcompress.pruning.allocation import Problem
+from deepcompress.pruning.allocation import Problem, meet
 
 EVIDENCE = "curves"
 

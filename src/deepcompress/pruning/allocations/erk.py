@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from deepcompress.pruning.allocation import meet
-
-if TYPE_CHECKING:
-    from deepcompress.pruning.allocation import Problem
+from deepcompress.pruning.allocation import Problem, meet
 
 EVIDENCE = "none"
 

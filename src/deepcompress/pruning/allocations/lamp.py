@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.pruning.allocation import meet
+from deepcompress.pruning.allocation import Problem, meet
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from deepcompress.pruning.allocation import Problem
 
 EVIDENCE = "scores"
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from deepcompress.pruning.allocation import meet
-
-if TYPE_CHECKING:
-    from deepcompress.pruning.allocation import Problem
+from deepcompress.pruning.allocation import Problem, meet
 
 EVIDENCE = "none"
 
