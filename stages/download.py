@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from deepcompress import params, runtime
-from deepcompress.data.loading import load
-from deepcompress.data.store import DataConfig, atomic_folders, write_fit, write_heldout
+from deepcompress.data.store import DataConfig, atomic_folders, load_source, write_fit, write_heldout
 from deepcompress.errors import Command, one_line_errors
 
 
@@ -19,7 +18,7 @@ from deepcompress.errors import Command, one_line_errors
 def main(fit: Path, heldout: Path) -> None:
     """Write both folders, whole or not at all."""
     data = params.section(DataConfig, "data")
-    source = load(data, runtime.scratch("download", data.source, data.options(data.source)))
+    source = load_source(data, runtime.scratch("download", data.source, data.options(data.source)))
     with atomic_folders(fit, heldout) as (new_fit, new_heldout):
         meta = write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=data.seed)
         write_heldout(new_heldout, source, meta=meta)

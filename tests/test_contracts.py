@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from deepcompress import input_files, params
-from deepcompress.data import loading
-from deepcompress.data.store import DataConfig, write_fit
+from deepcompress.data.store import DataConfig, load_source, write_fit
 from deepcompress.deploy import benchmark
 from deepcompress.deploy import settings as deploy_settings
 from deepcompress.deploy.settings import Benchmark, Deploy
@@ -340,7 +339,7 @@ def test_labels_and_images_that_are_none_of_the_section_are_refused(
     block = {"source": "gratings", "stored_size": 16, "validation_fraction": 0.5, "gratings": {"per_class": 3}}
     data = params.validate(DataConfig, block, "data")
     with pytest.raises(UserError, match=f"data source gratings.*{said}"):
-        write_fit(tmp_path / "fit", loading.load(data, tmp_path), validation_fraction=0.5, seed=0)
+        write_fit(tmp_path / "fit", load_source(data, tmp_path), validation_fraction=0.5, seed=0)
 
 
 def test_the_plan_asks_for_options_of_a_source_that_has_no_block(spoil: Spoil) -> None:

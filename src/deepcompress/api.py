@@ -28,7 +28,6 @@ from filelock import FileLock
 from deepcompress import files, input_files, params, runtime
 from deepcompress.data import heldout, store
 from deepcompress.data.batches import Batches
-from deepcompress.data.loading import load as load_source
 from deepcompress.distillation.settings import Distill
 from deepcompress.distillation.student import train as train_student
 from deepcompress.errors import UserError, named
@@ -151,7 +150,7 @@ def _store(data: store.DataConfig, fit: Path, test: Path) -> None:
     """Write photographs into two folders, unless another call did so while this one waited for it."""
     if (test / "meta.json").is_file():  # `test` is the last to take its place
         return
-    source = load_source(data, fit.parent)
+    source = store.load_source(data, fit.parent)
     with store.atomic_folders(fit, test) as (new_fit, new_test):
         meta = store.write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=data.seed)
         store.write_heldout(new_test, source, meta=meta)
