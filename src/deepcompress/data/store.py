@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from deepcompress import params, runtime
 from deepcompress.data.images import WHITE
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, require_array
 from deepcompress.files import read_json, write_json
 from deepcompress.params import DEVICE_BUDGET_MIB
 
