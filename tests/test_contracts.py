@@ -102,6 +102,11 @@ def test_a_file_that_breaks_the_contract_of_its_room_is_named(
     assert str(raised.value).startswith(f"src/deepcompress/{room.replace('.', '/')}/{name}.py:")
 
 
+def test_a_helper_of_a_files_own_is_taken_for_no_misspelt_name(spoil: Spoil) -> None:
+    spoil(SOURCE, "def _part", "def _inputs(options):\n    return []\n\n\ndef _part")
+    assert not hasattr(params.plugin(*SOURCE), "inputs")
+
+
 @pytest.mark.parametrize("room", sorted({key for key in params.REQUIRED if key.count(".") == 1}))
 def test_what_is_there_and_what_the_recipes_write_keeps_the_contracts(spoil: Spoil, room: str) -> None:
     spoil(CRITERION, "", "")

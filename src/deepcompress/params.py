@@ -417,8 +417,9 @@ def _require(module: ModuleType, room: str, name: str, file: str) -> None:
         if instead := _instead(there[key], example):
             got = "" if callable(there[key]) else f", got {shown(there[key])}"
             raise UserError(f"{file}: {key} must be {instead}{got}")
+    public = [key for key in there if not key.startswith("_")]
     for key in sorted(further.keys() - wanted.keys()):
-        if close := difflib.get_close_matches(key, there, n=1, cutoff=LIKE):
+        if close := difflib.get_close_matches(key, public, n=1, cutoff=LIKE):
             raise UserError(f"{file}: {close[0]} is unknown; is {key} meant?")
 
 
