@@ -74,7 +74,7 @@ LOADED = [
     (CRITERION, "NEEDS_GRADIENTS = False", "import nope", r"size\.py:\d+: cannot be imported: ModuleNotFoundError"),
     (CRITERION, "NEEDS_GRADIENTS = False", "raise SystemExit", r"mean_size\.py:\d+: cannot be imported: SystemExit"),
     (ALLOCATION, '"none"', '"score"', "EVIDENCE must be one of 'none', 'curves', 'scores', got 'score'"),
-    (ALLOCATION, 'EVIDENCE = "none"', 'EVIDENCE = "none"\nSPARSITY = 0.5', "GRANULARITIES is missing"),
+    (ALLOCATION, 'EVIDENCE = "none"', 'EVIDENCE = "none"\nSPARSITY = "half"', "SPARSITY must be a float, got 'half'"),
     (ALLOCATION, "def shares", "def share", r"shares is missing; .*\(problem\); is share meant\?"),
     (LOSS, "Options(LossOptions)", "Options", "Options must be a Section with cross_entropy and weight"),
     (LOSS, "def forward", "def forwards", "build must be a class that has forward"),

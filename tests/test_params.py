@@ -57,6 +57,7 @@ def test_a_section_becomes_a_frozen_value(tmp_path: Path) -> None:
         ({"epochs": "3"}, "outer.epochs must be a whole number, got '3' (that is text; write 3 without quotes)"),
         ({"epochs": True}, "outer.epochs must be a whole number, got true"),
         ({"kind": "c"}, "outer.kind must be 'a' or 'b', got 'c'"),
+        ({"kind": "1"}, "outer.kind must be 'a' or 'b', got '1'"),
         ({"inner": {"rate": 2.0}}, "outer.inner.rate must be less than 1, got 2.0"),
         ({"inner": {}}, "outer.inner.rate is missing"),
         ({"epoch": 3}, "outer.epoch is unknown; allowed: epochs, kind, inner, widths; did you mean epochs?"),

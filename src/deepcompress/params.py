@@ -302,7 +302,8 @@ def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -
         return f"{where}{behind}{message.replace(repr(got), shown(got))}"
     ways = [problem, *(other for other in others if _in_file(other["loc"]) == location)]  # a number, or a word
     allowed = " or ".join(_allowed(way["type"], way["msg"]) for way in ways)
-    return f"{where} must {allowed}, got {shown(got)}{_yaml_hint(got)}"
+    hint = "" if kind == "literal_error" else _yaml_hint(got)
+    return f"{where} must {allowed}, got {shown(got)}{hint}"
 
 
 def _in_file(location: tuple[int | str, ...]) -> list[int | str]:
@@ -383,7 +384,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "deploy.engines": {"FLOAT_FORM": str, "missing": lambda: ..., "load": lambda model: ...},
     "report.sections": {"SECTIONS": dict},
 }
-OPTIONAL: dict[str, dict[str, Any]] = {  # what a file of a room may hold besides: all of it, or nothing
+OPTIONAL: dict[str, dict[str, Any]] = {  # what a file of a room may hold besides
     "data.sources": {"inputs": lambda options: ...},
     "pruning.allocations": {"GRANULARITIES": GRANULARITIES, "SPARSITY": float, "kept": lambda scores, count: ...},
 }
@@ -408,7 +409,7 @@ def _loaded(room: str, name: str) -> ModuleType:
 def _require(module: ModuleType, room: str, name: str, file: str) -> None:
     """Refuse a plug-in that is not as the tables say; once, since a module does not change."""
     there, further = vars(module), OPTIONAL.get(room, {})
-    wanted = REQUIRED.get(f"{room}.{name}", REQUIRED[room]) | (further if further.keys() & there.keys() else {})
+    wanted = REQUIRED.get(f"{room}.{name}", REQUIRED[room]) | {key: further[key] for key in further if key in there}
     for key, example in wanted.items():
         if key not in there:
             close = difflib.get_close_matches(key, sorted(there.keys() - wanted.keys()), n=1)
