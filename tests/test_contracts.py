@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from deepcompress import input_files, params
+from deepcompress import input_files, params, plan
 from deepcompress.data.store import DataConfig, load_source, write_fit
 from deepcompress.deploy import benchmark
 from deepcompress.deploy import settings as deploy_settings
@@ -87,7 +87,10 @@ LOADED = [
     (SOURCE, "stored_size: int, seed: int", "size: int, seed: int", r"of \(options, \*, stored_size, seed"),
     (SOURCE, "class Options(Section)", "class Options", "Options must be a Section$"),
     (SOURCE, "def _part", "def input(options):\n    return []\n\n\ndef _part", "input is unknown; is inputs meant?"),
-    ((SECTION, "lightest"), "SECTIONS = {", "SECTION = {", "SECTIONS is missing; it must be a dict; is SECTION meant"),
+    ((SECTION, "lightest"), "SECTIONS = {", "SECTION = {", "SECTIONS is missing; .*; is SECTION meant"),
+    ((SECTION, "lightest"), "(66, lightest)", "lightest", r"must be such as .*\(0, a function of \(data\)\)}, got"),
+    ((SECTION, "lightest"), "(66, lightest)", "(lightest, 66)", "SECTIONS must be such as .*, got"),
+    ((SECTION, "lightest"), "def lightest(data: Tables)", "def lightest()", "SECTIONS must be such as .*, got"),
 ]  # fmt: skip
 
 
@@ -128,6 +131,19 @@ def test_the_plan_loads_formats_and_engines_too(spoil: Spoil) -> None:
     timed = Benchmark(models=None, engines=(ENGINE[1],), batch_sizes=(1,), warm_up=0, rounds=1, threads=1)
     with pytest.raises(UserError, match=r"onnxruntime_plain\.py: load is missing"):
         deploy_settings.require_planned(timed, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("import Paragraph", "import Paragraphs", r"sections/lightest\.py:\d+: cannot be imported: ImportError"),
+        ('"lightest": ', '"details": ', r"/lightest\.py: SECTIONS: 'details' is a section of details\.py already"),
+    ],
+)
+def test_the_plan_reads_what_the_report_adds_too(spoil: Spoil, old: str, new: str, said: str) -> None:
+    spoil((SECTION, "lightest"), old, new)
+    with pytest.raises(UserError, match=said):
+        plan.check(pages.ROOT / "params.yaml")
 
 
 MEAN = "subject.weight.abs().flatten(1).mean(dim=1)"

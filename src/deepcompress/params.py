@@ -364,7 +364,8 @@ LIKE = 0.8  # how alike a name is to another that it is taken for, misspelt
 GRANULARITIES = (("weight",), ("channel",), ("weight", "channel"), ("channel", "weight"))
 
 # Of a room, or of one file that differs from all others of its room, what stands under each name: one of the values of
-# a tuple, an instance of a type, a Section with the keys of a frozenset, or what can be called as a lambda is.
+# a tuple, an instance of a type, a Section with the keys of a frozenset, what can be called as a lambda is, or names of
+# pairs of a number and such a function.
 REQUIRED: dict[str, dict[str, Any]] = {
     "data.sources": {"Options": frozenset(), "load": lambda options, *, stored_size, seed, workspace: ...},
     "models.encodings": {"encode": lambda tensor: ..., "decode": lambda parts, shape, dtype: ...},
@@ -382,7 +383,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
         "build": lambda options, context: ...,
     },
     "deploy.engines": {"FLOAT_FORM": str, "missing": lambda: ..., "load": lambda model: ...},
-    "report.sections": {"SECTIONS": dict},
+    "report.sections": {"SECTIONS": {"anchor": (0, lambda data: ...)}},
 }
 OPTIONAL: dict[str, dict[str, Any]] = {  # what a file of a room may hold besides
     "data.sources": {"inputs": lambda options: ...},
@@ -433,6 +434,10 @@ def _instead(entry: Any, example: Any) -> str:
         return "" if right else " with ".join(["a Section", *([" and ".join(sorted(example))] if example else [])])
     if isinstance(example, type):
         return "" if isinstance(entry, example) else f"a {example.__name__}"
+    if isinstance(example, dict):
+        ((name, (number, function)),) = example.items()
+        right = isinstance(entry, dict) and all(_is_numbered(*item, function) for item in entry.items())
+        return "" if right else f"such as {{{name!r}: ({number}, a function of {inspect.signature(function)})}}"
     asked = inspect.signature(example)
     by_name = {key: None for key, argument in asked.parameters.items() if argument.kind is argument.KEYWORD_ONLY}
     try:
@@ -441,3 +446,11 @@ def _instead(entry: Any, example: Any) -> str:
         return f"a function of {asked}"
     lacking = sorted(getattr(entry, "__abstractmethods__", ()))
     return f"a class that has {', '.join(lacking)}" if lacking else ""
+
+
+def _is_numbered(name: Any, entry: Any, function: Any) -> bool:
+    """Whether a pair of a number and such a function stands under a name."""
+    match entry:
+        case (int() | float(), build):
+            return isinstance(name, str) and not _instead(build, function)
+    return False

@@ -27,6 +27,7 @@ from deepcompress.params import Section
 from deepcompress.plan_table import BASELINE, FAMILIES, SUFFIX, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization.settings import CONTROL, Quant, split
+from deepcompress.report import contents
 from deepcompress.runtime import Train
 from deepcompress.training.recipe import Recipe, SharedRecipe
 
@@ -106,11 +107,11 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     require_layers(distill, teachers)
     distill.require_labels([*(method for method, _ in distill.taught()), *distill.baseline], "distill.student.recipe")
     linked = [link["method"] for link in sections["combine"].distill.values()]
-    distill.for_pruned(sections["prune"].finetune, sections["model"].image_size).require_labels(
-        linked, "prune.finetune"
-    )
+    learning_on = distill.for_pruned(sections["prune"].finetune, sections["model"].image_size)
+    learning_on.require_labels(linked, "prune.finetune")
     _require_dense(sections["prune"], sections["model"])
     require_planned(sections["benchmark"], table(document).ids)
+    contents.builders()  # refuses a file of the report that is not as it must be
     return notes
 
 
@@ -295,9 +296,8 @@ def _require_channels(step: str, spec: GraphSpec, scope: str) -> list[str]:
     from deepcompress.pruning.layers import groups, unprunable
 
     layers, found, whole = prunable_layers(outline(spec)), groups(spec), unprunable(spec)
-    reasons = (
-        "; ".join(f"{name}: {reason}" for name, reason in [*whole.items()][:SHOWN]) or "its outputs are the classes"
-    )
+    listed = "; ".join(f"{name}: {reason}" for name, reason in [*whole.items()][:SHOWN])
+    reasons = listed or "its outputs are the classes"
     if not found:
         raise UserError(
             f"params.yaml: {step}: structured cannot take channels from any layer of {spec.arch} ({reasons}); "
@@ -335,9 +335,8 @@ def _pruned(prune: dict[str, Any]) -> Iterator[PlannedModel]:
         for sparsity in prune["sweep"]["sparsities"]
     ]
     for name, method, sparsity, stage in [*sweep, ("shipped", prune["method"], prune["sparsity"], "prune")]:
-        yield PlannedModel(
-            f"masked/{name}", "masked", "prune", method, float(sparsity), builds_on=BASELINE, stage=stage
-        )
+        columns = {"builds_on": BASELINE, "stage": stage}
+        yield PlannedModel(f"masked/{name}", "masked", "prune", method, float(sparsity), **columns)
     control: dict[str, Any] = {"sparsity": 0.0, "recipe": "prune.finetune", "stage": "prune_control"}
     yield PlannedModel(PRUNE_CONTROL, "pruned", "finetune", builds_on=BASELINE, **control)
     for name, method, sparsity, stage in sweep:

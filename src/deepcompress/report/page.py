@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,12 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from deepcompress import files, params
+from deepcompress import files
 from deepcompress.errors import UserError
-from deepcompress.report import charts, queries, tables, text
+from deepcompress.report import charts, contents, queries, tables, text
 from deepcompress.report.tables import BASELINE, TEACHERS, Tables
 from deepcompress.report.text import Section
 
-ROOM = "report.sections"
 ASSETS = Path(__file__).with_name("assets")
 BAD_TABLE_ERRORS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError)  # of odd cells and notes
 LONGEST_REASON = 200  # characters
@@ -49,7 +48,7 @@ def sections(data: Tables) -> dict[str, Section]:
         UserError: If a section cannot be made of the tables: one of them is damaged.
     """
     built: dict[str, Section] = {}
-    for name, build in builders().items():
+    for name, build in contents.builders().items():
         try:
             if (section := build(data)) is not None:
                 built[name] = section
@@ -59,16 +58,6 @@ def sections(data: Tables) -> dict[str, Section]:
             refused = f"the report's section {name} does not fit these tables; is one damaged? ({reason})"
             raise UserError(refused) from error
     return built
-
-
-def builders() -> dict[str, Callable[[Tables], Section | None]]:
-    """What makes each section, by its anchor, in the order of the page.
-
-    Every file of sections/ lists its own in SECTIONS: anchor -> (order, function).
-    """
-    listed = {key: entry for file in params.plugins(ROOM) for key, entry in params.plugin(ROOM, file).SECTIONS.items()}
-    in_order = sorted(listed.items(), key=lambda item: (item[1][0], item[0]))
-    return {key: build for key, (_, build) in in_order}
 
 
 def render(parts: Mapping[str, Section], data: Tables) -> str:

@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
-from deepcompress.report import page, queries, tables
+from deepcompress.report import contents, page, queries, tables
 from deepcompress.report.tables import Tables
 from tests.report.sections.looking import tables_of
 
-SECTIONS = page.builders()
+SECTIONS = contents.builders()
 ALWAYS = {"details"}  # even of a baseline alone
 
 
