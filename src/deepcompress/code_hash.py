@@ -82,6 +82,11 @@ def digest(path: Path) -> str:
     return hashlib.sha256(_canonical(tree).encode()).hexdigest()
 
 
+def digest_of(paths: Iterable[Path]) -> str:
+    """The same of several files in this order, wherever they lie."""
+    return hashlib.sha256(repr([digest(path) for path in paths]).encode()).hexdigest()
+
+
 def _hash(root: Path, entry: Path) -> str:
     code = sorted((file.relative_to(root).as_posix(), digest(file)) for file in {entry} | closure(root, entry))
     return hashlib.sha256(repr(code).encode()).hexdigest()[:DIGITS]

@@ -58,6 +58,8 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
             found[f"{key}.weights"] = [path]
         if OWN.fullmatch(arch) and not TIMM.fullmatch(arch):
             with said_after(f"params.yaml: {key}.arch: "):
+                from deepcompress.models.build import sources  # which needs torch
+
                 found[f"{key}.arch"] = sources(arch)
     return found
 
@@ -130,8 +132,7 @@ def hashes(document: Mapping[str, Any]) -> dict[str, Any]:
             inner = inner.setdefault(part, {})
         weights, code = there.get(f"{key}.weights"), there.get(f"{key}.arch")
         inner["weights"] = files.sha256(weights[0]) if weights else None
-        texts = [code_hash.digest(path) for path in code or ()]
-        inner["arch"] = hashlib.sha256(repr(texts).encode()).hexdigest() if code else None
+        inner["arch"] = code_hash.digest_of(code) if code else None
     return nested
 
 
@@ -192,23 +193,3 @@ def look_anew_(folder: Path = Path(FOLDER)) -> None:
     for link in folder.glob("*"):
         if link.is_symlink() and not link.exists():
             link.unlink()
-
-
-def sources(arch: str) -> list[Path]:
-    """The file of the user's function and all that it imports, at any distance, from the folder that holds its module.
-
-    A UserError if there is no such module, or a file is not Python.
-    """
-    from deepcompress.models.build import source_file  # which needs torch
-
-    first = source_file(arch)
-    depth = arch.partition(":")[0].count(".") + (first.name == "__init__.py")
-    root = first.parents[depth]
-
-    def imports(path: Path) -> Iterator[Path]:
-        folders = [folder for folder in (root, *path.parents[:2]) if folder.is_relative_to(root)]
-        modules = (folder.joinpath(*name.split(".")) for name in code_hash.imported(path) for folder in folders)
-        files = (file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py"))
-        return (file for file in files if file.is_file())
-
-    return [first, *sorted(code_hash.reached(first, imports) - {first})]

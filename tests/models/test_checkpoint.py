@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors import torch as safetensors_torch
 from torch import nn
 
+from deepcompress import code_hash
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint, records
@@ -334,3 +335,21 @@ def test_a_stream_leaves_tensors_of_other_types_beside_it(tmp_path: Path) -> Non
 )
 def test_what_is_wrong_in_a_stream_is_named(stream: Path, change: Change, named: str) -> None:
     assert named in refusal(rewritten(stream, change))
+
+
+def test_other_code_of_an_own_network_makes_another_file_of_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = (
+        "from torch import nn\ndef make(classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))\n"
+    )
+    files = []
+    for text in (code, code + "# fast\n", code.replace("return ", "layer = 1\n    return ")):
+        (tmp_path / "ownnet_of_checkpoints.py").write_text(text)
+        code_hash.digest.cache_clear()
+        torch.manual_seed(0)
+        files.append(save(tmp_path / "m", build(GraphSpec("ownnet_of_checkpoints:make", len(CLASSES), 32))))
+    assert files[0] == files[1] != files[2]
+    assert checkpoint.load(tmp_path / "m").provenance.keys() == {*PROVENANCE, checkpoint.OWN_CODE}

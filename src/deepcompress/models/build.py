@@ -17,7 +17,7 @@ import functools
 import importlib
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from deepcompress import code_hash
 from deepcompress.errors import UserError
 from deepcompress.models.spec import FEATURES, OWN, TIMM, GraphSpec, Spec, VGGSpec, dense, library
 from deepcompress.models.vgg import VGG, Classifier
@@ -151,6 +152,24 @@ def source_file(arch: str) -> Path:
     if INSTALLED & set(Path(found.origin).parts):
         raise UserError(f"{arch}: module {module} is an installed package; call it from a function of your own")
     return Path(found.origin)
+
+
+def sources(arch: str) -> list[Path]:
+    """The file of the user's function and all that it imports, at any distance, from the folder that holds its module.
+
+    A UserError if there is no such module, or a file is not Python.
+    """
+    first = source_file(arch)
+    depth = arch.partition(":")[0].count(".") + (first.name == "__init__.py")
+    root = first.parents[depth]
+
+    def imports(path: Path) -> Iterator[Path]:
+        folders = [folder for folder in (root, *path.parents[:2]) if folder.is_relative_to(root)]
+        modules = (folder.joinpath(*name.split(".")) for name in code_hash.imported(path) for folder in folders)
+        files = (file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py"))
+        return (file for file in files if file.is_file())
+
+    return [first, *sorted(code_hash.reached(first, imports) - {first})]
 
 
 def _own(spec: GraphSpec) -> nn.Module:

@@ -19,13 +19,13 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
 
-from deepcompress import files, params
+from deepcompress import code_hash, files, params
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
-from deepcompress.models.build import blank
+from deepcompress.models.build import blank, sources
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
-from deepcompress.models.spec import FAMILIES, Spec
+from deepcompress.models.spec import FAMILIES, GraphSpec, Spec, library
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,9 @@ STREAM, ALL = "coded", "*"
 Those of a type that it does not hold stay as they are."""
 PART_SEPARATOR = "::"
 METADATA_KEY = "description"
+OWN_CODE = "code"
+"""Of a network of the user: the hash of its code, in the provenance. Code that computes other answers from the same
+weights so makes another file, and whatever was found out about the old one is found out anew."""
 FORMAT_VERSION: Literal[1] = 1  # raised by a change that older code cannot read
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -96,7 +99,7 @@ def save(
         model: Its parameters are float32, in any memory layout.
         view: How images become its input.
         classes: Names, in the order of the logits.
-        provenance: JSON values; see `provenance`.
+        provenance: JSON values; see `provenance`. Of a network of the user that of its code is added, see OWN_CODE.
         encodings: Tensor name -> a file in models/encodings/, or parts that such a file decodes. Tensors not
             named are stored as they are, or `coded` where any tensor is and theirs is of a type that it holds.
 
@@ -120,6 +123,8 @@ def save(
     stored |= {name: tensor for name, tensor in state.items() if name not in encoded}
     for name, parts in encoded.items():
         stored |= {name + PART_SEPARATOR + part: tensor.contiguous() for part, tensor in parts.parts.items()}
+    if isinstance(model.spec, GraphSpec) and library(model.spec.arch) == "own":
+        provenance = {**provenance, OWN_CODE: code_hash.digest_of(sources(model.spec.arch))}
     description = _described(model, view, tuple(classes), names, provenance).model_dump(mode="json")
     # Sorted, so that equal descriptions give equal bytes.
     metadata = {METADATA_KEY: json.dumps(description, sort_keys=True, allow_nan=False)}
