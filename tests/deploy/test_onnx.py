@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from deepcompress import files
+from deepcompress.data.batches import View
 from deepcompress.deploy import onnx as onnx_files
 from deepcompress.deploy.classifier import BATCH, Contract, OnnxClassifier
 from deepcompress.deploy.onnx import Parity, channels_first, compare, export_float, require_parity, write
@@ -63,18 +64,27 @@ def test_the_same_model_gives_the_same_bytes_in_another_process(exported: Export
     assert files.sha256(path) == files.sha256(exported.float_file)
 
 
-def test_an_equal_file_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_equal_file_is_exported_once_and_the_code_of_equal_networks_followed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DEEPCOMPRESS_SCRATCH", str(tmp_path / "scratch"))
-    source, path = tmp_path / "m.safetensors", tmp_path / "m.onnx"
-    checkpoint.save(source, network(), view=VIEW, classes=CLASSES, provenance={})
-    loaded, written = checkpoint.load(source), []
-    onnx_files.export_checkpoint(source, loaded, path)
-    written.append(path.read_bytes())
-    monkeypatch.setattr(torch.onnx, "export", None)  # a second export would need it
-    onnx_files.export_checkpoint(source, loaded, path)
-    assert written[0] == path.read_bytes()
+    sources, path, apart = [tmp_path / f"{number}.safetensors" for number in (1, 2)], tmp_path / "m.onnx", []
+    for number, source in enumerate(sources):
+        view = View(VIEW.size, VIEW.mean, (0.1 + number,) * 3)
+        checkpoint.save(source, network(number), view=view, classes=CLASSES, provenance={})
+        export_float(network(number), path, view=view, classes=CLASSES)
+        apart.append(path.read_bytes())
+    (first, second), (one, other) = map(checkpoint.load, sources), apart
+    onnx_files.export_checkpoint(sources[0], first, path)
+    assert path.read_bytes() == one != other
+    monkeypatch.setattr(torch.onnx, "export", None)  # to follow code again would need it
+    onnx_files.export_checkpoint(sources[1], second, path)
+    assert path.read_bytes() == other
+    monkeypatch.setattr(torch.onnx, "ONNXProgram", None)  # so would it need this to fill a graph again
+    onnx_files.export_checkpoint(sources[0], first, path)
+    assert path.read_bytes() == one
     with pytest.raises(TypeError):
-        onnx_files.export_checkpoint(source, loaded, path, stored_size=48)
+        onnx_files.export_checkpoint(sources[0], first, path, stored_size=48)
 
 
 def test_the_bytes_tell_nothing_of_the_machine(exported: Exported) -> None:

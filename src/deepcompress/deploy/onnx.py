@@ -10,6 +10,7 @@ https://github.com/onnx/onnx/blob/main/docs/IR.md (metadata, operator sets).
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import math
 import tempfile
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx
@@ -31,6 +32,7 @@ from deepcompress.deploy.classifier import BATCH, INPUT, OUTPUTS, Contract, Onnx
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.measure.statistics import wilson_interval
+from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -75,7 +77,35 @@ def export_float(
         UserError: If torch cannot follow the network's code, or the file would take 2 GiB or more.
     """
     network = FromPixels(copy.deepcopy(model).cpu(), view).eval()
-    example = torch.zeros(EXAMPLES, 3, view.size, view.size, dtype=torch.uint8)
+    contract = Contract(tuple(classes), view.size, stored_size or view.size, white)
+    write(path, _filled(_traced(network, view.size, Path(path).name), network), contract)
+
+
+def export_checkpoint(
+    source: Path, loaded: Checkpoint, path: Path, *, stored_size: int | None = None, white: int = WHITE
+) -> None:
+    """`export_float` of the model file `source` to `path`; an equal file's export is found again in scratch.
+
+    So is the graph of a network of equal layers and widths, since following its code takes most of the time.
+    """
+    view, described, versions = loaded.view, loaded.description, (torch.__version__, onnx.__version__)
+
+    def export() -> bytes:
+        network = FromPixels(loaded.model, view).eval()
+        structure = described["spec"], described["provenance"].get(checkpoint.OWN_CODE)
+        folder = runtime.scratch("onnx", "graph", json.dumps(structure), *versions, code=CODE)
+        graph = files.kept_bytes(folder / "graph.npz", lambda: _traced(network, view.size, path.name))
+        write(path, _filled(graph, network), Contract(loaded.classes, view.size, stored_size or view.size, white))
+        return path.read_bytes()
+
+    parts = files.sha256(source), stored_size, white, *versions
+    folder = runtime.scratch("onnx", *parts, code=CODE)
+    files.write_bytes(path, files.kept_bytes(folder / "float.npz", export))
+
+
+def _traced(network: nn.Module, size: int, name: str) -> bytes:
+    """The graph of a network as torch finds it, before anything is folded, without the weights."""
+    example = torch.zeros(EXAMPLES, 3, size, size, dtype=torch.uint8)
     try:
         with _quiet("torch.onnx", "onnxscript", "onnx_ir"), _quiet(SHAPES, level=logging.ERROR):
             program = torch.onnx.export(
@@ -87,30 +117,36 @@ def export_float(
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 opset_version=OPSET,
                 verbose=False,
+                optimize=False,
             )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise UserError(
-            f"{Path(path).name}: torch cannot export the network ({reason}); its code must do the same for every "
+            f"{name}: torch cannot export the network ({reason}); its code must do the same for every "
             "image, and for any number of them"
         ) from None
-    assert program is not None
-    write(path, program.model_proto, Contract(tuple(classes), view.size, stored_size or view.size, white))
+    proto, tensors = cast("torch.onnx.ONNXProgram", program).model_proto, _tensors(network)
+    for initializer in proto.graph.initializer:
+        if initializer.name in tensors:
+            initializer.ClearField("raw_data")
+    return proto.SerializeToString(deterministic=True)
 
 
-def export_checkpoint(
-    source: Path, loaded: Checkpoint, path: Path, *, stored_size: int | None = None, white: int = WHITE
-) -> None:
-    """`export_float` of the model file `source` to `path`; an equal file's export is found again in scratch."""
+def _filled(graph: bytes, network: nn.Module) -> onnx.ModelProto:
+    """What `_traced` gave of a network or of its like, with the network's weights, and folded."""
+    from onnxscript import ir  # half a second that a file found in scratch does not need
 
-    def export() -> bytes:
-        stored: dict[str, Any] = {"stored_size": stored_size, "white": white}
-        export_float(loaded.model, path, view=loaded.view, classes=loaded.classes, **stored)
-        return path.read_bytes()
+    program = torch.onnx.ONNXProgram(ir.from_proto(onnx.ModelProto.FromString(graph)), None)
+    names = program.model.graph.initializers
+    with _quiet("onnxscript", "onnx_ir"):
+        program.apply_weights({name: tensor for name, tensor in _tensors(network).items() if name in names})
+        program.optimize()
+    return program.model_proto
 
-    parts = files.sha256(source), stored_size, white, torch.__version__, onnx.__version__
-    folder = runtime.scratch("onnx", *parts, code=CODE)
-    files.write_bytes(path, files.kept_bytes(folder / "float.npz", export))
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers, of which a state dict leaves some out."""
+    return dict((*network.named_parameters(), *network.named_buffers()))
 
 
 def require_exportable(model: Classifier) -> None:
