@@ -123,6 +123,17 @@ def test_rooms_without_a_contract_are_none() -> None:
     assert homes == {key for key in params.REQUIRED if key.count(".") == 1}
 
 
+@pytest.mark.parametrize(("name", "owner"), [("fp16", "floats"), ("int4", "intn")])
+def test_a_file_with_the_name_of_a_format_that_another_file_makes_is_refused(
+    spoil: Spoil, tmp_path: Path, name: str, owner: str
+) -> None:
+    spoil(FORMAT, "", "")
+    (tmp_path / f"src/deepcompress/quantization/formats/{name}.py").touch()
+    for variant in ("ptq-int8", f"ptq-{name}"):
+        with pytest.raises(UserError, match=rf"formats/{name}\.py: {name} is a format of {owner}\.py already"):
+            quantization_settings.split(variant)
+
+
 def test_the_plan_loads_formats_and_engines_too(spoil: Spoil) -> None:
     spoil(FORMAT, "def make", "def made")
     with pytest.raises(UserError, match=r"fp8\.py: make is missing; .*; is made meant\?"):

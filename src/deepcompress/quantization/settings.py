@@ -151,14 +151,20 @@ def split(variant: str) -> tuple[Mode, str]:
 
 
 def require_format(name: str) -> None:
-    """Refuse a format that does not exist, or whose file is not as it must be.
+    """Refuse a format that does not exist, or whose file is not as it must be, and a file that would never be read.
 
     Raises:
         UserError: Listing those that do, or naming the file.
     """
+    files = params.plugins(FORMATS)
+    for file in files:
+        if file in FLOATS or INTEGER.fullmatch(file):
+            owner = "floats.py" if file in FLOATS else "intn.py"
+            folder = f"src/deepcompress/{FORMATS.replace('.', '/')}"
+            raise UserError(f"{folder}/{file}.py: {file} is a format of {owner} already; give yours another name")
     if name in FLOATS or INTEGER.fullmatch(name):
         return
-    known = sorted({*FLOATS, *params.plugins(FORMATS)} - {"floats", "intn"})
+    known = sorted({*FLOATS, *files} - {"floats", "intn"})
     if name not in known:
         raise UserError(f"a format must be one of {', '.join(known)}, int2 to int8; got {name!r}")
     params.plugin(FORMATS, name)
