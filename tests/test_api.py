@@ -175,6 +175,22 @@ def test_a_network_that_was_handled_is_taken_as_its_file_would_give_it_back(
     assert all(tensor.dtype == torch.float32 and tensor.requires_grad for tensor in found.parameters())
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_all_is_float32_whatever_torch_makes_by_default(
+    shown: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.set_default_dtype(torch.float64)
+    try:
+        for name in ("dense", "small"):
+            model = dc.load(shown["folder"] / f"{name}.safetensors")
+            assert model.content == shown[name].content
+        STEPS[step](shown["dense"], shown["images"])
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_steps_take_what_was_frozen_and_put_into_training_mode_as_it_was(shown: dict[str, Any]) -> None:
     model = copy.deepcopy(shown["sparse"])
     model.model.train().requires_grad_(False)

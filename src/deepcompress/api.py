@@ -58,11 +58,14 @@ _turn = threading.RLock()
 
 
 def _in_turn(step: Callable[P, R]) -> Callable[P, R]:
-    """Let threads make one step at a time, for torch has one seed for all; with gradients, even under no_grad."""
+    """Let threads make one step at a time, for torch has one seed for all; with gradients, even under no_grad.
+
+    And in float32, whatever type torch makes by default.
+    """
 
     @functools.wraps(step)
     def alone(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _turn, torch.inference_mode(False):
+        with _turn, torch.inference_mode(False), runtime.in_float32():
             return step(*args, **kwargs)
 
     return alone
@@ -78,6 +81,7 @@ class Model(checkpoint.Checkpoint):
     content: bytes = dataclasses.field(default=b"", repr=False)  # of the file
     tables: dict[str, list[Row]] = dataclasses.field(default_factory=dict, repr=False)
 
+    @runtime.in_float32()
     def save(self, path: str | Path) -> None:
         """Write the checkpoint that all stages and commands read; a network changed by hand since then as float32."""
         place, now = _place(path), _loaded(self)
@@ -105,6 +109,7 @@ Given: TypeAlias = Model | str | Path  # a model, or the path of its file
 GivenImages: TypeAlias = Images | str | Path  # images, or what `images` takes
 
 
+@runtime.in_float32()
 def load(path: str | Path) -> Model:
     """Read a checkpoint, such as models/shipped/quantized.safetensors; a UserError says what is wrong with the file."""
     place = _place(path)
@@ -331,6 +336,7 @@ def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImage
             integers.quantize_int8(file, place, images=pixels, reduce_range=deploy.reduce_range)
 
 
+@runtime.in_float32()
 def size_report(model: Given) -> dict[str, int | float]:
     """What a model takes.
 
@@ -354,6 +360,7 @@ def size_report(model: Given) -> dict[str, int | float]:
     }
 
 
+@runtime.in_float32()
 def accuracy(model: Given, images: GivenImages, *, part: Literal["validation", "heldout"] = "validation") -> float:
     """Top-1 accuracy [%] on validation images; held-out ones are for the end, when all is chosen."""
     if part not in ("validation", "heldout"):

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
@@ -173,6 +174,19 @@ def make_deterministic(seed: int, threads: int | None = None) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.manual_seed(seed)
+
+
+@contextmanager
+def in_float32() -> Iterator[None]:
+    """Let torch make floats of 32 bits, as everywhere but where a program says `torch.set_default_dtype`."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def keep_memory_() -> None:
