@@ -46,7 +46,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(partial, path)
-        _remove_orphans(path)
+        remove_orphans(path)
     except OSError as error:
         error.filename = str(path)
         raise
@@ -71,7 +71,7 @@ def require_file(path: str | Path) -> None:
         raise UserError(f"{path}: {reason}")
 
 
-def _remove_orphans(path: Path) -> None:
+def remove_orphans(path: Path) -> None:
     """Remove the temporary files beside `path` whose process is gone; one that still writes keeps its own."""
     for orphan in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
         number = orphan.name.rpartition("-")[2]

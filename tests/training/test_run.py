@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -163,16 +166,20 @@ def test_code_in_a_state_file_is_not_run(tmp_path):
 
 
 def test_clearing_leaves_what_others_put_there(tmp_path):
-    for other in (True, False):
-        place = tmp_path / str(other)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    being_written = f".{loop.STATE_FILE}.partial-{os.getppid()}"  # by a process that trains the same
+    for others in (["other"], [being_written], []):
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
         place.mkdir()
         loop.save_state(place, {})
-        (place / f".{loop.STATE_FILE}.partial-1").touch()  # what a kill in the middle of a write leaves
-        if other:
-            (place / "other").touch()
+        (place / f".{loop.STATE_FILE}.partial-{ended.pid}").touch()  # what a kill in the middle of a write leaves
+        for other in others:
+            (place / other).touch()
         run.clear(place)
-        assert place.exists() == other
-    run.clear(tmp_path / "False")
+        assert place.exists() == bool(others)
+        assert not others or [path.name for path in place.iterdir()] == others
+    run.clear(place)
 
 
 def test_the_folder_is_named_by_weights_data_and_params(tmp_path):

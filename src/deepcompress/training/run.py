@@ -267,10 +267,13 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def clear(place: Path) -> None:
-    """In the first process: remove the state of a training that has ended, and its folder if it is empty."""
+    """In the first process: remove the state of a training that has ended, and its folder if it is empty.
+
+    What another process, which trains the same beside this one, is about to write stays.
+    """
     if not runtime.is_first():
         return
-    for path in (*place.glob(f".{STATE_FILE}.partial-*"), place / STATE_FILE):
-        path.unlink(missing_ok=True)
+    files.remove_orphans(place / STATE_FILE)
+    (place / STATE_FILE).unlink(missing_ok=True)
     with suppress(OSError):
         place.rmdir()
