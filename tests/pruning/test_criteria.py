@@ -50,6 +50,19 @@ def test_every_criterion_refuses_weights_that_are_not_finite(name, granularity):
         scored(model, nets.batches(12, 5), name, granularity)
 
 
+def test_scores_that_are_not_finite_are_told_with_layer_criterion_and_cause():
+    model = vgg()
+    with torch.no_grad():
+        model.classifier[6].weight.mul_(1e38)  # finite, and so large that no answer is
+    with pytest.raises(
+        UserError, match=r": a taylor score .*; its weights are, so it is the loss of training images that"
+    ):
+        scored(model, nets.batches(12, 5), "taylor", "weight")
+    layers = prunable_layers(model)
+    with pytest.raises(UserError, match=r"^classifier\.6: a l2_channel score .*, so it is what the criterion makes of"):
+        score("l2_channel", layers, "channel")
+
+
 def subject(weight, granularity, **more):
     return LayerView("layer", torch.tensor(weight), granularity, **more)
 

@@ -83,8 +83,8 @@ def score(
         UserError: If the criterion is unknown or gives no such scores, or a weight is not finite.
     """
     module = params.plugin("pruning.criteria", criterion)
-    for name, layer in layers.items():
-        _require_finite(f"{name}: a weight", layer.weight, "the model has diverged and cannot be pruned")
+    if bad := _not_finite({name: layer.weight for name, layer in layers.items()}):
+        raise UserError(f"{bad[0]}: a weight is not finite; the model has diverged and cannot be pruned")
     before = {name: layer.weight._version for name, layer in layers.items()}
     scales = norm_scales or {}
 
@@ -96,10 +96,13 @@ def score(
                 found[name] = module.scores(view)
             shape = layer.weight.shape if granularity == "weight" else layer.weight.shape[:1]
             require_array(f"criterion {criterion}: the scores of {name}", found[name], shape, "float")
-            _require_finite(f"{name}: a {criterion} score", found[name], "its weights are, so it is the criterion")
         return found
 
     found = _averaged(map(asked, gradients)) if module.NEEDS_GRADIENTS else asked({})
+    if bad := _not_finite(found):
+        gradients_too = "the loss of training images that overflows, or " if module.NEEDS_GRADIENTS else ""
+        cause = f"its weights are, so it is {gradients_too}what the criterion makes of them"
+        raise UserError(f"{bad[0]}: a {criterion} score is not finite; {cause}")
     for name, layer in layers.items():
         if layer.weight._version != before[name]:
             raise UserError(f"criterion {criterion} changed the weight of {name}, which it may only read")
@@ -162,9 +165,12 @@ def _averaged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: values.div_(batches) for name, values in total.items()}
 
 
-def _require_finite(what: str, values: Tensor, why: str) -> None:
-    if not torch.stack(values.detach().aminmax()).isfinite().all():  # NaN and infinity reach both or one
-        raise UserError(f"{what} is not finite; {why}")
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of those that hold NaN or infinity; a GPU is waited for once, however many there are."""
+    ends = {name: torch.stack(values.detach().aminmax()) for name, values in tensors.items()}  # NaN reaches both
+    flags = [extremes.isfinite().all() for extremes in ends.values()]
+    together = torch.stack([flag.to(flags[0].device) for flag in flags]).tolist() if flags else []
+    return [name for name, finite in zip(tensors, together, strict=True) if not finite]
 
 
 def kept(scores: Float[Tensor, "*shape"], pruned: int) -> Bool[Tensor, "*shape"]:
