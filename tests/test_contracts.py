@@ -20,6 +20,7 @@ from deepcompress.distillation.loss import LossContext, compared
 from deepcompress.distillation.settings import Distill, Teachers, require_layers
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
+from deepcompress.models.spec import Model
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.allocation import Layer, Problem, allocate
 from deepcompress.pruning.masks import score
@@ -246,7 +247,12 @@ def test_a_loss_that_cannot_be_made_stops_the_plan(spoil: Spoil, old: str, new: 
     block = document["distill"] | alone | {"selected": {"methods": [], "teachers": []}}
     distill = params.validate(Distill, block, "distill")
     with pytest.raises(UserError, match=f"params.yaml: distill.methods.logit_mse with the student .*: {said}"):
-        require_layers(distill, params.validate(Teachers, document["teachers"], "teachers"))
+        require_layers(
+            distill,
+            params.validate(Teachers, document["teachers"], "teachers"),
+            params.section(Model, "model", pages.ROOT / "params.yaml"),
+            [("logit_mse", "distill.student", "teachers.vgg16")],
+        )
 
 
 VALUE = "F.mse_loss(batch.student.require_logits(), batch.teacher.require_logits())"

@@ -204,6 +204,20 @@ def test_a_loss_that_names_a_layer_which_the_student_does_not_have_is_refused(tm
 
 
 @pytest.mark.parametrize(
+    ("key", "pair"),
+    [
+        ("hint_layer", r"student vgg11 and the teacher baseline \(resnet18\)"),
+        ("guided_layer", r"student resnet18 and the teacher baseline \(resnet18\)"),  # of combine.distill
+    ],
+)
+def test_a_layer_that_the_baseline_does_not_have_is_refused(tmp_path: Path, key: str, pair: str) -> None:
+    model, named = ("model", DOCUMENT["model"] | RESNET), f"distill.methods.hint.{key}"
+    plan.check(changed(tmp_path, model))
+    with pytest.raises(UserError, match=f"methods.hint with the {pair}: layer 'block4.conv1' does not exist in a resn"):
+        plan.check(changed(tmp_path, model, (named, "block4.conv1")))
+
+
+@pytest.mark.parametrize(
     ("key", "layer", "message"),
     [
         ("guided_layer", "block9", r"\(vgg16\): layer 'block9' does not exist in a vgg11; there are block1"),
@@ -246,7 +260,7 @@ def test_a_layer_that_is_to_stay_whole_and_is_not_there_is_refused(
 
 def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path) -> None:
     model = ("model", DOCUMENT["model"] | RESNET | {"arch": "squeezenet1_0"})
-    plan.check(changed(tmp_path, model))
+    plan.require_networks(params.read(changed(tmp_path, model)))
     with pytest.raises(UserError, match=r"prune.finetune.trainable: squeezenet1_0 ends in no linear layer"):
         plan.check(changed(tmp_path, model, ("prune.finetune.trainable", "head")))
 

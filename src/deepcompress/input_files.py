@@ -25,6 +25,7 @@ from deepcompress import code_hash, files, params
 from deepcompress.data.archives import is_litter
 from deepcompress.errors import UserError, said_after
 from deepcompress.models.spec import IMAGENET, OWN, TIMM
+from deepcompress.plan_table import Plan
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -43,6 +44,13 @@ def networks(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The block of every network by its key, from the whole of params.yaml, already checked."""
     teachers = {f"teachers.{name}": block for name, block in document["teachers"].items()}
     return {"model": document["model"], **teachers, "distill.student": document["distill"]["student"]}
+
+
+def network_of(models: Plan, model: str) -> str:
+    """The key, in `networks`, of what a model of the plan is made from: by itself, or by the first of its chain."""
+    first = models.chain(model)[0]
+    own = {"students": "distill.student", "teachers": first.id.replace("/", ".")}
+    return own.get(first.family, "model")
 
 
 def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:

@@ -17,6 +17,7 @@ from deepcompress.distillation.settings import (
     Distill,
     Teachers,
     require_layers,
+    require_lesson,
     require_name,
     require_teachers,
 )
@@ -104,13 +105,14 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     input_files.named(document)
     _check_links(sections["combine"], distill, teachers, path)
     notes = require_networks(document)
-    require_layers(distill, teachers)
+    models = table(document)
+    require_layers(distill, teachers, sections["model"], _lessons(models))
     distill.require_labels([*(method for method, _ in distill.taught()), *distill.baseline], "distill.student.recipe")
     linked = [link["method"] for link in sections["combine"].distill.values()]
     learning_on = distill.for_pruned(sections["prune"].finetune, sections["model"].image_size)
     learning_on.require_labels(linked, "prune.finetune")
     _require_dense(sections["prune"], sections["model"])
-    require_planned(sections["benchmark"], table(document).ids)
+    require_planned(sections["benchmark"], models.ids)
     contents.builders()  # refuses a file of the report that is not as it must be
     return notes
 
@@ -131,21 +133,17 @@ def _check_links(combine: Combine, distill: Distill, teachers: Teachers, path: s
         elif step == "quantize":
             params.section(Quant, "quant", path, link=key)
         else:
-            _require_lesson(key, link, distill, teachers.names(), path)
+            require_lesson(key, link, distill, teachers, path)
 
 
-def _require_lesson(key: str, link: dict[str, Any], distill: Distill, teachers: list[str], path: str | Path) -> None:
-    allowed = {
-        "from": None,
-        "method": [*distill.methods, *distill.mixtures],
-        "teacher": ["baseline", *(f"teachers/{name}" for name in teachers)],
-    }
-    for name in link:
-        if name not in allowed:
-            raise UserError(f"{path}: {key}.{name} is unknown; allowed: {', '.join(allowed)}")
-    for name, known in allowed.items():
-        if known is not None and link.get(name) not in known:
-            raise UserError(f"{path}: {key}.{name} must be one of {', '.join(known)}; got {link.get(name)!r}")
+def _lessons(models: Plan) -> list[tuple[str, str, str]]:
+    """(method or mixture, key of the student's network, key of the teacher's), each once."""
+
+    def network(model: str | None) -> str:
+        return input_files.network_of(models, str(model))
+
+    taught = [row for row in models if row.step == "distill" and row.teacher]
+    return list(dict.fromkeys((str(row.method), network(row.id), network(row.teacher)) for row in taught))
 
 
 def _require_one_size(document: dict[str, Any]) -> None:
@@ -286,7 +284,7 @@ def _structured(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, link in document["combine"].get("prune", {}).items():
         own = params.linked(prune, link)
         if own["method"] == "structured":
-            network = "distill.student" if str(link["from"]).startswith("students/") else "model"
+            network = input_files.network_of(table(dict(document)), str(link["from"]))
             yield f"combine.prune.{name}", network, own["structured"]["scope"]
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 
 from deepcompress import params
 from deepcompress.errors import UserError
-from deepcompress.models.spec import asked
+from deepcompress.models.spec import Model, asked
 from deepcompress.params import PluginSection, Section
 from deepcompress.training.recipe import Network, Recipe
 
@@ -194,23 +195,45 @@ def require_teachers(distill: Distill, teachers: Teachers) -> None:
                 raise UserError(f"params.yaml: distill.{key} must be {allowed}; got {name!r}")
 
 
-def require_layers(distill: Distill, teachers: Teachers) -> None:
-    """Refuse a loss that cannot be made for the student and one of the teachers, as it names a layer they do not have.
+def require_lesson(key: str, link: dict[str, Any], distill: Distill, teachers: Teachers, path: str | Path) -> None:
+    """Refuse a link of `combine.distill` that names another method or teacher than there are, or another key."""
+    allowed = {
+        "from": None,
+        "method": [*distill.methods, *distill.mixtures],
+        "teacher": ["baseline", *(f"teachers/{name}" for name in teachers.names())],
+    }
+    for name in link:
+        if name not in allowed:
+            raise UserError(f"{path}: {key}.{name} is unknown; allowed: {', '.join(allowed)}")
+    for name, known in allowed.items():
+        if known is not None and link.get(name) not in known:
+            raise UserError(f"{path}: {key}.{name} must be one of {', '.join(known)}; got {link.get(name)!r}")
+
+
+def require_layers(distill: Distill, teachers: Teachers, model: Model, lessons: Iterable[tuple[str, str, str]]) -> None:
+    """Refuse a loss that cannot be made for a student and its teacher, as it names a layer they do not have.
 
     Networks are built without memory, which is quick.
+
+    Args:
+        distill: Has the methods and mixtures.
+        teachers: Have their networks.
+        model: The baseline's network.
+        lessons: (method or mixture, key of the student's network, key of the teacher's), as in `input_files.networks`.
 
     Raises:
         UserError: Naming the method, the student and the teacher.
     """
-    blocks = {name: params.validate(Network, block, name) for name, block in (teachers.model_extra or {}).items()}
-    for method, teacher in distill.taught():
-        networks = (distill.student, blocks[teacher])
+    blocks = {f"teachers.{name}": block for name, block in (teachers.model_extra or {}).items()}
+    networks: dict[str, Model] = {key: params.validate(Network, block, key) for key, block in blocks.items()}
+    networks |= {"model": model, "distill.student": distill.student}
+    for method, *keys in lessons:
         import torch
 
         from deepcompress.distillation.loss import Loss, LossContext, shape
         from deepcompress.models.build import outline
 
-        student, taught = (outline(asked(network, PROBE_CLASSES)) for network in networks)
+        student, taught = (outline(asked(networks[key], PROBE_CLASSES)) for key in keys)
         labels = torch.arange(PROBE_CLASSES)
         for loss, (_, options) in distill.weighted(method)[1].items():
             try:
@@ -221,7 +244,11 @@ def require_layers(distill: Distill, teachers: Teachers) -> None:
                     for tap in taps:
                         shape(network, tap.layer)
             except Exception as error:  # whatever the loss raises
-                pair = f"the student {networks[0].arch} and the teacher {teacher} ({networks[1].arch})"
+                learns, teaches = (networks[key].arch for key in keys)
+                teacher = "baseline" if keys[1] == "model" else keys[1].removeprefix("teachers.")
                 said = str(error).removeprefix("params.yaml: ")
                 reason = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
-                raise UserError(f"params.yaml: distill.methods.{loss} with {pair}: {reason}") from error
+                raise UserError(
+                    f"params.yaml: distill.methods.{loss} with the student {learns} and the teacher {teacher} "
+                    f"({teaches}): {reason}"
+                ) from error
