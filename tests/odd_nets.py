@@ -1,5 +1,7 @@
 """Networks as a user may write them, `tests.odd_nets:Tokens` in params.yaml: each is odd in what some step needs."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -203,6 +205,11 @@ def broken(classes):
     raise KeyError("no such thing")
 
 
+def scripted(classes):
+    with warnings.catch_warnings(action="ignore"):  # of its age
+        return nn.Sequential(torch.jit.script(nn.Conv2d(3, 8, 3)), *flat(classes)[1:])
+
+
 def leaves(classes):
     raise SystemExit(3)
 
@@ -263,6 +270,23 @@ class Normed(nn.Module):
     def forward(self, images):
         maps = self.norm1(self.first(images)).relu()
         return self.head(self.norm2(self.second(maps)).relu().mean((2, 3)))
+
+
+class Strict(Normed):
+    """Its code wants all channels of the first layer."""
+
+    def forward(self, images):
+        maps = self.first(images)
+        assert maps.shape[1] == 8
+        return self.head(self.second(maps).mean((2, 3)))
+
+
+class ForAnswers(Normed):
+    """Its code refuses to run where a gradient is wanted, in evaluation mode."""
+
+    def forward(self, images):
+        assert self.training or not torch.is_grad_enabled()
+        return super().forward(images)
 
 
 class NormAndReLU(nn.BatchNorm2d):

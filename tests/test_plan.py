@@ -353,6 +353,7 @@ def test_weights_that_no_step_compresses_are_named() -> None:
         ("broken", {}, "model.arch: {}: KeyError while it was called: 'no such thing'"),
         ("tensor", {}, "model.arch: {}.* must give a torch.nn.Module.*, got Tensor"),
         ("sure", {}, "model.arch: {} gives probabilities; it must give what its softmax takes"),
+        ("scripted", {}, "model.arch: {}: no step can look into what torch.jit made; give the modules"),
         ("leaves", {}, "model.arch: {}: SystemExit while it was called: 3"),
         ("gone", {}, "model.arch: {}: AttributeError while it was called"),
     ],

@@ -61,11 +61,21 @@ def test_layers_behind_which_torch_pruning_fails_stay_whole_and_without_others_n
 
 @pytest.mark.parametrize(
     ("arch", "layer", "reason"),
-    [("ClassToken", "patch", "integer division or modulo by zero"), ("Unread", "unread", "Module Linear(")],
+    [
+        ("ClassToken", "patch", "integer division or modulo by zero"),
+        ("Unread", "unread", "Module Linear("),
+        ("ForAnswers", "first", "AssertionError"),
+    ],
 )
 def test_layers_that_torch_pruning_cannot_follow_say_why_they_stay_whole(arch: str, layer: str, reason: str) -> None:
     whole = layers.unprunable(GraphSpec(f"tests.odd_nets:{arch}", 4, SIDE))
     assert whole[layer].startswith(f"Torch-Pruning cannot follow the network there ({reason}")
+
+
+def test_a_network_whose_own_code_wants_all_channels_keeps_them() -> None:
+    spec = GraphSpec("tests.odd_nets:Strict", 4, SIDE)
+    reason = "the code behind it, such as a reshape, needs all of them"
+    assert ([*layers.groups(spec)], layers.unprunable(spec)) == (["second"], {"first": reason})
 
 
 def test_only_what_torch_pruning_raises_on_a_strange_network_keeps_layers_whole(monkeypatch) -> None:
@@ -87,9 +97,10 @@ def test_only_what_torch_pruning_raises_on_a_strange_network_keeps_layers_whole(
         search(spec)
 
 
-def test_another_version_of_torch_pruning_is_no_strange_network(monkeypatch) -> None:
-    monkeypatch.delattr("torch_pruning.DependencyGraph.get_pruner_of_module")
-    with pytest.raises(AttributeError, match="get_pruner_of_module"):
+@pytest.mark.parametrize("name", ["build_dependency", "get_pruning_group", "get_pruner_of_module"])
+def test_another_version_of_torch_pruning_is_no_strange_network(monkeypatch, name: str) -> None:
+    monkeypatch.delattr(f"torch_pruning.DependencyGraph.{name}")
+    with pytest.raises(AttributeError, match=name):
         layers._searched.__wrapped__(GraphSpec("tests.odd_nets:joined", 4, SIDE))
 
 

@@ -131,7 +131,7 @@ def timm(spec: GraphSpec, *, pretrained: bool = False) -> nn.Module:
         sized = {"img_size": spec.image_size} if config and config.fixed_input_size else {}
         return cast("nn.Module", models.create_model(name, pretrained=pretrained, num_classes=spec.classes, **sized))
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{spec.arch} at {spec.image_size} px: timm refuses: {_line(error)}") from None
+        raise UserError(f"{spec.arch} at {spec.image_size} px: timm refuses: {first_line(error)}") from None
 
 
 def source_file(arch: str) -> Path:
@@ -146,7 +146,7 @@ def source_file(arch: str) -> Path:
     try:
         found = importlib.util.find_spec(module)
     except (Exception, SystemExit) as error:  # whatever a package around it raises when it is imported
-        raise UserError(f"{arch}: module {module} cannot be imported: {_line(error)}") from None
+        raise UserError(f"{arch}: module {module} cannot be imported: {first_line(error)}") from None
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         raise UserError(f"{arch}: there is no module {module} in {Path.cwd()} or on PYTHONPATH")
     if INSTALLED & set(Path(found.origin).parts):
@@ -179,17 +179,20 @@ def _own(spec: GraphSpec) -> nn.Module:
     try:
         made = getattr(importlib.import_module(module), function)(spec.classes)
     except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise UserError(f"{spec.arch}: {type(error).__name__} while it was called: {_line(error)}") from error
+        raise UserError(f"{spec.arch}: {type(error).__name__} while it was called: {first_line(error)}") from error
     if not isinstance(made, nn.Module):
         raise UserError(
             f"{spec.arch} must give a torch.nn.Module for {spec.classes} classes, got {type(made).__name__}"
         )
+    if any(isinstance(module, torch.jit.ScriptModule) for module in made.modules()):
+        raise UserError(f"{spec.arch}: no step can look into what torch.jit made; give the modules as they were before")
     if taken := [name for name in ("spec", "layer_order") if hasattr(made, name)]:
         raise UserError(f"{spec.arch}: its attribute {taken[0]} needs another name; every network has one of this name")
     return made
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, for a message; its kind where it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
@@ -299,7 +302,7 @@ def _answer(spec: GraphSpec, model: nn.Module, images: int = 1) -> Any:
         with torch.no_grad():
             return model(pixels)
     except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise UserError(f"{spec.arch} does not run on an image of {spec.image_size} px: {_line(error)}") from error
+        raise UserError(f"{spec.arch} does not run on an image of {spec.image_size} px: {first_line(error)}") from error
 
 
 def _require_logits(spec: GraphSpec, answer: Any, images: int, when: str) -> None:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from deepcompress.errors import UserError
-from deepcompress.models.build import has_heads, outline, resize_, trace
+from deepcompress.models.build import first_line, has_heads, outline, resize_, trace
 from deepcompress.models.spec import BLOCKS, GraphSpec, Spec, VGGSpec, library
 from deepcompress.models.vgg import Classifier, prunable_layers
 
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     Groups = Mapping[str, "Group"]
 
 DENSE_BELOW = 1e-3  # share of exact zeros that a trained dense model may show
-NOT_FOLLOWED = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+MISFITS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+NOT_FOLLOWED = (*MISFITS, AssertionError, AttributeError)
 """What Torch-Pruning raises on a network that it cannot follow: a ValueError for a layer that is not in its graph, the
-others where it computes with numbers of channels that it has not found, or where autograd refuses the network."""
+others where it computes with numbers of channels that it has not found, or where autograd or the network's own code
+refuses to run so."""
 
 
 def in_scope(model: Classifier, method: Method, scope: Literal["all", "conv"]) -> dict[str, nn.Conv2d | nn.Linear]:
@@ -166,9 +168,10 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
     model = copy.deepcopy(outline(spec)).requires_grad_(True)  # the graph is that of autograd
     image = torch.zeros(1, 3, spec.image_size, spec.image_size, device=next(model.parameters()).device)
     graph = torch_pruning.DependencyGraph()
+    follow, tie, pruner_of = graph.build_dependency, graph.get_pruning_group, graph.get_pruner_of_module
     try:
         with torch.enable_grad(), warnings.catch_warnings(action="ignore"):
-            graph.build_dependency(model, example_inputs=image)
+            follow(model, example_inputs=image)
     except NOT_FOLLOWED as error:
         return {}, dict.fromkeys([*prunable_layers(model)][:-1], _not_followed(error))
     names = {module: name for name, module in model.named_modules()}
@@ -183,9 +186,9 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
         if name in heads:
             found[name] = heads[name]
             continue
-        every, without_outputs = list(range(len(layer.weight))), graph.get_pruner_of_module(layer).prune_out_channels
+        every, without_outputs = list(range(len(layer.weight))), pruner_of(layer).prune_out_channels
         try:
-            tied = graph.get_pruning_group(layer, without_outputs, idxs=every)
+            tied = tie(layer, without_outputs, idxs=every)
         except NOT_FOLLOWED as error:
             whole[name] = _not_followed(error)
             continue
@@ -209,8 +212,7 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
 
 
 def _not_followed(error: Exception) -> str:
-    first_line = str(error).partition("\n")[0]
-    return f"Torch-Pruning cannot follow the network there ({first_line})"
+    return f"Torch-Pruning cannot follow the network there ({first_line(error)})"
 
 
 def _heads(model: nn.Module) -> dict[str, Group]:
@@ -270,8 +272,12 @@ def _removable(spec: Spec, found: Mapping[str, Group]) -> bool:
             smaller = copy.deepcopy(model)
             resize_(smaller, sizes.items())
             smaller.load_state_dict(state)
+    except MISFITS:  # shapes that do not fit
+        return False
+    try:
+        with torch.no_grad():
             removed = smaller(image)
-    except (LookupError, RuntimeError, TypeError, ValueError):  # shapes that do not fit
+    except NOT_FOLLOWED:  # or that the network's own code refuses
         return False
     return torch.allclose(answers, removed, rtol=1e-3, atol=1e-3 * float(answers.abs().max()))
 
