@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from deepcompress.errors import EXIT_CODE, Group, UserError, named, one_line, one_line_errors, printable
+from deepcompress.errors import EXIT_CODE, Group, UserError, mebibytes, named, one_line, one_line_errors, printable
 
 
 class _NonemptyPath(click.Path):
@@ -96,7 +96,7 @@ def unpack(file: Path, out: Path) -> None:
     content, card = handover.unpack(file), handover.read_card(file)
     files.write_bytes(out, content)
     files.write_json(out.with_suffix(".json"), card)
-    click.echo(f"{out}: {len(content) / 2**20:.2f} MiB from {file.stat().st_size / 2**20:.2f}")
+    click.echo(f"{out}: {mebibytes(len(content) / 2**20)} MiB from {mebibytes(file.stat().st_size / 2**20)}")
 
 
 @main.command()
@@ -115,7 +115,7 @@ def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
     settings = params.section(Deploy, "deploy")
     row = convert(model, fit, out, settings, integers=integers, seed=params.seed())
     click.echo(
-        f"{out}: {row['size_bytes'] / 2**20:.2f} MiB, agrees with {model} on {row['agreement_pct']:.2f} % of "
+        f"{out}: {mebibytes(row['size_bytes'] / 2**20)} MiB, agrees with {model} on {row['agreement_pct']:.2f} % of "
         f"{row['n']} validation images (top-1 {row['top1_pct']:.2f} %, the checkpoint's {row['model_top1_pct']:.2f} %)"
     )
 

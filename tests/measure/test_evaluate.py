@@ -272,6 +272,8 @@ def test_a_role_without_its_model_is_left_out_and_the_baseline_must_be_there() -
     assert numbers["heldout"] == {"n_images": 1000}
     assert numbers["baseline"]["size_mib"] == 3.0
     assert (numbers["baseline"]["parameters_million"], numbers["baseline"]["macs_million"]) == (2.35, 9.88)
+    tiny = headline([row("baseline", parameters=4567, macs=0, size_bytes=4711)], [], PLAN)["baseline"]
+    assert (tiny["parameters_million"], tiny["macs_million"], tiny["size_mib"]) == (0.004567, 0.0, 0.004493)
     with pytest.raises(KeyError):
         headline(ROWS[1:], [], PLAN)
 

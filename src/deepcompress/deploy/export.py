@@ -32,7 +32,7 @@ from deepcompress.data.store import BYTES_PER_MIB, Arrays, Meta, atomic_folders,
 from deepcompress.deploy import handover, integers
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
 from deepcompress.deploy.onnx import Parity, channels_first, compare, export_checkpoint, require_parity
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, mebibytes
 from deepcompress.measure import accuracy, passes
 from deepcompress.models import checkpoint
 
@@ -241,11 +241,11 @@ def _paragraphs(card: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|--:|--:|--:|--:|"
     for row in card["files"]:
         yield (
-            f"| {row['file']} | {row['model']} | {row['kind']} | {row['size_bytes'] / BYTES_PER_MIB:.2f} "
+            f"| {row['file']} | {row['model']} | {row['kind']} | {mebibytes(row['size_bytes'] / BYTES_PER_MIB)} "
             f"| {row['agreement_pct']} | {row['top1_pct']} | {row['n']} |"
         )
     if "size_bytes" in metrics:
-        yield f"\nThe checkpoint that they were made from takes {metrics['size_bytes'] / BYTES_PER_MIB:.2f} MiB."
+        yield f"\nThe checkpoint that they were made from takes {mebibytes(metrics['size_bytes'] / BYTES_PER_MIB)} MiB."
     yield "\n## How it was made\n"
     for title in ("data", "network", "metrics", "provenance"):
         yield f"{title.capitalize()}:\n\n```json\n{json.dumps(card[title], indent=2, ensure_ascii=False)}\n```\n"

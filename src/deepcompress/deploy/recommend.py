@@ -15,7 +15,7 @@ import torch
 
 from deepcompress.data import store
 from deepcompress.data.store import BYTES_PER_MIB
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, mebibytes
 from deepcompress.measure import accuracy, passes
 from deepcompress.measure.statistics import compare, wilson_interval
 from deepcompress.models import checkpoint
@@ -273,7 +273,7 @@ def _reason(chosen: Candidate, allowed: int, compared: int, baseline: Candidate,
     time = "" if chosen.latency_ms is None else f", {chosen.latency_ms:.3g} ms for one image in PyTorch on this machine"
     return (
         f"{chosen.model} has the smallest file of the {allowed} of {compared} models with {', '.join(kept)}: "
-        f"{chosen.size_mib:.2f} MiB{smaller}; "
+        f"{mebibytes(chosen.size_mib)} MiB{smaller}; "
         f"{chosen.top1_pct:.1f} % top-1 on {chosen.n:,} validation images{change}{time}."
     )
 

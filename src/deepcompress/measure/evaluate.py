@@ -272,9 +272,10 @@ def headline(
 
 
 def _cost(row: Row) -> dict[str, float | None]:
-    return {
-        "parameters_million": decimals(row["parameters"] / MILLION),
-        "macs_million": decimals(row["macs"] / MILLION),
-        "size_mib": decimals(row["size_bytes"] / BYTES_PER_MIB),
-        "bits_per_weight": row["bits_per_weight"],
+    amounts = {
+        "parameters_million": row["parameters"] / MILLION,
+        "macs_million": row["macs"] / MILLION,
+        "size_mib": row["size_bytes"] / BYTES_PER_MIB,
     }
+    rounded = {name: significant(amount) if amount < 0.01 else decimals(amount) for name, amount in amounts.items()}
+    return {**rounded, "bits_per_weight": row["bits_per_weight"]}

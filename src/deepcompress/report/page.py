@@ -65,7 +65,7 @@ def render(parts: Mapping[str, Section], data: Tables) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
     environment.filters.update(kind=lambda block: type(block).__name__.lower(), breakable=_breakable,
-                               number=text.number, signed=text.signed)  # fmt: skip
+                               number=text.number, signed=text.signed, mebibytes=text.mebibytes)  # fmt: skip
     return environment.get_template("page.html.j2").render(
         parts=parts,
         anchors={*parts, *(key for part in parts.values() for key in part.keys)},
@@ -132,7 +132,7 @@ def _first_sentence(data: Tables, chosen: str) -> tuple[str, str]:
         limited = chosen == BASELINE and tables.selected(data, data.candidates) is not None
         return f"{LIMITED} {found}" if limited else found, ""
     row = rows.iloc[0]
-    size = f"{text.number(row['size_mib'], 2)} MiB, {text.smaller(row)} than the baseline"
+    size = f"{text.mebibytes(row['size_mib'])} MiB, {text.smaller(row)} than the baseline"
     right = f"{text.number(row['top1_pct'])} % right on {int(row['n']):,} held-out images"
     return f"Ship {chosen}: {size}, {right}.", f"{text.change(row)}."
 
@@ -164,7 +164,7 @@ def readme_block(data: Tables) -> str:
     """What stands between the markers, from tables that are in git alone."""
     base, source = data.baseline, data.params.get("data", {}).get("source", "unknown")
     classes = text.count(data.per_class["class"].nunique(), "class")
-    sentence = f"The baseline reaches {text.accuracy(base)} % top-1 in {text.number(base['size_mib'], 2)} MiB."
+    sentence = f"The baseline reaches {text.accuracy(base)} % top-1 in {text.mebibytes(base['size_mib'])} MiB."
     shown, note = _readme_rows(data), ""
     table = _readme_table(shown)
     if len(data.candidates) > 1:
@@ -201,7 +201,7 @@ def _readme_table(rows: pd.DataFrame) -> str:
         "|---|--:|--:|--:|--:|--:|",
     ]
     for _, row in rows.iterrows():
-        size, times = text.number(row["size_mib"], 2), text.times(row["times_smaller"])
+        size, times = text.mebibytes(row["size_mib"]), text.times(row["times_smaller"])
         points = f"{text.difference(row)} | {text.difference(row, 'control')}"
         lines.append(f"| `{row['model']}` | {text.accuracy(row)} | {points} | {size} | {times} |")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepcompress.errors import mebibytes
 from deepcompress.measure import verdict
 from deepcompress.report import tables
 from deepcompress.report.tables import Tables
@@ -77,13 +78,15 @@ def percent(part: float, whole: float) -> str:
 
 
 def times(value: float) -> str:
-    """A ratio: 3.9×."""
+    """A ratio, one that would be rounded to zero with two digits: 3.9×, 0.028×."""
+    if 0 < value < 0.05:
+        return f"{digits(value)}×"
     return MISSING if math.isnan(value) else f"{number(value, 1 if value < 100 else 0)}×"
 
 
 def mib(size_bytes: float) -> str:
     """Bytes in MiB, without the unit: 2.38."""
-    return number(size_bytes / tables.BYTES_PER_MIB, 2)
+    return mebibytes(size_bytes / tables.BYTES_PER_MIB)
 
 
 def sample(n: float) -> str:
@@ -158,7 +161,7 @@ def of_all(data: Tables) -> str:
         points = f"{signed(best['difference_points'])} points to the baseline"
         return f"{best['model']} is {smaller(best)} at {points} ({n})"
     if len(data.candidates) == 1:
-        return f"The baseline: {number(base['top1_pct'])} % top-1 in {number(base['size_mib'], 2)} MiB ({n})"
+        return f"The baseline: {number(base['top1_pct'])} % top-1 in {mebibytes(base['size_mib'])} MiB ({n})"
     return f"No smaller model stays within {_points(data.max_drop_points)} of the baseline ({n})"
 
 
@@ -344,7 +347,7 @@ MODELS: dict[str, Column] = {
     "p": ("mcnemar_p", probability),
     "p (Holm)": ("holm_p", probability),
     "Points to control (95 %)": lambda row: difference(row, "control"),
-    "MiB": ("size_mib", 2),
+    "MiB": ("size_mib", mebibytes),
     "Smaller": ("times_smaller", times),
     "Parameters": ("parameters", short),
     "Non-zero": ("nonzero_weights", short),

@@ -100,7 +100,7 @@ def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
         references = (None if ptq is None else ptq["model"], None if qat is None else qat["control"])
         gains = [text.MISSING if qat is None else _gain(data, qat["model"], other) for other in references]
         size = next(row["size_mib"] for row in found if row is not None)
-        cells.append((str(name), text.number(size, 2), *ours, *gains))
+        cells.append((str(name), text.mebibytes(size), *ours, *gains))
     heads = ("Format", "MiB", "PTQ, top-1 % (95 %)", "Points to baseline", "QAT, top-1 % (95 %)", "Points to baseline",
              "QAT to PTQ, points", "QAT to float control, points")  # fmt: skip
     return Table(heads, tuple(cells), f"Points: 95 % {text.intervals(data)}")

@@ -74,7 +74,7 @@ def _compared(data: Tables) -> list[Block]:
         "Fine-tuned, top-1 % (95 %)": text.accuracy,
         "Points to baseline (95 %)": text.difference,
         "Points to control (95 %)": lambda row: text.difference(row, "control"),
-        "MiB": ("size_mib", 2),
+        "MiB": ("size_mib", text.mebibytes),
         "MACs": ("macs", text.short),
     }
     controls = [row for method in queries.METHODS if (row := queries.at(data, "pruned", method, 0)) is not None]

@@ -20,7 +20,7 @@ CHOICES: dict[str, Column] = {
     "Validation top-1 % (95 %)": interval_of("validation_top1_pct"),
     "Points lost to baseline (95 %)": lambda row: _lost(row, "drop_points"),
     "to its control (95 %)": lambda row: _lost(row, "control_drop_points"),
-    "MiB": ("size_mib", 2),
+    "MiB": ("size_mib", text.mebibytes),
     "Million MACs": ("macs_million", 2),
     "Allowed": lambda row: "yes" if row["allowed"] else str(row["why_not"]),
 }

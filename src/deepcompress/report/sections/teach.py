@@ -61,7 +61,7 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
         "Points to independent (95 %)": text.difference,
         "p": ("mcnemar_p", text.probability),
         "p (Holm)": ("holm_p", text.probability),
-        "MiB": ("size_mib", 2),
+        "MiB": ("size_mib", text.mebibytes),
     }
     verdict = NO_CONTROL if independent is None else _verdict(rows)
     caption, seeds = "" if independent is None else GAINS, len(data.replicates.seeds)
