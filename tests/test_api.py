@@ -268,9 +268,41 @@ def test_numbers_of_numpy_count_in_blocks_too(shown: dict[str, Any]) -> None:
         (lambda m: dc.distill(m, m, "nowhere", method=["logit"]), "method must be a name, got list"),
         (lambda m: dc.load("none.safetensors"), "none.safetensors: no such file"),
         (lambda m: dc.images("nowhere"), "nowhere: no such file or folder"),
-        (lambda m: dc.prune(m, "nowhere", sparsity=2.0), "prune.sparsity must be less than 1, got 2.0"),
+        (lambda m: dc.prune(m, "nowhere", sparsity=2.0), "prune: sparsity must be less than 1, got 2.0"),
         (lambda m: dc.prune(m, "nowhere", sparsty=0.5), "did you mean sparsity"),
-        (lambda m: dc.quantize(m, "nowhere", bits=np.int64(9)), "quant.bits must be one of 2..8 or 16, got 9"),
+        (lambda m: dc.quantize(m, "nowhere", bits=np.int64(9)), "quantize: bits must be one of 2..8 or 16, got 9"),
+        (lambda m: dc.images(".", stored_size=7), "images: stored_size must be greater than or equal to 8, got 7"),
+        (lambda m: dc.images(".", folder={"paht": 1}), "images: folder.paht is unknown; allowed: path"),
+        (lambda m: dc.train("nowhere", epoch=2), "train: epoch is unknown; allowed: trainable"),
+        (
+            lambda m: dc.train("nowhere", network_settings={"width": "x"}),
+            "train: network_settings.width must be a number",
+        ),
+        (
+            lambda m: dc.prune(m, "nowhere", finetune={"augment": {"flop": 1}}),
+            "prune: finetune.augment.flop is unknown",
+        ),
+        (
+            lambda m: dc.distill(None, m, ".", method="logit", recipe={"epochs": 0}),
+            "distill: recipe.epochs must be great",
+        ),
+        (
+            lambda m: dc.distill(m, m, ".", method="logit", recipe={"epochs": 0}),
+            "distill: recipe.epochs must be greater",
+        ),
+        (
+            lambda m: dc.distill(None, m, ".", method="logit", network_settings={"widht": 1}),
+            "distill: network_settings.widht is unknown",
+        ),
+        (
+            lambda m: dc.distill(m, m, ".", method="logit", mixtures={"new": {}}),
+            "distill: mixtures.new.cross_entropy is missing",
+        ),
+        (
+            lambda m: dc.export(m, "model.onnx", bits=np.array([4, 8])),
+            "bits 4, 8 or 32; got model.onnx with array([4, 8])",
+        ),
+        (lambda m: dc.export(m, "model.onnx", bits="8"), "bits 4, 8 or 32; got model.onnx with '8'"),
         (lambda m: dc.distill(m, m, "nowhere", method="magic"), "distill.methods has no 'magic'; it has logit"),
         (lambda m: dc.distill(m, m, "nowhere", method="logit", network_settings={"width": 1.0}), "a fresh network"),
         (lambda m: dc.export(m, "model.pt"), "writes .onnx"),
@@ -337,5 +369,6 @@ def test_params_of_the_folder_come_before_the_repositorys(model: api.Model) -> N
     document = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     document["quant"]["bits"] = 99
     Path("params.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    with pytest.raises(UserError, match=r"^params.yaml: quant.bits .* got 99"):
-        dc.quantize(model, "nowhere")
+    for given in ({}, {"mode": "ptq"}, {"qat": {"epochs": 1}}):  # the call is not to blame for what it does not say
+        with pytest.raises(UserError, match=r"^params.yaml: quant.bits .* got 99"):
+            dc.quantize(model, "nowhere", **given)

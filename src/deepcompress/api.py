@@ -30,7 +30,7 @@ from deepcompress.data import heldout, store
 from deepcompress.data.batches import Batches
 from deepcompress.distillation.settings import Distill
 from deepcompress.distillation.student import train as train_student
-from deepcompress.errors import UserError, named
+from deepcompress.errors import UserError, named, of_arguments
 from deepcompress.measure import accuracy as measured
 from deepcompress.measure import cost
 from deepcompress.models import build, checkpoint, spec
@@ -52,16 +52,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound=params.Section)
 OWN = Path(__file__).parents[2] / params.PARAMS_FILE  # of the repository
+LEARNING, LEARNING_ON = "distill.student.recipe", "prune.finetune"  # of a fresh student, and of one that is given
 BATCH_SIZE = 256  # images to measure on
 ONNX_BITS = (4, 8, 32)
 _turn = threading.RLock()
 
 
 def _in_turn(step: Callable[P, R]) -> Callable[P, R]:
-    """Let threads make one step at a time, for torch has one seed for all; with gradients, even under no_grad.
-
-    And in float32, whatever type torch makes by default.
-    """
+    """Let threads make one step at a time, for torch has one seed for all; with gradients and in float32, always."""
 
     @functools.wraps(step)
     def alone(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -116,6 +114,7 @@ def load(path: str | Path) -> Model:
     return Model(**vars(checkpoint.load(place)), content=place.read_bytes())
 
 
+@of_arguments({"data": ""})
 def images(path: str | Path, **settings: Any) -> Images:
     """Open data/fit, or store photographs: a folder, zip or tar of train/<class>/* (also test/), or of <class>/*.
 
@@ -145,14 +144,13 @@ def images(path: str | Path, **settings: Any) -> Images:
     data = _section(store.DataConfig, "data", block)
     made = runtime.scratch("images", data, input_files.fingerprint(data)).absolute()
     fit, test = made / "fit", made / "heldout"
-    if not (test / "meta.json").is_file():
-        with FileLock(made / "lock"):
-            _store(data, fit, test)
+    with FileLock(made / "lock"):
+        _store(data, fit, test)
     return Images(fit, store.read_meta(fit))
 
 
 def _store(data: store.DataConfig, fit: Path, test: Path) -> None:
-    """Write photographs into two folders, unless another call did so while this one waited for it."""
+    """Write photographs into two folders, unless an earlier call did so, or another one while this one waited."""
     if (test / "meta.json").is_file():  # `test` is the last to take its place
         return
     source = store.load_source(data, fit.parent)
@@ -161,6 +159,7 @@ def _store(data: store.DataConfig, fit: Path, test: Path) -> None:
         store.write_heldout(new_test, source, meta=meta)
 
 
+@of_arguments({"model": "network_settings", "finetune": ""})
 @_in_turn
 def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = None, **settings: Any) -> Model:
     """Train the baseline, as the stage `finetune` does.
@@ -179,6 +178,7 @@ def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = N
         return _fresh(net, past, training, made)
 
 
+@of_arguments({"prune": ""})
 @_in_turn
 def prune(
     model: Given,
@@ -219,6 +219,7 @@ def prune(
         return _alike(start, forms.trained, made, masks.encodings(forms.trained), tables)
 
 
+@of_arguments({"quant": ""})
 @_in_turn
 def quantize(
     model: Given,
@@ -253,6 +254,7 @@ def quantize(
         return _alike(start, start.model, made, rounded.encodings, tables)
 
 
+@of_arguments({LEARNING: "recipe", LEARNING_ON: "recipe", "distill.student": "network_settings", "distill": ""})
 @_in_turn
 def distill(
     student: Given | None,
@@ -284,7 +286,7 @@ def distill(
     elif network_settings:
         raise UserError("distill: network_settings are for a fresh network, and a student is given")
     else:
-        after = _section(Recipe, "prune.finetune", own_recipe)
+        after = _section(Recipe, LEARNING_ON, own_recipe)
         config = _section(Distill, "distill", settings).for_pruned(after, start.view.size)
     fabric, made = _start("distill", config.provenance_params(method, taught=True))
     fit, size = (_same_classes(start, images) if start else _images(images)).fit, config.student.image_size
@@ -316,8 +318,8 @@ def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImage
 
     source, place = _loaded(model), _place(path)
     given = None if images is None else _same_classes(source, images)
-    if place.suffix != ".onnx" or place.is_dir() or bits not in ONNX_BITS:
-        raise UserError(f"export writes .onnx with bits 4, 8 or 32; got {path} with {bits}")
+    if place.suffix != ".onnx" or place.is_dir() or not isinstance(bits, int | np.integer) or bits not in ONNX_BITS:
+        raise UserError(f"export writes .onnx with bits 4, 8 or 32; got {path} with {bits!r}")
     if bits == 8 and given is None:
         raise UserError("export: bits=8 needs images to find the ranges of activations on")
     weights = integers.int4_weights(source)

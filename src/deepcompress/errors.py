@@ -10,9 +10,10 @@ import functools
 import io
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -48,6 +49,50 @@ def said_after(words: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{words}{error}") from None
+
+
+def of_arguments(places: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function whose arguments take the place of keys of params.yaml: its errors name those that were given.
+
+    Args:
+        places: A section or block of params.yaml -> the argument that holds its keys; nothing where they are arguments
+            themselves. A block within another one comes before it.
+    """
+
+    def decorate(step: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(step)
+        def told(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return step(*args, **kwargs)
+            except UserError as error:
+                raise UserError(_of_argument(str(error), step.__name__, places, kwargs)) from None
+
+        return told
+
+    return decorate
+
+
+def _of_argument(message: str, step: str, places: Mapping[str, str], given: Mapping[str, Any]) -> str:
+    """A message about a key of params.yaml as one about the argument; as it is where the call does not have it."""
+    _, _, told = message.partition("params.yaml: ")
+    key = re.match(r"[\w.-]*", told)[0].rstrip(".")  # type: ignore[index]
+    for place, argument in places.items():
+        if key.startswith(f"{place}."):
+            name = f"{argument}{key.removeprefix(place)}".removeprefix(".")
+            names = name.split(".")[: -1 if told.startswith(f"{key} is missing") else None]
+            return f"{step}: {name}{told.removeprefix(key)}" if names and _holds(given, names) else message
+    return message
+
+
+def _holds(given: Any, names: Iterable[str]) -> bool:
+    """Whether nested mappings have a value under some names, or above the last ones what is no mapping."""
+    for name in names:
+        if not isinstance(given, Mapping):
+            return True
+        if name not in given:
+            return False
+        given = given[name]
+    return True
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
