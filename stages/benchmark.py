@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, progress, runtime
+from deepcompress.deploy import benchmark
 from deepcompress.deploy.settings import Benchmark, Deploy
 from deepcompress.errors import Command, one_line_errors
 from deepcompress.plan_table import Plan
@@ -19,8 +20,6 @@ from deepcompress.plan_table import Plan
 def main(plan_file: Path, fit: Path, models: Path, folder: Path) -> None:
     """Write what each model takes in each engine, the machine, and the seconds of the stages that ran here."""
     import pandas as pd
-
-    from deepcompress.deploy import benchmark
 
     settings, deploy = params.section(Benchmark, "benchmark"), params.section(Deploy, "deploy")
     seed = params.seed()

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, runtime
+from deepcompress.deploy import export
 from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import Command, one_line_errors
 
@@ -24,8 +25,6 @@ from deepcompress.errors import Command, one_line_errors
 def main(folder: Path, parity_file: Path, **inputs: Path) -> None:
     """Write the folder to deploy, and how closely its files follow their checkpoints."""
     import pandas as pd
-
-    from deepcompress.deploy import export
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     seed = params.seed()

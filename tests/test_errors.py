@@ -17,6 +17,7 @@ from deepcompress.__main__ import main as commands
 from deepcompress.errors import UserError, one_line, one_line_errors
 from deepcompress.report import pr_report
 from tests import house
+from tests.processes import printed
 
 NO_SECONDS = (b"NaN", b"-1", b"1e999", b'"3"', b"null", b"true")
 FILES = [path for folder in ("stages", "benchmarks") for path in sorted((house.ROOT / folder).glob("*.py"))]
@@ -123,3 +124,13 @@ def test_a_damaged_note_counts_as_absent(scratch: Path, monkeypatch: pytest.Monk
         errors.note_seconds()
     (scratch / "seconds/prune.json").write_bytes(content)
     assert [row["stage"] for row in progress.noted()] == ["download", "report"]
+
+
+@pytest.mark.parametrize(("stage", "passed_over"), [("prune", True), ("", False)])
+def test_only_a_stage_lets_the_garbage_collector_pass_over_what_was_loaded(stage: str, passed_over: bool) -> None:
+    code = (
+        "import gc; from deepcompress import errors; print(gc.isenabled());"
+        "errors.one_line_errors(lambda: print(gc.get_freeze_count() > 0, gc.isenabled()))()"
+    )
+    lines = printed(code, **{errors.STAGE_VARIABLE: stage}).split()
+    assert lines == [str(not passed_over), str(passed_over), "True"]

@@ -7,6 +7,7 @@ nothing of the package, because every command does.
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import json
 import os
@@ -29,6 +30,9 @@ STAGE_VARIABLE = "DVC_STAGE"  # DVC sets it for the command of a stage to the st
 SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"
 MOST_NAMED = 5  # of many files, in a message
 STARTED = time.perf_counter()
+IN_STAGE = bool(os.environ.get(STAGE_VARIABLE))
+if IN_STAGE:
+    gc.disable()  # while modules are loaded; see `_pass_over_modules`
 
 
 class UserError(Exception):
@@ -106,6 +110,7 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
+            _pass_over_modules()
             done = main(*args, **kwargs)
             note_seconds()
             return done
@@ -117,6 +122,16 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
             _stop(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}")
 
     return guarded
+
+
+def _pass_over_modules() -> None:
+    """In a stage, let the garbage collector pass over what was loaded, most of all torch, and stays to the end.
+
+    Looking through that, many times and once more at the end, takes a fifth of a short stage's time.
+    """
+    if IN_STAGE:
+        gc.freeze()
+        gc.enable()
 
 
 class Command(click.Command):
