@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from deepcompress import params, plan
+from deepcompress import input_files, params, plan
 from deepcompress.errors import UserError
 from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG
@@ -37,6 +38,16 @@ def changed(folder: Path, *values: tuple[str, object]) -> Path:
 def test_the_committed_params_pass_and_every_section_has_a_schema() -> None:
     plan.check(ROOT / "params.yaml")
     assert set(DOCUMENT) == {"seed", *plan.SECTIONS}
+
+
+@pytest.mark.parametrize("key", ["model", "teachers.vgg16", "distill.student"])
+def test_a_network_that_starts_from_no_weights_need_not_say_so(tmp_path: Path, key: str) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    del params.at(document, key)["weights"]
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(document))
+    plan.check(path)
+    assert params.at(input_files.hashes(params.read(path)), key)["weights"] is None
 
 
 RESNET = {"arch": "resnet18", "batch_norm": None, "width": None, "hidden": None, "dropout": None}
@@ -171,7 +182,7 @@ SCANNED = {"from": "students/hint-vgg16", "structured": {"allocation": "by_sensi
 @pytest.mark.parametrize(
     ("step", "link", "message"),
     [
-        ("prune", {}, r"combine.prune.new.from must be the id of a model, got None"),
+        ("prune", {}, r"combine.prune.new.from must be the id of a model, got null"),
         ("quantize", {"from": "pruned/none"}, r"combine.quantize.new.from must be the id of a model that is made with"),
         ("quantize", {"from": "combined/new"}, r"combine.quantize.new.from must be the id of a model that is made wit"),
         ("quantize", {"from": "quantized/ptq-int4"}, r"from: quantized/ptq-int4 is quantized already \(int4\)"),

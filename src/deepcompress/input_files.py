@@ -57,7 +57,7 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
     """The files by the key that names them, such as `model.weights`; a UserError if one is not there."""
     found: dict[str, list[Path]] = {}
     for key, block in networks(document).items():
-        arch, weights = block["arch"], block["weights"]
+        arch, weights = block["arch"], block.get("weights")
         if weights not in (None, IMAGENET):
             with said_after(f"params.yaml: {key}.weights: "):
                 path = files.from_repository(str(weights))

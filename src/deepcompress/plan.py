@@ -122,7 +122,7 @@ def _check_links(combine: Combine, distill: Distill, teachers: Teachers, path: s
     for name, (step, link) in combine.links().items():
         key = f"combine.{step}.{name}"
         if not isinstance(link.get("from"), str):
-            raise UserError(f"{path}: {key}.from must be the id of a model, got {link.get('from')!r}")
+            raise UserError(f"{path}: {key}.from must be the id of a model, got {params.shown(link.get('from'))}")
         if step == "prune":
             prune = params.section(Prune, "prune", path, link=key)
             if prune.method_config(prune.method).allocation == "by_sensitivity":
@@ -197,15 +197,16 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
 
 def _require_weights(key: str, block: Mapping[str, Any]) -> None:
     """Refuse a file of weights that the network cannot start from; those of libraries are downloaded in training."""
-    if block["weights"] in (None, IMAGENET):
+    weights = block.get("weights")
+    if weights in (None, IMAGENET):
         return
     from deepcompress.models.build import blank
     from deepcompress.models.weights import load_pretrained_
 
-    shape = params.validate(Model, {name: block[name] for name in Model.model_fields}, key)
+    shape = params.validate(Model, {name: block[name] for name in Model.model_fields if name in block}, key)
     with said_after(f"params.yaml: {key}.arch: "):
         network = blank(asked(shape, PROBE_CLASSES))
-    load_pretrained_(network, block["weights"], key)
+    load_pretrained_(network, weights, key)
 
 
 def _require_answers(key: str, spec: GraphSpec) -> None:
