@@ -45,7 +45,7 @@ def sections(data: Tables) -> dict[str, Section]:
     """The sections that have something to say, by key, in the order of the page.
 
     Raises:
-        UserError: If a section cannot be made of the tables: one of them is damaged.
+        UserError: If a section cannot be made of the tables: one of them is damaged. If two have a picture of one name.
     """
     built: dict[str, Section] = {}
     for name, build in contents.builders().items():
@@ -57,6 +57,11 @@ def sections(data: Tables) -> dict[str, Section]:
             reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
             refused = f"the report's section {name} does not fit these tables; is one damaged? ({reason})"
             raise UserError(refused) from error
+    owners: dict[str, str] = {}
+    for name, section in built.items():
+        for picture in section.pictures:
+            if (first := owners.setdefault(picture.name, name)) != name:
+                raise UserError(f"the report's sections {first} and {name} both have a picture {picture.name}")
     return built
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from deepcompress.errors import UserError
 from deepcompress.report import contents, page, queries, tables
 from deepcompress.report.tables import Tables
 from tests.report.sections.looking import tables_of
@@ -46,3 +47,9 @@ def test_names_of_pictures_and_parts_are_unique(data: Tables) -> None:
     parts = [*sections, *(key for section in sections.values() for key in section.keys)]
     assert len(pictures) == len(set(pictures))
     assert len(parts) == len(set(parts))
+
+
+def test_a_picture_of_the_name_of_another_sections_is_refused(data: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "builders", lambda: {**SECTIONS, "copy": SECTIONS["ship"]})
+    with pytest.raises(UserError, match=r"^the report's sections ship and copy both have a picture "):
+        page.sections(data)
