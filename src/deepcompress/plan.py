@@ -28,7 +28,6 @@ from deepcompress.params import Section
 from deepcompress.plan_table import BASELINE, FAMILIES, SUFFIX, Plan, PlannedModel
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization.settings import CONTROL, Quant, split
-from deepcompress.report import contents
 from deepcompress.runtime import Train
 from deepcompress.training.recipe import Recipe, SharedRecipe
 
@@ -92,6 +91,8 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     Returns:
         What steps leave out where they run all the same, a line each; see `require_networks`.
     """
+    from deepcompress.report import text  # which needs pandas
+
     document = params.read(path)
     for key in document:
         if key != "seed" and key not in SECTIONS:
@@ -113,7 +114,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     learning_on.require_labels(linked, "prune.finetune")
     _require_dense(sections["prune"], sections["model"])
     require_planned(sections["benchmark"], models.ids)
-    contents.builders()  # refuses a file of the report that is not as it must be
+    text.builders()  # refuses a file of the report that is not as it must be
     return notes
 
 

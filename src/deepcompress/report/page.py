@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from deepcompress import files
 from deepcompress.errors import UserError
-from deepcompress.report import charts, contents, queries, tables, text
+from deepcompress.report import charts, queries, tables, text
 from deepcompress.report.tables import BASELINE, TEACHERS, Tables
 from deepcompress.report.text import Section
 
@@ -48,7 +48,7 @@ def sections(data: Tables) -> dict[str, Section]:
         UserError: If a section cannot be made of the tables: one of them is damaged. If two have a picture of one name.
     """
     built: dict[str, Section] = {}
-    for name, build in contents.builders().items():
+    for name, build in text.builders().items():
         try:
             if (section := build(data)) is not None:
                 built[name] = section

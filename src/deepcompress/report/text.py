@@ -13,11 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from deepcompress.errors import mebibytes
+from deepcompress import params
+from deepcompress.errors import UserError, mebibytes
 from deepcompress.measure import verdict
 from deepcompress.report import tables
 from deepcompress.report.tables import Tables
 
+ROOM = "report.sections"
 MISSING = "–"
 UNCONFIRMED = "n.s."  # behind an interval that leaves out zero
 NS = (
@@ -333,6 +335,26 @@ def fold(title: str, key: str, blocks: Iterable[Block]) -> list[Block]:
 def interval_of(column: str, digits: int = 1, write: Callable[[float, int], str] = number) -> Column:
     """How to write a column with its interval."""
     return lambda row: interval(row, column, digits, write)
+
+
+def builders() -> dict[str, Callable[[Tables], Section | None]]:
+    """What makes each section, by its anchor, in the order of the page.
+
+    Every file of sections/ lists its own in SECTIONS: anchor -> (order, function). A UserError names a file that is not
+    as it must be, or two that have the same anchor.
+    """
+    files: dict[str, str] = {}  # anchor -> the file that lists it
+    listed = {}
+    for file in params.plugins(ROOM):
+        for anchor, entry in params.plugin(ROOM, file).SECTIONS.items():
+            if (first := files.setdefault(anchor, file)) != file:
+                raise UserError(
+                    f"src/deepcompress/report/sections/{file}.py: SECTIONS: {anchor!r} is a section of {first}.py "
+                    "already; give yours another anchor"
+                )
+            listed[anchor] = entry
+    in_order = sorted(listed.items(), key=lambda item: (item[1][0], item[0]))
+    return {anchor: build for anchor, (_, build) in in_order}
 
 
 ONE_TRAINING = "Where a training stands between two models, one of each says nothing of chance: no interval."

@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 
 from deepcompress.errors import UserError
-from deepcompress.report import contents, page, queries, tables
+from deepcompress.report import page, queries, tables, text
 from deepcompress.report.tables import Tables
 from tests.report.sections.looking import tables_of
 
-SECTIONS = contents.builders()
+SECTIONS = text.builders()
 ALWAYS = {"details"}  # even of a baseline alone
 
 
