@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from deepcompress.errors import EXIT_CODE, Group, UserError, mebibytes, named, one_line, one_line_errors, printable
+from deepcompress.errors import EXIT_CODE, Group, UserError, named, one_line, one_line_errors, printable
+from deepcompress.files import mebibytes
 
 
 class _NonemptyPath(click.Path):

@@ -180,11 +180,6 @@ def named(names: Iterable[str]) -> str:
     return ", ".join(listed[:MOST_NAMED]) + more
 
 
-def mebibytes(size: float) -> str:
-    """A size in MiB with two decimals, one below a hundredth with two digits: 2.38, 0.0047."""
-    return f"{size:.2g}" if 0 < size < 0.01 else f"{size:,.2f}"
-
-
 def _stop(message: str) -> NoReturn:
     process = os.environ.get(PROCESS_VARIABLE)
     speaker = f"process {process}: " if process else ""

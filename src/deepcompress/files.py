@@ -174,6 +174,11 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def mebibytes(size: float) -> str:
+    """A size in MiB with two decimals, one below a hundredth with two digits: 2.38, 0.0047."""
+    return f"{size:.2g}" if 0 < size < 0.01 else f"{size:,.2f}"
+
+
 # What a later run finds again.
 
 

@@ -32,7 +32,8 @@ from deepcompress.data.store import BYTES_PER_MIB, Arrays, Meta, atomic_folders,
 from deepcompress.deploy import handover, integers
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
 from deepcompress.deploy.onnx import Parity, channels_first, compare, export_checkpoint, require_parity
-from deepcompress.errors import UserError, mebibytes
+from deepcompress.errors import UserError
+from deepcompress.files import mebibytes
 from deepcompress.measure import accuracy, passes
 from deepcompress.models import checkpoint
 

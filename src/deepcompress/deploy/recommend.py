@@ -15,7 +15,8 @@ import torch
 
 from deepcompress.data import store
 from deepcompress.data.store import BYTES_PER_MIB
-from deepcompress.errors import UserError, mebibytes
+from deepcompress.errors import UserError
+from deepcompress.files import mebibytes
 from deepcompress.measure import accuracy, passes
 from deepcompress.measure.statistics import compare, wilson_interval
 from deepcompress.models import checkpoint

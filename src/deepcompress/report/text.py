@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from deepcompress import params
-from deepcompress.errors import UserError, mebibytes
+from deepcompress.errors import UserError
+from deepcompress.files import mebibytes
 from deepcompress.measure import verdict
 from deepcompress.report import tables
 from deepcompress.report.tables import Tables
