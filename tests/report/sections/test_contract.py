@@ -50,6 +50,6 @@ def test_names_of_pictures_and_parts_are_unique(data: Tables) -> None:
 
 
 def test_a_picture_of_the_name_of_another_sections_is_refused(data: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "builders", lambda: {**SECTIONS, "copy": SECTIONS["ship"]})
+    monkeypatch.setattr(text, "builders", lambda: {**SECTIONS, "copy": SECTIONS["ship"]})
     with pytest.raises(UserError, match=r"^the report's sections ship and copy both have a picture "):
         page.sections(data)
