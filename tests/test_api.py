@@ -302,6 +302,8 @@ def test_numbers_of_numpy_count_in_blocks_too(shown: dict[str, Any]) -> None:
             lambda m: dc.export(m, "model.onnx", bits=np.array([4, 8])),
             "bits 4, 8 or 32; got model.onnx with array([4, 8])",
         ),
+        (lambda m: dc.prune(m, "nowhere", teacher="x"), "prune: teacher is unknown; allowed: method"),
+        (lambda m: dc.quantize(m, "nowhere", **{"from": "x"}), "quantize: from must be one of baseline; got x"),
         (lambda m: dc.export(m, "model.onnx", bits="8"), "bits 4, 8 or 32; got model.onnx with '8'"),
         (lambda m: dc.distill(m, m, "nowhere", method="magic"), "distill.methods has no 'magic'; it has logit"),
         (lambda m: dc.distill(m, m, "nowhere", method="logit", network_settings={"width": 1.0}), "a fresh network"),

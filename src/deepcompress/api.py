@@ -387,7 +387,7 @@ def _params() -> Path:
 
 def _section(schema: type[S], key: str, changes: Mapping[str, Any]) -> S:
     block = params.value(key, _params())
-    return params.validate(schema, params.linked(block, _plain(changes)), key, _params())
+    return params.validate(schema, params.changed(block, _plain(changes)), key, _params())
 
 
 def _plain(given: Any) -> Any:

@@ -190,7 +190,12 @@ def section(schema: type[S], key: str, path: str | Path = PARAMS_FILE, *, link: 
 
 def linked(block: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
     """A step's section with what a link of a chain says in its place."""
-    own = copy.deepcopy({name: change for name, change in link.items() if name not in LINKED})
+    return changed(block, {name: change for name, change in link.items() if name not in LINKED})
+
+
+def changed(block: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A block with other values under some keys, in blocks within it too."""
+    own = copy.deepcopy(changes)
     _underlay(own, block)
     return own
 
