@@ -23,6 +23,7 @@ class _NonemptyPath(click.Path):
 
 
 PATH = _NonemptyPath(path_type=Path)
+MODULES = ("preset", "replicates", "repro", "stale")
 EXPORTED, SHIPPED = Path("models/deploy/model.onnx"), Path("models/shipped/quantized.safetensors")
 
 
@@ -32,7 +33,16 @@ def _require_other(out: Path, source: Path) -> None:
         raise UserError(f"{out}: would be written over {source}, which it is made from; give it another name")
 
 
-@click.group(cls=Group)
+class _Commands(Group):
+    """Tells of the modules that run by a name of their own, such as deepcompress.stale."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in MODULES:
+            ctx.fail(f"{cmd_name} is run by `python -m deepcompress.{cmd_name}`, with a dot.")
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands)
 def main() -> None:
     """Compressed image classifiers."""
 

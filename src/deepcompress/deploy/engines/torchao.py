@@ -91,6 +91,8 @@ def write(source: Path, out: Path) -> list[str]:
     if (why := missing()) is not None:
         raise UserError(why)
     loaded = checkpoint.load(source)
+    if not loaded.integers:
+        raise UserError(f"{source}: is not quantized to integers; name a model that is, such as in models/quantized")
     network, floats = with_tensors(loaded.model, loaded.integers)
     if network is None:
         raise UserError(
