@@ -127,11 +127,16 @@ def test_a_damaged_note_counts_as_absent(scratch: Path, monkeypatch: pytest.Monk
     assert [row["stage"] for row in progress.noted()] == ["download", "report"]
 
 
-@pytest.mark.parametrize(("stage", "passed_over"), [("prune", True), ("", False)])
-def test_only_a_stage_lets_the_garbage_collector_pass_over_what_was_loaded(stage: str, passed_over: bool) -> None:
+@pytest.mark.parametrize(
+    ("stage", "script", "passed_over"),
+    [("prune", "stages/prune.py", True), ("prune", "own.py", False), ("", "stages/prune.py", False)],
+)
+def test_only_a_stage_lets_the_garbage_collector_pass_over_what_was_loaded(
+    stage: str, script: str, passed_over: bool
+) -> None:
     code = (
-        "import gc; from deepcompress import errors; print(gc.isenabled());"
+        "import gc, sys; sys.argv.pop(0); from deepcompress import errors; print(gc.isenabled());"
         "errors.one_line_errors(lambda: print(gc.get_freeze_count() > 0, gc.isenabled()))()"
     )
-    lines = printed(code, **{errors.STAGE_VARIABLE: stage}).split()
+    lines = printed(code, script, **{errors.STAGE_VARIABLE: stage}).split()
     assert lines == [str(not passed_over), str(passed_over), "True"]

@@ -30,9 +30,10 @@ STAGE_VARIABLE = "DVC_STAGE"  # DVC sets it for the command of a stage to the st
 SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"
 MOST_NAMED = 5  # of many files, in a message
 STARTED = time.perf_counter()
-IN_STAGE = bool(os.environ.get(STAGE_VARIABLE))
+# Not a program of the user's that a stage of their own runs, which would never come to `_pass_over_modules`.
+IN_STAGE = bool(os.environ.get(STAGE_VARIABLE)) and Path(sys.argv[0]).parent.name == "stages"
 if IN_STAGE:
-    gc.disable()  # while modules are loaded; see `_pass_over_modules`
+    gc.disable()  # while modules are loaded
 
 
 class UserError(Exception):
