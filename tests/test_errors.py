@@ -140,3 +140,13 @@ def test_only_a_stage_lets_the_garbage_collector_pass_over_what_was_loaded(
     )
     lines = printed(code, script, **{errors.STAGE_VARIABLE: stage}).split()
     assert lines == [str(not passed_over), str(passed_over), "True"]
+
+
+def test_the_error_of_a_users_own_code_stays_behind_what_is_said_of_an_argument() -> None:
+    @errors.of_arguments({"model": "network_settings"})
+    def train(**given: object) -> None:
+        raise UserError("params.yaml: model.arch: KeyError while it was called") from KeyError("the user's")
+
+    with pytest.raises(UserError, match=r"^train: network_settings\.arch: KeyError while it was called$") as caught:
+        train(network_settings={"arch": "own:broken"})
+    assert isinstance(caught.value.__cause__, KeyError)

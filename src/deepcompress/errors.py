@@ -70,7 +70,8 @@ def of_arguments(places: Mapping[str, str]) -> Callable[[Callable[P, R]], Callab
             try:
                 return step(*args, **kwargs)
             except UserError as error:
-                raise UserError(_of_argument(str(error), step.__name__, places, kwargs)) from None
+                error.args = (_of_argument(str(error), step.__name__, places, kwargs),)
+                raise
 
         return told
 
