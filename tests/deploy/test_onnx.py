@@ -16,6 +16,8 @@ from deepcompress.deploy.classifier import BATCH, Contract, OnnxClassifier
 from deepcompress.deploy.onnx import Parity, channels_first, compare, export_float, require_parity, write
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
+from deepcompress.models.build import build
+from deepcompress.models.spec import GraphSpec
 from tests import nets
 from tests.data.inputs import CLASSES
 from tests.deploy.conftest import STORED, VIEW, Exported, network
@@ -85,6 +87,23 @@ def test_an_equal_file_is_exported_once_and_the_code_of_equal_networks_followed_
     assert path.read_bytes() == one
     with pytest.raises(TypeError):
         onnx_files.export_checkpoint(sources[0], first, path, stored_size=48)
+    monkeypatch.setattr(onnx_files, "version", lambda package: "another" if package == "onnxscript" else "")
+    with pytest.raises(TypeError):
+        onnx_files.export_checkpoint(sources[0], first, path)
+
+
+def test_a_graph_is_that_of_an_own_networks_code_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPCOMPRESS_SCRATCH", str(tmp_path / "scratch"))
+    source, path = tmp_path / "m.safetensors", tmp_path / "m.onnx"
+    model = build(GraphSpec("tests.odd_nets:Normed", len(CLASSES), VIEW.size))
+    checkpoint.save(source, model, view=VIEW, classes=CLASSES, provenance={})
+    loaded = checkpoint.load(source)
+    onnx_files.export_checkpoint(source, loaded, path)
+    monkeypatch.setattr(torch.onnx, "export", None)  # to follow code again would need it
+    onnx_files.export_checkpoint(source, loaded, path)
+    monkeypatch.setattr("deepcompress.models.build.sources", lambda arch: [Path(__file__)])
+    with pytest.raises(TypeError):
+        onnx_files.export_checkpoint(source, loaded, path)
 
 
 def test_the_bytes_tell_nothing_of_the_machine(exported: Exported) -> None:

@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,7 +34,7 @@ from deepcompress.deploy.classifier import BATCH, INPUT, OUTPUTS, Contract, Onnx
 from deepcompress.errors import UserError
 from deepcompress.measure import accuracy
 from deepcompress.measure.statistics import wilson_interval
-from deepcompress.models import checkpoint
+from deepcompress.models.build import own_code
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -50,6 +52,7 @@ SHAPES = "torch.fx.experimental.symbolic_shapes"  # a logger; it warns of what i
 PRODUCER = "deepcompress"
 CHUNK = 64  # images that are resized at a time
 CODE = ("models", "data/batches.py", "data/images.py", "deploy/classifier.py", "deploy/onnx.py")  # decides about a file
+MAKERS = ("torch", "torchvision", "timm", "onnx", "onnxscript")  # so do these packages, as far as they are installed
 
 
 def export_float(
@@ -88,18 +91,17 @@ def export_checkpoint(
 
     So is the graph of a network of equal layers and widths, since following its code takes most of the time.
     """
-    view, described, versions = loaded.view, loaded.description, (torch.__version__, onnx.__version__)
+    view, contract = loaded.view, Contract(loaded.classes, loaded.view.size, stored_size or loaded.view.size, white)
+    makers = own_code(loaded.model.spec), *(version(package) for package in MAKERS if find_spec(package))
 
     def export() -> bytes:
         network = FromPixels(loaded.model, view).eval()
-        structure = described["spec"], described["provenance"].get(checkpoint.OWN_CODE)
-        folder = runtime.scratch("onnx", "graph", json.dumps(structure), *versions, code=CODE)
+        folder = runtime.scratch("onnx", "graph", json.dumps(loaded.description["spec"]), *makers, code=CODE)
         graph = files.kept_bytes(folder / "graph.npz", lambda: _traced(network, view.size, path.name))
-        write(path, _filled(graph, network), Contract(loaded.classes, view.size, stored_size or view.size, white))
+        write(path, _filled(graph, network), contract)
         return path.read_bytes()
 
-    parts = files.sha256(source), stored_size, white, *versions
-    folder = runtime.scratch("onnx", *parts, code=CODE)
+    folder = runtime.scratch("onnx", files.sha256(source), stored_size, white, *makers, code=CODE)
     files.write_bytes(path, files.kept_bytes(folder / "float.npz", export))
 
 

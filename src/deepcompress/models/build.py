@@ -172,6 +172,13 @@ def sources(arch: str) -> list[Path]:
     return [first, *sorted(code_hash.reached(first, imports) - {first})]
 
 
+def own_code(spec: Spec) -> str | None:
+    """A hash of the user's code that makes a network, as it is now; None where a library or this package makes it."""
+    if isinstance(spec, GraphSpec) and library(spec.arch) == "own":
+        return code_hash.digest_of(sources(spec.arch))
+    return None
+
+
 def _own(spec: GraphSpec) -> nn.Module:
     """What the user's function makes of the number of classes; a checkpoint that names it calls it, too."""
     source_file(spec.arch)

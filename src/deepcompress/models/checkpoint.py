@@ -19,13 +19,13 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
 
-from deepcompress import code_hash, files, params
+from deepcompress import files, params
 from deepcompress.data.batches import View
 from deepcompress.errors import UserError
-from deepcompress.models.build import blank, sources
+from deepcompress.models.build import blank, own_code
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
-from deepcompress.models.spec import FAMILIES, GraphSpec, Spec, library
+from deepcompress.models.spec import FAMILIES, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,8 +123,8 @@ def save(
     stored |= {name: tensor for name, tensor in state.items() if name not in encoded}
     for name, parts in encoded.items():
         stored |= {name + PART_SEPARATOR + part: tensor.contiguous() for part, tensor in parts.parts.items()}
-    if isinstance(model.spec, GraphSpec) and library(model.spec.arch) == "own":
-        provenance = {**provenance, OWN_CODE: code_hash.digest_of(sources(model.spec.arch))}
+    if code := own_code(model.spec):
+        provenance = {**provenance, OWN_CODE: code}
     description = _described(model, view, tuple(classes), names, provenance).model_dump(mode="json")
     # Sorted, so that equal descriptions give equal bytes.
     metadata = {METADATA_KEY: json.dumps(description, sort_keys=True, allow_nan=False)}
