@@ -84,6 +84,11 @@ def test_a_stage_depends_on_every_room_of_plug_ins_whose_listing_is_the_file_sys
     assert any(key == wanted or key.startswith(f"{wanted}.") for key in keys)
 
 
+def test_the_plan_looks_again_when_a_plug_in_changed() -> None:
+    rooms = {room for room in params.REQUIRED if room.count(".") == 1} - {"models.encodings"}  # no user names these
+    assert code_keys(DVC["plan"]) == {"stages.plan", *rooms}
+
+
 def test_every_code_that_a_stage_depends_on_has_a_hash() -> None:
     made = {key for key, _ in params.leaves(code_hash.hashes(ROOT))}
     for name, body in DVC.items():
