@@ -168,6 +168,7 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
     model = copy.deepcopy(outline(spec)).requires_grad_(True)  # the graph is that of autograd
     image = torch.zeros(1, 3, spec.image_size, spec.image_size, device=next(model.parameters()).device)
     graph = torch_pruning.DependencyGraph()
+    # Before any `try`: where another version of Torch-Pruning lacks one of them, the network is not to blame.
     follow, tie, pruner_of = graph.build_dependency, graph.get_pruning_group, graph.get_pruner_of_module
     try:
         with torch.enable_grad(), warnings.catch_warnings(action="ignore"):

@@ -167,8 +167,7 @@ def _averaged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     """The names of those that hold NaN or infinity; a GPU is waited for once, however many there are."""
-    ends = {name: torch.stack(values.detach().aminmax()) for name, values in tensors.items()}  # NaN reaches both
-    flags = [extremes.isfinite().all() for extremes in ends.values()]
+    flags = [torch.stack(values.detach().aminmax()).isfinite().all() for values in tensors.values()]  # NaN reaches both
     together = torch.stack([flag.to(flags[0].device) for flag in flags]).tolist() if flags else []
     return [name for name, finite in zip(tensors, together, strict=True) if not finite]
 
