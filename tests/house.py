@@ -13,7 +13,19 @@ ROOMS = (  # by floor, the lowest first: imports go down
     ("measure", "explain"),
     ("training",),
     ("pruning", "quantization", "distillation", "deploy"),
-    ("report", "input_files", "plan", "preset", "replicates", "repro", "forks", "progress", "stale", "__main__"),
+    (
+        "report",
+        "choices",
+        "input_files",
+        "plan",
+        "preset",
+        "replicates",
+        "repro",
+        "forks",
+        "progress",
+        "stale",
+        "__main__",
+    ),
     ("api",),
 )
 FLOORS = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

@@ -15,7 +15,7 @@ from deepcompress.errors import UserError
 from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG
 from deepcompress.plan import require_networks
-from deepcompress.plan_table import COLUMNS, Plan, PlannedModel, links
+from deepcompress.plan_table import COLUMNS, Plan, PlannedModel
 from deepcompress.quantization.settings import Quant
 from tests import nets, plans
 from tests.docs import pages
@@ -131,38 +131,6 @@ def test_a_link_starts_from_any_model_and_says_what_differs(tmp_path: Path) -> N
     assert (row.builds_on, row.stage) == ("pruned/unstructured-0.75", "combine_quantize@new")
     quant = params.section(Quant, "quant", path, link="combine.quantize.new")
     assert (quant.bits, quant.group_size, quant.mode) == (4, None, DOCUMENT["quant"]["mode"])
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "changes"),
-    [
-        ("quant.bits", 4, {"prune_quantize", "distill_quantize", "prune_distill_quantize"}),
-        ("quant.qat.epochs", 9, set()),  # none of them trains with rounded weights
-        ("quant.sweep", ["ptq-int8"], set()),
-        ("prune.sparsity", 0.7, set()),
-        ("prune.structured.criterion", "taylor", set()),
-        ("prune.unstructured.criterion", "taylor", {"sparse95", "narrow_sparse"}),
-        ("distill.methods.logit.temperature", 9.0, {"prune_distill", "sparse95_distill"}),
-        ("distill.methods.dkd.alpha", 9.0, set()),
-        ("recipe.batch_size", 9, {"sparse95", "narrow_sparse", "prune_distill", "sparse95_distill"}),
-    ],
-)
-def test_a_key_changes_what_decides_about_those_links_alone_that_go_by_it(
-    tmp_path: Path, key: str, value: object, changes: set[str]
-) -> None:
-    def settings(document: dict[str, Any]) -> dict[str, Any]:
-        return {name: link for step in links(document)["combine"].values() for name, link in step.items()}
-
-    before, after = settings(DOCUMENT), settings(params.read(changed(tmp_path, (key, value))))
-    assert {name for name in before if before[name] != after[name]} == changes
-
-
-def test_links_depend_on_what_decides_about_them_and_on_no_section_of_a_step() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    for step in ("prune", "distill", "quantize"):
-        named = stages[f"combine_{step}"]["do"]["params"]
-        assert {"results/links.json": [f"combine.{step}.${{key}}"]} in named
-        assert {key for key in named if isinstance(key, str)} <= {"seed", "train", "distill.cache_budget_mib"}
 
 
 def test_links_follow_each_other_in_any_order_of_the_file(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepcompress import code_hash, files, params, plan_table
+from deepcompress import choices, code_hash, files, params
 from deepcompress import stale as stale_results
 from deepcompress.errors import UserError
 from tests import house
+from tests.docs import pages
 from tests.processes import git, printed
 from tests.toy import STAGES, Pipeline, new_pipeline, stage
 
@@ -127,23 +128,25 @@ def test_code_is_stale_by_what_it_does(pipeline: Pipeline) -> None:
 
 
 def test_a_link_whose_settings_changed_is_named_before_any_stage_runs(pipeline: Pipeline) -> None:
+    document = params.read_as_written(house.ROOT / "params.yaml")
+    path = pipeline.folder / "params.yaml"
+
     def write(bits: int) -> None:
-        link = {"from": "baseline", "bits": 3}
-        section = {"bits": bits, "mode": "ptq", "qat": {}}
-        document = {"quant": section, "combine": {"quantize": {"own": link, "other": {"from": "baseline"}}}}
-        (pipeline.folder / "params.yaml").write_text(yaml.safe_dump(document))
+        path.write_text(yaml.safe_dump(pages.merged(document, pages.at("quant.bits", bits))))
 
     write(8)
-    files.write_json(pipeline.folder / "written.json", plan_table.links(params.read(pipeline.folder / "params.yaml")))
-    plan = stage("cp written.json links.json", ["source"], [{"links.json": {"cache": False}}])
+    files.write_json(pipeline.folder / "written.json", choices.of(params.read(path), code_hash.hashes(pipeline.folder)))
+    plan = stage("cp written.json choices.json", ["source"], [{"choices.json": {"cache": False}}])
     links = {
-        name: stage(f"cp source {name}", ["source"], [name], params=[{"links.json": [f"combine.quantize.{name}"]}])
-        for name in ("own", "other")
+        name: stage(
+            f"cp source {name}", ["source"], [name], params=[{"choices.json": [f"settings.combine.quantize.{name}"]}]
+        )
+        for name in ("narrow_int4", "prune_quantize")
     }
     pipeline.write({"plan": plan, **links})
     pipeline.dvc_repro()
     write(4)
-    assert stale(pipeline)[:-1] == ["other: its settings changed: combine.quantize.other"]
+    assert stale(pipeline)[:-1] == ["prune_quantize: its choices changed: settings.combine.quantize.prune_quantize"]
 
 
 def test_where_nothing_can_read_images_the_hashes_of_inputs_are_taken_on_trust(pipeline: Pipeline) -> None:

@@ -7,15 +7,13 @@ columns, so that nobody takes an id apart. Free of torch and pandas.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from deepcompress import files, params
+from deepcompress import files
 from deepcompress.errors import UserError
 
 BASELINE = "baseline"
@@ -24,7 +22,6 @@ FAMILIES = ("baseline", "masked", "pruned", "quantized", "shipped", "teachers", 
 STEPS = ("finetune", "prune", "quantize", "train_teacher", "distill")
 REFERENCES = ("teacher", "control", "builds_on")
 CHOICES = ("method", "teacher", "format")
-HASH_DIGITS = 16  # of a SHA-256, as in code_hash
 TRAINING = "training_tera_macs"  # column of metrics/evaluation.csv: of a model's own training
 
 
@@ -203,40 +200,3 @@ def _row(cells: dict[str, str]) -> PlannedModel:
 
 def _first(paths: list[Path]) -> str:
     return str(paths[0]) + (f" (and {len(paths) - 1} more)" if len(paths) > 1 else "")
-
-
-# What decides about each link of a chain.
-
-
-def links(document: dict[str, Any]) -> dict[str, Any]:
-    """A hash of what decides about each link of a chain: its step's section with what the link says in its place.
-
-    Keys that a link does not read are left out, so that a change of them leaves the link as it is. A hash, because DVC
-    reads and writes all that dvc.lock holds once per stage that runs. Takes the whole of params.yaml, already checked;
-    nested like the links, such as {"combine": {"quantize": {"sparse_int4": "0f1e..."}}}.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for step in ("prune", "distill", "quantize"):
-        found[step] = {}
-        for name, link in document["combine"].get(step, {}).items():
-            text = json.dumps(_read_by_link(step, document, link), sort_keys=True, default=str)
-            found[step][name] = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
-    return {"combine": found}
-
-
-def _read_by_link(step: str, document: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
-    if step == "distill":
-        distill, method = document["distill"], link["method"]
-        mixture = distill.get("mixtures", {}).get(method)
-        return {
-            "student": distill["student"],
-            "finetune": document["prune"]["finetune"],
-            "losses": {name: distill["methods"].get(name, {}) for name in (mixture["losses"] if mixture else [method])},
-            "mixture": mixture,
-        }
-    block = params.linked(document["prune" if step == "prune" else "quant"], link)
-    if step == "prune":
-        unread = {"sweep", "structured" if block["method"] == "unstructured" else "unstructured"}
-    else:  # `from` and `baselines` are of other models
-        unread = {"sweep", "from", "baselines", *(["qat"] if block["mode"] == "ptq" else [])}
-    return {key: value for key, value in block.items() if key not in unread}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepcompress import code_hash, input_files, params, plan_table
+from deepcompress import choices, code_hash, input_files, params
 from deepcompress.errors import Command, UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CODE = "code"  # the stage that hashes the code behind the others
 INPUTS = "inputs.json"  # what the hashes of files that params.yaml names lie in
-LINKS = "links.json"  # what decides about each link of a chain lies in
+CHOICES = "choices.json"  # what params.yaml chooses for a stage lies in
 FOLDER_SUFFIX = ".dir"
 
 
@@ -48,7 +48,7 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
         if dep.fs_path in anew:
             recorded, now = dep.hash_info.value or {}, {key: params.at(anew[dep.fs_path], key) for key in dep.params}
             if changed := sorted({key for key, _ in _leaves(recorded) ^ _leaves(now)}):
-                kind = {INPUTS: "inputs", LINKS: "settings"}.get(Path(dep.fs_path).name, "code")
+                kind = {INPUTS: "inputs", CHOICES: "choices"}.get(Path(dep.fs_path).name, "code")
                 yield f"its {kind} changed: {', '.join(changed)}"
             continue
         if dep.def_path == input_files.FOLDER:  # its links lead to files that a fresh clone may lack
@@ -104,11 +104,13 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
         stages = plan_repro(repo.index.graph)
         others = [stage for stage in stages if stage.addressing != CODE]
         hashers = [stage for stage in stages if stage.addressing == CODE]
-        anew = {out.fs_path: code_hash.hashes(Path(repo.root_dir)) for stage in hashers for out in stage.outs}
+        code = code_hash.hashes(Path(repo.root_dir))
+        anew = {out.fs_path: code for stage in hashers for out in stage.outs}
         outs = [out.fs_path for stage in others for out in stage.outs]
-        # Of a file that is not here, and without what reads images: what was committed of it is taken on trust.
-        with suppress(UserError, ModuleNotFoundError):
-            anew |= {path: plan_table.links(params.read()) for path in outs if Path(path).name == LINKS}
+        # Of a file that is not here, without what reads images, and of a params.yaml that `plan` would refuse: what was
+        # committed is taken on trust.
+        with suppress(UserError, ModuleNotFoundError, LookupError, TypeError, AttributeError):
+            anew |= {path: choices.of(params.read(), code) for path in outs if Path(path).name == CHOICES}
             anew |= {path: input_files.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
         made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
         stale = {stage.addressing: list(reasons(stage, made, anew)) for stage in others}

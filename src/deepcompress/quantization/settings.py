@@ -150,6 +150,11 @@ def split(variant: str) -> tuple[Mode, str]:
     return known[mode], form
 
 
+def file_of(name: str) -> str:
+    """The file in quantization/formats that holds a format; not whether there is one."""
+    return "floats" if name in FLOATS else "intn" if INTEGER.fullmatch(name) else name
+
+
 def require_format(name: str) -> None:
     """Refuse a format that does not exist, or whose file is not as it must be, and a file that would never be read.
 
@@ -158,11 +163,10 @@ def require_format(name: str) -> None:
     """
     files = params.plugins(FORMATS)
     for file in files:
-        if file in FLOATS or INTEGER.fullmatch(file):
-            owner = "floats.py" if file in FLOATS else "intn.py"
+        if (owner := file_of(file)) != file:
             folder = f"src/deepcompress/{FORMATS.replace('.', '/')}"
-            raise UserError(f"{folder}/{file}.py: {file} is a format of {owner} already; give yours another name")
-    if name in FLOATS or INTEGER.fullmatch(name):
+            raise UserError(f"{folder}/{file}.py: {file} is a format of {owner}.py already; give yours another name")
+    if file_of(name) != name:
         return
     known = sorted({*FLOATS, *files} - {"floats", "intn"})
     if name not in known:
