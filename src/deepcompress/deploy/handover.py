@@ -54,7 +54,7 @@ def pack(onnx_file: Path, path: Path, weights: Mapping[str, QuantizedWeight], ca
     parts = [zlib.compress(graph, 9), zlib.compress(text, 9)]
     for name, array in tensors:
         known = weights.get(name.removeprefix(PREFIX))
-        parts.append(records.join(_encoded(array, None if known is None else as_arrays(known))))
+        parts.append(records.join(_encoded(array, None if known is None else known.as_arrays())))
     content = records.join(parts)
     files.write_bytes(path, MAGIC + zlib.crc32(content).to_bytes(4, "little") + content)
 
@@ -142,11 +142,6 @@ def dequantized(weight: Weight) -> Float[np.ndarray, "outputs inputs"]:
     inputs, groups = weight.codes.shape[1], weight.scales.shape[1]
     scales = np.repeat(weight.scales.astype(np.float32), -(-inputs // groups), axis=1)[:, :inputs]
     return weight.codes.astype(np.float32) * scales
-
-
-def as_arrays(weight: QuantizedWeight) -> Weight:
-    """A weight of torch as numpy holds it."""
-    return Weight(weight.codes.flatten(1).contiguous().numpy(), weight.scales.numpy(), weight.bits)
 
 
 def _dtype(tensor: onnx.TensorProto) -> np.dtype[Any]:

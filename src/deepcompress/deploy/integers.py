@@ -40,7 +40,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from deepcompress import files, runtime
 from deepcompress.deploy.classifier import INPUT, Contract
-from deepcompress.deploy.handover import PREFIX, as_arrays, dequantized
+from deepcompress.deploy.handover import PREFIX, dequantized
 from deepcompress.deploy.onnx import read, write
 from deepcompress.models.quantized_weight import QuantizedWeight, group_size
 
@@ -311,7 +311,7 @@ def quantize_int4(float_file: str | Path, path: str | Path, weights: Mapping[str
 
 def _exported(weight: Float[np.ndarray, "outputs ..."], known: QuantizedWeight) -> Weight | None:
     """The stored integers with the float32 scales of an exported weight; None if it is no multiple of theirs."""
-    stored = as_arrays(known)
+    stored = known.as_arrays()
     rows, own = weight.reshape(len(weight), -1), dequantized(stored)
     if rows.shape != own.shape:
         return None

@@ -17,7 +17,7 @@ import functools
 import importlib
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,11 +276,20 @@ def trace(spec: GraphSpec) -> Trace:
     ran: list[tuple[str, Tensor, int]] = []
     order: list[str] = []
     norms: dict[str, str] = {}
+
+    def note(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(module, Layer):
+            order.append(name)
+        if isinstance(module, nn.BatchNorm2d) and inputs:
+            for before, given, _ in ran:
+                if given is inputs[0]:
+                    norms.setdefault(before, name)
+        if isinstance(output, Tensor):
+            ran.append((name, output, output._version))
+
     for name, module in model.named_modules():
         if name:
-            module.register_forward_hook(_note(name, ran, order))
-        if isinstance(module, nn.BatchNorm2d):
-            module.register_forward_pre_hook(_note_norm(name, ran, norms))
+            module.register_forward_hook(functools.partial(note, name))
     answer = _answer(spec, model)
     outer = _outer(model, "")
     kept = {name: tuple(output.shape) for name, output, v in ran if name in outer or output._version == v}
@@ -363,25 +372,6 @@ def _outer(module: nn.Module, prefix: str) -> list[str]:
         if isinstance(child, nn.Sequential):
             found += _outer(child, f"{prefix}{name}.")
     return found
-
-
-def _note(name: str, ran: list[tuple[str, Tensor, int]], order: list[str]) -> Callable[..., None]:
-    def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(layer, Layer):
-            order.append(name)
-        if isinstance(output, torch.Tensor):
-            ran.append((name, output, output._version))
-
-    return hook
-
-
-def _note_norm(norm: str, ran: list[tuple[str, Tensor, int]], norms: dict[str, str]) -> Callable[..., None]:
-    def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        for name, output, _ in ran:
-            if inputs and output is inputs[0]:
-                norms.setdefault(name, norm)
-
-    return hook
 
 
 def roles(spec: GraphSpec) -> dict[str, str]:

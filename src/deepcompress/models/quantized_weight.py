@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 import torch.nn.functional as F
 
+from deepcompress.models.records import Weight
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Float16, Int8, Shaped
     from torch import Tensor
@@ -77,6 +79,10 @@ class QuantizedWeight:
         weight = self.codes.to(torch.float32)
         scale_(rows(weight), self.scales.float())
         return weight
+
+    def as_arrays(self) -> Weight:
+        """As NumPy holds it, a row per output."""
+        return Weight(rows(self.codes).contiguous().numpy(), self.scales.numpy(), self.bits)
 
 
 def round_(scaled: Float[Tensor, "*shape"], bits: int) -> Float[Tensor, "*shape"]:

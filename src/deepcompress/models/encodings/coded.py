@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from deepcompress.models import records
-from deepcompress.models.quantized_weight import QuantizedWeight, group_count, group_size, rows
+from deepcompress.models.quantized_weight import QuantizedWeight, group_count, group_size
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped, UInt8
@@ -25,8 +25,7 @@ TYPES = {torch.float32: np.float32, torch.int64: np.int64}
 def encode(tensor: QuantizedWeight | Shaped[Tensor, "*shape"]) -> dict[str, Tensor]:
     """`record`: bytes. Numbers that are no quantized weight stay as they are to the last bit."""
     if isinstance(tensor, QuantizedWeight):
-        codes = np.ascontiguousarray(rows(tensor.codes).numpy())
-        record = records.encode_weight(records.Weight(codes, tensor.scales.numpy(), tensor.bits))
+        record = records.encode_weight(tensor.as_arrays())
     else:
         record = records.encode_array(tensor.numpy())
     return {"record": _bytes(record)}
