@@ -147,11 +147,7 @@ def can_compile(model: nn.Module, objective: Objective) -> bool:
 
 
 def head(model: nn.Module) -> nn.Linear:
-    """The last linear layer that runs.
-
-    Raises:
-        UserError: If there is none.
-    """
+    """The last linear layer that runs; a UserError if there is none."""
     linear = [layer for layer in prunable_layers(model).values() if isinstance(layer, nn.Linear)]
     if not linear:
         raise UserError("trainable: head trains the last linear layer alone, and this network has none; it must be all")
@@ -172,6 +168,12 @@ class Stepper:
         module = ModelWithLoss(model, objective, compiles=getattr(fabric, COMPILES) and can_compile(model, objective))
         module.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module, self._optimizer = fabric.setup(module, optimizer(recipe, module.parameters()))
+        # All whose state is needed to go on with the same bits.
+        self.stateful: dict[str, Any] = {
+            "weights": self._module,
+            "optimizer": self._optimizer,
+            "precision": fabric.strategy.precision,
+        }
 
     def set_modes_(self) -> None:
         """Training mode for what trains; what is frozen neither drops out nor gathers batch statistics."""
@@ -193,20 +195,6 @@ class Stepper:
         self._optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
-    def state(self) -> dict[str, Any]:
-        """What `load_` needs to go on with the same bits: the tensors themselves, not copies."""
-        return {
-            "weights": self._module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "precision": self._fabric.strategy.precision.state_dict(),
-        }
-
-    def load_(self, state: dict[str, Any]) -> None:
-        """Go back to a state."""
-        self._module.load_state_dict(state["weights"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._fabric.strategy.precision.load_state_dict(state["precision"])
-
 
 def train(
     model: nn.Module,
@@ -226,8 +214,6 @@ def train(
             `trainable: head` all but its last linear layer is frozen and in evaluation mode throughout.
         objective: What to minimise; what it owns trains along.
         data: Batches on Fabric's device.
-        recipe: Everything that params.yaml says of it.
-        fabric: Gives device, precision and processes.
         seed: Decides all that is random here, such as dropout.
         resume_folder: Where the state is kept after each epoch and looked for at the start; see
             `run.resume_folder`. The caller clears it once the results are written, so that a run killed before that
@@ -332,9 +318,11 @@ class _Run:
     average: AveragedModel | None = None
 
     def __post_init__(self) -> None:
+        self.stateful = self.stepper.stateful
         if self.recipe.average is not None:
             moving = moving_average(self.recipe.average)
             self.average = AveragedModel(self.stepper.model, multi_avg_fn=moving, use_buffers=True).eval()
+            self.stateful = {**self.stateful, "average": self.average}
 
     @property
     def kept(self) -> nn.Module:
@@ -389,18 +377,16 @@ class _Run:
         return row
 
     def state(self) -> dict[str, Any]:
-        """What `load_` needs to go on after the last epoch."""
+        """What `load_` needs to go on after the last epoch: tensors themselves, not copies."""
         done = {"history": self.history.rows(), "best_weights": self.best_weights}
-        averaged = {"average": self.average.state_dict()} if self.average is not None else {}
-        return {**self.stepper.state(), **done, **averaged}
+        return {name: part.state_dict() for name, part in self.stateful.items()} | done
 
     def load_(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
-        self.stepper.load_(state)
+        for name, part in self.stateful.items():
+            part.load_state_dict(state[name])
         self.history = History([Epoch(**row) for row in state["history"]])
         self.best_weights = state["best_weights"]
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
 
     def finish_(self) -> None:
         """Put the weights to keep into the model."""

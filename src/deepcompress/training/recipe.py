@@ -70,10 +70,7 @@ def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim
 
     `adam` and `sgd` decay every parameter by an L2 term in the gradient, as the source report and the usual
     CIFAR recipes do. `adamw` decays the weights themselves, and only those of two dimensions or more: not
-    biases, nor the scale and shift of batch norm.
-
-    Raises:
-        UserError: If all parameters are frozen.
+    biases, nor the scale and shift of batch norm. A UserError if all parameters are frozen.
 
     Source: Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101 (adamw); decay of weights alone
     as in Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 5.3.

@@ -12,11 +12,11 @@ import hashlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.utils.parametrize import cached
@@ -24,11 +24,12 @@ from tqdm import tqdm
 
 from deepcompress import files, runtime
 from deepcompress.data.augment import Augment
-from deepcompress.data.batches import Batch, Batches, Shard, View
+from deepcompress.data.batches import Batches, Shard, View
 from deepcompress.data.store import BYTES_PER_MIB, Fit, collected, open_fit, read_meta
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.build import build
 from deepcompress.models.spec import Model, asked
+from deepcompress.models.vgg import input_of
 from deepcompress.models.weights import load_pretrained_
 from deepcompress.params import DEVICE_BUDGET_MIB
 from deepcompress.training import loop
@@ -98,8 +99,6 @@ class TrainingRun:
             model: As training starts from it.
             objective: What to minimise; or what makes it of the batches: it may look at all of the model, so that no
                 layer's output is computed ahead.
-            recipe: Everything that params.yaml says of the training.
-            fabric: Gives device, precision and processes.
             provenance: Of the result: its `stage` and `seed`, and all else that decides how training ends.
             after_step: Is called after each change of the weights.
 
@@ -163,62 +162,48 @@ def training_data(fit: Fit, view: View, recipe: Recipe, *, device: torch.device 
 def trainable_part(
     model: nn.Module, data: TrainingData, recipe: Recipe, *, fabric: Fabric
 ) -> tuple[nn.Module, TrainingData]:
-    """What the loop has to run in each epoch, and its input.
+    """What the loop has to run in each epoch, and its input: the head, the model's own, and the features that it sees.
 
-    Args:
-        model: Is moved to Fabric's device.
-        data: Images.
-        recipe: With `trainable: all`, or with random augmentation, model and data come back as they are. Features above
-            its budget are put into a nameless file in scratch while this process runs.
-        fabric: Gives device and precision.
-
-    Returns:
-        The head (it stays the model's own) and the features that it sees, in the order of the images.
+    With `trainable: all`, or with random augmentation, model and images come back as they are. Else the model is moved
+    to Fabric's device; features above the recipe's budget lie in a nameless file in scratch while this process runs.
     """
     if recipe.trainable == "all" or data.train.augment is not None:
         return model, data
     model.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    train, validation = (
+    seen = (
         FeatureBatches(_features(model, batches, fabric, recipe.feature_budget_mib), batches)
         for batches in (data.train, data.validation)
     )
-    return head(model), TrainingData(cast("Batches", train), cast("Batches", validation))
+    return head(model), TrainingData(*seen)
 
 
-class FeatureBatches:
-    """Stands in for the Batches of the same images: same order, but features in place of pixels.
+class FeatureBatches(Batches):
+    """The Batches of the same images, but with features in place of pixels.
 
     Args:
         features: Row i belongs to image i; on the device or, when mapped from a file, on the CPU.
-        source: The images.
+        source: The images, unchanged.
     """
 
     def __init__(self, features: Float[Tensor, "images features"], source: Batches) -> None:
+        vars(self).update(vars(source))
         self.features = features
-        self.arrays, self.view, self.augment = source.arrays, source.view, None
-        self.batch_size, self.device, self.size = source.batch_size, source.device, source.size
-        self._order, self._sizes = source._order, source.sizes
-        self._labels = torch.tensor(source.arrays.labels, device=source.device)
 
-    def __len__(self) -> int:
-        """Batches per epoch."""
-        return len(self._sizes)
+    def _gather(self, rows: Tensor, on_device: Tensor) -> Float[Tensor, "batch features"]:
+        return self.features.index_select(0, rows.to(self.features.device)).to(self.device)
 
-    def epoch(self, number: int = 0, shard: Shard | None = None) -> Iterator[Batch]:
-        """All images once; of each batch the features of a shard alone."""
-        for rows in self._order(number).split(self._sizes):
-            indices, own = rows.to(self.device), rows[shard.part(slice(0, len(rows)))] if shard else rows
-            features = self.features.index_select(0, own.to(self.features.device)).to(self.device)
-            yield Batch(features, self._labels[indices], indices, shard)
+    def _prepare(self, images: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
+        return images
 
 
 def _features(model: nn.Module, batches: Batches, fabric: Fabric, budget_mib: int) -> Float[Tensor, "images features"]:
     """What the head of a model gets for every image, in stored order: on the device, or above the budget mapped."""
     start = time.perf_counter()
-    seen: list[Tensor] = []
-    hook = head(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    with hook, evaluating(model), torch.no_grad(), fabric.autocast(), cached():
-        chunks = _chunks(model, batches, seen)
+    ordered = Batches(batches.arrays, batches.view, batch_size=batches.batch_size, device=batches.device)
+    epoch, disable = ordered.epoch(0, Shard.own()), None if runtime.is_first() else True
+    bar = tqdm(epoch, total=len(ordered), desc="frozen layers", unit="batch", disable=disable)
+    with evaluating(model), torch.no_grad(), fabric.autocast(), cached():
+        chunks = (batch.whole(input_of(model, head(model), batch.images)) for batch in bar)
         first = next(chunks)
         size = first.shape[1]
         # As bytes, since numpy has no bfloat16.
@@ -232,26 +217,14 @@ def _features(model: nn.Module, batches: Batches, fabric: Fabric, budget_mib: in
     return features.to(batches.device) if in_memory else features
 
 
-def _chunks(model: nn.Module, batches: Batches, seen: list[Tensor]) -> Iterator[Tensor]:
-    ordered = Batches(batches.arrays, batches.view, batch_size=batches.batch_size, device=batches.device)
-    disable = None if runtime.is_first() else True
-    epoch = ordered.epoch(0, Shard.own())
-    for batch in tqdm(epoch, total=len(ordered), desc="frozen layers", unit="batch", disable=disable):
-        model(batch.images)
-        yield batch.whole(seen.pop())
-
-
 # Where an interrupted training is taken up.
 
 
 def resume_folder(stage: str, model: nn.Module, data: Path, *parts: object) -> Path:
     """The scratch folder of one training, named by all that decides how it ends.
 
-    Args:
-        stage: Name of the DVC stage.
-        model: As training will start from it: its weights are part of the name.
-        data: Folder of the input; the content of its files is part of the name.
-        parts: Params, seed, device.
+    That is the DVC stage, the weights that training starts from, the content of the files in `data`, and the parts:
+    params, seed, device.
     """
     contents = [f"{path.name}:{files.sha256(path)}" for path in sorted(data.iterdir()) if path.is_file()]
     return runtime.scratch(stage, fingerprint(model), *contents, torch.__version__, *parts)
