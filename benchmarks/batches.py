@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 from benchmarks.interleaved import interleave, print_line, print_machine, print_rates, print_speedup
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays, map_array
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG
 from deepcompress.training.recipe import Recipe
@@ -129,7 +129,6 @@ def make_ways(
 @click.option("--batch-size", default=64, show_default=True)
 @click.option("--workers", default=2, show_default=True, help="Worker processes of the plain way.")
 @click.option("--repeats", default=9, show_default=True, help="Timed rounds.")
-@one_line_errors
 def main(images: int, stored: int, size: int, batch_size: int, workers: int, repeats: int) -> None:
     """Images per second, ours and the plain ways, and their ratio."""
     arrays = random_arrays(images, stored)

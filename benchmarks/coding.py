@@ -23,7 +23,7 @@ import zstandard
 
 from benchmarks.interleaved import print_line
 from deepcompress.data.batches import View
-from deepcompress.errors import Command, UserError, one_line_errors
+from deepcompress.errors import Command, UserError
 from deepcompress.models import checkpoint, records
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
@@ -188,7 +188,6 @@ def print_load(hidden: int, repeats: int, *, width: int = 512) -> None:
     show_default=True,
     help="Timed rounds; the fewest CPU seconds count.",
 )
-@one_line_errors
 def main(files: tuple[Path, ...], interpreter: Path | None, hidden: tuple[int, ...], repeats: int) -> None:
     """A line per checkpoint or .npz of integers; without FILES, per model under models/ that has any."""
     torch.set_num_threads(1)

@@ -28,7 +28,7 @@ from deepcompress.data.store import open_fit, sampled
 from deepcompress.deploy.benchmark import Deployable, available
 from deepcompress.deploy.onnx import channels_first
 from deepcompress.deploy.settings import Deploy
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.measure import passes
 from deepcompress.measure.statistics import compare
 from deepcompress.models import checkpoint
@@ -99,7 +99,6 @@ def times(calls: Mapping[Form, Call], pixels: Pixels, rounds: int) -> dict[Form,
 @click.option("--rounds", default=40, show_default=True, help="Rounds that count; a quarter of them in batches of 32.")
 @click.option("--export", "export_to", type=Path, help="Folder for dense.onnx and images.npy; nothing is measured.")
 @click.option("--peer", type=Path, help="An OpenVINO file (.xml) of the first model, to be measured as well.")
-@one_line_errors
 def main(
     models: tuple[Path, ...], data: Path, heldout: bool, rounds: int, export_to: Path | None, peer: Path | None
 ) -> None:

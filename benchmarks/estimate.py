@@ -21,7 +21,7 @@ import yaml
 
 from deepcompress import params, preset
 from deepcompress.distillation.settings import Distill, Teachers, require_teachers
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.measure.cost import layer_macs, parameters
 from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG
@@ -160,7 +160,6 @@ def _hours(flops: float, single: float, half: float) -> str:
 
 @click.command(cls=Command)
 @click.argument("names", nargs=-1)
-@one_line_errors
 def main(names: tuple[str, ...]) -> None:
     """Estimate presets: hours as `32 bits / 16 bits` for each device."""
     torch.manual_seed(0)

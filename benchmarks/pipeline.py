@@ -37,7 +37,7 @@ from benchmarks import pipeline_ours, pipeline_setup
 from benchmarks.interleaved import print_line, print_machine, spread
 from benchmarks.pipeline_items import FIT, Trio, equal_row, far, items
 from benchmarks.plain import items as plain_items
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -112,7 +112,6 @@ def table(rounds: list[list[Trio]]) -> list[str]:
     "--per-class", default=pipeline_setup.FULL.per_class, show_default=True, help="Images of each of 20 classes."
 )
 @click.option("--repeats", default=1, show_default=True, help="Rounds of the whole protocol; one takes minutes.")
-@one_line_errors
 def main(quick: bool, per_class: int, repeats: int) -> None:
     """CPU seconds by stage, ours and plain, and whether both end with the same models."""
     os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the processes to come

@@ -20,7 +20,7 @@ from lightning_fabric.plugins.precision import HalfPrecision, MixedPrecision, Pr
 from deepcompress import params, runtime
 from deepcompress.data.batches import View
 from deepcompress.data.store import open_fit, read_meta
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.measure import accuracy
 from deepcompress.models.spec import Model
 from deepcompress.training import recipe, run
@@ -148,7 +148,6 @@ def lines(
 @click.option("--images", type=click.IntRange(min=2), help="To train on, the first ones; all by default.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), default=PRECISIONS)
-@one_line_errors
 def main(fit: Path, epochs: int | None, images: int | None, seeds: int, precisions: tuple[str, ...]) -> None:
     """A line per precision and seed; reads params.yaml and the images that the stage download left."""
     print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)

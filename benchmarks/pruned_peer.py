@@ -19,7 +19,7 @@ from benchmarks.interleaved import print_line
 from deepcompress import params, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import open_fit
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.measure import accuracy
 from deepcompress.measure.cost import layer_macs, parameters
 from deepcompress.models import checkpoint
@@ -60,7 +60,6 @@ def peer(dense: VGG, name: str, target: int, round_to: int) -> VGG:
 @click.option("--fit", type=Path, default=Path("data/fit"), show_default=True)
 @click.option("--baseline", type=Path, default=Path("models/baseline.safetensors"), show_default=True)
 @click.option("--sparsity", "sparsities", multiple=True, default=[0.5, 0.75], show_default=True)
-@one_line_errors
 def main(fit: Path, baseline: Path, sparsities: tuple[float, ...]) -> None:
     """Print accuracy before and after fine-tuning, MACs and parameters of each."""
     seed, settings = params.seed(), params.section(Prune, "prune")

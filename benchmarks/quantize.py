@@ -14,7 +14,7 @@ from benchmarks.interleaved import interleave, print_line, print_machine, ratios
 from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import sampled
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training.loop import CrossEntropy, Stepper
@@ -83,7 +83,6 @@ def _some_steps(stepper: Stepper, batch: Batch, learning_rate: float) -> None:
 @click.option("--step-width", default=0.25, show_default=True, help="Of the trained VGG-11, at 32 px.")
 @click.option("--batch-size", default=64, show_default=True, help="Images per step.")
 @click.option("--repeats", default=5, show_default=True, help="Timed rounds.")
-@one_line_errors
 def main(size: int, width: float, samples: int, step_width: float, batch_size: int, repeats: int) -> None:
     """A step beside that in float32, and the searches."""
     print_machine(repeats)

@@ -23,7 +23,7 @@ from benchmarks.interleaved import print_line
 from deepcompress import params, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.measure import accuracy
 from deepcompress.measure.statistics import compare
 from deepcompress.models import checkpoint
@@ -97,7 +97,6 @@ def ours(model: Classifier, bits: int, group: int | None, rounding: str, run: Tr
     "--cell", "cells", multiple=True, default=CELLS, show_default=True, help="Bits, or bits/weights per scale."
 )
 @click.option("--way", "ways", multiple=True, default=WAYS, show_default=True)
-@one_line_errors
 def main(fit: Path, baseline: Path, cells: tuple[str, ...], ways: tuple[str, ...]) -> None:
     """Print accuracy, agreement with the baseline and CPU time of each."""
     seed, quant = params.seed(), params.section(Quant, "quant")

@@ -17,7 +17,7 @@ from benchmarks.batches import random_arrays, vgg11
 from benchmarks.interleaved import interleave, print_line, print_machine, print_speedup, spread
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.measure import accuracy
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.layers import in_scope
@@ -99,7 +99,6 @@ def prune_layer_(layer: torch.nn.Module, method: Method, sparsity: float) -> Non
 @click.option("--method", "methods", multiple=True, default=list(CRITERIA), type=click.Choice(list(CRITERIA)))
 @click.option("--sparsities", default=10, show_default=True, help="0, 0.1 and so on; at most 10.")
 @click.option("--repeats", default=1, show_default=True, help="Rounds; one takes minutes.")
-@one_line_errors
 def main(
     images: int,
     batch_size: int,

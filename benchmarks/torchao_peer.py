@@ -26,7 +26,7 @@ from benchmarks.interleaved import print_line, print_machine
 from deepcompress import params, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import open_fit
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.measure import accuracy, passes
 from deepcompress.measure.statistics import compare
 from deepcompress.models import checkpoint
@@ -67,7 +67,6 @@ def saved_bytes(model: nn.Module) -> int:
 @click.option("--baseline", type=Path, default=Path("models/baseline.safetensors"), show_default=True)
 @click.option("--bits", "widths", multiple=True, default=[8, 4, 3], show_default=True)
 @click.option("--repeats", default=20, show_default=True, help="Timed rounds.")
-@one_line_errors
 def main(fit: Path, baseline: Path, widths: tuple[int, ...], repeats: int) -> None:
     """Print accuracy, agreement with the baseline, bytes and time of each."""
     seed, settings = params.seed(), params.section(Quant, "quant")

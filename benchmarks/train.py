@@ -20,7 +20,7 @@ from benchmarks.batches import MEAN, STD, adamw, random_arrays, vgg11
 from benchmarks.interleaved import print_line, print_machine, ratios, spread
 from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.measure.accuracy import logits
 from deepcompress.measure.cost import layer_macs
 from deepcompress.training import loop
@@ -117,7 +117,6 @@ def matmul_rates(seconds: dict[str, list[float]], sides: tuple[int, ...], flops:
 @click.option("--hidden", default=4096, show_default=True, help="Width of the hidden linear layers.")
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--repeats", default=9, show_default=True, help="Timed rounds.")
-@one_line_errors
 def main(batch_norm: bool, width: float, hidden: int, batch_size: int, repeats: int) -> None:
     """GFLOP/s of matmul, forward and training, and the shares."""
     fabric = runtime.start(runtime.Train(device="auto", precision="32-true"), 0)

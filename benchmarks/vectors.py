@@ -15,7 +15,7 @@ import torch
 
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import open_fit
-from deepcompress.errors import Command, UserError, one_line_errors
+from deepcompress.errors import Command, UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
 from deepcompress.plan_table import SUFFIX, Plan
@@ -61,7 +61,6 @@ def answers(loaded: Checkpoint, images: Arrays) -> tuple[torch.Tensor, torch.Ten
 @click.command(cls=Command)
 @click.option("--fit", type=Path, default=Path("data/fit"), show_default=True)
 @click.option("--plan", type=Path, default=Path("results/plan.csv"), show_default=True)
-@one_line_errors
 def main(fit: Path, plan: Path) -> None:
     """A line per model that was rounded to integers after training."""
     validation = open_fit(fit).validation

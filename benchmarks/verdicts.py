@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepcompress import files
-from deepcompress.errors import Command, UserError, one_line_errors
+from deepcompress.errors import Command, UserError
 from deepcompress.measure import verdict
 from deepcompress.measure.statistics import mcnemar, paired_interval
 from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, Estimate, Replicates
@@ -94,7 +94,6 @@ def _row(pair: Pair, first: Estimate, second: Estimate) -> str:
 @click.argument("first", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("second", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--evaluation", type=Path, default=Path("metrics/evaluation.csv"), show_default=True)
-@one_line_errors
 def main(first: Path, second: Path, evaluation: Path) -> None:
     """Compare the verdicts of two tables of replicates; EVALUATION says of their models what was trained."""
     plan = Plan.of_table(files.read_rows(evaluation))

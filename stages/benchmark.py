@@ -7,7 +7,7 @@ import click
 from deepcompress import files, params, progress, runtime
 from deepcompress.deploy import benchmark
 from deepcompress.deploy.settings import Benchmark, Deploy
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.plan_table import Plan
 
 
@@ -16,7 +16,6 @@ from deepcompress.plan_table import Plan
 @click.option("--fit", type=Path, required=True, help="folder of images to time with")
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--folder", type=Path, required=True, help="folder to write: latency.csv, stages.csv, machine.json")
-@one_line_errors
 def main(plan_file: Path, fit: Path, models: Path, folder: Path) -> None:
     """Write what each model takes in each engine, the machine, and the seconds of the stages that ran here."""
     import pandas as pd

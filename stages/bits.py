@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.models import checkpoint
 from deepcompress.quantization import bit_sweep, settings
 from deepcompress.training.run import TrainingRun
@@ -16,7 +16,6 @@ from deepcompress.training.run import TrainingRun
 @click.option("--source", type=Path, required=True, help="model to round")
 @click.option("--points", type=Path, required=True, help="table to write: a row per width and granularity")
 @click.option("--trends", type=Path, required=True, help="table to write: a row per cost and granularity")
-@one_line_errors
 def main(fit: Path, source: Path, points: Path, trends: Path) -> None:
     """Round the model to every width and measure it on validation images; nothing is trained."""
     seed, train = params.seed(), params.section(runtime.Train, "train")

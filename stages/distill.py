@@ -17,7 +17,6 @@ from deepcompress.training.run import TrainingRun
 @click.option("--fit", type=Path, required=True, help="folder of training and validation images")
 @click.option("--model", "model_file", type=Path, required=True, help="file to write")
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch")
-@errors.one_line_errors
 def main(method: str, teacher_file: Path | None, fit: Path, model_file: Path, history: Path) -> None:
     """Write the student, and what each epoch came to."""
     seed, train, config = params.seed(), params.section(runtime.Train, "train"), params.section(Distill, "distill")

@@ -19,7 +19,6 @@ from deepcompress.training import recipe, run
 @click.option("--source", type=Path, required=True, help="model to train on; its zeros stay")
 @click.option("--model", "model_file", type=Path, required=True, help="file to write")
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch")
-@errors.one_line_errors
 def main(method: str, teacher_file: Path, fit: Path, source: Path, model_file: Path, history: Path) -> None:
     """Write the trained model, and what each epoch came to."""
     seed, train, start = params.seed(), params.section(runtime.Train, "train"), checkpoint.load(source)

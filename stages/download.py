@@ -1,20 +1,17 @@
 """Stage `download`: one data source becomes data/fit (train and validation) and data/heldout (test)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
 
 from deepcompress import params, runtime
 from deepcompress.data.store import DataConfig, atomic_folders, load_source, write_fit, write_heldout
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 
 
 @click.command(cls=Command)
-@click.option("--fit", type=click.Path(path_type=Path), required=True)
-@click.option("--heldout", type=click.Path(path_type=Path), required=True)
-@one_line_errors
+@click.option("--fit", type=Path, required=True)
+@click.option("--heldout", type=Path, required=True)
 def main(fit: Path, heldout: Path) -> None:
     """Write both folders, whole or not at all."""
     data = params.section(DataConfig, "data")

@@ -1,13 +1,12 @@
 """Measure every model of the plan on held-out images, and say what it cost to make: four tables, headline numbers."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.measure import cost, evaluate
 from deepcompress.measure.settings import Evaluate
 from deepcompress.plan_table import Plan
@@ -22,13 +21,11 @@ from deepcompress.plan_table import Plan
 @click.option("--table", "tables", type=(str, Path), multiple=True, help="evaluation, per_class or pairs, and its file")
 @click.option("--outcomes", type=Path, required=True, help="JSON to write: which images each model got right")
 @click.option("--headline", "headline_file", type=Path, required=True, help="JSON to write, for `dvc metrics`")
-@one_line_errors
 def main(plan_file: Path, heldout: Path, models: Path, history: Path, **options: Any) -> None:
     """Measure every model."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings, train = params.section(Evaluate, "evaluate"), params.section(runtime.Train, "train")
-    runtime.make_deterministic(params.seed(), train.threads)
-    device, paths = runtime.device(train), (plan := Plan.read(plan_file)).paths(models)
+    device = runtime.start(train, params.seed(), trains=False).device
+    paths = (plan := Plan.read(plan_file)).paths(models)
     trained = cost.read_trainings(history, plan, params.read(), heldout)
     rows, right = evaluate.evaluate(paths, plan.pairs(), heldout, settings, device, params.device_budget_mib())
     costed, seen = cost.with_training_cost(rows["evaluation"], trained), options["seen"]

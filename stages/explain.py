@@ -1,6 +1,5 @@
 """Stage `explain`: how closely students follow their teachers, in outputs, in attention and on changed images."""
 
-import logging
 from pathlib import Path
 
 import click
@@ -17,16 +16,13 @@ from deepcompress.plan_table import BASELINE, Plan
 @click.option("--fit", "fit_folder", type=Path, required=True, help="folder whose validation images are looked at")
 @click.option("--models", "folder", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--tables", type=Path, required=True, help="folder to write: six tables")
-@errors.one_line_errors
 def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
     """Write what students and teachers have in common, a CSV per question."""
     import pandas as pd
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, data = params.section(Explain, "explain"), params.section(store.DataConfig, "data")
     train = params.section(runtime.Train, "train")
-    runtime.make_deterministic(params.seed(), train.threads)
-    plan, device = Plan.read(plan_file), runtime.device(train)
+    plan, device = Plan.read(plan_file), runtime.start(train, params.seed(), trains=False).device
     pairs, ids = explain_tables.pairs(plan), [model.id for model in plan if model.family != "masked"]
     paths = {model: folder / f"{model}.safetensors" for model in ids}
     images = explain_tables.ValidationImages.open(fit_folder, paths[BASELINE], config, data, device)

@@ -8,7 +8,7 @@ import click
 from deepcompress import files, params, runtime
 from deepcompress.deploy import export
 from deepcompress.deploy.settings import Deploy
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 
 
 @click.command(cls=Command)
@@ -21,7 +21,6 @@ from deepcompress.errors import Command, one_line_errors
 @click.option("--evaluation", type=Path, required=True, help="table of the measured models, for the model card")
 @click.option("--folder", type=Path, required=True, help="folder to write: ONNX files, classes and model card")
 @click.option("--parity", "parity_file", type=Path, required=True, help="table to write: a row per ONNX file")
-@one_line_errors
 def main(folder: Path, parity_file: Path, **inputs: Path) -> None:
     """Write the folder to deploy, and how closely its files follow their checkpoints."""
     import pandas as pd

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.models import checkpoint, spec
 from deepcompress.training import loop, recipe, run
 
@@ -16,7 +16,6 @@ from deepcompress.training import loop, recipe, run
 @click.option("--recipe", "key", default="finetune", help="key of the recipe in params.yaml")
 @click.option("--model", "model_file", type=Path, required=True, help="file to write")
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch")
-@one_line_errors
 def main(fit: Path, source: Path | None, key: str, model_file: Path, history: Path) -> None:
     """Write the model with the weights to keep, and what each epoch came to."""
     seed, train = params.seed(), params.section(runtime.Train, "train")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from deepcompress import choices, files, input_files, params, plan
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 
 
 @click.command(cls=Command)
@@ -15,7 +15,6 @@ from deepcompress.errors import Command, one_line_errors
 @click.option("--inputs", type=Path, required=True, help="folder of links to files that params.yaml names")
 @click.option("--table", "tables", type=(str, Path), multiple=True, help="inputs, choices or params, and its file")
 @click.option("--clean", type=Path, multiple=True, help="folder named by model id")
-@one_line_errors
 def main(
     code: Path, plan_file: Path, checked: Path, inputs: Path, tables: list[tuple[str, Path]], clean: list[Path]
 ) -> None:

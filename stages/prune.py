@@ -19,7 +19,6 @@ from deepcompress.training import loop, run
 @click.option("--sparsity", type=click.FloatRange(0, 1, max_open=True), help="in place of prune.sparsity")
 @click.option("--model", "models", type=(str, Path), multiple=True, help="masked, start or trained, and its file")
 @click.option("--table", "tables", type=(str, Path), multiple=True, help="name of a table, and the file to write")
-@errors.one_line_errors
 def main(fit: Path, source: Path, curves: Path, link: str, models: list, tables: list, **instead: object) -> None:
     """Prune by the method's criterion and allocation, then train as `prune.finetune` says."""
     seed, train, start = params.seed(), params.section(runtime.Train, "train"), checkpoint.load(source)

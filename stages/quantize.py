@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from deepcompress import files, params, runtime
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 from deepcompress.models import checkpoint
 from deepcompress.quantization import quantize, settings
 from deepcompress.training import run
@@ -19,7 +19,6 @@ from deepcompress.training import run
 @click.option("--model", "model_file", type=Path, required=True, help="file to write")
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch, none without training")
 @click.option("--table", type=Path, required=True, help="table to write: a row of what rounding cost")
-@one_line_errors
 def main(fit: Path, source: Path, variant: str, link: str, model_file: Path, history: Path, table: Path) -> None:
     """Write the packed model, what each epoch came to, and a row of what rounding cost."""
     seed, train = params.seed(), params.section(runtime.Train, "train")

@@ -1,8 +1,5 @@
 """Stage `recommend`: the recommended model, chosen on validation images, and the front that it stands in."""
 
-from __future__ import annotations
-
-import logging
 from pathlib import Path
 
 import click
@@ -20,13 +17,11 @@ from deepcompress.plan_table import Plan
 @click.option("--models", type=Path, required=True, help="folder of the models, <id>.safetensors each")
 @click.option("--table", type=Path, required=True, help="table to write: a row per candidate")
 @click.option("--recommendation", type=Path, required=True, help="JSON to write: the model, and why")
-@errors.one_line_errors
 def main(plan_file: Path, folder: Path, models: Path, table: Path, recommendation: Path) -> None:
     """Measure every candidate on validation images and choose."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     limits, train = params.section(Deploy, "deploy"), params.section(runtime.Train, "train")
-    runtime.make_deterministic(params.seed(), train.threads)
-    plan, device, timed = Plan.read(plan_file), runtime.device(train), limits.max_latency_ms is not None
+    device = runtime.start(train, params.seed(), trains=False).device
+    plan, timed = Plan.read(plan_file), limits.max_latency_ms is not None
     size, budget = params.section(Evaluate, "evaluate").batch_size, params.device_budget_mib()
     candidates = recommend.measure(
         plan, plan.paths(models), folder, batch_size=size, device=device, timed=timed, budget_mib=budget

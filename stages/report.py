@@ -1,14 +1,12 @@
 """Make the report: plots/ for DVC, one HTML page, and the results that the README shows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 import click
 
 from deepcompress import files
-from deepcompress.errors import Command, one_line_errors
+from deepcompress.errors import Command
 
 
 @click.command(cls=Command)
@@ -23,7 +21,6 @@ from deepcompress.errors import Command, one_line_errors
 @click.option("--plots", "plots_folder", type=Path, required=True, help="folder to write: CSV and PNG")
 @click.option("--page", "page_file", type=Path, required=True, help="HTML file to write")
 @click.option("--readme", "readme_file", type=Path, help="file to update between its result markers")
-@one_line_errors
 def main(plots_folder: Path, page_file: Path, readme_file: Path | None, **inputs: Any) -> None:
     """Make plots, page and README block from the tables that earlier stages measured."""
     from deepcompress.report import page, tables

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from deepcompress import code_hash, errors, preset, progress, replicates, repro, stale
 from deepcompress.__main__ import main as commands
-from deepcompress.errors import UserError, one_line, one_line_errors
+from deepcompress.errors import Command, UserError, one_line
 from deepcompress.report import pr_report
 from tests import house
 from tests.processes import printed
@@ -38,17 +38,15 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two_and_notes_no_time(
-    error: Exception, line: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, line: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @one_line_errors
+    @click.command(cls=Command)
     def main() -> None:
         raise error
 
     monkeypatch.setenv(errors.STAGE_VARIABLE, "prune")
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err == line
+    done = CliRunner().invoke(main)
+    assert (done.exit_code, done.stderr) == (2, line)
     assert not list(scratch.iterdir())
 
 
@@ -84,12 +82,8 @@ def test_without_a_word_the_help_is_shown() -> None:
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
-    @one_line_errors
-    def main() -> None:
+    with pytest.raises(ValueError, match="a bug"), errors.in_one_line():
         raise ValueError("a bug")
-
-    with pytest.raises(ValueError, match="a bug"):
-        main()
 
 
 def test_a_message_cannot_steer_the_terminal() -> None:
@@ -105,7 +99,7 @@ def test_a_stage_that_dvc_runs_notes_its_seconds(
 ) -> None:
     monkeypatch.setenv(errors.STAGE_VARIABLE, address)
     monkeypatch.setattr(errors, "STARTED", time.perf_counter() - 5)
-    assert one_line_errors(lambda: 3)() == 3
+    assert Command("some", callback=lambda: 3).main([], standalone_mode=False) == 3
     noted = [json.loads(path.read_text()) for path in scratch.glob("seconds/*")]
     assert [row["stage"] for row in noted] == names
     assert all(row["seconds"] >= 5 for row in noted)
@@ -136,7 +130,7 @@ def test_only_a_stage_lets_the_garbage_collector_pass_over_what_was_loaded(
 ) -> None:
     code = (
         "import gc, sys; sys.argv.pop(0); from deepcompress import errors; print(gc.isenabled());"
-        "errors.one_line_errors(lambda: print(gc.get_freeze_count() > 0, gc.isenabled()))()"
+        "errors.Command('some', callback=lambda: print(gc.get_freeze_count() > 0, gc.isenabled()))()"
     )
     lines = printed(code, script, **{errors.STAGE_VARIABLE: stage}).split()
     assert lines == [str(not passed_over), str(passed_over), "True"]

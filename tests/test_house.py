@@ -69,7 +69,7 @@ def test_every_stage_depends_on_its_code(path: Path) -> None:
 
 @pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: p.stem)
 def test_every_stage_ends_a_mistake_of_the_user_in_one_line(path: Path) -> None:
-    assert re.search(r"\n@(errors\.)?one_line_errors\ndef main\(", path.read_text(encoding="utf-8"))
+    assert re.search(r"\n@click.command\(cls=(errors\.)?Command\)\n", path.read_text(encoding="utf-8"))
 
 
 def test_every_stage_says_what_it_is_for_and_the_hashes_of_the_code_are_of_all_of_it() -> None:

@@ -124,7 +124,6 @@ import os, sys, time
 from pathlib import Path
 from deepcompress import errors, runtime
 
-@errors.one_line_errors
 def main():
     runtime.start(runtime.Train(device="cpu", precision="32-true", devices=int(sys.argv[1])), 0)
     Path(f"process-{runtime.rank()}").touch()
@@ -137,7 +136,8 @@ def main():
     runtime.first_only()
     print(f"{runtime.process_count()} processes, number {runtime.rank()} goes on")
 
-main()
+with errors.in_one_line():
+    main()
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from deepcompress.errors import EXIT_CODE, Group, UserError, named, one_line, one_line_errors, printable
+from deepcompress.errors import EXIT_CODE, Group, UserError, named, one_line, printable
 from deepcompress.files import mebibytes
 
 
@@ -52,7 +52,6 @@ def main() -> None:
 @click.option("--model", type=PATH, default=EXPORTED, show_default=True, help="exported ONNX, .dc or .pte file")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="classes to show of each image")
 @click.option("--json", "as_json", is_flag=True, help="print a line of JSON per file")
-@one_line_errors
 def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> None:
     """Name the likeliest classes of IMAGES: files, or folders whose images are all taken.
 
@@ -79,7 +78,6 @@ def predict(images: tuple[Path, ...], model: Path, top: int, as_json: bool) -> N
 
 @main.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, required=True, metavar="KEY VALUE ...")
-@one_line_errors
 def set_params(arguments: tuple[str, ...]) -> None:
     """Set keys of params.yaml to values, all or none; comments stay, and what is not allowed is refused.
 
@@ -94,7 +92,6 @@ def set_params(arguments: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("file", type=PATH)
 @click.option("--onnx", "out", type=PATH, required=True, help="ONNX file to write")
-@one_line_errors
 def unpack(file: Path, out: Path) -> None:
     """Write the ONNX file that a model.dc holds, and its model card beside it (.json)."""
     from deepcompress import files
@@ -115,7 +112,6 @@ def unpack(file: Path, out: Path) -> None:
 @click.option("--fit", type=PATH, default=Path("data/fit"), show_default=True, help="folder of the images")
 @click.option("--out", type=PATH, default=Path("model.pte"), show_default=True, help="file to write")
 @click.option("--int8", "integers", is_flag=True, help="compute in 8-bit integers in place of float32")
-@one_line_errors
 def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
     """Write a model for phones and boards (ExecuTorch with XNNPACK), and compare it with its checkpoint."""
     from deepcompress import params
@@ -134,7 +130,6 @@ def executorch(model: Path, fit: Path, out: Path, integers: bool) -> None:
 @main.command()
 @click.argument("model", type=PATH, default=SHIPPED)
 @click.option("--out", type=PATH, default=Path("model.pt"), show_default=True, help="file to write")
-@one_line_errors
 def torchao(model: Path, out: Path) -> None:
     """Write the state of MODEL, a checkpoint, with its integers as torchao's tensors: see docs/deploying.md."""
     from deepcompress.deploy.engines import torchao as engine

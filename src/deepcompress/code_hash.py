@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from deepcompress import files
-from deepcompress.errors import Command, UserError, one_line_errors
+from deepcompress.errors import Command, UserError
 
 PACKAGE = "deepcompress"
 DIGITS = 16  # of a SHA-256; enough against chance, and short enough to read in a review
@@ -127,7 +127,6 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 @click.command(cls=Command)
 @click.option("--file", "path", type=click.Path(path_type=Path), required=True, help="JSON file to write")
-@one_line_errors
 def main(path: Path) -> None:
     """Write the hashes of the code in the working folder."""
     files.write_json(path, hashes(Path()))

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
@@ -30,7 +30,7 @@ STAGE_VARIABLE = "DVC_STAGE"  # DVC sets it for the command of a stage to the st
 SCRATCH_VARIABLE = "DEEPCOMPRESS_SCRATCH"
 MOST_NAMED = 5  # of many files, in a message
 STARTED = time.perf_counter()
-# Not a program of the user's that a stage of their own runs, which would never come to `_pass_over_modules`.
+# Not a program of the user's that a stage of their own runs, which would never come to `Command.invoke`.
 IN_STAGE = bool(os.environ.get(STAGE_VARIABLE)) and Path(sys.argv[0]).parent.name == "stages"
 if IN_STAGE:
     gc.disable()  # while modules are loaded
@@ -101,47 +101,28 @@ def _holds(given: Any, names: Iterable[str]) -> bool:
     return True
 
 
-def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a command so that a `UserError`, or a failing disk, prints one line and exits with code 2.
-
-    A console of another encoding shows what it cannot write as Python spells it.
-    """
-
-    @functools.wraps(main)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")
-        try:
-            _pass_over_modules()
-            done = main(*args, **kwargs)
-            note_seconds()
-            return done
-        except UserError as error:
-            _stop(str(error))
-        except OSError as error:
-            if error.errno is None:
-                raise
-            _stop(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}")
-
-    return guarded
-
-
-def _pass_over_modules() -> None:
-    """In a stage, let the garbage collector pass over what was loaded, most of all torch, and stays to the end.
-
-    Looking through that, many times and once more at the end, takes a fifth of a short stage's time.
-    """
-    if IN_STAGE:
-        gc.freeze()
-        gc.enable()
-
-
 class Command(click.Command):
-    """A command that a person runs by hand: a wrong option or argument is one line, too."""
+    """A command whose wrong options, a `UserError` and a failing disk are one line each, and exit code 2."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _usage_in_one_line():
+        with in_one_line():
             return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do the work; a console of another encoding shows what it cannot write as Python spells it.
+
+        In a stage the garbage collector passes over what was loaded, most of all torch, and stays to the end: looking
+        through that, many times and once more at the end, takes a fifth of a short stage's time.
+        """
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        if IN_STAGE:
+            gc.freeze()
+            gc.enable()
+        with in_one_line():
+            done = super().invoke(ctx)
+            note_seconds()
+            return done
 
 
 class Group(Command, click.Group):
@@ -149,20 +130,27 @@ class Group(Command, click.Group):
 
     command_class = Command
 
-    def resolve_command(self, *args: Any) -> Any:
-        with _usage_in_one_line():
-            return super().resolve_command(*args)
-
 
 @contextmanager
-def _usage_in_one_line() -> Iterator[None]:
-    shows_help = getattr(click.exceptions, "NoArgsIsHelpError", ())  # of click 8.2 and later
+def in_one_line() -> Iterator[None]:
+    """End the process with a line that says which of the user's mistakes, or failures of a disk, is met within."""
     try:
         yield
+        return
+    except getattr(click.exceptions, "NoArgsIsHelpError", ()):  # of click 8.2 and later: the help is shown
+        raise
     except click.UsageError as error:
-        if isinstance(error, shows_help):
+        message = f"{error.format_message()} `--help` says what is allowed."
+    except UserError as error:
+        message = str(error)
+    except OSError as error:
+        if error.errno is None:
             raise
-        _stop(f"{error.format_message()} `--help` says what is allowed.")
+        message = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
+    process = os.environ.get(PROCESS_VARIABLE)
+    speaker = f"process {process}: " if process else ""
+    print(f"error: {speaker}{one_line(message)}", file=sys.stderr)
+    sys.exit(EXIT_CODE)
 
 
 def one_line(message: str) -> str:
@@ -180,13 +168,6 @@ def named(names: Iterable[str]) -> str:
     listed = [printable(name) for name in names]
     more = f" and {len(listed) - MOST_NAMED} more" if len(listed) > MOST_NAMED else ""
     return ", ".join(listed[:MOST_NAMED]) + more
-
-
-def _stop(message: str) -> NoReturn:
-    process = os.environ.get(PROCESS_VARIABLE)
-    speaker = f"process {process}: " if process else ""
-    print(f"error: {speaker}{one_line(message)}", file=sys.stderr)
-    sys.exit(EXIT_CODE)
 
 
 def scratch_root() -> Path:

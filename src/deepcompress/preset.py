@@ -20,7 +20,7 @@ import click
 import yaml
 
 from deepcompress import files, params
-from deepcompress.errors import Command, UserError, one_line_errors
+from deepcompress.errors import Command, UserError
 
 PRESETS = Path("presets")
 DEFAULT = "quick"
@@ -207,7 +207,6 @@ def value(text: str) -> Any:
 @click.option(
     "--params-file", type=click.Path(path_type=Path), default=Path(params.PARAMS_FILE), help="File to change."
 )
-@one_line_errors
 def main(name: str, as_args: bool, params_file: Path) -> None:
     """Lay the preset NAME, a file of presets/ without suffix, over params.yaml."""
     params.read_as_written(params_file)  # refuses what is damaged, and names the file

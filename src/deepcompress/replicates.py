@@ -24,7 +24,7 @@ import click
 import numpy as np
 
 from deepcompress import files, input_files, params, preset
-from deepcompress.errors import SCRATCH_VARIABLE, Command, UserError, one_line_errors, scratch_root
+from deepcompress.errors import SCRATCH_VARIABLE, Command, UserError, scratch_root
 from deepcompress.measure.statistics import compare, decimals, significant
 from deepcompress.measure.verdict import COLUMNS
 from deepcompress.plan_table import BASELINE
@@ -163,7 +163,6 @@ def _dvc() -> Path:
 @click.command(cls=Command)
 @click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True, help="Trainings, this one included.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Stages at a time; default: one per GPU, or per core.")
-@one_line_errors
 def main(seeds: int, jobs: int | None) -> None:
     """Run the pipeline under further seeds, and write what every seed came to into metrics/replicates.csv."""
     root, own, cache = Path.cwd(), params.seed(), _dvc()

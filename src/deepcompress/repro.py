@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deepcompress import files, forks, input_files
-from deepcompress.errors import STAGE_VARIABLE, Command, UserError, one_line_errors
+from deepcompress.errors import STAGE_VARIABLE, Command, UserError
 from deepcompress.forks import THREADS_VARIABLE
 from deepcompress.progress import Progress, chains, durations, last_seconds
 
@@ -454,7 +454,6 @@ def viewer() -> str:
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, run all that does not depend on what failed.")
 @click.option("--scheduler", help="Address of a Dask scheduler, such as tcp://HOST:8786; its workers run the stages.")
 @click.argument("targets", nargs=-1)
-@one_line_errors
 def main(jobs: int | None, keep_going: bool, scheduler: str | None, targets: tuple[str, ...]) -> None:
     """Bring TARGETS (default: every stage) up to date, several stages at a time."""
     interruption = Interruption()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepcompress import choices, code_hash, input_files, params
-from deepcompress.errors import Command, UserError, one_line_errors
+from deepcompress.errors import Command, UserError
 
 if TYPE_CHECKING:
     from dvc.dependency.base import Dependency
@@ -122,7 +122,6 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
 
 
 @click.command(cls=Command)
-@one_line_errors
 def main() -> None:
     """Say which committed results do not belong to the committed code and params; exit code 2 if any."""
     lines, error = check()

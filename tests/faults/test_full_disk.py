@@ -17,7 +17,7 @@ from deepcompress import files
 from deepcompress.data.store import array_writer, open_fit, write_fit
 from deepcompress.deploy.classifier import Contract
 from deepcompress.deploy.onnx import write
-from deepcompress.errors import EXIT_CODE, SCRATCH_VARIABLE, STAGE_VARIABLE, one_line_errors
+from deepcompress.errors import EXIT_CODE, SCRATCH_VARIABLE, STAGE_VARIABLE, in_one_line, note_seconds
 from deepcompress.models import checkpoint
 from deepcompress.training import loop
 from tests import nets
@@ -57,8 +57,8 @@ SAVES: dict[str, Callable[[Path], object]] = {
 def said_by(save: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
     """What a command prints that does this; it must end in one line and the exit code of a user's mistake."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as end:
-        one_line_errors(save)()
+    with pytest.raises(SystemExit) as end, in_one_line():
+        save()
     assert end.value.code == EXIT_CODE
     said = capsys.readouterr().err
     assert said.startswith("error: ")
@@ -115,5 +115,5 @@ def test_the_time_of_a_stage_leaves_no_part_of_a_file(
     monkeypatch.setenv(STAGE_VARIABLE, "dvc.yaml:prune")
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path))
     with largest_file(10):
-        said_by(lambda: None, capsys)
+        said_by(note_seconds, capsys)
     assert below(tmp_path) == {}

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from deepcompress import files, params, stale
-from deepcompress.errors import Command, UserError, one_line_errors
+from deepcompress.errors import Command, UserError
 from deepcompress.measure import verdict
 from deepcompress.measure.statistics import mcnemar, paired_interval
 from deepcompress.measure.verdict import Estimate, Replicates
@@ -206,7 +206,6 @@ def _draw(root: Path, base: str, path: Path) -> None:
 @click.command(cls=Command)
 @click.argument("base")
 @click.argument("plot", required=False, type=click.Path(path_type=Path))
-@one_line_errors
 def main(base: str, plot: Path | None) -> None:
     """Print what the working tree changes against the revision BASE; draw both revisions into PLOT, a PNG."""
     root, drawing = _root(base), plot and plot.absolute()
