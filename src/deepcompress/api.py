@@ -10,7 +10,6 @@ A mistake raises `deepcompress.errors.UserError` with one line that says what is
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import tempfile
@@ -145,18 +144,12 @@ def images(path: str | Path, **settings: Any) -> Images:
     made = runtime.scratch("images", data, input_files.fingerprint(data)).absolute()
     fit, test = made / "fit", made / "heldout"
     with FileLock(made / "lock"):
-        _store(data, fit, test)
+        if not (test / "meta.json").is_file():  # the last to take its place, maybe while this call waited
+            source = store.load_source(data, made)
+            with store.atomic_folders(fit, test) as (new_fit, new_test):
+                meta = store.write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=data.seed)
+                store.write_heldout(new_test, source, meta=meta)
     return Images(fit, store.read_meta(fit))
-
-
-def _store(data: store.DataConfig, fit: Path, test: Path) -> None:
-    """Write photographs into two folders, unless an earlier call did so, or another one while this one waited."""
-    if (test / "meta.json").is_file():  # `test` is the last to take its place
-        return
-    source = store.load_source(data, fit.parent)
-    with store.atomic_folders(fit, test) as (new_fit, new_test):
-        meta = store.write_fit(new_fit, source, validation_fraction=data.validation_fraction, seed=data.seed)
-        store.write_heldout(new_test, source, meta=meta)
 
 
 @of_arguments({"model": "network_settings", "finetune": ""})
@@ -431,20 +424,19 @@ def _loaded(given: Given) -> Model:
 
     Weights that were changed by hand are no longer the integers that the file holds.
     """
-    if not isinstance(given, Model | str | Path):
-        raise UserError(f"a model must be one that load or train gave, or its file's path, got {type(given).__name__}")
-    if not isinstance(given, Model):
+    if isinstance(given, str | Path):
         return load(given)
+    if not isinstance(given, Model):
+        raise UserError(f"a model must be one that load or train gave, or its file's path, got {type(given).__name__}")
     if not build.is_as_described(given.model) or len(given.classes) != given.model.spec.classes:
         raise UserError(
             "the model was changed by hand in more than its weights: give the network that load or train gave"
         )
-    blank, network = build.blank(given.model.spec), copy.deepcopy(given.model).cpu().eval()
-    like = blank.state_dict()
-    state = {name: tensor.to(like[name].dtype).contiguous() for name, tensor in network.state_dict().items()}
+    network, held = build.blank(given.model.spec), given.model.state_dict()
+    state = {
+        name: held[name].to("cpu", like.dtype, copy=True).contiguous() for name, like in network.state_dict().items()
+    }
     network.load_state_dict(state, assign=True)
-    for name, parameter in blank.named_parameters():
-        network.get_parameter(name).requires_grad_(parameter.requires_grad)
     unchanged = {name: known for name, known in given.integers.items() if torch.equal(known.dequantize(), state[name])}
     return dataclasses.replace(given, model=network, integers=unchanged)
 

@@ -93,7 +93,17 @@ def plugin(room: str, name: str, key: str | None = None) -> ModuleType:
     if name not in known:
         where = f"params.yaml: {key}" if key else room
         raise UserError(f"{where} must be one of {', '.join(known)}; got {name!r}")
-    return _loaded(room, name)
+    file = f"src/deepcompress/{room.replace('.', '/')}/{name}.py"
+    try:
+        module = importlib.import_module(f"deepcompress.{room}.{name}")
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a file raises when it is run
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
+        place = ":".join(map(str, [file, *lines[-1:]]))
+        raise UserError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
+    _require(module, room, name, file)
+    return module
 
 
 def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
@@ -394,21 +404,6 @@ OPTIONAL: dict[str, dict[str, Any]] = {  # what a file of a room may hold beside
     "data.sources": {"inputs": lambda options: ...},
     "pruning.allocations": {"GRANULARITIES": GRANULARITIES, "SPARSITY": float, "kept": lambda scores, count: ...},
 }
-
-
-def _loaded(room: str, name: str) -> ModuleType:
-    """Import a plug-in; a UserError says where it cannot be imported, or what it lacks."""
-    file = f"src/deepcompress/{room.replace('.', '/')}/{name}.py"
-    try:
-        module = importlib.import_module(f"deepcompress.{room}.{name}")
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:  # whatever a file raises when it is run
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
-        place = ":".join(map(str, [file, *lines[-1:]]))
-        raise UserError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
-    _require(module, room, name, file)
-    return module
 
 
 @functools.cache
