@@ -1,11 +1,17 @@
-"""How the tests see the house: which room is on which floor."""
+"""How the tests see the house: which room is on which floor, the stages of dvc.yaml, what git has."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+STAGES: dict[str, dict[str, Any]] = {name: body.get("do", body) for name, body in DVC.items()}  # of a `foreach` each
 
 ROOMS = (  # by floor, the lowest first: imports go down
     ("errors", "files", "code_hash", "params", "runtime", "plan_table"),
@@ -14,16 +20,7 @@ ROOMS = (  # by floor, the lowest first: imports go down
     ("training",),
     ("pruning", "quantization", "distillation", "deploy"),
     (
-        "report",
-        "choices",
-        "input_files",
-        "plan",
-        "preset",
-        "replicates",
-        "repro",
-        "forks",
-        "progress",
-        "stale",
+        *("report", "choices", "input_files", "plan", "preset", "replicates", "repro", "forks", "progress", "stale"),
         "__main__",
     ),
     ("api",),
@@ -35,6 +32,13 @@ METHODS = set(ROOMS[4])
 def modules() -> list[Path]:
     """Every module of the package, without `__init__` files."""
     return sorted(path for path in (SOURCE / "deepcompress").rglob("*.py") if path.name != "__init__.py")
+
+
+def tracked(*patterns: str) -> list[str]:
+    """The files that git tracks or would track, by their path in the repository."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    return [name for name in sorted(listed) if name and (ROOT / name).is_file()]
 
 
 def room(path: Path) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from deepcompress import preset
 from deepcompress.measure import verdict
-from tests.house import ROOT
+from tests.house import ROOT, tracked
 
 DEADLINE_S = 1200.0  # of a command
 TINY: dict[str, Any] = {
@@ -114,14 +114,8 @@ class Project:
 
 def copy(folder: Path) -> Project:
     """Copy what git tracks or would track, without results, into `folder` and make it a repository."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        if name and name.split("/")[0] not in {"metrics", "plots", "results", "dvc.lock"} and (ROOT / name).is_file():
+    for name in tracked():
+        if name.split("/")[0] not in {"metrics", "plots", "results", "dvc.lock"}:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)

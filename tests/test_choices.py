@@ -7,17 +7,13 @@ import re
 from typing import Any
 
 import pytest
-import yaml
 
 from deepcompress import choices, code_hash, params
 from tests.docs import pages
-from tests.house import ROOT
+from tests.house import ROOT, STAGES
 
 DOCUMENT = params.read(ROOT / "params.yaml")
 CODE = code_hash.hashes(ROOT)
-STAGES = {
-    name: body.get("do", body) for name, body in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
-}
 
 
 def keys(document: dict[str, Any] = DOCUMENT, code: code_hash.Hashes = CODE) -> dict[str, object]:

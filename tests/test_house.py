@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from deepcompress import code_hash, params
 from tests import house
+from tests.house import ROOT, SOURCE, STAGES
 from tests.processes import printed
 
-ROOT = house.ROOT
 STAGE_FILES = sorted((ROOT / "stages").glob("*.py"))
 CODE = [*house.modules(), *STAGE_FILES]
-DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 LIGHT = {  # what these do not load either just by being imported
     "plan": {"torch", "torchvision", "lightning_fabric", "pandas"},
     "report": {"torch", "torchvision", "lightning_fabric"},
@@ -29,16 +27,11 @@ WITHOUT_TORCH = (
     *("report.page", "report.tables"),
 )
 HEAVY = {"torch._dynamo", "torchvision", "lightning_fabric", "pandas", "torchao", "onnxruntime", "sklearn"}
-PLUGINS = (
-    *("data/sources", "models/encodings", "pruning/criteria", "pruning/allocations", "quantization/formats"),
-    *("distillation/losses", "report/sections"),
-)
 
 
 def stage(path: Path) -> dict[str, Any]:
     """The stages of dvc.yaml that run a file, by name."""
-    found = {name: body.get("do", body) for name, body in DVC.items()}
-    return {name: body for name, body in found.items() if f"stages/{path.name}" in body["cmd"]}
+    return {name: body for name, body in STAGES.items() if f"stages/{path.name}" in body["cmd"]}
 
 
 def code_keys(body: dict[str, Any]) -> set[str]:
@@ -47,16 +40,16 @@ def code_keys(body: dict[str, Any]) -> set[str]:
     return {key for entry in listed for key in entry.get("results/code.json") or []}
 
 
-@pytest.mark.parametrize("path", house.modules(), ids=lambda p: p.relative_to(house.SOURCE).as_posix())
+@pytest.mark.parametrize("path", house.modules(), ids=lambda p: p.relative_to(SOURCE).as_posix())
 def test_imports_go_down(path: Path) -> None:
-    for imported in code_hash.imports(house.ROOT, path):
+    for imported in code_hash.imports(ROOT, path):
         own, other = house.room(path), house.room(imported)
         assert house.FLOORS[other] <= house.FLOORS[own], f"{own} imports {other}, a floor above"
         assert own == other or not {own, other} <= house.METHODS, f"{own} imports {other}: methods do not meet"
 
 
 def test_rooms_import_each_other_one_way_only() -> None:
-    edges = {(house.room(p), house.room(q)) for p in house.modules() for q in code_hash.imports(house.ROOT, p)}
+    edges = {(house.room(p), house.room(q)) for p in house.modules() for q in code_hash.imports(ROOT, p)}
     both_ways = [(a, b) for a, b in edges if a < b and (b, a) in edges]
     assert not both_ways
 
@@ -67,49 +60,37 @@ def test_every_stage_depends_on_its_code(path: Path) -> None:
     assert all(f"stages.{path.stem}" in code_keys(body) for body in stage(path).values())
 
 
-@pytest.mark.parametrize("path", STAGE_FILES, ids=lambda p: p.stem)
-def test_every_stage_ends_a_mistake_of_the_user_in_one_line(path: Path) -> None:
-    assert re.search(r"\n@click.command\(cls=(errors\.)?Command\)\n", path.read_text(encoding="utf-8"))
-
-
 def test_every_stage_says_what_it_is_for_and_the_hashes_of_the_code_are_of_all_of_it() -> None:
-    assert all(body.get("do", body).get("desc") for body in DVC.values())
-    assert DVC["code"]["deps"] == ["stages", "src/deepcompress"]
+    assert all(body.get("desc") for body in STAGES.values())
+    assert STAGES["code"]["deps"] == ["stages", "src/deepcompress"]
 
 
-@pytest.mark.parametrize("room", PLUGINS)
-def test_a_stage_depends_on_every_room_of_plug_ins_whose_listing_is_the_file_system(room: str) -> None:
-    wanted = room.replace("/", ".")
-    keys = {key for body in DVC.values() for key in code_keys(body.get("do", body))}
-    assert any(key == wanted or key.startswith(f"{wanted}.") for key in keys)
-
-
-def test_the_plan_looks_again_when_a_plug_in_changed() -> None:
-    rooms = {room for room in params.REQUIRED if room.count(".") == 1} - {"models.encodings"}  # no user names these
-    assert code_keys(DVC["plan"]) == {"stages.plan", *rooms}
+def test_the_plan_looks_again_when_a_plug_in_changed_but_for_encodings_on_which_those_depend_that_use_them() -> None:
+    encodings, rooms = "models.encodings", {room for room in params.REQUIRED if room.count(".") == 1}
+    assert code_keys(STAGES["plan"]) == {"stages.plan", *rooms} - {encodings}
+    assert encodings in set().union(*map(code_keys, STAGES.values()))
 
 
 def test_every_code_that_a_stage_depends_on_has_a_hash() -> None:
     made = {key for key, _ in params.leaves(code_hash.hashes(ROOT))}
-    for name, body in DVC.items():
-        for key in code_keys(body.get("do", body)):
+    for name, body in STAGES.items():
+        for key in code_keys(body):
             pattern = re.compile(re.sub(r"\\\$\\\{.*?\\\}", "[^.]+", re.escape(key)) + r"(\..*)?")
             assert any(pattern.fullmatch(hashed) for hashed in made), f"{name}: {key}"
 
 
 def test_only_evaluate_and_export_open_the_test_data() -> None:
-    for name, body in DVC.items():
-        body = body.get("do", body)
+    for name, body in STAGES.items():
         sees = any(dep.startswith("data/heldout") for dep in body.get("deps", []))
         assert not sees or name in {"evaluate", "export"}, f"{name} depends on held-out data"
     for path in STAGE_FILES:
         if path.stem not in {"evaluate", "export"}:
-            assert house.SOURCE / "deepcompress/data/heldout.py" not in code_hash.closure(house.ROOT, path), path.stem
+            assert SOURCE / "deepcompress/data/heldout.py" not in code_hash.closure(ROOT, path), path.stem
 
 
 def test_a_change_of_the_report_runs_the_report_alone_again() -> None:
-    page = house.SOURCE / "deepcompress/report/page.py"
-    stages = {path.stem for path in house.ROOT.glob("stages/*.py") if page in code_hash.closure(house.ROOT, path)}
+    page = SOURCE / "deepcompress/report/page.py"
+    stages = {path.stem for path in ROOT.glob("stages/*.py") if page in code_hash.closure(ROOT, path)}
     assert stages == {"report"}
 
 
@@ -136,16 +117,11 @@ def test_a_stage_imports_nothing_heavy_before_it_needs_it(stages: list[str]) -> 
 
 def test_what_checks_params_and_what_reports_loads_no_torch() -> None:
     """Each module in turn, in one process: the first after which torch is there is named."""
-    names = ["", *WITHOUT_TORCH, *(f"data.sources.{path.stem}" for path in plugins("data/sources"))]
-    names += [f"pruning.criteria.{path.stem}" for path in plugins("pruning/criteria")]
+    rooms = ("data.sources", "pruning.criteria")
+    names = ["", *WITHOUT_TORCH, *(f"{room}.{name}" for room in rooms for name in params.plugins(room))]
     printed(
         "import importlib, sys\n"
         f"for name in {names!r}:\n"
         "    importlib.import_module(f'deepcompress.{name}'.strip('.'))\n"
         "    assert not {'torch', 'torchvision', 'lightning_fabric'} & set(sys.modules), name\n"
     )
-
-
-def plugins(room: str) -> list[Path]:
-    """Files of a room of plug-ins."""
-    return [path for path in house.modules() if path.parent == house.SOURCE / "deepcompress" / room]

@@ -6,9 +6,7 @@ import ast
 import importlib.util
 import itertools
 import re
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +15,7 @@ from deepcompress import params, preset
 from deepcompress.report import page, tables, text
 from deepcompress.report.tables import Tables
 from tests.docs import pages
-from tests.house import FLOORS, ROOT, SOURCE
+from tests.house import FLOORS, ROOT, SOURCE, STAGES, tracked
 from tests.report import made_up
 
 LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(([^)\s]+)\)")
@@ -28,14 +26,7 @@ MOST_LINES = 180  # of at most 120 characters
 LONG = "results.md"  # tables of numbers
 
 
-def markdown() -> list[Path]:
-    """Pages that git tracks or would track."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    return [ROOT / name for name in sorted(listed.split("\0")) if name and (ROOT / name).is_file()]
-
-
-PAGES = markdown()
+PAGES = [ROOT / name for name in tracked("*.md")]
 OURS = [place.name for place in PAGES if place.parent == pages.DOCS and place.name != LONG]
 
 
@@ -80,10 +71,6 @@ def test_a_page_is_short_and_in_the_index(name: str) -> None:
 # docs/how-it-works.md: its picture shows the stages that dvc.yaml has, its arrows follow what they read and write.
 
 GRAPH = pages.read("how-it-works.md")
-STAGES: dict[str, Any] = {
-    name: body.get("do", body)
-    for name, body in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items()
-}
 
 
 def arrows() -> list[tuple[str, str]]:
