@@ -74,13 +74,15 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
         UserError: If the allocation is unknown or gives no such shares, or the target is out of reach.
     """
     module = params.plugin("pruning.allocations", name)
-    if hasattr(module, "SPARSITY"):  # of the layers that it fits; no other gives more in place of one that it does not
-        shares = module.shares(problem)
-        _require_shares(name, problem, shares)
-        return shares, {layer.name: round(shares[layer.name] * layer.units) for layer in problem.layers}
-    _require_reachable(problem)
+    patterned = hasattr(
+        module, "SPARSITY"
+    )  # it fits some layers, and no other gives more in place of one that it does not
+    if not patterned:
+        _require_reachable(problem)
     shares = module.shares(problem)
     _require_shares(name, problem, shares)
+    if patterned:
+        return shares, {layer.name: round(shares[layer.name] * layer.units) for layer in problem.layers}
     assigned = sum(shares[layer.name] * layer.weights for layer in problem.layers) / problem.weights
     half_steps = sum(layer.step * layer.weights_per_unit for layer in problem.layers) / 2
     if abs(assigned - problem.sparsity) * problem.weights > half_steps:
@@ -160,17 +162,9 @@ def table(problem: Problem, shares: Mapping[str, float], pruned: Mapping[str, in
         }
         for layer in problem.layers
     ]
-    gone = sum(row["pruned_weights"] for row in rows)
-    overall = {
-        "layer": "Overall",
-        "weights": problem.weights,
-        "units": sum(row["units"] for row in rows),
-        "assigned_sparsity": problem.sparsity,
-        "achieved_sparsity": gone / problem.weights,
-        "pruned_units": sum(row["pruned_units"] for row in rows),
-        "pruned_weights": gone,
-    }
-    return [*rows, overall]
+    sums = {key: sum(row[key] for row in rows) for key in ("weights", "units", "pruned_units", "pruned_weights")}
+    overall = {"assigned_sparsity": problem.sparsity, "achieved_sparsity": sums["pruned_weights"] / problem.weights}
+    return [*rows, {**rows[0], "layer": "Overall", **sums, **overall}]  # columns in the order of the other rows
 
 
 def _require_shares(name: str, problem: Problem, shares: Mapping[str, float]) -> None:

@@ -101,15 +101,9 @@ def has_even_widths(spec: Spec) -> bool:
 
 
 def require_dense(model: Classifier, where: str, *, narrow: bool = False) -> Classifier:
-    """The model as it is, unless it is pruned already, as far as its zeros and its widths tell.
+    """The model as it is; a UserError that says where it comes from if its zeros or its widths tell that it is pruned.
 
-    Args:
-        model: As loaded.
-        where: Its file, for the message.
-        narrow: Whether one that lost channels will do, as where single weights are to go.
-
-    Raises:
-        UserError: If it is pruned.
+    With `narrow` one that lost channels will do, as where single weights are to go.
     """
     zeros = zero_share(model)
     if zeros > DENSE_BELOW:

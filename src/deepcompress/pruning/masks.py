@@ -76,7 +76,7 @@ def score(
         layers: What to score, by name.
         granularity: "weight": scores in the shape of each weight; "channel": one per output.
         seed: For criteria that draw.
-        gradients: What `batch_gradients` yields; read only by criteria that need it.
+        gradients: Of `batch_gradients`; read only by criteria that need them.
         norm_scales: Of `layers.norm_scales`.
 
     Raises:
@@ -213,14 +213,9 @@ def _order_statistics(flat: Float[Tensor, " entries"], ranks: Sequence[int]) -> 
 
 
 def parameter_masks(model: Classifier, granularity: Granularity, kept: Mapping[str, Bool[Tensor, ...]]) -> Masks:
-    """Masks from what survives of some layers: of single weights the flags themselves.
+    """Masks from the flags of some layers' weights, in their shape, or of their channels.
 
-    Of channels their weights and bias go, and scale and shift of the batch norm behind.
-
-    Args:
-        model: Its parameters are not changed.
-        granularity: What the flags are of.
-        kept: Per layer, in the shape of its weight, or one for each channel.
+    Of channels weights and bias go, and scale and shift of the batch norm behind.
     """
     if granularity == "channel":
         return group_masks(model.spec, kept)
@@ -269,9 +264,6 @@ def encodings(model: nn.Module) -> dict[str, str]:
 
 def remove_channels(model: Classifier, kept: Mapping[str, Bool[Tensor, " outputs"]]) -> Classifier:
     """A smaller network whose answers equal those of `model` with the dropped channels masked.
-
-    The map is flattened channel by channel: with g = spec.grid, channel c feeds columns c*g*g .. (c+1)*g*g -
-    1 of the first linear layer, which go with it.
 
     Args:
         model: Stays as it is.

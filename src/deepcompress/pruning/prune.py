@@ -143,31 +143,18 @@ def recalibrate_(model: nn.Module, images: Arrays, samples: int, *, view: View, 
 def tables(dense: Classifier, pruned: Pruned) -> dict[str, list[Row]]:
     """What there is to tell when training has ended, by name of table.
 
-    Args:
-        dense: The model before.
-        pruned: Its model trained.
-
     Returns:
         `allocation`: a row per layer; `weights`: histograms; `storage`: sizes; the latter two for each of the
         states dense, masked and trained.
     """
-    states = {"dense": dense, "masked": pruned.masked, "trained": pruned.trained}
-    edges = cost.edges(dense)
-    histograms = [{"state": s, **row} for s, model in states.items() for row in cost.histograms(model, edges)]
-    sizes = [{"state": state, **_size(model)} for state, model in states.items()]
+    edges, histograms, sizes = cost.edges(dense), [], []
+    for state, model in {"dense": dense, "masked": pruned.masked, "trained": pruned.trained}.items():
+        histograms += [{"state": state, **row} for row in cost.histograms(model, edges)]
+        counts, macs = cost.parameters(model), sum(cost.layer_macs(model).values())
+        weights = {"weights": counts["weights"], "nonzero_weights": counts["nonzero"], "macs": macs}
+        size = {"parameters": counts["total"], **weights, **cost.weights_mib(model), **cost.payload_bytes(model)}
+        sizes.append({"state": state, **size})
     return {"allocation": pruned.table, "weights": histograms, "storage": sizes}
-
-
-def _size(model: Classifier) -> Row:
-    counts = cost.parameters(model)
-    return {
-        "parameters": counts["total"],
-        "weights": counts["weights"],
-        "nonzero_weights": counts["nonzero"],
-        "macs": sum(cost.layer_macs(model).values()),
-        **cost.weights_mib(model),
-        **cost.payload_bytes(model),
-    }
 
 
 def _layer(model: Classifier, method: Method, way: MethodConfig, name: str, units: int) -> Layer:

@@ -45,19 +45,16 @@ ROWS_BYTES = 2**26  # of a linear layer's weight that are copied at a time
 def sensitivity(
     model: Classifier, images: Fit, method: Method, settings: Sensitivity, prune: Prune, *, view: View, seed: int
 ) -> list[dict[str, Any]]:
-    """Scan every layer that a method can prune, on validation images.
+    """Scan every layer that a method can prune, on validation images: rows of `scan`, with `method` and `criterion`.
 
     Args:
         model: Dense, on the device that runs it.
-        images: To measure on, and to take gradients on where the criterion needs them.
+        images: To measure on, and to take gradients on where the criterion needs them; the seed draws them.
         method: Single weights, or filters and units.
         settings: Which sparsities, on how many images.
         prune: Names the method's criterion; where it recalibrates batch norms, they take each batch's statistics here.
         view: How images become the model's input.
-        seed: Draws the images.
-
-    Returns:
-        Rows of `sensitivity.scan`, each with `method` and `criterion`.
+        seed: Also of criteria that draw.
     """
     criterion = prune.method_config(method).criterion
     layers = in_scope(model, method, "all")
@@ -247,42 +244,24 @@ class _Chain(_Whole):
         return images
 
     def pruned(self, name: str, survived: Tensor, levels: int) -> Tensor:
-        place = self._places[name]
-        if self._granularity == "weight":
-            return self._without_weights(place, survived, levels)
-        return self._without_channels(place + 1, survived, levels)
-
-    def _without_weights(self, place: int, survived: Tensor, levels: int) -> Tensor:
-        link, value = self._links[place], self._inputs[place]
-        if isinstance(link.layer, nn.Linear):
-            return self._rest(place + 1, link.behind(_linear(link.layer, value, survived, levels)))
-        variants = []
-        for weight in _pruned(link.layer.weight.detach(), survived, levels):
-            for part in value.split(_chunk(link, value)):
-                output = _convolve(link.layer, part, weight, link.layer.bias)
-                variants.append(_by_chunks(link.behind(output), self._links[place + 1 : self._linear]))
-        return self._rest(self._linear, torch.cat(variants))
-
-    def _without_channels(self, place: int, survived: Tensor, levels: int) -> Tensor:
-        """By the layer behind the pruned one, at `place`: the pruned one itself is not run again.
+        """Where channels go, by the layer behind: the pruned one itself is not run again.
 
         A pruned channel is zero behind its batch norm, hence behind ReLU and pooling: to the next layer it is an input
-        that is not there. A convolution is linear in its inputs, so from the last level up each variant is the one
-        before plus the convolution of the channels that come back: all levels together cost one convolution.
+        that is not there. Linear layers take many variants together, which cost them one reading of their weights.
         """
-        link, value = self._links[place], self._inputs[place]
-        if isinstance(link.layer, nn.Linear):
+        channels = self._granularity == "channel"
+        place = self._places[name] + channels
+        link, value, behind = self._links[place], self._inputs[place], self._links[place + 1 :]
+        if isinstance(link.layer, nn.Linear) and channels:
             columns = survived.repeat_interleave(value.shape[1] // len(survived))
-            return self._rest(place, torch.cat([value * (columns > level) for level in range(levels)]))
+            return _by_chunks(torch.cat([value * (columns > level) for level in range(levels)]), [link, *behind])
+        if isinstance(link.layer, nn.Linear):
+            return _by_chunks(link.behind(_linear(link.layer, value, survived, levels)), behind)
         variants: list[list[Tensor]] = [[] for _ in range(levels)]
         for part in value.split(_chunk(link, value)):
-            for level, output in _growing(link.layer, part, survived, levels):
+            for level, output in (_growing if channels else _shrinking)(link.layer, part, survived, levels):
                 variants[level].append(_by_chunks(link.behind(output), self._links[place + 1 : self._linear]))
-        return self._rest(self._linear, torch.cat([torch.cat(parts) for parts in variants]))
-
-    def _rest(self, place: int, value: Tensor) -> Tensor:
-        """Linear layers take many variants together, which cost them one reading of their weights."""
-        return _by_chunks(value, self._links[place:])
+        return _by_chunks(torch.cat([torch.cat(parts) for parts in variants]), self._links[self._linear :])
 
 
 @dataclass(frozen=True)
@@ -291,13 +270,12 @@ class _Link:
 
     name: str  # of the layer
     layer: nn.Conv2d | nn.Linear  # the layer
-    # Batch norm, pooling, ReLU, flattening: run in order; none writes to what the first is given.
-    post_ops: tuple[Step, ...]
+    post_ops: list[Step]  # batch norm, pooling, ReLU, flattening, in the order in which they run
 
     def behind(self, output: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """From the layer's output to the next layer's input."""
-        for step in self.post_ops:
-            output = step(output)
+        """From the layer's output, which is not written to, to the next layer's input."""
+        for at, step in enumerate(self.post_ops):
+            output = F.relu_(output) if at and isinstance(step, nn.ReLU) else step(output)
         return output
 
 
@@ -309,12 +287,7 @@ def _links(model: VGG) -> list[_Link]:
             chain.append((name, step, []))
         elif not isinstance(step, nn.Dropout):
             chain[-1][2].append(step)
-    return [_Link(name, layer, _post_ops(rest)) for name, layer, rest in chain]
-
-
-def _post_ops(rest: Sequence[Step]) -> tuple[Step, ...]:
-    """The same, each ReLU behind the pooling that follows it and, unless it comes first, in place."""
-    return tuple(F.relu_ if isinstance(step, nn.ReLU) and at else step for at, step in enumerate(pool_first(rest)))
+    return [_Link(name, layer, pool_first(rest)) for name, layer, rest in chain]
 
 
 def _by_chunks(value: Float[Tensor, "batch ..."], chain: Sequence[_Link]) -> Float[Tensor, "batch ..."]:
@@ -343,7 +316,11 @@ def _chunk(link: _Link, value: Tensor) -> int:
 def _growing(
     layer: nn.Conv2d, value: Tensor, survived: Tensor, levels: int
 ) -> Iterator[tuple[int, Float[Tensor, "batch filters height width"]]]:
-    """The layer's output from the last level to the first; each is overwritten by the next."""
+    """The layer's output without some inputs, from the last level to the first; each is overwritten by the next.
+
+    A convolution is linear in its inputs, so each variant is the one before plus the convolution of the channels that
+    come back: all levels together cost one convolution.
+    """
     total = None
     for level in reversed(range(levels)):
         fresh = survived > level if total is None else survived == level + 1
@@ -351,10 +328,18 @@ def _growing(
         weight = layer.weight.detach().index_select(1, channels)
         added = value.index_select(1, channels).contiguous(memory_format=torch.channels_last)
         if total is None:
-            total = _convolve(layer, added, weight, layer.bias)
+            total = layer._conv_forward(added, weight, layer.bias)
         elif len(channels):
-            total += _convolve(layer, added, weight, None)
+            total += layer._conv_forward(added, weight, None)
         yield level, total
+
+
+def _shrinking(
+    layer: nn.Conv2d, value: Tensor, survived: Tensor, levels: int
+) -> Iterator[tuple[int, Float[Tensor, "batch filters height width"]]]:
+    """The layer's output without some weights, from the first level to the last."""
+    for level, weight in enumerate(_pruned(layer.weight.detach(), survived, levels)):
+        yield level, layer._conv_forward(value, weight, layer.bias)
 
 
 def _pruned(weight: Tensor, survived: Tensor, levels: int) -> Iterator[Tensor]:
@@ -374,7 +359,3 @@ def _linear(layer: nn.Linear, value: Tensor, survived: Tensor, levels: int) -> F
         for level, remaining in enumerate(_pruned(weight[part], survived[part], levels)):
             answers[level, :, part] = F.linear(value, remaining, layer.bias[part])
     return answers.flatten(0, 1)
-
-
-def _convolve(layer: nn.Conv2d, value: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.conv2d(value, weight, bias, layer.stride, layer.padding, layer.dilation)

@@ -102,13 +102,9 @@ class Prune(Section):
     sweep: Sweep  # models to compare
 
     @model_validator(mode="after")
-    def _several_images(self) -> Prune:
+    def _consistent(self) -> Prune:
         if self.recalibrate == 1:  # of maps of one pixel it has a single value per channel
             raise ValueError("recalibrate must be 0, or 2 or more; one image alone has no statistics")
-        return self
-
-    @model_validator(mode="after")
-    def _plugins_fit(self) -> Prune:
         for method, granularity in GRANULARITY.items():
             config = self.method_config(method)
             scored = params.plugin("pruning.criteria", config.criterion).GRANULARITIES
