@@ -135,89 +135,71 @@ def test_a_file_with_the_name_of_a_format_that_another_file_makes_is_refused(
             quantization_settings.split(variant)
 
 
-def test_the_plan_loads_formats_and_engines_too(spoil: Spoil) -> None:
-    spoil(FORMAT, "def make", "def made")
-    with pytest.raises(UserError, match=r"fp8\.py: make is missing; .*; is made meant\?"):
-        quantization_settings.require_format("fp8")
-    spoil(ENGINE, "def load", "def loads")
-    timed = Benchmark(models=None, engines=(ENGINE[1],), batch_sizes=(1,), warm_up=0, rounds=1, threads=1)
-    with pytest.raises(UserError, match=r"onnxruntime_plain\.py: load is missing"):
-        deploy_settings.require_planned(timed, [])
+# Files that load, and give something wrong to those who use them: who uses them, what each error begins with, and rows
+# of a text, what stands in its place and how the error goes on.
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("import Paragraph", "import Paragraphs", r"sections/lightest\.py:\d+: cannot be imported: ImportError"),
-        ('"lightest": ', '"details": ', r"/lightest\.py: SECTIONS: 'details' is a section of details\.py already"),
-    ],
-)
-def test_the_plan_reads_what_the_report_adds_too(spoil: Spoil, old: str, new: str, said: str) -> None:
-    spoil((SECTION, "lightest"), old, new)
-    with pytest.raises(UserError, match=said):
-        plan.check(pages.ROOT / "params.yaml")
+TIMED = Benchmark(models=None, engines=(ENGINE[1],), batch_sizes=(2,), warm_up=0, rounds=1, threads=1)
+
+
+def plan_lesson(folder: Path) -> None:
+    document = params.read(pages.ROOT / "params.yaml")
+    alone: dict[str, Any] = {"methods": {"logit_mse": {}}, "mixtures": {}, "baseline": []}
+    block = document["distill"] | alone | {"selected": {"methods": [], "teachers": []}}
+    distill = params.validate(Distill, block, "distill")
+    teachers = params.validate(Teachers, document["teachers"], "teachers")
+    model = params.section(Model, "model", pages.ROOT / "params.yaml")
+    require_layers(distill, teachers, model, [("logit_mse", "distill.student", "teachers.vgg16")])
+
+
+def share_out(folder: Path) -> None:
+    layers = Layer("a", (10, 10), 100, 1), Layer("b", (10, 10), 100, 1)
+    allocate("deeper", Problem(layers, 0.5))
+
+
+def compare_outputs(folder: Path) -> None:
+    student, teacher = make_network(), make_network("vgg16", number=1).requires_grad_(False)
+    module = params.plugin(*LOSS)
+    loss = module.build(module.Options(), LossContext(student, teacher, torch.from_numpy(ARRAYS.labels)))
+    loss.own = torch.nn.Parameter(torch.ones(()))
+    compared(loss, distill_batch(loss, student, teacher), probe=True)
+
+
+def round_weights(folder: Path) -> None:
+    model, form = nets.vgg(), quantize.find("fp8")
+    weights = {name: layer.weight.detach() for name, layer in prunable_layers(model).items()}
+    for weight in weights.values():
+        weight[0] = 0
+    quantized = {name: form.quantize(weight) for name, weight in weights.items()}
+    quantize.assign_and_measure_(model, dict.fromkeys(weights, form), quantized, nets.batches(8, 8))
+
+
+def save(folder: Path, **more: Any) -> None:
+    model = nets.vgg()
+    for layer in prunable_layers(model).values():
+        layer.weight.data = layer.weight.data.to(torch.float8_e5m2).float()
+    checkpoint.save(folder / "m", model, view=nets.VIEW, classes=nets.CLASSES, provenance={}, **more)
+
+
+def time_models(folder: Path) -> None:
+    write_fit(folder / "fit", inputs.source(train=12, test=3), validation_fraction=0.25, seed=0)
+    save(folder)
+    benchmark.latencies({"small": folder / "m"}, folder / "fit", TIMED, Deploy(**DEPLOY), seed=0)
+
+
+def images() -> DataConfig:
+    return params.validate(DataConfig, {"source": SOURCE[1], "stored_size": 16, "validation_fraction": 0.5}, "data")
+
+
+def store_images(folder: Path) -> None:
+    write_fit(folder / "fit", load_source(images(), folder), validation_fraction=0.5, seed=0)
 
 
 MEAN = "subject.weight.abs().flatten(1).mean(dim=1)"
-SCORES = [
-    (
-        "subject.weight.abs()",
-        r"criterion mean_size: the scores of features\.0 must be float \(\d+,\), got \(\d+, 3, 3, 3\) tor",
-    ),
-    ("None", r"must be float \(\d+,\), got NoneType"),
-    (f"{MEAN} > 0", r"got \(\d+,\) torch\.bool"),
-    (f"{MEAN} / 0 * 0", r"features\.0: a mean_size score is not finite; its weights are"),
-    ("subject.weight.abs_().flatten(1).mean(dim=1)", r"changed the weight of features\.0, which it may only read"),
-]
-
-
-@pytest.mark.parametrize(("result", "said"), SCORES)
-def test_scores_that_would_prune_something_else_are_refused(spoil: Spoil, result: str, said: str) -> None:
-    spoil(CRITERION, MEAN, result)
-    with pytest.raises(UserError, match=said):
-        score("mean_size", prunable_layers(nets.vgg()), "channel")
-
-
 MET = "meet(problem, lambda slope: [slope * depth for depth in depths], 0.0, 1.0)"
-SHARES = [
-    ("{problem.layers[0].name: 0.5}", r"deeper must give a share from 0 to 1 of each of a, b, got a: 0\.5"),
-    ("{'a': float('nan'), 'b': 0.5}", "got a: nan, b: 0.5"),
-    ("{'a': 1.5, 'b': 0.0}", "got a: 1.5, b: 0.0"),
-    ("{'a': 0.5, 'b': 0.25}", r"deeper must come to a sparsity of 0\.5, got 0\.375; see `meet`"),
-]
-
-
-@pytest.mark.parametrize(("result", "said"), SHARES)
-def test_shares_of_other_layers_or_another_target_are_refused(spoil: Spoil, result: str, said: str) -> None:
-    spoil(ALLOCATION, MET, result)
-    layers = Layer("a", (10, 10), 100, 1), Layer("b", (10, 10), 100, 1)
-    with pytest.raises(UserError, match=said):
-        allocate("deeper", Problem(layers, 0.5))
-
-
-PATTERN = """
-GRANULARITIES, SPARSITY = ("weight",), 0.5
-
-
-def kept(scores, count):
-    return {}
-"""
-
-
-FLAGS = [
-    ("scores > 0", r"deeper must drop \d+ units of features\.0, got 0"),
-    ("scores.flatten() > 0", r"deeper: what it keeps of features\.0 must be bool \(\d+, 3, 3, 3\), got \(\d+,\)"),
-    ("scores", r"what it keeps of features\.0 must be bool .* torch\.float32"),
-]
-
-
-@pytest.mark.parametrize(("flags", "said"), FLAGS)
-def test_a_pattern_that_keeps_another_number_is_refused(spoil: Spoil, flags: str, said: str) -> None:
-    spoil(ALLOCATION, '\nEVIDENCE = "none"', PATTERN.format(flags) + '\nEVIDENCE = "none"')
-    with pytest.raises(UserError, match=said):
-        pruned(nets.vgg(), "unstructured", 0.5, allocation="deeper")
-
-
+NO_EVIDENCE = '\nEVIDENCE = "none"'
+PATTERN = 'GRANULARITIES, SPARSITY = ("weight",), 0.5\n\n\ndef kept(scores, count):\n    return {}\n'
+BUILD = "build = LogitMSE"
 TAPPED = """
 from deepcompress.distillation.loss import Tap
 
@@ -228,160 +210,95 @@ class Tapped(LogitMSE):
 
 build = Tapped
 """
-BUILT = [
-    ("build = LogitMSE", "def build(options, context):\n    return options", "build must give a Loss, got Options"),
-    (
-        "build = LogitMSE",
-        "def build(options, context):\n    return options.nope",
-        "AttributeError: 'Options' object has no",
-    ),
-    ("build = LogitMSE", TAPPED, ".*block9"),
-]
-
-
-@pytest.mark.parametrize(("old", "new", "said"), BUILT)
-def test_a_loss_that_cannot_be_made_stops_the_plan(spoil: Spoil, old: str, new: str, said: str) -> None:
-    spoil(LOSS, old, new)
-    document = params.read(pages.ROOT / "params.yaml")
-    alone: dict[str, Any] = {"methods": {"logit_mse": {}}, "mixtures": {}, "baseline": []}
-    block = document["distill"] | alone | {"selected": {"methods": [], "teachers": []}}
-    distill = params.validate(Distill, block, "distill")
-    with pytest.raises(UserError, match=f"params.yaml: distill.methods.logit_mse with the student .*: {said}"):
-        require_layers(
-            distill,
-            params.validate(Teachers, document["teachers"], "teachers"),
-            params.section(Model, "model", pages.ROOT / "params.yaml"),
-            [("logit_mse", "distill.student", "teachers.vgg16")],
-        )
-
-
 VALUE = "F.mse_loss(batch.student.require_logits(), batch.teacher.require_logits())"
-VALUES = [
-    (
-        VALUE.replace("())", "(), reduction='none')")[:-1] + ")",
-        r"loss logit_mse: the mean over a batch must be float \(\), got \(8, \d+\)",
-    ),
-    (VALUE + ".item()", r"must be float \(\), got float"),
-    (VALUE + " / 0", "loss logit_mse gives inf, though the student's outputs are finite"),
-    (VALUE + ".detach()", "loss logit_mse does not depend on the student"),
-    (VALUE.replace("student", "teacher"), "does not depend on the student"),
-    ("self.own * " + VALUE.replace("student", "teacher"), "does not depend on the student"),
-]
-
-
-@pytest.mark.parametrize(("result", "said"), VALUES)
-def test_a_loss_that_teaches_nothing_is_refused(spoil: Spoil, result: str, said: str) -> None:
-    spoil(LOSS, VALUE, result)
-    student, teacher = make_network(), make_network("vgg16", number=1).requires_grad_(False)
-    module = params.plugin(*LOSS)
-    loss = module.build(module.Options(), LossContext(student, teacher, torch.from_numpy(ARRAYS.labels)))
-    loss.own = torch.nn.Parameter(torch.ones(()))
-    with pytest.raises(UserError, match=said):
-        compared(loss, distill_batch(loss, student, teacher), probe=True)
-
-
-MADE = [
-    ("def groups", "def grouped", "format fp8: make: Can't instantiate abstract class Float8"),
-    (
-        'name = "fp8"',
-        'name = "fp_8"',
-        r"format fp8: make must give a Format of this name, bits and .*, got Float8\(\)",
-    ),
-    ("    bits = 8\n", "", "make must give a Format of this name, bits and smallest_normal"),
-    ("return Float8()", "return Float8", "got <class .*Float8'>"),
-]
-
-
-@pytest.mark.parametrize(("old", "new", "said"), MADE)
-def test_what_is_no_format_is_refused(spoil: Spoil, old: str, new: str, said: str) -> None:
-    spoil(FORMAT, old, new)
-    with pytest.raises(UserError, match=said):
-        quantize.find("fp8")
-
-
-ROUNDED = [
-    ("[:, :1]", r"features\.0 must be float \(\d+, 3, 3, 3\), got \(\d+, 1, 3, 3\)"),
-    (" + 1", r"features\.0 must be finite, and 0 where it was 0"),
-    (" / 0", r"features\.0 must be finite, and 0 where it was 0"),
-]
-
-
-@pytest.mark.parametrize(("end", "said"), ROUNDED)
-def test_a_format_that_changes_the_shape_or_fills_zeros_is_refused(spoil: Spoil, end: str, said: str) -> None:
-    spoil(FORMAT, "weight.clamp(-TYPE.max, TYPE.max)", f"(weight{end})")
-    model, form = nets.vgg(), quantize.find("fp8")
-    weights = {name: layer.weight.detach() for name, layer in prunable_layers(model).items()}
-    for weight in weights.values():
-        weight[0] = 0
-    quantized = {name: form.quantize(weight) for name, weight in weights.items()}
-    with pytest.raises(UserError, match=f"format fp8: the weight of {said}"):
-        quantize.assign_and_measure_(model, dict.fromkeys(weights, form), quantized, nets.batches(8, 8))
-
-
-@pytest.mark.parametrize("back", [".float() + 1", ".float()[:1]"])
-def test_an_encoding_that_gives_back_something_else_is_refused(spoil: Spoil, tmp_path: Path, back: str) -> None:
-    spoil((ENCODING, "byte_float"), "view(E5M2).float()", f"view(E5M2){back}")
-    model = nets.vgg()
-    for layer in prunable_layers(model).values():
-        layer.weight.data = layer.weight.data.to(torch.float8_e5m2).float()
-    extra: dict[str, Any] = {"view": nets.VIEW, "classes": nets.CLASSES, "provenance": {}}
-    with pytest.raises(UserError, match=r"encoding byte_float does not give back the values of tensor features\.0\.w"):
-        checkpoint.save(tmp_path / "m", model, encodings={"features.0.weight": "byte_float"}, **extra)
-
-
-ENGINES = [
-    (
-        "options = onnxruntime.SessionOptions()",
-        "options = onnxruntime.Options()",
-        " cannot load small: AttributeError: ",
-    ),
-    (
-        "[LOGITS], {INPUT: pixels})[0]",
-        "[LOGITS], {INPUT: pixels})",
-        r": the logits of small must be float \(2, 4\), got list",
-    ),
-]
-
-
-@pytest.mark.parametrize(("old", "new", "said"), ENGINES)
-def test_an_engine_that_fails_or_gives_no_logits_is_refused(
-    spoil: Spoil, tmp_path: Path, old: str, new: str, said: str
-) -> None:
-    spoil(ENGINE, old, new)
-    write_fit(tmp_path / "fit", inputs.source(train=12, test=3), validation_fraction=0.25, seed=0)
-    checkpoint.save(tmp_path / "m", nets.vgg(), view=nets.VIEW, classes=nets.CLASSES, provenance={})
-    timed = Benchmark(models=None, engines=(ENGINE[1],), batch_sizes=(2,), warm_up=0, rounds=1, threads=1)
-    with pytest.raises(UserError, match=f"engine onnxruntime_plain{said}"):
-        benchmark.latencies({"small": tmp_path / "m"}, tmp_path / "fit", timed, Deploy(**DEPLOY), seed=0)
-
-
-IMAGES = [
-    ("% len(CLASSES)\n", "% 5\n", "train: the labels must be from 0 to 3, got 4"),
-    ("% len(CLASSES)\n", "% 4 - 1\n", "train: the labels must be from 0 to 3, got -1"),
-    ("dtype=np.int64", "dtype=float", r"train: the labels must be int \(12,\), got \(12,\) float64"),
-    ("per_class, stored_size", "per_class, 8", r"image \d+ must be uint8 \(16, 16, 3\), got \(8, 8, 3\) uint8"),
-    (".astype(np.uint8)", "", r"train: image \d+ must be uint8 .*, got \(16, 16, 3\) float64"),
-    ('"0", "45"', '"0", "0"', "classes must be different names"),
-    ('"0", "45"', "0, 45", "classes must be different names"),
-    ('"checksum"', '"sum"', "must give a Source whose origin names source and checksum"),
-    ("return Source(", "return (", "must give a Source"),
-    ("parts[1], {", "Part(parts[1].labels + 9, parts[1].read), {", "test: the labels must be from 0 to 3, got 9"),
+OF_TEACHER = VALUE.replace("student", "teacher")
+CLAMPED, FLOATS = "weight.clamp(-TYPE.max, TYPE.max)", "view(E5M2).float()"
+USES: list[tuple[tuple[str, str], Callable[[Path], object], str, list[tuple[str, str, str]]]] = [
+    (FORMAT, lambda _: quantization_settings.require_format("fp8"), r"fp8\.py: ", [
+        ("def make", "def made", r"make is missing; .*; is made meant\?"),
+    ]),
+    (ENGINE, lambda _: deploy_settings.require_planned(TIMED, []), r"onnxruntime_plain\.py: ", [
+        ("def load", "def loads", "load is missing"),
+    ]),
+    ((SECTION, "lightest"), lambda _: plan.check(pages.ROOT / "params.yaml"), r"sections/lightest\.py:", [
+        ("import Paragraph", "import Paragraphs", r"\d+: cannot be imported: ImportError"),
+        ('"lightest": ', '"details": ', r" SECTIONS: 'details' is a section of details\.py already"),
+    ]),
+    (LOSS, plan_lesson, "params.yaml: distill.methods.logit_mse with the student .*: ", [
+        (BUILD, "def build(options, context):\n    return options", "build must give a Loss, got Options"),
+        (BUILD, "def build(options, context):\n    return options.nope", "AttributeError: 'Options' object has no"),
+        (BUILD, TAPPED, ".*block9"),
+    ]),
+    (SOURCE, lambda _: input_files.data_inputs(images()), r"^params\.yaml: data\.gratings\.per_class is missing$", [
+        ("per_class: int = Field(default=50, ge=3)", "per_class: int", ""),
+    ]),
+    (CRITERION, lambda _: score("mean_size", prunable_layers(nets.vgg()), "channel"), "", [
+        (MEAN, "subject.weight.abs()",
+         r"criterion mean_size: the scores of features\.0 must be float \(\d+,\), got \(\d+, 3, 3, 3\) tor"),
+        (MEAN, "None", r"must be float \(\d+,\), got NoneType"),
+        (MEAN, f"{MEAN} > 0", r"got \(\d+,\) torch\.bool"),
+        (MEAN, f"{MEAN} / 0 * 0", r"features\.0: a mean_size score is not finite; its weights are"),
+        (MEAN, MEAN.replace("abs", "abs_"), r"changed the weight of features\.0, which it may only read"),
+    ]),
+    (ALLOCATION, share_out, "deeper must ", [
+        (MET, "{problem.layers[0].name: 0.5}", r"give a share from 0 to 1 of each of a, b, got a: 0\.5"),
+        (MET, "{'a': float('nan'), 'b': 0.5}", ".*got a: nan, b: 0.5"),
+        (MET, "{'a': 1.5, 'b': 0.0}", ".*got a: 1.5, b: 0.0"),
+        (MET, "{'a': 0.5, 'b': 0.25}", r"come to a sparsity of 0\.5, got 0\.375; see `meet`"),
+    ]),
+    (ALLOCATION, lambda _: pruned(nets.vgg(), "unstructured", 0.5, allocation="deeper"), "", [
+        (NO_EVIDENCE, PATTERN.format("scores > 0") + NO_EVIDENCE, r"deeper must drop \d+ units of features\.0, got 0"),
+        (NO_EVIDENCE, PATTERN.format("scores.flatten() > 0") + NO_EVIDENCE,
+         r"deeper: what it keeps of features\.0 must be bool \(\d+, 3, 3, 3\), got \(\d+,\)"),
+        (NO_EVIDENCE, PATTERN.format("scores") + NO_EVIDENCE, r"keeps of features\.0 must be bool .* torch\.float32"),
+    ]),
+    (LOSS, compare_outputs, "loss logit_mse", [
+        (VALUE, VALUE[:-1] + ", reduction='none')", r": the mean over a batch must be float \(\), got \(8, \d+\)"),
+        (VALUE, VALUE + ".item()", r".* must be float \(\), got float"),
+        (VALUE, VALUE + " / 0", " gives inf, though the student's outputs are finite"),
+        *((VALUE, wrong, " does not depend on the student")
+          for wrong in (VALUE + ".detach()", OF_TEACHER, "self.own * " + OF_TEACHER)),
+    ]),
+    (FORMAT, lambda _: quantize.find("fp8"), "format fp8: make", [
+        ("def groups", "def grouped", ": Can't instantiate abstract class Float8"),
+        ('name = "fp8"', 'name = "fp_8"', r" must give a Format of this name, bits and .*, got Float8\(\)"),
+        ("    bits = 8\n", "", " must give a Format of this name, bits and smallest_normal"),
+        ("return Float8()", "return Float8", ".*got <class .*Float8'>"),
+    ]),
+    (FORMAT, round_weights, r"format fp8: the weight of features\.0 must be ", [
+        (CLAMPED, "(weight[:, :1])", r"float \(\d+, 3, 3, 3\), got \(\d+, 1, 3, 3\)"),
+        *((CLAMPED, wrong, "finite, and 0 where it was 0") for wrong in ("(weight + 1)", "(weight / 0)")),
+    ]),
+    ((ENCODING, "byte_float"), lambda folder: save(folder, encodings={"features.0.weight": "byte_float"}),
+     r"encoding byte_float does not give back the values of tensor features\.0\.w",
+     [(FLOATS, FLOATS + " + 1", ""), (FLOATS, FLOATS + "[:1]", "")]),
+    (ENGINE, time_models, "engine onnxruntime_plain", [
+        ("onnxruntime.SessionOptions()", "onnxruntime.Options()", " cannot load small: AttributeError: "),
+        ("[LOGITS], {INPUT: pixels})[0]", "[LOGITS], {INPUT: pixels})",
+         r": the logits of small must be float \(2, 4\), got list"),
+    ]),
+    (SOURCE, store_images, "data source gratings.*", [
+        ("% len(CLASSES)\n", "% 5\n", "train: the labels must be from 0 to 3, got 4"),
+        ("% len(CLASSES)\n", "% 4 - 1\n", "train: the labels must be from 0 to 3, got -1"),
+        ("dtype=np.int64", "dtype=float", r"train: the labels must be int \(200,\), got \(200,\) float64"),
+        ("per_class, stored_size", "per_class, 8", r"image \d+ must be uint8 \(16, 16, 3\), got \(8, 8, 3\) uint8"),
+        (".astype(np.uint8)", "", r"train: image \d+ must be uint8 .*, got \(16, 16, 3\) float64"),
+        ('"0", "45"', '"0", "0"', "classes must be different names"),
+        ('"0", "45"', "0, 45", "classes must be different names"),
+        ('"checksum"', '"sum"', "must give a Source whose origin names source and checksum"),
+        ("return Source(", "return (", "must give a Source"),
+        ("parts[1], {", "Part(parts[1].labels + 9, parts[1].read), {", "test: the labels must be from 0 to 3, got 9"),
+    ]),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "said"), IMAGES)
-def test_labels_and_images_that_are_none_of_the_section_are_refused(
-    spoil: Spoil, tmp_path: Path, old: str, new: str, said: str
+@pytest.mark.parametrize(
+    ("place", "use", "old", "new", "said"),
+    [(place, use, old, new, before + said) for place, use, before, rows in USES for old, new, said in rows],
+)
+def test_what_a_file_gives_and_must_not_is_refused_by_who_uses_it(
+    spoil: Spoil, tmp_path: Path, place: tuple[str, str], use: Callable[[Path], object], old: str, new: str, said: str
 ) -> None:
-    spoil(SOURCE, old, new)
-    block = {"source": "gratings", "stored_size": 16, "validation_fraction": 0.5, "gratings": {"per_class": 3}}
-    data = params.validate(DataConfig, block, "data")
-    with pytest.raises(UserError, match=f"data source gratings.*{said}"):
-        write_fit(tmp_path / "fit", load_source(data, tmp_path), validation_fraction=0.5, seed=0)
-
-
-def test_the_plan_asks_for_options_of_a_source_that_has_no_block(spoil: Spoil) -> None:
-    spoil(SOURCE, "per_class: int = Field(default=50, ge=3)", "per_class: int")
-    data = params.validate(DataConfig, {"source": "gratings", "stored_size": 16, "validation_fraction": 0.5}, "data")
-    with pytest.raises(UserError, match=r"^params\.yaml: data\.gratings\.per_class is missing$"):
-        input_files.data_inputs(data)
+    spoil(place, old, new)
+    with pytest.raises(UserError, match=said):
+        use(tmp_path)
