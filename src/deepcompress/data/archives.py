@@ -54,22 +54,18 @@ DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFE
 
 HEAD_BYTES = 64  # of a file that `counts` must see
 
-LITTER = frozenset(
-    {
-        "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini",
-        "zbthumbnail.info", "@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
-        "lost+found", "__pycache__",
-    }
-)  # fmt: skip
+LITTER = {
+    "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini",
+    "zbthumbnail.info", "@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information",
+    "lost+found", "__pycache__",
+}  # fmt: skip
 UNFINISHED = ("~", ".part", ".partial", ".crdownload", ".download", ".tmp", ".swp", ".swo", ".bak", ".orig")
 
-READABLE = frozenset(
-    {
-        ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
-        ".avif", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx", ".jpg2",
-    }
-)  # fmt: skip
-RAW = frozenset({".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"})
+READABLE = {
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
+    ".avif", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx", ".jpg2",
+}  # fmt: skip
+RAW = {".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"}
 """Raw photographs: to a reader of TIFF they are their own small previews."""
 UNREADABLE = RAW | {".heic", ".heif", ".jxl", ".psd", ".xcf", ".svg", ".tga", ".ico", ".dcm"}
 
@@ -117,13 +113,12 @@ class _Member:
 def open_tree(path: Path, workspace: Path, encoding: str | None = None) -> Tree:
     """List a directory, or an archive: a zip, or a tar, plain or packed by gzip, bzip2 or xz.
 
+    A UserError if it is missing, empty, damaged, of another kind, or has a member that is refused.
+
     Args:
         path: The directory or archive.
         workspace: Folder for the unpacked copy of a packed tar, a nameless file that goes with the process.
         encoding: Of names that do not say that they are UTF-8; None: their bytes are kept if they are not.
-
-    Raises:
-        UserError: If it is missing, empty, damaged, of another kind, or has a member that is refused.
     """
     try:
         return _directory(path, encoding) if path.is_dir() else _open_archive(path, workspace, encoding)

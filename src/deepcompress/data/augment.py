@@ -76,6 +76,9 @@ class Augment(Section):
         """Random parameters for so many images, a row for each; the generator, one of the CPU, moves on."""
         import torch
 
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(images, generator=generator)
+
         draws = {}
         if self.flip:
             draws["flip"] = torch.rand(images, generator=generator) < 0.5
@@ -83,15 +86,11 @@ class Augment(Section):
             draws["corner"] = torch.randint(0, 2 * self.crop_padding + 1, (images, 2), generator=generator)
         for name, width in (self.jitter or Jitter()).model_dump().items():
             if width:
-                low = -width if name == "hue" else max(0.0, 1 - width)
-                high = width if name == "hue" else 1 + width
-                draws[name] = low + (high - low) * torch.rand(images, generator=generator)
+                draws[name] = uniform(-width, width) if name == "hue" else uniform(max(0.0, 1 - width), 1 + width)
         if self.erase:
-            low, high = ERASED_AREA
-            area = low + (high - low) * torch.rand(images, generator=generator)
+            area = uniform(*ERASED_AREA)
             area *= torch.rand(images, generator=generator) < self.erase
-            low, high = map(math.log, ERASED_RATIO)
-            ratio = (low + (high - low) * torch.rand(images, generator=generator)).exp()
+            ratio = uniform(*map(math.log, ERASED_RATIO)).exp()
             draws["erased"] = _boxes((area * ratio).sqrt(), (area / ratio).sqrt(), generator)
         if self.mixes:
             pasted = torch.rand(images, generator=generator) < (self.cutmix > 0) / (

@@ -73,10 +73,6 @@ class Shard:
         Its gradient is that of this process's rows times the number of processes: a loss of the whole batch is
         computed by all of them alike, and the mean of their gradients, as DDP takes it, is then the gradient of
         that loss, however uneven the parts.
-
-        Args:
-            own: A row for each row of this process.
-            rows: Of the whole batch.
         """
         gathered: Tensor = _Gather.apply(own, self, rows)
         return gathered
@@ -103,11 +99,8 @@ class Batch:
     def cross_entropy(self, logits: Float[Tensor, "batch classes"], label_smoothing: float = 0.0) -> Float[Tensor, ""]:
         """Mean negative log-likelihood of the labels [nats]; of a mixed image by its shares of both labels.
 
-        Args:
-            logits: Of the whole batch.
-            label_smoothing: Share of the target that is spread evenly over all classes.
-
-        Source: label smoothing from Szegedy et al., CVPR 2016, https://arxiv.org/abs/1512.00567, section 7.
+        Smoothing spreads that share of the target evenly over all classes; source: Szegedy et al., CVPR 2016,
+        https://arxiv.org/abs/1512.00567, section 7.
         """
         if self.others is None or self.own_share is None:
             return F.cross_entropy(logits, self.labels, label_smoothing=label_smoothing)
@@ -125,8 +118,6 @@ class Batches:
     uninterrupted one sees.
 
     Args:
-        arrays: Images and labels.
-        view: Size and normalisation of the network's input.
         batch_size: Images per batch; the last batch of an epoch may be shorter.
         device: Where batches are made. A GPU holds all images if they fit the arrays' budget and half of what is free.
         seed: None for the stored order, as evaluation wants it.
@@ -151,7 +142,8 @@ class Batches:
         self.seed, self.augment = seed, augment
         self.device = torch.device(device)
         self.size = len(arrays.labels)
-        self._starts = range(0, self.size - least + 1, batch_size) or range(min(1, self.size))
+        starts = range(0, self.size - least + 1, batch_size) or range(min(1, self.size))
+        self._parts = [slice(*ends) for ends in itertools.pairwise((*starts, self.size))]
         self._images = _place(arrays, self.device)
         self._labels = torch.tensor(np.asarray(arrays.labels), device=self.device)
         std, mean = torch.tensor(view.std), torch.tensor(view.mean)
@@ -160,12 +152,12 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return len(self._starts)
+        return len(self._parts)
 
     @property
     def sizes(self) -> list[int]:
         """Images of each batch of an epoch."""
-        return [end - start for start, end in itertools.pairwise((*self._starts, self.size))]
+        return [part.stop - part.start for part in self._parts]
 
     def epoch(self, number: int = 0, shard: Shard | None = None) -> Iterator[Batch]:
         """All images once; of each batch the images of a shard alone."""
@@ -179,7 +171,7 @@ class Batches:
                 return images
             return self.augment.apply(images, {name: draw[rows] for name, draw in draws.items()})
 
-        for batch in itertools.starmap(slice, itertools.pairwise((*self._starts, self.size))):
+        for batch in self._parts:
             own = shard.part(batch) if shard else batch
             images, mixed = changed(own), {}
             if self.augment is not None and self.augment.mixes:
@@ -196,12 +188,10 @@ class Batches:
         """Stored images on the device, given their rows on the host and on the device."""
         if isinstance(self._images, torch.Tensor):
             return self._images.index_select(0, on_device)
-        if self.device.type != "cuda":
-            return torch.from_numpy(self._images.take(rows.numpy(), axis=0)).to(self.device)
-        # Pinned: the copy from there runs beside the computation.
-        host = torch.empty((len(rows), *self._images.shape[1:]), dtype=torch.uint8, pin_memory=True)
+        pinned = self.device.type == "cuda"  # the copy from there runs beside the computation
+        host = torch.empty((len(rows), *self._images.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
         np.take(self._images, rows.numpy(), axis=0, out=host.numpy(), mode="clip")  # "raise" would make a copy
-        return host.to(self.device, non_blocking=True)
+        return host.to(self.device, non_blocking=pinned)
 
     def _order(self, number: int) -> Int[Tensor, " images"]:
         if self.seed is None:

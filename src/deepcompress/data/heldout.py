@@ -25,14 +25,6 @@ class HeldOut:
 
 
 def open_heldout(folder: Path, budget_mib: int = DEVICE_BUDGET_MIB) -> HeldOut:
-    """Test images, mapped.
-
-    Args:
-        folder: What `store.write_heldout` wrote.
-        budget_mib: See `store.Arrays`.
-
-    Raises:
-        UserError: If a file is missing or damaged, naming it.
-    """
+    """Test images that `store.write_heldout` wrote, mapped; a UserError names a missing or damaged file."""
     meta = read_meta(folder)
     return HeldOut(open_arrays(folder, meta, prefix="", budget_mib=budget_mib), meta)

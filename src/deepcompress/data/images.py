@@ -55,17 +55,15 @@ def decode(content: bytes, size: int, *, name: str, white: int = WHITE) -> UInt8
     """Decode an image file, turn it upright (EXIF), make it RGB and square.
 
     Transparent pixels are laid on white, 16-bit grey is scaled to 8 bit, CMYK and palettes are converted;
-    of an animation the first frame is taken.
+    of an animation the first frame is taken. A UserError if it is no image that can be read, or has more than
+    MAX_PIXELS pixels.
 
     Args:
         content: The file's bytes.
         size: Side of the result, pixels.
-        name: The file's name, for messages.
+        name: For messages; its suffix tells a camera's raw file.
         white: The value of 16-bit grey that becomes 255, as larger ones do; cameras and scanners often fill 12 bits.
             A format that says itself which value is white (PPM, TIFF of 12 bits) is left to do so.
-
-    Raises:
-        UserError: If it is no image that can be read, or has more than MAX_PIXELS pixels.
     """
     try:
         if archives.suffix(name) in archives.RAW:

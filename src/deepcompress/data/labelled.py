@@ -22,7 +22,7 @@ from tqdm import tqdm
 from deepcompress.data import images
 from deepcompress.data.archives import counts
 from deepcompress.data.images import WHITE
-from deepcompress.data.store import Part, Source, require_images, stratified
+from deepcompress.data.store import Part, Source, divided, require_images
 from deepcompress.errors import UserError, named
 from deepcompress.params import Section
 from deepcompress.runtime import derived_seed
@@ -103,17 +103,13 @@ def as_source(
 ) -> Source:
     """Look at every file and make a source of those that count.
 
+    A UserError if a file is refused, or a class has no image where it needs one.
+
     Args:
         files: In the order in which images are stored.
-        read: Gives a file's content by its name.
-        options: What to do with those that do not fit.
         classes: Names, in the order of the labels.
         origin: As of `Source`, without the checksum; "address" goes before the names of files in messages.
-        stored_size: Side of the images, pixels.
         seed: Decides what is held out where there are no test images.
-
-    Raises:
-        UserError: If a file is refused, or a class has no image where it needs one.
     """
     where, key, white = origin["address"], f"data.{origin['source']}", options.max_value or WHITE
     scan = _scan(files, read, options, where=where, stored_size=stored_size)
@@ -144,8 +140,7 @@ def as_source(
         least = 3 if validation is None else 2
         reason = "without test images every class is split"
         require_images(train.labels, classes, least=least, reason=reason, where=where)
-        drawn = stratified(train.labels, options.heldout_fraction, derived_seed(seed, "heldout"))
-        train, test = (_subset(train, rows) for rows in drawn)
+        train, test = divided(train, options.heldout_fraction, derived_seed(seed, "heldout"))
     skipped = {"no image": scan.others, "cannot be read": list(scan.bad), "duplicate": dropped}
     told = {why: tuple(names) for why, names in skipped.items() if names}
     checked = {**origin, "checksum": f"sha256:{digest.hexdigest()}"}
@@ -236,7 +231,3 @@ def _warn_of_range(files: Sequence[Labelled], read: Callable[[str], bytes], key:
             "the largest value of %d images of 16 bits is %d of %d: all will be dark; %s.max_value says which is white",
             *(len(values), max(values), WHITE, key),
         )
-
-
-def _subset(part: Part, rows: np.ndarray) -> Part:
-    return Part(part.labels[rows], lambda index: part.read(int(rows[index])))

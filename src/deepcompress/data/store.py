@@ -29,7 +29,7 @@ from deepcompress.files import read_json, write_json
 from deepcompress.params import DEVICE_BUDGET_MIB
 
 if TYPE_CHECKING:
-    from jaxtyping import Int, UInt8
+    from jaxtyping import UInt8
 
 PLUGINS = "data.sources"
 BYTES_PER_MIB = 2**20
@@ -137,8 +137,7 @@ class Fit:
 def load_source(data: DataConfig, workspace: Path) -> Source:
     """What the source of the `data` section gives; its images are looked at as they are read.
 
-    Raises:
-        UserError: If it gives no `Source`, or a label or an image that is none of this section.
+    A UserError if it gives no `Source`, or a label or an image that is none of this section.
     """
     plugin, options = params.plugin(data.plugins, data.source, "data.source"), data.options(data.source)
     source = plugin.load(options, stored_size=data.stored_size, seed=data.seed, workspace=workspace)
@@ -169,28 +168,19 @@ def _checked(part: Part, name: str, source: Source, data: DataConfig) -> Part:
 
 
 def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed: int) -> Meta:
-    """Write training and validation images, whole or not at all.
+    """Write training and validation images to a folder, which is replaced, whole or not at all.
 
-    Args:
-        folder: Is replaced.
-        source: Its train part is split, stratified by class, unless it has validation images of its own.
-        validation_fraction: Fraction of the training images that becomes validation, 0..1.
-        seed: Decides which images become validation.
-
-    Raises:
-        UserError: If a class has too few images to be split.
+    A source without validation images of its own gives a fraction (0..1) of each class of its training images, drawn
+    by the seed; a UserError if a class has too few to be split.
     """
-    labels = source.train.labels
-    where = source.origin.get("address", source.origin["source"])
-    if source.validation is None:
-        require_images(labels, source.classes, least=2, reason="training needs one and validation one", where=where)
-        kept, drawn = stratified(labels, validation_fraction, runtime.derived_seed(seed, "validation"))
-        validation = source.train
-    else:
-        kept, drawn, validation = np.arange(len(labels)), np.arange(len(source.validation)), source.validation
+    train, validation = source.train, source.validation
+    if validation is None:
+        where, reason = source.origin.get("address", source.origin["source"]), "training needs one and validation one"
+        require_images(train.labels, source.classes, least=2, reason=reason, where=where)
+        train, validation = divided(train, validation_fraction, runtime.derived_seed(seed, "validation"))
     with atomic_folders(folder) as (new,):
-        _write_part(new, "train_", source.train, kept)
-        _write_part(new, "validation_", validation, drawn)
+        _write_part(new, "train_", train)
+        _write_part(new, "validation_", validation)
         images = map_array(new / "train_images.npy")
         mean, std = channel_statistics(images)
         heldout = 0 if source.test is None else len(source.test)
@@ -199,7 +189,7 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
             image_size=int(images.shape[1]),
             mean=mean,
             std=std,
-            counts={"train": len(kept), "validation": len(drawn), "heldout": heldout},
+            counts={"train": len(train), "validation": len(validation), "heldout": heldout},
             source=source.origin["source"],
             checksum=source.origin["checksum"],
             white=source.white,
@@ -214,13 +204,12 @@ def write_fit(folder: Path, source: Source, *, validation_fraction: float, seed:
 def write_heldout(folder: Path, source: Source, *, meta: Meta) -> None:
     """Write the test images and the meta.json that write_fit returned, whole or not at all.
 
-    Raises:
-        UserError: If the source has no test images.
+    A UserError if the source has no test images.
     """
     if source.test is None or len(source.test) == 0:
         raise UserError(f"data.source: {meta.source} has no test images, but at least one is needed")
     with atomic_folders(folder) as (new,):
-        _write_part(new, "", source.test, np.arange(len(source.test)))
+        _write_part(new, "", source.test)
         write_json(new / "meta.json", meta.to_json())
 
 
@@ -268,12 +257,8 @@ def _open(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
 def sampled(arrays: Arrays, count: int, seed: int) -> Arrays:
     """`count` images drawn without replacement, in stored order; the arrays themselves if there are no more.
 
-    Stored images may lie class by class, so the first ones are no sample.
-
-    Args:
-        arrays: Images and labels.
-        count: How many; at least 1. Above the arrays' budget they lie in a nameless file in scratch.
-        seed: Same seed, same draw.
+    Stored images may lie class by class, so the first ones are no sample. Above the arrays' budget those drawn lie in
+    a nameless file in scratch.
     """
     if count >= len(arrays):
         return arrays
@@ -285,15 +270,10 @@ def sampled(arrays: Arrays, count: int, seed: int) -> Arrays:
 
 
 def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the same fraction of every class at random.
+    """Draw the same fraction (0..1) of every class at random, given the classes (n,) of all images.
 
     Of n images of a class round(fraction * n) are drawn, but at least one and at most n - 1: a class of two
     or more images is on both sides, a single image is always kept.
-
-    Args:
-        labels: Class indices, int64 (n,).
-        fraction: What to draw, 0..1.
-        seed: Same seed, same draw.
 
     Returns:
         (kept_indices, drawn_indices): row numbers, each ascending; together they are all rows.
@@ -307,6 +287,16 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
     return np.flatnonzero(~drawn), np.flatnonzero(drawn)
 
 
+def divided(part: Part, fraction: float, seed: int) -> tuple[Part, Part]:
+    """The images that `stratified` keeps, and those that it draws."""
+
+    def subset(rows: np.ndarray) -> Part:
+        return Part(part.labels[rows], lambda index: part.read(int(rows[index])))
+
+    kept, drawn = stratified(part.labels, fraction, seed)
+    return subset(kept), subset(drawn)
+
+
 def require_images(labels: np.ndarray, classes: Sequence[str], *, least: int, reason: str, where: str) -> None:
     """Refuse a class of fewer than `least` images with a UserError that says where, which and why."""
     counts = np.bincount(labels, minlength=len(classes))
@@ -316,12 +306,9 @@ def require_images(labels: np.ndarray, classes: Sequence[str], *, least: int, re
 
 
 def channel_statistics(images: UInt8[np.ndarray, "images height width 3"]) -> tuple[Triple, Triple]:
-    """Mean and population standard deviation of each channel, of values scaled to 0..1, to 6 digits.
+    """Mean and population standard deviation of R, G and B, of values scaled to 0..1, to 6 digits; see `Meta`.
 
     Counted, not summed: how often each of the 256 values occurs is exact, whatever the order and the chunks.
-
-    Returns:
-        (mean, std) of R, G, B; std is at least one grey level, so that a constant channel can be normalised.
     """
     counts = np.zeros((3, 256), dtype=np.int64)
     step = max(1, STATISTICS_BYTES // max(1, images[:1].nbytes))
@@ -371,10 +358,7 @@ def map_array(path: Path, *, copy_on_write: bool = False) -> np.ndarray:
     """The array of a .npy file, read-only; a row comes from the disk when it is touched.
 
     With `copy_on_write` for torch, which shares only memory that may be written; what is written stays in memory.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        DAMAGED: If it is no .npy file of plain numbers, or is cut off.
+    A FileNotFoundError, or one of DAMAGED if it is no .npy file of plain numbers, or is cut off.
     """
     return np.asarray(np.lib.format.open_memmap(path, mode="c" if copy_on_write else "r"))
 
@@ -393,16 +377,12 @@ def array_writer(path: Path, *, rows: int, dtype: str) -> Iterator[Callable[[np.
     """A function that appends rows to a .npy file: the bytes that numpy would save, never all in memory.
 
     By plain writes, not through a map: on a full disk a write raises an error that can be reported, while a store
-    into a mapped page kills the process.
+    into a mapped page kills the process. A ValueError if rows are not all of one type and shape, or not so many.
 
     Args:
         path: Is replaced.
         rows: Of the whole array; their shape is that of the first piece.
         dtype: As numpy spells it in the file, such as "|u1".
-
-    Raises:
-        OSError: If the disk refuses.
-        ValueError: If the rows are not all of that type and of one shape, or not so many.
     """
     written, row_shape = 0, None
     with path.open("wb") as file:
@@ -431,11 +411,8 @@ def collected(
     """All pieces of an array of bytes along its first axis, in order: in memory, or above the budget [MiB] mapped.
 
     The file, in the scratch folder `name`, is one that no folder lists, so it goes with its last reader or with the
-    process, however that ends. See `array_writer` for why it is not written through a map.
-
-    Raises:
-        OSError: If the disk refuses, such as when it is full; names the file.
-        ValueError: If the pieces do not fill the shape.
+    process, however that ends. See `array_writer` for why it is not written through a map. An OSError of the disk names
+    the file; a ValueError if the pieces do not fill the shape.
     """
     if math.prod(shape) <= budget_mib * BYTES_PER_MIB:
         array, done = np.empty(shape, np.uint8), 0
@@ -457,9 +434,9 @@ def collected(
         raise
 
 
-def _write_part(folder: Path, prefix: str, part: Part, rows: Int[np.ndarray, " rows"]) -> None:
-    with array_writer(folder / f"{prefix}labels.npy", rows=len(rows), dtype="<i8") as append:
-        append(part.labels[rows].astype("<i8"))
-    with array_writer(folder / f"{prefix}images.npy", rows=len(rows), dtype="|u1") as append:
-        for row in tqdm(rows, desc=f"{prefix}images", disable=None):
-            append(part.read(int(row))[None])
+def _write_part(folder: Path, prefix: str, part: Part) -> None:
+    with array_writer(folder / f"{prefix}labels.npy", rows=len(part), dtype="<i8") as append:
+        append(part.labels.astype("<i8"))
+    with array_writer(folder / f"{prefix}images.npy", rows=len(part), dtype="|u1") as append:
+        for index in tqdm(range(len(part)), desc=f"{prefix}images", disable=None):
+            append(part.read(index)[None])

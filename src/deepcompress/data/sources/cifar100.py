@@ -47,8 +47,7 @@ class Options(Section):
 def load_cifar(options: Options, *, stored_size: int, seed: int, workspace: Path, name: str, dataset: str) -> Source:
     """Download (once per workspace), verify and read a CIFAR data set; its images are scaled from 32 px.
 
-    Raises:
-        UserError: If the address cannot be reached, the checksum is wrong or the archive is no CIFAR.
+    A UserError if the address cannot be reached, the checksum is wrong or the archive is no CIFAR.
     """
     import torchvision.datasets
 

@@ -43,8 +43,7 @@ class Options(Files):
 def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> Source:
     """Read the table; each image is decoded when it is read.
 
-    Raises:
-        UserError: If the path is not set, the table lacks a column or a file, or an image is refused; names the line.
+    A UserError if the path is not set, the table lacks a column or a file, or an image is refused; it names the line.
     """
     path, top = _places(options)
     exists: Callable[[str], bool]

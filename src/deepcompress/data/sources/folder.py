@@ -44,8 +44,7 @@ class Options(Files):
 def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> Source:
     """List the images; each is decoded when it is read.
 
-    Raises:
-        UserError: If the path is not set, or what lies there is refused; names the file.
+    A UserError if the path is not set, or what lies there is refused; it names the file.
     """
     (path,) = inputs(options)
     tree = open_tree(path, workspace, options.names_encoding)

@@ -63,16 +63,12 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
 def draw(
     index: int, *, split: str, size: int, seed: int
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]:
-    """One image and the mask of its object.
+    """Image `index` of a split, of class `CLASSES[index % 20]`, and true for each pixel that its object half covers.
 
     Args:
-        index: Its place in the split; its class is `CLASSES[index % 20]`.
         split: `train` or `test`; the two never share a random stream.
         size: Side in pixels; the scene is the same at every size, only the pixel noise is not.
         seed: Of the whole data set.
-
-    Returns:
-        The image, and true for each pixel of which the object covers at least half.
     """
     random = np.random.default_rng([seed, SPLITS.index(split), index])
     look, backdrop = scene(index, random)
@@ -237,14 +233,6 @@ def _segment(x: np.ndarray, y: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.hypot(x - fraction * along_x, y - fraction * along_y)
 
 
-def _disc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.hypot(x, y) - 0.92
-
-
-def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.abs(x), np.abs(y)) - 0.82
-
-
 def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Equilateral; its corners lie 1.3 from the middle, its sides half of that."""
     return np.maximum(np.abs(x) * np.float32(np.sqrt(3) / 2) - y / 2, y) - 0.65
@@ -264,10 +252,6 @@ def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.maximum(np.maximum(x, y) - 1.12, np.minimum(x, y) - 0.38)
 
 
-def _plain(u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
-    return np.zeros_like(u)
-
-
 def _stripes(u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
     return _covered(np.abs(u - np.floor(u) - 0.5) - 0.25, pixel)
 
@@ -281,8 +265,8 @@ def _dots(u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
 
 
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "disc": _disc,
-    "square": _square,
+    "disc": lambda x, y: np.hypot(x, y) - 0.92,
+    "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) - 0.82,
     "triangle": _triangle,
     "star": _star,
     "cross": _cross,
@@ -290,7 +274,7 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 """Signed distance of each shape of radius one, about equal in area."""
 
 TEXTURES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
-    "plain": _plain,
+    "plain": lambda u, v, pixel: np.zeros_like(u),
     "stripes": _stripes,
     "checks": _checks,
     "dots": _dots,
