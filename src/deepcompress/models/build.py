@@ -46,11 +46,8 @@ def build(spec: Spec) -> Classifier:
     """The network of a spec, with weights from torch's global generator.
 
     A library's network has its layers, names and initialisation; channels that were removed are left out. ReLUs are
-    not in place, so that an output seen by a hook stays what the layer gave.
-
-    Raises:
-        UserError: If there is no such network, it is no classifier of images, or the spec gives a size to a layer that
-            does not exist or is of another kind.
+    not in place, so that an output seen by a hook stays what the layer gave. A UserError if there is no such network,
+    it is no classifier of images, or the spec gives a size to a layer that does not exist or is of another kind.
     """
     if isinstance(spec, VGGSpec):
         return VGG(spec)
@@ -118,8 +115,7 @@ def _full(spec: GraphSpec) -> Any:
 def timm(spec: GraphSpec, *, pretrained: bool = False) -> nn.Module:
     """A network of timm; one that is made for a single size of image is made for the spec's.
 
-    Raises:
-        UserError: If timm has no such network, or cannot make it for these images.
+    A UserError if timm has no such network, or cannot make it for these images.
     """
     models: Any = importlib.import_module("timm.models")
     name = cast("Any", TIMM.fullmatch(spec.arch))[1]
@@ -137,8 +133,7 @@ def timm(spec: GraphSpec, *, pretrained: bool = False) -> nn.Module:
 def source_file(arch: str) -> Path:
     """The file of the user's function; modules are looked for in the working folder, then where Python looks.
 
-    Raises:
-        UserError: If there is no such module, or it is an installed one, whose code no stage could depend on.
+    A UserError if there is no such module, or it is an installed one, whose code no stage could depend on.
     """
     module, _ = cast("Any", OWN.fullmatch(arch)).groups()
     if str(Path.cwd()) not in sys.path:
@@ -209,8 +204,7 @@ def first_line(error: BaseException) -> str:
 def resize_(model: Classifier, widths: Iterable[tuple[str, tuple[int, ...]]]) -> None:
     """Give layers new parameters, not initialised, where their sizes are others than these; see GraphSpec.
 
-    Raises:
-        UserError: If a layer does not exist or is of another kind.
+    A UserError if a layer does not exist or is of another kind.
     """
     layers = dict(model.named_modules())
     for name, sizes in widths:
@@ -265,9 +259,8 @@ class Trace:
 def trace(spec: GraphSpec) -> Trace:
     """The trace of the network with all its channels.
 
-    Raises:
-        UserError: If there is no such network, it does not run on an image of this size, or a file cannot hold it or
-            steps cannot change it; see `_require_own_tensors`.
+    A UserError if there is no such network, it does not run on an image of this size, or a file cannot hold it or
+    steps cannot change it; see `_require_own_tensors`.
     """
     if spec.widths:
         return trace(dataclasses.replace(spec, widths=()))

@@ -94,19 +94,15 @@ def save(
 ) -> None:
     """Write a model, whole or not at all; the same model gives the same bytes on any device.
 
+    A UserError if a tensor is not finite, as after a training that diverged, or an encoding does not give back an equal
+    one; a ValueError if the arguments disagree.
+
     Args:
         path: The file, by custom `<model id>.safetensors`.
         model: Its parameters are float32, in any memory layout.
-        view: How images become its input.
-        classes: Names, in the order of the logits.
         provenance: JSON values; see `provenance`. Of a network of the user that of its code is added, see OWN_CODE.
         encodings: Tensor name -> a file in models/encodings/, or parts that such a file decodes. Tensors not
             named are stored as they are, or `coded` where any tensor is and theirs is of a type that it holds.
-
-    Raises:
-        UserError: If a tensor is not finite, as after a training that diverged, or an encoding does not give back an
-            equal one.
-        ValueError: If the arguments disagree.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     for name, tensor in state.items():
@@ -134,9 +130,8 @@ def save(
 def load(path: str | Path) -> Checkpoint:
     """Read a model that `save` wrote. Draws no random numbers.
 
-    Raises:
-        UserError: If the file is missing, truncated or no such checkpoint, or if its description and its
-            tensors disagree; the message names the file and the tensor.
+    A UserError names the file and the tensor: if it is missing, truncated or no such checkpoint, or if its description
+    and its tensors disagree.
     """
     files.require_file(path)
     try:
@@ -168,11 +163,7 @@ class Description(params.Section):
     provenance: dict[str, Any]
 
     def network_spec(self) -> Spec:
-        """The network, checked against the class names and the image size.
-
-        Raises:
-            UserError: If they disagree, there is no such family, or the spec itself is refused.
-        """
+        """The network; a UserError if there is no such family, or it has other classes or another size of images."""
         if self.family not in FAMILIES:
             raise UserError(
                 f"{METADATA_KEY}.family must be {' or '.join(map(repr, FAMILIES))}, got {params.shown(self.family)}"

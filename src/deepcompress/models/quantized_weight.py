@@ -94,10 +94,7 @@ def unclipped_scales(grouped: Float[Tensor, "outputs groups size"], bits: int) -
     """The finest scale per group that clips nothing: max(-smallest / 2**(bits-1), largest / (2**(bits-1) - 1)).
 
     Dividing by 2**(bits-1) - 1/2, as torchao's default (`SYMMETRIC`) does, clips the largest positive weight: a bias
-    that adds up behind ReLU and grows as groups shrink.
-
-    Returns:
-        Float32, positive also where all weights are zero.
+    that adds up behind ReLU and grows as groups shrink. Positive also where all weights are zero.
 
     Source: torchao 0.18, `SYMMETRIC_NO_CLIPPING_ERR`, https://github.com/pytorch/ao, quantization/quant_primitives.py.
     """
@@ -123,8 +120,7 @@ def group_size(inputs: int, groups: int) -> int:
 def rows(weight: Shaped[Tensor, "outputs ..."]) -> Shaped[Tensor, "outputs inputs"]:
     """One row per output; a convolution's runs over input channel, then height, then width of the kernel.
 
-    Raises:
-        ValueError: If the weight has no inputs.
+    A ValueError if the weight has no inputs.
     """
     if weight.dim() < 2 or weight.numel() == 0:
         raise ValueError(f"a weight has outputs and inputs, got the shape {tuple(weight.shape)}")

@@ -48,7 +48,6 @@ ROUNDS = 6  # of Lloyd's algorithm; on VGG-11 further ones save less than 0.01 %
 STEPS, UNUSED = 16, 255  # of a table: per halving of the weight, and the byte of a value that does not occur
 PRECISION = 24  # bits of constriction's probabilities
 ROOTS = [math.isqrt(math.isqrt(math.isqrt(math.isqrt(2 ** (16 * PRECISION - step))))) for step in range(STEPS)]
-AT_ONCE = 2**20  # values that are counted at a time
 LARGEST = 2**27  # values that a table may hold whatever its bytes, and
 PER_BYTE = 2**12  # further ones for each byte: no damaged file asks for more memory
 
@@ -80,11 +79,7 @@ def holds_weight(record: bytes) -> bool:
 
 
 def decode_weight(record: bytes, outputs: int, inputs: int) -> Weight:
-    """The inverse of encode_weight.
-
-    Raises:
-        ValueError: If it is no record of a weight of this shape, or a damaged one.
-    """
+    """The inverse of encode_weight; a ValueError if it is no record of a weight of this shape, or a damaged one."""
     bits, check, parts = _opened(record)
     if bits not in WIDTHS or len(parts) != 2 + HALF // 8:
         raise ValueError("no record of a quantized weight")
@@ -109,11 +104,7 @@ def encode_array(array: Shaped[np.ndarray, "*shape"]) -> bytes:
 
 
 def decode_array(record: bytes, shape: tuple[int, ...], dtype: Any) -> Shaped[np.ndarray, "*shape"]:
-    """The inverse of encode_array.
-
-    Raises:
-        ValueError: If it is no record of such an array, or a damaged one.
-    """
+    """The inverse of encode_array; a ValueError if it is no record of such an array, or a damaged one."""
     kind, check, parts = _opened(record)
     count = math.prod(shape)
     if kind == WHOLE and len(parts) == 1 and len(parts[0]) == 8 * count:
@@ -142,11 +133,7 @@ def join(parts: Iterable[bytes]) -> bytes:
 
 
 def split(data: bytes) -> list[bytes]:
-    """The inverse of join.
-
-    Raises:
-        ValueError: If a length leads beyond the end.
-    """
+    """The inverse of join; a ValueError if a length leads beyond the end."""
     parts, at = [], 0
     while at < len(data):
         size = shift = 0
@@ -205,17 +192,14 @@ def encode_table(values: Int8[np.ndarray, "rows columns"]) -> bytes:
     if values.size == 0:
         return raw
     lowest, highest = int(values.min()), int(values.max())
-    counts = _histograms(values, lowest, highest - lowest + 1)
+    span = highest - lowest + 1
+    counts = np.stack([np.bincount(row.astype(np.int64) - lowest, minlength=span) for row in values])
     coded = min((_encode(values, lowest, counts, classes) for classes in CLASSES if classes <= len(values)), key=len)
     return min(raw, coded, key=len)
 
 
 def decode_table(data: bytes, rows: int, columns: int) -> Int8[np.ndarray, "rows columns"]:
-    """The inverse of encode_table. Damage gives other values, or a ValueError where it shows; keep a checksum.
-
-    Raises:
-        ValueError: If these cannot be the bytes of such a table.
-    """
+    """The inverse of encode_table. Damage gives other values, or a ValueError where it shows; keep a checksum."""
     if rows * columns > LARGEST + PER_BYTE * len(data):
         raise ValueError(f"{len(data)} bytes cannot hold {rows} x {columns} integers")
     stored = np.frombuffer(data, np.uint8)
@@ -308,13 +292,3 @@ def _classes(counts: Int[np.ndarray, "rows span"], classes: int) -> Int[np.ndarr
 def _lengths(counts: Int[np.ndarray, "rows span"]) -> Float[np.ndarray, "rows span"]:
     """Bits of each symbol by the histogram of its row; many, but finite, where it does not occur."""
     return np.log2(np.maximum(counts.sum(1, keepdims=True), 1)) - np.log2(np.maximum(counts, 0.02))
-
-
-def _histograms(values: Int8[np.ndarray, "rows columns"], lowest: int, span: int) -> Int[np.ndarray, "rows span"]:
-    """How often each value occurs in each row."""
-    counts, at_once = [], max(1, AT_ONCE // values.shape[1])
-    for start in range(0, len(values), at_once):
-        part = values[start : start + at_once].astype(np.int64)
-        places = part - lowest + span * np.arange(len(part))[:, None]
-        counts.append(np.bincount(places.ravel(), minlength=span * len(part)).reshape(len(part), span))
-    return np.concatenate(counts)

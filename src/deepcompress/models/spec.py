@@ -62,11 +62,9 @@ SHRINK = 32
 
 
 def library(arch: str) -> Literal["vgg", "torchvision", "timm", "own"]:
-    """Where a network comes from.
+    """Where a network comes from; a ValueError if there is none of this name, or what it needs is not installed.
 
-    Raises:
-        ValueError: If there is no such network, or what it needs is not installed. Whether timm knows the name and
-            whether the user's function is there, building shows; see build.py.
+    Whether timm knows the name and whether the user's function is there, building shows; see build.py.
     """
     if arch in BLOCKS:
         return "vgg"
@@ -151,12 +149,7 @@ class _Plain:
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        """The inverse of to_dict.
-
-        Raises:
-            UserError: If `values` is no mapping, lacks a field, has one too many, or holds a bad value; it names the
-                field.
-        """
+        """The inverse of to_dict; a UserError names a field that is missing, unknown or holds a bad value."""
         if not isinstance(values, dict):
             raise UserError(f"spec must be a mapping, got {type(values).__name__}")
         try:
@@ -169,11 +162,7 @@ class _Plain:
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class VGGSpec(_Plain):
-    """Every number needed to build one VGG.
-
-    Raises:
-        ValueError: If a value is of the wrong type or out of range.
-    """
+    """Every number needed to build one VGG; a ValueError if one is of the wrong type or out of range."""
 
     # A key of BLOCKS; it says after which convolutions the map is pooled.
     arch: Literal["vgg11", "vgg13", "vgg16", "vgg19"]
@@ -221,11 +210,7 @@ Widths = Annotated[
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class GraphSpec(_Plain):
-    """Every number needed to build a network of a library or of the user.
-
-    Raises:
-        ValueError: If a value is of the wrong type or out of range.
-    """
+    """Every number needed to build a network of a library or of the user, checked as those of a VGG are."""
 
     arch: Arch  # as `model.arch` names it; not a VGG
     classes: Width  # number of logits
@@ -280,16 +265,11 @@ def dense(spec: Spec) -> Spec:
 
 
 def layer_name(spec: Spec, role: str) -> str:
-    """The name of a layer, as in `named_modules`.
+    """The name of a layer, as in `named_modules`; a UserError lists what there is if there is no such layer.
 
-    Args:
-        spec: Of the network.
-        role: `block4.conv1`, `block4.norm1` or `block4.relu1`, counted from 1, or `block4.pool`; `block4` is
-            its last ReLU, or the last layer of that size in another network. `features` is the last layer before the
-            classifier. A name such as `features.11` is its own answer, if there is such a layer.
-
-    Raises:
-        UserError: If there is no such layer; lists what there is.
+    A role is `block4.conv1`, `block4.norm1` or `block4.relu1`, counted from 1, or `block4.pool`; `block4` is its last
+    ReLU, or the last layer of that size in another network. `features` is the last layer before the classifier. A name
+    such as `features.11` is its own answer, if there is such a layer.
     """
     if isinstance(spec, GraphSpec):
         from deepcompress.models import build  # which needs torch

@@ -42,17 +42,14 @@ class VGG(Classifier):
     (c+1)*g*g - 1 of `classifier.0`. ReLUs are not in place, so that an output seen by a hook stays what the
     layer gave.
 
-    Initialisation is torchvision's (convolutions Kaiming normal by fan out, the last layer normal with a
-    standard deviation of 0.01), with two exceptions. The two hidden linear layers are Kaiming normal by fan in:
-    torchvision's 0.01 suits 25,088 inputs and starves narrow networks. At width 0.25 and 32 px (20 classes of
-    CIFAR-100, 3505 images, 6 epochs of AdamW, 1000 validation images, two seeds) top-1 rises from 37 and 37 %
-    to 50 and 51 % with batch norm, and from 15 and 16 % to 38 and 30 % without. And convolutions behind the first
-    pass on what they see: their first filters, as many as they have inputs, nearly copy one each. A deep network that
-    mixes channels at random from the start learns nothing for many epochs, and how many is luck: docs/results.md,
+    Weights are drawn from torch's global generator. Initialisation is torchvision's (convolutions Kaiming normal by fan
+    out, the last layer normal with a standard deviation of 0.01), with two exceptions. The two hidden linear layers are
+    Kaiming normal by fan in: torchvision's 0.01 suits 25,088 inputs and starves narrow networks. At width 0.25 and 32
+    px (20 classes of CIFAR-100, 3505 images, 6 epochs of AdamW, 1000 validation images, two seeds) top-1 rises from 37
+    and 37 % to 50 and 51 % with batch norm, and from 15 and 16 % to 38 and 30 % without. And convolutions behind the
+    first pass on what they see: their first filters, as many as they have inputs, nearly copy one each. A deep network
+    that mixes channels at random from the start learns nothing for many epochs, and how many is luck: docs/results.md,
     "Deep networks that start at once".
-
-    Args:
-        spec: The widths and sizes; weights are drawn from torch's global generator.
 
     Source of the copies: Zagoruyko and Komodakis, 2017, https://arxiv.org/abs/1706.00388; for the first filters alone
     Jordan, 2024, https://arxiv.org/abs/2404.00498, section 3.3.
@@ -188,21 +185,13 @@ def _initialise_(model: VGG) -> None:
 
 @contextmanager
 def tap(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """Collect the outputs of the named layers as each forward pass gives them, not detached.
+    """Collect what the named layers give in each forward pass, not detached; the last pass's is there, by name.
 
         with tap(model, ["features.7"]) as outputs:
             logits = model(images)
         outputs["features.7"]
 
-    Args:
-        model: Any module; its layers are named as in `named_modules`.
-        names: Layers to read.
-
-    Yields:
-        A dict of name -> output of the last forward pass; empty before the first.
-
-    Raises:
-        UserError: If a layer does not exist; lists those that do.
+    A UserError if a layer does not exist; it lists those that do.
     """
     layers = dict(model.named_modules())
     outputs: dict[str, Tensor] = {}

@@ -23,9 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
 
 from deepcompress import files
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, named
 from deepcompress.models import checkpoint
-from deepcompress.models.build import timm
+from deepcompress.models.build import first_line, timm
 from deepcompress.models.spec import IMAGENET, TIMM, Spec, VGGSpec
 from deepcompress.models.vgg import Classifier, prunable_layers
 
@@ -50,15 +50,14 @@ HOW_TO_SAVE = "save its weights alone: torch.save(model.state_dict(), PATH)"
 def load_pretrained_(model: Classifier, weights: str | Path, key: str = "model") -> None:
     """Overwrite the model's weights in place; a head of another name or size stays as it was drawn.
 
+    A UserError if the file cannot be had or read, or a tensor but those of the head is missing, unknown, of another
+    shape or not finite; the model is then unchanged.
+
     Args:
         model: For `imagenet` a network of a library; a VGG at `width: 1` and 224 px, others of any image size.
         weights: `imagenet` (downloaded once, to torch.hub's folder), or a file: a state dict or a checkpoint that holds
             one, as torch.save or safetensors write it.
         key: Section of params.yaml that says so, for messages.
-
-    Raises:
-        UserError: If the file cannot be had or read, or a tensor but those of the head is missing, unknown, of another
-            shape or not finite; the model is then unchanged.
     """
     where, expected = f"params.yaml: {key}.weights: {weights}", model.state_dict()
     try:
@@ -71,14 +70,7 @@ def load_pretrained_(model: Classifier, weights: str | Path, key: str = "model")
             expected[name].copy_(tensor)
     fresh = [name for name in expected if name not in taken and not name.endswith(COUNTERS)]
     counts = f"{sum(not name.endswith(COUNTERS) for name in taken)} tensors loaded"
-    log.info("%s: %s; fresh: %s; not used: %s", where, counts, _listed(fresh), _listed(unused))
-
-
-def _listed(names: list[str]) -> str:
-    """A count and the first names."""
-    if not names:
-        return "none"
-    return f"{len(names)} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+    log.info("%s: %s; fresh: %s; not used: %s", where, counts, named(fresh) or "none", named(unused) or "none")
 
 
 # Which tensor of the file is which of the model.
@@ -145,8 +137,7 @@ def _check(taken: State, expected: State, head: str) -> None:
 def read(path: Path) -> State:
     """The state dict in a file, told by its content.
 
-    Raises:
-        UserError: If it is damaged, holds none, or holds a whole model, whose class only its own code could make.
+    A UserError if it is damaged, holds none, or holds a whole model, whose class only its own code could make.
     """
     if reason := files.absence(path):
         raise UserError(f"{reason}; it must be null, imagenet or a file's path")
@@ -161,7 +152,7 @@ def read(path: Path) -> State:
     except pickle.UnpicklingError:  # torch's own words advise to load it all the same
         raise UserError(f"holds more than tensors, or is no checkpoint; {HOW_TO_SAVE}") from None
     except (*DAMAGED, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if "TorchScript" in reason:
             raise UserError(f"holds a whole model, of TorchScript; {HOW_TO_SAVE}") from None
         raise UserError(f"damaged, or holds more than tensors ({reason}); {HOW_TO_SAVE}") from None
@@ -184,9 +175,6 @@ class _StandIn:
 
     def __new__(cls, *_: Any, **__: Any) -> _StandIn:
         return super().__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
 
     def __setstate__(self, state: Any) -> None:
         pass

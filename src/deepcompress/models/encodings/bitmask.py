@@ -30,11 +30,7 @@ def encode(tensor: Shaped[Tensor, "*shape"]) -> dict[str, Tensor]:
 
 
 def decode(parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Shaped[Tensor, "*shape"]:
-    """The inverse of encode.
-
-    Raises:
-        ValueError: If the parts are not those of a tensor of this shape and type.
-    """
+    """The inverse of encode; a ValueError if the parts are not those of a tensor of this shape and type."""
     if set(parts) != {"mask", "values"}:
         raise ValueError(f"a bitmask has the parts mask and values, got {', '.join(sorted(parts)) or 'none'}")
     mask, values, count = parts["mask"], parts["values"], torch.Size(shape).numel()

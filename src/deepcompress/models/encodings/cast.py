@@ -14,20 +14,12 @@ DTYPES = (torch.float16, torch.bfloat16)
 
 
 def encode(tensor: Float[Tensor, "*shape"]) -> dict[str, Tensor]:
-    """Cast to float16; a tensor of either 16-bit type stays as it is.
-
-    Returns:
-        `values`: in the tensor's shape.
-    """
+    """Cast to float16; a tensor of either 16-bit type stays as it is. `values` has the tensor's shape."""
     return {"values": tensor if tensor.dtype in DTYPES else tensor.half()}
 
 
 def decode(parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
-    """The inverse of encode.
-
-    Raises:
-        ValueError: If the parts are not those of a float32 tensor of this shape.
-    """
+    """The inverse of encode; a ValueError if the parts are not those of a float32 tensor of this shape."""
     if set(parts) != {"values"}:
         raise ValueError(f"a cast tensor has the parts values, got {', '.join(sorted(parts)) or 'none'}")
     values = parts["values"]

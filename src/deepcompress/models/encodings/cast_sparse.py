@@ -22,11 +22,7 @@ def encode(tensor: Float[Tensor, "*shape"]) -> dict[str, Tensor]:
 
 
 def decode(parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
-    """The inverse of encode.
-
-    Raises:
-        ValueError: If the parts are not those of a float32 tensor of this shape.
-    """
+    """The inverse of encode; a ValueError if the parts are not those of a float32 tensor of this shape."""
     half = parts["values"].dtype if "values" in parts else torch.float16
     if dtype != torch.float32 or half not in cast.DTYPES:
         raise ValueError(f"the values behind a mask must be float16 or bfloat16 for float32, got {half} for {dtype}")

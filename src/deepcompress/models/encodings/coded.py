@@ -34,11 +34,7 @@ def encode(tensor: QuantizedWeight | Shaped[Tensor, "*shape"]) -> dict[str, Tens
 def decode(
     parts: dict[str, Tensor], shape: tuple[int, ...], dtype: torch.dtype
 ) -> QuantizedWeight | Shaped[Tensor, "*shape"]:
-    """The inverse of encode.
-
-    Raises:
-        ValueError: If the part is no record of a tensor of this shape and type, or a damaged one.
-    """
+    """The inverse of encode; a ValueError if the part is no record of such a tensor, or a damaged one."""
     record = _record(parts)
     if not records.holds_weight(record):
         return torch.from_numpy(records.decode_array(record, tuple(shape), TYPES.get(dtype)).copy())
@@ -61,11 +57,7 @@ def join(encoded: Iterable[dict[str, Tensor]]) -> UInt8[Tensor, " bytes"]:
 
 
 def split(stream: UInt8[Tensor, " bytes"]) -> list[dict[str, Tensor]]:
-    """The inverse of join.
-
-    Raises:
-        ValueError: If it is no stream of records.
-    """
+    """The inverse of join; a ValueError if it is no stream of records."""
     if stream.dtype != torch.uint8:
         raise ValueError(f"a stream must be uint8, got {stream.dtype}")
     return [{"record": _bytes(record)} for record in records.split(stream.numpy().tobytes())]
