@@ -46,11 +46,7 @@ def test_resize_equals_torchvision_within_one_grey_level(stored, size):
     assert (resize(images, size).int() - expected.int()).abs().max() <= 1
     as_on_a_gpu = module._resize_float(images.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
     assert (as_on_a_gpu - expected).abs().max() <= 1
-
-
-def test_images_of_the_right_size_are_not_resized():
-    images = torch.from_numpy(pixels(0, 10, 8, 8, 3))
-    assert resize(images, 8) is images
+    assert resize(images, stored) is images
 
 
 @pytest.mark.parametrize("size", [8, 20])
@@ -116,20 +112,17 @@ def test_the_loss_of_a_mixed_image_is_shared_between_its_labels():
 
 
 @pytest.mark.parametrize("chosen", [{}, {"seed": 1}, {"seed": 1, "augment": AUGMENT}])
-def test_mapped_images_give_the_same_bits(arrays, tmp_path, chosen):
+def test_mapped_images_and_those_kept_on_a_device_give_the_same_bits(arrays, tmp_path, monkeypatch, chosen):
+    expected = make(arrays, 20, **chosen)
     np.save(tmp_path / "images.npy", arrays.images)
     mapped = make(Arrays(map_array(tmp_path / "images.npy"), arrays.labels), 20, **chosen)
-    for number in (0, 1):
-        assert same(mapped.epoch(number), make(arrays, 20, **chosen).epoch(number))
-
-
-def test_images_kept_on_a_device_give_the_same_batches(arrays, monkeypatch):
-    expected = make(arrays, 20, seed=1, augment=AUGMENT)
     monkeypatch.setattr(module, "UPLOAD_BYTES", 500)
     monkeypatch.setattr(module, "_place", lambda arrays, device: module._upload(arrays.images, device))
-    kept = make(arrays, 20, seed=1, augment=AUGMENT)
+    kept = make(arrays, 20, **chosen)
     assert isinstance(kept._images, torch.Tensor)
-    assert same(kept.epoch(0), expected.epoch(0))
+    for number in (0, 1):
+        assert same(mapped.epoch(number), expected.epoch(number))
+        assert same(kept.epoch(number), expected.epoch(number))
 
 
 def test_a_device_keeps_the_images_that_fit_the_budget(arrays):

@@ -162,26 +162,15 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        encoded(pixels(0, 16, 16, 3))[:200],
-        encoded(pixels(0, 64, 64, 3), "JPEG")[:600],
-        encoded(pixels(0, 16, 16, 3)).replace(b"IDAT", b"IDAX"),
-        encoded(np.zeros((4, 4), dtype=np.float32), "TIFF"),
-        encoded(np.full((4, 4), 70_000, dtype=np.int32), "TIFF"),
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n",
-    ],
-    ids=["empty", "cut", "cut-jpeg", "broken", "float", "32-bit", "eps"],
-)
-def test_what_cannot_be_read_is_named(content: bytes) -> None:
-    with pytest.raises(UserError, match=r"^pets\.zip: train/ant/0\.png: no image that can be read \(.+\)$"):
-        decode(content, 8, name="pets.zip: train/ant/0.png")
-
-
-@pytest.mark.parametrize(
     ("content", "told"),
     [
+        (b"", "must be one of .*"),
+        (encoded(pixels(0, 16, 16, 3))[:200], ".+"),
+        (encoded(pixels(0, 64, 64, 3), "JPEG")[:600], "Truncated .*"),
+        (encoded(pixels(0, 16, 16, 3)).replace(b"IDAT", b"IDAX"), ".+"),
+        (encoded(np.zeros((4, 4), dtype=np.float32), "TIFF"), "floating-point pixels have no known range; .*"),
+        (encoded(np.full((4, 4), 70_000, dtype=np.int32), "TIFF"), "grey values outside of 0..65535; .*"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "must be one of .*"),
         (b"Dear diary", "must be one of PNG, JPEG, .*JPEG2000"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is HEIC; must be one of PNG, .*"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "is HEIC; .*"),
@@ -198,9 +187,9 @@ def test_what_cannot_be_read_is_named(content: bytes) -> None:
         (b"GIF89a\0\0\0\0\0\0\0;", "is damaged, or of a kind .*"),
     ],
 )
-def test_what_is_no_image_is_told_what_it_is_and_which_kinds_there_are(content: bytes, told: str) -> None:
-    with pytest.raises(UserError, match=rf"^a\.jpg: no image that can be read \({told}\)$"):
-        decode(content, 8, name="a.jpg")
+def test_what_cannot_be_read_is_told_what_it_is_and_which_kinds_there_are(content: bytes, told: str) -> None:
+    with pytest.raises(UserError, match=rf"^pets\.zip: train/a\.jpg: no image that can be read \({told}\)$"):
+        decode(content, 8, name="pets.zip: train/a.jpg")
 
 
 @pytest.mark.parametrize("side", [8_001, 9_900, 60_000])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,8 +55,7 @@ def test_more_bad_images_stop_the_run() -> None:
 
 def test_other_files_are_ignored_counted_and_named(caplog: pytest.LogCaptureFixture) -> None:
     more = {"train/ant/notes.txt": b"Dear diary", "test/bee/a.xml": b"<a/>"}
-    with caplog.at_level(logging.WARNING):
-        made = source(image_files() | more)
+    made = source(image_files() | more)
     assert sizes(made) == (12, 0, 6)
     assert made.skipped == {"no image": tuple(sorted(more))}
     assert "no images, ignored: 2 file(s): test/bee/a.xml, train/ant/notes.txt" in caplog.text
@@ -128,16 +126,14 @@ def deep(largest: int) -> dict[str, bytes]:
 def test_a_set_that_leaves_most_of_its_range_unused_is_warned_of(
     largest: int, told: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING):
-        made = source(deep(largest))
+    made = source(deep(largest))
     assert ("data.folder.max_value says which is white" in caplog.text) == told
     assert (f"is {largest} of 65535" in caplog.text) == told
     assert made.white == 65535
 
 
 def test_the_range_that_params_name_is_used(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        made = source(deep(4095), max_value=4095)
+    made = source(deep(4095), max_value=4095)
     assert caplog.text == ""
     assert made.white == 4095
     first = made.train.read(0)
