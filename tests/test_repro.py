@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
 import os
@@ -27,6 +26,7 @@ from tests.faults.damage import largest_file
 from tests.processes import wait_for
 from tests.toy import STAGES, Pipeline, new_pipeline, stage
 
+pytestmark = pytest.mark.usefixtures("ctrl_c_is_heard")
 MEET = "touch {own}; for i in $(seq 6000); do [ -e {other} ] && exit 0; sleep 0.1; done; exit 9"
 
 
@@ -189,32 +189,22 @@ def test_a_stage_ends_with_a_run_that_is_killed(pipeline: Pipeline, alone: bool)
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_a_full_disk_leaves_the_lock_file_as_it_was(pipeline: Pipeline, before: bool) -> None:
+def test_a_full_disk_leaves_the_lock_file_as_it_was_and_prints_no_word_of_it(pipeline: Pipeline, before: bool) -> None:
     if before:
         pipeline.repro("teacher")
 
     def full(lockfile: Lockfile, stages: object) -> None:
-        Path(lockfile.path).write_text("sche")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    locks = {path.name: path.read_bytes() for path in pipeline.folder.glob("*.lock")}
-    with mock.patch.object(Lockfile, "dump_stages", full):
-        last = pipeline.repro(code=2).splitlines()[-1]
-    assert last.endswith("dvc.lock: No space left on device")
-    assert {path.name: path.read_bytes() for path in pipeline.folder.glob("*.lock")} == locks
-    assert len(locks) == before
-    assert not list(pipeline.folder.glob(".dvc.lock*"))
-
-
-def test_a_full_disk_prints_no_word_of_the_lock_file(pipeline: Pipeline) -> None:
-    def full(lockfile: Lockfile, stages: object) -> None:
         with largest_file(900):
             dump_yaml(lockfile.path, dict.fromkeys(map(str, range(5000)), "pruning.allocations"))
 
+    locks = {path.name: path.read_bytes() for path in pipeline.folder.glob("*.lock")}
     with mock.patch.object(Lockfile, "dump_stages", full):
         shown = pipeline.repro(code=2)
     assert shown.splitlines()[-1].endswith("dvc.lock: File too large")
     assert "pruning.allocations" not in shown
+    assert {path.name: path.read_bytes() for path in pipeline.folder.glob("*.lock")} == locks
+    assert len(locks) == before
+    assert not list(pipeline.folder.glob(".dvc.lock*"))
 
 
 def press() -> None:
@@ -223,7 +213,6 @@ def press() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_while_the_lock_file_is_written_waits(pipeline: Pipeline) -> None:
     dump = Lockfile.dump_stages
 
@@ -253,7 +242,6 @@ def pressed_when(holds: Callable[[], object]) -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_what_ended_as_ctrl_c_came_is_kept(pipeline: Pipeline) -> None:
     pipeline.write({"plan": stage("cp source plan.txt", ["source"], ["plan.txt"])})
     ended = threading.Event()
@@ -269,7 +257,6 @@ def test_what_ended_as_ctrl_c_came_is_kept(pipeline: Pipeline) -> None:
     assert set(pipeline.lock()) == {"plan"}
 
 
-@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_a_second_ctrl_c_lets_no_stage_go_on(pipeline: Pipeline) -> None:
     late = stage("touch started; sleep 30; echo > late", ["source"], ["late"])
     pipeline.write({"late": late})
@@ -287,7 +274,6 @@ def test_a_second_ctrl_c_lets_no_stage_go_on(pipeline: Pipeline) -> None:
     assert not repro.RUNNING
 
 
-@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_a_fork_that_waits_for_its_libraries_as_ctrl_c_comes_is_ended_however_long_it_waits(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,7 +303,6 @@ def test_a_fork_that_waits_for_its_libraries_as_ctrl_c_comes_is_ended_however_lo
     assert not repro.RUNNING
 
 
-@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_a_stage_that_does_not_heed_ctrl_c_is_killed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.write({"deaf": stage("trap '' TERM; touch started; while :; do sleep 0.1; done", ["source"], ["late"])})
     monkeypatch.setattr(repro, "FRIENDLY_STOPS", 3)
@@ -393,27 +378,23 @@ def test_without_a_scheduler_it_is_one_line(pipeline: Pipeline, monkeypatch: pyt
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Six cores and no GPU; the folder is the search path for programs."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+def programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder that programs are looked for in, an empty one: there is no GPU."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("jobs", "environment", "threads"),
-    [(2, {}, 2 * ["3"]), (4, {}, 4 * ["1"]), (9, {}, 9 * ["1"]), (None, {}, 6 * ["1"]),
-     (2, {"OMP_NUM_THREADS": "5"}, 2 * ["5"])],
+    ("cores", "jobs", "environment", "threads"),
+    [(6, 2, {}, 2 * ["3"]), (6, 4, {}, 4 * ["1"]), (6, 9, {}, 9 * ["1"]), (6, None, {}, 6 * ["1"]),
+     (64, None, {}, repro.MOST * ["8"]), (6, 2, {"OMP_NUM_THREADS": "5"}, 2 * ["5"])],
 )  # fmt: skip
+@pytest.mark.usefixtures("programs")
 def test_cores_are_shared_out_unless_the_user_says_how_many_threads(
-    machine: Path, jobs: int | None, environment: dict[str, str], threads: list[str]
+    monkeypatch: pytest.MonkeyPatch, cores: int, jobs: int | None, environment: dict[str, str], threads: list[str]
 ) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert repro.shares(jobs, environment) == [{"OMP_NUM_THREADS": number} for number in threads]
-
-
-def test_many_cores_have_a_few_places(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert repro.shares(None, {}) == [{"OMP_NUM_THREADS": "8"}] * repro.MOST
 
 
 @pytest.mark.parametrize(
@@ -421,10 +402,10 @@ def test_many_cores_have_a_few_places(machine: Path, monkeypatch: pytest.MonkeyP
     [(None, None, ["0", "1"]), (3, None, ["0", "1", "0"]), (None, "2,3", ["2", "3"]), (2, "", [None, None])],
 )
 def test_every_place_has_a_gpu_and_hidden_ones_stay_hidden(
-    machine: Path, jobs: int | None, visible: str | None, gpus: list[str | None]
+    programs: Path, jobs: int | None, visible: str | None, gpus: list[str | None]
 ) -> None:
-    (machine / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA (UUID: GPU-0)'\necho 'GPU 1: NVIDIA'\n")
-    (machine / "nvidia-smi").chmod(0o755)
+    (programs / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA (UUID: GPU-0)'\necho 'GPU 1: NVIDIA'\n")
+    (programs / "nvidia-smi").chmod(0o755)
     places = repro.shares(jobs, {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
     assert [place.get("CUDA_VISIBLE_DEVICES") for place in places] == gpus
 

@@ -48,22 +48,17 @@ def test_what_trains_nothing_starts_as_deterministic_and_loads_neither_fabric_no
     assert not {"lightning_fabric", "torch._dynamo"}.intersection(loaded)
 
 
-@pytest.mark.parametrize(("threads", "expected"), [(3, "3"), (None, "2")])
-def test_the_number_of_threads_is_as_params_say_whatever_the_machine_has(threads: int | None, expected: str) -> None:
+@pytest.mark.parametrize(("threads", "expected"), [(3, "3"), (1, "1"), (None, "2")])
+def test_torch_and_numpy_have_as_many_threads_as_params_say_whatever_the_machine_has(
+    threads: int | None, expected: str
+) -> None:
     code = (
-        "from deepcompress import runtime; import torch;"
-        f"runtime.start(runtime.Train(**{PLAIN}, threads={threads}), 0); print(torch.get_num_threads())"
+        "from deepcompress import runtime; from threadpoolctl import threadpool_info; import torch;"
+        f"runtime.start(runtime.Train(**{PLAIN}, threads={threads}), 0, trains=False);"
+        "print(torch.get_num_threads(), *{p['num_threads'] for p in threadpool_info() if p['user_api'] == 'blas'})"
     )
-    assert printed(code, OMP_NUM_THREADS="2").split()[-1] == expected
-
-
-def test_numpy_multiplies_with_as_many_threads() -> None:
-    code = (
-        "from deepcompress import runtime; from threadpoolctl import threadpool_info; import numpy;"
-        f"runtime.start(runtime.Train(**{PLAIN}, threads=1), 0, trains=False);"
-        "print({pool['num_threads'] for pool in threadpool_info() if pool['user_api'] == 'blas'})"
-    )
-    assert printed(code, OPENBLAS_NUM_THREADS="3", MKL_NUM_THREADS="3") == "{1}\n"
+    own = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    assert printed(code, **own).split() == [expected, expected]
 
 
 def test_a_device_and_a_precision_that_are_not_there_are_refused() -> None:
