@@ -83,7 +83,7 @@ def ours(model: Classifier, bits: int, group: int | None, rounding: str, run: Tr
     """A copy of a network as stage quantize makes it."""
     options = quant.model_copy(update={"rounding": rounding})
     formats = assign(model, f"int{bits}", group_size=group)
-    quantized = ptq.quantize(model, formats, run, options, quant.calibration, seed=params.seed())
+    quantized = ptq.quantize(model, formats, run, options, seed=params.seed())
     rounded = copy.deepcopy(model)
     ptq.assign_(rounded, quantized)
     round_vectors_(rounded)

@@ -120,8 +120,7 @@ class Distill(Section):
     def weighted(self, name: str) -> tuple[float, dict[str, tuple[float, Any]]]:
         """A method or mixture as (weight of the cross-entropy, {loss: (weight, its options)}).
 
-        Raises:
-            UserError: If params.yaml has no such method or mixture; lists those it has.
+        A UserError lists those that params.yaml has.
         """
         checked = Methods.model_validate(self.methods)
         if name in self.methods:
@@ -162,11 +161,9 @@ class Distill(Section):
         return self.model_copy(update={"student": self.student.model_copy(update=trained)})
 
     def require_labels(self, methods: Iterable[str], key: str) -> None:
-        """Refuse a first stage that takes all epochs of the student: it would never see a label.
+        """Refuse methods and mixtures whose first stage takes all epochs of the student: it would never see a label.
 
-        Args:
-            methods: Methods and mixtures that the student learns by.
-            key: Of its recipe in params.yaml.
+        The key is that of its recipe in params.yaml.
         """
         epochs = self.student.recipe.epochs
         for method in methods:
@@ -213,16 +210,13 @@ def require_lesson(key: str, link: dict[str, Any], distill: Distill, teachers: T
 def require_layers(distill: Distill, teachers: Teachers, model: Model, lessons: Iterable[tuple[str, str, str]]) -> None:
     """Refuse a loss that cannot be made for a student and its teacher, as it names a layer they do not have.
 
-    Networks are built without memory, which is quick.
+    Networks are built without memory, which is quick. The UserError names the method, the student and the teacher.
 
     Args:
         distill: Has the methods and mixtures.
         teachers: Have their networks.
         model: The baseline's network.
         lessons: (method or mixture, key of the student's network, key of the teacher's), as in `input_files.networks`.
-
-    Raises:
-        UserError: Naming the method, the student and the teacher.
     """
     blocks = {f"teachers.{name}": block for name, block in (teachers.model_extra or {}).items()}
     networks: dict[str, Model] = {key: params.validate(Network, block, key) for key, block in blocks.items()}

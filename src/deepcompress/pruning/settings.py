@@ -119,11 +119,7 @@ class Prune(Section):
         return self
 
     def require_sweep(self) -> None:
-        """Refuse a sweep at a sparsity that its allocation does not meet; a link of a chain need not care.
-
-        Raises:
-            UserError: Naming the key.
-        """
+        """Refuse, by its key, a sparsity of the sweep that its allocation does not meet; a link of a chain need not care."""
         for method, sparsity in itertools.product(self.sweep.methods, self.sweep.sparsities):
             try:
                 self._require_sparsity(method, sparsity, "sweep.sparsities")

@@ -67,7 +67,7 @@ def measure(model: Classifier, data: TrainingRun, quant: Quant, *, seed: int) ->
     for granularity, size in (("channel", None), ("group", quant.group_size)):
         for bits in WIDTHS if granularity == "channel" or size else ():
             formats = assign(model, f"int{bits}", group_size=size, channel_bits=NO_WIDTH_IS_UNGROUPED)
-            quantized = ptq.quantize(model, formats, data, quant, quant.calibration, seed=seed)
+            quantized = ptq.quantize(model, formats, data, quant, seed=seed)
             rounded = assign_and_measure_(copy.deepcopy(model), formats, quantized, validation, before)
             named = {"bits": bits, "granularity": granularity, "group_size": size}
             rows.append(named | rounded.row | _costs(*before, rounded.logits))
@@ -121,15 +121,9 @@ class Trend:
 
 
 def trend(bits: Sequence[float], costs: Sequence[float], differs: Sequence[bool]) -> Trend | None:
-    """The line of least squares through the logarithms of some costs.
+    """The line of least squares through the logarithms of some costs at some bits; None through fewer than three.
 
-    Args:
-        bits: Of each point.
-        costs: Of each point; those to be used are above zero.
-        differs: Whether a point's cost differs significantly from zero; the others say nothing of a trend.
-
-    Returns:
-        None where fewer than three points can be used.
+    A cost that does not differ significantly from zero says nothing of a trend, nor does one that is not above zero.
     """
     used: Bool[np.ndarray, " points"] = np.array(differs, bool) & (np.array(costs, float) > 0)
     if used.sum() < FEWEST_POINTS:

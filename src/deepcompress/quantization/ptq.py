@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from deepcompress.models.quantized_weight import ClipRatio, Format, Quantized
-    from deepcompress.quantization.settings import Calibration, Clipping, QuantOptions, Rounding
+    from deepcompress.quantization.settings import Clipping, Quant, Rounding, Task
     from deepcompress.training.run import TrainingRun
 
     Draw: TypeAlias = "Callable[[Layer, Tensor], Int[Tensor, ' drawn']]"
@@ -61,25 +61,20 @@ def quantize(
     model: Classifier,
     formats: Mapping[str, Format],
     data: TrainingRun,
-    options: QuantOptions,
-    images: Calibration | None,
+    options: Quant | Task,
     *,
     seed: int,
 ) -> dict[str, Quantized]:
-    """Quantize the weight of each layer.
+    """Quantize the weight of each layer; a UserError if a weight or what a layer sees is not finite.
 
     Args:
         model: On the device to compute on; not changed.
         formats: Of its layers.
         data: Training images, some of which are looked at if the options ask for it.
         options: How scales and integers are chosen.
-        images: How many; None: no image is looked at.
-        seed: Draws them.
-
-    Raises:
-        UserError: If a weight or what a layer sees is not finite.
+        seed: Draws the images.
     """
-    weights = prunable_layers(model)
+    weights, images = prunable_layers(model), options.calibration
     if images is None or not any(form.groups(weights[name].weight) for name, form in formats.items()):
         return without_images(model, formats, options.clipping)
     arrays = sampled(data.images.train, images.samples, derived_seed(seed, "calibration images"))
@@ -93,8 +88,7 @@ def quantize(
 def without_images(model: nn.Module, formats: Mapping[str, Format], scales: Clipping = "none") -> dict[str, Quantized]:
     """Round every weight of a model on any device to nearest; scales but for `weight_error` clip nothing.
 
-    Raises:
-        UserError: If a weight is not finite.
+    Raises a UserError if a weight is not finite.
     """
     return {name: formats[name].quantize(w, _ratio(w, formats[name], scales)) for name, w in _weights(model, formats)}
 
@@ -115,8 +109,7 @@ def from_images(
         model: On the device of the batches; not changed.
         formats: Of its layers.
         batches: Training images, in the stored order.
-        inputs: Input vectors per layer.
-        seed: Draws them.
+        inputs: Input vectors per layer; drawn by the seed.
         clipping: How scales are chosen, and
         rounding: integers.
     """
@@ -226,11 +219,7 @@ def _ratio(weight: Tensor, form: Format, scales: Clipping) -> ClipRatio:
 
 
 def _weights(model: nn.Module, formats: Mapping[str, Format]) -> Iterator[tuple[str, Tensor]]:
-    """Weights by layer, on the CPU.
-
-    Raises:
-        UserError: If one is not finite.
-    """
+    """Weights by layer, on the CPU; a UserError if one is not finite."""
     layers = prunable_layers(model)
     for name in formats:
         weight = layers[name].weight.detach().cpu().contiguous()
@@ -345,12 +334,9 @@ def places(layer: Layer, value: Float[Tensor, "batch ..."], wanted: int, generat
 
 
 def vectors(layer: Layer, value: Float[Tensor, "batch ..."], drawn: Tensor) -> Float[Tensor, "drawn size"]:
-    """The vectors at some places of a layer's input, in the order of its weights; float32, on the CPU.
+    """The vectors at some of the `places` of a layer's input, in the order of its weights; float32, on the CPU.
 
-    Args:
-        layer: See `_is_plain`; a linear layer's input may be tokens, (batch, tokens, size).
-        value: Its input.
-        drawn: Numbers of `places`.
+    The layer is plain, see `_is_plain`; a linear one's input may be tokens, (batch, tokens, size).
     """
     drawn = drawn.to(value.device)
     if isinstance(layer, nn.Linear):

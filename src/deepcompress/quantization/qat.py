@@ -86,10 +86,7 @@ def attach_(
 
 @torch.no_grad()
 def detach_(model: nn.Module) -> dict[str, Quantized]:
-    """Undo `attach_`: every layer has its float32 master again.
-
-    Args:
-        model: On the CPU, as files do not depend on where a model was trained.
+    """Undo `attach_` of a model on the CPU: every layer has its float32 master again.
 
     Returns:
         The weight of each layer as the last forward pass saw it; of a layer that was left alone, as it is.

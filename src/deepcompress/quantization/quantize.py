@@ -57,12 +57,7 @@ def quantize_(
 ) -> tuple[Rounded, History]:
     """Round the weights of a loaded model in place, after training with rounded ones if the task says so.
 
-    Args:
-        source: Its model is left on the CPU; what is zero in it stays zero.
-        data: Images to calibrate, train and measure on.
-        task: What to make of it.
-        fabric: Gives device and precision.
-        provenance: Of the result.
+    The model is left on the CPU; what is zero in it stays zero.
 
     Returns:
         What rounding made, whose row also says what it is about, and a row per epoch; none where nothing was trained.
@@ -76,7 +71,7 @@ def quantize_(
     layout = task.model_dump(include={"group_size", "channel_bits", "first_bits", "last_bits", "float16"})
     formats = assign(model, task.format, **layout)
     model.to(fabric.device)
-    quantized = ptq.quantize(model, formats, data, task, task.calibration, seed=int(provenance["seed"]))
+    quantized = ptq.quantize(model, formats, data, task, seed=int(provenance["seed"]))
     if task.qat is not None:
         qat.attach_(model, formats, quantized, steps=task.qat.steps, from_quantized=task.rounding != "nearest")
         loss = CrossEntropy(task.qat.label_smoothing)
@@ -233,15 +228,12 @@ def _unit_variance(eps: float) -> float:
 
 
 def smallest_encodings(formats: Mapping[str, Format], quantized: Mapping[str, Quantized]) -> dict[str, Encoded]:
-    """Tensor name -> the encoding of the fewest bytes, for `checkpoint.save`.
-
-    A layer whose format stores nothing shorter is not named.
-    """
-    encodings = {}
-    for name, weight in quantized.items():
-        if candidates := formats[name].encodings(weight):
-            encodings[f"{name}.weight"] = min(candidates, key=size_bytes)
-    return encodings
+    """Tensor name -> the encoding of the fewest bytes, for `checkpoint.save`; those stored as they are have none."""
+    return {
+        f"{name}.weight": min(candidates, key=size_bytes)
+        for name, weight in quantized.items()
+        if (candidates := formats[name].encodings(weight))
+    }
 
 
 def size_bytes(encoded: Encoded) -> int:
@@ -254,12 +246,7 @@ def weight_errors(
     formats: Mapping[str, Format],
     quantized: Mapping[str, Quantized],
 ) -> dict[str, float]:
-    """What rounding does to the weights of all layers together.
-
-    Args:
-        floats: Weights before rounding, per layer, on the CPU.
-        formats: Of the layers.
-        quantized: The same weights after rounding.
+    """What rounding does to the weights of all layers together, given those before it and after.
 
     Returns:
         `weight_error_relative`: length of the error over length of the weights; `weight_error_largest`: of a
@@ -292,12 +279,7 @@ def output_error(before: Logits, after: Logits) -> float:
 
 
 def coverage(model: Classifier, formats: Mapping[str, Format], encodings: Mapping[str, Encoded]) -> dict[str, float]:
-    """How much of a model is quantized.
-
-    Args:
-        model: With rounded weights, on any device.
-        formats: Of its layers.
-        encodings: As they lie in the file.
+    """How much of a model with rounded weights is quantized, and its bits as they lie in the file.
 
     Returns:
         `weights_quantized_pct`: share of all weights, also of those that no step can quantize such as those of

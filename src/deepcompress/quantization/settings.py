@@ -117,11 +117,7 @@ class Task(QuantOptions):
 
 
 def task(quant: Quant, variant: str | None = None) -> Task:
-    """What a variant `<mode>-<format>` asks for; None: the model we ship.
-
-    Raises:
-        UserError: If there is no such mode or format.
-    """
+    """What a variant `<mode>-<format>` asks for; None: the model we ship. Raises like `split`."""
     mode, form = split(quant.shipped if variant is None else variant)
     options = {name: getattr(quant, name) for name in QuantOptions.model_fields}
     looks = quant.clipping == "output_error" or quant.rounding != "nearest"
@@ -135,11 +131,7 @@ def task(quant: Quant, variant: str | None = None) -> Task:
 
 
 def split(variant: str) -> tuple[Mode, str]:
-    """`qat-int4` as mode and format.
-
-    Raises:
-        UserError: If it is no such variant, or there is no such format; lists what there is.
-    """
+    """`qat-int4` as mode and format; a UserError, which lists what there is, if there is no such mode or format."""
     mode, _, form = variant.partition("-")
     known: dict[str, Mode] = {"ptq": "ptq", "qat": "qat"}
     if mode not in known:
@@ -158,8 +150,7 @@ def file_of(name: str) -> str:
 def require_format(name: str) -> None:
     """Refuse a format that does not exist, or whose file is not as it must be, and a file that would never be read.
 
-    Raises:
-        UserError: Listing those that do, or naming the file.
+    The UserError lists those that do, or names the file.
     """
     files = params.plugins(FORMATS)
     for file in files:

@@ -73,11 +73,7 @@ class TrainingRun:
 
     @cached_property
     def images(self) -> Fit:
-        """Training and validation images, mapped.
-
-        Raises:
-            UserError: If a file is missing or damaged.
-        """
+        """Training and validation images, mapped; a UserError if a file is missing or damaged."""
         return open_fit(self.folder, self.budget_mib)
 
     def train(
@@ -90,7 +86,7 @@ class TrainingRun:
         provenance: dict[str, Any],
         after_step: Callable[[], None] | None = None,
     ) -> History:
-        """Train a model in place as its recipe says; see `loop.train` for what becomes of it.
+        """Train a model in place as its recipe says; see `loop.train` for what becomes of it and what it raises.
 
         Of several processes the first alone goes on from here, to write the results. What kills the stage before it
         has ended does not repeat the epochs that were done.
@@ -101,9 +97,6 @@ class TrainingRun:
                 layer's output is computed ahead.
             provenance: Of the result: its `stage` and `seed`, and all else that decides how training ends.
             after_step: Is called after each change of the weights.
-
-        Raises:
-            UserError: If training diverges, or batches are too small for the model.
         """
         seed = int(provenance["seed"])
         folder = resume_folder(str(provenance["stage"]), model, self.folder, provenance, fabric.device.type)
@@ -123,8 +116,7 @@ class TrainingRun:
 def network(model: Model, classes: int, key: str) -> Classifier:
     """The network of a section on the CPU; what is not pretrained is drawn from torch's global generator.
 
-    Raises:
-        UserError: Naming the section's key in params.yaml, if the weights cannot be had, or do not fit.
+    A UserError names the section's key in params.yaml if the weights cannot be had, or do not fit.
     """
     network = build(asked(model, classes))
     if model.weights is not None:

@@ -89,14 +89,12 @@ class Negatives(nn.Module):
     """Rows of training images of other classes, drawn evenly and with replacement on the device.
 
     Draws come from torch's global generator, which the loop seeds in each epoch. An image's draw depends on its
-    rank among the rows of the batch, so that the order of the batch does not matter.
+    rank among the rows of the batch, so that the order of the batch does not matter. A UserError if there is a single
+    class.
 
     Args:
         labels: Class of every training image, by row.
         count: Negatives per image.
-
-    Raises:
-        UserError: If there is a single class.
     """
 
     by_class: Tensor

@@ -16,10 +16,8 @@ def shares(problem: Problem) -> dict[str, float]:
     """The largest share of each layer that costs no more than a common loss of accuracy, found by bisection.
 
     Curves are noisy and may rise, so each is first made monotone; between its points it is a straight line,
-    and behind the last one it falls to 0 % at sparsity 1. A flat piece is given whole before any layer pays.
-
-    Raises:
-        UserError: If a layer has no curve, or one that does not begin at sparsity 0.
+    and behind the last one it falls to 0 % at sparsity 1. A flat piece is given whole before any layer pays. A layer
+    without a curve, or with one that does not begin at sparsity 0, is a UserError.
 
     Source: scanning one layer at a time: Li et al., ICLR 2017, https://arxiv.org/abs/1608.08710, section 3.2;
     one loss for all layers: `get_ratios_by_loss` of https://github.com/PaddlePaddle/PaddleSlim

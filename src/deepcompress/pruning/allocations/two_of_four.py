@@ -23,10 +23,8 @@ log = logging.getLogger(__name__)
 def shares(problem: Problem) -> dict[str, float]:
     """Half of every layer, but of those that are to stay dense and of those whose inputs are no multiple of 4.
 
-    The latter are named in the log; so less than half of all weights goes where there are any.
-
-    Raises:
-        UserError: If any other sparsity is asked for.
+    The latter are named in the log; so less than half of all weights goes where there are any. A UserError if any other
+    sparsity is asked for.
     """
     if problem.sparsity != SPARSITY:
         raise UserError(f"params.yaml: two_of_four prunes at a sparsity of {SPARSITY}, got {problem.sparsity:g}")
