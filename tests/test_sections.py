@@ -62,6 +62,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("prune.recalibrate", 1, r"prune\.recalibrate must be 0, or 2 or more; one image alone has no statistics"),
     ("prune.structured.criterion", "l9", "structured.criterion must be one of .*l1.*l2_channel.*; got 'l9'"),
     ("prune.structured.criterion", "l1", r"structured\.criterion must score a channel; l1 scores a weight"),
+    ("prune.structured.allocation", "two_of_four", "allocation must be one for filters, and two_of_four is for weig"),
     ("prune.unstructured.allocation", "best", "allocation must be one of .*by_sensitivity.*; got 'best'"),
     *(
         ("quant.bits", wrong, f"^params.yaml: quant.bits {WIDTHS}{params.shown(wrong)}")

@@ -249,14 +249,6 @@ def test_every_other_sparsity_is_one_line_that_names_the_key():
         allocate("two_of_four", problem(0.25))
 
 
-def test_whole_filters_have_no_such_pattern():
-    block = {**PRUNE, "structured": {**PRUNE["structured"], "allocation": "two_of_four"}}
-    with pytest.raises(
-        UserError, match=r"structured\.allocation must be one for filters, and two_of_four is for weights"
-    ):
-        params.validate(Prune, block, "prune")
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch's semi-structured kernels need a CUDA device")
 def test_the_semi_structured_kernels_of_torch_take_what_is_left():
     weight = torch.randn(128, 128, dtype=torch.float16, device="cuda")

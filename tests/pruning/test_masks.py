@@ -155,10 +155,17 @@ def test_scores_keep_their_shape_in_any_memory_layout():
     assert scores[~found].max() < scores[found].min()
 
 
-@pytest.mark.parametrize("counts", [[-1], [4], [2, 1]])
-def test_counts_outside_their_range_are_refused(counts):
-    with pytest.raises(ValueError, match="must rise from 0 to at most 3"):
-        levels(torch.rand(3), counts)
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        *(([-1], "must rise from 0 to at most 300"), ([301], "at most 300, got"), ([2, 1], "must rise from 0")),
+        (range(1, 257), "at most 255 counts, got 256"),  # as a byte holds
+    ],
+)
+def test_counts_outside_their_range_and_more_than_there_can_be_are_refused(counts, message):
+    assert levels(torch.arange(300.0), range(1, 256)).max() == 255
+    with pytest.raises(ValueError, match=message):
+        levels(torch.arange(300.0), counts)
 
 
 def test_a_criterion_that_needs_gradients_says_so():
@@ -166,39 +173,20 @@ def test_a_criterion_that_needs_gradients_says_so():
         score("taylor", prunable_layers(vgg()), "weight")
 
 
-def test_gradients_leave_batch_statistics_and_mode_alone():
-    model = vgg().train()
-    before = model.features[1].running_mean.clone()
+@pytest.mark.parametrize("trains", [True, False])
+def test_gradients_are_those_of_autograd_also_of_frozen_weights_and_change_nothing(trains) -> None:
+    model, seen = vgg(), batches(8, 4)
+    model.add_module("unused", nn.Linear(3, 2))  # no answer depends on it: zeros
     layers = prunable_layers(model)
-    found = list(batch_gradients(model, layers, batches(12, 5).epoch(0)))
-    assert len(found) == 3
-    assert list(found[0]) == list(layers)
-    assert torch.equal(before, model.features[1].running_mean)
+    weights = [layer.weight for layer in layers.values()]
+    losses = [F.cross_entropy(model(batch.images), batch.labels) for batch in seen.epoch(0)]
+    expected = [torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True) for loss in losses]
+    model.train().requires_grad_(trains)
+    before, found = state(model), list(batch_gradients(model, layers, seen.epoch(0)))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert list(ours) == list(layers)
+        assert all(map(torch.equal, ours.values(), theirs))
+        assert not ours["unused"].any()
+    assert same(before, model.state_dict())
     assert model.training
-
-
-def test_frozen_weights_have_the_gradients_that_they_have_when_they_train() -> None:
-    model, seen = vgg(), batches(4, 4)
-    layers, batch = prunable_layers(model), next(seen.epoch(0))
-    loss = F.cross_entropy(model(batch.images), batch.labels)
-    expected = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
-    for trains in (True, False):
-        model.requires_grad_(trains)
-        (found,) = batch_gradients(model, layers, seen.epoch(0))
-        assert all(map(torch.equal, found.values(), expected))
-        assert [parameter.requires_grad for parameter in model.parameters()] == [trains] * len([*model.parameters()])
-
-
-def test_a_weight_that_no_answer_depends_on_has_a_gradient_of_zero() -> None:
-    model, seen = vgg(), batches(4, 4)
-    unused = torch.nn.Linear(3, 2)
-    model.add_module("unused", unused)
-    (found,) = batch_gradients(model, {"unused": unused, "classifier.6": model.classifier[6]}, seen.epoch(0))
-    assert not found["unused"].any()
-    assert found["classifier.6"].any()
-
-
-def test_more_counts_than_a_byte_holds_are_refused() -> None:
-    assert levels(torch.arange(300.0), range(1, 256)).max() == 255
-    with pytest.raises(ValueError, match="at most 255 counts, got 256"):
-        levels(torch.arange(300.0), range(1, 257))
+    assert {parameter.requires_grad for parameter in model.parameters()} == {trains}

@@ -119,7 +119,7 @@ class Prune(Section):
         return self
 
     def require_sweep(self) -> None:
-        """Refuse, by its key, a sparsity of the sweep that its allocation does not meet; a link of a chain need not care."""
+        """Refuse a sparsity of the sweep that its allocation does not meet, by its key; a link need not care."""
         for method, sparsity in itertools.product(self.sweep.methods, self.sweep.sparsities):
             try:
                 self._require_sparsity(method, sparsity, "sweep.sparsities")
