@@ -298,10 +298,7 @@ def group_scores(model: Classifier, scores: Mapping[str, Float[Tensor, " channel
 def group_masks(spec: Spec, kept: Kept, known: Groups | None = None) -> dict[str, Bool[Tensor, ...]]:
     """True where a parameter survives: weights, biases, and scales and shifts of batch norms of dropped channels go.
 
-    Args:
-        spec: Of the dense network.
-        kept: Per group, which channels stay.
-        known: The groups; None: all that the network has.
+    `kept` says per group of a dense network which channels stay; `known` are its groups, if not those of `groups`.
     """
     parameters = dict(outline(spec).named_parameters())
     found: dict[str, Tensor] = {}

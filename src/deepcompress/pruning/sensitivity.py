@@ -206,15 +206,9 @@ class _Whole:
         return self._model(images)
 
     def pruned(self, name: str, survived: UInt8[Tensor, "outputs ..."], levels: int) -> Float[Tensor, "variants _"]:
-        """Answers with one layer pruned at each level.
+        """Answers with one layer pruned at each level: of level 0 to all images, then of level 1, and so on.
 
-        Args:
-            name: Of the layer.
-            survived: How many levels each of its weights, or channels, survives.
-            levels: Their number.
-
-        Returns:
-            Answers of level 0 to all images, then of level 1, and so on.
+        `survived` is how many of the levels each of its weights, or channels, survives.
         """
         return torch.cat([self._answers(name, survived > level) for level in range(levels)])
 

@@ -48,11 +48,7 @@ FEWEST_POINTS = 3  # through two points every line fits
 def measure(model: Classifier, data: TrainingRun, quant: Quant, *, seed: int) -> list[Row]:
     """A row per width and granularity: one scale per output channel, and per group where there are groups.
 
-    Args:
-        model: On the device to compute on; not changed.
-        data: Training images to calibrate on, validation images to measure on.
-        quant: Names the search and the group size; every layer gets the same width.
-        seed: Of the search.
+    The model, on the device to compute on, is not changed; every layer gets the same width.
 
     Returns:
         `bits`, `granularity` (channel or group), `group_size`, the columns of `quantize.Rounded`, and three costs:

@@ -98,16 +98,10 @@ def assign(
     last_bits: int | None = None,
     float16: str = "fp16",
 ) -> dict[str, Format]:
-    """A format for every convolution and linear layer, by name, in forward order.
+    """A format for every convolution and linear layer, by name, in forward order; biases and batch norms stay float32.
 
-    Args:
-        model: Its biases and batch norms stay float32.
-        name: Of the format for all layers but perhaps the first and the last.
-        group_size: Weights per scale, at most; None: one scale per output channel.
-        channel_bits: At or above this width: per-channel scales, `group_size` ignored.
-        first_bits: Own width of the first layer, 2 to 8 or 16.
-        last_bits: Own width of the last layer.
-        float16: What 16 bits mean there.
+    Of this name are all layers but perhaps, among integers, the first and the last; the options are those of
+    `settings.QuantOptions`.
     """
     names = dict.fromkeys(prunable_layers(model), name)
     if INTEGER.fullmatch(name):
@@ -147,7 +141,7 @@ def assign_and_measure_(
         model: On the device of the batches; is left on the CPU.
         formats: Of its layers.
         quantized: Its weights, on the CPU.
-        validation: Images to measure on.
+        validation: Images.
         before: Logits and labels, of the model as it is, if they are known.
     """
     float_logits, labels = before or accuracy.logits(model, validation)
