@@ -161,10 +161,10 @@ STEPS: dict[str, Callable[[api.Model, api.Images], object]] = {
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("handled", HANDLED)
+@pytest.mark.usefixtures("inside")
 def test_a_network_that_was_handled_is_taken_as_its_file_would_give_it_back(
-    shown: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handled: str, step: str
+    shown: dict[str, Any], handled: str, step: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     model = copy.deepcopy(shown["dense"])
     HANDLED[handled](model.model)
     before = [(tensor.dtype, tensor.requires_grad) for tensor in model.model.parameters()]
@@ -176,10 +176,8 @@ def test_a_network_that_was_handled_is_taken_as_its_file_would_give_it_back(
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_all_is_float32_whatever_torch_makes_by_default(
-    shown: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("inside")
+def test_all_is_float32_whatever_torch_makes_by_default(shown: dict[str, Any], step: str) -> None:
     torch.set_default_dtype(torch.float64)
     try:
         for name in ("dense", "small"):

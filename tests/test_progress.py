@@ -92,10 +92,8 @@ def test_nobody_watches_a_ci_or_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
         assert progress.is_watched() is watched
 
 
-def test_times_of_this_machine_come_before_those_of_the_benchmark(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("inside")
+def test_times_of_this_machine_come_before_those_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DEEPCOMPRESS_SCRATCH", raising=False)
     assert progress.last_seconds() == {}
     progress.STAGES.parent.mkdir(parents=True)
@@ -125,9 +123,8 @@ def test_times_are_spoken_in_a_unit_that_suits(seconds: float, text: str) -> Non
     ],
 )
 def test_a_run_ends_with_the_headline_and_where_the_page_lies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, program: str | None, end: str
+    inside: Path, monkeypatch: pytest.MonkeyPatch, system: str, program: str | None, end: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("platform.system", lambda: system)
     monkeypatch.setattr("shutil.which", lambda name: program)
     report, other = cast("Any", _Stage("report")), cast("Any", _Stage("plan"))
@@ -135,9 +132,7 @@ def test_a_run_ends_with_the_headline_and_where_the_page_lies(
     assert list(repro.closing([report])) == [], "there is no page"
     Path("report.html").touch()
     assert list(repro.closing([other])) == []
-    assert list(repro.closing([other, report])) == [
-        "\nThe baseline reaches 96 %.",
-        f"{tmp_path / 'report.html'}: {end}",
-    ]
+    lies = f"{inside / 'report.html'}: {end}"
+    assert list(repro.closing([other, report])) == ["\nThe baseline reaches 96 %.", lies]
     Path("README.md").write_text("no results")
-    assert list(repro.closing([report])) == [f"{tmp_path / 'report.html'}: {end}"]
+    assert list(repro.closing([report])) == [lies]
