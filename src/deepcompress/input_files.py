@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 FOLDER = "inputs"  # of links; git and DVC see it empty in a fresh clone
 IMAGES = "images"  # the file in FOLDER that tells of the user's images
 HASHES = Path("results/inputs.json")
-SHOWN = 200  # characters of a value in a message
 NOTHING = "none"  # the fingerprint of a source that reads no files of the user's
-DIGITS = 16
 
 
 def networks(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -62,7 +60,9 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
             with said_after(f"params.yaml: {key}.weights: "):
                 path = files.from_repository(str(weights))
                 if reason := files.absence(path):
-                    raise UserError(f"{str(weights)[:SHOWN]}: {reason}; it must be null, imagenet or a file's path")
+                    raise UserError(
+                        f"{str(weights)[: params.LONGEST_SHOWN]}: {reason}; it must be null, imagenet or a file's path"
+                    )
             found[f"{key}.weights"] = [path]
         if OWN.fullmatch(arch) and not TIMM.fullmatch(arch):
             with said_after(f"params.yaml: {key}.arch: "):
@@ -93,7 +93,9 @@ def fingerprint(data: DataConfig, before: str = NOTHING) -> str:
     paths = data_inputs(data)
     if not paths:
         return NOTHING
-    asked = hashlib.sha256(f"{data.source} {data.options(data.source).model_dump_json()}".encode()).hexdigest()[:DIGITS]
+    asked = hashlib.sha256(f"{data.source} {data.options(data.source).model_dump_json()}".encode()).hexdigest()[
+        : code_hash.DIGITS
+    ]
     digest = hashlib.sha256()
     try:
         for path in paths:
@@ -103,7 +105,7 @@ def fingerprint(data: DataConfig, before: str = NOTHING) -> str:
         if before.startswith(asked):
             return before
         raise UserError(f"params.yaml: data.{data.source}: {error.filename}: no such file or folder") from None
-    return f"{asked}-{digest.hexdigest()[:DIGITS]}"
+    return f"{asked}-{digest.hexdigest()[: code_hash.DIGITS]}"
 
 
 def data_inputs(data: DataConfig) -> list[Path]:

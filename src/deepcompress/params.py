@@ -213,7 +213,11 @@ def changed(block: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def validate(schema: type[S], block: Any, key: str, path: str | Path = PARAMS_FILE) -> S:
     """Check a plain mapping against a schema; `key` is its place in the file, for the message."""
     try:
-        checked = schema.model_validate_json(_as_json(block, key, path))
+        text = json.dumps(block, default=str)  # which has neither circles nor keys other than text
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {key} must hold plain values under plain names ({error})") from None
+    try:
+        checked = schema.model_validate_json(text)
     except pydantic.ValidationError as error:
         raise UserError(f"{path}: {_explain(error, schema, key)}") from None
     if isinstance(checked, PluginSection):
@@ -291,14 +295,6 @@ def shown(got: object) -> str:
     except ValueError:  # an integer of thousands of digits
         return "a number that is too long to show"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-def _as_json(block: Any, key: str, path: str | Path) -> str:
-    """The block as JSON, which has neither circles nor keys other than text."""
-    try:
-        return json.dumps(block, default=str)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: {key} must hold plain values under plain names ({error})") from None
 
 
 def _explain(error: pydantic.ValidationError, schema: type[Section], key: str) -> str:

@@ -95,13 +95,16 @@ def start(train: Train, seed: int, *, trains: bool = True) -> Fabric:
         raise UserError("params.yaml: train.precision 16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed")
     if train.compile and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))):
         raise UserError("params.yaml: train.compile needs a C++ compiler, and this machine has none: set it to false")
-    devices = device_count(train, chosen.type)
-    require_agreement(devices, train.num_nodes)
-    hand_over(devices * train.num_nodes)
+    kind, nodes, devices = chosen.type, train.num_nodes, device_count(train, chosen.type)
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if TORCHRUN_VARIABLE in os.environ and started != devices * nodes:  # provenance would be wrong
+        raise UserError(
+            f"params.yaml: train.devices x train.num_nodes is {devices} x {nodes}, but torchrun started {started} "
+            "processes; they must be equal"
+        )
+    hand_over(devices * nodes)
     make_deterministic(seed, train.threads)
-    several = train.strategy == "ddp" or devices * train.num_nodes > 1
-    strategy = _data_parallel() if several else "auto"
-    kind, nodes = chosen.type, train.num_nodes
+    strategy = _data_parallel() if train.strategy == "ddp" or devices * nodes > 1 else "auto"
     fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, precision=train.precision, strategy=strategy)
     fabric.launch()
     setattr(fabric, COMPILES, train.compile)
@@ -266,16 +269,6 @@ def hand_over(processes: int) -> None:
     if launch and processes > 1 and TORCHRUN_VARIABLE not in os.environ:
         command = [*shlex.split(launch), sys.executable, *sys.argv]
         os.execvp(command[0], command)
-
-
-def require_agreement(devices: int, nodes: int) -> None:
-    """Refuse to run on more or fewer processes than params.yaml says: provenance would be wrong."""
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if TORCHRUN_VARIABLE in os.environ and started != devices * nodes:
-        raise UserError(
-            f"params.yaml: train.devices x train.num_nodes is {devices} x {nodes}, but torchrun started {started} "
-            "processes; they must be equal"
-        )
 
 
 def follow_() -> None:

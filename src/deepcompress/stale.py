@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -46,8 +46,9 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
         yield "its command changed"
     for dep in stage.deps:
         if dep.fs_path in anew:
-            recorded, now = dep.hash_info.value or {}, {key: params.at(anew[dep.fs_path], key) for key in dep.params}
-            if changed := sorted({key for key, _ in _leaves(recorded) ^ _leaves(now)}):
+            now = dict(params.leaves({key: params.at(anew[dep.fs_path], key) for key in dep.params}))
+            recorded = dict(params.leaves(dep.hash_info.value or {}))
+            if changed := sorted(key for key in recorded | now if recorded.get(key, ...) != now.get(key, ...)):
                 kind = {INPUTS: "inputs", CHOICES: "choices"}.get(Path(dep.fs_path).name, "code")
                 yield f"its {kind} changed: {', '.join(changed)}"
             continue
@@ -86,10 +87,6 @@ def _made(dep: Dependency, made: Mapping[str, str]) -> str | None:
         return None
     listing = [{"md5": files[name], "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + FOLDER_SUFFIX
-
-
-def _leaves(nested: Mapping[str, Any]) -> set[tuple[str, str]]:
-    return {(key, json.dumps(value)) for key, value in params.leaves(nested)}
 
 
 def check(root: Path | None = None) -> tuple[list[str], str | None]:
