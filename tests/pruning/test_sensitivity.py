@@ -54,33 +54,30 @@ def scanned(model, batches, method, sparsities=SPARSITIES, **options):
     return scan(model, batches, scores, sparsities, granularity=granularity, **options), scores
 
 
+def require_equal(rows, plain):
+    assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
+    assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
+
+
 @pytest.mark.parametrize(("image_size", "batch_norm"), [(32, True), (64, False)])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_scan_equals_the_plain_loop(method, image_size, batch_norm, monkeypatch):
     monkeypatch.setattr(sensitivity, "CHUNK_BYTES", 2 * 4 * image_size**2 * 4)  # so that images pass two by two
     model, batches = vgg(batch_norm=batch_norm, image_size=image_size), nets.batches(12, 5, side=image_size)
     rows, scores = scanned(model, batches, method)
-    plain = plain_loop(model, batches, scores, method)
-    assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
-    assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
+    require_equal(rows, plain_loop(model, batches, scores, method))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_scan_with_statistics_of_the_batch_equals_the_plain_loop(method):
-    model, batches = vgg(), nets.batches(12, 12)
-    rows, scores = scanned(model, batches, method, recalibrate=True)
-    plain = plain_loop(model, batches, scores, method, recalibrate=True)
-    assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-4)
-    assert [row["loss"] for row in rows] != pytest.approx([row["loss"] for row in scanned(model, batches, method)[0]])
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_weights_are_untouched_bit_for_bit(method):
-    model = vgg().train()
+def test_a_scan_with_statistics_of_the_batch_equals_the_plain_loop_and_touches_nothing(method):
+    model, batches = vgg().train(), nets.batches(12, 12)
     before = nets.state(model)
-    scanned(model, nets.batches(12, 5), method, recalibrate=True)
+    rows, scores = scanned(model, batches, method, recalibrate=True)
     assert nets.same(before, model.state_dict())
     assert model.training
+    plain = plain_loop(model.eval(), batches, scores, method, recalibrate=True)
+    assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-4)
+    assert [row["loss"] for row in rows] != pytest.approx([row["loss"] for row in scanned(model, batches, method)[0]])
 
 
 def test_standard_errors_are_those_of_a_share_and_of_a_mean():
@@ -110,9 +107,7 @@ def test_the_scan_of_tied_layers_equals_the_plain_loop(method):
     scores = group_scores(model, scores) if method == "structured" else scores
     few = {name: scores[name] for name in layers}
     rows = scan(model, data, few, (0.0, 0.6), granularity=METHODS[method][1])
-    plain = plain_loop(model, data, scores, method, few, (0.0, 0.6))
-    assert [(r["layer"], r["sparsity"], r["pruned_units"], r["right"]) for r in rows] == [row[:4] for row in plain]
-    assert [row["loss"] for row in rows] == pytest.approx([row[4] for row in plain], rel=1e-5)
+    require_equal(rows, plain_loop(model, data, scores, method, few, (0.0, 0.6)))
 
 
 @pytest.mark.parametrize("criterion", ["bn_scale", "taylor"])

@@ -152,35 +152,30 @@ def test_the_error_of_logits_is_relative_to_their_length() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("arch", "moves"), [("frozen", True), ("Between", False)])
-def test_a_bias_moves_into_the_batch_norm_that_alone_reads_its_layer(arch: str, moves: bool) -> None:
-    model, images = nets.network(f"tests.odd_nets:{arch}"), torch.randn(4, 3, 32, 32)
-    convolution = next(iter(prunable_layers(model).values()))
-    nn.init.normal_(convolution.bias, 0, 3)
+@pytest.mark.parametrize(
+    ("arch", "moves"),
+    [
+        *(("vgg11", True), ("resnet18", False), ("densenet121", False)),
+        *(("tests.odd_nets:frozen", True), ("tests.odd_nets:Between", False)),
+    ],
+)
+def test_vectors_in_16_bits_keep_answers_and_a_bias_moves_into_the_norm_that_alone_reads_it(
+    arch: str, moves: bool
+) -> None:
+    model = network() if arch == "vgg11" else nets.network(arch)
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    biased = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.bias is not None]
+    for layer in norms:
+        nn.init.normal_(layer.running_mean, 0, 0.3)
+        nn.init.uniform_(layer.running_var, 0.5, 2)
+    for layer in biased:
+        nn.init.normal_(layer.bias, 0, 0.3)
+    images = torch.randn(4, 3, 32, 32)
     before = model(images)
     round_vectors_(model)
-    assert convolution.bias.any() != moves
     assert torch.linalg.vector_norm(model(images) - before) < 0.02 * torch.linalg.vector_norm(before)
-
-
-@pytest.mark.parametrize("arch", ["vgg11", "resnet18", "densenet121"])
-def test_vectors_in_16_bits_keep_answers_within_what_float16_rounds(arch: str) -> None:
-    model = network() if arch == "vgg11" else nets.network(arch)
-    for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.running_mean, 0, 0.3)
-            nn.init.uniform_(layer.running_var, 0.5, 2)
-        elif isinstance(layer, nn.Conv2d) and layer.bias is not None:
-            nn.init.normal_(layer.bias, 0, 0.3)
-    images = torch.randn(4, 3, 32, 32)
-    with torch.inference_mode():
-        before = model(images)
-    round_vectors_(model)
-    with torch.inference_mode():
-        assert torch.linalg.vector_norm(model(images) - before) < 0.02 * torch.linalg.vector_norm(before)
-    for parameter in model.parameters():
-        assert parameter.dim() != 1 or torch.equal(parameter, parameter.half().float())
-    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert all(layer.bias.any() != moves for layer in biased)
+    assert all(torch.equal(values, values.half().float()) for values in model.parameters() if values.dim() == 1)
     assert not any(norm.running_mean.any() for norm in norms)
     assert all((norm.running_var + norm.eps == 1).all() for norm in norms)
 

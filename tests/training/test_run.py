@@ -65,11 +65,6 @@ def test_a_training_that_ended_is_taken_over_until_the_stage_has_ended(folder, f
     assert len(trained) == 4
 
 
-def test_images_are_read_once(folder):
-    data = run.TrainingRun(folder, VIEW)
-    assert data.images is data.images
-
-
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path, monkeypatch):
     monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))

@@ -67,7 +67,6 @@ def train(
         training: The images, and how a student sees them; clears what resuming needs once the stage has ended.
         method: A method or mixture; without a teacher a control.
         teacher_file: A checkpoint, or None.
-        fabric: Gives device and precision.
         provenance: Of the result: its `stage`, the pipeline's `seed`, and all else that decides how training ends; the
             teacher's file is added.
         model: Its classes are those of the images; None: a fresh network.
@@ -149,13 +148,6 @@ class DistillObjective(Objective):
 
     A loss with exclusive epochs (two-stage hints) is minimised alone in them, and left out after. The count of
     steps is part of the state, so that an interrupted run knows its epoch.
-
-    Args:
-        losses: By name, each with its weight.
-        teacher: Gives the outputs to learn from.
-        cross_entropy: Weight of the labels.
-        label_smoothing: Of the labels.
-        steps_per_epoch: Batches that make an epoch.
     """
 
     def __init__(
@@ -210,8 +202,7 @@ class DistillObjective(Objective):
 def build_losses(weighted: Mapping[str, tuple[float, Any]], context: LossContext) -> dict[str, tuple[float, Loss]]:
     """The losses of a method, each with its weight, from the weight and the options of each.
 
-    Raises:
-        UserError: If a loss or a layer does not exist, or a pair of layers cannot be matched.
+    A UserError if a loss or a layer does not exist, or a pair of layers cannot be matched.
     """
     return {
         name: (weight, params.plugin(LOSSES, name).build(options, context))
@@ -249,7 +240,6 @@ class OnlineTeacher:
         network: Frozen; is moved to Fabric's device and to channels_last memory.
         taps: Layers to read.
         logits: Whether they are wanted; without them the layers behind the last tap do not run.
-        fabric: Gives device and precision.
     """
 
     def __init__(self, network: Classifier, taps: Sequence[Tap], *, logits: bool, fabric: Fabric) -> None:
@@ -282,9 +272,9 @@ class StoredTeacher:
 
     def outputs(self, batch: Batch) -> Outputs:
         indices = batch.indices
-        stored = {key: table[indices.to(table.device)].to(indices.device) for key, table in self.tables.items()}
+        stored: Any = {key: table[indices.to(table.device)].to(indices.device) for key, table in self.tables.items()}
         computed = self._online.outputs(batch).features if self._online else {}
-        return Outputs(stored.get(None), {**computed, **{tap_: rows for tap_, rows in stored.items() if tap_}})
+        return Outputs(stored.pop(None, None), {**computed, **stored})
 
 
 def cached_teacher(
