@@ -16,7 +16,9 @@ import yaml
 from deepcompress.measure import verdict
 from deepcompress.measure.cost import Trainings, with_training_cost
 from deepcompress.measure.statistics import wilson_interval
+from deepcompress.measure.verdict import Estimate
 from deepcompress.plan_table import FAMILIES, Plan
+from deepcompress.report import tables
 from deepcompress.report.tables import PAIR_COLUMNS, Paths, Tables
 from tests import plans
 
@@ -268,13 +270,16 @@ def pairs(models: Models) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
 
 
-def judged(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of pairs as tables.py has them judged, each a family of its own: by its interval."""
-    low, high = rows["difference_points_low"], rows["difference_points_high"]
-    cases = {verdict.NOT_TESTED: low.isna(), verdict.GAIN: low > 0, verdict.LOSS: high < 0}
-    words = np.select(list(cases.values()), list(cases), verdict.NO_DIFFERENCE)
-    p = rows["mcnemar_p"].where(low.notna()).mask(low.notna() & (low <= 0) & (high >= 0), 0.5)
-    return rows.assign(mcnemar_p=p, holm_p=p, freedom=np.inf, verdict=words)
+def apart(low: float, high: float, p: float = 0.01) -> Estimate:
+    """A difference with this interval, judged alone; without one, not tested."""
+    return Estimate((low + high) / 2, low, high, 0.5 if low <= 0 <= high else p, n=IMAGES)
+
+
+def with_differences(data: Tables, differences: tables.Differences, *, pairs: bool = False) -> Tables:
+    """The same with these differences; beside them those to the baseline, and the others only where `pairs` stay."""
+    own = {pair: of for pair, of in data.differences.items() if pairs or "baseline" in pair}
+    both = own | {pair[::-1]: -of for pair, of in differences.items()} | dict(differences)
+    return replace(data, differences=both, models=tables.with_differences(data.models, both, data.plan))
 
 
 def replicates(models: Models) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from deepcompress.measure.verdict import NONE, Estimate, Replicates
 from deepcompress.report import claims, estimates, page, queries
 from deepcompress.report.estimates import AGREES, CONTRADICTS, IN_PART, INCOMPARABLE, SAME, UNDECIDED, UNTESTED
 from deepcompress.report.sections import source
-from deepcompress.report.tables import PAIR_COLUMNS, Tables
+from deepcompress.report.tables import Tables
 from deepcompress.report.text import Fold, Paragraph, Table
 from tests.report import made_up
 from tests.report.made_up import with_tables
@@ -35,8 +35,8 @@ def with_models(data: Tables, *names: str, **columns: object) -> Tables:
 
 
 def with_pairs(data: Tables, *rows: tuple[str, str, float, float]) -> Tables:
-    cells = [(one, other, 1000, (low + high) / 2, low, high, 0.01, 90.0) for one, other, low, high in rows]
-    return dataclasses.replace(data, pairs=made_up.judged(pd.DataFrame(cells, columns=list(PAIR_COLUMNS))))
+    """With these differences, by the ends of their intervals, and with those to the baseline alone."""
+    return made_up.with_differences(data, {(one, other): made_up.apart(*ends) for one, other, *ends in rows})
 
 
 def of_one_training(data: Tables, *names: str) -> Tables:
@@ -116,9 +116,9 @@ def test_a_claim_follows_the_paired_interval_in_either_direction(data: Tables) -
 
 
 def test_a_claim_that_holm_does_not_confirm_says_so_and_of_how_many(data: Tables) -> None:
-    pairs = with_pairs(data, (*QAT, 0.5, 2.0)).pairs
     lost = "not significant after Holm's correction for 29 comparisons"
-    found = claims.claim(dataclasses.replace(data, pairs=pairs.assign(holm_p=0.29, verdict=lost)), "qat above ptq")
+    of = dataclasses.replace(made_up.apart(0.5, 2.0), holm_p=0.29, note=lost)
+    found = claims.claim(made_up.with_differences(data, {QAT: of}), "qat above ptq")
     assert (found.judgement, found.p, found.holm_p) == (f"{SAME} ({lost})", 0.01, 0.29)
 
 
@@ -135,8 +135,8 @@ def test_models_that_were_trained_apart_are_not_tested_without_replicates(single
 
 
 def test_p_of_a_claim_is_corrected_in_the_family_of_its_pair_or_that_of_claims_alone(data: Tables) -> None:
-    of_pair, models = claims.claim(data, "four bits"), data.models.set_index("model")
-    assert of_pair.holm_p == models.loc["quantized/ptq-int4", "holm_p"]
+    of_pair = claims.claim(data, "four bits")
+    assert of_pair.holm_p == data.differences["quantized/ptq-int4", "baseline"].holm_p
     alone = [claims.claim(data, name) for name in ("convolutions", "first layers", "sharp drop", "qat at few bits")]
     tested = [one for one in alone if not math.isnan(one.p)]
     smallest = min(tested, key=lambda one: one.p)
@@ -161,14 +161,7 @@ Change = Callable[[Tables], Tables]
 
 def drop(ends: dict[str, tuple[float, float]]) -> Change:
     """Each model's difference to the baseline, by the ends of its interval."""
-
-    def changed(data: Tables) -> Tables:
-        for model, (low, high) in ends.items():
-            at = {"": (low + high) / 2, "_low": low, "_high": high}
-            data = with_models(data, model, **{f"difference_points{end}": points for end, points in at.items()})
-        return data
-
-    return changed
+    return lambda data: with_pairs(data, *((model, "baseline", low, high) for model, (low, high) in ends.items()))
 
 
 def timed(model: str, low: float, high: float, engine: str = "onnxruntime") -> Change:
@@ -346,15 +339,13 @@ def test_points_are_compared_on_cifar100_with_the_errors_of_both(data: Tables) -
     here = on_cifar100(data)
     assert claims.claim(here, "Figure 7").verdict == CONTRADICTS
     points = theirs[STRUCTURED] - theirs["baseline"]
-    ends = {f"difference_points{end}": points + by for end, by in (("", 1.5), ("_low", 0.5), ("_high", 2.5))}
-    found = claims.claim(with_models(here, STRUCTURED, **ends), "Figure 7")
+    found = claims.claim(with_pairs(here, (STRUCTURED, "baseline", points + 0.5, points + 2.5)), "Figure 7")
     assert found.verdict == IN_PART
     assert "of 2 models, in points to each one's own baseline: agrees in 1, contradicts in 1" in found.note
 
 
 def test_an_interval_of_no_width_does_not_contradict_a_value_within_the_source_report_s_error(data: Tables) -> None:
-    equal = {"difference_points": 0.0, "difference_points_low": 0.0, "difference_points_high": 0.0}
-    here = with_models(on_cifar100(data), "quantized/ptq-bf16", **equal)
+    here = with_pairs(on_cifar100(data), ("quantized/ptq-bf16", "baseline", 0.0, 0.0))
     table = source.side_by_side(here, "quantized")
     assert table is not None
     (row,) = [cells for cells in table.rows if cells[0] == "ptq-bf16"]
@@ -371,9 +362,9 @@ def test_on_other_data_points_are_not_comparable_and_the_order_is(data: Tables) 
         "of 3 pairs of models that its n = 10,000 tells apart: no significant difference in 3; points: "
         "not comparable data"
     )
-    worse = {f"difference_points{end}": at for end, at in (("", -20.0), ("_low", -21.0), ("_high", -19.0))}
-    worse |= {"holm_p": 0.001}
-    found = claims.claim(with_models(data, STRUCTURED, UNSTRUCTURED, **worse), "Figure 7")
+    worse = made_up.apart(-21.0, -19.0)
+    both = {(model, "baseline"): worse for model in (STRUCTURED, UNSTRUCTURED)}
+    found = claims.claim(made_up.with_differences(data, both, pairs=True), "Figure 7")
     assert (found.verdict, "agrees in 2" in found.note) == (IN_PART, True)
 
 

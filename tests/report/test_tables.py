@@ -51,36 +51,35 @@ def test_the_smallest_within_the_limit_is_chosen_on_validation_images_and_smalle
 
 
 def test_differences_are_judged_once_and_have_no_interval_where_chance_is_unknown(data: Tables, single: Tables) -> None:
-    ends = ["difference_points_low", "difference_points_high", "mcnemar_p", "holm_p"]
-    trained, rounded = "students/dkd-vgg16", "quantized/ptq-int4"
-    repeated, once = (some.models.set_index("model") for some in (data, single))
-    assert once.loc[trained, ends].isna().all()
-    assert once.loc[trained, "verdict"] == "not tested: one training each"
-    assert once.loc[trained, "difference_points"] == pytest.approx(-0.5)
-    assert list(repeated.loc[trained, ends[:2]]) == pytest.approx([-1.6, 0.6], abs=1e-3)
-    assert repeated.loc[trained, "verdict"] == "no significant difference"
-    assert list(once.loc[rounded, ends[:2]]) == pytest.approx([-8.6, -6.4])
-    assert once.loc[rounded, "verdict"] == "loss"
-    assert once.loc[trained, "compared_with"] == "students/independent"
-    assert once.loc[trained, "control_points"] == pytest.approx(1.7)
-    pairs = single.pairs.set_index(["model", "reference"])
-    assert math.isnan(pairs.loc[(trained, "students/independent"), "mcnemar_p"])
+    trained, rounded = ("students/dkd-vgg16", "baseline"), ("quantized/ptq-int4", "baseline")
+    repeated, once = data.differences, single.differences
+    assert math.isnan(once[trained].low)
+    assert once[trained].phrase == "not tested: one training each"
+    assert once[trained].value == pytest.approx(-0.5)
+    assert (repeated[trained].low, repeated[trained].high) == pytest.approx((-1.6, 0.6), abs=1e-3)
+    assert repeated[trained].phrase == "no significant difference"
+    assert (once[rounded].low, once[rounded].high) == pytest.approx((-8.6, -6.4))
+    assert once[rounded].phrase == "loss"
+    row = single.models.set_index("model").loc[trained[0]]
+    assert row["compared_with"] == "students/independent"
+    assert row["to_control"] == once[trained[0], "students/independent"]
+    assert (row["to_control"].value, row["to_control"].tested) == (pytest.approx(1.7), False)
 
 
 def test_p_is_corrected_for_all_comparisons_of_the_models_of_a_family(data: Tables) -> None:
-    ours = data.pairs[data.pairs["model"].str.startswith("students/")]
-    rows = pd.concat([data.of("students"), ours]).sort_values("mcnemar_p")
-    first = rows.iloc[0]
-    points, low, high = (first[f"difference_points{end}"] for end in ("", "_low", "_high"))
-    beyond = statistics.p_of_interval(abs(points) - 1, (high - low) / 2, first["freedom"])
-    assert first["holm_p"] == pytest.approx(len(rows) * beyond)
-    assert (rows["holm_p"] >= rows["mcnemar_p"]).all()
-    alone = data.models.set_index("model", drop=False).loc["students/independent"]
-    assert alone["difference_points_high"] < 0
-    assert alone["verdict"] == f"not significant beyond 1 point after Holm's correction for {len(rows)} comparisons"
+    pairs = [("students/" + name, "baseline") for name in data.of("students")["name"]]
+    pairs += [pair for pair in made_up.plan(made_up.EVERY_FAMILY).pairs() if pair[0].startswith("students/")]
+    found = [data.differences[pair] for pair in pairs]
+    first = min(found, key=lambda of: of.p)
+    beyond = statistics.p_of_interval(abs(first.value) - 1, (first.high - first.low) / 2, first.freedom)
+    assert first.holm_p == pytest.approx(len(found) * beyond)
+    assert all(of.holm_p >= of.p for of in found)
+    alone = data.differences["students/independent", "baseline"]
+    assert alone.high < 0
+    assert alone.phrase == f"not significant beyond 1 point after Holm's correction for {len(found)} comparisons"
     assert text.difference(alone) == "−2.2 (−3.3 to −1.1, n.s.)"
-    interval = "95 % interval over seeds −3.3 to −1.1"
-    assert text.change(alone).startswith(f"−2.2 points ({interval}, {alone['verdict']}) to the ")
+    row, interval = data.models.set_index("model").loc["students/independent"], "95 % interval over seeds −3.3 to −1.1"
+    assert text.change(row).startswith(f"−2.2 points ({interval}, {alone.phrase}) to the ")
 
 
 def test_columns_and_families_of_later_techniques_pass_through(tmp_path: Path) -> None:
@@ -89,13 +88,13 @@ def test_columns_and_families_of_later_techniques_pass_through(tmp_path: Path) -
     read = tables.read(paths)
     assert read.models["attention_ssim"].eq(0.3).all()
     (sculpted,) = (row for _, row in read.models.iterrows() if row["family"] == "sculpted")
-    assert text.difference(sculpted).endswith(" (no plan knows its family)")
+    assert text.difference(sculpted["difference"]).endswith(" (no plan knows its family)")
 
 
 def test_a_table_without_optional_columns_is_enough(tmp_path: Path) -> None:
     paths = made_up.write(tmp_path)
     pd.read_csv(paths.evaluation)[list(tables.EVALUATION_COLUMNS)].to_csv(paths.evaluation, index=False)
-    assert tables.read(paths).models["difference_points"].isna().all()
+    assert tables.read(paths).models["difference"].isna().all()
 
 
 def test_class_names_that_look_like_numbers_or_nothing_stay_words(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepcompress.measure.verdict import Estimate
 from deepcompress.report import claims, page, tables, text
 from deepcompress.report.tables import Paths, Tables
 from deepcompress.report.text import Table
@@ -57,15 +58,10 @@ def test_numbers_are_rounded_and_carry_their_unit(written: str, expected: str) -
     assert written == expected
 
 
-def row(**values: object) -> pd.Series:
-    gap = {"difference_points": -0.4, "difference_points_low": -1.1, "difference_points_high": 0.3}
-    return pd.Series({"model": "pruned/x", **gap, **values})
-
-
-def test_a_difference_carries_its_interval_and_the_baseline_has_none_to_itself() -> None:
-    assert text.difference(row()) == "−0.4 (−1.1 to +0.3)"
-    assert text.difference(row(difference_points_low=math.nan)) == "−0.4"
-    assert text.difference(row(model="baseline", difference_points=0.0)) == "–"
+def test_a_difference_carries_its_interval_or_why_there_is_none(data: Tables) -> None:
+    assert text.difference(made_up.apart(-1.1, 0.3)) == "−0.4 (−1.1 to +0.3)"
+    assert text.difference(Estimate(-0.4)) == "−0.4 (one training each)"
+    assert text.difference(data.baseline["difference"]) == "–"
 
 
 @pytest.mark.parametrize("value", [-0.05, 0.25, 0.35, 1.45])
@@ -80,10 +76,10 @@ def test_numbers_are_set_flush_right(cell: str) -> None:
 
 
 def test_a_value_stands_with_its_interval_or_is_missing() -> None:
-    gain = row(difference_points=0.4)
-    assert text.interval(gain, "difference_points", 2) == "0.40 (−1.10 to 0.30)"
-    assert text.interval(gain, "difference_points", write=text.signed) == "+0.4 (−1.1 to +0.3)"
-    assert text.interval(gain.drop("difference_points"), "difference_points") == "–"
+    gain = pd.Series(made_up.within("gain", 0.4, 1.5, 0.1))
+    assert text.interval(gain, "gain", 2) == "0.40 (−1.10 to 0.50)"
+    assert text.interval(gain, "gain", write=text.signed) == "+0.4 (−1.1 to +0.5)"
+    assert text.interval(gain.drop("gain"), "gain") == "–"
 
 
 def test_columns_without_any_value_are_left_out() -> None:
@@ -133,7 +129,7 @@ def test_trainings_that_came_out_equal_are_called_so_on_the_whole_page(
     made_up.replicates(made_up.EVERY_FAMILY).to_csv(tmp_path / "replicates.csv", index=False)
     equal = tables.read(dataclasses.replace(paths, replicates=tmp_path / "replicates.csv"))
     rows = equal.models[equal.models["model"] == "combined/prune_quantize"]
-    assert text.difference(rows.iloc[0]) == "−0.8 (the same in all 3 trainings)"
+    assert text.difference(rows["difference"].iloc[0]) == "−0.8 (the same in all 3 trainings)"
     assert text.of_models(rows, equal).endswith(
         "−0.8 points (not tested: the same in all 3 trainings) to the baseline."
     )
@@ -141,26 +137,25 @@ def test_trainings_that_came_out_equal_are_called_so_on_the_whole_page(
     assert claims.claim(equal, "quarter").judgement == "not tested (the same in all 3 trainings)"
     shown = page.render(page.sections(equal), equal)
     assert "The same in all 3 trainings: what students gain from their teacher is not tested;" in shown
-    rows = (row for _, row in equal.models.iterrows())
-    assert not any("one training" in text.difference(row, to) for row in rows for to in text.VERDICT)
+    assert not any("one training" in text.difference(of) for of in equal.differences.values())
 
 
 def test_a_fine_tuned_model_is_held_against_its_control_as_well(data: Tables) -> None:
-    row = data.models.set_index("model", drop=False).loc["pruned/unstructured-0.25"]
+    row = data.models.set_index("model").loc["pruned/unstructured-0.25"].copy()
     both = (
         "+0.1 points (95 % interval over seeds −1.0 to +1.2{}) to the baseline, −0.1 points (95 % interval over seeds "
         "−1.2 to +1.0{}) to pruned/unstructured-0.0, trained as long"
     )
     same, other = ", no significant difference", ", not significant beyond 1 point"
     assert text.change(row) == f"{both.format('', '')}; both{same.replace(',', ':')}"
-    row["control_verdict"] = other.removeprefix(", ")
-    assert text.change(row) == both.format(same, other)
-    row["control_verdict"] = "loss"
-    assert text.change(row) == both.format(same, "")
+    control = row["to_control"]
+    for p, note, said in ((0.9, other.removeprefix(", "), other), (0.01, "", "")):
+        row["to_control"] = dataclasses.replace(control, holm_p=p, note=note)
+        assert text.change(row) == both.format(same, said)
 
 
 def test_a_control_with_fewer_trainings_is_not_called_trained_as_long(data: Tables) -> None:
-    row = data.models.set_index("model", drop=False).loc["pruned/unstructured-0.25"].copy()
+    row = data.models.set_index("model").loc["pruned/unstructured-0.25"].copy()
     assert row["more_trainings"] == 0
     row["more_trainings"] = 1
     assert " to pruned/unstructured-0.0, with 1 training fewer" in text.change(row)

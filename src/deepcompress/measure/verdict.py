@@ -73,6 +73,10 @@ class Estimate:
         """IMAGES: both models are of the same training; SEEDS: images and trainings vary; ONE_TRAINING."""
         return ONE_TRAINING if not self.tested else IMAGES if math.isinf(self.freedom) else SEEDS
 
+    def __neg__(self) -> Estimate:
+        """The same difference, seen from the reference."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
+
     @property
     def words(self) -> str:
         """GAIN, LOSS, NO_DIFFERENCE or NOT_TESTED, by the corrected p."""

@@ -142,18 +142,19 @@ def costliest(data: Tables, row: Row) -> Comparison | None:
 
 def smallest_that_keeps(data: Tables, row: Row) -> Comparison | None:
     """A model keeps to the allowed loss and no smaller one of its family might."""
-    rows = estimates.chosen(data, {"family": row["family"]}).dropna(subset=["difference_points"]).sort_values("model")
+    rows = estimates.chosen(data, {"family": row["family"]}).dropna(subset=["difference"]).sort_values("model")
     own = rows[rows["model"].isin(estimates.chosen(data, row["sides"][0])["model"])]
     if own.empty or len(rows) == 1:
         return None
-    pairs = {model: pair for model in rows["model"] if (pair := estimates.paired(data, model, BASELINE))}
-    judged = estimates.corrected({model: estimates.above(of, data.max_drop_points) for model, of in pairs.items()})
+    above = (estimates.above(of, data.max_drop_points) for of in rows["difference"])
+    judged = estimates.corrected(dict(zip(rows["model"], above, strict=True)))
     compared = [*own["model"], *rows.loc[rows["size_bytes"] < own["size_bytes"].iloc[0], "model"]]
     mine, *smaller = (estimates.outcome(judged[model]) for model in compared)
     agrees = mine == AGREES and set(smaller) <= {CONTRADICTS}
     verdict = AGREES if agrees else CONTRADICTS if mine == CONTRADICTS or AGREES in smaller else UNDECIDED
     parts = "; ".join(
-        f"{other['model']}: {text.difference(other)} points, {text.smaller(other)}" for _, other in rows.iterrows()
+        f"{other['model']}: {text.difference(other['difference'])} points, {text.smaller(other)}"
+        for _, other in rows.iterrows()
     )
     evidence = f"{parts} ({text.number(data.max_drop_points)} points may go, {text.sample(own['n'].iloc[0])})"
     why = [reason(judged[model].phrase) for model in compared if not judged[model].tested]
@@ -182,7 +183,7 @@ def _compare(data: Tables, row: Row, parts: list[Estimate]) -> Estimate:
         return estimates.contrast(data, parts, list(row["factors"].values()))
     of = estimates.difference(data, row, *parts)
     if row["rule"] == "similar":
-        of = replace(of, value=-of.value, low=-of.high, high=-of.low) if of.value > 0 else of
+        of = -of if of.value > 0 else of
     return of if row["rule"] == "higher" else estimates.above(of, data.max_drop_points)
 
 

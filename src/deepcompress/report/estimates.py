@@ -23,7 +23,7 @@ from deepcompress.measure import verdict
 from deepcompress.measure.statistics import WITHIN_95, p_of_interval, wilson_interval
 from deepcompress.measure.verdict import NAN, Estimate
 from deepcompress.report import queries, text
-from deepcompress.report.tables import BASELINE, JUDGED, Tables
+from deepcompress.report.tables import BASELINE, Tables
 
 AGREES, CONTRADICTS, SAME, UNTESTED = "agrees", "contradicts", verdict.NO_DIFFERENCE, "not tested"
 IN_PART, UNDECIDED, INCOMPARABLE = "agrees in part", "undecided", "not comparable data"
@@ -115,22 +115,11 @@ def difference(data: Tables, row: Row, first: Estimate, second: Estimate) -> Est
     """First less second; NaN for an interval where the two are of different trainings and nothing tells of chance."""
     value, n = first.value - second.value, first.n
     if row.get("measure", TOP1) == TOP1:
-        return paired(data, first.name, second.name) or Estimate(value, n=n)
+        return data.differences.get((first.name, second.name)) or Estimate(value, n=n)
     models = [name for name in (first.name, second.name) if name in data.plan]
     if len(models) == 2 and verdict.trained_apart(data.plan, *models):
         return Estimate(value, n=n)
     return combined((first, second), (1, -1))  # of one training; wider than by image, which the tables do not hold
-
-
-def paired(data: Tables, model: str, reference: str) -> Estimate | None:
-    """The judged difference of two models [points], in either direction; None where `evaluate` did not compare them."""
-    found = queries.pair(data, model, reference)
-    if found is None:
-        return None
-    value, low, high, p, holm_p, freedom = (float(found[name]) for name in JUDGED[:-1])
-    words = found["verdict"]
-    note = words if words.startswith(verdict.UNCONFIRMED) or verdict.reason(words) else ""
-    return Estimate(value, low, high, p, freedom, int(found["n"]), holm_p, note)
 
 
 def above(loss: Estimate, limit: float) -> Estimate:
@@ -230,8 +219,8 @@ def outcomes(data: Tables, family: str) -> dict[str, str]:
     theirs, first = source_top1(data, family), start(data, family)
     apart = {}
     for model in theirs:
-        here = None if model == first else paired(data, model, first)
-        if here is not None and not math.isnan(here.low):
+        here = data.differences.get((model, first))
+        if here is not None and here.tested:
             apart[model] = combined((here, source_points(theirs, model, first)), (1, -1))
     words = dict.fromkeys((model for model in theirs if model != first), UNTESTED)
     return words | {model: AGREES if of.words == SAME else CONTRADICTS for model, of in corrected(apart).items()}

@@ -8,6 +8,7 @@ something for it. Charts are Vega-Lite, drawn in the browser by the library that
 from __future__ import annotations
 
 import logging
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ from markupsafe import Markup, escape
 
 from deepcompress import files
 from deepcompress.errors import UserError
+from deepcompress.measure.verdict import Estimate
 from deepcompress.report import charts, queries, tables, text
 from deepcompress.report.tables import BASELINE, TEACHERS, Tables
 from deepcompress.report.text import Section
@@ -37,6 +39,7 @@ CHOSEN = (
 LIMITED = "Ship the baseline: no smaller model keeps to all limits of deploy."
 AGAIN = "A model that was trained again has the control of the one that it builds on, with a training fewer."
 INTERVAL = ("top1_pct", "top1_pct_low", "top1_pct_high")
+POINTS = {"difference_points": "value", "difference_points_low": "low", "difference_points_high": "high"}
 LIBRARY = "vega.js"  # what .dvc/plots/page.html loads
 log = logging.getLogger(__name__)
 
@@ -105,15 +108,16 @@ def _first_screen(data: Tables) -> dict[str, Any]:
     Returns:
         `sentence`: what to take away; `evidence`: how sure that is, empty where the sentence says so; `choices`: column
         of a cost -> its name and its chart, without costs that were not measured; `rows`: a row per model for the
-        table, from the smallest file to the largest, with `words` to be found by and the `ends` of its difference;
+        table, from the smallest file to the largest, with `words` to be found by, its difference's `points` and `ends`;
         `families` of these models, in order; `recommended`: id of the recommended model, empty without one; `limit`:
         points that a compressed model may lose.
     """
     rows = queries.usable(data)
     told = rows[["model", "family", "method", "format", "teacher"]]
     words = [" ".join(cells.dropna().astype(str)).lower() for _, cells in told.iterrows()]
-    points = [text.difference(row) if pd.notna(row["difference_points_low"]) else "" for _, row in rows.iterrows()]
-    listed = rows.assign(words=words, ends=[cell.partition(" (")[2].rstrip(")") for cell in points])
+    found = [of if isinstance(of, Estimate) else Estimate(math.nan) for of in rows["difference"]]
+    ends = [text.difference(of).partition(" (")[2].rstrip(")") if of.tested else "" for of in found]
+    listed = rows.assign(words=words, points=[of.value for of in found], ends=ends)
     recommended = str((data.notes.get("recommendation") or {}).get("model", ""))
     sentence, evidence = _first_sentence(data, recommended)
     measured = {cost: name for cost, (name, _) in charts.COSTS.items() if cost in rows and rows[cost].count() > 1}
@@ -176,7 +180,7 @@ def readme_block(data: Tables) -> str:
         sentence += f" {text.of_models(data.candidates, data, name='model')}"
         seeds = len(data.replicates.seeds)
         trained = f"Differences between trainings are means of {seeds} seeds." if data.replicates else text.ONE_TRAINING
-        again = f"{AGAIN} " if (shown["control_points"].notna() & (shown["more_trainings"] > 0)).any() else ""
+        again = f"{AGAIN} " if (shown["to_control"].notna() & (shown["more_trainings"] > 0)).any() else ""
         note = f"{CHOSEN} {again}{trained}{text.ns([table])}"
     paragraph = f"**{sentence}** ({classes} of `{source}`, {int(base['n']):,} held-out images)"
     picture = f"![{text.of_all(data)}](plots/figures/{charts.OVERVIEW}.png)"
@@ -207,7 +211,7 @@ def _readme_table(rows: pd.DataFrame) -> str:
     ]
     for _, row in rows.iterrows():
         size, times = text.mebibytes(row["size_mib"]), text.times(row["times_smaller"])
-        points = f"{text.difference(row)} | {text.difference(row, 'control')}"
+        points = f"{text.difference(row['difference'])} | {text.difference(row['to_control'])}"
         lines.append(f"| `{row['model']}` | {text.accuracy(row)} | {points} | {size} | {times} |")
     return "\n".join(lines)
 
@@ -233,9 +237,11 @@ def write_plots(folder: Path, data: Tables, sections: Iterable[Section]) -> None
 
 def plot_tables(data: Tables) -> dict[str, pd.DataFrame]:
     """By name of the plot: what DVC draws, coloured by the column `series`."""
-    points = [f"difference_points{end}" for end in ("", "_low", "_high")]
+    models = data.models.assign(series=data.models["family"], size_mib=data.models["size_mib"].round(4))
+    for name, end in POINTS.items():
+        models[name] = [getattr(of, end, math.nan) for of in models["difference"]]
     columns = {
-        "models": ["model", "size_mib", *INTERVAL, *points],
+        "models": ["model", "size_mib", *INTERVAL, *POINTS],
         "history": ["epoch", "validation_top1_pct", "validation_loss", "train_loss", "learning_rate"],
         "pruning": ["sparsity_pct", *INTERVAL],
         "bits": ["bits", "validation_top1_pct", "output_error_relative"],
@@ -246,7 +252,7 @@ def plot_tables(data: Tables) -> dict[str, pd.DataFrame]:
     rounded = data.further("bits/points", "granularity", *columns["bits"])
     teachers, learners = data.of(TEACHERS).set_index("model")["name"], queries.students(data)
     rows = {
-        "models": data.models.assign(series=data.models["family"], size_mib=data.models["size_mib"].round(4)),
+        "models": models,
         "history": data.history.assign(series=data.history["model"]),
         "pruning": pruned.sort_values(["series", "sparsity_pct"]),
         "bits": rounded.assign(series=rounded["granularity"]),

@@ -5,15 +5,12 @@ Models are chosen by the plan's columns, which every row of the evaluation has; 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
-from deepcompress.measure import verdict
 from deepcompress.measure.statistics import wilson_interval
-from deepcompress.report.tables import BASELINE, DIFFERENCES, JUDGED, TEACHERS, Tables
+from deepcompress.report.tables import BASELINE, TEACHERS, Tables, between
 
 METHODS = ("unstructured", "structured")  # of pruning
 SPARSITY = 0.25  # the source report's
@@ -28,31 +25,6 @@ OWN, TOTAL = "training_tera_macs", "training_tera_macs_total"
 NOT_COMPRESSED = (BASELINE, TEACHERS)
 ALONE = "students alone"
 TEXT_ROUNDING = 1e-9  # of numbers read from text
-
-
-# Comparisons of two models.
-
-
-def pair(data: Tables, model: str, reference: Any) -> pd.Series | None:
-    """The judged difference between two models on the same images, in either direction; None if none was measured."""
-    if (model, reference) in data.compared:
-        return data.compared[model, reference]
-    turned = data.compared.get((reference, model))
-    return None if turned is None else _turned(turned, model)
-
-
-def _turned(row: pd.Series, model: str) -> pd.Series:
-    points, low, high, _ = DIFFERENCES
-    phrase = str(row["verdict"])
-    words = {verdict.GAIN: verdict.LOSS, verdict.LOSS: verdict.GAIN}.get(phrase, phrase)
-    turned = {points: -row[points], low: -row[high], high: -row[low], "verdict": words}
-    return pd.Series({**row, **turned, "model": model, "reference": row["model"]})
-
-
-def to_control(data: Tables, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose JUDGED columns are those to each model's own control; NaN where no such pair was measured."""
-    found = [pair(data, row["model"], row["control"]) for _, row in rows.iterrows()]
-    return rows.assign(**{name: [math.nan if row is None else row[name] for row in found] for name in JUDGED})
 
 
 def with_interval(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -164,8 +136,9 @@ def joined(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
 
 
 def students(data: Tables) -> pd.DataFrame:
-    """The students' rows, controls first; their DIFFERENCES are those to the independent student."""
-    rows = to_control(data, data.of("students"))
+    """The students' rows, controls first; their `difference` is that to the independent student."""
+    rows = data.of("students")
+    rows = rows.assign(difference=between(data.differences, rows, rows["control"]))
     return rows.assign(teacher=rows["teacher"].fillna("")).sort_values(["teacher", "method"], ignore_index=True)
 
 

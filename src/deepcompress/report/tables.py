@@ -4,13 +4,13 @@ A model's id is the key of every table. What a model is, its family, method or t
 plan, which `evaluate` joins to its table. Columns and families that this file has never heard of pass through.
 
 Every difference is judged here, once, by measure/verdict.py: where a training stands between two models, its interval
-is that over seeds, or missing; its words follow Holm's correction within its family. Whatever reads JUDGED afterwards
-can say no more than they carry.
+is that over seeds, or missing; its words follow Holm's correction within its family. Whatever reads an `Estimate`
+afterwards can say no more than it carries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,8 +32,6 @@ UNKNOWN = f"{verdict.UNTESTED}no plan knows its family"
 BYTES_PER_MIB = 2**20
 PAPER = Path(__file__).with_name("paper_results.yaml")
 DIFFERENCES = ("difference_points", "difference_points_low", "difference_points_high", "mcnemar_p")
-# Of a difference: p is that of the single comparison, holm_p corrected for its family; verdict: see `Estimate.phrase`.
-JUDGED = (*DIFFERENCES, "holm_p", "freedom", "verdict")
 EVALUATION_COLUMNS = ("model", "family", "top1_pct", "top1_pct_low", "top1_pct_high", "n", "size_bytes")
 OPTIONAL_COLUMNS = (
     "top5_pct", "cross_entropy_loss", "calibration_error_pct", *DIFFERENCES, "parameters", "nonzero_weights", "macs",
@@ -44,6 +42,7 @@ CHOICE_COLUMNS = ("model", "validation_top1_pct", "n", "drop_points", "on_front"
 # Read as they are, for a class may be called "7" or "null".
 WORDS = ("model", "reference", "class", *(name for name in PLAN_COLUMNS if name != "sparsity"))
 CLASS_COLUMNS = ("model", "class", "n", "top1_pct")
+Differences = Mapping[tuple[Any, Any], Estimate]  # by model and reference [percent points]
 HISTORY_COLUMNS = ("epoch", "train_loss", "learning_rate", "validation_top1_pct", "validation_loss")
 
 
@@ -66,10 +65,10 @@ class Paths:
 class Tables:
     """All that the sections of the report may look at."""
 
-    # A row per model id: `metrics/evaluation.csv` with JUDGED differences to the baseline plus name (the id without its
-    # family), size_mib, times_smaller, compared_with (the control, or that of what it builds on), control_points, _low,
-    # _high, _verdict and _freedom, and more_trainings, those that it has had more than compared_with; optional columns
-    # that are missing hold NaN.
+    # A row per model id: `metrics/evaluation.csv` and name (the id without its family), size_mib, times_smaller,
+    # compared_with (the control, or that of what it builds on), more_trainings (those that it has had more than
+    # compared_with), and difference (to the baseline) and to_control, each an Estimate, or None; optional columns that
+    # are missing hold NaN.
     models: pd.DataFrame
     per_class: pd.DataFrame  # accuracy of each model on each class
     headline: dict[str, Any]  # what `dvc metrics diff` compares
@@ -77,8 +76,8 @@ class Tables:
     meta: dict[str, Any]  # what the training images are: classes, counts, source
     params: dict[str, Any]  # params.yaml as plain values
     paper: dict[str, Any]  # the source report's own figures
-    # JUDGED differences between a model and a reference other than the baseline; may be empty.
-    pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PAIR_COLUMNS)))
+    # Of any two models that were compared on the same images, either way round.
+    differences: Differences = field(default_factory=dict)
     replicates: Replicates = verdict.NONE  # of further seeds; none without `make seeds`
     # Every further CSV, by folder and path without suffix: `sensitivity/structured`; one that is given as a file, by
     # its name.
@@ -99,13 +98,6 @@ class Tables:
     def plan(self) -> Plan:
         """What the models are made of."""
         return Plan.of_table(_records(self.models))
-
-    @cached_property
-    def compared(self) -> dict[tuple[str, str], pd.Series]:
-        """Rows with JUDGED differences, by model and reference: of `models`, to the baseline, and of `pairs`."""
-        both = (self.models.assign(reference=BASELINE), self.pairs[self.pairs["reference"] != BASELINE])
-        rows = (row for table in both for _, row in table.dropna(subset=["difference_points"]).iterrows())
-        return {(row["model"], row["reference"]): row for row in rows}
 
     def further(self, name: str, *columns: str) -> pd.DataFrame:
         """One of `extra`; no rows, but these columns, where it is missing or has no rows."""
@@ -147,20 +139,21 @@ def read(paths: Paths) -> Tables:
     Raises:
         UserError: If a table is missing, damaged, lacks a column, names a model twice or has no baseline.
     """
-    models, pairs = _models(paths.evaluation), _pairs(paths.pairs)
-    replicates, plan = verdict.NONE, Plan.of_table(_records(models))
+    models = _models(paths.evaluation)
+    rows, pairs, replicates = _records(models), _records(_pairs(paths.pairs)), verdict.NONE
     if paths.replicates:
-        replicates = Replicates.read(paths.replicates, _records(models), _records(pairs))
-    models, pairs = _judged(models, pairs, plan, replicates)
+        replicates = Replicates.read(paths.replicates, rows, pairs)
+    plan = Plan.of_table(rows)
+    differences = _judged([*rows, *pairs], plan, replicates)
     return Tables(
-        models=_with_controls(models, pairs, plan),
+        models=with_differences(models.drop(columns=list(DIFFERENCES)), differences, plan),
         per_class=_csv(paths.per_class, CLASS_COLUMNS),
         headline=files.read_json(paths.headline),
         history=_history(paths.history),
         meta=files.read_json(paths.meta) if paths.meta else {},
         params=params.read(paths.params),
         paper=yaml.safe_load(PAPER.read_text(encoding="utf-8")),
-        pairs=pairs,
+        differences=differences,
         replicates=replicates,
         extra={name: _csv(path) for place in paths.extra for name, path in _below(place).items()},
         notes={name: files.read_json(path) for place in paths.extra for name, path in _below(place, ".json").items()},
@@ -171,36 +164,31 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): cell for name, cell in row.items()} for row in rows.to_dict("records")]
 
 
-def _judged(
-    models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan, replicates: Replicates
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables with JUDGED columns; of a model of a family that the plan does not know there is no interval."""
-    rows = [*_records(models), *_records(pairs)]
-    known = [
-        place for place, row in enumerate(rows)
-        if row["model"] in plan and row.get("reference", BASELINE) in plan and not pd.isna(row["difference_points"])
-    ]  # fmt: skip
-    verdicts = dict(zip(known, verdict.judge([rows[place] for place in known], plan, replicates), strict=True))
-    cells = []
-    for place, row in enumerate(rows):
-        of = verdicts.get(place, Estimate(row["difference_points"], note=UNKNOWN))
-        words = None if pd.isna(of.value) else of.phrase
-        cells.append((of.value, of.low, of.high, of.p, of.holm_p, of.freedom, words))
-    judged = pd.DataFrame(cells, columns=list(JUDGED))
-    ours, theirs = judged.head(len(models)), judged.tail(len(pairs))
-    return models.assign(**dict(ours.set_index(models.index))), pairs.assign(**dict(theirs.set_index(pairs.index)))
+def _judged(rows: Iterable[Mapping[str, Any]], plan: Plan, replicates: Replicates) -> Differences:
+    """By model and reference, either way round; of a family that the plan does not know, without an interval."""
+    measured = {(row["model"], row.get("reference", BASELINE)): row for row in rows
+                if not pd.isna(row["difference_points"])}  # fmt: skip
+    known = {pair: row for pair, row in measured.items() if all(model in plan for model in pair)}
+    judged = dict(zip(known, verdict.judge(list(known.values()), plan, replicates), strict=True))
+    for pair, row in measured.items():
+        judged.setdefault(pair, Estimate(row["difference_points"], n=int(row["n"]), note=UNKNOWN))
+    return {pair[::-1]: -of for pair, of in judged.items()} | judged
 
 
-def _with_controls(models: pd.DataFrame, pairs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """The models with what each is to its control, where the two were compared."""
+def with_differences(models: pd.DataFrame, differences: Differences, plan: Plan) -> pd.DataFrame:
+    """The models with what each is to the baseline and to its control, where they were compared."""
     controls = [plan.control(model) if model in plan else None for model in models["model"]]
     known = zip(models["model"], controls, strict=True)
     more = [_trainings(plan, model) - _trainings(plan, control) if control else 0 for model, control in known]
-    columns = {name: name.replace("difference", "control") for name in DIFFERENCES[:3]}
-    columns |= {"reference": "compared_with", "verdict": "control_verdict", "freedom": "control_freedom"}
-    judged = pairs[["model", *columns]].rename(columns=columns).astype({"model": object, "compared_with": object})
-    compared = models.assign(compared_with=pd.Series(controls, models.index, dtype=object), more_trainings=more)
-    return compared.merge(judged, on=["model", "compared_with"], how="left")
+    baseline, control = (between(differences, models, to) for to in ([BASELINE] * len(models), controls))
+    compared = models.assign(compared_with=pd.Series(controls, models.index, object), more_trainings=more)
+    return compared.assign(difference=baseline, to_control=control)
+
+
+def between(differences: Differences, models: pd.DataFrame, references: Iterable[object]) -> pd.Series:
+    """What each of some models is to its reference; None where the two were not compared."""
+    found = [differences.get(pair) for pair in zip(models["model"], references, strict=True)]
+    return pd.Series(found, models.index, object)
 
 
 def _trainings(plan: Plan, model: str) -> int:

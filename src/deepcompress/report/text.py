@@ -17,6 +17,7 @@ from deepcompress import params
 from deepcompress.errors import UserError
 from deepcompress.files import mebibytes
 from deepcompress.measure import verdict
+from deepcompress.measure.verdict import Estimate
 from deepcompress.report import tables
 from deepcompress.report.tables import Tables
 
@@ -27,11 +28,9 @@ NS = (
     f"n.s.: not significant beyond {verdict.MARGIN:g} point after Holm's correction for all comparisons of the family "
     "that the model is of."
 )
-FREEDOM = {"difference": "freedom", "control": "control_freedom"}  # finite where seeds vary as well as images
-VERDICT = {"difference": "verdict", "control": "control_verdict"}  # start of the columns of a difference -> its words
 NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*(e[+−]\d+)?( ?[kMG×])?( \(.*\))?|–")
-# A column as it is, a number with its digits, how to write a number, or how to write a row.
-Column = str | tuple[str, int | Callable[[float], str]] | Callable[[pd.Series], str]
+# A column as it is, a number with its digits, how to write a cell, or how to write a row.
+Column = str | tuple[str, int | Callable[[Any], str]] | Callable[[pd.Series], str]
 
 
 # Numbers.
@@ -131,21 +130,23 @@ def accuracy(row: pd.Series) -> str:
     return interval(row, "top1_pct")
 
 
-def difference(row: pd.Series, column: str = "difference", *, phrase: bool = False) -> str:
+def difference(of: Estimate | None, *, phrase: bool = False) -> str:
     """Points with their interval, −0.4 (−1.1 to +0.3), or with why there is none: −0.4 (one training each).
 
     Where the interval leaves out zero but there is no verdict, `n.s.` stands behind it, or the whole of its `phrase`,
     for prose: what does not say so looks like a finding.
     """
-    points, low, high = ends(row, f"{column}_points")
-    if row["model"] == tables.BASELINE or math.isnan(points):
+    if not isinstance(of, Estimate):  # None, or NaN in a table
         return MISSING
-    words = str(row.get(VERDICT[column]))
-    if math.isnan(low) or math.isnan(high):
-        why = verdict.reason(words)
-        return f"{signed(points)} ({why})" if why else signed(points)
-    doubt = f", {words if phrase else UNCONFIRMED}" if words.startswith(verdict.UNCONFIRMED) else ""
-    return f"{signed(points)} ({signed(low)} to {signed(high)}{doubt})"
+    if not of.tested:
+        return f"{signed(of.value)} ({verdict.reason(of.phrase)})"
+    doubt = f", {of.phrase if phrase else UNCONFIRMED}" if of.phrase.startswith(verdict.UNCONFIRMED) else ""
+    return f"{signed(of.value)} ({signed(of.low)} to {signed(of.high)}{doubt})"
+
+
+def p_of(name: str) -> Column:
+    """How to write `p` or `holm_p` of a row's difference."""
+    return lambda row: probability(getattr(row["difference"], name, math.nan))
 
 
 def ns(cells: Iterable[str]) -> str:
@@ -161,7 +162,7 @@ def of_all(data: Tables) -> str:
     best, base = tables.selected(data, data.candidates), data.baseline
     n = sample(base["n"])
     if best is not None:
-        points = f"{signed(best['difference_points'])} points to the baseline"
+        points = f"{signed(getattr(best['difference'], 'value', math.nan))} points to the baseline"
         return f"{best['model']} is {smaller(best)} at {points} ({n})"
     if len(data.candidates) == 1:
         return f"The baseline: {number(base['top1_pct'])} % top-1 in {mebibytes(base['size_mib'])} MiB ({n})"
@@ -174,7 +175,7 @@ def of_models(rows: pd.DataFrame, data: Tables, *, name: str = "name") -> str:
     Which one is good or best is chosen on validation images; what is said of it was measured on held-out ones. `name`
     is the column that the sentence calls a model by: `name`, or `model` for the whole id.
     """
-    compared = rows.dropna(subset=["difference_points"])
+    compared = rows.dropna(subset=["difference"])
     if compared.empty:
         return "No model was compared with the baseline."
     limit, top = f"at most {_points(data.max_drop_points)}", tables.best_chosen(data, compared)
@@ -189,9 +190,9 @@ def of_models(rows: pd.DataFrame, data: Tables, *, name: str = "name") -> str:
     return f"{none}; {top[name]} is best there; on held-out images {change(top)}."
 
 
-def untested(rows: pd.DataFrame, what: str) -> str:
+def untested(differences: pd.Series, what: str) -> str:
     """That it is not tested what some models bring, and why; none of them has an interval."""
-    why = verdict.reason(rows["verdict"].iloc[0])
+    why = verdict.reason(differences.iloc[0].phrase)
     return f"{why[0].upper()}{why[1:]}: what {what} is not tested; `make seeds` trains more."
 
 
@@ -201,35 +202,22 @@ def change(row: pd.Series) -> str:
     Differences with their intervals and verdicts, of which one that holds for both stands once, at the end; what was
     not tested is called neither a gain nor a loss.
     """
-    to = {"difference": "the baseline"}
-    if isinstance(row.get("compared_with"), str) and not math.isnan(row["control_points"]):
+    if pd.isna(row["difference"]):
+        return "not compared with the baseline"
+    to = {"the baseline": row["difference"]}
+    if pd.notna(row["to_control"]):
         more = int(row["more_trainings"])
         trained = f"with {count(more, 'training')} fewer" if more else "trained as long"
-        to["control"] = f"{row['compared_with']}, {trained}"
-    doubts = {column: _doubt(row, column) for column in to}
-    shared = doubts["difference"] if len(to) > 1 and len(set(doubts.values())) == 1 else ""
+        to[f"{row['compared_with']}, {trained}"] = row["to_control"]
+    doubts = ["" if of.phrase in (verdict.GAIN, verdict.LOSS) else of.phrase for of in to.values()]
+    shared = doubts[0] if len(to) > 1 and len(set(doubts)) == 1 else ""
     parts = []
-    for column, reference in to.items():
-        within = ", ".join(words for words in (_interval(row, column), "" if shared else doubts[column]) if words)
-        points = f"{signed(row[f'{column}_points'])} points"
-        parts.append(f"{points} ({within}) to {reference}" if within else f"{points} to {reference}")
+    for (reference, of), doubt in zip(to.items(), doubts, strict=True):
+        over = " over seeds" if of.basis == verdict.SEEDS else ""
+        interval = f"95 % interval{over} {signed(of.low)} to {signed(of.high)}" if of.tested else ""
+        within = ", ".join(words for words in (interval, "" if shared else doubt) if words)
+        parts.append(f"{signed(of.value)} points{f' ({within})' if within else ''} to {reference}")
     return ", ".join(parts) + (f"; both: {shared}" if shared else "")
-
-
-def _interval(row: pd.Series, column: str) -> str:
-    _, low, high = ends(row, f"{column}_points")
-    if math.isnan(low) or math.isnan(high):
-        return ""
-    over = " over seeds" if math.isfinite(row[FREEDOM[column]]) else ""
-    return f"95 % interval{over} {signed(low)} to {signed(high)}"
-
-
-def _doubt(row: pd.Series, column: str) -> str:
-    """The words of a verdict that is neither a gain nor a loss; nothing where none was asked for."""
-    words = str(row.get(VERDICT[column]))
-    if not _interval(row, column):
-        return words if verdict.reason(words) else ""
-    return "" if words in (verdict.GAIN, verdict.LOSS) else words
 
 
 def _points(value: float) -> str:
@@ -366,10 +354,10 @@ MEANS = (
 MODELS: dict[str, Column] = {
     "Model": "model",
     "Top-1 % (95 %)": accuracy,
-    "Points to baseline (95 %)": difference,
-    "p": ("mcnemar_p", probability),
-    "p (Holm)": ("holm_p", probability),
-    "Points to control (95 %)": lambda row: difference(row, "control"),
+    "Points to baseline (95 %)": ("difference", difference),
+    "p": p_of("p"),
+    "p (Holm)": p_of("holm_p"),
+    "Points to control (95 %)": ("to_control", difference),
     "MiB": ("size_mib", mebibytes),
     "Smaller": ("times_smaller", times),
     "Parameters": ("parameters", short),

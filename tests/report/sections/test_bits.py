@@ -22,12 +22,12 @@ MODELS = made_up.BASELINE | {
     for form in FORMATS
 }
 MODELS |= {"quantized/qat-fp32": (882, 1.0)}
-PAIRS = [
-    ("quantized/qat-int4", "quantized/ptq-int4", 1000, 6.4, 4.0, 8.8, 0.00001, 90.0),
-    ("quantized/qat-int4", "quantized/qat-fp32", 1000, -2.0, -3.1, -0.9, 0.001, 92.0),
-    ("quantized/qat-int8", "quantized/ptq-int8", 1000, 1.0, -0.2, 2.2, 0.1, 97.0),
-    ("quantized/qat-int8", "quantized/qat-fp32", 1000, -0.1, -0.6, 0.4, 0.9, 99.0),
-]
+PAIRS = {
+    ("quantized/qat-int4", "quantized/ptq-int4"): made_up.apart(4.0, 8.8, 0.00001),
+    ("quantized/qat-int4", "quantized/qat-fp32"): made_up.apart(-3.1, -0.9, 0.001),
+    ("quantized/qat-int8", "quantized/ptq-int8"): made_up.apart(-0.2, 2.2),
+    ("quantized/qat-int8", "quantized/qat-fp32"): made_up.apart(-0.6, 0.4),
+}
 
 
 def points() -> pd.DataFrame:
@@ -76,8 +76,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     data = tables.read(made_up.write(tmp_path_factory.mktemp("quantized"), MODELS))
     extra = {"bits/points": points(), "bits/trends": trends()}
     extra |= {f"rounding/{model}": rounding(model) for model in MODELS if model != "baseline"}
-    pairs = made_up.judged(pd.DataFrame(PAIRS, columns=list(tables.PAIR_COLUMNS)))
-    return dataclasses.replace(data, extra=extra, pairs=pairs)
+    return made_up.with_differences(dataclasses.replace(data, extra=extra), PAIRS)
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +121,8 @@ def test_the_verdict_counts_against_the_float_control(everything: Tables) -> Non
     ("model", "verdict"), [("none", "cannot be told from that"), ("quantized/qat-int8", "0 are better and 0 worse")]
 )
 def test_neither_a_missing_pair_nor_a_tie_is_called_a_gain(everything: Tables, model: str, verdict: str) -> None:
-    pairs = everything.pairs[everything.pairs["model"] == model]
-    assert sentence(dataclasses.replace(everything, pairs=pairs), verdict)
+    pairs = {pair: of for pair, of in PAIRS.items() if pair[0] == model}
+    assert sentence(made_up.with_differences(everything, pairs), verdict)
 
 
 def test_a_trend_is_told_with_its_points_and_its_residual(section: Section) -> None:
@@ -155,5 +154,5 @@ def test_coverage_is_folded_away(section: Section) -> None:
 
 
 def test_without_further_tables_the_accuracies_are_shown_all_the_same(everything: Tables) -> None:
-    built = bits.bits(dataclasses.replace(everything, extra={}, pairs=everything.pairs.head(0)))
+    built = bits.bits(made_up.with_differences(dataclasses.replace(everything, extra={}), {}))
     assert [picture.name for picture in pictures_of(built)] == ["quantization_formats"]

@@ -9,6 +9,7 @@ import pytest
 from deepcompress.errors import UserError
 from deepcompress.report import page, queries, tables, text
 from deepcompress.report.tables import Tables
+from tests.report import made_up
 from tests.report.sections.looking import tables_of
 
 SECTIONS = text.builders()
@@ -34,9 +35,10 @@ def test_a_technique_without_models_has_no_section(name: str, alone: Tables) -> 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_section_can_do_without_comparisons(name: str, data: Tables) -> None:
     models = data.models.copy()
-    kept = (*tables.PLAN_COLUMNS, queries.OWN, queries.TOTAL)
+    kept = (*tables.PLAN_COLUMNS, *tables.DIFFERENCES, queries.OWN, queries.TOTAL)
     models[[column for column in tables.OPTIONAL_COLUMNS if column not in kept]] = float("nan")
-    section = SECTIONS[name](dataclasses.replace(data, models=models))
+    bare = made_up.with_differences(dataclasses.replace(data, models=models, differences={}), {})
+    section = SECTIONS[name](bare)
     assert section is not None
     assert section.blocks
 

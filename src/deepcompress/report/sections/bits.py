@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from deepcompress.measure.statistics import ALPHA, holm
-from deepcompress.measure.verdict import GAIN, LOSS
+from deepcompress.measure.verdict import GAIN, LOSS, Estimate
 from deepcompress.report import charts, queries, text
-from deepcompress.report.tables import Tables
+from deepcompress.report.tables import Tables, between
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, lead
 
 FORMATS = "PTQ rounds after training, QAT trains with rounded weights. Bars: 95 % intervals."
@@ -93,12 +93,14 @@ def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
     for name, some in rows.groupby("format", sort=False):
         modes = {row["method"]: row for _, row in some.iterrows()}
         found = [modes.get(mode) for mode in queries.MODES]
-        ours = [
-            text.MISSING if row is None else write(row) for row in found for write in (text.accuracy, text.difference)
-        ]
+        ours = []
+        for row in found:
+            ours += [text.MISSING] * 2 if row is None else [text.accuracy(row), text.difference(row["difference"])]
         ptq, qat = found
-        references = (None if ptq is None else ptq["model"], None if qat is None else qat["control"])
-        gains = [text.MISSING if qat is None else _gain(data, qat["model"], other) for other in references]
+        gains = [text.MISSING] * 2
+        if qat is not None:
+            references = (None if ptq is None else ptq["model"], qat["control"])
+            gains = [_gain(data.differences.get((qat["model"], other))) for other in references]
         size = next(row["size_mib"] for row in found if row is not None)
         cells.append((str(name), text.mebibytes(size), *ours, *gains))
     heads = ("Format", "MiB", "PTQ, top-1 % (95 %)", "Points to baseline", "QAT, top-1 % (95 %)", "Points to baseline",
@@ -106,28 +108,27 @@ def _formats_table(data: Tables, rows: pd.DataFrame) -> Table:
     return Table(heads, tuple(cells), f"Points: 95 % {text.intervals(data)}")
 
 
-def _gain(data: Tables, model: str, reference: object) -> str:
+def _gain(of: Estimate | None) -> str:
     """Points with interval and p: +0.4 (−0.2 to +1.0), p = 0.213."""
-    row = queries.pair(data, model, reference)
-    if row is None:
-        return text.MISSING
-    p = text.probability(row["mcnemar_p"])
-    return text.difference(row) + ("" if p == text.MISSING else f", p {'' if p.startswith('<') else '= '}{p}")
+    if of is None or not of.tested:
+        return text.difference(of)
+    p = text.probability(of.p)
+    return f"{text.difference(of)}, p {'' if p.startswith('<') else '= '}{p}"
 
 
 def _verdict(data: Tables, rows: pd.DataFrame, control: pd.Series | None) -> str:
     """Whether training with rounded weights brings more than training alone, by the paired tests."""
     trained = rows[(rows["method"] == "qat") & rows["control"].notna()]
-    compared = queries.to_control(data, trained).dropna(subset=["difference_points"])
-    tested = compared.dropna(subset=["difference_points_low"])
+    compared = between(data.differences, trained, trained["control"]).dropna()
+    tested = [of.words for of in compared if of.tested]
     if compared.empty:
         return "QAT was not compared with an equally long float training, so its gains cannot be told from that."
-    if tested.empty:
+    if not tested:
         return text.untested(compared, "training with rounded weights brings")
-    better, worse = (int((tested["verdict"] == word).sum()) for word in (GAIN, LOSS))
+    better, worse = (tested.count(word) for word in (GAIN, LOSS))
     own = "" if control is None else (
-        f" The control itself is at {text.difference(control, phrase=True)} points to the baseline: what fine-tuning "
-        "brings by itself, and no gain of quantization."
+        f" The control itself is at {text.difference(control['difference'], phrase=True)} points to the baseline: what "
+        "fine-tuning brings by itself, and no gain of quantization."
     )  # fmt: skip
     return (
         f"Against an equally long float training, of {text.count(len(tested), 'format')} trained with rounded weights, "

@@ -55,7 +55,8 @@ def _curves(data: Tables) -> list[Block]:
     for method in queries.METHODS:
         masked, tuned = (queries.at(data, family, method) for family in ("masked", "pruned"))
         if masked is not None and tuned is not None:
-            kept.append(f"{method} {text.difference(tuned)}, before fine-tuning {text.difference(masked)}")
+            after, before = (text.difference(row["difference"]) for row in (tuned, masked))
+            kept.append(f"{method} {after}, before fine-tuning {before}")
     title = f"At 25 %, points to the baseline (95 %): {'; '.join(kept)}" if kept else "Accuracy against sparsity"
     return [Picture("pruning_curve", title, (chart,), CURVE)]
 
@@ -72,8 +73,8 @@ def _compared(data: Tables) -> list[Block]:
         "Model": "model",
         "Before fine-tuning, top-1 % (95 %)": before,
         "Fine-tuned, top-1 % (95 %)": text.accuracy,
-        "Points to baseline (95 %)": text.difference,
-        "Points to control (95 %)": lambda row: text.difference(row, "control"),
+        "Points to baseline (95 %)": ("difference", text.difference),
+        "Points to control (95 %)": ("to_control", text.difference),
         "MiB": ("size_mib", text.mebibytes),
         "MACs": ("macs", text.short),
     }

@@ -98,7 +98,7 @@ def _heldout(data: Tables, note: dict[str, Any]) -> str:
     if rows.empty:
         return f"It was not measured on the held-out images.{runner_up}"
     row = rows.iloc[0]
-    beside = "" if pd.isna(row["difference_points"]) else f", {text.change(row)}"
+    beside = "" if pd.isna(row["difference"]) else f", {text.change(row)}"
     chosen = f"On the {int(row['n']):,} held-out images, which it was not chosen on"
     return f"{chosen}: {text.accuracy(row)} %{beside}.{runner_up}"
 
@@ -137,7 +137,7 @@ def _combined(data: Tables) -> list[Block]:
     gains = [
         f"{row['model']} against {row['control']}, which had no teacher: {text.difference(gain, phrase=True)} points"
         for _, row in rows.dropna(subset=["teacher"]).iterrows()
-        if (gain := queries.pair(data, row["model"], row["control"])) is not None
+        if (gain := data.differences.get((row["model"], row["control"]))) is not None
     ]
     taught = [Paragraph("; ".join(gains) + ".")] if gains else []
     return [*models_part(data, rows), *taught]

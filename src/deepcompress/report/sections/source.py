@@ -90,7 +90,7 @@ def side_by_side(data: Tables, family: str) -> Table | None:
     theirs, first, cells = estimates.source_top1(data, family), estimates.start(data, family), []
     words = estimates.outcomes(data, family) if estimates.is_cifar100(data) else {}
     for _, row in data.of(family).iterrows():
-        here = queries.pair(data, row["model"], first)
+        here = data.differences.get((row["model"], first))
         if (top1 := theirs.get(row["model"])) is not None and here is not None:
             points_there = estimates.ends(estimates.source_points(theirs, row["model"], first), signed=True)
             verdict = words.get(row["model"], INCOMPARABLE)
@@ -162,7 +162,8 @@ def _techniques(data: Tables) -> list[Block]:
             faster = next((own[engine] for engine in (queries.INT8, queries.FLOAT) if engine in own.index), math.nan)
             cost = row[queries.TOTAL] / base[queries.TOTAL] if base[queries.TOTAL] > 0 else math.nan
             ratios = (row["times_smaller"], base["macs"] / row["macs"], faster, cost)
-            rows.append((name, technique["statement"], row["model"], text.difference(row), *map(text.times, ratios)))
+            points = text.difference(row["difference"])
+            rows.append((name, technique["statement"], row["model"], points, *map(text.times, ratios)))
     return [Table(HEADS, tuple(rows), TECHNIQUES.format(n=f"{int(base['n']):,}"))] if rows else []
 
 

@@ -58,9 +58,9 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
         "Student": "name",
         "Source report: top-1 %": _stated(data.paper["top1_pct"]["students"]),
         "Top-1 % (95 %)": text.accuracy,
-        "Points to independent (95 %)": text.difference,
-        "p": ("mcnemar_p", text.probability),
-        "p (Holm)": ("holm_p", text.probability),
+        "Points to independent (95 %)": ("difference", text.difference),
+        "p": text.p_of("p"),
+        "p (Holm)": text.p_of("holm_p"),
         "MiB": ("size_mib", text.mebibytes),
     }
     verdict = NO_CONTROL if independent is None else _verdict(rows)
@@ -77,21 +77,21 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
 
 def _verdict(rows: pd.DataFrame) -> str:
     """How many students gained from their teacher, by their verdicts, and the largest difference."""
-    compared = rows[rows["teacher"] != ""].dropna(subset=["difference_points"])
-    tested = compared.dropna(subset=["difference_points_low", "difference_points_high"])
+    compared = rows[rows["teacher"] != ""].dropna(subset=["difference"])
+    tested = [(row["difference"], row["name"]) for _, row in compared.iterrows() if row["difference"].tested]
     if compared.empty:
         return "No student was compared with the independent one."
-    if tested.empty:
-        return text.untested(compared, "students gain from their teacher")
-    above, below = (int((tested["verdict"] == word).sum()) for word in (GAIN, LOSS))
+    if not tested:
+        return text.untested(compared["difference"], "students gain from their teacher")
+    above, below = (sum(of.words == word for of, _ in tested) for word in (GAIN, LOSS))
     same = len(tested) - above - below
-    best = tested.sort_values(["difference_points", "model"]).iloc[-1]
+    most, best = max(tested, key=lambda found: (found[0].value, found[1]))
     come, show, fall = (f"{verb}{'s' * (n == 1)}" for verb, n in (("come", above), ("show", same), ("come", below)))
     counts = [f"{above} of {text.count(len(tested), 'student')} with a teacher {come} out above the independent one"]
     counts += [f"{same} {show} no significant difference from it"] if same else []
     counts += [f"{below} {fall} out below it"] if below else []
-    most = f"the largest difference is that of {best['name']}: {text.difference(best, phrase=True)} points"
-    return f"{', '.join(counts)}; {most} (95 % interval)."
+    largest = f"the largest difference is that of {best}: {text.difference(most, phrase=True)} points"
+    return f"{', '.join(counts)}; {largest} (95 % interval)."
 
 
 def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
@@ -184,11 +184,11 @@ def _teacher_sizes(data: Tables) -> list[Block]:
     small, large = (rows[rows["teacher"] == teacher].loc[wide.index] for teacher in pair)
     names = dict(zip(pair, data.models.set_index("model").loc[pair, "name"], strict=True))
     both = zip(wide.index, large["model"], small["model"], strict=True)
-    found = {method: queries.pair(data, model, other) for method, model, other in both}
-    judged = [f"{method} {text.difference(row)}" for method, row in found.items() if row is not None]
+    found = {method: of for method, *pair in both if (of := data.differences.get(tuple(pair)))}
+    judged = [f"{method} {text.difference(of)}" for method, of in found.items()]
     change, runs = large["top1_pct"] - small["top1_pct"], "in this run"
     if len(judged) == len(wide) and data.replicates:
-        change = pd.Series([row["difference_points"] for row in found.values() if row is not None])
+        change = pd.Series([of.value for of in found.values()])
         runs = f"and {len(data.replicates.seeds)} seeds"
     title = (
         f"{names[pair[1]]} in place of {names[pair[0]]}: {text.signed(change.mean())} points on average over "
