@@ -122,7 +122,7 @@ def test_the_layers_of_a_stage_of_a_resnet_lose_the_same_channels() -> None:
     assert found["conv1"].members == ("conv1", "layer1.0.conv2", "layer1.1.conv2")
     assert found["layer1.0.conv1"].members == ("layer1.0.conv1",)
     assert "fc" not in {member for group in found.values() for member in group.members}
-    assert all(len(part.indices) == group.channels for group in found.values() for part in group.parts)
+    assert all(len(indices) == group.channels for group in found.values() for indices in group.parts.values())
 
 
 @pytest.mark.parametrize(

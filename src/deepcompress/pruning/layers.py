@@ -16,7 +16,7 @@ import copy
 import functools
 import itertools
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -119,23 +119,15 @@ def _widths(spec: Spec) -> str:
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a group takes from one layer."""
-
-    layer: str  # its name
-    outputs: bool  # whether outputs go (of a convolution, a linear layer, a batch norm), or inputs
-    # Which outputs or inputs belong to channel 0, 1, ... of the group; several where a map is flattened.
-    indices: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Group:
     """Channels that go together, one from each part."""
 
     # Convolutions and linear layers whose outputs they are, in forward order; the first names the group.
     members: tuple[str, ...]
     channels: int  # how many; of attention each head is one
-    parts: tuple[Part, ...]  # everything that a channel is part of
+    # Everything that a channel is part of: by layer and whether outputs go (of a convolution, a linear layer, a batch
+    # norm) or inputs, those of channel 0, 1, ... of the group; several each where a map is flattened.
+    parts: Mapping[tuple[str, bool], Sequence[int]]
 
 
 def groups(spec: Spec) -> dict[str, Group]:
@@ -188,8 +180,7 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
             whole[name] = _not_followed(error)
             continue
         parts = _parts(tied, names)
-        outputs = {part.layer for part in parts if part.outputs}
-        members = tuple(other for other in layers if other in outputs)
+        members = tuple(other for other in layers if (other, True) in parts)
         grouped.update(members)
         if last in members:
             whole |= dict.fromkeys(members, "its channels are the classes")
@@ -217,7 +208,7 @@ def _heads(model: nn.Module) -> dict[str, Group]:
         if has_heads(module) and module.num_heads > 1:
             layer, heads = f"{name}.qkv", int(module.num_heads)
             outputs = torch.arange(module.qkv.out_features).view(3, heads, -1).transpose(0, 1).flatten().tolist()
-            parts = (Part(layer, True, tuple(outputs)), Part(f"{name}.proj", False, tuple(range(len(outputs) // 3))))
+            parts = {(layer, True): outputs, (f"{name}.proj", False): range(len(outputs) // 3)}
             found[layer] = Group((layer,), heads, parts)
     return found
 
@@ -229,10 +220,9 @@ def _of_a_chain(model: Classifier) -> dict[str, Group]:
     """
     norms, found = batch_norms(model), {}
     for (name, layer), (reader, reading) in itertools.pairwise(prunable_layers(model).items()):
-        every = tuple(range(len(layer.weight)))
-        outputs = [Part(place, True, every) for place in (name, norms.get(name)) if place]
-        inputs = Part(reader, False, tuple(range(reading.weight.shape[1])))
-        found[name] = Group((name,), len(every), (*outputs, inputs))
+        every, inputs = range(len(layer.weight)), range(reading.weight.shape[1])
+        outputs = {(place, True): every for place in (name, norms.get(name)) if place}
+        found[name] = Group((name,), len(every), {**outputs, (reader, False): inputs})
     return found
 
 
@@ -288,8 +278,8 @@ def group_scores(model: Classifier, scores: Mapping[str, Float[Tensor, " channel
         if name in scores:
             own = [scores[member] for member in group.members]
             if len(own[0]) > group.channels:
-                outputs = next(part.indices for part in group.parts if part.outputs and part.layer == name)
-                own = [own[0][torch.tensor(outputs, device=own[0].device).view(group.channels, -1)].mean(1)]
+                outputs = torch.tensor(group.parts[name, True], device=own[0].device)
+                own = [own[0][outputs.view(group.channels, -1)].mean(1)]
             alone = len(own) == 1
             combined[name] = own[0] if alone else torch.stack([s / s.mean().clamp(min=1e-30) for s in own]).mean(0)
     return combined
@@ -340,20 +330,18 @@ def _survivors(spec: Spec, kept: Kept, known: Groups | None) -> dict[tuple[str, 
     layers = dict(outline(spec).named_modules())
     found: dict[tuple[str, bool], Tensor] = {}
     for name, channels in kept.items():
-        for part in known[name].parts:
-            place = (part.layer, part.outputs)
-            weight = layers[part.layer].get_parameter("weight")
-            found.setdefault(place, torch.ones(weight.shape[0 if part.outputs else 1], dtype=torch.bool))
-            found[place][torch.tensor(part.indices).view(len(channels), -1)[~channels.cpu()]] = False
+        for (layer, outputs), indices in known[name].parts.items():
+            weight = layers[layer].get_parameter("weight")
+            survivors = torch.ones(weight.shape[0 if outputs else 1], dtype=torch.bool)
+            dropped = torch.tensor(indices).view(len(channels), -1)[~channels.cpu()]
+            found.setdefault((layer, outputs), survivors)[dropped] = False
     return found
 
 
-def _parts(group: Any, names: Mapping[nn.Module, str]) -> tuple[Part, ...]:
-    """What Torch-Pruning says of a group, for the layers that have weights; each once."""
-    found = {}
-    for dependency, indices in group:
-        module = dependency.target.module
-        if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
-            outputs = "out_channels" in dependency.handler.__name__
-            found[names[module], outputs] = Part(names[module], outputs, tuple(map(int, indices)))
-    return tuple(found.values())
+def _parts(group: Any, names: Mapping[nn.Module, str]) -> dict[tuple[str, bool], list[int]]:
+    """What Torch-Pruning says of a group, for the layers that have weights."""
+    return {
+        (names[dependency.target.module], "out_channels" in dependency.handler.__name__): [*map(int, indices)]
+        for dependency, indices in group
+        if isinstance(dependency.target.module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d))
+    }
