@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torchvision import models as theirs
 
 from deepcompress.errors import UserError
@@ -44,6 +45,15 @@ def test_a_network_that_finds_its_sizes_by_an_image_is_built_with_them() -> None
     assert model[5].weight.shape == (4, 32)
     assert same(model.state_dict(), again.state_dict())
     assert build(spec).training
+
+
+def stemmed(classes: int) -> nn.Module:
+    stem = nn.Sequential(nn.Conv2d(3, 8, 3))
+    return nn.Sequential(stem, nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * (SIDE - 2) ** 2, classes))
+
+
+def test_what_takes_a_batch_norm_is_a_convolution_not_what_holds_it() -> None:
+    assert trace(GraphSpec(f"{__name__}:stemmed", 4, SIDE)).norms == {"0.0": "1"}
 
 
 @pytest.mark.parametrize(

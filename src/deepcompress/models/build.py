@@ -293,11 +293,11 @@ def trace(spec: GraphSpec) -> Trace:
     if not order:
         raise UserError(f"{spec.arch} has no convolution and no linear layer that could be compressed")
     convolutions = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
-    norms = {name: norms[name] for name in order if name in convolutions & norms.keys()}
+    behind = {name: norms[name] for name in order if name in convolutions & norms.keys()}
     given, before = next((output, v) for name, output, v in ran if name == order[-1])
     same = given.shape == answer.shape and given.data_ptr() == answer.data_ptr()  # perhaps a view
     called = frozenset(("", *(name for name, *_ in ran)))
-    seen = Trace(tuple(order), kept, frozenset(outer), norms, same and given._version == before, called)
+    seen = Trace(tuple(order), kept, frozenset(outer), behind, same and given._version == before, called)
     if library(spec.arch) != "torchvision":
         _require_logits_in_training(spec, model)
     return seen
