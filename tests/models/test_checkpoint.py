@@ -85,6 +85,8 @@ def test_what_was_saved_comes_back_without_random_numbers_and_ready_to_train(tin
     loaded = checkpoint.load(tmp_path / "a/model.safetensors")
     assert torch.equal(before, torch.get_rng_state())
     assert loaded.model.spec == tiny.spec
+    assert loaded.description == header(tmp_path / "a/model.safetensors")
+    assert (loaded.description["format_version"], loaded.description["spec"]) == (1, tiny.spec.to_dict())
     assert list(loaded.model.state_dict()) == list(tiny.state_dict())
     assert same(loaded.model.state_dict(), tiny.state_dict())
     assert (loaded.view, loaded.classes, loaded.provenance) == (VIEW, CLASSES, PROVENANCE)
@@ -109,14 +111,6 @@ def test_the_same_model_gives_the_same_bytes(tiny: VGG, tmp_path: Path) -> None:
     assert save(tmp_path / "c", again.model, provenance=reordered) == content
     orders = [bitmasks(tiny), dict(reversed(bitmasks(tiny).items()))] * 3  # a hash map inside would show up here
     assert len({save(tmp_path / "model", tiny, encodings=order) for order in orders}) == 1
-
-
-def test_the_header_holds_one_description(tiny: VGG, tmp_path: Path) -> None:
-    save(tmp_path / "model.safetensors", tiny)
-    description = header(tmp_path / "model.safetensors")
-    assert description["format_version"] == 1
-    assert description["spec"] == tiny.spec.to_dict()
-    assert description == checkpoint.load(tmp_path / "model.safetensors").description
 
 
 def test_a_model_made_from_another_is_saved_with_its_view_and_classes(tiny: VGG, tmp_path: Path) -> None:

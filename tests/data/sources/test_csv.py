@@ -54,11 +54,6 @@ def test_tables_as_people_write_them_give_the_same_images(tmp_path: Path, text: 
     assert [source.train.read(i).tobytes() for i in range(12)] == [pixels(i, 8, 8, 3).tobytes() for i in range(12)]
 
 
-def test_without_splits_every_image_is_one_to_learn_from_or_held_out(tmp_path: Path) -> None:
-    source = read(write(tmp_path, table("path", "label", rows=[row[:2] for row in ROWS])))
-    assert sizes(source) == (15, 0, 3)
-
-
 def test_validation_images_are_taken_from_the_table(tmp_path: Path) -> None:
     rows = [
         (name, label, "valid" if name.endswith("/0.png") and split == "train" else split) for name, label, split in ROWS
@@ -81,7 +76,9 @@ def test_numbers_are_ordered_as_numbers(tmp_path: Path, labels: list[str], expec
     assert read(write(tmp_path, table("path", "label", rows=rows), files)).classes == tuple(expected)
 
 
-def test_of_a_line_that_is_there_twice_one_stays(tmp_path: Path) -> None:
+def test_without_splits_images_are_to_learn_from_or_held_out_and_of_a_line_that_is_there_twice_one_stays(
+    tmp_path: Path,
+) -> None:
     rows = [row[:2] for row in ROWS]
     source = read(write(tmp_path, table("path", "label", rows=[*rows, rows[0], rows[0]])))
     assert sizes(source) == (15, 0, 3)

@@ -117,12 +117,7 @@ def test_the_checksum_follows_the_images_and_nothing_else(tmp_path: Path) -> Non
     assert checksum("d", renamed) != first
 
 
-def test_what_lies_beside_train_and_test_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    read(make_folder(tmp_path / "x", {**image_files(), "extra/ant/0.png": b"x", "README.md": b"x"}))
-    assert "in no class folder, ignored: README.md, extra/ant/0.png" in caplog.text
-
-
-def test_hidden_folders_of_images_are_told_unless_a_program_made_them(
+def test_hidden_folders_of_images_unless_a_program_made_them_and_what_lies_beside_train_and_test_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     programs = (
@@ -133,7 +128,9 @@ def test_hidden_folders_of_images_are_told_unless_a_program_made_them(
         "train/ant/._0.png",
     )
     hidden = {"train/.cat/a.png": b"x", "train/.cat/b.png": b"x", "train/bee/.old/x/a.jpg": b"x", ".notes/a.txt": b"x"}
-    read(make_folder(tmp_path / "x", {**image_files(), **dict.fromkeys(programs, b"x"), **hidden}))
+    beside = {"extra/ant/0.png": b"x", "README.md": b"x"}
+    read(make_folder(tmp_path / "x", {**image_files(), **dict.fromkeys(programs, b"x"), **hidden, **beside}))
+    assert "in no class folder, ignored: README.md, extra/ant/0.png" in caplog.text
     assert caplog.text.count("ignored with the images in them: train/.cat/, train/bee/.old/\n") == 1
 
 
