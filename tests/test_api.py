@@ -252,6 +252,10 @@ def test_numbers_of_numpy_count_in_blocks_too(shown: dict[str, Any]) -> None:
     assert narrow.provenance["params"]["prune"]["finetune"]["learning_rate"] == 0.25
 
 
+def taught(*models: Any, **settings: Any) -> api.Model:
+    return dc.distill(*models, ".", method="logit", **settings)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -261,50 +265,32 @@ def test_numbers_of_numpy_count_in_blocks_too(shown: dict[str, Any]) -> None:
         (lambda m: dc.export(m, None), "a path must be text or a pathlib.Path"),
         (lambda m: dc.images(".", folder={"path": "x"}), "folder.path is . here, as the first argument says"),
         (lambda m: dc.images(".", folder=3), 'folder must be a mapping of keys, such as {"epochs": 2}, got int'),
-        (lambda m: dc.train("nowhere", network_settings=3), "network_settings must be a mapping of keys"),
-        (lambda m: dc.distill(m, m, "nowhere", method="logit", recipe=[1]), "recipe must be a mapping of keys"),
+        (lambda m: dc.train(".", network_settings=3), "network_settings must be a mapping of keys"),
+        (lambda m: taught(m, m, recipe=[1]), "recipe must be a mapping of keys"),
         (lambda m: dc.distill(m, m, "nowhere", method=["logit"]), "method must be a name, got list"),
         (lambda m: dc.load("none.safetensors"), "none.safetensors: no such file"),
         (lambda m: dc.images("nowhere"), "nowhere: no such file or folder"),
-        (lambda m: dc.prune(m, "nowhere", sparsity=2.0), "prune: sparsity must be less than 1, got 2.0"),
-        (lambda m: dc.prune(m, "nowhere", sparsty=0.5), "did you mean sparsity"),
+        (lambda m: dc.prune(m, ".", sparsity=2.0), "prune: sparsity must be less than 1, got 2.0"),
+        (lambda m: dc.prune(m, ".", sparsty=0.5), "did you mean sparsity"),
         (lambda m: dc.quantize(m, "nowhere", bits=np.int64(9)), "quantize: bits must be one of 2..8 or 16, got 9"),
         (lambda m: dc.images(".", stored_size=7), "images: stored_size must be greater than or equal to 8, got 7"),
         (lambda m: dc.images(".", folder={"paht": 1}), "images: folder.paht is unknown; allowed: path"),
-        (lambda m: dc.train("nowhere", epoch=2), "train: epoch is unknown; allowed: trainable"),
-        (
-            lambda m: dc.train("nowhere", network_settings={"width": "x"}),
-            "train: network_settings.width must be a number",
-        ),
-        (
-            lambda m: dc.prune(m, "nowhere", finetune={"augment": {"flop": 1}}),
-            "prune: finetune.augment.flop is unknown",
-        ),
-        (
-            lambda m: dc.distill(None, m, ".", method="logit", recipe={"epochs": 0}),
-            "distill: recipe.epochs must be great",
-        ),
-        (
-            lambda m: dc.distill(m, m, ".", method="logit", recipe={"epochs": 0}),
-            "distill: recipe.epochs must be greater",
-        ),
-        (
-            lambda m: dc.distill(None, m, ".", method="logit", network_settings={"widht": 1}),
-            "distill: network_settings.widht is unknown",
-        ),
-        (
-            lambda m: dc.distill(m, m, ".", method="logit", mixtures={"new": {}}),
-            "distill: mixtures.new.cross_entropy is missing",
-        ),
+        (lambda m: dc.train(".", epoch=2), "train: epoch is unknown; allowed: trainable"),
+        (lambda m: dc.train(".", network_settings={"width": "x"}), "train: network_settings.width must be a number"),
+        (lambda m: dc.prune(m, ".", finetune={"augment": {"flop": 1}}), "prune: finetune.augment.flop is unknown"),
+        (lambda m: taught(None, m, recipe={"epochs": 0}), "distill: recipe.epochs must be greater"),
+        (lambda m: taught(m, m, recipe={"epochs": 0}), "distill: recipe.epochs must be greater"),
+        (lambda m: taught(None, m, network_settings={"widht": 1}), "distill: network_settings.widht is unknown"),
+        (lambda m: taught(m, m, mixtures={"new": {}}), "distill: mixtures.new.cross_entropy is missing"),
         (
             lambda m: dc.export(m, "model.onnx", bits=np.array([4, 8])),
             "bits 4, 8 or 32; got model.onnx with array([4, 8])",
         ),
-        (lambda m: dc.prune(m, "nowhere", teacher="x"), "prune: teacher is unknown; allowed: method"),
+        (lambda m: dc.prune(m, ".", teacher="x"), "prune: teacher is unknown; allowed: method"),
         (lambda m: dc.quantize(m, "nowhere", **{"from": "x"}), "quantize: from must be one of baseline; got x"),
         (lambda m: dc.export(m, "model.onnx", bits="8"), "bits 4, 8 or 32; got model.onnx with '8'"),
         (lambda m: dc.distill(m, m, "nowhere", method="magic"), "distill.methods has no 'magic'; it has logit"),
-        (lambda m: dc.distill(m, m, "nowhere", method="logit", network_settings={"width": 1.0}), "a fresh network"),
+        (lambda m: taught(m, m, network_settings={"width": 1.0}), "a fresh network"),
         (lambda m: dc.export(m, "model.pt"), "writes .onnx"),
         (lambda m: dc.export(m, "model.onnx", bits=8), "bits=8 needs images"),
         (lambda m: dc.export(m, "model.onnx", bits=4), "bits=4 needs a model with integers"),
@@ -339,11 +325,6 @@ def test_images_of_other_classes_are_refused(
         call(model, shown["images"])
 
 
-def test_a_teacher_that_is_given_by_its_path_is_named_by_it(shown: dict[str, Any], model: api.Model) -> None:
-    with pytest.raises(UserError, match=r"^model\.safetensors: "):
-        dc.distill(None, "model.safetensors", shown["images"], method="logit")
-
-
 @pytest.mark.parametrize(("student", "key"), [(None, "distill.student.recipe"), ("dense", "prune.finetune")])
 def test_a_first_stage_that_takes_all_epochs_is_refused(shown: dict[str, Any], student: str | None, key: str) -> None:
     hint = {"stages": 2, "first_stage_epochs": 2}
@@ -358,11 +339,12 @@ def test_a_first_stage_that_takes_all_epochs_is_refused(shown: dict[str, Any], s
         )
 
 
-def test_a_teacher_that_is_given_as_a_model_is_refused_without_the_name_of_a_file(
-    shown: dict[str, Any], model: api.Model
-) -> None:
-    with pytest.raises(UserError, match=r"^the teacher tells \d+ classes apart, the training images have 2$"):
-        dc.distill(None, model, shown["images"], method="logit")
+def test_a_teacher_is_refused_by_the_path_that_it_was_given_by_alone(shown: dict[str, Any], model: api.Model) -> None:
+    for teacher, path in (("model.safetensors", r"model\.safetensors: "), (model, "")):
+        with pytest.raises(
+            UserError, match=rf"^{path}the teacher tells \d+ classes apart, the training images have 2$"
+        ):
+            dc.distill(None, teacher, shown["images"], method="logit")
 
 
 def test_params_of_the_folder_come_before_the_repositorys(model: api.Model) -> None:
