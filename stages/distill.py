@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from deepcompress import errors, files, params, runtime
+from deepcompress import errors, files, params
 from deepcompress.distillation import student
 from deepcompress.distillation.settings import Distill
 from deepcompress.models import checkpoint
-from deepcompress.training.run import TrainingRun
+from deepcompress.training import run
 
 
 @click.command(cls=errors.Command)
@@ -19,10 +19,9 @@ from deepcompress.training.run import TrainingRun
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch")
 def main(method: str, teacher_file: Path | None, fit: Path, model_file: Path, history: Path) -> None:
     """Write the student, and what each epoch came to."""
-    seed, train, config = params.seed(), params.section(runtime.Train, "train"), params.section(Distill, "distill")
-    used = {"train": train.model_dump(), **config.provenance_params(method, taught=teacher_file is not None)}
-    fabric, provenance = runtime.start(train, seed), checkpoint.provenance("distill", seed=seed, params=used)
-    with TrainingRun.of_size(fit, config.student.image_size, params.device_budget_mib()) as training:
+    config = params.section(Distill, "distill")
+    fabric, provenance = run.start("distill", config.provenance_params(method, taught=teacher_file is not None))
+    with run.TrainingRun.of_size(fit, config.student.image_size, params.device_budget_mib()) as training:
         model, epochs = student.train(config, training, method, teacher_file, fabric=fabric, provenance=provenance)
         classes = training.images.meta.classes
         checkpoint.save(model_file, model, view=training.view, classes=classes, provenance=provenance)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import errors, files, params, runtime
+from deepcompress import errors, files, params
 from deepcompress.distillation import student
 from deepcompress.distillation.settings import Distill
 from deepcompress.models import checkpoint
@@ -21,11 +21,9 @@ from deepcompress.training import recipe, run
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch")
 def main(method: str, teacher_file: Path, fit: Path, source: Path, model_file: Path, history: Path) -> None:
     """Write the trained model, and what each epoch came to."""
-    seed, train, start = params.seed(), params.section(runtime.Train, "train"), checkpoint.load(source)
-    after = params.section(recipe.Recipe, "prune.finetune")
+    start, after = checkpoint.load(source), params.section(recipe.Recipe, "prune.finetune")
     config = params.section(Distill, "distill").for_pruned(after, start.view.size)
-    used = {"train": train.model_dump(), **config.provenance_params(method, taught=True)}
-    fabric, provenance = runtime.start(train, seed), checkpoint.provenance("distill", seed=seed, params=used)
+    fabric, provenance = run.start("distill", config.provenance_params(method, taught=True))
     with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:
         net, hold = start.model, masks.keep_zeros(start.model)
         _, epochs = student.train(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, runtime
+from deepcompress import files, params
 from deepcompress.errors import Command
 from deepcompress.models import checkpoint, spec
 from deepcompress.training import loop, recipe, run
@@ -18,15 +18,12 @@ from deepcompress.training import loop, recipe, run
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch")
 def main(fit: Path, source: Path | None, key: str, model_file: Path, history: Path) -> None:
     """Write the model with the weights to keep, and what each epoch came to."""
-    seed, train = params.seed(), params.section(runtime.Train, "train")
     shape, how = params.section(spec.Model, "model"), params.section(recipe.Recipe, key)
-    fabric, loss = runtime.start(train, seed), loop.CrossEntropy(how.label_smoothing)
-    used = {"train": train.model_dump(), "model": shape.model_dump(), key: how.model_dump()}
-    made = checkpoint.provenance("finetune", seed=seed, params=used)
+    fabric, made = run.start("finetune", {"model": shape.model_dump(), key: how.model_dump()})
     with run.TrainingRun.of_size(fit, shape.image_size, params.device_budget_mib()) as training:
         classes = training.images.meta.classes
         model = checkpoint.load(source).model if source else run.network(shape, len(classes), "model")
-        epochs = training.train(model, loss, how, fabric=fabric, provenance=made)
+        epochs = training.train(model, loop.CrossEntropy(how.label_smoothing), how, fabric=fabric, provenance=made)
         checkpoint.save(model_file, model, view=training.view, classes=classes, provenance=made)
         files.write_csv(history, epochs.frame())
 

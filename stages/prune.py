@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import errors, files, params, runtime
+from deepcompress import errors, files, params
 from deepcompress.models import checkpoint
 from deepcompress.pruning import layers, masks, prune, sensitivity, settings
 from deepcompress.training import loop, run
@@ -21,11 +21,10 @@ from deepcompress.training import loop, run
 @click.option("--table", "tables", type=(str, Path), multiple=True, help="name of a table, and the file to write")
 def main(fit: Path, source: Path, curves: Path, link: str, models: list, tables: list, **instead: object) -> None:
     """Prune by the method's criterion and allocation, then train as `prune.finetune` says."""
-    seed, train, start = params.seed(), params.section(runtime.Train, "train"), checkpoint.load(source)
-    how = params.section(settings.Prune, "prune", link=link).override(**instead)
-    used, fabric = {"train": train.model_dump(), "prune": how.provenance_params()}, runtime.start(train, seed)
+    start, how = checkpoint.load(source), params.section(settings.Prune, "prune", link=link).override(**instead)
+    fabric, made = run.start("prune", {"prune": how.provenance_params()})
     dense = layers.require_dense(start.model, str(source), narrow=how.method == "unstructured").to(fabric.device)
-    made, loss = checkpoint.provenance("prune", seed=seed, params=used), loop.CrossEntropy(how.finetune.label_smoothing)
+    seed, loss = params.seed(), loop.CrossEntropy(how.finetune.label_smoothing)
     with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:
         known = sensitivity.curves(files.read_rows(curves) if curves else ())
         forms = prune.prune(dense, training.images, how, view=start.view, seed=seed, curves=known)

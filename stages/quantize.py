@@ -21,11 +21,9 @@ from deepcompress.training import run
 @click.option("--table", type=Path, required=True, help="table to write: a row of what rounding cost")
 def main(fit: Path, source: Path, variant: str, link: str, model_file: Path, history: Path, table: Path) -> None:
     """Write the packed model, what each epoch came to, and a row of what rounding cost."""
-    seed, train = params.seed(), params.section(runtime.Train, "train")
     task = settings.task(params.section(settings.Quant, "quant", link=link), variant)
-    fabric, start = runtime.start(train, seed, trains=task.qat is not None), checkpoint.load(source)
-    used = {"train": train.model_dump(), "quantize": task.model_dump()}
-    provenance = checkpoint.provenance("quantize", seed=seed, params=used)
+    fabric, provenance = run.start("quantize", {"quantize": task.model_dump()}, trains=task.qat is not None)
+    start = checkpoint.load(source)
     with run.TrainingRun(fit, start.view, params.device_budget_mib()) as training:
         rounded, epochs = quantize.quantize_(start, training, task, fabric=fabric, provenance=provenance)
         runtime.first_only()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import files, params, runtime
+from deepcompress import files, params
 from deepcompress.errors import Command
 from deepcompress.models import checkpoint
 from deepcompress.training import loop, run
@@ -18,11 +18,9 @@ from deepcompress.training.recipe import Network
 @click.option("--history", type=Path, required=True, help="table to write: a row per epoch")
 def main(key: str, fit: Path, model_file: Path, history: Path) -> None:
     """Write the teacher with the weights to keep, and what each epoch came to."""
-    seed, train = params.seed(), params.section(runtime.Train, "train")
     network = params.section(Network, key)
-    fabric, loss = runtime.start(train, seed), loop.CrossEntropy(network.recipe.label_smoothing)
-    used = {"train": train.model_dump(), key: network.model_dump()}
-    made = checkpoint.provenance("train_teacher", seed=seed, params=used)
+    loss = loop.CrossEntropy(network.recipe.label_smoothing)
+    fabric, made = run.start("train_teacher", {key: network.model_dump()})
     with run.TrainingRun.of_size(fit, network.image_size, params.device_budget_mib()) as training:
         classes = training.images.meta.classes
         model = run.network(network, len(classes), key)

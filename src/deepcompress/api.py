@@ -38,9 +38,8 @@ from deepcompress.pruning import prune as pruning
 from deepcompress.pruning.settings import Prune, Sensitivity
 from deepcompress.quantization import quantize as quantization
 from deepcompress.quantization import settings as quantization_settings
-from deepcompress.training import loop
+from deepcompress.training import loop, run
 from deepcompress.training.recipe import History, Recipe
-from deepcompress.training.run import TrainingRun, network
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -165,8 +164,8 @@ def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = N
     shape = _section(spec.Model, "model", _mapping("network_settings", network_settings))
     how = _section(Recipe, "finetune", settings)
     fabric, made = _start("finetune", {"model": shape.model_dump(), "finetune": how.model_dump()})
-    with TrainingRun.of_size(_images(images).fit, shape.image_size, _budget()) as training:
-        net = network(shape, len(training.images.meta.classes), "model")
+    with run.TrainingRun.of_size(_images(images).fit, shape.image_size, _budget()) as training:
+        net = run.network(shape, len(training.images.meta.classes), "model")
         past = training.train(net, loop.CrossEntropy(how.label_smoothing), how, fabric=fabric, provenance=made)
         return _fresh(net, past, training, made)
 
@@ -198,7 +197,7 @@ def prune(
     fabric, made = _start("prune", {"prune": how.provenance_params()})
     own, narrow = start.model.to(fabric.device), how.method == "unstructured"
     dense = layers.require_dense(own, "the model to prune", narrow=narrow)
-    with TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
+    with run.TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
         known: dict[str, Any] = {}
         options: dict[str, Any] = {"view": start.view, "seed": made["seed"]}
         if params.plugin("pruning.allocations", how.method_config(how.method).allocation).EVIDENCE == "curves":
@@ -241,7 +240,7 @@ def quantize(
     said = _said(bits=bits, group_size=group_size, mode=mode) | settings
     task = quantization_settings.task(_section(quantization_settings.Quant, "quant", said))
     fabric, made = _start("quantize", {"quantize": task.model_dump()})
-    with TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
+    with run.TrainingRun(_same_classes(start, images).fit, start.view, _budget()) as training:
         rounded, past = quantization.quantize_(start, training, task, fabric=fabric, provenance=made)
         tables = {"quantized": [rounded.row], "history": past.rows()}
         return _alike(start, start.model, made, rounded.encodings, tables)
@@ -283,8 +282,8 @@ def distill(
         config = _section(Distill, "distill", settings).for_pruned(after, start.view.size)
     fabric, made = _start("distill", config.provenance_params(method, taught=True))
     fit, size = (_same_classes(start, images) if start else _images(images)).fit, config.student.image_size
-    run = TrainingRun(fit, start.view, _budget()) if start else TrainingRun.of_size(fit, size, _budget())
-    with _as_file(teacher) as taught, run as training:
+    seen = run.TrainingRun(fit, start.view, _budget()) if start else run.TrainingRun.of_size(fit, size, _budget())
+    with _as_file(teacher) as taught, seen as training:
         options: dict[str, Any] = {"fabric": fabric, "provenance": made}
         if start is None:
             return _fresh(*train_student(config, training, method, taught, **options), training, made)
@@ -414,9 +413,7 @@ def _budget() -> int:
 
 def _start(stage: str, used: dict[str, Any]) -> tuple[Fabric, dict[str, Any]]:
     """A Fabric of one process, seeded, and the provenance of what a stage makes with these params."""
-    seed, alone = params.seed(_params()), _section(runtime.Train, "train", {}).alone()
-    made = checkpoint.provenance(stage, seed=seed, params={"train": alone.model_dump(), **used})
-    return runtime.start(alone, seed), made
+    return run.start(stage, used, _params(), alone=True)
 
 
 def _loaded(given: Given) -> Model:
@@ -453,7 +450,7 @@ def _same_classes(model: Model, given: GivenImages) -> Images:
     return found
 
 
-def _fresh(net: Any, past: History, training: TrainingRun, made: dict[str, Any]) -> Model:
+def _fresh(net: Any, past: History, training: run.TrainingRun, made: dict[str, Any]) -> Model:
     """A model that was trained from nothing, as its file gives it back."""
     with _file() as file:
         checkpoint.save(file, net, view=training.view, classes=training.images.meta.classes, provenance=made)

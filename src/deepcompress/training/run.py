@@ -22,16 +22,17 @@ import torch
 from torch.nn.utils.parametrize import cached
 from tqdm import tqdm
 
-from deepcompress import files, runtime
+from deepcompress import files, params, runtime
 from deepcompress.data.augment import Augment
 from deepcompress.data.batches import Batches, Shard, View
 from deepcompress.data.store import BYTES_PER_MIB, Fit, collected, open_fit, read_meta
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.models.build import build
+from deepcompress.models.checkpoint import provenance
 from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import input_of
 from deepcompress.models.weights import load_pretrained_
-from deepcompress.params import DEVICE_BUDGET_MIB
+from deepcompress.params import DEVICE_BUDGET_MIB, PARAMS_FILE
 from deepcompress.training import loop
 from deepcompress.training.loop import STATE_FILE, Objective, head
 
@@ -111,6 +112,19 @@ class TrainingRun:
         )
         runtime.first_only()
         return history
+
+
+def start(
+    stage: str, used: dict[str, Any], path: str | Path = PARAMS_FILE, *, alone: bool = False, trains: bool = True
+) -> tuple[Fabric, dict[str, Any]]:
+    """A Fabric as the section `train` says, see `runtime.start`, and the provenance of what a stage makes.
+
+    `used` is what decides about it besides that section and the seed; `alone`: in one process.
+    """
+    seed, train = params.seed(path), params.section(runtime.Train, "train", path)
+    train = train.alone() if alone else train
+    made = provenance(stage, seed=seed, params={"train": train.model_dump(), **used})
+    return runtime.start(train, seed, trains=trains), made
 
 
 def network(model: Model, classes: int, key: str) -> Classifier:
