@@ -26,9 +26,10 @@ def main(plan_file: Path, heldout: Path, models: Path, history: Path, **options:
     settings, train = params.section(Evaluate, "evaluate"), params.section(runtime.Train, "train")
     device = runtime.start(train, params.seed(), trains=False).device
     paths = (plan := Plan.read(plan_file)).paths(models)
-    trained = cost.read_trainings(history, plan, params.read(), heldout)
+    images, epochs = cost.read_trainings(history, plan, heldout)
     rows, right = evaluate.evaluate(paths, plan.pairs(), heldout, settings, device, params.device_budget_mib())
-    costed, seen = cost.with_training_cost(rows["evaluation"], trained), options["seen"]
+    costed = cost.with_training_cost(rows["evaluation"], plan, params.read(), images, epochs)
+    seen = options["seen"]
     rows["evaluation"] = plan.joined(evaluate.with_explained(costed, seen, plan) if seen else costed)
     files.write_tables(options["tables"], rows)
     files.write_json(options["outcomes"], right)

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from deepcompress import files
 from deepcompress.errors import UserError
 from deepcompress.measure import cost
-from deepcompress.measure.cost import OWN, TOTAL, Trainings, layer_macs, parameters, payload_bytes, weights_mib
+from deepcompress.measure.cost import OWN, TOTAL, layer_macs, parameters, payload_bytes, weights_mib
 from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.plan_table import Plan, PlannedModel
@@ -136,8 +136,8 @@ def recipe(*, trainable: str = "all", flip: bool = False, epochs: int = EPOCHS) 
 def spent(**sections: Any) -> dict[str, tuple[float, float]]:
     """Model -> (own, total), in images times MACs."""
     epochs = {model: 0 if model in UNTRAINED else EPOCHS for model in MACS}
-    trained = Trainings(Plan(ROWS), sections, IMAGES, epochs)
-    rows = cost.with_training_cost([{"model": model, "macs": macs} for model, macs in MACS.items()], trained)
+    rows = [{"model": model, "macs": macs} for model, macs in MACS.items()]
+    rows = cost.with_training_cost(rows, Plan(ROWS), sections, IMAGES, epochs)
     return {row["model"]: (row[OWN] * 1e12, row[TOTAL] * 1e12) for row in rows}
 
 
@@ -146,8 +146,8 @@ def own(model: str, **sections: Any) -> float:
 
 
 def test_the_columns_come_behind_the_others_and_hold_every_mac() -> None:
-    trained = Trainings(Plan(list(ROWS)[:1]), {}, 4321, {"baseline": 7})
-    assert cost.with_training_cost([{"model": "baseline", "macs": 987_654_321, "n": 5}], trained) == [
+    rows, plan = [{"model": "baseline", "macs": 987_654_321, "n": 5}], Plan(list(ROWS)[:1])
+    assert cost.with_training_cost(rows, plan, {}, 4321, {"baseline": 7}) == [
         {"model": "baseline", "macs": 987_654_321, "n": 5, OWN: 29.873580247287, TOTAL: 29.873580247287}
     ]
 
@@ -202,24 +202,22 @@ def test_epochs_are_read_of_all_but_models_before_fine_tuning(tmp_path: Path, da
     files.write_text(tmp_path / "baseline.csv", f"{HEAD}1,1,1,1,1\n2,1,1,1,1\n")
     files.write_text(tmp_path / "quantized/ptq.csv", HEAD)
     plan = Plan(row for row in ROWS if row.id in ("baseline", "masked/a", "quantized/ptq"))
-    found = cost.read_trainings(tmp_path, plan, {}, data)
-    assert found == Trainings(plan, {}, 90, {"baseline": 2, "quantized/ptq": 0})
+    assert cost.read_trainings(tmp_path, plan, data) == (90, {"baseline": 2, "quantized/ptq": 0})
 
 
 def test_a_trained_model_of_a_family_that_nobody_knows_is_an_error() -> None:
     plan = Plan([*list(ROWS)[:1], PlannedModel("pruned/new", "pruned", "prune", builds_on="baseline")])
     rows = [{"model": model, "macs": 1} for model in plan.ids]
     with pytest.raises(UserError, match=r"pruned/new: trained for 3 epochs, but the plan names no recipe"):
-        cost.with_training_cost(rows, Trainings(plan, {}, IMAGES, {"baseline": 1, "pruned/new": 3}))
+        cost.with_training_cost(rows, plan, {}, IMAGES, {"baseline": 1, "pruned/new": 3})
 
 
 def test_what_builds_on_a_student_costs_its_teacher_once() -> None:
     quantized = PlannedModel("combined/dq", "combined", "quantize", teacher="teachers/big", builds_on="students/dkd")
-    plan, rows = Plan([*ROWS, quantized]), [{"model": model, "macs": macs} for model, macs in MACS.items()]
-    trained = Trainings(plan, {}, IMAGES, {row.id: EPOCHS for row in ROWS if row.recipe})
-    found = {
-        row["model"]: row for row in cost.with_training_cost([*rows, {"model": "combined/dq", "macs": 5}], trained)
-    }
+    rows = [{"model": model, "macs": macs} for model, macs in (MACS | {"combined/dq": 5}).items()]
+    epochs = {row.id: EPOCHS for row in ROWS if row.recipe}
+    costed = cost.with_training_cost(rows, Plan([*ROWS, quantized]), {}, IMAGES, epochs)
+    found = {row["model"]: row for row in costed}
     assert found["combined/dq"][OWN] == 0
     assert found["combined/dq"][TOTAL] == found["students/dkd"][TOTAL]
 
@@ -237,4 +235,4 @@ def test_a_history_that_says_nothing_is_named(tmp_path: Path, data: Path, conten
     if content is not None:
         files.write_text(tmp_path / "baseline.csv", content)
     with pytest.raises(UserError, match=message):
-        cost.read_trainings(tmp_path, Plan(list(ROWS)[:1]), {}, data)
+        cost.read_trainings(tmp_path, Plan(list(ROWS)[:1]), data)

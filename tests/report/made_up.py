@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from deepcompress.measure import verdict
-from deepcompress.measure.cost import Trainings, with_training_cost
+from deepcompress.measure.cost import with_training_cost
 from deepcompress.measure.statistics import wilson_interval
 from deepcompress.measure.verdict import Estimate
 from deepcompress.plan_table import FAMILIES, Plan
@@ -320,8 +320,8 @@ def evaluation(models: Models) -> pd.DataFrame:
         )  # fmt: skip
     trained = [model for model in models if not model.startswith(UNTRAINED)]
     table, unknown = plan(models), {"family": "sculpted", "step": "chisel"}  # such a family has no cost
-    trainings = Trainings(table, PARAMS, TRAINING_IMAGES, dict.fromkeys(trained, EPOCHS))
-    planned = table.joined(with_training_cost([row for row in rows if row["model"] in table], trainings))
+    known, epochs = [row for row in rows if row["model"] in table], dict.fromkeys(trained, EPOCHS)
+    planned = table.joined(with_training_cost(known, table, PARAMS, TRAINING_IMAGES, epochs))
     others = [{**row, **unknown} for row in rows if row["model"] not in table]
     return pd.DataFrame(planned + others).astype({"sparsity": float})
 

@@ -8,7 +8,6 @@ caller, that of a student that never saw the teacher.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from deepcompress.errors import UserError
 from deepcompress.measure.accuracy import evaluating
+from deepcompress.measure.verdict import Estimate
 from deepcompress.models.spec import layer_name
 from deepcompress.models.vgg import Classifier, tap
 
@@ -72,23 +72,13 @@ def inside(maps: Maps, masks: Iterable[np.ndarray]) -> Float[np.ndarray, " image
 # How alike maps are.
 
 
-@dataclass(frozen=True)
-class Mean:
-    """Of one number per image, with a 95 % interval over images; all NaN for fewer than two images."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def mean(values: Float[np.ndarray, " images"]) -> Mean:
-    """The mean of the images that have a value (others hold NaN): plus and minus 1.96 standard errors."""
+def mean(values: Float[np.ndarray, " images"]) -> Estimate:
+    """The mean of the images that have a value (others hold NaN), plus and minus 1.96 standard errors; NaN of one."""
     values = values[~np.isnan(values)]
     if len(values) < 2:
-        return Mean(float("nan"), float("nan"), float("nan"), len(values))
+        return Estimate(float("nan"), n=len(values))
     middle, reach = float(values.mean()), 1.96 * float(values.std(ddof=1)) / np.sqrt(len(values))
-    return Mean(middle, middle - reach, middle + reach, len(values))
+    return Estimate(middle, middle - reach, middle + reach, n=len(values))
 
 
 def ssim(first: Maps, second: Maps, *, window: int) -> Float[np.ndarray, " images"]:
@@ -136,16 +126,14 @@ def ssim_to_next(first: Maps, second: Maps, *, window: int) -> Float[np.ndarray,
     return ssim(first, np.roll(second, -1, axis=0), window=window)
 
 
-def cosine(first: Maps, second: Maps) -> Float[np.ndarray, " images"]:
-    """Of the maps as vectors: 0 to 1; NaN where either map is 0 everywhere."""
-    return _cosine(*(maps.reshape(len(maps), -1) for maps in (first, second)))
+def cosine(first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, " images"]:
+    """Of maps as vectors, 0 to 1, or of their `ranks`: Spearman's correlation, -1 to 1.
 
-
-def rank_correlation(
-    first: Float[np.ndarray, "images pixels"], second: Float[np.ndarray, "images pixels"]
-) -> Float[np.ndarray, " images"]:
-    """Spearman's, of pixels, from `ranks` of two sets of maps: -1 to 1; NaN where a map has no order."""
-    return _cosine(first, second)
+    NaN where either vector has no length: a map that is 0 everywhere, or has no order.
+    """
+    first, second = (values.reshape(len(values), -1) for values in (first, second))
+    length = np.sqrt((first**2).sum(1) * (second**2).sum(1))
+    return np.where(length > 0, (first * second).sum(1) / np.where(length > 0, length, 1), np.nan).astype(np.float64)
 
 
 def ranks(maps: Maps) -> Float[np.ndarray, "images pixels"]:
@@ -159,11 +147,3 @@ def ranks(maps: Maps) -> Float[np.ndarray, "images pixels"]:
 def usable(maps: Maps) -> Bool[np.ndarray, " images"]:
     """Whether a map is anything but 0."""
     return maps.reshape(len(maps), -1).max(1) > 0
-
-
-def _cosine(
-    first: Float[np.ndarray, "images pixels"], second: Float[np.ndarray, "images pixels"]
-) -> Float[np.ndarray, " images"]:
-    """NaN where either vector has no length."""
-    length = np.sqrt((first**2).sum(1) * (second**2).sum(1))
-    return np.where(length > 0, (first * second).sum(1) / np.where(length > 0, length, 1), np.nan).astype(np.float64)

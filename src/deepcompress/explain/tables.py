@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deepcompress.measure.settings import Explain
+    from deepcompress.measure.verdict import Estimate
 
     Logits = Mapping[str, Float[Tensor, "images classes"]]
     Maps = Float[np.ndarray, "images height width"]
@@ -326,7 +327,7 @@ def attention_rows(
                 "ssim_independent": _mean(null),
                 **_with_interval("ssim_gain", attention.mean(gain)),
                 "cosine": _mean(attention.cosine(student, teacher)),
-                "rank_correlation": _mean(attention.rank_correlation(ranks[model], ranks[reference])),
+                "rank_correlation": _mean(attention.cosine(ranks[model], ranks[reference])),
                 "inside_pct": _inside_pct(student, masks),
                 "teacher_inside_pct": _inside_pct(teacher, masks),
                 "object_pct": None if masks is None else decimals(100 * float(masks.mean())),
@@ -335,7 +336,7 @@ def attention_rows(
     return rows
 
 
-def _with_interval(name: str, mean: attention.Mean) -> Row:
+def _with_interval(name: str, mean: Estimate) -> Row:
     values = {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
     return {key: significant(value) for key, value in values.items()}
 

@@ -10,7 +10,6 @@ where images come unchanged in every epoch, else one per epoch. Seconds are not 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,61 +160,45 @@ def histograms(model: nn.Module, borders: Mapping[str, Float[Tensor, " edges"]])
 # Training, as two columns of metrics/evaluation.csv.
 
 
-@dataclass(frozen=True)
-class Trainings:
-    """How the models of one plan were trained."""
-
-    plan: Plan  # what each was made from, and the key of its recipe
-    params: Mapping[str, Any]  # params.yaml as plain values
-    images: int  # training images, of which each epoch sees all
-    epochs: Mapping[str, int]  # of each model's own training; a model that is not named was not trained
-
-    def recipe(self, row: PlannedModel) -> Mapping[str, Any]:
-        """How params say that a model trains; empty where they say nothing.
-
-        Raises:
-            UserError: If a model was trained that has no recipe in the plan.
-        """
-        if row.recipe is None:
-            raise UserError(
-                f"{row.id}: trained for {self.epochs[row.id]} epochs, but the plan names no recipe of it in "
-                f"{PARAMS_FILE}; a new family needs one in plan.py"
-            )
-        return at(self.params, row.recipe) or {}
-
-
-def read_trainings(history: Path, plan: Plan, params: Mapping[str, Any], data: Path) -> Trainings:
-    """What decides how much the training of each model of a plan cost.
+def read_trainings(history: Path, plan: Plan, data: Path) -> tuple[int, dict[str, int]]:
+    """How many images all trainings of a plan see in an epoch, and of each model the epochs of its own training.
 
     Args:
         history: Folder of <model id>.csv, a row per epoch; none for UNTRAINED.
         plan: All models.
-        params: params.yaml as plain values.
         data: A folder whose meta.json counts the training images.
 
     Raises:
         UserError: If a file is missing or damaged.
     """
     epochs = {row.id: _epochs(history / f"{row.id}.csv") for row in plan if row.family not in UNTRAINED}
-    return Trainings(plan, params, read_meta(data).counts["train"], epochs)
+    return read_meta(data).counts["train"], epochs
 
 
-def with_training_cost(rows: Iterable[Row], trained: Trainings) -> list[Row]:
+def with_training_cost(
+    rows: Iterable[Row], plan: Plan, params: Mapping[str, Any], images: int, epochs: Mapping[str, int]
+) -> list[Row]:
     """The rows of the evaluation table, each with two columns behind its own [10^12 MACs].
 
     Args:
         rows: Of every model of the plan, each with its `macs` for one image.
-        trained: How they were trained.
+        plan: What each was made from, and the key of its recipe.
+        params: params.yaml as plain values.
+        images: Training images, of which each epoch sees all.
+        epochs: Of each model's own training; a model that is not named was not trained.
 
     Returns:
         `training_tera_macs`: training images seen by the model in its own training times its `macs`, and its teacher's
         answers to them; `training_tera_macs_total`: the same and that of all that it builds on, each once: the
         baseline, the pruned model, the teacher.
+
+    Raises:
+        UserError: If a model was trained that has no recipe in the plan.
     """
     rows = list(rows)
     macs = {row["model"]: row["macs"] for row in rows}
-    own = {model: _own_macs(trained.plan[model], macs, trained) for model in macs}
-    total = {model: sum(own[below] for below in trained.plan.below(model)) for model in macs}
+    own = {model: images * _macs_per_image(plan[model], epochs.get(model, 0), params, macs) for model in macs}
+    total = {model: sum(own[below] for below in plan.below(model)) for model in macs}
     return [{**row, OWN: own[row["model"]] / TERA, TOTAL: total[row["model"]] / TERA} for row in rows]
 
 
@@ -228,18 +211,22 @@ def _epochs(path: Path) -> int:
         raise UserError(f"{path}: the column epoch must hold whole numbers alone") from None
 
 
-def _own_macs(row: PlannedModel, macs: Mapping[str, int], trained: Trainings) -> int:
-    """MACs of a model's own training, and of its teacher's answers.
+def _macs_per_image(row: PlannedModel, epochs: int, params: Mapping[str, Any], macs: Mapping[str, int]) -> int:
+    """MACs that a model's own training, and its teacher's answers, spend on a training image.
 
     Students and their controls run whole in every epoch, whatever learns in them.
     """
-    epochs = trained.epochs.get(row.id, 0)
     if not epochs:
         return 0
-    recipe = trained.recipe(row)
+    if row.recipe is None:
+        raise UserError(
+            f"{row.id}: trained for {epochs} epochs, but the plan names no recipe of it in {PARAMS_FILE}; a new family "
+            "needs one in plan.py"
+        )
+    recipe = at(params, row.recipe) or {}
     unchanged = not any((recipe.get("augment") or {}).values())
     head = recipe.get("trainable") == "head" and unchanged and row.step != "distill"
     spent = (1 if head else epochs) * macs[row.id]
     if row.step == "distill" and row.teacher is not None:
         spent += (1 if unchanged else epochs) * macs[row.teacher]
-    return trained.images * spent
+    return spent

@@ -130,10 +130,18 @@ def evaluation_row(
     Returns:
         Column name -> value; None where there is nothing to say.
     """
+    right, n, logits = int(_right(measured, labels).sum()), len(labels), measured.logits
+    low, high = statistics.wilson_interval(right, n)
     return {
         "model": model,
-        **_quality_of(measured, labels, calibration_bins),
-        **(dict.fromkeys(PAIRED) if baseline is None else _compared(measured, baseline, labels)),
+        "top1_pct": decimals(100 * right / n),
+        "top1_pct_low": decimals(100 * low),
+        "top1_pct_high": decimals(100 * high),
+        "top5_pct": decimals(100 * int(accuracy.top_k_correct(logits, labels, 5).sum()) / n),
+        "n": n,
+        "cross_entropy_loss": significant(accuracy.cross_entropy(logits, labels)),
+        "calibration_error_pct": decimals(100 * accuracy.expected_calibration_error(logits, labels, calibration_bins)),
+        **dict(zip(PAIRED, [None] * 6 if baseline is None else _compared(measured, baseline, labels), strict=True)),
         "parameters": measured.parameters,
         "nonzero_weights": measured.nonzero_weights,
         "macs": measured.macs,
@@ -150,10 +158,9 @@ def pair_row(model: str, reference: str, own: Measurement, other: Measurement, l
         `agreement_pct`, the percentage of images on which both answer the same class, and `kl_nats`,
         KL(reference || model) per image.
     """
-    compared = _compared(own, other, labels)
-    agreement, kl = (compared.pop(name) for name in PAIRED[4:])
-    names = {"model": model, "reference": reference, "n": len(labels)}
-    return {**names, **compared, "agreement_pct": agreement, "kl_nats": kl}
+    columns = (*PAIRED[:4], "agreement_pct", "kl_nats")
+    compared = dict(zip(columns, _compared(own, other, labels), strict=True))
+    return {"model": model, "reference": reference, "n": len(labels), **compared}
 
 
 def per_class_rows(
@@ -168,33 +175,17 @@ def per_class_rows(
     ]
 
 
-def _quality_of(measured: Measurement, labels: Int[Tensor, " images"], calibration_bins: int) -> Row:
-    right, n, logits = int(_right(measured, labels).sum()), len(labels), measured.logits
-    low, high = statistics.wilson_interval(right, n)
-    return {
-        "top1_pct": decimals(100 * right / n),
-        "top1_pct_low": decimals(100 * low),
-        "top1_pct_high": decimals(100 * high),
-        "top5_pct": decimals(100 * int(accuracy.top_k_correct(logits, labels, 5).sum()) / n),
-        "n": n,
-        "cross_entropy_loss": significant(accuracy.cross_entropy(logits, labels)),
-        "calibration_error_pct": decimals(100 * accuracy.expected_calibration_error(logits, labels, calibration_bins)),
-    }
-
-
-def _compared(measured: Measurement, other: Measurement, labels: Int[Tensor, " images"]) -> Row:
+def _compared(measured: Measurement, other: Measurement, labels: Int[Tensor, " images"]) -> list[float | None]:
+    """The values of PAIRED."""
     ours, theirs = _right(measured, labels).numpy(), _right(other, labels).numpy()
     difference = statistics.compare(ours, theirs)
     kl = accuracy.kl_divergence(other.logits.double(), measured.logits.double())
-    values = (
-        decimals(difference.points),
-        decimals(difference.low),
-        decimals(difference.high),
+    return [
+        *(decimals(points) for points in (difference.points, difference.low, difference.high)),
         significant(difference.p),
         decimals(100 * accuracy.top1_agreement(measured.logits, other.logits)),
         significant(round(kl.item(), 6)),  # below a millionth it is rounding of the logits
-    )
-    return dict(zip(PAIRED, values, strict=True))
+    ]
 
 
 def _right(measured: Measurement, labels: Int[Tensor, " images"]) -> Bool[Tensor, " images"]:
