@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 EPSILON = 1e-7
 HINTS = {"vgg11": 11, "vgg16": 17, "vgg19": 19}  # the first convolution of the fourth block, as in the report
-NAMES = {  # of what CRD trains and remembers, in the pipeline's file of starting weights
-    "embed_student.linear.weight": "embed_student.weight",
-    "embed_student.linear.bias": "embed_student.bias",
-    "embed_teacher.linear.weight": "embed_teacher.weight",
-    "embed_teacher.linear.bias": "embed_teacher.bias",
+NAMES = {  # of what CRD remembers, in the pipeline's file of starting weights; what it trains is called the same
     "student_memory.rows": "memory_student",
     "teacher_memory.rows": "memory_teacher",
 }
@@ -115,7 +111,7 @@ def _helper(
         return regressor
     if method == "crd":
         helper = CRD((student.channels, teacher.channels), torch.from_numpy(data.train.labels), options)
-        given = {NAMES[key]: one for key, one in load_file(start).items() if key in NAMES}
+        given = {NAMES.get(key, key): one for key, one in load_file(start).items()}
         missing = helper.load_state_dict(given, strict=False).missing_keys
         assert not missing, missing
         return helper

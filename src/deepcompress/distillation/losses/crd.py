@@ -40,7 +40,7 @@ class CRD(Loss):
 
     With P = exp(v . m / T) / Z, N images and K negatives, a side is the mean over the batch of
     -log(P+ / (P+ + K/N)) - sum over negatives of log(K/N / (P- + K/N)). Z is N times the first batch's mean and
-    then stays. Features are the pooled maps before the classifier, both projected.
+    then stays. Features are the pooled maps before the classifier, both projected, to length 1.
 
     Source: Tian et al., ICLR 2020, https://arxiv.org/abs/1910.10699, equations 7 to 19; code: HobbitLong/
     RepDistiller, crd/criterion.py and memory.py, mode `exact`. That draws negatives on the CPU without
@@ -59,30 +59,19 @@ class CRD(Loss):
             for _ in networks
         ]
         self.student_taps, self.teacher_taps = (Tap(ours, pooled=True),), (Tap(theirs, pooled=True),)
-        self.embed_student, self.embed_teacher = (Embedding(inputs, options.width) for inputs in channels)
+        self.embed_student, self.embed_teacher = (nn.Linear(inputs, options.width) for inputs in channels)
         self.student_memory, self.teacher_memory = memories
         self.negatives = Negatives(context.labels, options.negatives)
 
     def forward(self, batch: DistillBatch) -> Float[Tensor, ""]:
-        student = self.embed_student(batch.student.features[self.student_taps[0]])
-        teacher = self.embed_teacher(batch.teacher.features[self.teacher_taps[0]])
+        student = F.normalize(self.embed_student(batch.student.features[self.student_taps[0]]))
+        teacher = F.normalize(self.embed_teacher(batch.teacher.features[self.teacher_taps[0]]))
         others = self.negatives(batch.labels, batch.indices)
         loss = self.teacher_memory.loss(student, batch.indices, others)
         loss = loss + self.student_memory.loss(teacher, batch.indices, others)
         self.student_memory.update_(student.detach(), batch.indices)
         self.teacher_memory.update_(teacher.detach(), batch.indices)
         return loss
-
-
-class Embedding(nn.Module):
-    """A linear layer, then length 1."""
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(inputs, width)
-
-    def forward(self, features: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch width"]:
-        return F.normalize(self.linear(features))
 
 
 class Negatives(nn.Module):
