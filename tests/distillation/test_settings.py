@@ -85,15 +85,10 @@ def test_unknown_methods_and_controls_list_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(("own", "expected"), [(None, 0.1), (0.0, 0.0), (0.2, 0.2)])
-def test_a_control_is_smoothed_as_students_with_a_teacher_where_it_says_nothing_else(
-    own: float | None, expected: float
-) -> None:
-    config = distill("controls", {"independent": {"label_smoothing": own}})
-    student = config.student.model_copy(
-        update={"recipe": config.student.recipe.model_copy(update={"label_smoothing": 0.1})}
-    )
-    config = config.model_copy(update={"student": student})
+def test_a_control_is_smoothed_as_students_with_a_teacher_where_it_says_nothing_else(own, expected) -> None:
+    block = changed(DISTILL, "student.recipe.label_smoothing", 0.1)
+    block["controls"] = {"independent": {"label_smoothing": own}}
+    config = params.validate(Distill, block, "distill")
     assert config.label_smoothing("independent") == expected
-    assert config.provenance_params("independent", taught=False)["control"] == {
-        "independent": {"label_smoothing": expected}
-    }
+    used = config.provenance_params("independent", taught=False)
+    assert used["control"] == {"independent": {"label_smoothing": expected}}

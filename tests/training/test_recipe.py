@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
 from deepcompress.errors import UserError
 from deepcompress.training.recipe import Recipe, learning_rate, optimizer
@@ -16,27 +19,25 @@ def rates(made: Recipe, steps: int) -> list[float]:
     return [learning_rate(made, step, steps) for step in range(steps)]
 
 
-def torch_rates(make_scheduler, steps: int) -> list[float]:
+ONE_CYCLE = partial(lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=40, cycle_momentum=False)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "scheduler"),
+    [
+        ("constant", 0.2, partial(lr_scheduler.ConstantLR, factor=1)),
+        ("cosine", 0.2, partial(lr_scheduler.CosineAnnealingLR, T_max=40)),
+        *(("one_cycle", warmup, partial(ONE_CYCLE, pct_start=warmup)) for warmup in (0.1, 0.2, 0.5, 0.99)),
+    ],
+)
+def test_learning_rates_are_those_of_torchs_schedulers(schedule, warmup, scheduler):
     rule = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-    scheduler, found = make_scheduler(rule), []
-    for _ in range(steps):
-        found.append(scheduler.get_last_lr()[0])
+    stepped, expected = scheduler(rule), []
+    for _ in range(40):
+        expected.append(stepped.get_last_lr()[0])
         rule.step()
-        scheduler.step()
-    return found
-
-
-def test_a_constant_rate_stays_and_a_cosine_is_torchs():
-    assert rates(recipe(schedule="constant", learning_rate=0.1), 3) == [0.1] * 3
-    expected = torch_rates(lambda rule: torch.optim.lr_scheduler.CosineAnnealingLR(rule, 40), 40)
-    assert rates(recipe(schedule="cosine", learning_rate=0.1), 40) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("warmup", [0.1, 0.2, 0.5, 0.99])
-def test_one_cycle_is_torchs(warmup):
-    shape = {"pct_start": warmup, "cycle_momentum": False}
-    expected = torch_rates(lambda rule: torch.optim.lr_scheduler.OneCycleLR(rule, 0.1, 40, **shape), 40)
-    made = recipe(schedule="one_cycle", learning_rate=0.1, warmup_fraction=warmup)
+        stepped.step()
+    made = recipe(schedule=schedule, learning_rate=0.1, warmup_fraction=warmup)
     assert rates(made, 40) == pytest.approx(expected)
 
 

@@ -92,12 +92,13 @@ def zero_share(model: nn.Module) -> float:
     return 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
-def has_even_widths(spec: Spec) -> bool:
-    """Whether layers as wide as each other in the full network are so here; removing channels ends that."""
+def uneven_widths(spec: Spec) -> tuple[int, ...]:
+    """The widths, unless layers as wide as each other in the full network are so here; removing channels ends that."""
     if not isinstance(spec, VGGSpec):
-        return not spec.widths
+        return tuple(sizes[0] for _, sizes in spec.widths)
     full = [width for block in BLOCKS[spec.arch] for width in block]
-    return len(set(zip(full, spec.features, strict=True))) == len(set(full)) and len(set(spec.hidden)) == 1
+    even = len(set(zip(full, spec.features, strict=True))) == len(set(full)) and len(set(spec.hidden)) == 1
+    return () if even else (*spec.features, *spec.hidden)
 
 
 def require_dense(model: Classifier, where: str, *, narrow: bool = False) -> Classifier:
@@ -108,14 +109,10 @@ def require_dense(model: Classifier, where: str, *, narrow: bool = False) -> Cla
     zeros = zero_share(model)
     if zeros > DENSE_BELOW:
         raise UserError(f"{where}: already pruned ({zeros:.1%} of its weights are zero); give a dense model")
-    if not narrow and not has_even_widths(model.spec):
-        raise UserError(f"{where}: channels are already removed (widths {_widths(model.spec)}); give a dense model")
+    if not narrow and (widths := uneven_widths(model.spec)):
+        listed = ", ".join(map(str, widths))
+        raise UserError(f"{where}: channels are already removed (widths {listed}); give a dense model")
     return model
-
-
-def _widths(spec: Spec) -> str:
-    widths = (*spec.features, *spec.hidden) if isinstance(spec, VGGSpec) else [sizes[0] for _, sizes in spec.widths]
-    return ", ".join(map(str, widths))
 
 
 @dataclass(frozen=True)

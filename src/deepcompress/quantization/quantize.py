@@ -192,7 +192,8 @@ def round_vectors_(model: nn.Module) -> None:
             norm.bias -= norm.running_mean * factor
             norm.weight.copy_(factor)
             norm.running_mean.zero_()
-            norm.running_var.fill_(_unit_variance(norm.eps))
+            variance = torch.tensor(1 - norm.eps)
+            norm.running_var.fill_(variance + (1 - (variance + norm.eps)))  # in float32 it adds up to 1 with eps
     for parameter in model.parameters():
         if parameter.dim() == 1:
             parameter.copy_(parameter.clamp(-LARGEST_HALF, LARGEST_HALF).half())
@@ -213,12 +214,6 @@ def _biased(model: nn.Module) -> Iterator[tuple[Any, Any]]:
 
 def _has_statistics(norm: nn.Module) -> TypeGuard[Any]:
     return isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None and norm.weight is not None
-
-
-def _unit_variance(eps: float) -> float:
-    """The float32 that adds up to 1 with eps."""
-    one, variance = torch.ones(()), torch.tensor(1 - eps)
-    return float(variance + (one - (variance + eps)))
 
 
 def smallest_encodings(formats: Mapping[str, Format], quantized: Mapping[str, Quantized]) -> dict[str, Encoded]:
