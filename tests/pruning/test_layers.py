@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -11,7 +13,7 @@ import torch
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.spec import GraphSpec
-from deepcompress.models.vgg import prunable_layers
+from deepcompress.models.vgg import Classifier, prunable_layers
 from deepcompress.pruning import layers, prune, sensitivity
 from deepcompress.pruning.layers import batch_norms, group_scores, in_scope, require_dense, zero_share
 from tests import nets
@@ -126,16 +128,20 @@ def test_the_layers_of_a_stage_of_a_resnet_lose_the_same_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "criterion"),
+    ("make", "criterion"),
     [
-        *(("resnet18", "l2_channel"), ("mobilenet_v2", "l2_channel"), ("squeezenet1_0", "l2_channel")),
-        *(("tests.odd_nets:flat", "l2_channel"), ("tests.odd_nets:without_scale", "bn_scale")),
-        *(("tests.odd_nets:frozen", "l2_channel"), ("tests.odd_nets:frozen", "taylor")),
+        *((vgg, "l2_channel"), (lambda: vgg(batch_norm=False, image_size=64), "l2_channel")),
+        *((partial(nets.network, arch), "l2_channel") for arch in ("resnet18", "mobilenet_v2", "squeezenet1_0")),
+        *((partial(nets.network, f"tests.odd_nets:{arch}"), "l2_channel") for arch in ("flat", "frozen")),
+        (partial(nets.network, "tests.odd_nets:without_scale"), "bn_scale"),
+        (partial(nets.network, "tests.odd_nets:frozen"), "taylor"),
     ],
 )  # tests/docs/test_models.py: the others
-def test_the_removed_network_answers_as_the_masked_one_and_trains_on(arch: str, criterion: str, tmp_path: Path) -> None:
-    model, images = nets.network(arch), torch.randn(3, 3, SIDE, SIDE)
-    before, made = nets.state(model), pruned(model, "structured", 0.4, allocation="uniform", criterion=criterion)
+def test_the_removed_network_answers_as_the_masked_one_and_trains_on(make, criterion: str, tmp_path: Path) -> None:
+    model: Classifier = make()
+    images = torch.randn(3, 3, model.spec.image_size, model.spec.image_size)
+    way = {"scope": "all", "allocation": "uniform", "criterion": criterion}
+    before, made = nets.state(model), pruned(model, "structured", 0.4, **way)
     smaller, (*rows, overall) = made.trained, made.table
     step = max(row["weights"] / row["units"] for row in rows)
     assert abs(overall["pruned_weights"] - 0.4 * overall["weights"]) <= step / 2 + 1
@@ -155,7 +161,8 @@ def require_alike(made: prune.Pruned, images: torch.Tensor, path: Path) -> None:
     """The removed network and the masked one answer alike, and so does what a file of the former holds."""
     answers = made.masked(images)
     torch.testing.assert_close(made.trained(images), answers, rtol=1e-4, atol=1e-4 * float(answers.abs().max()))
-    checkpoint.save(path, made.trained, view=VIEW, classes=CLASSES, provenance={})
+    view = replace(VIEW, size=images.shape[-1])
+    checkpoint.save(path, made.trained, view=view, classes=CLASSES, provenance={})
     assert torch.equal(checkpoint.load(path).model(images), made.trained(images))
 
 
