@@ -238,15 +238,10 @@ def resize(images: UInt8[Tensor, "batch height width 3"], size: int) -> Tensor:
     if tuple(images.shape[1:3]) == (size, size):
         return images
     channels_first = images.permute(0, 3, 1, 2)
-    if images.device.type == "cpu":
-        resized = F.interpolate(channels_first, size=(size, size), mode="bilinear", antialias=True)
-    else:  # only the CPU has a uint8 kernel
-        resized = _resize_float(channels_first, size)
-    return resized.permute(0, 2, 3, 1)
-
-
-def _resize_float(images: UInt8[Tensor, "batch 3 height width"], size: int) -> Tensor:
-    return F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True).round_()
+    if images.device.type != "cpu":  # only the CPU has a uint8 kernel
+        channels_first = channels_first.float()
+    resized = F.interpolate(channels_first, size=(size, size), mode="bilinear", antialias=True)
+    return (resized.round_() if resized.is_floating_point() else resized).permute(0, 2, 3, 1)
 
 
 def _generator(seed: int, purpose: str, number: int) -> torch.Generator:

@@ -7,13 +7,10 @@ images tell how good the choice was.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from deepcompress.data.store import Arrays, Meta, open_arrays, read_meta
 from deepcompress.params import DEVICE_BUDGET_MIB
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
+from torch import Tensor
 
 from deepcompress import files, params
 from deepcompress.data.batches import View
@@ -26,11 +27,7 @@ from deepcompress.models.build import blank, own_code
 from deepcompress.models.encodings import coded
 from deepcompress.models.quantized_weight import QuantizedWeight
 from deepcompress.models.spec import FAMILIES, Spec
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from deepcompress.models.vgg import Classifier
+from deepcompress.models.vgg import Classifier
 
 ENCODINGS = "models.encodings"
 STREAM, ALL = "coded", "*"

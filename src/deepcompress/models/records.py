@@ -28,6 +28,7 @@ https://arxiv.org/abs/2201.01741.
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 WIDTHS = range(2, 9)  # bits of an integer
 HALF, SINGLE, WHOLE = 16, 32, 64
 CHECK_BYTES = 4
+LENGTH = re.compile(rb"[\x80-\xff]{0,6}[\0-\x7f]")  # as `join` writes it
 UNSIGNED: dict[int, Any] = {HALF: np.dtype("<u2"), SINGLE: np.dtype("<u4")}
 CLASSES = (1, 2, 4, 8, 16)  # that are tried
 ROUNDS = 6  # of Lloyd's algorithm; on VGG-11 further ones save less than 0.01 %
@@ -136,19 +138,13 @@ def split(data: bytes) -> list[bytes]:
     """The inverse of join; a ValueError if a length leads beyond the end."""
     parts, at = [], 0
     while at < len(data):
-        size = shift = 0
-        while True:
-            if at >= len(data) or shift > 42:
-                raise ValueError("a record is cut off")
-            byte, at = data[at], at + 1
-            size |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-        if size > len(data) - at:
+        length = LENGTH.match(data, at)
+        if length is None:
             raise ValueError("a record is cut off")
-        parts.append(data[at : at + size])
-        at += size
+        at = length.end() + sum((byte & 127) << 7 * group for group, byte in enumerate(length[0]))
+        if at > len(data):
+            raise ValueError("a record is cut off")
+        parts.append(data[length.end() : at])
     return parts
 
 

@@ -296,15 +296,12 @@ def has_layer(spec: Spec, role: str) -> bool:
 
 def vgg_roles(spec: VGGSpec) -> dict[str, str]:
     """Layer name of every role of the convolutional part, in forward order."""
-    found, index = {}, 0
+    found, names = {}, (f"features.{index}" for index in itertools.count())
     for block, widths in enumerate(spec.blocks, 1):
         kinds = ("conv", "norm", "relu") if spec.batch_norm else ("conv", "relu")
         for number, kind in itertools.product(range(1, len(widths) + 1), kinds):
-            found[f"block{block}.{kind}{number}"] = f"features.{index}"
-            index += 1
-        found[f"block{block}"] = f"features.{index - 1}"
-        found[f"block{block}.pool"] = f"features.{index}"
-        index += 1
+            last = found[f"block{block}.{kind}{number}"] = next(names)
+        found[f"block{block}"], found[f"block{block}.pool"] = last, next(names)
     return found
 
 

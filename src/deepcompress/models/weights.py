@@ -16,7 +16,7 @@ import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,10 +29,7 @@ from deepcompress.models.build import first_line, timm
 from deepcompress.models.spec import IMAGENET, TIMM, Spec, VGGSpec
 from deepcompress.models.vgg import Classifier, prunable_layers
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    State = dict[str, Tensor]
+State = dict[str, torch.Tensor]
 
 log = logging.getLogger(__name__)
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)

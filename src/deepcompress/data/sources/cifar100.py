@@ -16,7 +16,8 @@ import tarfile
 import tempfile
 import urllib.error
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,9 +28,6 @@ from deepcompress.data.store import Part, Source
 from deepcompress.errors import UserError
 from deepcompress.files import sha256
 from deepcompress.params import Section
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TIMEOUT_S = 30
 NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, RecursionError)

@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,8 +27,6 @@ from deepcompress.data.store import Part, Source
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from jaxtyping import Bool, Float32, UInt8
 
 SPLITS = ("train", "test")
