@@ -35,13 +35,12 @@ def test_validation_images_are_those_to_choose_on_and_never_tested_on() -> None:
     assert (made.validation.read(0) == pixels(100, SIDE, SIDE, 3)).all()
 
 
-@pytest.mark.parametrize(("many", "left"), [(1, 299), (3, 297)])
-def test_up_to_one_per_cent_of_bad_images_are_skipped(many: int, left: int) -> None:
+def test_up_to_one_per_cent_of_bad_images_are_skipped() -> None:
     files = {f"train/{CLASSES[n % 3]}/{n}.png": image(n) for n in range(300)}
     files |= {f"test/{name}/t.png": image(1000 + i) for i, name in enumerate(CLASSES)}
-    bad = [f"train/ant/{3 * n}.png" for n in range(many)]
+    bad = [f"train/ant/{3 * n}.png" for n in range(3)]
     made = source(files | dict.fromkeys(bad, b"cut"), on_bad_image="skip")
-    assert sizes(made) == (left, 0, 3)
+    assert sizes(made) == (297, 0, 3)
     assert made.skipped == {"cannot be read": tuple(bad)}
 
 

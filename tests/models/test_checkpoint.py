@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydantic
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors import torch as safetensors_torch
-from torch import nn
 
 from deepcompress import code_hash
 from deepcompress.data.batches import View
@@ -25,7 +23,7 @@ from deepcompress.models.build import build
 from deepcompress.models.checkpoint import Encoded
 from deepcompress.models.encodings import bitmask, coded
 from deepcompress.models.quantized_weight import QuantizedWeight
-from deepcompress.models.spec import FAMILIES, GraphSpec, _Plain
+from deepcompress.models.spec import GraphSpec
 from deepcompress.models.vgg import VGG, Classifier, prunable_layers
 from tests.faults.damage import Trap
 from tests.nets import same
@@ -54,27 +52,6 @@ def header(path: Path) -> Block:
 
 def bitmasks(model: VGG) -> dict[str, str]:
     return {f"{name}.weight": "bitmask" for name in prunable_layers(model)}
-
-
-@pydantic.dataclasses.dataclass(frozen=True)
-class ThirdSpec(_Plain):
-    classes: int
-    image_size: int
-
-
-def test_a_family_of_networks_is_named_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def linear(spec: Any) -> Any:
-        model: Any = nn.Linear(2, spec.classes)
-        model.spec = spec
-        return model
-
-    monkeypatch.setitem(FAMILIES, "third", ThirdSpec)
-    monkeypatch.setattr(checkpoint, "blank", linear)
-    model = linear(ThirdSpec(len(CLASSES), VIEW.size))
-    save(tmp_path / "model.safetensors", model)
-    loaded = checkpoint.load(tmp_path / "model.safetensors")
-    assert (loaded.description["family"], loaded.model.spec) == ("third", model.spec)
-    assert same(loaded.model.state_dict(), model.state_dict())
 
 
 def test_what_was_saved_comes_back_without_random_numbers_and_ready_to_train(tiny: VGG, tmp_path: Path) -> None:
@@ -240,7 +217,6 @@ WRONG_SPECS = [  # that the tensors do not bear out
     (spec(arch="vgg13"), "features: must be 10 widths"),
     (spec(image_size=10**9), "image_size: Input should be less than or equal to 4096"),
     (spec(batch_norm=False), "tensor features.3.weight is missing"),
-    (spec(classes=0), "classes: Input should be greater than or equal to 1"),
 ]
 
 
