@@ -37,6 +37,14 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def pipeline(tmp_path: Path):
+    """The small pipeline of tests/toy.py, not run yet."""
+    from tests import toy
+
+    return toy.new_pipeline(tmp_path / "pipeline")
+
+
+@pytest.fixture
 def fabric():
     """Fabric on the CPU."""
     from deepcompress import runtime

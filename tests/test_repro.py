@@ -30,11 +30,6 @@ pytestmark = pytest.mark.usefixtures("ctrl_c_is_heard")
 MEET = "touch {own}; for i in $(seq 6000); do [ -e {other} ] && exit 0; sleep 0.1; done; exit 9"
 
 
-@pytest.fixture
-def pipeline(tmp_path: Path) -> Pipeline:
-    return new_pipeline(tmp_path / "pipeline")
-
-
 def test_it_leaves_what_a_serial_run_leaves(tmp_path: Path) -> None:
     serial, ours = new_pipeline(tmp_path / "serial"), new_pipeline(tmp_path / "ours")
     serial.dvc_repro()
