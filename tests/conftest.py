@@ -37,6 +37,13 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def project(inside: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with scratch of its own, for stages."""
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(inside / ".scratch"))
+    return inside
+
+
+@pytest.fixture
 def pipeline(tmp_path: Path):
     """The small pipeline of tests/toy.py, not run yet."""
     from tests import toy

@@ -11,14 +11,13 @@ A mistake raises `deepcompress.errors.UserError` with one line that says what is
 from __future__ import annotations
 
 import dataclasses
-import functools
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 S = TypeVar("S", bound=params.Section)
 OWN = Path(__file__).parents[2] / params.PARAMS_FILE  # of the repository
 LEARNING, LEARNING_ON = "distill.student.recipe", "prune.finetune"  # of a fresh student, and of one that is given
@@ -56,15 +53,11 @@ ONNX_BITS = (4, 8, 32)
 _turn = threading.RLock()
 
 
-def _in_turn(step: Callable[P, R]) -> Callable[P, R]:
+@contextmanager
+def _in_turn() -> Iterator[None]:
     """Let threads make one step at a time, for torch has one seed for all; with gradients and in float32, always."""
-
-    @functools.wraps(step)
-    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _turn, torch.inference_mode(False), runtime.in_float32():
-            return step(*args, **kwargs)
-
-    return alone
+    with _turn, torch.inference_mode(False), runtime.in_float32():
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +145,7 @@ def images(path: str | Path, **settings: Any) -> Images:
 
 
 @of_arguments({"model": "network_settings", "finetune": ""})
-@_in_turn
+@_in_turn()
 def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = None, **settings: Any) -> Model:
     """Train the baseline, as the stage `finetune` does.
 
@@ -171,7 +164,7 @@ def train(images: GivenImages, *, network_settings: Mapping[str, Any] | None = N
 
 
 @of_arguments({"prune": ""})
-@_in_turn
+@_in_turn()
 def prune(
     model: Given,
     images: GivenImages,
@@ -212,7 +205,7 @@ def prune(
 
 
 @of_arguments({"quant": ""})
-@_in_turn
+@_in_turn()
 def quantize(
     model: Given,
     images: GivenImages,
@@ -247,7 +240,7 @@ def quantize(
 
 
 @of_arguments({LEARNING: "recipe", LEARNING_ON: "recipe", "distill.student": "network_settings", "distill": ""})
-@_in_turn
+@_in_turn()
 def distill(
     student: Given | None,
     teacher: Given,
@@ -292,7 +285,7 @@ def distill(
         return _alike(start, net, made, masks.encodings(net), {"history": past.rows()})
 
 
-@_in_turn
+@_in_turn()
 def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImages | None = None) -> None:
     """Write an ONNX file that takes uint8 pixels and gives logits and probabilities.
 

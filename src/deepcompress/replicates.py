@@ -33,7 +33,6 @@ from deepcompress.repro import Interruption
 TABLE = Path("metrics/replicates.csv")
 TARGET = "evaluate"
 MADE = ("dvc.lock", "metrics", "plots", "results")  # by the stages; git has them, but a copy makes its own
-FAILED = 1  # exit code
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def main(seeds: int, jobs: int | None) -> None:
         click.echo(f"{TABLE}: seeds {', '.join(map(str, measured))}; `make repro` puts their verdicts into the report")
     if failed:
         click.echo(f"error: seed {', '.join(map(str, failed))} failed, see above; the others are kept", err=True)
-        sys.exit(FAILED)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
