@@ -25,10 +25,10 @@ from deepcompress.quantization.quantize import assign
 from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy, Objective
 from deepcompress.training.recipe import Recipe
-from deepcompress.training.run import TrainingData, trainable_part, training_data
+from deepcompress.training.run import TrainingData, trainable_part
 from tests import nets
-from tests.nets import VIEW
 from tests.odd_nets import NormAndReLU
+from tests.training.conftest import data
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -39,8 +39,6 @@ CLASSES, IMAGES = len(nets.CLASSES), 64
 CRD = {"negatives": 8, "width": 16}
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 AUGMENT = {"flip": True, "crop_padding": 2, "jitter": JITTER}
-
-
 HINT = {"stages": 2, "guided_layer": "block4", "hint_layer": "block4"}
 CASES: dict[str, dict[str, Any]] = {  # arguments of `labels`, `with_norms`, `quantized` or, with losses, `taught`
     "even": {"batch_size": 16},
@@ -73,10 +71,6 @@ def network(number: int, arch: Any = "vgg11", dropout: float = 0.0) -> VGG:
 def recipe(**changes: Any) -> Recipe:
     common = {"batch_size": 25, "optimizer": "sgd", "learning_rate": 1e-2, "schedule": "cosine"}
     return Recipe(**nets.RECIPE | common | changes)
-
-
-def data(made: Recipe) -> TrainingData:
-    return training_data(nets.fit(IMAGES, 15), VIEW, made, device="cpu", seed=0)
 
 
 def train(fabric: Fabric, model: nn.Module, objective: Objective, made: Recipe, seen: TrainingData) -> History:

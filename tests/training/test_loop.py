@@ -84,21 +84,29 @@ def test_the_loop_does_what_a_plain_torch_loop_does(fabric):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "keep", "average"),
-    [("adam", "last", None), ("adamw", "best_validation", 0.5), ("sgd", "best_validation", None)],
+    ("changes", "precision"),
+    [
+        ({"optimizer": "adam"}, "32-true"),
+        ({"optimizer": "adamw", "keep": "best_validation", "average": 0.5}, "32-true"),
+        ({"optimizer": "sgd", "keep": "best_validation"}, "32-true"),
+        ({"trainable": "all"}, "bf16-mixed"),
+        ({"trainable": "head"}, "bf16-mixed"),
+    ],
 )
-def test_an_interrupted_run_ends_with_the_same_bits(run, tmp_path, optimizer, keep, average):
+def test_an_interrupted_run_ends_with_the_same_bits(run, tmp_path, changes, precision):
     augment = {"flip": True, "mixup": 0.2, "cutmix": 1.0, "erase": 0.25}
-    made = recipe(optimizer=optimizer, keep=keep, average=average, augment=augment, learning_rate=0.01)
-    straight, record = run(made)
+    made = recipe(augment=augment, learning_rate=0.01, **changes)
+    fabric, place = runtime.start(runtime.Train(device="cpu", precision=precision), 0), tmp_path / "state"
+    straight, record = run(made, fabric=fabric)
     with pytest.raises(StoppedError):
-        run(made, resume_folder=tmp_path / "state", after_step=Count(last=10))
-    steps = Count()
-    resumed, again = run(made, resume_folder=tmp_path / "state", after_step=steps)
+        run(made, fabric=fabric, resume_folder=place, after_step=Count(last=10))
+    steps, none = Count(), Count()
+    resumed, again = run(made, fabric=fabric, resume_folder=place, after_step=steps)
     assert steps.calls == 8
     assert same(straight, resumed)
     assert record == again
-    run(made, resume_folder=tmp_path / "state", after_step=(none := Count()))
+    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in straight.values())
+    run(made, fabric=fabric, resume_folder=place, after_step=none)
     assert none.calls == 0, "what has ended is not trained again"
 
 
@@ -146,22 +154,6 @@ def test_what_an_objective_owns_trains_along_but_a_teacher_does_not(run):
     after = objective.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("teacher"))
     assert not any(torch.equal(before[name], after[name]) for name in before if name.startswith("layer"))
-
-
-@pytest.mark.parametrize("trainable", ["all", "head"])
-def test_mixed_precision_trains_and_resumes(tmp_path, trainable):
-    fabric = runtime.start(runtime.Train(device="cpu", precision="bf16-mixed"), 0)
-    made, ends = recipe(epochs=2, trainable=trainable), []
-    for after_step, folder in ((None, None), (Count(last=6), tmp_path), (None, tmp_path)):
-        model = vgg()
-        options = {"fabric": fabric, "seed": 0, "resume_folder": folder, "after_step": after_step}
-        try:
-            loop.train(model, CrossEntropy(), data(made), made, **options)
-        except StoppedError:
-            continue
-        ends.append(model.state_dict())
-    assert same(*ends)
-    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in ends[0].values())
 
 
 def test_a_network_without_a_linear_layer_has_no_head_to_train(fabric):
