@@ -10,7 +10,7 @@ import pytest
 
 from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, NONE, NOT_TESTED, Estimate, Replicates
 from deepcompress.report import pr_report
-from deepcompress.report.pr_report import Change, changes
+from deepcompress.report.pr_report import changes
 
 N = 2000
 
@@ -54,14 +54,14 @@ def test_another_rounding_of_the_same_training_is_judged_by_its_images(
     after: float, agreement: float, words: str
 ) -> None:
     before = [row("baseline", 96.0), rounded(96.0, 99.0)]
-    (found,) = changes(before, [row("baseline", 96.0), rounded(after, agreement)], NONE)
-    assert found.verdict.words == words
-    assert found.verdict.low < after - 96.0 < found.verdict.high
+    ((_, _, found),) = changes(before, [row("baseline", 96.0), rounded(after, agreement)], NONE)
+    assert found.words == words
+    assert found.low < after - 96.0 < found.high
 
 
 def test_a_rounding_of_another_training_is_a_training() -> None:
     before, after = [row("baseline", 96.0), rounded(96.0, 99.0)], [row("baseline", 96.1), rounded(94.0, 97.5)]
-    assert [found.verdict.words for found in changes(before, after, NONE)] == [NOT_TESTED, NOT_TESTED]
+    assert [of.words for _, _, of in changes(before, after, NONE)] == [NOT_TESTED, NOT_TESTED]
 
 
 def test_a_rerun_that_draws_other_trainings_marks_nothing() -> None:
@@ -99,7 +99,7 @@ def test_the_marked_changes_come_first_and_the_others_are_folded() -> None:
 )
 def test_numbers_and_plurals_are_right(marked: int, others: int, said: str, folded: str | None) -> None:
     beyond, within = Estimate(-9.0, -10.0, -8.0, 0.001), Estimate(-0.1, -1.0, 0.8, 0.8)
-    found = [Change(f"pruned/{i}", 90.0, 81.0, of) for i, of in enumerate([beyond] * marked + [within] * others)]
+    found = [(row("pruned/a", 90.0), row("pruned/a", 81.0), of) for of in [beyond] * marked + [within] * others]
     section = pr_report.accuracy_section(found, 24)
     assert section.startswith(said)
     assert [folded] * (others > 0) == re.findall("<summary>(.*)</summary>", section)

@@ -63,14 +63,15 @@ def claim(data: Tables, name: str) -> Comparison:
 
 
 def higher(data: Tables, row: Row) -> Comparison | None:
-    """The first side lies above the second; of a side of several models the best counts."""
+    """The first side lies above the second, of a side of several models the best; or a weighted sum lies above zero."""
     if (sides := _sides(data, row)) is None:
         return None
     measure = estimates.measure_of(row)
-    apart = _own(data)[row["statement"]] if "measure" in row else estimates.difference(data, row, *sides)
+    apart = _own(data).get(row["statement"]) or estimates.difference(data, row, *sides)
     both = "; ".join(estimates.spelled(side, measure) for side in sides)
-    spelled = estimates.ends(apart, measure.get("digits", 1), signed=True)
-    return _by_difference(apart, f"{both}; difference {spelled} ({_n(sides)}{measure.get('images', '')})")
+    what, digits, unit = (row["sum"], 2, " points") if "sum" in row else ("difference", measure.get("digits", 1), "")
+    spelled = text.spanned(apart, digits, text.signed)
+    return _by_difference(apart, f"{both}; {what} {spelled}{unit} ({_n(sides)}{measure.get('images', '')})")
 
 
 def within_limit(data: Tables, row: Row) -> Comparison | None:
@@ -85,19 +86,9 @@ def within_limit(data: Tables, row: Row) -> Comparison | None:
     if reference == BASELINE:
         smaller = f", {text.smaller(estimates.chosen(data, {'model': model}).iloc[0])}"
     limit = f"{text.number(data.max_drop_points)} {ALLOWED[row['rule']]}, {_n(sides)}"
-    evidence = f"{model} against {reference}: {estimates.ends(apart, signed=True)} points{smaller} ({limit})"
+    evidence = f"{model} against {reference}: {text.spanned(apart, 1, text.signed)} points{smaller} ({limit})"
     found = _by_difference(_own(data)[row["statement"]], evidence)
     return replace(found, verdict=UNDECIDED) if found.verdict == SAME else found
-
-
-def weighted(data: Tables, row: Row) -> Comparison | None:
-    """A weighted sum of accuracies is above zero, such as a loss per tenth of the weights less another one."""
-    if (parts := _sides(data, row)) is None:
-        return None
-    apart = _own(data)[row["statement"]]
-    both = "; ".join(estimates.spelled(part, estimates.measure_of(row)) for part in parts)
-    spelled = estimates.ends(apart, 2, signed=True)
-    return _by_difference(apart, f"{both}; {row['sum']} {spelled} points ({_n(parts)})")
 
 
 def timed(data: Tables, row: Row) -> Comparison | None:
@@ -171,7 +162,7 @@ def _own(data: Tables) -> dict[str, Estimate]:
     """Statement -> what claims alone compare: weighted sums, measures other than accuracy, a loss with its limit."""
     apart = {}
     for row in estimates.content()["claims"].values():
-        alone = row["rule"] in (*ALLOWED, "weighted") or (row["rule"] == "higher" and "measure" in row)
+        alone = row["rule"] in ALLOWED or (row["rule"] == "higher" and {"measure", "factors"} & set(row))
         if alone and (parts := _sides(data, row)):
             apart[row["statement"]] = _compare(data, row, parts)
     return estimates.corrected(apart)
@@ -331,7 +322,7 @@ def together(data: Tables, row: Row) -> Comparison | None:
 RULES: dict[str, Callable[[Tables, Row], Comparison | None]] = dict.fromkeys(ALLOWED, within_limit) | {
     rule.__name__: rule
     for rule in (
-        higher, weighted, timed, saves, costliest, smallest_that_keeps, untested, same_as_claim, points, orders,
+        higher, timed, saves, costliest, smallest_that_keeps, untested, same_as_claim, points, orders,
         layer_order, zero_bytes, one_image, centred, concentrated, aspects, together,
     )
 }  # fmt: skip

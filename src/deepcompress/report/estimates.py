@@ -29,7 +29,6 @@ AGREES, CONTRADICTS, SAME, UNTESTED = "agrees", "contradicts", verdict.NO_DIFFER
 IN_PART, UNDECIDED, INCOMPARABLE = "agrees in part", "undecided", "not comparable data"
 Row = Mapping[str, Any]  # of claims.yaml
 TOP1 = "top1"
-ENDS = ("", "_low", "_high")
 SOURCE_IMAGES = 10_000  # CIFAR-100's test set, on which the source report measured
 CIFAR100_CLASSES = 100
 ONLY_IN_CIFAR100 = {"aquarium_fish", "sweet_pepper", "pickup_truck"}
@@ -59,14 +58,9 @@ def outcome(difference: Estimate) -> str:
     return {verdict.GAIN: AGREES, verdict.LOSS: CONTRADICTS, verdict.NOT_TESTED: UNTESTED}.get(difference.words, SAME)
 
 
-def ends(of: Estimate, digits: int = 1, *, signed: bool = False) -> str:
-    """`96.6 (95.7 to 97.3)`."""
-    return text.spanned((of.value, of.low, of.high), digits, text.signed if signed else text.number)
-
-
 def spelled(of: Estimate, measure: Row) -> str:
     """`pruned/structured-0.25: 96.6 (95.7 to 97.3) %`."""
-    return f"{of.name}: {ends(of, measure.get('digits', 1))}{measure.get('unit', ' points')}"
+    return f"{of.name}: {text.spanned(of, measure.get('digits', 1))}{measure.get('unit', ' points')}"
 
 
 def measured(data: Tables, row: Row, side: str | Row) -> list[Estimate]:
@@ -85,7 +79,7 @@ def measured(data: Tables, row: Row, side: str | Row) -> list[Estimate]:
     else:
         table = table[table["model"].isin(chosen(data, side)["model"])]
     rows = (row for _, row in table.dropna(subset=[measure["column"]]).iterrows())
-    return [Estimate(*text.ends(row, measure["column"]), n=int(row["n"]), name=str(row["model"])) for row in rows]
+    return [replace(text.estimate(row, measure["column"]), n=int(row["n"]), name=str(row["model"])) for row in rows]
 
 
 def _with_ends(table: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -14,7 +14,6 @@ import io
 import json
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +38,7 @@ KEY = (
     "not tested."
 )
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Change:
-    """A model's top-1 accuracy in both revisions [%], and what is known of the difference."""
-
-    model: str
-    before: float
-    after: float
-    verdict: Estimate
+Change = tuple[Row, Row, Estimate]  # a model in both revisions, and what is known of the difference
 
 
 def changes(before: Sequence[Row], after: Sequence[Row], replicates: Replicates) -> list[Change]:
@@ -61,8 +51,7 @@ def changes(before: Sequence[Row], after: Sequence[Row], replicates: Replicates)
     changed = [(was, new) for was, new in both if was["top1_pct"] != new["top1_pct"]]
     same = {new["model"] for was, new in both if all(was.get(key) == new.get(key) for key in ANSWERS)}
     alone = [_alone(was, new, plan, same, replicates) for was, new in changed]
-    judged = zip(changed, verdict.corrected(alone), strict=True)
-    return [Change(new["model"], was["top1_pct"], new["top1_pct"], of) for (was, new), of in judged]
+    return [(was, new, of) for (was, new), of in zip(changed, verdict.corrected(alone), strict=True)]
 
 
 def _alone(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicates) -> Estimate:
@@ -86,13 +75,14 @@ def accuracy_section(found: Sequence[Change], models: int) -> str:
         return NO_CHANGE
     marked: list[Sequence[str]] = []
     others: list[Sequence[str]] = []
-    for change in found:
-        of = change.verdict
+    for was, new, of in found:
+        before, after = was["top1_pct"], new["top1_pct"]
         ends = f" ({of.low:+.2f} to {of.high:+.2f})" if of.tested else ""
         beyond = of.words in (verdict.GAIN, verdict.LOSS)
-        cells = (f"`{change.model}`", f"{change.before:.2f}", f"{change.after:.2f}",
-                 f"{change.after - change.before:+.2f}{ends}", f"**{of.words}**" if beyond else of.phrase)  # fmt: skip
-        (marked if beyond else others).append(cells)
+        (marked if beyond else others).append(
+            (f"`{new['model']}`", f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}{ends}",
+             f"**{of.words}**" if beyond else of.phrase)
+        )  # fmt: skip
     heads = ("Model", "Top-1 % before", "After", "Points (95 %)", "Beyond chance?")
     rest = f"{len(others)} {'other' if marked else 'change'}{'' if len(others) == 1 else 's'}"
     folded = f"<details><summary>{rest}</summary>\n\n{_table(heads, others)}\n\n</details>"

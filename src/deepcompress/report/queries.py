@@ -186,11 +186,11 @@ def usable(data: Tables) -> pd.DataFrame:
 def costs(data: Tables) -> pd.DataFrame:
     """The models with a known cost, and `total` [10^12 MACs], with all that they build on: baseline, teacher, ...
 
-    No rows where the baseline's training cost nothing or is not told of.
+    `trainings` is that in trainings of the baseline. No rows where that one cost nothing or is not told of.
     """
     rows = data.candidates.dropna(subset=[OWN, TOTAL])
-    known = (rows.loc[rows["model"] == BASELINE, TOTAL] > 0).any()
-    return rows.assign(total=rows[TOTAL]).reset_index(drop=True) if known else pd.DataFrame()
+    once = rows.loc[rows["model"] == BASELINE, TOTAL].sum()
+    return rows.assign(total=rows[TOTAL], trainings=rows[TOTAL] / once) if once > 0 else pd.DataFrame()
 
 
 def cost_spans(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -198,16 +198,14 @@ def cost_spans(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
     Students that build on nothing, the controls, stand apart from those with a teacher.
     """
-    shares = rows["total"] / rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
     alone = (rows["family"] == "students") & (rows[OWN] == rows["total"])
-    groups = shares.groupby(rows["family"].mask(alone, ALONE), sort=False)
+    groups = rows["trainings"].groupby(rows["family"].mask(alone, ALONE), sort=False)
     return {str(name): (share.min(), share.max()) for name, share in groups if name not in NOT_COMPRESSED}
 
 
 def within_budget(rows: pd.DataFrame, budget: float) -> pd.DataFrame:
     """Models of `costs`, smaller than the baseline, that cost at most so many of its trainings, with all below them."""
-    most = budget * rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
-    fits = rows["total"] <= most * (1 + TEXT_ROUNDING)
+    fits = rows["trainings"] <= budget * (1 + TEXT_ROUNDING)
     return rows[fits & (rows["times_smaller"] > 1) & ~rows["family"].isin(NOT_COMPRESSED)]
 
 

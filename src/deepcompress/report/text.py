@@ -28,6 +28,7 @@ NS = (
     f"n.s.: not significant beyond {verdict.MARGIN:g} point after Holm's correction for all comparisons of the family "
     "that the model is of."
 )
+ENDS = ("", "_low", "_high")  # of the columns of a value with its interval
 NUMBER = re.compile(r"([<+−]\s?)?\d[\d,.]*(e[+−]\d+)?( ?[kMG×])?( \(.*\))?|–")
 # A column as it is, a number with its digits, how to write a cell, or how to write a row.
 Column = str | tuple[str, int | Callable[[Any], str]] | Callable[[pd.Series], str]
@@ -106,18 +107,19 @@ def count(n: int, noun: str) -> str:
 
 def interval(row: pd.Series, column: str, digits: int = 1, write: Callable[[float, int], str] = number) -> str:
     """A value with its interval, from `<column>_low` and `<column>_high`: 61.2 (60.3 to 62.1)."""
-    return MISSING if pd.isna(row.get(column)) else spanned(ends(row, column), digits, write)
+    return MISSING if pd.isna(row.get(column)) else spanned(estimate(row, column), digits, write)
 
 
-def spanned(of: tuple[float, float, float], digits: int = 1, write: Callable[[float, int], str] = number) -> str:
+def spanned(of: Estimate, digits: int = 1, write: Callable[[float, int], str] = number) -> str:
     """A value with both ends of its interval, or alone where it has none: 61.2 (60.3 to 62.1)."""
-    value, low, high = (write(end, digits) for end in of)
-    return value if math.isnan(of[1]) else f"{value} ({low} to {high})"
+    value, low, high = (write(end, digits) for end in (of.value, of.low, of.high))
+    return value if math.isnan(of.low) else f"{value} ({low} to {high})"
 
 
-def ends(row: pd.Series, column: str) -> tuple[float, float, float]:
+def estimate(row: pd.Series, column: str) -> Estimate:
     """A value and both ends of its interval."""
-    return float(row[column]), float(row[f"{column}_low"]), float(row[f"{column}_high"])
+    value, low, high = (float(row[f"{column}{end}"]) for end in ENDS)
+    return Estimate(value, low, high)
 
 
 def smaller(row: pd.Series) -> str:

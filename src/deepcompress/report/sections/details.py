@@ -13,7 +13,6 @@ import pandas as pd
 from PIL import Image
 
 from deepcompress import params
-from deepcompress.measure.verdict import Estimate
 from deepcompress.report import charts, estimates, queries, tables, text
 from deepcompress.report.tables import BASELINE, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of
@@ -84,14 +83,14 @@ def _baseline(data: Tables) -> list[Block]:
 
 
 def _verdict(data: Tables, theirs: float) -> str:
-    ours, note = Estimate(*text.ends(data.baseline, "top1_pct")), estimates.setting_note(data)
+    ours, note = text.estimate(data.baseline, "top1_pct"), estimates.setting_note(data)
     both = f"{text.number(ours.value)} % here, {text.number(theirs)} % in the source report"
     if not estimates.is_cifar100(data):
         return f"{both}: other data, so that this neither agrees with the source report nor contradicts it{note}."
     apart = estimates.combined((estimates.interval(theirs), ours), (1, -1))
     if apart.low <= 0 <= apart.high:
         return f"{both}: they agree within the error (95 %) of both ones' images, trainings aside{note}."
-    side, points = "below" if apart.value < 0 else "above", estimates.ends(apart, signed=True)
+    side, points = "below" if apart.value < 0 else "above", text.spanned(apart, 1, text.signed)
     return f"{both}: the source report's lies {side} ours, {points} points (95 %, of images alone){note}."
 
 
@@ -267,7 +266,7 @@ def _with_changes(data: Tables, jitter: pd.DataFrame) -> pd.DataFrame:
     joined = jitter.assign(jittered_before_pct=jitter["top1_pct"], jittered_n=jitter["n"])
     for change, of_change in rows.groupby("change") if len(rows) else ():
         names = {"top1_pct": f"{change}_before_pct", "n": f"{change}_n", "strength": f"{change}_strength"}
-        names |= {f"changed_top1_pct{end}": f"{change}_top1_pct{end}" for end in estimates.ENDS}
+        names |= {f"changed_top1_pct{end}": f"{change}_top1_pct{end}" for end in text.ENDS}
         joined = joined.merge(of_change[["model", *names]].rename(columns=names), on="model", how="left")
     return joined
 

@@ -104,10 +104,8 @@ def _heldout(data: Tables, note: dict[str, Any]) -> str:
 
 
 def _lost(row: pd.Series, column: str) -> str:
-    points, low, high = text.ends(row, column)
-    if pd.isna(low):
-        return text.number(points)
-    return f"{text.number(points)} ({text.signed(low)} to {text.signed(high)})"
+    of = text.estimate(row, column)
+    return text.number(of.value) + ("" if pd.isna(of.low) else f" ({text.signed(of.low)} to {text.signed(of.high)})")
 
 
 def _files(data: Tables) -> list[Block]:
@@ -176,7 +174,6 @@ def _budgets(data: Tables, rows: pd.DataFrame) -> Table:
 def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
     """Every model's cost; beside it its seconds, where stages ran here."""
     rows = rows.sort_values(["total", "model"])
-    base = rows.loc[rows["model"] == BASELINE, "total"].iloc[0]
     stages, planned = data.further(STAGES, "stage", "seconds"), data.further(PLAN, "id", "stage")
     took = dict(zip(stages["stage"].astype(str), stages["seconds"].astype(float), strict=True))
     spent = {model: took[stage] for model, stage in zip(planned["id"], planned["stage"], strict=True) if stage in took}
@@ -184,7 +181,7 @@ def _every_model(data: Tables, rows: pd.DataFrame) -> Table:
         "Model": "model",
         "Own cost, 10¹² MACs": (queries.OWN, 3),
         "With all below it": ("total", 3),
-        "Times the baseline's": lambda row: text.times(row["total"] / base),
+        "Times the baseline's": ("trainings", text.times),
         "Its stage, s": lambda row: text.number(spent.get(row["model"], float("nan"))),
         "Top-1 % (95 %)": text.accuracy,
     }

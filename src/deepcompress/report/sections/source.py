@@ -92,7 +92,7 @@ def side_by_side(data: Tables, family: str) -> Table | None:
     for _, row in data.of(family).iterrows():
         here = data.differences.get((row["model"], first))
         if (top1 := theirs.get(row["model"])) is not None and here is not None:
-            points_there = estimates.ends(estimates.source_points(theirs, row["model"], first), signed=True)
+            points_there = text.spanned(estimates.source_points(theirs, row["model"], first), 1, text.signed)
             verdict = words.get(row["model"], INCOMPARABLE)
             cells.append((row["name"], points_there, text.difference(here), verdict, text.number(top1),
                           text.accuracy(row)))  # fmt: skip

@@ -8,7 +8,6 @@ import pandas as pd
 
 from deepcompress.measure.verdict import GAIN, LOSS
 from deepcompress.report import charts, queries, text
-from deepcompress.report.estimates import ENDS
 from deepcompress.report.sections import details
 from deepcompress.report.tables import TEACHERS, Tables
 from deepcompress.report.text import Block, Column, Paragraph, Picture, Section, Table, fold, interval_of, models_part
@@ -154,7 +153,7 @@ def _colour_jitter(data: Tables) -> list[Block]:
         "Drop, points (95 %)": interval_of("drop_points", write=text.signed),
         "Same answer, %": ("consistency_pct", 1),
     }
-    jittered = rows.assign(**{f"top1_pct{end}": rows[f"jittered_top1_pct{end}"] for end in ENDS})
+    jittered = rows.assign(**{f"top1_pct{end}": rows[f"jittered_top1_pct{end}"] for end in text.ENDS})
     both_kinds = pd.concat([rows.assign(images="as they are"), jittered.assign(images="under colour jitter")])
     chart = charts.dots(both_kinds, "top1_pct", charts.VALIDATION, series="images")
     return [Picture("students_colour", title, (chart,), JITTER), Table.of(rows, columns)]
