@@ -177,9 +177,7 @@ def prune(
 
     Args:
         model: Dense, or for `unstructured` also one that lost channels before.
-        images: To learn from.
         sparsity: Share of the weights in scope that goes, in [0, 1).
-        method: What goes.
         settings: Other keys of the section `prune`, such as finetune={"epochs": 2}.
 
     Returns:
@@ -218,11 +216,9 @@ def quantize(
     """Round weights to fewer bits, after training (`ptq`) or in training (`qat`); zeros stay zero.
 
     Args:
-        model: Of any kind.
         images: To calibrate and to learn from; validation images tell what rounding cost.
         bits: Per weight: 2 to 8, or 16.
         group_size: Inputs that share a scale, at most; None: one scale per output channel.
-        mode: When.
         settings: Other keys of the section `quant`, such as rounding="gptq".
 
     Returns:
@@ -256,7 +252,6 @@ def distill(
     Args:
         student: Learns on as `prune.finetune` says, its zeros stay; None: a fresh network of `distill.student`.
         teacher: Knows the same classes and sees images at the same size.
-        images: To learn from.
         method: A name in `distill.methods` or `distill.mixtures`, such as "logit".
         recipe: Keys of the training, such as {"epochs": 4}.
         network_settings: Keys of `distill.student`, for a fresh network, such as {"width": 0.25}.
@@ -290,7 +285,6 @@ def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImage
     """Write an ONNX file that takes uint8 pixels and gives logits and probabilities.
 
     Args:
-        model: Of any kind.
         path: Ends in .onnx.
         bits: 32: float; 8: weights and activations in int8; 4: the model's own integers of 4 bits or fewer.
         images: What ranges of activations are found on, for 8 bits; their stored size goes into the file.

@@ -90,15 +90,11 @@ def _of_argument(message: str, step: str, places: Mapping[str, str], given: Mapp
     return message
 
 
-def _holds(given: Any, names: Iterable[str]) -> bool:
+def _holds(given: Any, names: list[str]) -> bool:
     """Whether nested mappings have a value under some names, or above the last ones what is no mapping."""
-    for name in names:
-        if not isinstance(given, Mapping):
-            return True
-        if name not in given:
-            return False
-        given = given[name]
-    return True
+    if not names or not isinstance(given, Mapping):
+        return True
+    return names[0] in given and _holds(given[names[0]], names[1:])
 
 
 class Command(click.Command):

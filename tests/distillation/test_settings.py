@@ -9,7 +9,8 @@ import pytest
 from deepcompress import params
 from deepcompress.distillation.settings import Distill, Teachers, require_teachers
 from deepcompress.errors import UserError
-from tests.stages.commands import changed, network
+from tests.docs import pages
+from tests.stages.commands import network
 
 NETWORK = network("vgg11")
 TEACHERS = {"vgg16": network("vgg16"), "vgg16_jitter": network("vgg16")}
@@ -26,7 +27,7 @@ DISTILL: dict[str, Any] = {
 
 def distill(key: str = "cache_budget_mib", value: Any = 64) -> Distill:
     """The section with another value at a dotted key."""
-    return params.validate(Distill, changed(DISTILL, key, value), "distill")
+    return params.validate(Distill, pages.merged(DISTILL, pages.at(key, value)), "distill")
 
 
 def teachers(**more: Any) -> Teachers:
@@ -86,7 +87,7 @@ def test_unknown_methods_and_controls_list_what_there_is() -> None:
 
 @pytest.mark.parametrize(("own", "expected"), [(None, 0.1), (0.0, 0.0), (0.2, 0.2)])
 def test_a_control_is_smoothed_as_students_with_a_teacher_where_it_says_nothing_else(own, expected) -> None:
-    block = changed(DISTILL, "student.recipe.label_smoothing", 0.1)
+    block = pages.merged(DISTILL, pages.at("student.recipe.label_smoothing", 0.1))
     block["controls"] = {"independent": {"label_smoothing": own}}
     config = params.validate(Distill, block, "distill")
     assert config.label_smoothing("independent") == expected

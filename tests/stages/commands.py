@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import errno
-import functools
-import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,14 +29,6 @@ SHAPE = {"batch_norm": True, "width": 0.0625, "hidden": 128, "dropout": 0.2, "im
 def network(arch: str, **recipe: Any) -> dict[str, Any]:
     """A tiny network's block of params.yaml, with its recipe."""
     return {"arch": arch, **SHAPE, "recipe": {**RECIPE, **recipe}}
-
-
-def changed(block: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy of a block of params.yaml with another value at a dotted key."""
-    made = copy.deepcopy(block)
-    *parents, last = key.split(".")
-    functools.reduce(operator.getitem, parents, made)[last] = value
-    return made
 
 
 def write_params(folder: Path = Path(), *, seed: int = 1, **sections: Any) -> None:
