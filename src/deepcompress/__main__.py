@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from deepcompress.errors import EXIT_CODE, Group, UserError, named, one_line, printable
+from deepcompress.errors import EXIT_CODE, Command, UserError, named, one_line, printable
 from deepcompress.files import mebibytes
 
 
@@ -33,8 +33,10 @@ def _require_other(out: Path, source: Path) -> None:
         raise UserError(f"{out}: would be written over {source}, which it is made from; give it another name")
 
 
-class _Commands(Group):
+class _Commands(Command, click.Group):
     """Tells of the modules that run by a name of their own, such as deepcompress.stale."""
+
+    command_class = Command
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in MODULES:

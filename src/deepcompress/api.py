@@ -49,7 +49,6 @@ S = TypeVar("S", bound=params.Section)
 OWN = Path(__file__).parents[2] / params.PARAMS_FILE  # of the repository
 LEARNING, LEARNING_ON = "distill.student.recipe", "prune.finetune"  # of a fresh student, and of one that is given
 BATCH_SIZE = 256  # images to measure on
-ONNX_BITS = (4, 8, 32)
 _turn = threading.RLock()
 
 
@@ -297,7 +296,7 @@ def export(model: Given, path: str | Path, *, bits: int = 32, images: GivenImage
 
     source, place = _loaded(model), _place(path)
     given = None if images is None else _same_classes(source, images)
-    if place.suffix != ".onnx" or place.is_dir() or not isinstance(bits, int | np.integer) or bits not in ONNX_BITS:
+    if place.suffix != ".onnx" or place.is_dir() or not isinstance(bits, int | np.integer) or bits not in (4, 8, 32):
         raise UserError(f"export writes .onnx with bits 4, 8 or 32; got {path} with {bits!r}")
     if bits == 8 and given is None:
         raise UserError("export: bits=8 needs images to find the ranges of activations on")

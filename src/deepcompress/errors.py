@@ -121,12 +121,6 @@ class Command(click.Command):
             return done
 
 
-class Group(Command, click.Group):
-    """Several of them."""
-
-    command_class = Command
-
-
 @contextmanager
 def in_one_line() -> Iterator[None]:
     """End the process with a line that says which of the user's mistakes, or failures of a disk, is met within."""
