@@ -63,12 +63,13 @@ def entropy_bytes(layers: Iterable[Int8[np.ndarray, "outputs ..."]]) -> float:
     return bits / 8
 
 
-def ours(layers: Layers, repeats: int) -> Coded:
-    """By `models/records.py`."""
+def ours(layers: Layers, groups: Iterable[int], repeats: int) -> Coded:
+    """By `models/records.py`, which knows into how many groups with a scale the rows of each layer fall."""
     tables = [np.ascontiguousarray(layer.reshape(len(layer), -1)) for layer in layers.values()]
-    data, encode_s = least(lambda: [records.encode_table(table) for table in tables], repeats)
-    pairs = list(zip(data, tables, strict=True))
-    found, decode_s = least(lambda: [records.decode_table(part, *table.shape) for part, table in pairs], repeats)
+    cuts = list(groups)
+    data, encode_s = least(lambda: list(map(records.encode_table, tables, cuts)), repeats)
+    parts = list(zip(data, (table.shape for table in tables), cuts, strict=True))
+    found, decode_s = least(lambda: [records.decode_table(part, *shape, cut) for part, shape, cut in parts], repeats)
     return Coded(sum(map(len, data)), encode_s, decode_s, all(map(np.array_equal, found, tables)))
 
 
@@ -109,10 +110,10 @@ def least(work: Callable[[], Result], repeats: int) -> tuple[Result, float]:
     return result, min(seconds)
 
 
-def integers(path: Path) -> tuple[Layers, int | None]:
-    """The integers of a checkpoint by layer, and the bytes of its weights as stored, with scales and checksums.
+def integers(path: Path) -> tuple[Layers, list[int], int | None]:
+    """The integers of a checkpoint by layer, how many scales a row has, and the bytes of all that as stored.
 
-    An .npz with an array of int8 per layer has the former alone.
+    An .npz with an array of int8 per layer has integers alone.
 
     Raises:
         UserError: If it is neither.
@@ -122,22 +123,26 @@ def integers(path: Path) -> tuple[Layers, int | None]:
             layers = {name: arrays[name] for name in arrays.files}
         if wrong := [name for name, layer in layers.items() if layer.dtype != np.int8 or layer.ndim < 2]:
             raise UserError(f"{path}: {wrong[0]} must be int8 with outputs and inputs")
-        return layers, None
+        return layers, [1] * len(layers), None
     weights = checkpoint.load(path).integers
     stored = sum(len(coded.encode(weight)["record"]) for weight in weights.values())
-    return {name.removesuffix(".weight"): weight.codes.numpy() for name, weight in weights.items()}, stored
+    layers = {name.removesuffix(".weight"): weight.codes.numpy() for name, weight in weights.items()}
+    return layers, [weight.scales.shape[1] for weight in weights.values()], stored
 
 
-def row(name: str, layers: Layers, stored: int | None, repeats: int, interpreter: Path | None) -> list[str]:
-    """One line of the table."""
+def row(file: Path, repeats: int, interpreter: Path | None) -> list[str] | None:
+    """One line of the table; None for a model without integers."""
+    layers, groups, stored = integers(file)
+    if not layers:
+        return None
     count = sum(layer.size for layer in layers.values())
     zeros = count - sum(np.count_nonzero(layer) for layer in layers.values())
     peer = nncodec(layers, repeats, interpreter) if interpreter else None
-    coders = [zstd(layers, repeats), peer, ours(layers, repeats)]
+    coders = [zstd(layers, repeats), peer, ours(layers, groups, repeats)]
     sizes = [entropy_bytes(layers.values()), *(coder and coder.size for coder in coders), stored]
     times = [1e3 * getattr(coder, step) if coder else None for step in ("encode_s", "decode_s") for coder in coders]
     return [
-        f"`{name}`",
+        f"`{file.parent.name}/{file.stem}`",
         f"{count:,}",
         f"{100 * zeros / count:.1f}",
         *("" if size is None else f"{size:,.0f}" for size in sizes),
@@ -193,10 +198,8 @@ def main(files: tuple[Path, ...], interpreter: Path | None, hidden: tuple[int, .
     torch.set_num_threads(1)
     print(f"| {' | '.join(HEADER + TIMES)} |\n|---|{'--:|' * (len(HEADER + TIMES) - 1)}", flush=True)
     for file in files or sorted(Path("models").rglob("*.safetensors")):
-        layers, stored = integers(file)
-        if layers:
-            name = f"{file.parent.name}/{file.stem}"
-            print(f"| {' | '.join(row(name, layers, stored, repeats, interpreter))} |", flush=True)
+        if cells := row(file, repeats, interpreter):
+            print(f"| {' | '.join(cells)} |", flush=True)
         elif files:
             raise UserError(f"{file}: no weight is stored as integers")
     for size in hidden:

@@ -117,6 +117,38 @@ def test_any_table_comes_back(outputs: int, inputs: int, bits: int, sparsity: fl
     assert len(data) <= 1 + values.size
 
 
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(1, 6), groups=st.integers(1, 9), length=st.integers(1, 40), seed=st.integers(0, 2**31))
+def test_any_table_comes_back_by_groups(rows: int, groups: int, length: int, seed: int) -> None:
+    values = codes(rows * groups, length, 4, seed=seed)
+    values[::2] //= 3  # groups of two kinds
+    whole = values.reshape(rows, -1)
+    data = encode_table(whole, groups)
+    assert np.array_equal(decode_table(data, *whole.shape, groups), whole)
+    assert len(data) <= len(encode_table(whole))
+
+
+def test_groups_of_two_kinds_in_every_row_take_less_than_rows_that_are_alike() -> None:
+    values = codes(64 * 32, 32, 4, sparsity=0.0)
+    values[::2] //= 6
+    whole = values.reshape(64, -1)
+    halves = entropy_bytes(values[::2]) + entropy_bytes(values[1::2])
+    assert len(encode_table(whole)) > 1.05 * halves
+    assert len(encode_table(whole, 32)) == pytest.approx(halves + 64 * 32 / 8, rel=5e-3)  # and which kind each is
+    with pytest.raises(ValueError, match="no coded integers"):
+        decode_table(encode_table(whole, 32), *whole.shape, 33)
+
+
+def test_of_few_wide_values_neighbours_share_a_byte_of_the_histogram() -> None:
+    drawn = np.random.default_rng(0)
+    values = np.clip(np.rint(drawn.normal(0, 40, (1, 2000))), -128, 127).astype(np.int8)
+    data = encode_table(values)
+    assert 1 << (data[0] >> records.SHARED & 3) == 8
+    assert np.array_equal(decode_table(data, *values.shape), values)
+    span = int(values.max()) - int(values.min()) + 1
+    assert len(data) < 1 + values.size * np.log2(40 * np.sqrt(2 * np.pi * np.e)) / 8 + span / 6
+
+
 def test_zeros_take_a_few_bytes_whatever_their_number() -> None:
     zeros = np.zeros((512, 4096), np.int8)
     assert len(encode_table(zeros)) == 4

@@ -11,15 +11,17 @@ which differ little; the others are noise and take the bytes that they have.
 
 Integers, and the bytes of floats, are tables whose rows share static histograms, in an ANS coder. Pruned and quantized
 weights are almost independent of their neighbours, but rows differ: some keep more weights, some have an outlier that
-makes their scale coarse. So rows fall into a few classes with a histogram each, found by Lloyd's algorithm on code
-lengths; a class and its histogram must save more than they cost. A decoder must have the encoder's probabilities to the
-last bit. They are integers that add up to a power of two less the number of symbols, which constriction's own rounding
+makes their scale coarse. So rows, or the groups of a row that share a scale, fall into a few classes with a histogram
+each, found by Lloyd's algorithm on code lengths; a class and its histogram must save more than they cost. In a
+histogram of many values neighbours may share a weight. A decoder must have the encoder's probabilities to the last
+bit. They are integers that add up to a power of two less the number of symbols, which constriction's own rounding
 (`perfect=False`) leaves as they are; no logarithm is taken.
 
-Layout of a table: a byte of classes; 0: the values follow as they are. Else: lowest value; number of values less one;
-per class a histogram of a byte per value; unless there is one class, a histogram of the classes; then the coder's
-words, little-endian: the classes of the rows in order, and per class the values of its rows. A byte b of a histogram
-means a weight of 2**(-b/16) of its largest, 255 a value that does not occur.
+Layout of a table: a byte, 0 where the values follow as they are. Else its lower five bits are the number of classes,
+the next two say how many values share a byte of a histogram (1, 2, 4 or 8), the highest whether groups are rows. Then:
+lowest value; number of values less one; per class a histogram; unless there is one class, a histogram of the classes,
+a byte for each; then the coder's words, little-endian: the classes of the rows in order, and per class the values of
+its rows. A byte b of a histogram means a weight of 2**(-b/16) of its largest, 255 values that do not occur.
 
 Source: asymmetric numeral systems: Duda, 2013, https://arxiv.org/abs/1311.2540; constriction: Bamler, 2022,
 https://arxiv.org/abs/2201.01741.
@@ -45,7 +47,9 @@ HALF, SINGLE, WHOLE = 16, 32, 64
 CHECK_BYTES = 4
 LENGTH = re.compile(rb"[\x80-\xff]{0,6}[\0-\x7f]")  # as `join` writes it
 UNSIGNED: dict[int, Any] = {HALF: np.dtype("<u2"), SINGLE: np.dtype("<u4")}
-CLASSES = (1, 2, 4, 8, 16)  # that are tried
+CLASSES = (1, 2, 4, 8, 16)  # that are tried, and
+SHARING = (1, 2, 4, 8)  # values that share a byte of a histogram
+MANY, SHARED, GROUPED = 31, 5, 128  # of a table's first byte: its classes, the place of what is shared, and groups
 ROUNDS = 6  # of Lloyd's algorithm; on VGG-11 further ones save less than 0.01 %
 STEPS, UNUSED = 16, 255  # of a table: per halving of the weight, and the byte of a value that does not occur
 PRECISION = 24  # bits of constriction's probabilities
@@ -71,7 +75,7 @@ class Weight:
 def encode_weight(weight: Weight) -> bytes:
     """A quantized weight as a record."""
     groups = weight.scales.shape[1]
-    parts = [groups.to_bytes(-(-groups.bit_length() // 8), "little"), encode_table(weight.codes)]
+    parts = [groups.to_bytes(-(-groups.bit_length() // 8), "little"), encode_table(weight.codes, groups)]
     return _record(weight.bits, weight.content, parts + _from_floats(weight.scales, HALF))
 
 
@@ -87,7 +91,7 @@ def decode_weight(record: bytes, outputs: int, inputs: int) -> Weight:
         raise ValueError("no record of a quantized weight")
     groups = int.from_bytes(parts[0], "little")
     scales = _to_floats(parts[2:], HALF, groups * outputs).reshape(outputs, groups)
-    weight = Weight(decode_table(parts[1], outputs, inputs), scales, bits)
+    weight = Weight(decode_table(parts[1], outputs, inputs, groups), scales, bits)
     _require(check, weight.content)
     return weight
 
@@ -182,65 +186,81 @@ def _to_floats(parts: list[bytes], bits: int, count: int) -> Shaped[np.ndarray, 
 # Tables of small integers.
 
 
-def encode_table(values: Int8[np.ndarray, "rows columns"]) -> bytes:
-    """A table as bytes; the same table gives the same bytes."""
+def encode_table(values: Int8[np.ndarray, "rows columns"], groups: int = 1) -> bytes:
+    """A table as bytes; the same table gives the same bytes. Each row may fall into so many groups of equal length."""
     raw = b"\0" + values.tobytes()
     if values.size == 0:
         return raw
-    lowest, highest = int(values.min()), int(values.max())
-    span = highest - lowest + 1
-    counts = np.stack([np.bincount(row.astype(np.int64) - lowest, minlength=span) for row in values])
-    coded = min((_encode(values, lowest, counts, classes) for classes in CLASSES if classes <= len(values)), key=len)
-    return min(raw, coded, key=len)
+    forms = [(0, values)]
+    if 1 < groups < values.shape[1] and values.shape[1] % groups == 0:
+        forms.append((GROUPED, values.reshape(len(values) * groups, -1)))
+    return min([raw, *(_encode(rows, flag) for flag, rows in forms)], key=len)
 
 
-def decode_table(data: bytes, rows: int, columns: int) -> Int8[np.ndarray, "rows columns"]:
+def decode_table(data: bytes, rows: int, columns: int, groups: int = 1) -> Int8[np.ndarray, "rows columns"]:
     """The inverse of encode_table. Damage gives other values, or a ValueError where it shows; keep a checksum."""
     if rows * columns > LARGEST + PER_BYTE * len(data):
         raise ValueError(f"{len(data)} bytes cannot hold {rows} x {columns} integers")
     stored = np.frombuffer(data, np.uint8)
-    count = int(stored[0]) if len(data) else 1
-    if count == 0:
+    first = int(stored[0]) if len(data) else 1
+    if first == 0:
         if len(data) != 1 + rows * columns:
             raise ValueError(f"{len(data) - 1} bytes are not {rows} x {columns} integers")
         return stored[1:].view(np.int8).reshape(rows, columns).copy()
+    count, shared, cut = first & MANY, 1 << (first >> SHARED & 3), groups if first & GROUPED else 1
     lowest, span = (int(stored[1:2].view(np.int8)[0]), int(stored[2]) + 1) if len(data) > 2 else (0, 1)
-    start = 3 + count * span + (count if count > 1 else 0)
-    if lowest + span > 128 or len(data) < start or (len(data) - start) % 4:
+    entries = -(-span // shared)
+    start = 3 + count * entries + (count if count > 1 else 0)
+    if lowest + span > 128 or len(data) < start or (len(data) - start) % 4 or columns % cut or not count:
         raise ValueError(f"{len(data)} bytes are no coded integers")
-    tables = stored[3 : 3 + count * span].reshape(count, span)
+    tables = stored[3 : 3 + count * entries].reshape(count, entries)
     coder = constriction.stream.stack.AnsCoder(np.frombuffer(data, "<u4", offset=start).astype(np.uint32))
-    kinds = np.zeros(rows, np.int64) if count == 1 else _take(coder, stored[3 + count * span : start], rows)
-    result = np.empty((rows, columns), np.int8)
-    for kind, table in enumerate(tables):
+    kinds = _take(coder, stored[3 + count * entries : start], rows * cut) if count > 1 else np.zeros(rows * cut, int)
+    result = np.empty((rows * cut, columns // cut), np.int8)
+    for kind, table in enumerate(_spread(tables, shared, span)):
         own = np.flatnonzero(kinds == kind)
         if len(own):
-            result[own] = (_take(coder, table, len(own) * columns) + lowest).astype(np.int8).reshape(-1, columns)
+            result[own] = (
+                (_take(coder, table, len(own) * result.shape[1]) + lowest).astype(np.int8).reshape(len(own), -1)
+            )
     if not coder.is_empty():
         raise ValueError("there are bytes behind the last integer")
-    return result
+    return result.reshape(rows, columns)
 
 
-def _encode(
-    values: Int8[np.ndarray, "rows columns"], lowest: int, counts: Int[np.ndarray, "rows span"], classes: int
-) -> bytes:
-    """The table with so many classes of rows, or fewer where some would stay empty."""
-    kinds = _classes(counts, classes)
-    names, kinds = np.unique(kinds, return_inverse=True)
-    tables = [_table(counts[kinds == kind].sum(0)) for kind in range(len(names))]
-    parts = [(table, (values[kinds == kind].ravel().astype(np.int32) - lowest)) for kind, table in enumerate(tables)]
-    if len(names) > 1:
-        parts.insert(0, (_table(np.bincount(kinds)), kinds.astype(np.int32)))
-        tables.append(parts[0][0])
+def _encode(values: Int8[np.ndarray, "rows columns"], flag: int) -> bytes:
+    """The table with those classes and that sharing which make it shortest."""
+    lowest = int(values.min())
+    symbols = values.astype(np.int32) - lowest
+    span = int(symbols.max()) + 1
+    places = np.arange(len(values))[:, None] * span + symbols
+    counts = np.bincount(places.ravel(), minlength=len(values) * span).reshape(-1, span)
+    found: list[tuple[Any, ...]] = []
+    for classes in (number for number in CLASSES if number <= len(values)):
+        kinds = np.unique(_classes(counts, classes), return_inverse=True)[1].astype(np.int32)  # none stays empty
+        sums = np.stack([counts[kinds == kind].sum(0) for kind in range(kinds.max() + 1)])
+        own = [np.bincount(kinds)] if len(sums) > 1 else []
+        names = [_table(one) for one in own]
+        for shared in SHARING:
+            tables = np.stack([_table(one, shared) for one in sums])
+            bits = sum(map(_bits, [*own, *sums], [*names, *_spread(tables, shared, span)]))
+            size = bits / 8 + tables.size + len(names) * len(sums)
+            found.append((size, len(found), shared, kinds, tables, names))
+    _, _, shared, kinds, tables, names = min(found)
+    parts = [(table, kinds) for table in names]
+    parts += [(table, symbols[kinds == kind].ravel()) for kind, table in enumerate(_spread(tables, shared, span))]
     coder = constriction.stream.stack.AnsCoder()
-    for table, symbols in reversed(parts):  # a stack: what is put last is taken first
+    for table, coded in reversed(parts):  # a stack: what is put last is taken first
         used, model = _model(table)
         if model is not None:
-            places = np.zeros(len(table), np.int32)
-            places[used] = np.arange(len(used))
-            coder.encode_reverse(places[symbols], model)
-    head = np.array([len(names), lowest & 255, counts.shape[1] - 1], np.uint8)
-    return b"".join(part.tobytes() for part in (head, *tables, coder.get_compressed().astype("<u4")))
+            coder.encode_reverse(np.searchsorted(used, coded).astype(np.int32), model)
+    head = np.array([flag | SHARING.index(shared) << SHARED | len(tables), lowest & 255, span - 1], np.uint8)
+    return b"".join(part.tobytes() for part in (head, tables, *names, coder.get_compressed().astype("<u4")))
+
+
+def _spread(tables: UInt8[np.ndarray, "classes entries"], shared: int, span: int) -> UInt8[np.ndarray, "classes span"]:
+    """Histograms with an entry for every value."""
+    return tables.repeat(shared, axis=1)[:, :span]
 
 
 def _take(coder: constriction.stream.stack.AnsCoder, table: UInt8[np.ndarray, " span"], count: int) -> np.ndarray:
@@ -264,11 +284,19 @@ def _model(table: UInt8[np.ndarray, " span"]) -> tuple[np.ndarray, constriction.
     return used, constriction.stream.model.Categorical(weights.astype(np.float64), perfect=False)
 
 
-def _table(counts: Int[np.ndarray, " span"]) -> UInt8[np.ndarray, " span"]:
-    """The nearest table to a histogram."""
+def _table(counts: Int[np.ndarray, " span"], shared: int = 1) -> UInt8[np.ndarray, " entries"]:
+    """The nearest table to a histogram, with an entry for so many neighbours, of the last perhaps fewer."""
+    starts = np.arange(0, len(counts), shared)
+    means = np.add.reduceat(counts, starts) / np.diff(starts, append=len(counts))
     with np.errstate(divide="ignore"):
-        below = np.rint(STEPS * (math.log2(counts.max()) - np.log2(counts)))
-    return np.where(counts > 0, np.minimum(below, UNUSED - 1), UNUSED).astype(np.uint8)
+        below = np.rint(STEPS * (math.log2(means.max()) - np.log2(means)))
+    return np.where(means > 0, np.minimum(below, UNUSED - 1), UNUSED).astype(np.uint8)
+
+
+def _bits(counts: Int[np.ndarray, " span"], table: UInt8[np.ndarray, " span"]) -> float:
+    """What values of a histogram take by a table of theirs."""
+    weights = np.exp2(table[table != UNUSED] / -STEPS)
+    return float(counts @ (table / STEPS) + counts.sum() * np.log2(weights.sum()))
 
 
 def _classes(counts: Int[np.ndarray, "rows span"], classes: int) -> Int[np.ndarray, " rows"]:
