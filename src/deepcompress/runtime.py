@@ -33,8 +33,6 @@ from deepcompress.errors import SCRATCH_VARIABLE as SCRATCH_VARIABLE
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
-
     import torch
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import Strategy
@@ -308,13 +306,22 @@ def on_cores(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Itera
     fresh = STAGE_VARIABLE in os.environ and threading.active_count() == 1
     if count < 2 or sys.platform != "linux" or not fresh:
         return (call() for call in calls)
-    from concurrent.futures import ProcessPoolExecutor
+    return _in_forks(calls, count)
+
+
+def _in_forks(calls: Sequence[Callable[[], T]], count: int) -> Iterator[T]:
+    from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
     from multiprocessing import get_context
 
     global _calls
     _calls = calls
-    pool = ProcessPoolExecutor(count, mp_context=get_context("fork"), initializer=_die_with, initargs=(os.getpid(),))
-    return _closing(pool, pool.map(_call, range(len(calls))))
+    try:
+        with ProcessPoolExecutor(count, get_context("fork"), _die_with, (os.getpid(),)) as pool:
+            yield from pool.map(_call, range(len(calls)))
+    except BrokenProcessPool:
+        raise UserError(
+            "a process was killed, most likely for lack of memory; with `train.threads: null` one works at a time"
+        ) from None
 
 
 def _call(place: int) -> Any:
@@ -326,18 +333,6 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _closing(pool: ProcessPoolExecutor, found: Iterator[T]) -> Iterator[T]:
-    from concurrent.futures.process import BrokenProcessPool
-
-    try:
-        with pool:
-            yield from found
-    except BrokenProcessPool:
-        raise UserError(
-            "a process was killed, most likely for lack of memory; with `train.threads: null` one works at a time"
-        ) from None
 
 
 # Scratch.

@@ -100,9 +100,8 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
 
         stages = plan_repro(repo.index.graph)
         others = [stage for stage in stages if stage.addressing != CODE]
-        hashers = [stage for stage in stages if stage.addressing == CODE]
         code = code_hash.hashes(Path(repo.root_dir))
-        anew = {out.fs_path: code for stage in hashers for out in stage.outs}
+        anew = {out.fs_path: code for stage in stages if stage.addressing == CODE for out in stage.outs}
         outs = [out.fs_path for stage in others for out in stage.outs]
         # Of a file that is not here, without what reads images, and of a params.yaml that `plan` would refuse: what was
         # committed is taken on trust.
