@@ -18,7 +18,7 @@ from deepcompress.report.sections import source
 from deepcompress.report.tables import Tables
 from deepcompress.report.text import Fold, Paragraph, Table
 from tests.report import made_up
-from tests.report.made_up import with_tables
+from tests.report.made_up import on_cifar100, with_tables
 from tests.report.sections.looking import folded, tables_of
 
 combined, content = estimates.combined, estimates.content
@@ -42,11 +42,6 @@ def with_pairs(data: Tables, *rows: tuple[str, str, float, float]) -> Tables:
 def of_one_training(data: Tables, *names: str) -> Tables:
     """Tables that say of some models that they were not trained."""
     return with_models(data, *names, training_tera_macs=0.0)
-
-
-def on_cifar100(data: Tables) -> Tables:
-    classes = sorted(estimates.ONLY_IN_CIFAR100) + [f"class_{i}" for i in range(97)]
-    return dataclasses.replace(data, per_class=pd.DataFrame({"class": classes}))
 
 
 # The rows as data.

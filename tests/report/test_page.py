@@ -169,10 +169,11 @@ def test_the_note_tells_of_controls_with_fewer_trainings(data: Tables) -> None:
     assert page.AGAIN in page.readme_block(dataclasses.replace(data, models=models)).replace("\n", " ")
 
 
-def test_only_what_lies_between_the_markers_changes() -> None:
-    replaced = page.replace_block(DOCUMENT, "new\n")
-    assert replaced == f"# Title\n\n{page.BEGIN}\nnew\n{page.END}\n\nThe rest.\n"
-    assert page.replace_block(replaced, "new\n") == replaced
+def test_only_what_lies_between_the_markers_changes(alone: Tables, tmp_path: Path) -> None:
+    readme, block = tmp_path / "README.md", page.readme_block(alone)
+    for before in ("old\n", block):
+        readme.write_text(DOCUMENT.replace("old\n", before))
+        assert page.updated_readme(readme, alone) == DOCUMENT.replace("old\n", block)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +181,12 @@ def test_only_what_lies_between_the_markers_changes() -> None:
     ["", page.BEGIN, page.END, f"{page.END}\n{page.BEGIN}", DOCUMENT + DOCUMENT],
     ids=["none", "no end", "no begin", "wrong order", "twice"],
 )
-def test_missing_markers_are_refused(document: str) -> None:
-    with pytest.raises(UserError, match="needs the lines"):
-        page.replace_block(document, "new\n")
-
-
-def test_a_missing_readme_is_named(alone: Tables, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"NONE\.md: no such file"):
-        page.updated_readme(tmp_path / "NONE.md", alone)
+def test_a_missing_readme_or_marker_is_refused(document: str, alone: Tables, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"README\.md: no such file"):
+        page.updated_readme(tmp_path / "README.md", alone)
+    (tmp_path / "README.md").write_text(document)
+    with pytest.raises(UserError, match=r"README\.md: needs the lines"):
+        page.updated_readme(tmp_path / "README.md", alone)
 
 
 # What DVC plots.

@@ -105,16 +105,11 @@ def test_class_names_that_look_like_numbers_or_nothing_stay_words(tmp_path: Path
     assert read["top1_pct"].isna().tolist() == [False, True]
 
 
-def test_an_empty_history_counts_as_none(tmp_path: Path) -> None:
+def test_the_readme_needs_no_table_that_git_lacks_and_an_empty_history_counts_as_none(tmp_path: Path) -> None:
     paths = made_up.write(tmp_path, made_up.BASELINE)
     (tmp_path / "history" / "baseline.csv").write_text(",".join(tables.HISTORY_COLUMNS) + "\n")
-    assert tables.read(paths).history.empty
-
-
-def test_the_readme_needs_no_table_that_git_lacks(paths: Paths) -> None:
-    read = tables.read(dataclasses.replace(paths, history=None, meta=None))
-    assert read.history.empty
-    assert read.meta == {}
+    for given in (paths, dataclasses.replace(paths, history=None, meta=None, pairs=None)):
+        assert tables.read(given).history.empty
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from deepcompress.measure.statistics import decimals
 from deepcompress.runtime import derived_seed
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int, UInt8
+    from jaxtyping import Float, Int, UInt8
     from torch import Tensor, nn
 
     from deepcompress.data.batches import Batches, View
@@ -142,15 +142,11 @@ def robustness_rows(
 
 
 def _accuracies(plain: Tensor, changed: Tensor, labels: Int[Tensor, " images"], name: str) -> Row:
-    right, other = (accuracy.top_k_correct(outputs, labels).numpy() for outputs in (plain, changed))
-    drop = statistics.compare(right, other)
-    ends = {"drop_points": drop.points, "drop_points_low": drop.low, "drop_points_high": drop.high}
-    shares = _share("top1_pct", right) | _share(name, other)
-    return shares | {key: decimals(value) for key, value in ends.items()}
-
-
-def _share(name: str, right: Bool[np.ndarray, " images"]) -> Row:
-    count = int(right.sum())
-    low, high = statistics.wilson_interval(count, len(right))
-    values = {name: count / len(right), f"{name}_low": low, f"{name}_high": high}
-    return {key: decimals(100 * value) for key, value in values.items()}
+    right = {key: accuracy.top_k_correct(of, labels).numpy() for key, of in (("top1_pct", plain), (name, changed))}
+    values: dict[str, float] = {}
+    for key, own in right.items():
+        low, high = statistics.wilson_interval(int(own.sum()), len(own))
+        values |= {key: 100 * (int(own.sum()) / len(own)), f"{key}_low": 100 * low, f"{key}_high": 100 * high}
+    drop = statistics.compare(*right.values())
+    values |= {"drop_points": drop.points, "drop_points_low": drop.low, "drop_points_high": drop.high}
+    return {key: decimals(value) for key, value in values.items()}

@@ -156,17 +156,13 @@ def updated_readme(path: Path, data: Tables) -> str:
         UserError: If there is no such file, or not each marker once, in order.
     """
     try:
-        return replace_block(path.read_text(encoding="utf-8"), readme_block(data), name=str(path))
+        document = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-
-
-def replace_block(document: str, block: str, *, name: str = "README.md") -> str:
-    """A document with `block` between its markers; `name` is what an error calls it."""
     begin, end = document.find(BEGIN), document.find(END)
     if document.count(BEGIN) != 1 or document.count(END) != 1 or end < begin:
-        raise UserError(f"{name}: needs the lines {BEGIN} and {END}, once each and in this order")
-    return f"{document[: begin + len(BEGIN)]}\n{block}{document[end:]}"
+        raise UserError(f"{path}: needs the lines {BEGIN} and {END}, once each and in this order")
+    return f"{document[: begin + len(BEGIN)]}\n{readme_block(data)}{document[end:]}"
 
 
 def readme_block(data: Tables) -> str:

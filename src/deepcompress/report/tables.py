@@ -116,11 +116,7 @@ class Tables:
 
     def of(self, family: str) -> pd.DataFrame:
         """The models of one family, in the order of their names."""
-        return self._families.get(family, self.models.head(0))
-
-    @cached_property
-    def _families(self) -> dict[str, pd.DataFrame]:
-        return {str(family): rows.sort_values("name") for family, rows in self.models.groupby("family")}
+        return self.models[self.models["family"] == family].sort_values("name")
 
     def named(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Rows with a column `model`, beside it the plan's columns and the name; an unknown model is its own family.
@@ -140,9 +136,8 @@ def read(paths: Paths) -> Tables:
         UserError: If a table is missing, damaged, lacks a column, names a model twice or has no baseline.
     """
     models = _models(paths.evaluation)
-    rows, pairs, replicates = _records(models), _records(_pairs(paths.pairs)), verdict.NONE
-    if paths.replicates:
-        replicates = Replicates.read(paths.replicates, rows, pairs)
+    rows, pairs = _records(models), _records(_csv(paths.pairs, PAIR_COLUMNS)) if paths.pairs else []
+    replicates = Replicates.read(paths.replicates, rows, pairs) if paths.replicates else verdict.NONE
     plan = Plan.of_table(rows)
     differences = _judged([*rows, *pairs], plan, replicates)
     return Tables(
@@ -230,12 +225,6 @@ def _models(path: Path) -> pd.DataFrame:
     size_mib = frame["size_bytes"] / BYTES_PER_MIB
     baseline_mib = size_mib[frame["model"] == BASELINE].iloc[0]
     return frame.assign(name=name, size_mib=size_mib, times_smaller=baseline_mib / size_mib)
-
-
-def _pairs(path: Path | None) -> pd.DataFrame:
-    if path is None or (path.is_file() and not path.read_text(encoding="utf-8").strip()):
-        return pd.DataFrame(columns=list(PAIR_COLUMNS))
-    return _csv(path, PAIR_COLUMNS)
 
 
 def _history(folder: Path | None) -> pd.DataFrame:

@@ -43,15 +43,10 @@ def test_a_section_can_do_without_comparisons(name: str, data: Tables) -> None:
     assert section.blocks
 
 
-def test_names_of_pictures_and_parts_are_unique(data: Tables) -> None:
+def test_names_of_parts_and_pictures_are_unique(data: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     sections = page.sections(data)
-    pictures = [picture.name for section in sections.values() for picture in section.pictures]
     parts = [*sections, *(key for section in sections.values() for key in section.keys)]
-    assert len(pictures) == len(set(pictures))
     assert len(parts) == len(set(parts))
-
-
-def test_a_picture_of_the_name_of_another_sections_is_refused(data: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "builders", lambda: {**SECTIONS, "copy": SECTIONS["ship"]})
     with pytest.raises(UserError, match=r"^the report's sections ship and copy both have a picture "):
         page.sections(data)

@@ -27,11 +27,8 @@ def test_other_data_is_not_compared_by_its_absolute_accuracy(data: Tables) -> No
     [(61.2, "agree within the error"), (59.7, "agree within the error"), (50.0, "above ours"), (70.0, "below ours")],
 )
 def test_the_source_report_s_data_is_compared_by_interval(top1: float, verdict: str, data: Tables) -> None:
-    names = ["aquarium_fish", "sweet_pepper", "pickup_truck", *(f"class_{i}" for i in range(97))]
     models = data.models.assign(top1_pct=top1, top1_pct_low=top1 - 1, top1_pct_high=top1 + 1)
-    theirs = dataclasses.replace(
-        data, models=models, per_class=pd.DataFrame({"model": "baseline", "class": names, "n": 10, "top1_pct": 60.0})
-    )
+    theirs = made_up.on_cifar100(dataclasses.replace(data, models=models))
     assert verdict in text_of(folded(details.details(theirs), "baseline"))[0]
 
 
@@ -179,10 +176,12 @@ def test_a_change_that_was_not_tried_is_left_out(data: Tables) -> None:
         assert len(table.rows[0]) == 6 + (len(kept) > 0)
 
 
-@pytest.mark.parametrize("missing", ["attention", "colour"])
-def test_without_maps_or_colours_there_is_no_section(data: Tables, missing: str) -> None:
-    extra = {key: rows for key, rows in data.extra.items() if key != f"explain/{missing}"}
-    assert details.attention(dataclasses.replace(data, extra=extra)) == []
+@pytest.mark.parametrize("missing", ["attention", "colour", "all but students"])
+def test_without_maps_of_compressed_models_or_colours_there_is_no_section(with_students: Tables, missing: str) -> None:
+    seen = with_students.extra["explain/attention"]
+    students = seen[seen["model"].str.startswith("students/")]
+    without = {"explain/attention": students} if missing == "all but students" else {f"explain/{missing}": seen.head(0)}
+    assert details.attention(made_up.with_tables(with_students, without)) == []
 
 
 def test_an_empty_map_is_named_and_a_missing_similarity_is_not_a_number(data: Tables) -> None:
@@ -205,9 +204,3 @@ def test_without_a_usable_map_the_finding_says_so(data: Tables) -> None:
     rows = data.extra["explain/attention"].assign(ssim=np.nan)
     none = made_up.with_tables(data, {"explain/attention": rows})
     assert pictures_of(details.attention(none))[-1].title.startswith("No map")
-
-
-def test_students_alone_make_no_section(with_students: Tables) -> None:
-    rows = with_students.extra["explain/attention"]
-    alone = {"explain/attention": rows[rows["model"].str.startswith("students/")]}
-    assert details.attention(made_up.with_tables(with_students, alone)) == []
