@@ -21,16 +21,6 @@ def plain(mode: str, colour: object) -> Image.Image:
     return Image.new(mode, (8, 8), colour)  # type: ignore[arg-type]
 
 
-def palette_with_transparent_first_entry() -> bytes:
-    image = plain("P", 0)
-    image.putpalette([10, 20, 30])
-    return encoded(image, transparency=0)
-
-
-def first_frame_of_animation() -> bytes:
-    return encoded(plain("L", 90), "GIF", save_all=True, append_images=[plain("L", 200)])
-
-
 @pytest.mark.parametrize(
     ("content", "colour"),
     [
@@ -42,7 +32,7 @@ def first_frame_of_animation() -> bytes:
         (encoded(plain("RGBA", (10, 20, 30, 0))), [255, 255, 255]),
         (encoded(plain("RGBA", (55, 155, 255, 51))), [215, 235, 255]),
         (encoded(plain("LA", (90, 255))), GREY),
-        (palette_with_transparent_first_entry(), [255, 255, 255]),
+        (encoded(plain("P", 0), transparency=0), [255, 255, 255]),
         (encoded(np.full((8, 8), 90 * 257, dtype=np.uint16)), GREY),
         (encoded(np.full((8, 8), 90 * 257, dtype=np.uint16), "TIFF"), GREY),
         (encoded(np.full((8, 8), 90 * 257, dtype=np.int32), "TIFF"), GREY),
@@ -50,7 +40,7 @@ def first_frame_of_animation() -> bytes:
         (encoded(plain("RGB", (1, 2, 3)), "BMP"), [1, 2, 3]),
         (encoded(plain("RGB", (1, 2, 3)), "WEBP", lossless=True), [1, 2, 3]),
         (encoded(plain("RGB", (1, 2, 3)), "PPM"), [1, 2, 3]),
-        (first_frame_of_animation(), GREY),
+        (encoded(plain("L", 90), "GIF", save_all=True, append_images=[plain("L", 200)]), GREY),
     ],
 )
 def test_every_mode_becomes_rgb(content: bytes, colour: list[int]) -> None:
