@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,39 +22,25 @@ import click
 import numpy as np
 import torch
 
-from benchmarks.interleaved import print_line, print_machine, ratios
+from benchmarks.printing import print_line, print_machine
 from deepcompress import params
 from deepcompress.data.heldout import open_heldout
-from deepcompress.data.store import open_fit, sampled
-from deepcompress.deploy.benchmark import Deployable, available
+from deepcompress.data.store import Arrays, open_fit, sampled
+from deepcompress.deploy.benchmark import available
+from deepcompress.deploy.integers import Deployable
 from deepcompress.deploy.onnx import channels_first
 from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import Command
 from deepcompress.measure import passes
 from deepcompress.measure.statistics import compare
-from deepcompress.models import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from deepcompress.data.store import Arrays
     from deepcompress.deploy.benchmark import Call, Pixels
 
     Form = tuple[str, str]  # network, engine
 
 ENGINES = ("pytorch", "onnxruntime", "openvino", "onnxruntime_int8", "openvino_int8")
 BATCHES = (1, 32)
-
-
-def deployable(path: Path, fit: Path, folder: Path) -> Deployable:
-    """A model with what int8 forms need, its files in a new folder of its name."""
-    opened, settings, loaded = open_fit(fit), params.section(Deploy, "deploy"), checkpoint.load(path)
-    images = sampled(opened.train, settings.calibration_samples, params.seed()).images
-    place = folder / path.stem
-    place.mkdir()
-    sizes = {"stored_size": opened.meta.image_size, "white": opened.meta.white}
-    pixels = channels_first(images, loaded.view.size)
-    return Deployable(path, loaded, pixels, settings, 1, place, always_int8=True, **sizes)
 
 
 def forms(model: Deployable) -> dict[Form, Call]:
@@ -89,7 +76,7 @@ def times(calls: Mapping[Form, Call], pixels: Pixels, rounds: int) -> dict[Form,
     tasks = {form: partial(call, np.ascontiguousarray(pixels)) for form, call in calls.items()}
     taken = passes.interleaved(tasks, rounds=rounds, clock=time.process_time)
     plain = next(iter(taken.values()))
-    return {form: f"{np.median(own):.3g} | {np.median(ratios(plain, own)):.1f}×" for form, own in taken.items()}
+    return {form: f"{np.median(own):.3g} | {np.median(plain / own):.1f}×" for form, own in taken.items()}
 
 
 @click.command(cls=Command)
@@ -104,8 +91,14 @@ def main(
 ) -> None:
     """Print a table of the models (checkpoints, the dense one first) in every engine."""
     torch.set_num_threads(1)
+    settings, fit = params.section(Deploy, "deploy"), open_fit(data / "fit")
+    images = sampled(fit.train, settings.calibration_samples, params.seed()).images
     with tempfile.TemporaryDirectory() as temporary:
-        made = [deployable(path, data / "fit", Path(temporary)) for path in models]
+        made = []
+        for path in models:
+            folder = Path(temporary, path.stem)
+            folder.mkdir()
+            made.append(Deployable(path, images, fit.meta, settings, folder, always_int8=True))
         dense = made[0]
         if export_to is not None:
             (export_to / "dense.onnx").write_bytes(dense.float_file.read_bytes())
@@ -117,11 +110,11 @@ def main(
 
             calls[dense.path.stem, "NNCF in openvino"] = openvino.compiled(peer, 1)
         print_machine(rounds)
-        images = open_heldout(data / "heldout").arrays if heldout else open_fit(data / "fit").validation
-        columns = [accuracies(calls, images, dense.loaded.view.size)]
+        shown = open_heldout(data / "heldout").arrays if heldout else fit.validation
+        columns = [accuracies(calls, shown, dense.loaded.view.size)]
         for batch in BATCHES:
             columns.append(times(calls, dense.calibration[:batch], rounds if batch == 1 else max(1, rounds // 4)))
-        print(f"| Network | Engine | Top-1 %, n = {len(images)} | Points (95 %) | ms | Batch 1 | ms | Batch 32 |")
+        print(f"| Network | Engine | Top-1 %, n = {len(shown)} | Points (95 %) | ms | Batch 1 | ms | Batch 32 |")
         print("|---|---|--:|--:|--:|--:|--:|--:|")
         for form in calls:
             print(f"| {' | '.join((*form, *(column[form] for column in columns)))} |")

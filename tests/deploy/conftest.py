@@ -13,7 +13,7 @@ from torch import nn
 
 from deepcompress import params
 from deepcompress.data.batches import Batches, View
-from deepcompress.data.store import Arrays
+from deepcompress.data.store import Arrays, Meta
 from deepcompress.deploy.integers import quantize_int8
 from deepcompress.deploy.onnx import channels_first, export_float
 from deepcompress.measure import accuracy
@@ -27,6 +27,7 @@ from tests.house import ROOT
 
 VIEW = View(32, (0.2, 0.5, 0.7), (0.25, 0.1, 0.3))
 STORED = 40
+META = Meta(CLASSES, STORED, VIEW.mean, VIEW.std, {}, "noise", "none")
 DEPLOY: dict[str, Any] = params.read(ROOT / "params.yaml")["deploy"]  # without limits but on accuracy
 
 

@@ -14,7 +14,7 @@ from deepcompress import params
 from deepcompress.data.batches import View
 from deepcompress.data.store import read_meta, write_fit
 from deepcompress.deploy import benchmark
-from deepcompress.deploy.benchmark import Deployable
+from deepcompress.deploy.integers import Deployable
 from deepcompress.deploy.settings import Benchmark, Deploy
 from tests import nets
 from tests.data import inputs
@@ -34,7 +34,7 @@ def test_each_model_is_fed_images_of_its_size_and_threads_are_as_before_afterwar
 
     def recorder(name: str) -> SimpleNamespace:
         def load(deployable: Deployable) -> Callable[[np.ndarray], np.ndarray]:
-            assert (deployable.stored_size, deployable.white) == (meta.image_size, meta.white)  # as `export` has them
+            assert deployable.meta == meta  # as `export` has it
 
             def call(pixels: np.ndarray) -> np.ndarray:
                 fed.append((name, torch.get_num_threads(), pixels.shape))

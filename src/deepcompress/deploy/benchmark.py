@@ -17,8 +17,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,24 +26,21 @@ import numpy as np
 import torch
 
 from deepcompress import params, runtime
-from deepcompress.data.images import WHITE
-from deepcompress.data.store import Meta, open_fit, sampled
-from deepcompress.deploy import integers
-from deepcompress.deploy.onnx import channels_first, export_checkpoint
+from deepcompress.data.store import open_fit, sampled
+from deepcompress.deploy.integers import Deployable
+from deepcompress.deploy.onnx import channels_first
 from deepcompress.errors import UserError, require_array
 from deepcompress.measure import passes
-from deepcompress.models import checkpoint
 from deepcompress.plan_table import BASELINE
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Float
 
+    from deepcompress.deploy.integers import Pixels
     from deepcompress.deploy.settings import Benchmark, Deploy
-    from deepcompress.models.checkpoint import Checkpoint
 
-    Pixels = UInt8[np.ndarray, "images 3 size size"]
     Call = Callable[[Pixels], Float[np.ndarray, "images classes"]]
     Row = dict[str, Any]
 
@@ -59,47 +55,6 @@ FILES = {  # what engines read, and find in scratch once it was made: on all cor
 PAPER_RUNS = 50  # of one image, in PyTorch, no warm-up, the mean: the source report's protocol
 CPU_INFO = Path("/proc/cpuinfo")
 PACKAGES = ("torch", "onnxruntime", "openvino", "executorch", "torchao")
-
-
-@dataclass(frozen=True, eq=False)
-class Deployable:
-    """A checkpoint on its way into engines."""
-
-    path: Path  # the checkpoint
-    loaded: Checkpoint  # what it holds
-    calibration: Pixels  # training images as the model takes them, for the ranges of int8 activations
-    settings: Deploy  # how int8 files are made
-    threads: int  # of every engine
-    folder: Path  # for the files that engines read; exists while they run
-    always_int8: bool = False  # whether there is an int8 form although the model's own weights are no integers
-    # As `export_checkpoint` takes it; with that of the export stage, its files are found again.
-    stored_size: int | None = None
-    white: int = WHITE  # likewise
-
-    @cached_property
-    def float_file(self) -> Path:
-        """The model as ONNX in float32."""
-        path = self.folder / "float.onnx"
-        export_checkpoint(self.path, self.loaded, path, stored_size=self.stored_size, white=self.white)
-        return path
-
-    @cached_property
-    def int8_file(self) -> Path | None:
-        """In int8, of a model whose own weights are integers."""
-        if not (self.always_int8 or self.loaded.integers):
-            return None
-        path, reduce_range = self.folder / "int8.onnx", self.settings.reduce_range
-        integers.quantize_int8(self.float_file, path, images=self.calibration, reduce_range=reduce_range)
-        return path
-
-    @cached_property
-    def int4_file(self) -> Path | None:
-        """With the model's own weights in 4 bits, if it stores them in 4 or fewer."""
-        weights = integers.int4_weights(self.loaded)
-        if not weights:
-            return None
-        integers.quantize_int4(self.float_file, self.folder / "int4.onnx", weights)
-        return self.folder / "int4.onnx"
 
 
 def available(names: tuple[str, ...]) -> tuple[dict[str, ModuleType], dict[str, str]]:
@@ -142,18 +97,22 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
     torch.set_num_threads(threads)
     opened = open_fit(fit)
     images = sampled(opened.train, max(*settings.batch_sizes, deploy.calibration_samples), seed).images
+    calibration = images[: deploy.calibration_samples]
     engines, missing = available(settings.engines)
     for name, why in missing.items():
         log.warning("%s is left out: %s", name, why)
     calls: dict[tuple[str, str], Call] = {}
     pixels: dict[str, Pixels] = {}  # models may see different sizes
     classes: dict[str, int] = {}
-    each = [partial(_deployable, model, path, images, opened.meta, deploy, threads) for model, path in models.items()]
+    each = [
+        partial(Deployable, path, calibration, opened.meta, deploy, threads=threads, always_int8=model == BASELINE)
+        for model, path in models.items()
+    ]
     try:
         list(runtime.on_cores([partial(_make_files, one, engines) for one in each], threads))
         for model, one in zip(models, each, strict=True):
             with tempfile.TemporaryDirectory() as folder:
-                read = one(Path(folder))
+                read = one(folder=Path(folder))
                 forms = {(model, name): _loaded(name, engine, model, read) for name, engine in engines.items()}
             pixels[model] = channels_first(images[: max(settings.batch_sizes)], read.loaded.view.size)
             classes[model] = len(read.loaded.classes)
@@ -186,32 +145,17 @@ def _loaded(name: str, engine: ModuleType, model: str, read: Deployable) -> Call
         raise UserError(f"engine {name} cannot load {model}: {type(error).__name__}: {error}") from error
 
 
-def _deployable(
-    model: str, path: Path, images: np.ndarray, meta: Meta, deploy: Deploy, threads: int, folder: Path
-) -> Deployable:
-    loaded = checkpoint.load(path)
-    return Deployable(
-        *(path, loaded, channels_first(images[: deploy.calibration_samples], loaded.view.size)),
-        *(deploy, threads, folder),
-        always_int8=model == BASELINE,
-        stored_size=meta.image_size,
-        white=meta.white,
-    )
-
-
-def _make_files(deployable: Callable[[Path], Deployable], engines: Iterable[str]) -> None:
+def _make_files(deployable: Callable[..., Deployable], engines: Iterable[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        made = deployable(Path(folder))
+        made = deployable(folder=Path(folder))
         for file in dict.fromkeys(FILES[name] for name in engines if name in FILES):
             getattr(made, file)
 
 
 def machine(settings: Benchmark) -> Row:
     """What the times belong to: processor, cores, threads and versions."""
-    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": settings.threads or os.cpu_count(),
         "system": platform.system(),
@@ -221,6 +165,13 @@ def machine(settings: Benchmark) -> Row:
         "warm_up": settings.warm_up,
         "rounds": settings.rounds,
     }
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _row(

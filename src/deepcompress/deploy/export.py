@@ -16,9 +16,8 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,21 +27,21 @@ import numpy as np
 from deepcompress import files
 from deepcompress.data.batches import Batches
 from deepcompress.data.heldout import HeldOut, open_heldout
-from deepcompress.data.store import BYTES_PER_MIB, Arrays, Meta, atomic_folders, open_fit, sampled
-from deepcompress.deploy import handover, integers
+from deepcompress.data.store import BYTES_PER_MIB, Meta, atomic_folders, open_fit, sampled
+from deepcompress.deploy import handover
 from deepcompress.deploy.classifier import Contract, OnnxClassifier
-from deepcompress.deploy.onnx import Parity, channels_first, compare, export_checkpoint, require_parity
+from deepcompress.deploy.integers import Deployable
+from deepcompress.deploy.onnx import Parity, compare, require_parity
 from deepcompress.errors import UserError
 from deepcompress.files import mebibytes
 from deepcompress.measure import accuracy, passes
-from deepcompress.models import checkpoint
+from deepcompress.plan_table import SUFFIX
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
     from deepcompress.deploy.settings import Deploy
-    from deepcompress.models.checkpoint import Checkpoint
 
     Row = dict[str, Any]
 
@@ -82,76 +81,54 @@ def export(
     """
     chosen, reason = read_recommendation(recommendation)
     metrics = measured(evaluation, chosen)
-    calibration = sampled(open_fit(fit).train, settings.calibration_samples, seed)
-    exporter = _Exporter(models, open_heldout(heldout), passes.digest(heldout.iterdir()), calibration, settings)
+    images, held = sampled(open_fit(fit).train, settings.calibration_samples, seed).images, open_heldout(heldout)
+    digest = passes.digest(heldout.iterdir())
     with atomic_folders(folder) as (new,):
-        paths = (new / "model_float.onnx", new / "model.onnx", new / "model_int4.onnx")
-        loaded, rows = exporter.write(chosen, paths)
-        paths = (new / "shipped.onnx", new / "shipped_int8.onnx", new / "shipped_int4.onnx")
-        rows += exporter.write(SHIPPED, paths, always_int8=True)[1]
-        files.write_json(new / "classes.json", list(loaded.classes))
-        content = card(chosen, reason, loaded.description, metrics, exporter.heldout.meta, rows)
+        deployable = partial(Deployable, images=images, meta=held.meta, settings=settings, folder=new)
+        names = ("model_float.onnx", "model.onnx", "model_int4.onnx")
+        model = deployable(models / f"{chosen}{SUFFIX}", names=names)
+        rows = list(_rows(chosen, model, held, digest))
+        names = ("shipped.onnx", "shipped_int8.onnx", "shipped_int4.onnx")
+        shipped = deployable(models / f"{SHIPPED}{SUFFIX}", names=names, always_int8=True)
+        rows += _rows(SHIPPED, shipped, held, digest)
+        files.write_json(new / "classes.json", list(model.loaded.classes))
+        content = card(chosen, reason, model.loaded.description, metrics, held.meta, rows)
         files.write_json(new / "model_card.json", content)
         files.write_text(new / "model_card.md", markdown(content))
-        handover.pack(new / "model_float.onnx", new / "model.dc", loaded.integers, content)
+        handover.pack(model.float_file, new / "model.dc", model.loaded.integers, content)
     return rows
 
 
-@dataclass(frozen=True)
-class _Exporter:
-    """What all models share: folder of the checkpoints, images to compare and to calibrate on, and requirements."""
+def _rows(model: str, made: Deployable, heldout: HeldOut, digest: str) -> Iterator[Row]:
+    """A row per file of a model, each once it is known to agree with the checkpoint.
 
-    models: Path
-    heldout: HeldOut
-    digest: str  # of the files of held-out images
-    calibration: Arrays
-    settings: Deploy
+    In float32; in int8 or, if there is no such form, the same again; in its own int4, if any. What was compared before
+    is found in scratch. `digest` is that of the files of held-out images.
+    """
+    loaded, images = made.loaded, heldout.arrays
+    if tuple(loaded.classes) != tuple(heldout.meta.classes):
+        raise UserError(f"{model}: class names differ from the data set's; run its stage again")
+    second = made.int8_file or shutil.copyfile(made.float_file, made.folder / made.names[1])
+    kinds = {made.float_file: FLOAT, second: INT8 if made.int8_file else FLOAT}
+    if made.int4_file:
+        kinds[made.int4_file] = INT4
 
-    def write(
-        self, model: str, paths: tuple[Path, Path, Path], *, always_int8: bool = False
-    ) -> tuple[Checkpoint, list[Row]]:
-        """A model in float32; in int8 or, if its weights are no integers, the same again; in its own int4, if any."""
-        (float_file, second, int4_file), path = paths, self.models / f"{model}.safetensors"
-        loaded, meta = checkpoint.load(path), self.heldout.meta
-        if tuple(loaded.classes) != tuple(meta.classes):
-            raise UserError(f"{model}: class names differ from the data set's; run its stage again")
-        export_checkpoint(path, loaded, float_file, stored_size=meta.image_size, white=meta.white)
-        kinds = {float_file: FLOAT, second: FLOAT}
-        if always_int8 or loaded.integers:
-            kinds[second] = INT8
-            pixels = channels_first(self.calibration.images, loaded.view.size)
-            integers.quantize_int8(float_file, second, images=pixels, reduce_range=self.settings.reduce_range)
-        else:
-            shutil.copyfile(float_file, second)
-        if weights := integers.int4_weights(loaded):
-            kinds[int4_file] = INT4
-            integers.quantize_int4(float_file, int4_file, weights)
+    @cache
+    def logits() -> Float[Tensor, "images classes"]:
+        return accuracy.logits(loaded.model, Batches(images, loaded.view, batch_size=BATCH))[0]
 
-        @cache
-        def logits() -> Float[Tensor, "images classes"]:
-            return accuracy.logits(loaded.model, Batches(self.heldout.arrays, loaded.view, batch_size=BATCH))[0]
+    def compared(path: Path) -> dict[str, np.ndarray]:
+        agreement = compare(OnnxClassifier(path), logits(), images)
+        return {name: np.asarray(value) for name, value in vars(agreement).items()}
 
-        rows = []
-        for file, kind in kinds.items():
-            place = passes.scratch(STAGE, path, files.sha256(file), self.digest, version("onnxruntime"))
-            rows.append(self._row(file, kind, model, place, logits))
-        return loaded, rows
-
-    def _row(
-        self, path: Path, kind: str, model: str, scratch: Path, logits: Callable[[], Float[Tensor, "images classes"]]
-    ) -> Row:
-        """A file's row, once it is known to agree with its checkpoint; what was compared before is found in scratch."""
-
-        def compared() -> dict[str, np.ndarray]:
-            agreement = compare(OnnxClassifier(path), logits(), self.heldout.arrays)
-            return {name: np.asarray(value) for name, value in vars(agreement).items()}
-
-        kept = files.kept_arrays(scratch / "parity.npz", compared)
-        agreement = Parity(**{name: value.item() for name, value in kept.items()})
-        log.info("%s: agrees with %s on %.2f %% of %d images", path.name, model, agreement.agreement_pct, agreement.n)
-        require_parity(agreement, self.settings.required_agreement(integers=kind != FLOAT), name=path.name)
+    for path, kind in kinds.items():
+        place = passes.scratch(STAGE, made.path, files.sha256(path), digest, version("onnxruntime"))
+        kept = files.kept_arrays(place / "parity.npz", partial(compared, path))
+        parity = Parity(**{name: value.item() for name, value in kept.items()})
+        log.info("%s: agrees with %s on %.2f %% of %d images", path.name, model, parity.agreement_pct, parity.n)
+        require_parity(parity, made.settings.required_agreement(integers=kind != FLOAT), name=path.name)
         size = path.stat().st_size
-        return {"file": path.name, "model": model, "kind": kind, **agreement.row(), "size_bytes": size}
+        yield {"file": path.name, "model": model, "kind": kind, **parity.row(), "size_bytes": size}
 
 
 def read_recommendation(path: str | Path) -> tuple[str, str]:

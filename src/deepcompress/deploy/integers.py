@@ -25,8 +25,8 @@ import hashlib
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,15 +41,21 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from deepcompress import files, runtime
 from deepcompress.deploy.classifier import INPUT, Contract
 from deepcompress.deploy.handover import PREFIX, dequantized
-from deepcompress.deploy.onnx import read, write
+from deepcompress.deploy.onnx import channels_first, export_checkpoint, read, write
+from deepcompress.models import checkpoint
 from deepcompress.models.quantized_weight import QuantizedWeight, group_size
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, UInt8
 
+    from deepcompress.data.store import Meta
+    from deepcompress.deploy.settings import Deploy
     from deepcompress.models.checkpoint import Checkpoint
     from deepcompress.models.records import Weight
 
+    Pixels = UInt8[np.ndarray, "images 3 size size"]
+
+NAMES = ("float.onnx", "int8.onnx", "int4.onnx")
 CALIBRATION_BATCH = 16  # images
 # The first convolutions, whose weights are rounded together. Of up to 3,000 training images, over seven models of the
 # default, int8 in 7-bit weights then names another class for 0.27 %; for 0.34 % if the first two compute in float32
@@ -71,9 +77,56 @@ INT8_PRODUCTS = 4  # the accuracy_level at which its kernels multiply integers
 CLOSE = 1e-4  # how near an exported weight must be to a multiple of the stored one, of its largest entry
 
 
-def quantize_int8(
-    float_file: str | Path, path: str | Path, *, images: UInt8[np.ndarray, "images 3 size size"], reduce_range: bool
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Deployable:
+    """A checkpoint on its way into engines: its ONNX files, each written when it is first asked for."""
+
+    path: Path  # the checkpoint
+    images: UInt8[np.ndarray, "images height width 3"]  # stored training images, for the ranges of int8 activations
+    meta: Meta  # of these; its sizes go into the files
+    settings: Deploy  # how int8 files are made
+    folder: Path  # for the files that engines read; exists while they run
+    threads: int = 1  # of every engine
+    always_int8: bool = False  # whether there is an int8 form although the model's own weights are no integers
+    names: tuple[str, str, str] = NAMES  # of the files
+
+    @cached_property
+    def loaded(self) -> Checkpoint:
+        """What the checkpoint holds."""
+        return checkpoint.load(self.path)
+
+    @cached_property
+    def calibration(self) -> Pixels:
+        """The images as the model takes them."""
+        return channels_first(self.images, self.loaded.view.size)
+
+    @cached_property
+    def float_file(self) -> Path:
+        """The model as ONNX in float32."""
+        path, meta = self.folder / self.names[0], self.meta
+        export_checkpoint(self.path, self.loaded, path, stored_size=meta.image_size, white=meta.white)
+        return path
+
+    @cached_property
+    def int8_file(self) -> Path | None:
+        """In int8, of a model whose own weights are integers."""
+        if not (self.always_int8 or self.loaded.integers):
+            return None
+        path, reduce_range = self.folder / self.names[1], self.settings.reduce_range
+        quantize_int8(self.float_file, path, images=self.calibration, reduce_range=reduce_range)
+        return path
+
+    @cached_property
+    def int4_file(self) -> Path | None:
+        """With the model's own weights in 4 bits, if it stores them in 4 or fewer."""
+        weights = int4_weights(self.loaded)
+        if not weights:
+            return None
+        quantize_int4(self.float_file, self.folder / self.names[2], weights)
+        return self.folder / self.names[2]
+
+
+def quantize_int8(float_file: str | Path, path: str | Path, *, images: Pixels, reduce_range: bool) -> None:
     """Write a file in int8 with the same input, outputs and classes; the same arguments give the same bytes.
 
     A file of equal arguments is found again in scratch.
@@ -100,7 +153,7 @@ def quantize_int8(
 def _calibrated(
     float_file: Path,
     path: Path,
-    images: UInt8[np.ndarray, "images 3 size size"],
+    images: Pixels,
     reduce_range: bool,
     contract: Contract,
 ) -> bytes:
@@ -134,7 +187,7 @@ def _calibrated(
 class _CalibrationImages(CalibrationDataReader):
     """CALIBRATION_BATCH images at a time."""
 
-    def __init__(self, images: UInt8[np.ndarray, "images 3 size size"]) -> None:
+    def __init__(self, images: Pixels) -> None:
         starts = range(0, len(images), CALIBRATION_BATCH)
         self._batches = iter([images[start : start + CALIBRATION_BATCH] for start in starts])
 
@@ -145,7 +198,7 @@ class _CalibrationImages(CalibrationDataReader):
 
 
 def round_first_(
-    proto: onnx.ModelProto, images: UInt8[np.ndarray, "images 3 size size"], *, layers: int, highest: int
+    proto: onnx.ModelProto, images: Pixels, *, layers: int, highest: int
 ) -> dict[str, Float32[np.ndarray, " outputs"]]:
     """Round the weights of the first convolutions in place, to multiples of a scale per output channel.
 
@@ -224,7 +277,7 @@ def _inputs(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> int:
 def _moments(
     proto: onnx.ModelProto,
     nodes: list[onnx.NodeProto],
-    images: UInt8[np.ndarray, "images 3 size size"],
+    images: Pixels,
     tensors: dict[str, onnx.TensorProto],
 ) -> list[Float[np.ndarray, "inputs inputs"]]:
     """Of each node's inputs, at POSITIONS of each of the first IMAGES."""

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from deepcompress import params, runtime
-from deepcompress.deploy.benchmark import ENGINES, Deployable, available
-from deepcompress.deploy.onnx import channels_first
+from deepcompress.deploy.benchmark import ENGINES, available
+from deepcompress.deploy.integers import Deployable
 from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.quantized_weight import QuantizedWeight
-from tests.deploy.conftest import DEPLOY, VIEW, coloured, network, save
+from tests.deploy.conftest import DEPLOY, META, coloured, network, save
 
 SLOW = {"torch_compile"}  # compiles C++ for each model and batch size
 ALL = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in params.plugins(ENGINES)]
@@ -30,8 +30,7 @@ def deployable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(bits: int | None, group_size: int | None = None) -> Deployable:
         path = tmp_path / f"{bits}.safetensors"
         save(path, network(), bits=bits, group_size=group_size)
-        pixels = channels_first(coloured(8, 64, 32), VIEW.size)
-        return Deployable(path, checkpoint.load(path), pixels, Deploy(**DEPLOY), 1, tmp_path)
+        return Deployable(path, coloured(8, 64, 32), META, Deploy(**DEPLOY), tmp_path)
 
     return make
 
