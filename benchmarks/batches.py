@@ -11,45 +11,31 @@ What other benchmarks train and measure on is here as well: images, a VGG-11 and
 from __future__ import annotations
 
 import tempfile
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch import Tensor
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from benchmarks.interleaved import interleave, print_line, print_machine, print_rates, print_speedup
+from benchmarks.plain.images import Images, transform
+from benchmarks.printing import print_line, print_machine, print_rates, print_speedup
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays, map_array
 from deepcompress.errors import Command
+from deepcompress.measure.passes import interleaved
 from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG
 from deepcompress.training.recipe import Recipe
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from torch import Tensor
-
 MEAN, STD = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
 CLASSES = 100
 OURS = "ours"
-
-
-class PlainImages(Dataset):
-    """One transformed image at a time, as in torchvision.datasets."""
-
-    def __init__(self, arrays: Arrays, transform: Callable[[np.ndarray], Tensor]) -> None:
-        self.arrays, self.transform = arrays, transform
-
-    def __len__(self) -> int:
-        return len(self.arrays)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(self.arrays.images[index]), int(self.arrays.labels[index])
 
 
 def random_arrays(images: int, side: int) -> Arrays:
@@ -74,19 +60,13 @@ def adamw(batch_size: int) -> Recipe:
 
 def plain_transforms(size: int) -> dict[str, Callable[[np.ndarray], Tensor]]:
     """The same work on PIL images and on tensors."""
-    pil = [
-        transforms.ToPILImage(),
-        transforms.Resize(size),
-        transforms.ToTensor(),
-        transforms.Normalize(MEAN, STD),
-    ]
     tensors = [
         _to_tensor,
         v2.Resize(size, antialias=True),
         v2.ToDtype(torch.float32, scale=True),
         v2.Normalize(MEAN, STD),
     ]
-    return {"plain, PIL": transforms.Compose(pil), "plain, tensors": v2.Compose(tensors)}
+    return {"plain, PIL": transform(size, MEAN, STD), "plain, tensors": v2.Compose(tensors)}
 
 
 def largest_difference(arrays: Arrays, size: int) -> float:
@@ -102,23 +82,19 @@ def largest_difference(arrays: Arrays, size: int) -> float:
 
 def make_ways(
     arrays: Arrays, folder: Path, *, size: int, batch_size: int, workers: int
-) -> dict[str, Callable[[], None]]:
+) -> dict[str, Callable[[], object]]:
     """One shuffled epoch of every kind; the images are also written to the folder."""
     np.save(folder / "images.npy", arrays.images)
     kinds = {OURS: arrays, "ours, mapped": Arrays(map_array(folder / "images.npy"), arrays.labels)}
-    ways: dict[str, Callable[[], None]] = {}
+    ways: dict[str, Callable[[], object]] = {}
     for name, kind in kinds.items():
         batches = Batches(kind, View(size, MEAN, STD), batch_size=batch_size, seed=0)
-        ways[name] = lambda batches=batches: _consume(batches.epoch(0))  # type: ignore[misc]
-    for name, transform in plain_transforms(size).items():
-        loader = DataLoader(
-            PlainImages(arrays, transform),
-            batch_size=batch_size,
-            shuffle=True,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-        )
-        ways[f"{name}, {workers} workers"] = lambda loader=loader: _consume(loader)  # type: ignore[misc]
+        ways[name] = lambda batches=batches: deque(batches.epoch(0), maxlen=0)  # type: ignore[misc]
+    keep = {"num_workers": workers, "persistent_workers": workers > 0}
+    for name, plain in plain_transforms(size).items():
+        images = Images(arrays.images, arrays.labels, plain)
+        loader = DataLoader(images, batch_size, shuffle=True, **keep)  # type: ignore[arg-type]
+        ways[f"{name}, {workers} workers"] = partial(deque, loader, 0)
     return ways
 
 
@@ -135,20 +111,15 @@ def main(images: int, stored: int, size: int, batch_size: int, workers: int, rep
     print_machine(repeats)
     with tempfile.TemporaryDirectory() as folder:
         ways = make_ways(arrays, Path(folder), size=size, batch_size=batch_size, workers=workers)
-        seconds = interleave(ways, repeats)
-    print_rates(seconds, amount=images, unit="images")
-    for name in [*seconds][1:]:
-        print_speedup(seconds, ours=OURS, plain=name)
+        times = interleaved(ways, warm_up=1, rounds=repeats)
+    print_rates(times, amount=images, unit="images")
+    for name in [*times][1:]:
+        print_speedup(times, ours=OURS, plain=name)
     print_line("largest difference", f"{largest_difference(arrays, size):.2f} grey levels")
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)
-
-
-def _consume(batches: Iterable[object]) -> None:
-    for _ in batches:
-        pass
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import json
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 import zstandard
 
-from benchmarks.interleaved import print_line
+from benchmarks.printing import print_line
 from deepcompress.data.batches import View
 from deepcompress.errors import Command, UserError
 from deepcompress.models import checkpoint, records
@@ -31,8 +32,6 @@ from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from jaxtyping import Int8
 
     Layers = dict[str, Int8[np.ndarray, "outputs ..."]]

@@ -10,7 +10,7 @@ are left out. Peaks are the makers' dense figures; the CPU's is 8 cores x 3 GHz 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,12 @@ import click
 import torch
 import yaml
 
-from deepcompress import params, preset
+from deepcompress import input_files, params, plan, preset
 from deepcompress.distillation.settings import Distill, Teachers, require_teachers
 from deepcompress.errors import Command
 from deepcompress.measure.cost import layer_macs, parameters
 from deepcompress.models.spec import Model, asked
 from deepcompress.models.vgg import VGG
-from deepcompress.plan_table import BASELINE
-from deepcompress.quantization.settings import QatRecipe
-from deepcompress.training.recipe import Network as Teacher
-from deepcompress.training.recipe import Recipe
 
 IMAGES, CLASSES = {"cifar100": 50_000, "shapes": 5_000}, {"cifar100": 100, "shapes": 20}
 DEVICES = {  # peak in TFLOP/s: float32, and 16 bits with tensor cores (0: no gain)
@@ -40,30 +36,29 @@ DEVICES = {  # peak in TFLOP/s: float32, and 16 bits with tensor cores (0: no ga
 UTILISATION = {"32-true": 0.4, "16 bits": 0.15}
 STATES = {"adam": 2, "adamw": 2, "sgd": 1}
 GIB = 2**30
+STAGES = {  # what the table shows together; others by the first part of their names
+    **dict.fromkeys(("prune_control", "prune_sweep", "prune"), "prune, prune_sweep, prune_control"),
+    **dict.fromkeys(("quantize_sweep", "quantize"), "quantize, quantize_sweep"),
+    **dict.fromkeys(("distill_alone", "distill_mixture", "distill_selected", "distill_baseline"), "distill"),
+}
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training of the pipeline.
+    """One training of the pipeline."""
 
-    Attributes:
-        stage: Its name in dvc.yaml.
-        flops: Of all its steps.
-        size_bytes: Memory that it needs at once.
-    """
-
-    stage: str
-    flops: float
-    size_bytes: float
+    stage: str  # its name in the table
+    flops: float  # of all its steps
+    size_bytes: float  # memory that it needs at once
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a network counts: MACs and values that its layers give for one image, the most of one layer, parameters."""
+    """What a network counts."""
 
-    macs: int
-    values: int
-    widest: int
+    macs: int  # for one image
+    values: int  # that its layers give for one image
+    widest: int  # the most of one layer
     parameters: int
 
 
@@ -77,61 +72,53 @@ def counted(section: Model, classes: int) -> Network:
     return Network(macs, sum(values), max(values), parameters(model)["total"])
 
 
-def training(stage: str, network: Network, recipe: Recipe, images: int, validation: int, extra: float = 0) -> Training:
-    """Cost of one training; `extra` are FLOPs of a teacher."""
-    once = recipe.trainable == "head" and not recipe.augment.model_dump(exclude_defaults=True)
-    seen = validation * (1 if once else recipe.epochs)
-    if recipe.trainable == "head":
-        seen, trained, copies = seen + images * (1 if once else recipe.epochs), 0, 1
+def training(
+    stage: str, network: Network, recipe: Mapping[str, Any], images: int, validation: int, extra: float = 0
+) -> Training:
+    """Cost of one training by a recipe of params.yaml; `extra` are FLOPs of a teacher."""
+    epochs = recipe["epochs"]
+    if recipe["trainable"] == "head":
+        seen, trained, copies = (images + validation) * (1 if _unchanged(recipe) else epochs), 0, 1
         values = 2 * network.widest
     else:
-        trained, copies, values = recipe.epochs * images, 2 + STATES[recipe.optimizer], network.values
-    size = 4 * (network.parameters * copies + recipe.batch_size * values)
+        seen, trained = validation * epochs, epochs * images
+        copies, values = 2 + STATES[recipe["optimizer"]], network.values
+    size = 4 * (network.parameters * copies + recipe["batch_size"] * values)
     return Training(stage, 2.0 * network.macs * (seen + 3 * trained) + extra, size)
 
 
+def _unchanged(recipe: Mapping[str, Any]) -> bool:
+    """Whether images come alike in every epoch, so that what is frozen answers once."""
+    return not any((recipe.get("augment") or {}).values())
+
+
 def trainings(document: dict[str, Any]) -> Iterator[Training]:
-    """Every training that params call for; pruned networks count as dense ones, which is the most they cost."""
-    source, share = document["data"]["source"], document["data"]["validation_fraction"]
-    validation = round(IMAGES[source] * share)
-    counts = {"images": IMAGES[source] - validation, "validation": validation}
-    base = counted(params.validate(Model, document["model"], "model"), CLASSES[source])
-    yield training("finetune", base, params.validate(Recipe, document["finetune"], "finetune"), **counts)
-    prune, quant = document["prune"], document["quant"]
-    after = params.validate(Recipe, prune["finetune"], "prune.finetune")
-    for _ in range(2 + len(prune["sweep"]["methods"]) * len(prune["sweep"]["sparsities"])):
-        yield training("prune, prune_sweep, prune_control", base, after, **counts)
-    qat = params.validate(QatRecipe, quant["qat"], "quant.qat")
-    for _ in range((quant["mode"] == "qat") + sum(cell.startswith("qat") for cell in quant["sweep"])):
-        yield training("quantize, quantize_sweep", base, qat, **counts)
-    yield from _distillation(document, counts, CLASSES[source])
-    whole = after.model_copy(update={"trainable": "all"})
-    for step, recipe in (("prune", after), ("distill", whole)):
-        for _ in document["combine"][step]:
-            yield training(f"combine_{step}", base, recipe, **counts)
-    for link in document["combine"]["quantize"].values():
-        if link.get("mode", quant["mode"]) == "qat":
-            yield training("combine_quantize", base, qat, **counts)
+    """Every training that params call for; pruned networks count as dense ones, which is the most they cost.
 
-
-def _distillation(document: dict[str, Any], counts: dict[str, int], classes: int) -> Iterator[Training]:
-    """Teachers, and every student; a teacher answers once, or in each epoch if images change."""
+    A teacher answers once, or in each epoch if images change.
+    """
     distill = params.validate(Distill, document["distill"], "distill")
     require_teachers(distill, params.validate(Teachers, document["teachers"], "teachers"))
-    costs = {}
-    for name, block in document["teachers"].items():
-        section = params.validate(Teacher, block, f"teachers.{name}")
-        network = counted(section, classes)
-        costs[name] = 2.0 * network.macs * counts["images"]
-        yield training("train_teacher", network, section.recipe, **counts)
-    student, recipe = counted(distill.student, classes), distill.student.recipe
-    live = bool(recipe.augment.model_dump(exclude_defaults=True))
-    taught = [teacher for _, teacher in distill.taught()]
-    for teacher in [*distill.controls, *taught, *(BASELINE for _ in distill.baseline)]:
-        extra = costs.get(teacher, 0.0) * recipe.epochs if live else 0.0
-        yield training("distill", student, recipe, **counts, extra=extra)
-    if not live:
-        yield Training("distill", sum(costs[name] for name in distill.teachers), 0)
+    source = document["data"]["source"]
+    validation = round(IMAGES[source] * document["data"]["validation_fraction"])
+    images, networks = IMAGES[source] - validation, {}
+    for key, block in input_files.networks(document).items():
+        shape = {name: block[name] for name in Model.model_fields if name in block}
+        networks[key] = counted(params.validate(Model, shape, key), CLASSES[source])
+    answers = {f"teachers/{name}": 2.0 * networks[f"teachers.{name}"].macs * images for name in document["teachers"]}
+    models, student = plan.table(document), document["distill"]["student"]["recipe"]
+    for row in models:
+        if row.recipe is not None:
+            recipe, extra = params.at(document, row.recipe), 0.0
+            if row.family == "students" and not _unchanged(student):
+                extra = answers.get(str(row.teacher), 0.0) * student["epochs"]
+            elif row.step == "distill" and row.family == "combined":
+                recipe = recipe | {"trainable": "all"}
+            name = str(row.stage).partition("@")[0]
+            network = networks[input_files.network_of(models, row.id)]
+            yield training(STAGES.get(name, name), network, recipe, images, validation, extra)
+    if _unchanged(student):
+        yield Training("distill", sum(answers[f"teachers/{name}"] for name in distill.teachers), 0)
 
 
 def table(name: str) -> list[str]:

@@ -23,45 +23,81 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 import torch
 
-from benchmarks import pipeline_ours, pipeline_setup
-from benchmarks.interleaved import print_line, print_machine, spread
-from benchmarks.pipeline_items import FIT, Trio, equal_row, far, items
+from benchmarks import pipeline_setup
+from benchmarks.pipeline_items import FIT, Item, Made, Trio, cpu_seconds, equal_row, far, items
 from benchmarks.plain import items as plain_items
+from benchmarks.printing import print_line, print_machine, spread
+from deepcompress import files
 from deepcompress.errors import Command
+from deepcompress.models import checkpoint
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from benchmarks.pipeline_items import Item, Made
-
-    Ways = Mapping[str, Callable[[Item], Made]]
-    """Those of WAYS."""
-
-WAYS = ("plain", "twin", "ours")
+BASELINE = "models/finetune.safetensors"
+CURVES = "tables/unstructured/sensitivity.csv"
+STAGES = {  # by kind of item: the stage, and its options; model, table and more lie in a folder of the item's own
+    "finetune": "finetune --model {model} --history {table}",
+    "sensitivity": f"sensitivity --source {BASELINE} --method {{words[0]}} --table {{table}}",
+    "prune": f"prune --source {BASELINE} --curves {CURVES} --method unstructured --sparsity {{words[0]}}"
+    " --model trained {model} --table history {table}",
+    "quantize": f"quantize --source {BASELINE} --variant {{words[0]}}-{{words[1]}} --model {{model}}"
+    " --history {table} --table {more}",
+    "teacher": "train_teacher --key teachers.{words[0]} --model {model} --history {table}",
+    "student": "distill --method {words[0]} --teacher models/{words[1]}/teacher.safetensors --model {model}"
+    " --history {table}",
+}
 THREADS = 1
+
+Ways = Mapping[str, Callable[[Item], Made]]
+"""Those of WAYS, in a folder."""
+
+
+def ours(item: Item, folder: Path) -> Made:
+    """An item by the pipeline's own stage, with all that this checks, hashes and writes.
+
+    Args:
+        item: What to make; those that it needs have been made in the same folder.
+        folder: Filled by `pipeline_setup.write`.
+    """
+    model, table = Path("models", *item.words, item.kind), Path("tables", *item.words, item.kind)
+    places = {"model": f"{model}.safetensors", "table": f"{table}.csv", "more": f"{table}-more.csv"}
+    name, *options = STAGES[item.kind].format(words=item.words, **places).split()
+    stage = import_module(f"stages.{name}").main
+    with chdir(folder):
+        seconds = cpu_seconds(partial(stage, ["--fit", str(FIT), *options], standalone_mode=False))
+        if item.kind == "sensitivity":
+            rows = files.read_rows(places["table"])
+            return Made(seconds, [row["right"] for row in rows if row["sparsity"] > 0], {})
+        rows = [] if item.words[:1] == ("ptq",) else files.read_rows(places["table"])  # of each epoch
+        rows += files.read_rows(places["more"]) if item.kind == "quantize" else []  # and of rounding
+        images = len(np.load(FIT / "validation_labels.npy"))
+        right = [round(row["validation_top1_pct"] * images / 100) for row in rows]
+        weights = checkpoint.load(places["model"]).model.state_dict()
+        return Made(seconds, right, {name: tensor.numpy() for name, tensor in weights.items()})
+
+
+WAYS: dict[str, Callable[[Item, Path], Made]] = {
+    "plain": partial(plain_items.make, channels_last=False),
+    "twin": partial(plain_items.make, channels_last=True),
+    "ours": ours,
+}
 
 
 def run_round(ways: Ways, first: int) -> list[Trio]:
-    """Make every item by every way, in turn; another way begins with each.
-
-    Args:
-        ways: Those of WAYS.
-        first: Which one begins.
-    """
-    trios = []
+    """Make every item by every way, in turn; another way begins with each, first the one of that number."""
+    trios, names = [], list(WAYS)
     for number, item in enumerate(items(), first):
-        at = number % len(WAYS)
-        made = {name: ways[name](item) for name in (*WAYS[at:], *WAYS[:at])}
+        at = number % len(names)
+        made = {name: ways[name](item) for name in (*names[at:], *names[:at])}
         trios.append(Trio(item, **made))
         times = ", ".join(f"{name} {one.seconds:.2f} s" for name, one in made.items())
         print(" ".join([item.kind, *item.words]), times, far(trios[-1:]), sep=": ", file=sys.stderr, flush=True)
@@ -72,24 +108,13 @@ def run_round(ways: Ways, first: int) -> list[Trio]:
 def processes() -> Iterator[Callable[[Path], Ways]]:
     """A process per way; gives a function from a folder to the ways that work in it."""
     context = multiprocessing.get_context("spawn")
-    makers: dict[str, Callable[[Item, Path], Made]] = {
-        "plain": partial(plain_items.make, channels_last=False),
-        "twin": partial(plain_items.make, channels_last=True),
-        "ours": pipeline_ours.make,
-    }
-    pools = {name: ProcessPoolExecutor(1, mp_context=context, initializer=_prepare) for name in WAYS}
+    with ExitStack() as stack:
+        pools = {name: stack.enter_context(ProcessPoolExecutor(1, context, _prepare)) for name in WAYS}
 
-    def inside(folder: Path) -> Ways:
-        return {
-            name: lambda item, name=name: pools[name].submit(makers[name], item, folder).result()  # type: ignore[misc]
-            for name in WAYS
-        }
+        def make(name: str, folder: Path, item: Item) -> Made:
+            return pools[name].submit(WAYS[name], item, folder).result()
 
-    try:
-        yield inside
-    finally:
-        for pool in pools.values():
-            pool.shutdown()
+        yield lambda folder: {name: partial(make, name, folder) for name in WAYS}
 
 
 def table(rounds: list[list[Trio]]) -> list[str]:

@@ -8,17 +8,13 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.pipeline_setup import FORMATS, METHODS, PRUNED, TEACHERS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FIT = Path("data/fit")
 MODES = ("ptq", "qat")
@@ -29,32 +25,20 @@ IMAGES_AT_LEAST, WEIGHTS_AT_LEAST = 1, 0.03  # that may differ anyway: a tenth o
 
 @dataclass(frozen=True)
 class Item:
-    """One model of the protocol, or one sensitivity scan.
+    """One model of the protocol, or one sensitivity scan."""
 
-    Attributes:
-        row: Of the table that counts it.
-        kind: finetune, sensitivity, prune, quantize, teacher or student.
-        words: What tells it from others of its kind, such as (`crd`, `vgg19`).
-    """
-
-    row: str
-    kind: str
-    words: tuple[str, ...] = ()
+    row: str  # of the table that counts it
+    kind: str  # finetune, sensitivity, prune, quantize, teacher or student
+    words: tuple[str, ...] = ()  # what tells it from others of its kind, such as (`crd`, `vgg19`)
 
 
 @dataclass(frozen=True)
 class Made:
-    """What became of an item.
+    """What became of an item."""
 
-    Attributes:
-        seconds: Of CPU time, of the process and its children.
-        right: Validation images answered right: after each epoch, or at each point of each layer's curve.
-        weights: Of the model, by name; none of a sensitivity scan.
-    """
-
-    seconds: float
-    right: list[int]
-    weights: dict[str, np.ndarray]
+    seconds: float  # of CPU time, of the process and its children
+    right: list[int]  # validation images answered right: after each epoch, or at each point of each layer's curve
+    weights: dict[str, np.ndarray]  # of the model, by name; none of a sensitivity scan
 
 
 def items() -> list[Item]:
@@ -79,27 +63,22 @@ def items() -> list[Item]:
 
 def cpu_seconds(work: Callable[[], object]) -> float:
     """What some work takes of this process and of children that end in it [s]."""
-    start = _spent()
+
+    def spent() -> float:
+        times = os.times()
+        return time.process_time() + times.children_user + times.children_system
+
+    start = spent()
     work()
-    return _spent() - start
-
-
-def _spent() -> float:
-    times = os.times()
-    return time.process_time() + times.children_user + times.children_system
+    return spent() - start
 
 
 @dataclass(frozen=True)
 class Distance:
-    """Between two that were made of one item, or the largest of several.
+    """Between two that were made of one item, or the largest of several."""
 
-    Attributes:
-        images: Largest difference between two counts of right answers.
-        weights: Largest difference between two tensors of weights, as a share of the second's norm.
-    """
-
-    images: int = 0
-    weights: float = 0.0
+    images: int  # largest difference between two counts of right answers
+    weights: float  # largest difference between two tensors of weights, as a share of the second's norm
 
     @classmethod
     def between(cls, one: Made, other: Made) -> Distance:
@@ -123,19 +102,12 @@ class Distance:
 
 @dataclass(frozen=True)
 class Trio:
-    """An item, made three ways.
-
-    Attributes:
-        item: What was made.
-        plain: By the plain way.
-        twin: By the plain way with channels_last memory.
-        ours: By the pipeline.
-    """
+    """An item, made three ways."""
 
     item: Item
     plain: Made
-    twin: Made
-    ours: Made
+    twin: Made  # by the plain way with channels_last memory
+    ours: Made  # by the pipeline
 
     @property
     def apart(self) -> Distance:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
-from contextlib import contextmanager
+from contextlib import chdir
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -21,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepcompress import params, preset, runtime
 from deepcompress.data.batches import View
-from deepcompress.data.store import DataConfig, open_fit, write_fit
+from deepcompress.data.store import DataConfig, Fit, open_fit, write_fit
 from deepcompress.distillation.loss import LossContext
 from deepcompress.distillation.settings import Distill
 from deepcompress.distillation.student import build_losses
@@ -30,11 +29,6 @@ from deepcompress.models.vgg import VGG
 from deepcompress.training import run
 from deepcompress.training.loop import CrossEntropy
 from deepcompress.training.recipe import Network
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from deepcompress.data.store import Fit
 
 ROOT = Path(__file__).parents[1]
 ARCHES = ("vgg11", "vgg16", "vgg19")
@@ -49,27 +43,18 @@ PRETRAINING_SEED = 77  # another than that of params.yaml, so that the images ar
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How small the protocol is run.
+    """How small the protocol is run."""
 
-    Attributes:
-        per_class: Images of each of the 20 classes, of which a sixth is for validation, as in CIFAR-100's 50,000 and
-            10,000.
-        stored: Side of the stored images [px].
-        size: Side of the network's input [px]; a multiple of `stored` by a power of two, for which torchvision's
-            resize of PIL images and ours of tensors give the same pixels.
-        width: Of all networks.
-        negatives: Of CRD, per image.
-        pretraining_per_class: Other images, for the starting weights.
-        pretraining_epochs: Over them.
-    """
-
+    # Images of each of the 20 classes, of which a sixth is for validation, as in CIFAR-100's 50,000 and 10,000.
     per_class: int = 48
-    stored: int = 32
+    stored: int = 32  # side of the stored images [px]
+    # Side of the network's input [px]; a multiple of `stored` by a power of two, for which torchvision's resize of PIL
+    # images and ours of tensors give the same pixels.
     size: int = 64
-    width: float = 0.25
-    negatives: int = 256
-    pretraining_per_class: int = 96
-    pretraining_epochs: int = 8
+    width: float = 0.25  # of all networks
+    negatives: int = 256  # of CRD, per image
+    pretraining_per_class: int = 96  # other images, for the starting weights
+    pretraining_epochs: int = 8  # over them
 
 
 FULL = Scale()
@@ -81,7 +66,7 @@ def write(folder: Path, scale: Scale) -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     text = preset.apply(preset.lay(text, "paper", ROOT / "presets"), _small(scale))
     (folder / params.PARAMS_FILE).write_text(text, encoding="utf-8")
-    with inside(folder):
+    with chdir(folder):
         seed, data = params.seed(), params.section(DataConfig, "data")
         _draw(Path("data/fit"), data, data.options(data.source), data.seed)
         few = data.options(data.source).model_copy(update={"train_per_class": scale.pretraining_per_class})
@@ -96,17 +81,6 @@ def write(folder: Path, scale: Scale) -> None:
                 save_file(_loss_start(method, teacher, images, seed), f"start/{method}-{teacher}.safetensors")
 
 
-@contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    """Run with a folder as the working directory, as a stage does."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
 def _draw(folder: Path, data: DataConfig, options: Any, seed: int) -> None:
     plugin = params.plugin(data.plugins, data.source)
     source = plugin.load(options, stored_size=data.stored_size, seed=seed, workspace=folder)
@@ -114,7 +88,7 @@ def _draw(folder: Path, data: DataConfig, options: Any, seed: int) -> None:
 
 
 def _small(scale: Scale) -> dict[str, Any]:
-    """What differs from the preset `paper`. Scales of integers clip nothing: the report has no search for them."""
+    """What differs from the preset `paper`. The report has no search for integers and scales, and learns no steps."""
 
     def network(arch: str) -> dict[str, Any]:
         weights = f"start/{arch}.safetensors"
@@ -130,7 +104,7 @@ def _small(scale: Scale) -> dict[str, Any]:
         },
         "model": network("vgg11"),
         "sensitivity": {"sparsities": [0, *SPARSITIES]},
-        "quant": {"clipping": "none"},
+        "quant": {"clipping": "none", "rounding": "nearest", "qat": {"steps": "fixed"}},
         "teachers": {name: network(name) for name in TEACHERS},
         "distill": {"student": network("vgg11"), "methods": {"crd": {"negatives": scale.negatives}}},
     }

@@ -8,14 +8,15 @@ activations and the optimizer's state are of 16 bits, as a model after `.to(torc
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import HalfPrecision, MixedPrecision, Precision
+from torch import nn
 
 from deepcompress import params, runtime
 from deepcompress.data.batches import View
@@ -25,14 +26,7 @@ from deepcompress.measure import accuracy
 from deepcompress.models.spec import Model
 from deepcompress.training import recipe, run
 from deepcompress.training.loop import CrossEntropy
-from deepcompress.training.run import network
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from torch import nn
-
-    from deepcompress.training.run import TrainingData
+from deepcompress.training.run import TrainingData, network
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 HEADER = ("Precision", "Seed", "Training loss of each epoch", "Losses not finite", "Steps with a gradient not finite",
@@ -41,29 +35,19 @@ HEADER = ("Precision", "Seed", "Training loss of each epoch", "Losses not finite
 
 @dataclass
 class Fate:
-    """What one training came to.
+    """What one training came to."""
 
-    Attributes:
-        losses: Mean of each epoch's finite ones; NaN where none was.
-        steps: Of the training.
-        not_finite: Losses that were NaN or infinite.
-        lost_steps: Steps with a gradient that was.
-        zeros_pct: Share of the gradients of weights that were 0, of all steps [%].
-        top1_pct: On the validation images, in the same precision.
-    """
-
-    losses: list[float]
-    steps: int
-    not_finite: int
-    lost_steps: int
-    zeros_pct: float
-    top1_pct: float
+    losses: list[float]  # mean of each epoch's finite ones; NaN where none was
+    steps: int  # of the training
+    not_finite: int  # losses that were NaN or infinite
+    lost_steps: int  # steps with a gradient that was
+    zeros_pct: float  # share of the gradients of weights that were 0, of all steps [%]
+    top1_pct: float  # on the validation images, in the same precision
 
     def cells(self) -> Iterable[str]:
         """Of a line of the table."""
-        of = f"of {self.steps:,}"
         losses = ", ".join(f"{loss:.2f}" for loss in self.losses)
-        counts = (f"{count} {of}" for count in (self.not_finite, self.lost_steps))
+        counts = (f"{count} of {self.steps:,}" for count in (self.not_finite, self.lost_steps))
         return losses, *counts, f"{self.zeros_pct:.2f}", f"{self.top1_pct:.1f}"
 
 

@@ -9,26 +9,20 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import torch
 import torch_pruning  # type: ignore[import-untyped]
 
-from benchmarks.interleaved import print_line
+from benchmarks.peers import Baseline, inputs
+from benchmarks.printing import print_line
 from deepcompress import params, runtime
-from deepcompress.data.batches import Batches
-from deepcompress.data.store import open_fit
 from deepcompress.errors import Command
-from deepcompress.measure import accuracy
 from deepcompress.measure.cost import layer_macs, parameters
-from deepcompress.models import checkpoint
+from deepcompress.models.vgg import VGG
 from deepcompress.pruning import prune
 from deepcompress.pruning.settings import Prune
 from deepcompress.training import loop, run
-
-if TYPE_CHECKING:
-    from deepcompress.models.vgg import VGG
 
 PEERS = {"BNScalePruner": "BNScaleImportance", "GroupNormPruner": "GroupMagnitudeImportance"}
 HALVINGS = 10
@@ -57,31 +51,25 @@ def peer(dense: VGG, name: str, target: int, round_to: int) -> VGG:
 
 
 @click.command(cls=Command)
-@click.option("--fit", type=Path, default=Path("data/fit"), show_default=True)
-@click.option("--baseline", type=Path, default=Path("models/baseline.safetensors"), show_default=True)
+@inputs
 @click.option("--sparsity", "sparsities", multiple=True, default=[0.5, 0.75], show_default=True)
 def main(fit: Path, baseline: Path, sparsities: tuple[float, ...]) -> None:
     """Print accuracy before and after fine-tuning, MACs and parameters of each."""
     seed, settings = params.seed(), params.section(Prune, "prune")
-    fabric, images = runtime.start(params.section(runtime.Train, "train"), seed), open_fit(fit)
-    loaded = checkpoint.load(baseline)
-    data = run.training_data(images, loaded.view, settings.finetune, device=fabric.device, seed=seed)
-
-    def top1_pct(model: VGG) -> float:
-        logits, labels = accuracy.logits(model, Batches(images.validation, loaded.view, batch_size=250))
-        return 100 * accuracy.top_k_correct(logits, labels).double().mean().item()
-
+    fabric, dense = runtime.start(params.section(runtime.Train, "train"), seed), Baseline(baseline, fit)
+    start, view, images = dense.loaded.model, dense.loaded.view, dense.fit
+    data = run.training_data(images, view, settings.finetune, device=fabric.device, seed=seed)
     for sparsity in sparsities:
         how = settings.override(method="structured", sparsity=sparsity)
-        ours = prune.prune(loaded.model, images, how, view=loaded.view, seed=seed, curves={}).trained
+        ours = prune.prune(start, images, how, view=view, seed=seed, curves={}).trained
         round_to = settings.structured.round_to
-        models = {"ours": ours} | {name: peer(loaded.model, name, macs(ours), round_to) for name in PEERS}
+        models = {"ours": ours} | {name: peer(start, name, macs(ours), round_to) for name in PEERS}
         for name, model in models.items():
-            prune.recalibrate_(model, images.train, settings.recalibrate, view=loaded.view, seed=seed)
-            before = top1_pct(model)
+            prune.recalibrate_(model, images.train, settings.recalibrate, view=view, seed=seed)
+            before = dense.top1_pct(model)
             loop.train(model, loop.CrossEntropy(), data, settings.finetune, fabric=fabric, seed=seed)
             counts = f"{macs(model):,} MACs, {parameters(model)['total']:,} parameters"
-            print_line(f"{sparsity:g}: {name}", f"{before:.2f} %, fine-tuned {top1_pct(model):.2f} %; {counts}")
+            print_line(f"{sparsity:g}: {name}", f"{before:.2f} %, fine-tuned {dense.top1_pct(model):.2f} %; {counts}")
 
 
 if __name__ == "__main__":

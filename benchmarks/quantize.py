@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from benchmarks.batches import MEAN, STD, adamw, random_arrays, vgg11
-from benchmarks.interleaved import interleave, print_line, print_machine, ratios, spread
+from benchmarks.printing import print_line, print_machine, spread
 from deepcompress import runtime
-from deepcompress.data.batches import Batches, View
+from deepcompress.data.batches import Batch, Batches, View
 from deepcompress.data.store import sampled
 from deepcompress.errors import Command
+from deepcompress.measure.passes import interleaved
+from deepcompress.models.vgg import VGG
 from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign, smallest_encodings
 from deepcompress.training.loop import CrossEntropy, Stepper
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from deepcompress.data.batches import Batch
-    from deepcompress.models.vgg import VGG
 
 GROUP_SIZE = 32
 STEPS = 4  # per timed call
@@ -55,19 +52,24 @@ def searches(model: VGG, *, samples: int) -> dict[str, float]:
     view, formats = View(model.spec.image_size, MEAN, STD), assign(model, "int4", group_size=GROUP_SIZE)
     arrays = random_arrays(samples, 32)
     batches = Batches(sampled(arrays, samples, seed=0), view, batch_size=16)
-    found, clock = {}, time.perf_counter()
-    for name, search in (
-        ("search by weight error", lambda: ptq.without_images(model, formats, "weight_error")),
-        ("search by output error", partial(ptq.from_images, model, formats, batches, inputs=256, seed=0)),
-        ("the same, and GPTQ", partial(ptq.from_images, model, formats, batches, inputs=256, seed=0, rounding="gptq")),
-    ):
-        quantized = search()
-        found[name], clock = time.perf_counter() - clock, time.perf_counter()
+    found: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = work()
+        found[name] = time.perf_counter() - start
+        return result
+
+    def pack() -> None:
+        ptq.assign_(rounded, quantized)
+        smallest_encodings(formats, quantized)
+
+    from_images = partial(ptq.from_images, model, formats, batches, inputs=256, seed=0)
+    timed("search by weight error", lambda: ptq.without_images(model, formats, "weight_error"))
+    timed("search by output error", from_images)
+    quantized = timed("the same, and GPTQ", partial(from_images, rounding="gptq"))
     rounded = copy.deepcopy(model)
-    clock = time.perf_counter()
-    ptq.assign_(rounded, quantized)
-    smallest_encodings(formats, quantized)
-    found["packing"] = time.perf_counter() - clock
+    timed("packing", pack)
     return found
 
 
@@ -87,11 +89,11 @@ def main(size: int, width: float, samples: int, step_width: float, batch_size: i
     """A step beside that in float32, and the searches."""
     print_machine(repeats)
     ways = steps(("fp32", "bf16", "int8", "int4", "int4 learned"), width=step_width, size=32, batch_size=batch_size)
-    seconds = interleave(ways, repeats)
-    for name, values in seconds.items():
-        print_line(f"{STEPS} steps {name}", spread([1e3 * value for value in values], " ms"))
+    times = interleaved(ways, warm_up=1, rounds=repeats)
+    for name, values in times.items():
+        print_line(f"{STEPS} steps {name}", spread(values, " ms"))
         if name != "fp32":
-            print_line(f"{STEPS} steps {name} over fp32", spread(ratios(values, seconds["fp32"]), "x"))
+            print_line(f"{STEPS} steps {name} over fp32", spread(values / times["fp32"], "x"))
     model = vgg11(width=width, size=size, batch_norm=False).eval()
     for name, spent in searches(model, samples=samples).items():
         print_line(name, f"{spent:.1f} s")

@@ -19,14 +19,12 @@ import click
 import torch
 from torch import nn
 
-from benchmarks.interleaved import print_line
+from benchmarks.peers import Baseline, inputs
+from benchmarks.printing import print_line
 from deepcompress import params, runtime
 from deepcompress.data.batches import Batches
 from deepcompress.data.store import sampled
 from deepcompress.errors import Command
-from deepcompress.measure import accuracy
-from deepcompress.measure.statistics import compare
-from deepcompress.models import checkpoint
 from deepcompress.models.vgg import Classifier
 from deepcompress.quantization import ptq
 from deepcompress.quantization.quantize import assign, round_vectors_
@@ -91,8 +89,7 @@ def ours(model: Classifier, bits: int, group: int | None, rounding: str, run: Tr
 
 
 @click.command(cls=Command)
-@click.option("--fit", type=Path, default=Path("data/fit"), show_default=True)
-@click.option("--baseline", type=Path, default=Path("models/baseline.safetensors"), show_default=True)
+@inputs
 @click.option(
     "--cell", "cells", multiple=True, default=CELLS, show_default=True, help="Bits, or bits/weights per scale."
 )
@@ -101,14 +98,11 @@ def main(fit: Path, baseline: Path, cells: tuple[str, ...], ways: tuple[str, ...
     """Print accuracy, agreement with the baseline and CPU time of each."""
     seed, quant = params.seed(), params.section(Quant, "quant")
     runtime.start(params.section(runtime.Train, "train"), seed)
-    loaded = checkpoint.load(baseline)
-    run = TrainingRun(fit, loaded.view, params.device_budget_mib())
+    dense = Baseline(baseline, fit)
+    loaded, run = dense.loaded, TrainingRun(fit, dense.loaded.view, params.device_budget_mib())
     calibration = sampled(run.images.train, quant.calibration.samples, derived_seed(seed, "calibration images"))
     seen = Batches(calibration, loaded.view, batch_size=quant.calibration.batch_size)
-    validation = Batches(run.images.validation, loaded.view, batch_size=250)
-    dense, labels = accuracy.logits(loaded.model, validation)
-    right = (dense.argmax(1) == labels).numpy()
-    print_line("baseline", f"{100 * right.mean():.2f} % of {len(labels)}")
+    print_line("baseline", dense.top1)
     for cell in cells:
         size, _, group = cell.partition("/")
         what = (loaded.model, int(size), int(group) if group else None)
@@ -118,13 +112,7 @@ def main(fit: Path, baseline: Path, cells: tuple[str, ...], ways: tuple[str, ...
             start = time.process_time()
             model = make()
             seconds = time.process_time() - start
-            answers = accuracy.logits(model, validation)[0]
-            correct = (answers.argmax(1) == labels).numpy()
-            points, same = compare(correct, right), accuracy.top1_agreement(answers, dense)
-            error = ((answers - dense).norm() / dense.norm()).item()
-            lost = f"{points.points:+.2f} ({points.low:+.2f} to {points.high:+.2f}) points"
-            line = f"{100 * correct.mean():.2f} %, {lost}, same {100 * same:.2f} %, error {error:.4f}, {seconds:.1f} s"
-            print_line(f"int{cell} {way}", line)
+            dense.print_beside(f"int{cell} {way}", model, f"{seconds:.1f} s")
 
 
 if __name__ == "__main__":

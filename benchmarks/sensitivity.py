@@ -7,32 +7,27 @@ Both prune the same layers at the same sparsities and must count the same right 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import click
 import torch
-from torch.nn.utils import prune
 
 from benchmarks.batches import random_arrays, vgg11
-from benchmarks.interleaved import interleave, print_line, print_machine, print_speedup, spread
+from benchmarks.plain.pruning import prune_layer_, trials
+from benchmarks.printing import print_line, print_machine, print_speedup, spread
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.errors import Command
 from deepcompress.measure import accuracy
-from deepcompress.models.vgg import prunable_layers
+from deepcompress.measure.passes import MS_PER_SECOND, interleaved
+from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.masks import score
 from deepcompress.pruning.sensitivity import scan
-from deepcompress.pruning.settings import GRANULARITY
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from deepcompress.models.vgg import VGG
-    from deepcompress.pruning.settings import Method
+from deepcompress.pruning.settings import GRANULARITY, Method
 
 CRITERIA = {"unstructured": "l1", "structured": "l2_channel"}
-Counts = list[tuple[str, float, int]]
+Counts = list[tuple[str, int]]  # layer, right answers; a row per layer and sparsity
 
 
 def make_model(width: float, size: int) -> VGG:
@@ -57,38 +52,25 @@ def our_scan(model: VGG, batches: Batches, method: Method, sparsities: Sequence[
     granularity = GRANULARITY[method]
     scores = score(CRITERIA[method], in_scope(model, method, "all"), granularity)
     rows = scan(model, batches, scores, sparsities, granularity=granularity)
-    return [(row["layer"], row["sparsity"], row["right"]) for row in rows]
+    return [(row["layer"], row["right"]) for row in rows]
 
 
 def plain_scan(
     model: VGG, batches: Batches, method: Method, sparsities: Sequence[float], seconds_pruning: list[float]
 ) -> Counts:
     """A full pass for each layer and sparsity."""
-    counts, spent = [], 0.0
-    for name, layer in in_scope(model, method, "all").items():
-        originals = layer.weight.detach().clone(), layer.bias.detach().clone()
-        for sparsity in sparsities:
-            start = time.perf_counter()
-            prune_layer_(layer, method, sparsity)
-            spent += time.perf_counter() - start
-            logits, labels = accuracy.logits(model, batches)
-            counts.append((name, sparsity, int(accuracy.top_k_correct(logits, labels).sum())))
-            with torch.no_grad():
-                layer.weight.copy_(originals[0])
-                layer.bias.copy_(originals[1])
-    seconds_pruning.append(spent)
-    return counts
+    seconds_pruning.append(0.0)
 
+    def prune_(layer: torch.nn.Module, sparsity: float) -> None:
+        start = time.perf_counter()
+        prune_layer_(layer, method, sparsity)
+        seconds_pruning[-1] += time.perf_counter() - start
 
-def prune_layer_(layer: torch.nn.Module, method: Method, sparsity: float) -> None:
-    """Zero the share of a layer's weights, or of its filters and units, with the smallest norms, as torch does it."""
-    if method == "unstructured":
-        prune.l1_unstructured(layer, "weight", amount=round(sparsity * layer.weight.numel()))
-    else:
-        prune.ln_structured(layer, "weight", amount=round(sparsity * len(layer.weight)), n=2, dim=0)
-        with torch.no_grad():  # torch leaves the bias of a pruned filter
-            layer.bias.mul_(layer.weight.flatten(1).any(1))
-    prune.remove(layer, "weight")
+    def right() -> int:
+        return int(accuracy.top_k_correct(*accuracy.logits(model, batches)).sum())
+
+    found = trials(in_scope(model, method, "all"), right, prune_, sparsities)
+    return [(name, count) for name, counts in found.items() for count in counts]
 
 
 @click.command(cls=Command)
@@ -126,12 +108,12 @@ def _report(model: VGG, batches: Batches, method: Method, grid: Sequence[float],
         f"{method}, ours": lambda: found.append(our_scan(model, batches, method, grid)),
         f"{method}, plain": lambda: found.append(plain_scan(model, batches, method, grid, pruning)),
     }
-    seconds = interleave(ways, repeats, warm_up=False)  # one round takes minutes
-    for name, values in seconds.items():
-        print_line(name, spread(values, " s"))
+    times = interleaved(ways, warm_up=0, rounds=repeats)  # one round takes minutes
+    for name, values in times.items():
+        print_line(name, spread(values / MS_PER_SECOND, " s"))
     print_line("  of it making masks, plain", spread(pruning, " s"))
     ours, plain = ways
-    print_speedup(seconds, ours=ours, plain=plain)
+    print_speedup(times, ours=ours, plain=plain)
     different = sum(one != other for counts in found[1:] for one, other in zip(found[0], counts, strict=True))
     print_line("right answers", f"{len(found[0])} counts, {different or 'none'} of them different")
 

@@ -15,21 +15,17 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.interleaved import print_line, print_machine
+from benchmarks.peers import Baseline, inputs
+from benchmarks.printing import print_line, print_machine
 from deepcompress import params, runtime
-from deepcompress.data.batches import Batches
-from deepcompress.data.store import open_fit
 from deepcompress.errors import Command
-from deepcompress.measure import accuracy, passes
-from deepcompress.measure.statistics import compare
-from deepcompress.models import checkpoint
+from deepcompress.measure import passes
 from deepcompress.quantization import quantize
 from deepcompress.quantization.settings import Quant, task
 from deepcompress.training.run import TrainingRun
@@ -63,31 +59,18 @@ def saved_bytes(model: nn.Module) -> int:
 
 
 @click.command(cls=Command)
-@click.option("--fit", type=Path, default=Path("data/fit"), show_default=True)
-@click.option("--baseline", type=Path, default=Path("models/baseline.safetensors"), show_default=True)
+@inputs
 @click.option("--bits", "widths", multiple=True, default=[8, 4, 3], show_default=True)
 @click.option("--repeats", default=20, show_default=True, help="Timed rounds.")
 def main(fit: Path, baseline: Path, widths: tuple[int, ...], repeats: int) -> None:
     """Print accuracy, agreement with the baseline, bytes and time of each."""
     seed, settings = params.seed(), params.section(Quant, "quant")
-    fabric, images = runtime.start(params.section(runtime.Train, "train"), seed), open_fit(fit)
-    loaded = checkpoint.load(baseline)
-    batches = Batches(images.validation, loaded.view, batch_size=250)
-    dense, labels = accuracy.logits(loaded.model, batches)
-    right = (dense.argmax(1) == labels).numpy()
-    print_line("baseline", f"{100 * right.mean():.2f} % of {len(labels)}, {baseline.stat().st_size:,} bytes")
-    pixel = next(iter(batches.epoch(0))).images[:1]
-    ways: dict[str, Any] = {"float": loaded.model}
+    fabric, dense = runtime.start(params.section(runtime.Train, "train"), seed), Baseline(baseline, fit)
+    loaded, ways = dense.loaded, {"float": dense.loaded.model}
+    print_line("baseline", f"{dense.top1}, {baseline.stat().st_size:,} bytes")
 
     def show(name: str, model: nn.Module, size: int) -> None:
-        answers = accuracy.logits(model, batches)[0]
-        correct = (answers.argmax(1) == labels).numpy()
-        points, same = compare(correct, right), accuracy.top1_agreement(answers, dense)
-        error = ((answers - dense).norm() / dense.norm()).item()
-        lost = f"{points.points:+.2f} ({points.low:+.2f} to {points.high:+.2f}) points"
-        print_line(
-            name, f"{100 * correct.mean():.2f} %, {lost}, same {100 * same:.2f} %, error {error:.4f}, {size:,} bytes"
-        )
+        dense.print_beside(name, model, f"{size:,} bytes")
         ways[name] = model
 
     for bits in widths:
@@ -105,6 +88,7 @@ def main(fit: Path, baseline: Path, widths: tuple[int, ...], repeats: int) -> No
                 start.save_alike(path, start.model, {"seed": seed}, rounded.encodings)
                 show(f"ours int{bits} {rounding}", start.model, path.stat().st_size)
     print_machine(repeats)
+    pixel = next(iter(dense.batches.epoch(0))).images[:1]
     with torch.inference_mode():
         tasks = {name: partial(model.eval(), pixel) for name, model in ways.items()}
         for name, times in passes.interleaved(tasks, rounds=repeats, clock=time.process_time).items():

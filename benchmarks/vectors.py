@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import torch
 
 from deepcompress.data.batches import Batches
-from deepcompress.data.store import open_fit
+from deepcompress.data.store import Arrays, open_fit
 from deepcompress.errors import Command, UserError
 from deepcompress.measure import accuracy
 from deepcompress.models import checkpoint
+from deepcompress.models.checkpoint import Checkpoint
 from deepcompress.plan_table import SUFFIX, Plan
 from deepcompress.quantization import ptq
 from deepcompress.quantization.quantize import output_error, round_vectors_
-
-if TYPE_CHECKING:
-    from deepcompress.data.store import Arrays
-    from deepcompress.models.checkpoint import Checkpoint
 
 HEADER = ("Model", "Images", "Answers that differ", "Right with float32", "Right with float16", "Error of the logits")
 

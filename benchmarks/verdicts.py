@@ -7,9 +7,10 @@ family, and told where it differs. The last line counts the single comparisons, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,9 +20,6 @@ from deepcompress.measure import verdict
 from deepcompress.measure.statistics import mcnemar, paired_interval
 from deepcompress.measure.verdict import GAIN, LOSS, NO_DIFFERENCE, Estimate, Replicates
 from deepcompress.plan_table import Plan
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 Pair = tuple[str, str]  # a model and its reference
 FAMILIES = ("Family", "Comparisons", "First: gains", "losses", "Second: gains", "losses")

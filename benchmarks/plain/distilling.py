@@ -5,24 +5,19 @@ Losses are as their authors' code has them: RepDistiller's KD and CRD, mdistille
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
+from benchmarks.plain.images import Data
+from benchmarks.plain.networks import VGG
 from benchmarks.plain.training import train_
 from deepcompress.distillation.losses.crd import Negatives
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from benchmarks.plain.images import Data
-    from benchmarks.plain.networks import VGG
 
 EPSILON = 1e-7
 HINTS = {"vgg11": 11, "vgg16": 17, "vgg19": 19}  # the first convolution of the fourth block, as in the report
@@ -68,8 +63,7 @@ def distil_(
     """
     student, teacher = networks
     recipe, options = settings["student"]["recipe"], settings["methods"][method]
-    helper = _helper(method, networks, data, options, start)
-    distance = _distance(method, helper, options)
+    helper, distance = _lesson(method, networks, data, options, start)
     teacher.network.requires_grad_(False).eval()
 
     def loss(images: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> Tensor:
@@ -88,34 +82,28 @@ def distil_(
     return train_(student.network, loss, adamw, data, recipe, seed=seed, mode=True)
 
 
-def _distance(method: str, helper: nn.Module, options: dict[str, Any]) -> Callable[..., Tensor]:
-    """(student's logits, hint maps and pooled maps, the teacher's, labels, rows, epoch) -> the loss of a method."""
-    if method == "hint":
-        return lambda ours, theirs, labels, rows, epoch: F.mse_loss(helper(ours[1]), theirs[1])
-    if method == "crd":
-        return lambda ours, theirs, labels, rows, epoch: helper(ours[2], theirs[2], labels, rows)
-    if method == "dkd":
-        return lambda ours, theirs, labels, rows, epoch: dkd(ours[0], theirs[0], labels, epoch, options)
-    of_logits = {"logit": logit, "smoothed_logits": smoothed_logits}[method]
-    return lambda ours, theirs, labels, rows, epoch: of_logits(ours[0], theirs[0], options)
-
-
-def _helper(
+def _lesson(
     method: str, networks: tuple[Observed, Observed], data: Data, options: dict[str, Any], start: Path
-) -> nn.Module:
-    """What the loss trains along with the student; an empty module where it trains nothing."""
+) -> tuple[nn.Module, Callable[..., Tensor]]:
+    """What the loss of a method trains along with the student, and that loss.
+
+    It takes the student's logits, hint maps and pooled maps, the teacher's, labels, rows and the epoch.
+    """
     student, teacher = networks
     if method == "hint":
         regressor = nn.Conv2d(student.hint_channels, teacher.hint_channels, kernel_size=1)
         regressor.load_state_dict({key.removeprefix("regressor."): one for key, one in load_file(start).items()})
-        return regressor
+        return regressor, lambda ours, theirs, *_: F.mse_loss(regressor(ours[1]), theirs[1])
     if method == "crd":
-        helper = CRD((student.channels, teacher.channels), torch.from_numpy(data.train.labels), options)
+        crd = CRD((student.channels, teacher.channels), torch.from_numpy(data.train.labels), options)
         given = {NAMES.get(key, key): one for key, one in load_file(start).items()}
-        missing = helper.load_state_dict(given, strict=False).missing_keys
+        missing = crd.load_state_dict(given, strict=False).missing_keys
         assert not missing, missing
-        return helper
-    return nn.Module()
+        return crd, lambda ours, theirs, labels, rows, _: crd(ours[2], theirs[2], labels, rows)
+    if method == "dkd":
+        return nn.Module(), lambda ours, theirs, labels, _, epoch: dkd(ours[0], theirs[0], labels, epoch, options)
+    of_logits = {"logit": logit, "smoothed_logits": smoothed_logits}[method]
+    return nn.Module(), lambda ours, theirs, *_: of_logits(ours[0], theirs[0], options)
 
 
 def logit(student: Tensor, teacher: Tensor, options: dict[str, Any]) -> Tensor:

@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from deepcompress.runtime import derived_seed
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
-    from torch import Tensor, nn
+def transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Callable[[np.ndarray], Tensor]:
+    """From stored pixels to what a network takes."""
+    steps = [transforms.ToPILImage(), transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(mean, std)]
+    return transforms.Compose(steps)
 
 
 class Images(Dataset):
-    """One transformed image, its label and its row at a time.
+    """One transformed image, its label and its row at a time."""
 
-    Args:
-        folder: `data/fit` of the pipeline.
-        part: `train` or `validation`.
-        transform: From a PIL image to a tensor.
-    """
-
-    def __init__(self, folder: Path, part: str, transform: Callable[[Image.Image], Tensor]) -> None:
-        self.pixels = np.load(folder / f"{part}_images.npy")
-        self.labels = np.load(folder / f"{part}_labels.npy")
-        self.transform = transform
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray, transform: Callable[[np.ndarray], Tensor]) -> None:
+        self.pixels, self.labels, self.transform = pixels, labels, transform
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
-        return self.transform(Image.fromarray(self.pixels[index])), int(self.labels[index]), index
+        return self.transform(self.pixels[index]), int(self.labels[index]), index
 
 
 class Data:
@@ -53,19 +47,15 @@ class Data:
     def __init__(self, folder: Path, size: int, *, channels_last: bool) -> None:
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.classes = len(self.meta["classes"])
-        normalise = transforms.Normalize(self.meta["mean"], self.meta["std"])
-        transform = transforms.Compose([transforms.Resize(size), transforms.ToTensor(), normalise])
-        self.train, self.validation = Images(folder, "train", transform), Images(folder, "validation", transform)
+        pixels_to_input = transform(size, self.meta["mean"], self.meta["std"])
+        self.train, self.validation = (
+            Images(np.load(folder / f"{part}_images.npy"), np.load(folder / f"{part}_labels.npy"), pixels_to_input)
+            for part in ("train", "validation")
+        )
         self._collate = _channels_last if channels_last else None
 
     def epoch(self, number: int, *, batch_size: int, seed: int) -> DataLoader:
-        """The training images in the order that the pipeline has in an epoch.
-
-        Args:
-            number: Of the epoch, from 0.
-            batch_size: Images per batch.
-            seed: Of the training.
-        """
+        """The training images in the order that the pipeline has in an epoch, counted from 0, of a training's seed."""
         drawn = torch.Generator().manual_seed(derived_seed(derived_seed(seed, "training images"), "order", number))
         order = torch.randperm(len(self.train), generator=drawn).tolist()
         return self._loader(self.train, batch_size, order)

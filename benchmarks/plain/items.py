@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import chdir
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import save_file
 
 from benchmarks.pipeline_items import FIT, Item, Made, cpu_seconds
-from benchmarks.pipeline_setup import inside
 from benchmarks.plain import distilling, pruning, quantizing, training
 from benchmarks.plain.images import Data
-from benchmarks.plain.networks import network
+from benchmarks.plain.networks import VGG, network
 from deepcompress import params
 from deepcompress.runtime import derived_seed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.plain.networks import VGG
 
 
 def make(item: Item, folder: Path, *, channels_last: bool) -> Made:
@@ -30,7 +27,7 @@ def make(item: Item, folder: Path, *, channels_last: bool) -> Made:
         folder: Filled by `pipeline_setup.write`.
         channels_last: Whether networks and images have that memory; torch's default is channels first.
     """
-    with inside(folder):
+    with chdir(folder):
         way, right = _Plain(channels_last=channels_last), []
         way.outputs.mkdir(exist_ok=True)
         work: Callable[..., list[int]] = getattr(way, item.kind)
@@ -47,61 +44,59 @@ class _Plain:
         self._channels_last = channels_last
         self.outputs = Path("plain-channels_last" if channels_last else "plain")
 
+    @cached_property
+    def data(self) -> Data:
+        """Read while the item is made, so that reading counts."""
+        return Data(FIT, self.params["model"]["image_size"], channels_last=self._channels_last)
+
     def finetune(self) -> list[int]:
-        data, section = self._data(), self.params["model"]
-        model = self._network(section, data, section["weights"])
-        right = training.finetune_head_(model, data, self.params["finetune"], seed=self.seed)
+        model = self._network(self.params["model"])
+        right = training.finetune_head_(model, self.data, self.params["finetune"], seed=self.seed)
         return self._save(model, "finetune", right)
 
     def sensitivity(self, method: Any) -> list[int]:
-        data, model = self._baseline()
-        right = pruning.sensitivity(model, data, method, self.params["sensitivity"])
+        right = pruning.sensitivity(
+            self._network(self.params["model"], "finetune"), self.data, method, self.params["sensitivity"]
+        )
         (self.outputs / f"{method}.json").write_text(json.dumps(right), encoding="utf-8")
         return [count for counts in right.values() for count in counts[1:]]  # the first is the dense model's
 
     def prune(self, sparsity: str) -> list[int]:
-        data, model = self._baseline()
+        model, settings = self._network(self.params["model"], "finetune"), self.params["prune"]
         right = json.loads((self.outputs / "unstructured.json").read_text(encoding="utf-8"))
-        curves = pruning.curves(model, right, self.params["sensitivity"]["sparsities"], len(data.validation))
-        settings = self.params["prune"]
-        right = pruning.prune_and_finetune_(model, data, curves, float(sparsity), settings, seed=self.seed)
+        curves = pruning.curves(model, right, self.params["sensitivity"]["sparsities"], len(self.data.validation))
+        right = pruning.prune_and_finetune_(model, self.data, curves, float(sparsity), settings, seed=self.seed)
         return self._save(model, f"pruned-{sparsity}", right)
 
     def quantize(self, mode: str, form: str) -> list[int]:
-        (data, model), settings = self._baseline(), self.params["quant"]
+        model, settings = self._network(self.params["model"], "finetune"), self.params["quant"]
         if mode == "ptq":
-            right = quantizing.after_training_(model, data, form, settings)
+            right = quantizing.after_training_(model, self.data, form, settings)
         else:
-            right = quantizing.in_training_(model, data, form, settings, seed=self.seed)
+            right = quantizing.in_training_(model, self.data, form, settings, seed=self.seed)
         return self._save(model, f"{mode}-{form}", right)
 
     def teacher(self, name: str) -> list[int]:
-        data, section = self._data(), self.params["teachers"][name]
-        model = self._network(section, data, section["weights"])
-        right = training.finetune_head_(model, data, section["recipe"], seed=self.seed)
+        section = self.params["teachers"][name]
+        model = self._network(section)
+        right = training.finetune_head_(model, self.data, section["recipe"], seed=self.seed)
         return self._save(model, name, right)
 
     def student(self, method: str, name: str) -> list[int]:
-        data, how, section = self._data(), self.params["distill"], self.params["teachers"][name]
-        teacher = self._network(section, data, self.outputs / f"{name}.safetensors")
-        student = self._network(how["student"], data, how["student"]["weights"])
+        how, section = self.params["distill"], self.params["teachers"][name]
+        student = self._network(how["student"])
         observed = (
             distilling.Observed(student, how["student"]["arch"]),
-            distilling.Observed(teacher, section["arch"]),
+            distilling.Observed(self._network(section, name), section["arch"]),
         )
         start, seed = Path(f"start/{method}-{name}.safetensors"), derived_seed(self.seed, "student")
-        right = distilling.distil_(observed, data, method, how, start, seed=seed)
+        right = distilling.distil_(observed, self.data, method, how, start, seed=seed)
         return self._save(student, f"{method}-{name}", right)
 
-    def _data(self) -> Data:
-        return Data(FIT, self.params["model"]["image_size"], channels_last=self._channels_last)
-
-    def _baseline(self) -> tuple[Data, VGG]:
-        data = self._data()
-        return data, self._network(self.params["model"], data, self.outputs / "finetune.safetensors")
-
-    def _network(self, section: dict[str, Any], data: Data, weights: str | Path) -> VGG:
-        return network(section, data.classes, Path(weights), channels_last=self._channels_last)
+    def _network(self, section: dict[str, Any], made: str | None = None) -> VGG:
+        """Of a section with its starting weights, or with those that an item left."""
+        weights = section["weights"] if made is None else self.outputs / f"{made}.safetensors"
+        return network(section, self.data.classes, Path(weights), channels_last=self._channels_last)
 
     def _save(self, model: VGG, name: str, right: list[int]) -> list[int]:
         self.saved = {key: tensor.detach().contiguous() for key, tensor in model.state_dict().items()}

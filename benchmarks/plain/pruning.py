@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import nn
 from torch.nn.utils import prune
 
-from benchmarks.plain.networks import layers
+from benchmarks.plain.images import Data
+from benchmarks.plain.networks import VGG, layers
 from benchmarks.plain.training import finetune_head_
-from benchmarks.sensitivity import prune_layer_
 from deepcompress.pruning.allocation import Layer, Problem, allocate
+from deepcompress.pruning.settings import Method
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from benchmarks.plain.images import Data
-    from benchmarks.plain.networks import VGG
     from deepcompress.pruning.allocation import Curve
-    from deepcompress.pruning.settings import Method
 
 
 def sensitivity(model: VGG, data: Data, method: Method, settings: dict[str, Any]) -> dict[str, list[int]]:
@@ -29,17 +28,44 @@ def sensitivity(model: VGG, data: Data, method: Method, settings: dict[str, Any]
         method: `structured` leaves the last layer out, whose outputs are the classes.
         settings: `sensitivity` of params.yaml; its first sparsity, 0, is measured once for all layers.
     """
-    dense, found = data.right(model, settings["batch_size"]), {}
-    tried = list(layers(model).items())
-    for name, layer in tried[:-1] if method == "structured" else tried:
+    dense, tried = data.right(model, settings["batch_size"]), list(layers(model).items())
+    found = trials(
+        dict(tried[:-1] if method == "structured" else tried),
+        lambda: data.right(model, settings["batch_size"]),
+        lambda layer, sparsity: prune_layer_(layer, method, sparsity),
+        settings["sparsities"][1:],
+    )
+    return {name: [dense, *counts] for name, counts in found.items()}
+
+
+def trials(
+    tried: Mapping[str, nn.Conv2d | nn.Linear],
+    right: Callable[[], int],
+    prune_: Callable[[nn.Module, float], None],
+    sparsities: Sequence[float],
+) -> dict[str, list[int]]:
+    """What `right` gives with one layer pruned, per layer at each sparsity; weights are put back after each trial."""
+    found: dict[str, list[int]] = {}
+    for name, layer in tried.items():
         before = {key: tensor.clone() for key, tensor in layer.state_dict().items()}
-        found[name] = [dense]
+        found[name] = []
         contiguous_(layer)
-        for sparsity in settings["sparsities"][1:]:
-            prune_layer_(layer, method, sparsity)
-            found[name].append(data.right(model, settings["batch_size"]))
+        for sparsity in sparsities:
+            prune_(layer, sparsity)
+            found[name].append(right())
             layer.load_state_dict(before)
     return found
+
+
+def prune_layer_(layer: nn.Module, method: Method, sparsity: float) -> None:
+    """Zero the share of a layer's weights, or of its filters and units, with the smallest norms, as torch does it."""
+    if method == "unstructured":
+        prune.l1_unstructured(layer, "weight", amount=round(sparsity * layer.weight.numel()))
+    else:
+        prune.ln_structured(layer, "weight", amount=round(sparsity * len(layer.weight)), n=2, dim=0)
+        with torch.no_grad():  # torch leaves the bias of a pruned filter
+            layer.bias.mul_(layer.weight.flatten(1).any(1))
+    prune.remove(layer, "weight")
 
 
 def prune_and_finetune_(

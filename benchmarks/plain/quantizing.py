@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from benchmarks.plain.networks import layers
+from benchmarks.plain.images import Data
+from benchmarks.plain.networks import VGG, layers
 from benchmarks.plain.training import finetune_head_
 from deepcompress.models import quantized_weight
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from benchmarks.plain.images import Data
-    from benchmarks.plain.networks import VGG
 
 FLOATS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 SMALLEST_SCALE = 2.0**-24

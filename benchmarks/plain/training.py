@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
+from benchmarks.plain.images import Data
+from benchmarks.plain.networks import VGG
 from deepcompress.runtime import derived_seed
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor, nn
-
-    from benchmarks.plain.images import Data
-    from benchmarks.plain.networks import VGG
-
-    Loss = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-    """(images, labels, rows, epoch from 1) -> the loss to minimise."""
+Loss = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""(images, labels, rows, epoch from 1) -> the loss to minimise."""
 
 
 def finetune_head_(model: VGG, data: Data, recipe: dict[str, Any], *, seed: int) -> list[int]:
