@@ -58,11 +58,7 @@ PACKAGES = ("torch", "onnxruntime", "openvino", "executorch", "torchao")
 
 
 def available(names: tuple[str, ...]) -> tuple[dict[str, ModuleType], dict[str, str]]:
-    """The engines of these names that run here, and why each of the others does not.
-
-    Raises:
-        UserError: If there is no engine of a name.
-    """
+    """The engines of these names that run here, and why each of the others does not; UserError if there is none."""
     engines = {name: params.plugin(ENGINES, name, "benchmark.engines") for name in names}
     missing = {name: why for name, engine in engines.items() if (why := engine.missing()) is not None}
     return {name: engine for name, engine in engines.items() if name not in missing}, missing
@@ -75,22 +71,15 @@ def not_installed(package: str, group: str) -> str | None:
 
 
 def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy: Deploy, *, seed: int) -> list[Row]:
-    """Time every model in every engine at every batch size.
+    """Time every model in every engine at every batch size, on training images in `fit`.
 
-    Args:
-        models: The file of each.
-        fit: Folder of images to time with and to calibrate int8 on: training images.
-        settings: The section `benchmark`.
-        deploy: How int8 files are made.
-        seed: Draws the images, and the order within each round.
+    `seed` draws the images, and the order within each round. A UserError if a model is missing or damaged, or an engine
+    cannot load one or gives no logits.
 
     Returns:
         A row per model, engine and batch size: `latency_ms_p50` with `_p25` and `_p75` of one call, `n` calls,
         `speedup`, the dense float model's median in the same engine's float form divided by this one's, and
         `paper_protocol_ms`.
-
-    Raises:
-        UserError: If a model is missing or damaged, or an engine cannot load one or gives no logits.
     """
     threads = settings.threads or os.cpu_count() or 1
     before = torch.get_num_threads()
@@ -101,8 +90,8 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
     engines, missing = available(settings.engines)
     for name, why in missing.items():
         log.warning("%s is left out: %s", name, why)
-    calls: dict[tuple[str, str], Call] = {}
-    pixels: dict[str, Pixels] = {}  # models may see different sizes
+    tasks: dict[tuple[str, str, int], Callable[[], Any]] = {}
+    singles: dict[str, Callable[[], Any]] = {}  # an image in PyTorch
     classes: dict[str, int] = {}
     each = [
         partial(Deployable, path, calibration, opened.meta, deploy, threads=threads, always_int8=model == BASELINE)
@@ -113,20 +102,18 @@ def latencies(models: Mapping[str, Path], fit: Path, settings: Benchmark, deploy
         for model, one in zip(models, each, strict=True):
             with tempfile.TemporaryDirectory() as folder:
                 read = one(folder=Path(folder))
-                forms = {(model, name): _loaded(name, engine, model, read) for name, engine in engines.items()}
-            pixels[model] = channels_first(images[: max(settings.batch_sizes)], read.loaded.view.size)
+                forms = {name: _loaded(name, engine, model, read) for name, engine in engines.items()}
+            pixels = channels_first(images[: max(settings.batch_sizes)], read.loaded.view.size)
             classes[model] = len(read.loaded.classes)
-            calls |= {key: call for key, call in forms.items() if call is not None}
-        tasks = {
-            (model, engine, size): partial(call, pixels[model][:size])
-            for (model, engine), call in calls.items()
-            for size in settings.batch_sizes
-        }
+            for name, call in forms.items():
+                if call is not None:
+                    tasks |= {(model, name, size): partial(call, pixels[:size]) for size in settings.batch_sizes}
+                    singles |= {model: partial(call, pixels[:1])} if name == PYTORCH else {}
         times = passes.interleaved(tasks, warm_up=settings.warm_up, rounds=settings.rounds, seed=seed)
-        paper = {}
-        for model in models if PYTORCH in engines else ():
-            single = {model: partial(calls[model, PYTORCH], pixels[model][:1])}
-            paper[model] = float(passes.interleaved(single, warm_up=0, rounds=PAPER_RUNS)[model].mean())
+        paper = {
+            model: float(passes.interleaved({model: single}, warm_up=0, rounds=PAPER_RUNS)[model].mean())
+            for model, single in singles.items()
+        }
         for (model, engine, size), task in tasks.items():
             logits = f"engine {engine}: the logits of {model}"
             require_array(logits, task(), (size, classes[model]), "float")

@@ -31,7 +31,7 @@ OUTPUTS = (LOGITS, PROBABILITIES)
 MAX_SIZE = 2**14  # px
 BATCH = 32  # images
 ERRORS_ONLY = 3  # a level of ONNX Runtime's log
-LONGEST_REASON = 500  # characters
+LONGEST_REASON = 500  # characters of what ONNX Runtime says, which may quote a damaged file
 PTE, PACKED = ".pte", ".dc"
 
 
@@ -69,11 +69,7 @@ class Contract:
 
     @classmethod
     def from_metadata(cls, path: str | Path, metadata: Mapping[str, str]) -> Contract:
-        """The inverse of `to_metadata`.
-
-        Raises:
-            UserError: If the file at `path` is not one that this package exported, or its metadata is damaged.
-        """
+        """The inverse of `to_metadata`; a UserError if the file at `path` is no export of ours, or damaged."""
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path}: not a deepcompress export (its metadata has no format {FORMAT})")
         try:
@@ -91,14 +87,13 @@ class Contract:
 class OnnxClassifier:
     """An ONNX file in ONNX Runtime.
 
+    A UserError if it is missing, damaged, or was not written by the export stage; damage in the middle of a graph may
+    show only in `run`.
+
     Args:
         path: A file that the export stage wrote.
         threads: Of one operation; 0: as many as ONNX Runtime sees fit.
         content: What was unpacked from `path`; None: the file is ONNX itself.
-
-    Raises:
-        UserError: If the file is missing, damaged, or was not written by the export stage; damage in the middle of a
-            graph may show only in `run`.
     """
 
     def __init__(self, path: str | Path, threads: int = 0, content: bytes | None = None) -> None:
@@ -116,7 +111,7 @@ class OnnxClassifier:
             inputs = {value.name: (value.type, *value.shape[1:]) for value in self._session.get_inputs()}
             outputs = {value.name: (value.type, *value.shape[1:]) for value in self._session.get_outputs()}
         except Exception as error:  # a class of its own for each reason, none of them public
-            raise UserError(f"{path}: no ONNX file that can be run ({_short(error)})") from None
+            raise UserError(f"{path}: no ONNX file that can be run ({str(error)[:LONGEST_REASON]})") from None
         self._path, self.contract = path, Contract.from_metadata(path, metadata)
         size, classes = self.contract.image_size, len(self.contract.classes)
         expected = dict.fromkeys(OUTPUTS, ("tensor(float)", classes))
@@ -131,27 +126,18 @@ class OnnxClassifier:
         try:
             parts = [self._session.run([output], {INPUT: images[start : start + BATCH]})[0] for start in starts]
         except Exception as error:  # as above: damaged weights or operators may show only here
-            raise UserError(f"{self._path}: cannot be run ({_short(error)})") from None
+            raise UserError(f"{self._path}: cannot be run ({str(error)[:LONGEST_REASON]})") from None
         values = np.concatenate(parts)
         if values.shape != (len(images), len(self.contract.classes)):
             raise UserError(f"{self._path}: gave {values.shape} for {len(images)} images; it is damaged")
         return values
 
 
-def _short(error: Exception) -> str:
-    """What ONNX Runtime says, without the rest of a message that quotes a damaged file."""
-    return str(error)[:LONGEST_REASON]
-
-
 # Image files, by an exported model.
 
 
 def open_classifier(path: Path) -> OnnxClassifier | PteClassifier:
-    """An exported file in the runtime of its suffix.
-
-    Raises:
-        UserError: If the file is missing or damaged, or its runtime is not installed.
-    """
+    """An exported file in the runtime of its suffix; UserError if it is missing or damaged, or the runtime is."""
     if path.suffix == PACKED:
         from deepcompress.deploy import handover
 
@@ -164,7 +150,7 @@ def open_classifier(path: Path) -> OnnxClassifier | PteClassifier:
 
 
 def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], top: int) -> Iterator[dict[str, Any]]:
-    """Classify image files, a batch at a time, in the order given.
+    """Classify image files, a batch at a time, in the order given; a UserError if the model cannot be run.
 
     Args:
         classifier: An exported model.
@@ -174,9 +160,6 @@ def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], t
     Returns:
         Of each file, as JSON values: `file`; `classes`, each with `class` and `probability` (0 to 1), the likeliest
         first; `error` in their place where it cannot be read.
-
-    Raises:
-        UserError: If the model cannot be run.
     """
     listed, names = list(paths), classifier.contract.classes
     for start in range(0, len(listed), BATCH):
@@ -196,10 +179,8 @@ def predict(classifier: OnnxClassifier | PteClassifier, paths: Iterable[Path], t
 def image_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """The files themselves, and of a folder every image below it, in sorted order; and what of it is no image.
 
-    What counts as an image is what the data sources take for one (data/archives.py); litter is left out of both.
-
-    Raises:
-        UserError: If a folder holds no image.
+    What counts as an image is what the data sources take for one (data/archives.py); litter is left out of both. A
+    UserError if a folder holds no image.
     """
     files: list[Path] = []
     others: list[Path] = []

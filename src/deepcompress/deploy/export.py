@@ -72,12 +72,10 @@ def export(
 ) -> list[Row]:
     """Write the folder, whole or not at all, from files of other stages.
 
+    A UserError if one is missing or damaged, or a file disagrees with its checkpoint more often than `settings` allow.
+
     Returns:
         A row per ONNX file: how closely it follows its checkpoint, what it gets right and its bytes.
-
-    Raises:
-        UserError: If an input is missing or damaged, or a file disagrees with its checkpoint more often than
-            `settings` allow.
     """
     chosen, reason = read_recommendation(recommendation)
     metrics = measured(evaluation, chosen)
@@ -141,11 +139,7 @@ def read_recommendation(path: str | Path) -> tuple[str, str]:
 
 
 def measured(path: str | Path, model: str) -> dict[str, Any]:
-    """The row of a model in the evaluation table, without the cells that are empty.
-
-    Raises:
-        UserError: If the table is missing or damaged, or has no such row.
-    """
+    """The row of a model in the evaluation table, without the cells that are empty; UserError if there is none."""
     for row in files.read_rows(path):
         if row.get("model") == model:
             return {name: cell for name, cell in row.items() if not (isinstance(cell, float) and math.isnan(cell))}

@@ -60,11 +60,7 @@ def pack(onnx_file: Path, path: Path, weights: Mapping[str, QuantizedWeight], ca
 
 
 def unpack(path: Path) -> bytes:
-    """The ONNX file that was packed, to the last bit of every tensor.
-
-    Raises:
-        UserError: If the file is missing, damaged or none of this kind.
-    """
+    """The ONNX file that was packed, to the last bit; UserError if it is missing, damaged or none of this kind."""
     return _read(path)[0].SerializeToString(deterministic=True)
 
 
@@ -92,7 +88,8 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[onnx.ModelProto, dict[st
 
 
 def _fill_(proto: onnx.ModelProto, stored: list[bytes]) -> None:
-    if sum(_bytes(tensor) for tensor in proto.graph.initializer) > LARGEST_MODEL:
+    sizes = ((_dtype(tensor).itemsize, *tensor.dims) for tensor in proto.graph.initializer)
+    if sum(math.prod(max(side, 0) for side in size) for size in sizes) > LARGEST_MODEL:
         raise ValueError("more than 2 GiB of tensors")
     for tensor, parts in zip(proto.graph.initializer, stored, strict=True):
         tensor.raw_data = _decoded(records.split(parts), tuple(tensor.dims), _dtype(tensor)).tobytes()
@@ -146,10 +143,6 @@ def dequantized(weight: Weight) -> Float[np.ndarray, "outputs inputs"]:
 
 def _dtype(tensor: onnx.TensorProto) -> np.dtype[Any]:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-
-
-def _bytes(tensor: onnx.TensorProto) -> int:
-    return math.prod(max(int(side), 0) for side in tensor.dims) * _dtype(tensor).itemsize
 
 
 def _inflated(data: bytes) -> bytes:

@@ -132,13 +132,10 @@ def quantize_int8(float_file: str | Path, path: str | Path, *, images: Pixels, r
     A file of equal arguments is found again in scratch.
 
     Args:
-        float_file: As `export_float` wrote it.
+        float_file: As `export_float` wrote it; a UserError if it is no file that this package exported.
         path: The file to write.
         images: Training images, at least one: a choice on held-out ones would flatter.
         reduce_range: Weights in 7 bits; right on every CPU. Without it, products saturate where VNNI is missing.
-
-    Raises:
-        UserError: If `float_file` is no file that this package exported.
     """
     _, contract = read(float_file)
     if len(images) == 0:
@@ -334,12 +331,9 @@ def quantize_int4(float_file: str | Path, path: str | Path, weights: Mapping[str
     float32. The same arguments give the same bytes.
 
     Args:
-        float_file: As `export_float` wrote it.
+        float_file: As `export_float` wrote it; a UserError if it is no file that this package exported.
         path: The file to write.
         weights: Of the model that `float_file` was made from; see `int4_weights`.
-
-    Raises:
-        UserError: If `float_file` is no file that this package exported.
     """
     proto, contract = read(float_file)
     graph = proto.graph

@@ -66,7 +66,8 @@ def export_float(
 ) -> None:
     """Write a model as ONNX; the same model gives the same bytes.
 
-    Batch norms are folded into the convolutions before them. The model itself is not changed.
+    Batch norms are folded into the convolutions before them. The model itself is not changed. A UserError if torch
+    cannot follow the network's code, or the file would take 2 GiB or more.
 
     Args:
         model: Classifies normalised images; on any device.
@@ -75,9 +76,6 @@ def export_float(
         classes: Names, in the order of the logits.
         stored_size: Side of the squares that training images were cut to [px]; None: that of the view.
         white: The value of 16-bit grey images that became 255.
-
-    Raises:
-        UserError: If torch cannot follow the network's code, or the file would take 2 GiB or more.
     """
     network = FromPixels(copy.deepcopy(model).cpu(), view).eval()
     contract = Contract(tuple(classes), view.size, stored_size or view.size, white)
@@ -154,8 +152,7 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 def require_exportable(model: Classifier) -> None:
     """Refuse a network that `export_float` cannot write; where all is well this takes a fraction of the time.
 
-    Raises:
-        UserError: As `export_float`, which is asked where torch cannot follow the network at once.
+    `export_float` is asked where torch cannot follow the network at once, and what it raises is raised.
     """
     view = View(model.spec.image_size, (0.0,) * 3, (1.0,) * 3)
     example = torch.zeros(EXAMPLES, 3, view.size, view.size)
@@ -209,8 +206,7 @@ def read(path: str | Path) -> tuple[onnx.ModelProto, Contract]:
 def write(path: str | Path, proto: onnx.ModelProto, contract: Contract) -> None:
     """Write `proto`, which is stripped in place, with the contract in its metadata; whole or not at all.
 
-    Raises:
-        UserError: If the file would take 2 GiB or more, which the format cannot hold in one file.
+    A UserError if the file would take 2 GiB or more, which the format cannot hold in one file.
     """
     strip_(proto)
     del proto.metadata_props[:]
@@ -292,7 +288,7 @@ def compare(
 
 
 def require_parity(parity: Parity, required: tuple[str, float], *, name: str, images: str = "held-out images") -> None:
-    """Refuse a file that is shown to disagree with its checkpoint more often than allowed.
+    """Refuse a file that is shown to disagree with its checkpoint more often than allowed, or gives no number.
 
     Shown is what the 95 % interval of the agreement says: of few images one answer is a large share. A file below the
     limit whose interval reaches it is let through with a warning.
@@ -302,9 +298,6 @@ def require_parity(parity: Parity, required: tuple[str, float], *, name: str, im
         required: The params key of the limit, and the lowest agreement that it allows [%].
         name: The file's, for the message.
         images: What both classified, for the message.
-
-    Raises:
-        UserError: If it does, or if a logit is not a number.
     """
     key, least_pct = required
     _, high = wilson_interval(round(parity.agreement_pct * parity.n / 100), parity.n)

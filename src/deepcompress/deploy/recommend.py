@@ -89,10 +89,7 @@ def measure(
     """Run every model of the plan that may be recommended on the validation images in `folder`, the baseline first.
 
     Families that are NOT_DEPLOYABLE are left out. If `timed`, each model is also timed on one image: in PyTorch, in
-    32-bit floats, on the CPU.
-
-    Raises:
-        UserError: If a model file is damaged, or its class names differ from the data set's.
+    32-bit floats, on the CPU. A UserError if a file is damaged, or its class names differ from the data set's.
     """
     fit = store.open_fit(folder, budget_mib)
     files = [folder / "meta.json", *folder.glob("validation_*")]
@@ -202,11 +199,8 @@ def rows(candidates: Sequence[Candidate], limits: Deploy) -> list[dict[str, Any]
 def ranked(candidates: Sequence[Candidate], limits: Deploy) -> list[Candidate]:
     """The models within all limits, the recommended one first.
 
-    The smallest file wins; of equal files the one with fewer MACs, then the more accurate one, then the id that
-    comes first in the alphabet.
-
-    Raises:
-        UserError: If no model is; says which limit excludes most, and which model comes nearest.
+    The smallest file wins; of equal files the one with fewer MACs, then the more accurate one, then the id that comes
+    first in the alphabet. If no model is, a UserError says which limit excludes most, and which model comes nearest.
     """
     violations = {row.model: violated(row, _baseline(candidates), limits) for row in candidates}
     allowed = [row for row in candidates if not violations[row.model]]
@@ -220,22 +214,14 @@ def front(candidates: Sequence[Candidate]) -> set[str]:
 
     Two models of equal worth do not dominate each other.
     """
-    worths = {row.model: (row.right, -row.size_bytes, -row.macs) for row in candidates}
-
-    def dominated(worth: tuple[int, int, int]) -> bool:
-        return any(
-            other != worth and all(a >= b for a, b in zip(other, worth, strict=True)) for other in worths.values()
-        )
-
-    return {model for model, worth in worths.items() if not dominated(worth)}
+    worths = np.array([(row.right, -row.size_bytes, -row.macs) for row in candidates])
+    nowhere_worse, somewhere_better = np.all(worths >= worths[:, None], 2), np.any(worths > worths[:, None], 2)
+    dominated = np.any(nowhere_worse & somewhere_better, 1)
+    return {row.model for row, beaten in zip(candidates, dominated, strict=True) if not beaten}
 
 
 def violated(candidate: Candidate, baseline: Candidate, limits: Deploy) -> dict[str, tuple[float, float]]:
-    """The limits that a model exceeds: name -> (its value, the limit).
-
-    Raises:
-        ValueError: If a latency limit is set and the model was not timed.
-    """
+    """The limits that a model exceeds: name -> (its value, the limit); ValueError if it was not timed and had to be."""
     values = {
         "max_drop_points": candidate.drop_interval[1]
         if limits.confident and candidate.drop_interval

@@ -56,14 +56,12 @@ def load(model: Deployable) -> Call:
 def convert(model: Path, fit: Path, out: Path, settings: Deploy, *, integers: bool, seed: int) -> dict[str, Any]:
     """Write a checkpoint as .pte, or leave `out` as it was if the file does not agree with it on validation images.
 
-    With `integers` it computes in 8 bits, calibrated on training images that `seed` draws.
+    With `integers` it computes in 8 bits, calibrated on training images that `seed` draws. A UserError if ExecuTorch or
+    an input is missing, the class names differ from the data set's, or the file disagrees with the checkpoint more
+    often than `settings` allow.
 
     Returns:
         How closely the file follows its checkpoint, as `Parity.row`, and `size_bytes`.
-
-    Raises:
-        UserError: If ExecuTorch or an input is missing, the class names differ from the data set's, or the file
-            disagrees with the checkpoint more often than `settings` allow.
     """
     _require_executorch()
     loaded, data = checkpoint.load(model), open_fit(fit)
@@ -100,9 +98,6 @@ def export_pte(
         contract: What the file says of itself.
         calibration: Training images, at least one, from which the ranges of 8-bit activations are found; weights
             then take 8 bits, too, with a scale per output channel. None: float32.
-
-    Raises:
-        UserError: If ExecuTorch is missing.
     """
     _require_executorch()
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -137,13 +132,9 @@ def _in_integers(model: Any, images: UInt8[np.ndarray, "images 3 size size"]) ->
 
 
 class PteClassifier:
-    """A .pte file on this machine's CPU, as a phone would run it.
+    """A .pte file that `export_pte` wrote, on this machine's CPU, as a phone would run it.
 
-    Args:
-        path: A file that `export_pte` wrote.
-
-    Raises:
-        UserError: If ExecuTorch or the file is missing, or the file is damaged or not a deepcompress export.
+    A UserError if ExecuTorch or the file is missing, or the file is damaged or not a deepcompress export.
     """
 
     def __init__(self, path: str | Path) -> None:

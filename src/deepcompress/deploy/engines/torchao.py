@@ -82,11 +82,10 @@ def write(source: Path, out: Path) -> list[str]:
     """Write the state dict of a checkpoint with torchao's tensors, for `torch.load` (with torchao imported) and
     `load_state_dict(..., assign=True)` of the network that `checkpoint.load(source).model` is.
 
+    A UserError if torchao is missing, the file is damaged, or none of its weights can be a tensor of torchao.
+
     Returns:
         Names of the quantized weights that stayed float32, dequantized.
-
-    Raises:
-        UserError: If torchao is missing, the file is damaged, or none of its weights can be a tensor of torchao.
     """
     if (why := missing()) is not None:
         raise UserError(why)
