@@ -81,6 +81,7 @@ def plain_scan(
 @click.option("--method", "methods", multiple=True, default=list(CRITERIA), type=click.Choice(list(CRITERIA)))
 @click.option("--sparsities", default=10, show_default=True, help="0, 0.1 and so on; at most 10.")
 @click.option("--repeats", default=1, show_default=True, help="Rounds; one takes minutes.")
+@torch.no_grad()
 def main(
     images: int,
     batch_size: int,
@@ -91,7 +92,6 @@ def main(
     repeats: int,
 ) -> None:
     """Print how many times faster one pass is than one per layer and sparsity."""
-    torch.set_grad_enabled(False)
     model = make_model(width, size)
     batches = make_batches(model, images, size, batch_size)
     grid = [tenth / 10 for tenth in range(sparsities)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from click import Command
 from click.testing import CliRunner
 from torch import nn
 
-from benchmarks import batches, coding, engines, estimate, pipeline, precision, quantize, train, vectors, verdicts
+from benchmarks import batches, coding, engines, estimate, pipeline, precision, quantize, sensitivity, train, vectors
 from benchmarks.pipeline_items import Item, Made, Trio, equal_row, items
 from benchmarks.pruned_peer import PEERS, macs, peer
+from benchmarks.verdicts import main as verdicts
 from deepcompress import params, preset, runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
@@ -48,25 +50,34 @@ def test_both_ways_to_batches_give_the_same_input_within_one_grey_level(stored: 
     assert batches.largest_difference(batches.random_arrays(8, stored), size) <= 1 + 1e-3
 
 
-def test_rates_of_batches_come_with_ratios_and_the_difference() -> None:
-    chosen = ("--images", 8, "--stored", 8, "--size", 12, "--batch-size", 4, "--workers", 0, "--repeats", 2)
-    shown = printed(batches.main, *chosen)
-    for wanted in ("ours  ", "plain, PIL", "ours vs ours, mapped", "ours vs plain, tensors", "grey levels"):
-        assert wanted in shown
-
-
-def test_steps_and_searches_of_quantization_have_a_line_each() -> None:
-    chosen = ("--size", 32, "--width", 0.02, "--samples", 4, "--step-width", 0.02, "--batch-size", 4, "--repeats", 1)
-    shown = printed(quantize.main, *chosen)
-    for line in ("4 steps int4 over fp32", "search by output error", "packing"):
-        assert line in shown
-
-
 @pytest.fixture
 def unchanged_determinism() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(False)
     torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("unchanged_determinism")
+@pytest.mark.parametrize(
+    ("command", "words", "shown"),
+    [
+        (batches, "--images 8 --stored 8 --size 12 --batch-size 4 --workers 0 --repeats 2",
+         ["ours  ", "plain, PIL", "ours vs ours, mapped", "ours vs plain, tensors", "grey levels"]),
+        (quantize, "--size 32 --width 0.02 --samples 4 --step-width 0.02 --batch-size 4 --repeats 1",
+         ["4 steps int4 over fp32", "search by output error", "packing"]),
+        (sensitivity, "--images 4 --batch-size 2 --size 32 --width 0.02 --sparsities 3",
+         ["unstructured, ours vs unstructured, plain", "33 counts, none of them different",
+          "30 counts, none of them different"]),
+        (train, "--width 0.02 --hidden 50 --batch-size 2 --repeats 2",
+         ["forward  ", "of matmul; wanted: at least 80 %", "training  ", "of matmul; wanted: at least 60 %"]),
+    ],
+)  # fmt: skip
+def test_what_takes_turns_has_a_line_each_and_ratios(
+    command: ModuleType, words: str, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "SIDES", (8, 16))
+    said = printed(command.main, *words.split())
+    assert [line for line in shown if line not in said] == []
 
 
 def test_flops_of_a_training_step_equal_a_count_by_hand() -> None:
@@ -77,13 +88,6 @@ def test_flops_of_a_training_step_equal_a_count_by_hand() -> None:
     flops = train.count_flops(model, 10)
     assert flops["forward"] == 3 * 10 * 2 * total
     assert flops["training"] == 10 * 2 * (3 * total - convolutions[0])
-
-
-@pytest.mark.usefixtures("unchanged_determinism")
-def test_the_benchmark_of_training_runs_the_loop_and_prints_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "SIDES", (8, 16))
-    shown = printed(train.main, "--width", 0.02, "--hidden", 50, "--batch-size", 2, "--repeats", 2)
-    assert shown.count(" of matmul; wanted") == 2
 
 
 def test_flops_and_bytes_of_the_estimate_are_those_worked_by_hand() -> None:
@@ -315,7 +319,7 @@ def evaluation(tmp_path: Path) -> Path:
 def test_equal_changed_and_turned_verdicts_are_counted_by_what_they_rest_on(tmp_path: Path, evaluation: Path) -> None:
     first = replicates(tmp_path / "a.csv", [6.0, 6.1, 5.9], [-2.0, -2.1, -1.9], (5, 60))
     second = replicates(tmp_path / "b.csv", [-6.0, -6.1, -5.9], [-2.0, -0.2, -4.0], (6, 59))
-    told = printed(verdicts.main, first, second, "--evaluation", evaluation).splitlines()
+    told = printed(verdicts, first, second, "--evaluation", evaluation).splitlines()
     counts = ["| all | 3 | 1 (33.3 %) | 1 |", "| seeds | 2 | 0 (0.0 %) | 1 |", "| images | 1 | 1 (100.0 %) | 0 |"]
     assert told[2:6] == [*counts, "| all, each taken alone | 3 | 1 (33.3 %) | 1 |"]
     assert told[9:11] == ["| pruned | 2 | 1 | 1 | 0 | 1 |", "| quantized | 1 | 0 | 1 | 0 | 1 |"]
@@ -330,7 +334,7 @@ def test_a_verdict_is_that_of_its_family_and_says_where_correction_leaves_nothin
 ) -> None:
     """0.57 beyond 1 point with an error of 0.17: p = 0.03 by four degrees of freedom, below 0.05 alone, not of two."""
     first = replicates(tmp_path / "a.csv", [1.57, 1.87, 1.27], [0.0, 0.3, -0.3], (9, 9))
-    told = printed(verdicts.main, first, first, "--evaluation", evaluation).splitlines()
+    told = printed(verdicts, first, first, "--evaluation", evaluation).splitlines()
     assert told[2] == "| all | 3 | 3 (100.0 %) | 0 |"
     assert told[9:] == ["| pruned | 2 | 0 | 0 | 0 | 0 |", "| quantized | 1 | 0 | 0 | 0 | 0 |"]
 
@@ -339,6 +343,6 @@ def test_tables_of_other_models_are_refused(tmp_path: Path, evaluation: Path) ->
     first = replicates(tmp_path / "a.csv", [1.0], [1.0], (1, 1))
     second = tmp_path / "b.csv"
     second.write_text("\n".join(line for line in first.read_text().splitlines() if "pruned/b" not in line))
-    assert "must compare the same models" in printed(verdicts.main, first, second, "--evaluation", evaluation, code=2)
+    assert "must compare the same models" in printed(verdicts, first, second, "--evaluation", evaluation, code=2)
     second.write_text(first.read_text().replace("pruned/b", "pruned/d"))
-    assert "has no model pruned/d" in printed(verdicts.main, first, second, "--evaluation", evaluation, code=2)
+    assert "has no model pruned/d" in printed(verdicts, first, second, "--evaluation", evaluation, code=2)

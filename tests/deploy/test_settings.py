@@ -12,9 +12,8 @@ from tests.deploy.conftest import DEPLOY
 BENCHMARK = {"engines": ["pytorch"], "batch_sizes": [1, 32], "warm_up": 0, "rounds": 1, "threads": None}
 
 
-def test_the_sections_are_read() -> None:
-    deploy = params.validate(Deploy, DEPLOY | {"max_macs_million": 5.5}, "deploy")
-    assert (deploy.max_drop_points, deploy.max_size_mib, deploy.max_macs_million) == (1.0, None, 5.5)
+def test_files_in_integers_and_in_floats_have_limits_of_their_own() -> None:
+    deploy = Deploy(**DEPLOY)
     assert deploy.required_agreement(integers=True) == ("deploy.integer_agreement_pct", 98.0)
     assert deploy.required_agreement(integers=False) == ("deploy.float_agreement_pct", 99.9)
 

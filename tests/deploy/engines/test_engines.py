@@ -12,6 +12,7 @@ from torch import nn
 
 from deepcompress import params, runtime
 from deepcompress.deploy.benchmark import ENGINES, available
+from deepcompress.deploy.engines import openvino, pytorch, torchao
 from deepcompress.deploy.integers import Deployable
 from deepcompress.deploy.settings import Deploy
 from deepcompress.errors import UserError
@@ -49,8 +50,6 @@ def test_an_engine_gives_the_checkpoint_s_answers_or_has_no_form_of_it(deployabl
     expected = integers.get(name, bits is not None if "int8" in name else True)
     assert (call is not None) == expected
     if call is not None:
-        from deepcompress.deploy.engines import pytorch
-
         wanted, given = pytorch.load(model)(model.calibration[:32]), call(model.calibration[:32])
         assert given.shape == wanted.shape
         agreement = (given.argmax(1) == wanted.argmax(1)).mean()
@@ -58,8 +57,6 @@ def test_an_engine_gives_the_checkpoint_s_answers_or_has_no_form_of_it(deployabl
 
 
 def test_what_is_not_installed_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deepcompress.deploy.engines import openvino
-
     monkeypatch.setattr(openvino, "missing", lambda: "openvino is not installed; `uv sync --group openvino` adds it")
     here, left_out = available(("pytorch", "openvino"))
     assert list(here) == ["pytorch"]
@@ -76,7 +73,6 @@ def test_what_is_not_installed_is_left_out_and_named(monkeypatch: pytest.MonkeyP
 def test_torchao_s_tensors_dequantize_to_the_same_bits(
     bits: int, shape: tuple[int, ...], group_size: int | None
 ) -> None:
-    torchao = pytest.importorskip("deepcompress.deploy.engines.torchao")
     pytest.importorskip("torchao")
     torch.manual_seed(0)
     layer = nn.Linear(shape[1], shape[0]) if len(shape) == 2 else nn.Conv2d(shape[1], shape[0], shape[2:])
@@ -90,7 +86,6 @@ def test_torchao_s_tensors_dequantize_to_the_same_bits(
 
 
 def test_groups_that_are_no_boxes_stay_float() -> None:
-    torchao = pytest.importorskip("deepcompress.deploy.engines.torchao")
     uneven = QuantizedWeight.quantize(torch.randn(6, 8, 3, 3), 4, 32)
     assert torchao.block_size(uneven) is None
     short = QuantizedWeight.quantize(torch.randn(6, 27), 4, 16)  # 14 and 13
@@ -99,8 +94,6 @@ def test_groups_that_are_no_boxes_stay_float() -> None:
 
 def test_a_written_state_comes_back_bit_by_bit(tmp_path: Path) -> None:
     pytest.importorskip("torchao")
-    from deepcompress.deploy.engines import torchao
-
     source, out = tmp_path / "m.safetensors", tmp_path / "m.pt"
     save(source, network(), bits=4)
     assert torchao.write(source, out) == []
