@@ -18,17 +18,15 @@ from deepcompress.plan_table import Plan
 @click.option("--folder", type=Path, required=True, help="folder to write: latency.csv, stages.csv, machine.json")
 def main(plan_file: Path, fit: Path, models: Path, folder: Path) -> None:
     """Write what each model takes in each engine, the machine, and the seconds of the stages that ran here."""
-    import pandas as pd
-
     settings, deploy = params.section(Benchmark, "benchmark"), params.section(Deploy, "deploy")
     seed = params.seed()
     runtime.make_deterministic(seed)
     planned = Plan.read(plan_file).paths(models)
     chosen = {model: planned[model] for model in settings.models or planned}
     rows = benchmark.latencies(chosen, fit, settings, deploy, seed=seed)
-    files.write_csv(folder / "latency.csv", pd.DataFrame(rows))
+    files.write_csv(folder / "latency.csv", rows)
     files.write_json(folder / "machine.json", benchmark.machine(settings))
-    files.write_csv(folder / "stages.csv", pd.DataFrame(progress.noted(), columns=["stage", "seconds"]))
+    files.write_csv(folder / "stages.csv", progress.noted(), columns=["stage", "seconds"])
 
 
 if __name__ == "__main__":

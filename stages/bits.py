@@ -24,7 +24,8 @@ def main(fit: Path, source: Path, points: Path, trends: Path) -> None:
     data = TrainingRun(fit, start.view, params.device_budget_mib())
     rows = bit_sweep.measure(start.model.to(fabric.device), data, quant, seed=seed)
     lines = bit_sweep.trends(rows)
-    files.write_tables([("points", points), ("trends", trends)], {"points": rows, "trends": lines})
+    files.write_csv(points, rows)
+    files.write_csv(trends, lines)
 
 
 if __name__ == "__main__":

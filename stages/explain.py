@@ -18,8 +18,6 @@ from deepcompress.plan_table import BASELINE, Plan
 @click.option("--tables", type=Path, required=True, help="folder to write: six tables")
 def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
     """Write what students and teachers have in common, a CSV per question."""
-    import pandas as pd
-
     config, data = params.section(Explain, "explain"), params.section(store.DataConfig, "data")
     train = params.section(runtime.Train, "train")
     plan, device = Plan.read(plan_file), runtime.start(train, params.seed(), trains=False).device
@@ -28,7 +26,7 @@ def main(plan_file: Path, fit_folder: Path, folder: Path, tables: Path) -> None:
     images = explain_tables.ValidationImages.open(fit_folder, paths[BASELINE], config, data, device)
     looks = explain_tables.looks(paths, pairs, images, explain_tables.compressed(plan))
     for name, rows in explain_tables.tables(looks, pairs, images).items():
-        files.write_csv(tables / f"{name}.csv", pd.DataFrame(rows))
+        files.write_csv(tables / f"{name}.csv", rows)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,11 @@ from deepcompress.errors import Command
 @click.option("--parity", "parity_file", type=Path, required=True, help="table to write: a row per ONNX file")
 def main(folder: Path, parity_file: Path, **inputs: Path) -> None:
     """Write the folder to deploy, and how closely its files follow their checkpoints."""
-    import pandas as pd
-
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     seed = params.seed()
     runtime.make_deterministic(seed)
     rows = export.export(folder, params.section(Deploy, "deploy"), seed, **inputs)
-    files.write_csv(parity_file, pd.DataFrame(rows))
+    files.write_csv(parity_file, rows)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main(fit: Path, source: Path, variant: str, link: str, model_file: Path, his
         runtime.first_only()
         start.save_alike(model_file, start.model, provenance, rounded.encodings)
         files.write_csv(history, epochs.frame())
-        files.write_tables([("quantized", table)], {"quantized": [rounded.row]})
+        files.write_csv(table, [rounded.row])
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main(plan_file: Path, folder: Path, models: Path, table: Path, recommendatio
         plan, plan.paths(models), folder, batch_size=size, device=device, timed=timed, budget_mib=budget
     )
     chosen = recommend.recommendation(candidates, limits, recommend.most_of_a_class(folder))
-    files.write_tables([("recommendation", table)], {"recommendation": recommend.rows(candidates, limits)})
+    files.write_csv(table, recommend.rows(candidates, limits))
     files.write_json(recommendation, chosen)
     click.echo(chosen["reason"])
 

@@ -24,7 +24,7 @@ def main(fit: Path, source: Path, method: settings.Method, table: Path) -> None:
     device = runtime.start(train, seed, trains=False).device
     model = layers.require_dense(loaded.model, str(source)).to(device)
     rows = sensitivity.sensitivity(model, images, method, scan, prune, view=loaded.view, seed=seed)
-    files.write_tables([("sensitivity", table)], {"sensitivity": rows})
+    files.write_csv(table, rows)
 
 
 if __name__ == "__main__":

@@ -139,19 +139,19 @@ def read_json(path: str | Path) -> Any:
 NO_ROWS = b"\n"  # what write_csv makes of a table without rows, whose columns nobody knows
 
 
-def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
-    """Write a table without its index, line ends `\\n` on every system."""
-    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+def write_csv(path: str | Path, table: pd.DataFrame | list[dict[str, Any]], columns: list[str] | None = None) -> None:
+    """Write a table, or rows of one, without an index; `columns` where there may be no row. Lines end in `\\n`."""
+    import pandas as pd
+
+    write_text(path, pd.DataFrame(table, columns=columns).to_csv(index=False, lineterminator="\n"))
 
 
 def write_tables(paths: Iterable[tuple[str, Path]], rows: Mapping[str, list[dict[str, Any]]]) -> None:
     """Write those of some named tables that are asked for, each as CSV."""
-    import pandas as pd
-
     for name, path in paths:
         if name not in rows:
             raise UserError(f"{path}: there is no table {name!r}; there are {', '.join(rows)}")
-        write_csv(path, pd.DataFrame(rows[name]))
+        write_csv(path, rows[name])
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"model": name, "top1_pct": 40.0, "top1_pct_low": 27.0, "top1_pct_high": 54.5, "n": 45, "mcnemar_p": None}
         for name in ("baseline", "shipped/quantized")
     ]
-    files.write_csv(folder / "metrics/evaluation.csv", pd.DataFrame(rows))
+    files.write_csv(folder / "metrics/evaluation.csv", rows)
     return folder
 
 
