@@ -255,7 +255,7 @@ def _open(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
 
 
 def sampled(arrays: Arrays, count: int, seed: int) -> Arrays:
-    """`count` images drawn without replacement, in stored order; the arrays themselves if there are no more.
+    """`count` images, one or more, drawn without replacement, in stored order; the arrays themselves if these are all.
 
     Stored images may lie class by class, so the first ones are no sample. Above the arrays' budget those drawn lie in
     a nameless file in scratch.

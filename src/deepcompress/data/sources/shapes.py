@@ -62,7 +62,7 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
 def draw(
     index: int, *, split: str, size: int, seed: int
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]:
-    """Image `index` of a split, of class `CLASSES[index % 20]`, and true for each pixel that its object half covers.
+    """Image `index` of a split, of class `CLASSES[index % 20]`, and true where its object covers half a pixel or more.
 
     Args:
         split: `train` or `test`; the two never share a random stream.
