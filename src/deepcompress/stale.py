@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deepcompress import choices, code_hash, input_files, params
+from deepcompress import code_hash, input_files, params
 from deepcompress.errors import Command, UserError
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
         # Of a file that is not here, without what reads images, and of a params.yaml that `plan` would refuse: what was
         # committed is taken on trust.
         with suppress(UserError, ModuleNotFoundError, LookupError, TypeError, AttributeError):
+            from deepcompress import choices  # which needs NumPy; a pull request's report has none
+
             anew |= {path: choices.of(params.read(), code) for path in outs if Path(path).name == CHOICES}
             anew |= {path: input_files.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
         made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
