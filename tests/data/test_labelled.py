@@ -27,14 +27,6 @@ def source(files: Mapping[str, bytes], **options: Any) -> Source:
     return as_source(listed, files.__getitem__, made, classes=CLASSES, origin=origin, stored_size=SIDE, seed=0)
 
 
-def test_validation_images_are_those_to_choose_on_and_never_tested_on() -> None:
-    files = image_files() | {f"valid/{name}/v.png": image(100 + i) for i, name in enumerate(CLASSES)}
-    made = source(files)
-    assert sizes(made) == (12, 3, 6)
-    assert made.validation is not None
-    assert (made.validation.read(0) == pixels(100, SIDE, SIDE, 3)).all()
-
-
 def test_up_to_one_per_cent_of_bad_images_are_skipped() -> None:
     files = {f"train/{CLASSES[n % 3]}/{n}.png": image(n) for n in range(300)}
     files |= {f"test/{name}/t.png": image(1000 + i) for i, name in enumerate(CLASSES)}
@@ -63,6 +55,7 @@ def test_other_files_are_ignored_counted_and_named(caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize(
     ("copies", "gone", "left"),
     [
+        ({}, (), (12, 3, 6)),
         ({"train/ant/copy.png": "test/ant/0.png"}, ("train/ant/copy.png",), (12, 3, 6)),
         ({"train/bee/other.png": "test/ant/0.png"}, ("train/bee/other.png",), (12, 3, 6)),
         ({"valid/ant/copy.png": "test/ant/0.png"}, ("valid/ant/copy.png",), (12, 3, 6)),
@@ -73,13 +66,15 @@ def test_other_files_are_ignored_counted_and_named(caplog: pytest.LogCaptureFixt
          ("valid/ant/c.png", "train/ant/0.png"), (11, 3, 6)),
     ],
 )  # fmt: skip
-def test_copies_go_from_the_side_that_is_learnt_from(
+def test_validation_images_are_those_to_choose_on_and_copies_go_from_the_side_that_is_learnt_from(
     copies: dict[str, str], gone: tuple[str, ...], left: tuple[int, int, int]
 ) -> None:
     files = image_files() | {f"valid/{name}/v.png": image(100 + i) for i, name in enumerate(CLASSES)}
     made = source(files | {new: files[old] for new, old in copies.items()})
     assert sizes(made) == left
     assert made.skipped.get("duplicate", ()) == gone
+    assert made.validation is not None
+    assert (made.validation.read(0) == pixels(100, SIDE, SIDE, 3)).all()
 
 
 def test_a_copy_among_the_training_images_goes_where_these_are_split() -> None:
