@@ -118,17 +118,9 @@ def evaluation_row(
     baseline: Measurement | None,
     calibration_bins: int,
 ) -> Row:
-    """All that the table says of one model.
+    """All that the table says of one model, by column; None where there is nothing to say.
 
-    Args:
-        model: Its id.
-        measured: Its logits and counts.
-        labels: Right class of each held-out image.
-        baseline: The model that the paired columns compare with, on the same images; None leaves them empty.
-        calibration_bins: Of the expected calibration error.
-
-    Returns:
-        Column name -> value; None where there is nothing to say.
+    The PAIRED columns compare it with the baseline on the same images; None in its place leaves them empty.
     """
     right, n, logits = int(_right(measured, labels).sum()), len(labels), measured.logits
     low, high = statistics.wilson_interval(right, n)
@@ -196,17 +188,12 @@ def _right(measured: Measurement, labels: Int[Tensor, " images"]) -> Bool[Tensor
 
 
 def with_explained(rows: Iterable[Row], folder: Path, plan: Plan) -> list[Row]:
-    """The rows of the evaluation table, each with EXPLAINED behind its own; None where explain did not look.
-
-    Args:
-        rows: Of models of the plan.
-        folder: What the explain stage wrote.
-        plan: Whom each model learned from.
+    """The rows of the evaluation table, each with what the explain stage wrote to `folder` behind its own.
 
     Returns:
         `attention_ssim`: the mean SSIM of a model's attention maps with the baseline's, at the finer layer;
         `attention_ssim_teacher`: the same with those of the student's own teacher; `jittered_top1_pct`: accuracy
-        under colour jitter [%].
+        under colour jitter [%]; None where explain did not look.
 
     Raises:
         UserError: If a table is missing or damaged, or lacks a column.
@@ -238,14 +225,8 @@ def headline(
 ) -> dict[str, dict[str, float | None]]:
     """Role -> quantity -> number: of the baseline all that says how good it is, of others how they compare.
 
-    `points_to_control` compares with the model that was trained as long; None where there is none.
-
-    Args:
-        rows: Of metrics/evaluation.csv, the baseline's among them.
-        pairs: Of metrics/pairs.csv.
-        plan: Says what each model's control is.
-        roles: Role -> model id; one whose model is not in the table is left out, and `baseline` is what others are
-            compared with.
+    `points_to_control` compares with the model that was trained as long; None where there is none. The rows are those
+    of metrics/evaluation.csv and pairs.csv; a role whose model is not among them is left out, but for the baseline.
     """
     by_id = {row["model"]: row for row in rows}
     points = {(pair["model"], pair["reference"]): pair["difference_points"] for pair in pairs}

@@ -112,12 +112,7 @@ class Replicates:
 
     @classmethod
     def read(cls, path: Path, evaluation: Iterable[Row], pairs: Iterable[Row]) -> Replicates:
-        """The replicates of a committed evaluation.
-
-        Args:
-            path: metrics/replicates.csv; need not exist.
-            evaluation: Rows of metrics/evaluation.csv.
-            pairs: Rows of metrics/pairs.csv.
+        """The replicates in a file, which need not exist, of an evaluation: rows of its two tables.
 
         Raises:
             UserError: If the file is damaged.
@@ -288,14 +283,9 @@ def over_seeds(
 
 
 def change(before: float, after: float, model: str, n: int, replicates: Replicates = NONE) -> Estimate:
-    """What a change of one model's accuracy between two revisions says, taken alone, both on the same images.
+    """What a change of one model's top-1 accuracy [%] between two revisions says, taken alone, both on the same images.
 
-    Args:
-        before: Its top-1 accuracy [%].
-        after: The same in the other revision.
-        model: Its id.
-        n: Images.
-        replicates: Of either revision: how far one training lies from another. Without them a change is not tested.
+    Replicates, of either revision, tell how far one training lies from another. Without them a change is not tested.
     """
     points, spread = after - before, _spread(model, replicates)
     if points == 0:

@@ -84,14 +84,13 @@ def scatter(rows: pd.DataFrame, x: str, *, y: str = "top1_pct", limit: float | N
     ]
     colour = _colours(rows, "family")
     place = {"x": _value(x, label, log=True), "y": _value(y, VALIDATION if y.startswith("v") else TOP1)}
-    span = {"y": {"field": f"{y}_low", "type": "quantitative"}, "y2": {"field": f"{y}_high"}}
     opacity = {"opacity": {"condition": shown, "value": FADED}}
     click: Spec = {"name": "family", "select": {"type": "point", "fields": ["family"]}, "bind": "legend"}
     front: Spec = {"mark": {"type": "line", "interpolate": "step-after", "style": "front"}, "encoding": place,
                    "transform": [{"filter": "datum.front"}]}  # fmt: skip
     layers: list[Spec] = [
         *([front] if rows["front"].any() else []),
-        {"mark": {"type": "rule", "strokeWidth": 1.2}, "encoding": {**place, **span, "color": colour, **opacity}},
+        *_interval(rows, y, "y", {**place, "color": colour, **opacity}, strokeWidth=1.2),
         {"mark": {"type": "point", "filled": True, "cursor": "pointer"}, "params": [click],
          "encoding": {**place, "color": colour, **opacity, "tooltip": _tips(tips),
                       "size": {"condition": {"test": "datum.model === marked", "value": 260}, "value": 75}}},
@@ -101,9 +100,8 @@ def scatter(rows: pd.DataFrame, x: str, *, y: str = "top1_pct", limit: float | N
         {"mark": {"type": "text", "dy": -12, "limit": 170, "style": "name"},
          "encoding": {**place, "text": {"field": "name"}},
          "transform": [{"filter": "datum.beside < 0 && datum.model === marked"}]},
+        *([] if limit is None else _levels({"lowest allowed": limit}, "y", beside=True)),
     ]  # fmt: skip
-    if limit is not None:
-        layers.append(_levels({"lowest allowed": limit}, "y", beside=True))
     spec = _spec(_said(rows, y), ("model", "name", "family", "front", "beside", x, y), layers)
     return {**spec, "height": 380, "params": [{"name": "marked", "value": ""}, {"name": "hidden", "value": []}]}
 
@@ -124,17 +122,15 @@ def dots(
     beside = {"yOffset": {"field": series, "sort": None}} if several else {}
     line = {"y": {"field": "name", "type": "nominal", "sort": names, "title": None}, **beside}
     place = {"x": _value(column, label, low=low), **line, "color": colour}
-    span = {**place, "x": {"field": f"{column}_low", "type": "quantitative"}, "x2": {"field": f"{column}_high"}}
     tips = {"name": "name", series: series, f"{column}_text": label}
-    layers: list[Spec] = [{"mark": {"type": "point", "filled": True, "size": 60},
-                           "encoding": {**place, "shape": _shapes(rows, series), "tooltip": _tips(tips)}}]  # fmt: skip
-    if f"{column}_low" in rows:
-        layers.insert(0, {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": span})
-    if null:
-        none = {"x": {"field": null, "type": "quantitative"}, **line}
-        layers.append({"mark": {"type": "tick", "style": "null"}, "encoding": none})
-    if levels:
-        layers.append(_levels(levels, "x"))
+    none = {"x": {"field": null, "type": "quantitative"}, **line}
+    layers: list[Spec] = [
+        *_interval(rows, column, "x", place, strokeWidth=2),
+        {"mark": {"type": "point", "filled": True, "size": 60},
+         "encoding": {**place, "shape": _shapes(rows, series), "tooltip": _tips(tips)}},
+        *([{"mark": {"type": "tick", "style": "null"}, "encoding": none}] if null else []),
+        *_levels(levels or {}, "x"),
+    ]  # fmt: skip
     spec = _spec(_said(rows, column), ("name", series, column, null), layers)
     return {**spec, "height": {"step": 13 if several else 22}, "autosize": FIT}
 
@@ -158,18 +154,15 @@ def lines(
     place = {"x": across, "y": _value(y, labels[1], log=log), "color": colour}
     if words:
         place["xOffset"] = {"field": series, "sort": None}
-    drawn = {**place, "shape": _shapes(rows, series)}
     line = {**place, "strokeDash": {"field": dash, "type": "nominal", "sort": None, "title": None}} if dash else place
-    span = {**place, "y": {"field": f"{y}_low", "type": "quantitative"}, "y2": {"field": f"{y}_high"}}
     tips = {series: series, dash: dash, x: labels[0], f"{y}_text": labels[1]}
-    layers: list[Spec] = [{"mark": {"type": "point", "filled": True, "size": 50},
-                           "encoding": {**drawn, "tooltip": _tips(tips)}}]  # fmt: skip
-    if not words:
-        layers.insert(0, {"mark": {"type": "line", "strokeWidth": 1.6}, "encoding": line})
-    if f"{y}_low" in rows:
-        layers.insert(0, {"mark": {"type": "rule"}, "encoding": span})
-    if levels:
-        layers.append(_levels(levels, "y"))
+    layers: list[Spec] = [
+        *_interval(rows, y, "y", place),
+        *([] if words else [{"mark": {"type": "line", "strokeWidth": 1.6}, "encoding": line}]),
+        {"mark": {"type": "point", "filled": True, "size": 50},
+         "encoding": {**place, "shape": _shapes(rows, series), "tooltip": _tips(tips)}},
+        *_levels(levels or {}, "y"),
+    ]  # fmt: skip
     return {**_spec(_said(rows, y), (series, dash, x, y), layers), "height": 300}
 
 
@@ -352,7 +345,18 @@ def _told_apart(series: str, names: list[str], by: list[str]) -> Spec:
     return {"field": series, "type": "nominal", "title": None, "scale": {"domain": names, "range": by}, **legend}
 
 
-def _levels(levels: Mapping[str, float], axis: str, *, beside: bool = False) -> Spec:
+def _interval(rows: pd.DataFrame, column: str, axis: str, place: Spec, **mark: float) -> list[Spec]:
+    """A rule along each interval; nothing where a column has none."""
+    if f"{column}_low" not in rows:
+        return []
+    span = {axis: {"field": f"{column}_low", "type": "quantitative"}, f"{axis}2": {"field": f"{column}_high"}}
+    return [{"mark": {"type": "rule", **mark}, "encoding": {**place, **span}}]
+
+
+def _levels(levels: Mapping[str, float], axis: str, *, beside: bool = False) -> list[Spec]:
+    """A dashed line with its name for each; nothing without any."""
+    if not levels:
+        return []
     values = [{"level": value, "label": label} for label, value in levels.items()]
     at = {axis: {"field": "level", "type": "quantitative"}}
     words: Spec = {"type": "text", "style": "level-name", "align": "left", "dx": 4, "baseline": "bottom", "dy": -3}
@@ -360,10 +364,8 @@ def _levels(levels: Mapping[str, float], axis: str, *, beside: bool = False) -> 
     if beside:  # the plot, where points cover no word
         words |= {"x": "width", "lineBreak": " ", "baseline": "middle", "dy": -6}
     rule = {"mark": {"type": "rule", "style": "level"}, "encoding": at}
-    return {
-        "data": {"values": values},
-        "layer": [rule, {"mark": words, "encoding": {**at, "text": {"field": "label"}}}],
-    }
+    named = {"mark": words, "encoding": {**at, "text": {"field": "label"}}}
+    return [{"data": {"values": values}, "layer": [rule, named]}]
 
 
 def _tips(fields: Mapping[str, str]) -> list[Spec]:

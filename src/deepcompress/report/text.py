@@ -334,18 +334,16 @@ def builders() -> dict[str, Callable[[Tables], Section | None]]:
     Every file of sections/ lists its own in SECTIONS: anchor -> (order, function). A UserError names a file that is not
     as it must be, or two that have the same anchor.
     """
-    files: dict[str, str] = {}  # anchor -> the file that lists it
-    listed = {}
+    listed: dict[str, tuple[int, str, str, Callable[[Tables], Section | None]]] = {}
     for file in params.plugins(ROOM):
-        for anchor, entry in params.plugin(ROOM, file).SECTIONS.items():
-            if (first := files.setdefault(anchor, file)) != file:
+        for anchor, (order, build) in params.plugin(ROOM, file).SECTIONS.items():
+            if anchor in listed:
                 raise UserError(
-                    f"src/deepcompress/report/sections/{file}.py: SECTIONS: {anchor!r} is a section of {first}.py "
-                    "already; give yours another anchor"
+                    f"src/deepcompress/report/sections/{file}.py: SECTIONS: {anchor!r} is a section of "
+                    f"{listed[anchor][2]}.py already; give yours another anchor"
                 )
-            listed[anchor] = entry
-    in_order = sorted(listed.items(), key=lambda item: (item[1][0], item[0]))
-    return {anchor: build for anchor, (_, build) in in_order}
+            listed[anchor] = order, anchor, file, build
+    return {anchor: build for _, anchor, _, build in sorted(listed.values(), key=lambda entry: entry[:2])}
 
 
 ONE_TRAINING = "Where a training stands between two models, one of each says nothing of chance: no interval."
