@@ -430,7 +430,7 @@ def test_stages_that_are_scripts_are_forked_unless_they_are_to_be_alone(pipeline
     )
     shown = pipeline.repro()
     assert {"one | out", "one | err"} <= set(shown.splitlines())
-    one, timed = (pipeline.read_json(f"{name}.json") for name in ("one", "timed"))
+    one, timed = (json.loads((pipeline.folder / f"{name}.json").read_text()) for name in ("one", "timed"))
     for facts, name in ((one, "one"), (timed, "timed")):
         assert facts.pop("argv") == ["tell.py", f"{name}.json"]
         assert facts.pop("stage").endswith(name)

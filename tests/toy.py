@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -94,20 +93,10 @@ class Pipeline:
         """The stages of dvc.lock."""
         return dict(yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"])
 
-    def read_json(self, name: str) -> Any:
-        """What a file of the project holds."""
-        return json.loads((self.folder / name).read_text())
-
     def kept(self) -> set[str]:
         """All that lies in DVC's cache, the records of the run cache with it."""
-        cache = self.folder / ".dvc/cache/files"
-        runs = self.folder / ".dvc/cache/runs"
-        return {
-            path.relative_to(self.folder).as_posix()
-            for folder in (cache, runs)
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
+        found = (path for name in ("files", "runs") for path in (self.folder / ".dvc/cache" / name).rglob("*"))
+        return {path.relative_to(self.folder).as_posix() for path in found if path.is_file()}
 
 
 def new_pipeline(folder: Path) -> Pipeline:
