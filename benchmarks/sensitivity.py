@@ -21,12 +21,13 @@ from deepcompress.errors import Command
 from deepcompress.measure import accuracy
 from deepcompress.measure.passes import MS_PER_SECOND, interleaved
 from deepcompress.models.vgg import VGG, prunable_layers
+from deepcompress.pruning.criteria import l1, l2_channel
 from deepcompress.pruning.layers import in_scope
-from deepcompress.pruning.masks import score
+from deepcompress.pruning.masks import LayerView
 from deepcompress.pruning.sensitivity import scan
 from deepcompress.pruning.settings import GRANULARITY, Method
 
-CRITERIA = {"unstructured": "l1", "structured": "l2_channel"}
+CRITERIA = {"unstructured": l1, "structured": l2_channel}
 Counts = list[tuple[str, int]]  # layer, right answers; a row per layer and sparsity
 
 
@@ -49,8 +50,9 @@ def make_batches(model: VGG, images: int, size: int, batch_size: int) -> Batches
 
 def our_scan(model: VGG, batches: Batches, method: Method, sparsities: Sequence[float]) -> Counts:
     """One pass over the images for all layers and sparsities."""
-    granularity = GRANULARITY[method]
-    scores = score(CRITERIA[method], in_scope(model, method, "all"), granularity)
+    granularity, layers = GRANULARITY[method], in_scope(model, method, "all")
+    views = {name: LayerView(name, layer.weight.detach(), granularity) for name, layer in layers.items()}
+    scores = {name: CRITERIA[method].scores(view) for name, view in views.items()}
     rows = scan(model, batches, scores, sparsities, granularity=granularity)
     return [(row["layer"], row["right"]) for row in rows]
 

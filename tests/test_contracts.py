@@ -23,7 +23,6 @@ from deepcompress.models import checkpoint
 from deepcompress.models.spec import Model
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning.allocation import Layer, Problem, allocate
-from deepcompress.pruning.masks import score
 from deepcompress.quantization import quantize
 from deepcompress.quantization import settings as quantization_settings
 from tests import nets
@@ -31,7 +30,7 @@ from tests.data import inputs
 from tests.deploy.conftest import DEPLOY
 from tests.distillation.conftest import ARRAYS, distill_batch, make_network
 from tests.docs import pages
-from tests.pruning.conftest import pruned
+from tests.pruning.conftest import pruned, scored
 
 RECIPES = {
     Path(name): code
@@ -232,7 +231,7 @@ USES: list[tuple[tuple[str, str], Callable[[Path], object], str, list[tuple[str,
     (SOURCE, lambda _: input_files.data_inputs(images()), r"^params\.yaml: data\.gratings\.per_class is missing$", [
         ("per_class: int = Field(default=50, ge=3)", "per_class: int", ""),
     ]),
-    (CRITERION, lambda _: score("mean_size", prunable_layers(nets.vgg()), "channel"), "", [
+    (CRITERION, lambda _: scored(nets.vgg(), "structured", "mean_size"), "", [
         (MEAN, "subject.weight.abs()",
          r"criterion mean_size: the scores of features\.0 must be float \(\d+,\), got \(\d+, 3, 3, 3\) tor"),
         (MEAN, "None", r"must be float \(\d+,\), got NoneType"),

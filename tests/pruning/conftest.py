@@ -1,13 +1,17 @@
-"""The `prune` section, noise to take gradients and statistics on, and a network that was pruned as they say."""
+"""The `prune` section, noise to take gradients and statistics on, and a network scored and pruned as they say."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
+
+from torch import Tensor
 
 from deepcompress import params
 from deepcompress.models.vgg import Classifier, prunable_layers
-from deepcompress.pruning import prune
+from deepcompress.pruning import masks, prune
+from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.settings import Prune
 from tests.nets import RECIPE, VIEW, fit
 
@@ -28,6 +32,14 @@ def settings(method: str, sparsity: float = 0.4, **way: Any) -> Prune:
     """The section; keywords change the method's own block."""
     block = {**copy.deepcopy(PRUNE), "method": method, "sparsity": sparsity}
     return params.validate(Prune, block | {method: PRUNE[method] | way}, "prune")
+
+
+def scored(
+    model: Classifier, method: str, criterion: str, layers: Iterable[str] | None = None, *, seed: int = 3
+) -> dict[str, Tensor]:
+    """Scores of some layers, or of all that the method may prune; by two batches where they rest on gradients."""
+    layers, scoring = in_scope(model, method, "all") if layers is None else layers, settings(method).scoring
+    return masks.scored(model, method, criterion, layers, FIT, scoring, view=VIEW, seed=seed)
 
 
 def pruned(model: Classifier, method: str, sparsity: float = 0.4, **way: Any) -> prune.Pruned:

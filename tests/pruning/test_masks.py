@@ -11,8 +11,9 @@ from torch import nn
 
 from deepcompress.models.vgg import prunable_layers
 from deepcompress.pruning import masks
-from deepcompress.pruning.masks import batch_gradients, kept, levels, remove_channels, score
+from deepcompress.pruning.masks import batch_gradients, kept, levels, remove_channels
 from tests.nets import batches, same, state, vgg
+from tests.pruning.conftest import scored
 
 OPTIMIZERS = {
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01, weight_decay=0.1, fused=True),
@@ -31,8 +32,8 @@ def test_zeros_stay_zero_through_training(optimizer, granularity):
     nn.functional.cross_entropy(model(batch.images), batch.labels).backward()
     warm.step()  # so that momentum is there before the masks are
     counts = {"features.0": 1, "features.8": 5, "classifier.3": 4}
-    layers, criterion = prunable_layers(model), {"weight": "l1", "channel": "l2_channel"}[granularity]
-    scores = score(criterion, {name: layers[name] for name in counts}, granularity)
+    method, criterion = {"weight": ("unstructured", "l1"), "channel": ("structured", "l2_channel")}[granularity]
+    scores = scored(model, method, criterion, counts)
     flags = {name: kept(scores[name], count) for name, count in counts.items()}
     found = masks.parameter_masks(model, granularity, flags)
     masks.apply_(model, found)
@@ -144,11 +145,6 @@ def test_counts_outside_their_range_and_more_than_there_can_be_are_refused(count
     assert levels(torch.arange(300.0), range(1, 256)).max() == 255
     with pytest.raises(ValueError, match=message):
         levels(torch.arange(300.0), counts)
-
-
-def test_a_criterion_that_needs_gradients_says_so():
-    with pytest.raises(ValueError, match="no training batches"):
-        score("taylor", prunable_layers(vgg()), "weight")
 
 
 @pytest.mark.parametrize("trains", [True, False])

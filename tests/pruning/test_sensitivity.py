@@ -10,25 +10,24 @@ import torch
 
 from deepcompress.measure import accuracy
 from deepcompress.pruning import masks, sensitivity
-from deepcompress.pruning.layers import group_scores, in_scope, scored_layers
-from deepcompress.pruning.masks import score
+from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.sensitivity import curves, scan
 from deepcompress.pruning.settings import Sensitivity
 from tests import nets
 from tests.nets import VIEW, vgg
-from tests.pruning.conftest import FIT, settings
+from tests.pruning.conftest import FIT, scored, settings
 
 SPARSITIES = (0.0, 0.1, 0.3, 0.5, 0.9)
 METHODS = {"unstructured": ("l1", "weight"), "structured": ("l2_channel", "channel")}
 
 
-def plain_loop(model, batches, scores, method, layers=None, sparsities=SPARSITIES, recalibrate=False):
+def plain_loop(model, batches, scores, method, sparsities=SPARSITIES, recalibrate=False):
     rows = []
-    for name, values in (layers or scores).items():
+    for name, values in scores.items():
         for sparsity in sparsities:
             count = min(round(sparsity * values.numel()), values.numel() - 1)
             pruned = copy.deepcopy(model)
-            kept = {name: masks.kept(scores[name], count)}
+            kept = {name: masks.kept(values, count)}
             masks.apply_(pruned, masks.parameter_masks(pruned, METHODS[method][1], kept))
             if recalibrate:  # on the batch itself; there is but one
                 logits, labels = with_own_statistics(pruned, batches)
@@ -50,7 +49,7 @@ def with_own_statistics(model, batches):
 
 def scanned(model, batches, method, sparsities=SPARSITIES, **options):
     criterion, granularity = METHODS[method]
-    scores = score(criterion, in_scope(model, method, "all"), granularity)
+    scores = scored(model, method, criterion)
     return scan(model, batches, scores, sparsities, granularity=granularity, **options), scores
 
 
@@ -102,12 +101,9 @@ def test_curves_are_in_achieved_sparsity_and_skip_repetitions():
 @pytest.mark.parametrize("method", METHODS)
 def test_the_scan_of_tied_layers_equals_the_plain_loop(method):
     model, data = nets.network("mobilenet_v2"), nets.batches(images=4, batch_size=3)
-    layers = dict([*in_scope(model, method, "all").items()][:4])
-    scores = score("random", scored_layers(model, method, layers), METHODS[method][1])
-    scores = group_scores(model, scores) if method == "structured" else scores
-    few = {name: scores[name] for name in layers}
-    rows = scan(model, data, few, (0.0, 0.6), granularity=METHODS[method][1])
-    require_equal(rows, plain_loop(model, data, scores, method, few, (0.0, 0.6)))
+    scores = scored(model, method, "random", [*in_scope(model, method, "all")][:4])
+    rows = scan(model, data, scores, (0.0, 0.6), granularity=METHODS[method][1])
+    require_equal(rows, plain_loop(model, data, scores, method, (0.0, 0.6)))
 
 
 @pytest.mark.parametrize("criterion", ["bn_scale", "taylor"])

@@ -60,55 +60,6 @@ class LayerView:
     norm_scale: Float[Tensor, " outputs"] | None = None
 
 
-def score(
-    criterion: str,
-    layers: Layers,
-    granularity: Granularity,
-    *,
-    seed: int = 0,
-    gradients: Iterable[Mapping[str, Tensor]] = (),
-    norm_scales: Mapping[str, Tensor] | None = None,
-) -> dict[str, Float[Tensor, "outputs ..."]]:
-    """Scores of every layer; higher = keep.
-
-    Args:
-        criterion: A file in criteria/ that scores this granularity.
-        layers: What to score, by name.
-        granularity: "weight": scores in the shape of each weight; "channel": one per output.
-        seed: For criteria that draw.
-        gradients: Of `batch_gradients`; read only by criteria that need them.
-        norm_scales: Of `layers.norm_scales`.
-
-    Raises:
-        UserError: If the criterion is unknown or gives no such scores, or a weight is not finite.
-    """
-    module = params.plugin("pruning.criteria", criterion)
-    if bad := _not_finite({name: layer.weight for name, layer in layers.items()}):
-        raise UserError(f"{bad[0]}: a weight is not finite; the model has diverged and cannot be pruned")
-    before = {name: layer.weight._version for name, layer in layers.items()}
-    scales = norm_scales or {}
-
-    def asked(by_layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = {}
-        for name, layer in layers.items():
-            view = LayerView(name, layer.weight.detach(), granularity, seed, by_layer.get(name), scales.get(name))
-            with torch.no_grad():
-                found[name] = module.scores(view)
-            shape = layer.weight.shape if granularity == "weight" else layer.weight.shape[:1]
-            require_array(f"criterion {criterion}: the scores of {name}", found[name], shape, "float")
-        return found
-
-    found = _averaged(map(asked, gradients)) if module.NEEDS_GRADIENTS else asked({})
-    if bad := _not_finite(found):
-        gradients_too = "the loss of training images that overflows, or " if module.NEEDS_GRADIENTS else ""
-        cause = f"its weights are, so it is {gradients_too}what the criterion makes of them"
-        raise UserError(f"{bad[0]}: a {criterion} score is not finite; {cause}")
-    for name, layer in layers.items():
-        if layer.weight._version != before[name]:
-            raise UserError(f"criterion {criterion} changed the weight of {name}, which it may only read")
-    return found
-
-
 def scored(
     model: Classifier,
     method: Method,
@@ -123,20 +74,52 @@ def scored(
     """Scores of all that a method may prune in some layers: of single weights, or of channels that go together.
 
     Where the criterion needs gradients, they are taken on as many training images as `scoring` says; the seed draws
-    these, and is the one of `score`, of which the rest is. Empty where there are no layers.
+    these, and is that of criteria that draw.
+
+    Returns:
+        By name of the layers, higher = keep; empty where there are none.
+
+    Raises:
+        UserError: If the criterion is unknown or gives no such scores, or a weight is not finite.
     """
-    judges = scored_layers(model, method, layers)
+    judges, module = scored_layers(model, method, layers), params.plugin("pruning.criteria", criterion)
     if not judges:
         return {}
-    gradients: Iterable[dict[str, Tensor]] = ()
-    if params.plugin("pruning.criteria", criterion).NEEDS_GRADIENTS:
+    if bad := _not_finite({name: layer.weight for name, layer in judges.items()}):
+        raise UserError(f"{bad[0]}: a weight is not finite; the model has diverged and cannot be pruned")
+    before = {name: layer.weight._version for name, layer in judges.items()}
+    gradients: Iterable[Mapping[str, Tensor]] = [{}]
+    if module.NEEDS_GRADIENTS:
         drawn, size = sampled(images.train, scoring.samples, seed), scoring.batch_size
         device = next(model.parameters()).device
         batches = Batches(drawn, view, batch_size=size, device=device, least=min(2, size))
         gradients = batch_gradients(model, judges, batches.epoch(0))
     scales, granularity = norm_scales(model), GRANULARITY[method]
-    found = score(criterion, judges, granularity, seed=seed, gradients=gradients, norm_scales=scales)
-    return group_scores(model, found) if method == "structured" else found
+    sums: dict[str, Tensor] = {}
+    asked = 0
+    for by_layer in gradients:
+        asked += 1
+        for name, layer in judges.items():
+            subject = LayerView(name, layer.weight.detach(), granularity, seed, by_layer.get(name), scales.get(name))
+            found = _asked(criterion, module.scores, subject)
+            sums[name] = sums[name] + found if name in sums else found
+    mean = {name: values / asked for name, values in sums.items()}
+    if bad := _not_finite(mean):
+        gradients_too = "the loss of training images that overflows, or " if module.NEEDS_GRADIENTS else ""
+        cause = f"its weights are, so it is {gradients_too}what the criterion makes of them"
+        raise UserError(f"{bad[0]}: a {criterion} score is not finite; {cause}")
+    for name, layer in judges.items():
+        if layer.weight._version != before[name]:
+            raise UserError(f"criterion {criterion} changed the weight of {name}, which it may only read")
+    return group_scores(model, mean) if method == "structured" else mean
+
+
+@torch.no_grad()
+def _asked(criterion: str, scores: Callable[[LayerView], Tensor], subject: LayerView) -> Float[Tensor, "outputs ..."]:
+    found = scores(subject)
+    shape = subject.weight.shape if subject.granularity == "weight" else subject.weight.shape[:1]
+    require_array(f"criterion {criterion}: the scores of {subject.name}", found, shape, "float")
+    return found
 
 
 def batch_gradients(model: nn.Module, layers: Layers, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
@@ -152,17 +135,6 @@ def batch_gradients(model: nn.Module, layers: Layers, batches: Iterable[Batch]) 
             loss = F.cross_entropy(answers, batch.labels)
             found = torch.autograd.grad(loss, [*weights.values()], allow_unused=True, materialize_grads=True)
             yield dict(zip(layers, found, strict=True))
-
-
-def _averaged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    total: dict[str, Tensor] = {}
-    batches = 0
-    for part in parts:
-        batches += 1
-        total = {name: total[name].add_(values) if total else values for name, values in part.items()}
-    if not batches:
-        raise ValueError("there are no training batches to take gradients on")
-    return {name: values.div_(batches) for name, values in total.items()}
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
