@@ -103,7 +103,7 @@ def scored(
             subject = LayerView(name, layer.weight.detach(), granularity, seed, by_layer.get(name), scales.get(name))
             found = _asked(criterion, module.scores, subject)
             sums[name] = sums[name] + found if name in sums else found
-    mean = {name: values / asked for name, values in sums.items()}
+    mean = {name: sums.pop(name) / asked for name in judges}
     if bad := _not_finite(mean):
         gradients_too = "the loss of training images that overflows, or " if module.NEEDS_GRADIENTS else ""
         cause = f"its weights are, so it is {gradients_too}what the criterion makes of them"
