@@ -94,8 +94,7 @@ def with_norms(fabric: Fabric, norms: bool, **changes: Any) -> tuple[nn.Module, 
 
 def quantized(fabric: Fabric, bits: str) -> tuple[VGG, History]:
     model, made = network(0), recipe()
-    options: dict[str, Any] = {"group_size": 8, "channel_bits": 8, "first_bits": None, "last_bits": None}
-    formats = assign(model, bits, float16="fp16", **options)
+    formats = assign(model, bits, group_size=8)
     qat.attach_(model, formats, ptq.without_images(model, formats), steps="learned")
     history = train(fabric, model, CrossEntropy(), made, data(made))
     qat.detach_(model)
