@@ -157,6 +157,7 @@ def full_width(hidden: int, *, width: int = 512, zeros: float = 0.9) -> tuple[VG
     model = VGG(VGGSpec("vgg11", True, features, (hidden, hidden), 100, 32, 0.5)).eval()
     quantized = {}
     for name, layer in prunable_layers(model).items():
+        torch.nn.init.kaiming_normal_(layer.weight)  # our own start is nearly copies, most of which round to 0
         magnitudes = layer.weight.detach().abs()
         limit = magnitudes.flatten().kthvalue(max(1, int(zeros * magnitudes.numel()))).values
         weight = QuantizedWeight.quantize(layer.weight.detach() * (magnitudes > limit), 4)
