@@ -13,9 +13,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 import numpy as np
@@ -43,8 +42,7 @@ HEADER = ("Model", "Integers", "Zeros, %", "Order-0 entropy", "zstd", "NNCodec",
 TIMES = ("Encode, ms: zstd", "NNCodec", "ours", "Decode, ms: zstd", "NNCodec", "ours", "Bit-equal")
 
 
-@dataclass(frozen=True)
-class Coded:
+class Coded(NamedTuple):
     """What a coder made of all layers of a model: bytes, CPU seconds, and whether decoding gave the same integers."""
 
     size: int
@@ -82,11 +80,7 @@ def zstd(layers: Layers, repeats: int) -> Coded:
 
 
 def nncodec(layers: Layers, repeats: int, interpreter: Path) -> Coded:
-    """By NNCodec as another interpreter has it, without its own quantization.
-
-    Raises:
-        UserError: If that interpreter cannot run it.
-    """
+    """By NNCodec as another interpreter has it, without its own quantization; UserError if that cannot run it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "layers.npz"
         np.savez(file, **layers)  # type: ignore[arg-type]
@@ -112,10 +106,7 @@ def least(work: Callable[[], Result], repeats: int) -> tuple[Result, float]:
 def integers(path: Path) -> tuple[Layers, list[int], int | None]:
     """The integers of a checkpoint by layer, how many scales a row has, and the bytes of all that as stored.
 
-    An .npz with an array of int8 per layer has integers alone.
-
-    Raises:
-        UserError: If it is neither.
+    An .npz with an array of int8 per layer has integers alone. A UserError if it is neither.
     """
     if path.suffix == ".npz":
         with np.load(path) as arrays:

@@ -26,11 +26,7 @@ HEADER = ("Model", "Images", "Answers that differ", "Right with float32", "Right
 
 
 def with_float32(rounded: Checkpoint, source: Checkpoint) -> Checkpoint:
-    """The source with the integers of the model that was rounded from it.
-
-    Raises:
-        UserError: If rounding its vectors does not give that model, so that it comes from elsewhere.
-    """
+    """The source with the integers of the model that was rounded from it; UserError if that comes from elsewhere."""
     weights = {name.removesuffix(".weight"): weight for name, weight in rounded.integers.items()}
     ptq.assign_(source.model, weights)
     again = copy.deepcopy(source.model)

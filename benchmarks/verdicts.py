@@ -29,9 +29,7 @@ HEADER = ("Model", "Against", "Judged over", "First: points (95 %)", "First", "S
 def verdicts(replicates: Replicates, plan: Plan) -> dict[Pair, Estimate]:
     """The verdict on each pair of a table, in its order.
 
-    Args:
-        replicates: The first seed is that of the run itself, whose images judge what involves no training.
-        plan: Of the run.
+    The first seed is that of the run itself, whose images judge what involves no training.
     """
     own = replicates.seeds[0] if replicates.seeds else None
     rows = [row for row in replicates.rows if int(row["seed"]) == own and row["reference"] is not None]
@@ -47,18 +45,15 @@ def _with_interval(row: verdict.Row) -> verdict.Row:
 
 
 def lines(first: dict[Pair, Estimate], second: dict[Pair, Estimate], plan: Plan) -> Iterator[str]:
-    """How many verdicts are equal and how many turned round; those of each family; each gain, loss and change.
-
-    Raises:
-        UserError: If the two hold other pairs.
-    """
+    """How many verdicts are equal and how many turned round; those of each family; each gain, loss and change."""
     if not first or first.keys() != second.keys():
         raise UserError("both tables must compare the same models; one was made from other params or is empty")
     yield "| Judged over | Comparisons | Equal verdicts | Turned round |\n|---|--:|--:|--:|"
     for basis in ("all", *dict.fromkeys(of.basis for of in first.values())):
         pairs = [(of, second[pair]) for pair, of in first.items() if basis in ("all", of.basis)]
         yield _counted(basis, pairs)
-    yield _counted("all, each taken alone", [(_alone(of), _alone(second[pair])) for pair, of in first.items()])
+    alone = [(replace(of, holm_p=of.p), replace(second[pair], holm_p=second[pair].p)) for pair, of in first.items()]
+    yield _counted("all, each taken alone", alone)
     yield f"\n| {' | '.join(FAMILIES)} |\n|---|--:|--:|--:|--:|--:|"
     for family in dict.fromkeys(plan[model].family for model, _ in first):
         of_family = [pair for pair in first if plan[pair[0]].family == family]
@@ -74,10 +69,6 @@ def _counted(name: str, pairs: Sequence[tuple[Estimate, Estimate]]) -> str:
     equal = sum(one.words == other.words for one, other in pairs)
     turned = sum({one.words, other.words} == {GAIN, LOSS} for one, other in pairs)
     return f"| {name} | {len(pairs)} | {equal} ({100 * equal / len(pairs):.1f} %) | {turned} |"
-
-
-def _alone(of: Estimate) -> Estimate:
-    return replace(of, holm_p=of.p)
 
 
 def _row(pair: Pair, first: Estimate, second: Estimate) -> str:

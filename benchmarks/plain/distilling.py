@@ -48,15 +48,7 @@ class Observed:
 def distil_(
     networks: tuple[Observed, Observed], data: Data, method: str, settings: dict[str, Any], start: Path, *, seed: int
 ) -> list[int]:
-    """Train a student in place.
-
-    Args:
-        networks: The student and its teacher.
-        data: Images.
-        method: Of `distill.methods`.
-        settings: `distill` of params.yaml.
-        start: Starting weights of what the loss trains and remembers.
-        seed: Of the training.
+    """Train the first network in place; the second is its teacher, `start` the file of what the loss trains and keeps.
 
     Returns:
         Validation images answered right after each epoch.
@@ -134,10 +126,7 @@ def dkd(student: Tensor, teacher: Tensor, labels: Tensor, epoch: int, options: d
 class CRD(nn.Module):
     """RepDistiller's crd/criterion.py and memory.py; images of other classes are drawn as the pipeline draws them.
 
-    Args:
-        channels: Of student's and teacher's pooled features.
-        labels: Class of every training image.
-        options: Of `distill.methods.crd`.
+    `channels` are those of student's and teacher's pooled features, `labels` of all training images.
     """
 
     def __init__(self, channels: tuple[int, int], labels: Tensor, options: dict[str, Any]) -> None:

@@ -36,13 +36,7 @@ class Images(Dataset):
 
 
 class Data:
-    """Training and validation images, and loaders of them.
-
-    Args:
-        folder: `data/fit` of the pipeline.
-        size: Side of the network's input [px].
-        channels_last: Whether batches come in channels_last memory.
-    """
+    """Training and validation images in `data/fit`, at the side of the network's input [px], and loaders of them."""
 
     def __init__(self, folder: Path, size: int, *, channels_last: bool) -> None:
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))

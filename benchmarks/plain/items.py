@@ -20,13 +20,7 @@ from deepcompress.runtime import derived_seed
 
 
 def make(item: Item, folder: Path, *, channels_last: bool) -> Made:
-    """Make an item.
-
-    Args:
-        item: What to make; those that it needs have been made in the same folder.
-        folder: Filled by `pipeline_setup.write`.
-        channels_last: Whether networks and images have that memory; torch's default is channels first.
-    """
+    """An item, as `pipeline.ours` makes it; torch's default memory is channels first."""
     with chdir(folder):
         way, right = _Plain(channels_last=channels_last), []
         way.outputs.mkdir(exist_ok=True)

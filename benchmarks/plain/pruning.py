@@ -20,13 +20,10 @@ if TYPE_CHECKING:
 
 
 def sensitivity(model: VGG, data: Data, method: Method, settings: dict[str, Any]) -> dict[str, list[int]]:
-    """Validation images answered right with one layer pruned, per layer, at each sparsity.
+    """Validation images answered right with one layer pruned, per layer, at each sparsity of `sensitivity`.
 
-    Args:
-        model: Its weights are put back after each trial.
-        data: Images.
-        method: `structured` leaves the last layer out, whose outputs are the classes.
-        settings: `sensitivity` of params.yaml; its first sparsity, 0, is measured once for all layers.
+    The first sparsity, 0, is measured once for all layers. `structured` leaves the last layer out, whose outputs are
+    the classes.
     """
     dense, tried = data.right(model, settings["batch_size"]), list(layers(model).items())
     found = trials(
@@ -71,7 +68,7 @@ def prune_layer_(layer: nn.Module, method: Method, sparsity: float) -> None:
 def prune_and_finetune_(
     model: VGG, data: Data, curves: dict[str, Curve], sparsity: float, settings: dict[str, Any], *, seed: int
 ) -> list[int]:
-    """Zero the smallest weights of every layer, then train the last layer with its zeros held.
+    """Zero the smallest of all weights, then train the last layer with its zeros held.
 
     Args:
         model: Dense; is changed in place.
@@ -102,14 +99,7 @@ def prune_and_finetune_(
 
 
 def curves(model: VGG, right: dict[str, list[int]], sparsities: list[float], images: int) -> dict[str, Curve]:
-    """What an allocation reads, from the counts of `sensitivity`.
-
-    Args:
-        model: Its layers meet a sparsity to within one weight.
-        right: Per layer, at each sparsity.
-        sparsities: As asked for.
-        images: Validation images.
-    """
+    """What an allocation reads, from the counts of `sensitivity`; layers meet a sparsity to within one weight."""
     found, sizes = {}, {name: layer.weight.numel() for name, layer in layers(model).items()}
     for name, counts in right.items():
         met = [round(sparsity * sizes[name]) / sizes[name] for sparsity in sparsities]

@@ -19,13 +19,9 @@ BATCH_SIZE = 256  # of validation images, as in the pipeline
 
 
 def after_training_(model: VGG, data: Data, form: str, settings: dict[str, Any]) -> list[int]:
-    """Round all weights in place; returns the validation images answered right.
+    """Round all weights in place, to `form` by `quant` of params.yaml; returns the validation images answered right.
 
-    Args:
-        model: In float32, and computed in it: the report casts the model to 16 bits, which a CPU computes far slower.
-        data: Images.
-        form: fp16, bf16, int8 or int4.
-        settings: `quant` of params.yaml.
+    The model computes in float32: the report casts it to 16 bits, which a CPU computes far slower.
     """
     with torch.no_grad():
         for layer in layers(model).values():

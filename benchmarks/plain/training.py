@@ -18,13 +18,7 @@ Loss = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 def finetune_head_(model: VGG, data: Data, recipe: dict[str, Any], *, seed: int) -> list[int]:
-    """Train the last layer, the rest being frozen and in evaluation mode.
-
-    Args:
-        model: Is changed in place.
-        data: Images.
-        recipe: `finetune` of params.yaml, or another recipe with `trainable: head`.
-        seed: Decides the order of images.
+    """Train the last layer in place, the rest being frozen and in evaluation mode.
 
     Returns:
         Validation images answered right after each epoch.
