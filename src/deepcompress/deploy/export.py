@@ -149,15 +149,10 @@ def measured(path: str | Path, model: str) -> dict[str, Any]:
 def card(
     model: str, reason: str, description: dict[str, Any], metrics: dict[str, Any], meta: Meta, rows: list[Row]
 ) -> dict[str, Any]:
-    """The card as JSON values.
+    """The card of the recommended model as JSON values.
 
-    Args:
-        model: The recommended one.
-        reason: Why it is.
-        description: Of its checkpoint.
-        metrics: Its row of the evaluation table.
-        meta: Of the data.
-        rows: One per ONNX file: `file`, `model`, `kind`, `agreement_pct`, `top1_pct`, `n`, `size_bytes`.
+    From the description of its checkpoint, its row of the evaluation table, and a row per ONNX file: `file`, `model`,
+    `kind`, `agreement_pct`, `top1_pct`, `n`, `size_bytes`.
     """
     contract = Contract(tuple(description["classes"]), description["image_size"], meta.image_size, meta.white)
     data = {name: value for name, value in meta.to_json().items() if name != "classes"}

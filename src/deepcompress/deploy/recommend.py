@@ -115,14 +115,11 @@ def _against(candidate: Candidate, control: str | None, answers: Mapping[str, np
     """A candidate beside the baseline and its control, where that was measured."""
     if candidate.model == BASELINE:
         return candidate
-    _, *interval = _lost(answers[BASELINE], answers[candidate.model])
-    to_control = _lost(answers[control], answers[candidate.model]) if control and control in answers else None
-    return replace(
-        candidate,
-        drop_interval=(interval[0], interval[1]),
-        control=control if to_control else None,
-        control_drop=to_control,
-    )
+    right = answers[candidate.model]
+    beside = replace(candidate, drop_interval=_lost(answers[BASELINE], right)[1:])
+    if control is None or control not in answers:
+        return beside
+    return replace(beside, control=control, control_drop=_lost(answers[control], right))
 
 
 def _lost(reference: np.ndarray, right: np.ndarray) -> tuple[float, float, float]:
@@ -143,10 +140,7 @@ def _latency_ms(path: Path) -> float:
 def recommendation(candidates: Sequence[Candidate], limits: Deploy, most_of_a_class: int = 0) -> dict[str, Any]:
     """What results/recommendation.json says: the model, why, and the numbers behind it; errors as `ranked`.
 
-    Args:
-        candidates: What there is to choose from.
-        limits: What the model must keep to.
-        most_of_a_class: Validation images of the class that has most: who always names it has so many right.
+    `most_of_a_class` are the validation images of the class that has most: who always names it has so many right.
     """
     chosen, *others = ranked(candidates, limits)
     baseline = _baseline(candidates)
