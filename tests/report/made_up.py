@@ -270,11 +270,15 @@ def pairs(models: Models) -> pd.DataFrame:
     """Each model beside all that the plan compares it with."""
     points = {(one, other): (models[one][0] - models[other][0]) / 10 for one, other in plan(models).pairs()}
     rows = [
-        {"model": model, "reference": other, "n": IMAGES, "difference_points": at, "difference_points_low": at - 1.1,
-         "difference_points_high": at + 1.1, "mcnemar_p": min(1.0, 2.0 ** -abs(at * 3)), "agreement_pct": 96.0}
+        {"model": model, "reference": other, "n": IMAGES, **measured(at), "agreement_pct": 96.0}
         for (model, other), at in points.items()
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
+
+
+def measured(points: float) -> dict[str, float]:
+    """What evaluate says of a difference over images."""
+    return {**within("difference_points", points, 1.1, 1.1), "mcnemar_p": min(1.0, 2.0 ** -abs(points * 3))}
 
 
 def apart(low: float, high: float, p: float = 0.01) -> Estimate:
@@ -311,16 +315,12 @@ def evaluation(models: Models) -> pd.DataFrame:
     rows = []
     for model, (right, smaller) in models.items():
         low, high = (100 * bound for bound in wilson_interval(right, IMAGES))
-        points = (right - models["baseline"][0]) / 10
-        compared = model != "baseline"
+        paired = measured((right - models["baseline"][0]) / 10)
         rows.append(
             {
                 "model": model, "top1_pct": right / 10, "top1_pct_low": low, "top1_pct_high": high,
                 "top5_pct": 98.0, "n": IMAGES, "cross_entropy_loss": 0.41, "calibration_error_pct": 3.2,
-                "difference_points": points if compared else None,
-                "difference_points_low": points - 1.1 if compared else None,
-                "difference_points_high": points + 1.1 if compared else None,
-                "mcnemar_p": min(1.0, 2.0 ** -abs(points * 3)) if compared else None,
+                **(dict.fromkeys(paired) if model == "baseline" else paired),
                 "parameters": int(2.4e6 / min(smaller, 4)), "nonzero_weights": int(2.3e6 / min(smaller, 4)),
                 "macs": int(9.7e6 / min(smaller, 4)), "size_bytes": int(BASELINE_BYTES / smaller),
             }

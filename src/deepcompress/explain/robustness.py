@@ -64,8 +64,7 @@ def logits(
     loss. What would leave the range of pixels is cut off.
 
     Args:
-        model: On the device of the batches; its gradients stay as they are.
-        batches: In the stored order.
+        model: On the device of the batches, which come in the stored order; its gradients stay as they are.
         change: NOISE or FGSM.
         strength: The noise's standard deviation, or the step; pixels lie in 0..1.
         seed: Decides the noise, together with the batches' size.
@@ -122,11 +121,7 @@ def robustness_rows(
 ) -> list[Row]:
     """A row per model and change: accuracy on the images and on the changed ones, with intervals as `jitter_rows` has.
 
-    Args:
-        plain: Logits by model, of the images as they are.
-        changed: Logits by model and change, NOISE or FGSM; a model or change that is missing has no row.
-        labels: Right class of each image.
-        strengths: By change, the standard deviation or the step [pixels in 0..1].
+    A model or change that `changed` lacks has no row; `strengths` are standard deviations or steps [pixels in 0..1].
     """
     return [
         {

@@ -133,11 +133,8 @@ def looks(
 ) -> dict[str, Look]:
     """A look at every model; one at an equal file, with equal images, settings and code, is found again in scratch.
 
-    Args:
-        paths: The file of each model.
-        pairs: Whom to compare; tells which layers are looked at.
-        images: To look at.
-        changed: Models that are tried with noise and with a step against them.
+    The pairs tell which layers are looked at; `changed` are models that are tried with noise and with a step against
+    them.
 
     Raises:
         UserError: If a file is missing or damaged, or a model knows other classes or needs other pixels.
@@ -219,13 +216,8 @@ def object_masks(
 ) -> Bool[np.ndarray, "images size size"] | None:
     """Which pixels the object covers in some validation images; None where the source cannot draw them.
 
-    The images are drawn again to find out which ones they are, and compared with the stored ones.
-
-    Args:
-        data: The `data` section.
-        fit: What the download stage made of it.
-        wanted: Rows of the validation images.
-        size: Side of the masks [px].
+    The images, `wanted` rows of those in `fit`, are drawn again to find out which ones they are, and compared with the
+    stored ones.
 
     Raises:
         UserError: If the stored images are not those of this section.
@@ -244,12 +236,6 @@ def object_masks(
 
 def alignment_rows(pairs: Pairs, plain: Logits, jittered: Logits, *, temperature: float) -> list[Row]:
     """A row per model and reference; the column `teacher` names the latter, be it a teacher or the baseline.
-
-    Args:
-        pairs: Whom to compare.
-        plain: Logits by model.
-        jittered: Of the same images under colour jitter.
-        temperature: Of the second KL column.
 
     Returns:
         Columns `kl_nats` (KL(teacher || student) at temperature 1, mean over images), `kl_softened_nats` (at
@@ -287,21 +273,14 @@ def attention_rows(
     window: int,
     masks: Bool[np.ndarray, "images height width"] | None = None,
 ) -> list[Row]:
-    """A row per pair.
-
-    Args:
-        maps: By model, of the same images at one layer.
-        pairs: Whom to compare.
-        role: The layer, see models/spec.py.
-        window: Of SSIM [px].
-        masks: The object in each image, where that is known.
+    """A row per pair, of maps of the same images at one layer, `role` (see models/spec.py).
 
     Returns:
         Columns `ssim` with its 95 % interval over images, two nulls (`ssim_other_image`: to the reference's map of
         another image; `ssim_independent`: the untaught student's to the teacher's, empty beside the baseline),
         `ssim_gain` over the latter with its paired interval, `cosine`, `rank_correlation`, `n` images with maps,
-        `empty` without, and, with masks, the share of the maps inside (`inside_pct`, `teacher_inside_pct`) and of
-        the image that is object (`object_pct`). The column `teacher` names the reference.
+        `empty` without, and, with masks of the object in each image, the share of the maps inside (`inside_pct`,
+        `teacher_inside_pct`) and of the image that is object (`object_pct`). The column `teacher` names the reference.
     """
     teachers = {reference for _, reference in pairs} - {BASELINE} if INDEPENDENT in maps else set()
     ranks = {model: attention.ranks(maps[model]) for model in {model for pair in pairs for model in pair}}

@@ -73,9 +73,6 @@ def evaluate(
     Args:
         models: The file of each model id, the baseline first.
         pairs: Of a model and the one that it is to be compared with besides the baseline.
-        heldout_folder: Of the held-out images.
-        settings: The `evaluate` section.
-        device: Where models run.
         budget_mib: See `store.Arrays`.
 
     Returns:
