@@ -227,6 +227,13 @@ def wait():
     signal.pause()
 list(runtime.on_cores([wait] * 2))
 """
+EARLY = """
+from deepcompress import runtime
+later = []
+found = runtime.on_cores([lambda: len(later)] * 2)
+later.append("thread of a progress bar")
+print(*found)
+"""
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 STAGE = {STAGE_VARIABLE: "some"}
 forked = pytest.mark.skipif(CORES < 2 or sys.platform != "linux", reason="needs two cores of a Linux machine")
@@ -248,6 +255,11 @@ def test_calls_that_take_several_threads_are_made_here_where_the_threads_are() -
         "torch.ones(1 << 22).relu().sum()\n"
     )
     assert printed(worked + CALLS.replace("THREADS", "2"), **STAGE).splitlines() == ["True True", "one line"]
+
+
+@forked
+def test_forks_are_made_at_once_before_a_progress_bar_has_its_thread() -> None:
+    assert printed(EARLY, **STAGE) == "0 0\n"
 
 
 @forked

@@ -33,6 +33,8 @@ from deepcompress.errors import SCRATCH_VARIABLE as SCRATCH_VARIABLE
 from deepcompress.params import Section
 
 if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
     import torch
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import Strategy
@@ -292,9 +294,10 @@ _calls: Sequence[Callable[[], Any]] = ()  # what the forks of this process find
 def on_cores(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Iterator[T]:
     """What each call returns, in their order, each made in a fork of this process, which has all loaded already.
 
-    There is a fork for each core, up to MOST_FORKS. The calls are made one after the other in this process where there
-    is one core, where each takes several threads, or where forking may not be safe: elsewhere than on Linux, beside
-    other threads, and in any but the fresh process of a stage. A UserError if a fork was killed.
+    There is a fork for each core, up to MOST_FORKS, made at once: whoever takes the results may start threads. The
+    calls are made one after the other in this process where there is one core, where each takes several threads, or
+    where forking may not be safe: elsewhere than on Linux, beside other threads, and in any but the fresh process of a
+    stage. A UserError if a fork was killed.
 
     Args:
         calls: Change nothing that another of them reads; what they return can be pickled.
@@ -306,22 +309,13 @@ def on_cores(calls: Sequence[Callable[[], T]], threads: int | None = 1) -> Itera
     fresh = STAGE_VARIABLE in os.environ and threading.active_count() == 1
     if count < 2 or sys.platform != "linux" or not fresh:
         return (call() for call in calls)
-    return _in_forks(calls, count)
-
-
-def _in_forks(calls: Sequence[Callable[[], T]], count: int) -> Iterator[T]:
-    from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+    from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     global _calls
     _calls = calls
-    try:
-        with ProcessPoolExecutor(count, get_context("fork"), _die_with, (os.getpid(),)) as pool:
-            yield from pool.map(_call, range(len(calls)))
-    except BrokenProcessPool:
-        raise UserError(
-            "a process was killed, most likely for lack of memory; with `train.threads: null` one works at a time"
-        ) from None
+    pool = ProcessPoolExecutor(count, get_context("fork"), _die_with, (os.getpid(),))
+    return _closing(pool, pool.map(_call, range(len(calls))))
 
 
 def _call(place: int) -> Any:
@@ -333,6 +327,18 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _closing(pool: ProcessPoolExecutor, found: Iterator[T]) -> Iterator[T]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        with pool:
+            yield from found
+    except BrokenProcessPool:
+        raise UserError(
+            "a process was killed, most likely for lack of memory; with `train.threads: null` one works at a time"
+        ) from None
 
 
 # Scratch.
