@@ -60,9 +60,8 @@ def named(document: Mapping[str, Any]) -> dict[str, list[Path]]:
             with said_after(f"params.yaml: {key}.weights: "):
                 path = files.from_repository(str(weights))
                 if reason := files.absence(path):
-                    raise UserError(
-                        f"{str(weights)[: params.LONGEST_SHOWN]}: {reason}; it must be null, imagenet or a file's path"
-                    )
+                    shown = str(weights)[: params.LONGEST_SHOWN]
+                    raise UserError(f"{shown}: {reason}; it must be null, imagenet or a file's path")
             found[f"{key}.weights"] = [path]
         if OWN.fullmatch(arch) and not TIMM.fullmatch(arch):
             with said_after(f"params.yaml: {key}.arch: "):
@@ -93,9 +92,8 @@ def fingerprint(data: DataConfig, before: str = NOTHING) -> str:
     paths = data_inputs(data)
     if not paths:
         return NOTHING
-    asked = hashlib.sha256(f"{data.source} {data.options(data.source).model_dump_json()}".encode()).hexdigest()[
-        : code_hash.DIGITS
-    ]
+    settings = f"{data.source} {data.options(data.source).model_dump_json()}"
+    asked = hashlib.sha256(settings.encode()).hexdigest()[: code_hash.DIGITS]
     digest = hashlib.sha256()
     try:
         for path in paths:

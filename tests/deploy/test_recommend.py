@@ -49,6 +49,7 @@ def test_a_model_is_off_the_front_exactly_when_another_is_nowhere_worse_and_some
     assert recommend.front(models) == {row.model for row in models} - dominated
     twins = [Candidate("a", 9, 10, 5, 5), Candidate("b", 9, 10, 5, 5)]
     assert recommend.front(twins) == {"a", "b"}
+    assert recommend.front([]) == set()
 
 
 def test_the_smallest_file_within_the_limits_wins_and_exactly_a_limit_is_within() -> None:

@@ -61,6 +61,7 @@ def test_numbers_are_rounded_and_carry_their_unit(written: str, expected: str) -
 def test_a_difference_carries_its_interval_or_why_there_is_none(data: Tables) -> None:
     assert text.difference(made_up.apart(-1.1, 0.3)) == "−0.4 (−1.1 to +0.3)"
     assert text.difference(Estimate(-0.4)) == "−0.4 (one training each)"
+    assert text.difference(Estimate(-0.4, -1.1, 0.3)) == "−0.4 (−1.1 to +0.3)"  # of a table without p
     assert text.difference(data.baseline["difference"]) == "–"
 
 

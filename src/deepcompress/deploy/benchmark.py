@@ -58,7 +58,7 @@ PACKAGES = ("torch", "onnxruntime", "openvino", "executorch", "torchao")
 
 
 def available(names: tuple[str, ...]) -> tuple[dict[str, ModuleType], dict[str, str]]:
-    """The engines of these names that run here, and why each of the others does not; UserError if there is none."""
+    """The engines of these names that run here, and why each of the others does not; UserError for other names."""
     engines = {name: params.plugin(ENGINES, name, "benchmark.engines") for name in names}
     missing = {name: why for name, engine in engines.items() if (why := engine.missing()) is not None}
     return {name: engine for name, engine in engines.items() if name not in missing}, missing

@@ -208,9 +208,10 @@ def front(candidates: Sequence[Candidate]) -> set[str]:
 
     Two models of equal worth do not dominate each other.
     """
-    worths = np.array([(row.right, -row.size_bytes, -row.macs) for row in candidates])
-    nowhere_worse, somewhere_better = np.all(worths >= worths[:, None], 2), np.any(worths > worths[:, None], 2)
-    dominated = np.any(nowhere_worse & somewhere_better, 1)
+    worths = np.array([(row.right, -row.size_bytes, -row.macs) for row in candidates]).reshape(-1, 3)
+    nowhere_worse = np.all(worths >= worths[:, None], axis=2)  # of the model of each column beside that of the row
+    somewhere_better = np.any(worths > worths[:, None], axis=2)
+    dominated = np.any(nowhere_worse & somewhere_better, axis=1)
     return {row.model for row, beaten in zip(candidates, dominated, strict=True) if not beaten}
 
 

@@ -73,7 +73,10 @@ def inside(maps: Maps, masks: Iterable[np.ndarray]) -> Float[np.ndarray, " image
 
 
 def mean(values: Float[np.ndarray, " images"]) -> Estimate:
-    """The mean of the images that have a value (others hold NaN), plus and minus 1.96 standard errors; NaN of one."""
+    """The mean of the images that have a value (others hold NaN), plus and minus 1.96 standard errors.
+
+    NaN of fewer than two.
+    """
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return Estimate(float("nan"), n=len(values))

@@ -121,6 +121,7 @@ def evaluation_row(
     """
     right, n, logits = int(_right(measured, labels).sum()), len(labels), measured.logits
     low, high = statistics.wilson_interval(right, n)
+    compared = [None] * len(PAIRED) if baseline is None else _compared(measured, baseline, labels)
     return {
         "model": model,
         "top1_pct": decimals(100 * right / n),
@@ -130,7 +131,7 @@ def evaluation_row(
         "n": n,
         "cross_entropy_loss": significant(accuracy.cross_entropy(logits, labels)),
         "calibration_error_pct": decimals(100 * accuracy.expected_calibration_error(logits, labels, calibration_bins)),
-        **dict(zip(PAIRED, [None] * 6 if baseline is None else _compared(measured, baseline, labels), strict=True)),
+        **dict(zip(PAIRED, compared, strict=True)),
         "parameters": measured.parameters,
         "nonzero_weights": measured.nonzero_weights,
         "macs": measured.macs,

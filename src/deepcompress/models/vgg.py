@@ -185,7 +185,7 @@ def _initialise_(model: VGG) -> None:
 
 @contextmanager
 def tap(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """Collect what the named layers give in each forward pass, not detached; the last pass's is there, by name.
+    """Collect by name what layers give, not detached: in the last forward pass; nothing before the first.
 
         with tap(model, ["features.7"]) as outputs:
             logits = model(images)

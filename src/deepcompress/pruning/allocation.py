@@ -74,9 +74,8 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
         UserError: If the allocation is unknown or gives no such shares, or the target is out of reach.
     """
     module = params.plugin("pruning.allocations", name)
-    patterned = hasattr(
-        module, "SPARSITY"
-    )  # it fits some layers, and no other gives more in place of one that it does not
+    # A pattern fits some layers; no other one gives more in place of one that it does not fit.
+    patterned = hasattr(module, "SPARSITY")
     if not patterned:
         _require_reachable(problem)
     shares = module.shares(problem)

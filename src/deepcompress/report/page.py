@@ -116,7 +116,7 @@ def _first_screen(data: Tables) -> dict[str, Any]:
     told = rows[["model", "family", "method", "format", "teacher"]]
     words = [" ".join(cells.dropna().astype(str)).lower() for _, cells in told.iterrows()]
     found = [of if isinstance(of, Estimate) else Estimate(math.nan) for of in rows["difference"]]
-    ends = [text.difference(of).partition(" (")[2].rstrip(")") if of.tested else "" for of in found]
+    ends = ["" if math.isnan(of.low) else text.difference(of).partition(" (")[2].rstrip(")") for of in found]
     listed = rows.assign(words=words, points=[of.value for of in found], ends=ends)
     recommended = str((data.notes.get("recommendation") or {}).get("model", ""))
     sentence, evidence = _first_sentence(data, recommended)

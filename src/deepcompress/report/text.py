@@ -140,7 +140,7 @@ def difference(of: Estimate | None, *, phrase: bool = False) -> str:
     """
     if not isinstance(of, Estimate):  # None, or NaN in a table
         return MISSING
-    if not of.tested:
+    if math.isnan(of.low):
         return f"{signed(of.value)} ({verdict.reason(of.phrase)})"
     doubt = f", {of.phrase if phrase else UNCONFIRMED}" if of.phrase.startswith(verdict.UNCONFIRMED) else ""
     return f"{signed(of.value)} ({signed(of.low)} to {signed(of.high)}{doubt})"
@@ -216,7 +216,7 @@ def change(row: pd.Series) -> str:
     parts = []
     for (reference, of), doubt in zip(to.items(), doubts, strict=True):
         over = " over seeds" if of.basis == verdict.SEEDS else ""
-        interval = f"95 % interval{over} {signed(of.low)} to {signed(of.high)}" if of.tested else ""
+        interval = f"95 % interval{over} {signed(of.low)} to {signed(of.high)}" if not math.isnan(of.low) else ""
         within = ", ".join(words for words in (interval, "" if shared else doubt) if words)
         parts.append(f"{signed(of.value)} points{f' ({within})' if within else ''} to {reference}")
     return ", ".join(parts) + (f"; both: {shared}" if shared else "")

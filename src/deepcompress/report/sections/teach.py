@@ -183,7 +183,7 @@ def _teacher_sizes(data: Tables) -> list[Block]:
     small, large = (rows[rows["teacher"] == teacher].loc[wide.index] for teacher in pair)
     names = dict(zip(pair, data.models.set_index("model").loc[pair, "name"], strict=True))
     both = zip(wide.index, large["model"], small["model"], strict=True)
-    found = {method: of for method, *pair in both if (of := data.differences.get(tuple(pair)))}
+    found = {method: of for method, model, other in both if (of := data.differences.get((model, other)))}
     judged = [f"{method} {text.difference(of)}" for method, of in found.items()]
     change, runs = large["top1_pct"] - small["top1_pct"], "in this run"
     if len(judged) == len(wide) and data.replicates:
