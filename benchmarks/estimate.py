@@ -19,7 +19,7 @@ import click
 import torch
 import yaml
 
-from deepcompress import input_files, params, plan, preset
+from deepcompress import dependencies, params, plan, preset
 from deepcompress.distillation.settings import Distill, Teachers, require_teachers
 from deepcompress.errors import Command
 from deepcompress.measure.cost import layer_macs, parameters
@@ -102,7 +102,7 @@ def trainings(document: dict[str, Any]) -> Iterator[Training]:
     source = document["data"]["source"]
     validation = round(IMAGES[source] * document["data"]["validation_fraction"])
     images, networks = IMAGES[source] - validation, {}
-    for key, block in input_files.networks(document).items():
+    for key, block in dependencies.networks(document).items():
         shape = {name: block[name] for name in Model.model_fields if name in block}
         networks[key] = counted(params.validate(Model, shape, key), CLASSES[source])
     answers = {f"teachers/{name}": 2.0 * networks[f"teachers.{name}"].macs * images for name in document["teachers"]}
@@ -115,7 +115,7 @@ def trainings(document: dict[str, Any]) -> Iterator[Training]:
             elif row.step == "distill" and row.family == "combined":
                 recipe = recipe | {"trainable": "all"}
             name = str(row.stage).partition("@")[0]
-            network = networks[input_files.network_of(models, row.id)]
+            network = networks[dependencies.network_of(models, row.id)]
             yield training(STAGES.get(name, name), network, recipe, images, validation, extra)
     if _unchanged(student):
         yield Training("distill", sum(answers[f"teachers/{name}"] for name in distill.teachers), 0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deepcompress import choices, files, input_files, params, plan
+from deepcompress import dependencies, files, params, plan
 from deepcompress.errors import Command
 
 
@@ -22,13 +22,13 @@ def main(
     for note in plan.check():
         click.echo(note)
     document = params.read()
-    models, chosen = plan.table(document), choices.of(document, files.read_json(code))
-    named = [path for paths in input_files.named(document).values() for path in paths]
+    models, chosen = plan.table(document), dependencies.choices(document, files.read_json(code))
+    named = [path for paths in dependencies.named(document).values() for path in paths]
     for folder in clean:
         for stray in plan.remove_strays(folder, models.ids, named):
             click.echo(f"removed {stray}: no model of the plan")
-    input_files.link_(document, inputs)
-    content = {"inputs": input_files.hashes(document), "choices": chosen, "params": document}
+    dependencies.link_(document, inputs)
+    content = {"inputs": dependencies.hashes(document), "choices": chosen, "params": document}
     for name, file in tables:
         files.write_json(file, content[name])
     models.write(plan_file)

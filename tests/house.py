@@ -20,7 +20,7 @@ ROOMS = (  # by floor, the lowest first: imports go down
     ("training",),
     ("pruning", "quantization", "distillation", "deploy"),
     (
-        *("report", "choices", "input_files", "plan", "preset", "replicates", "repro", "forks", "progress", "stale"),
+        *("report", "dependencies", "plan", "preset", "replicates", "repro", "forks", "progress", "stale"),
         "__main__",
     ),
     ("api",),

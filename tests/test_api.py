@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 import deepcompress as dc
-from deepcompress import api, input_files
+from deepcompress import api, dependencies
 from deepcompress.data import store
 from deepcompress.deploy.classifier import OnnxClassifier
 from deepcompress.errors import UserError
@@ -88,7 +88,7 @@ def test_stored_images_are_opened_as_they_are(shown: dict[str, Any]) -> None:
 def test_photographs_that_two_calls_ask_for_at_once_are_stored_once(
     shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both_came, written, tell, write = threading.Barrier(2), [], input_files.fingerprint, store.write_fit
+    both_came, written, tell, write = threading.Barrier(2), [], dependencies.fingerprint, store.write_fit
 
     def fingerprint(data: store.DataConfig) -> str:
         found = tell(data)
@@ -99,7 +99,7 @@ def test_photographs_that_two_calls_ask_for_at_once_are_stored_once(
         written.append(given)
         return write(*given, **options)
 
-    monkeypatch.setattr(input_files, "fingerprint", fingerprint)
+    monkeypatch.setattr(dependencies, "fingerprint", fingerprint)
     monkeypatch.setattr(store, "write_fit", write_fit)
     photos = shown["folder"] / "photos"
     with chdir(shown["folder"]), ThreadPoolExecutor(2) as threads:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from deepcompress import choices, code_hash, params
+from deepcompress import code_hash, dependencies, params
 from tests.docs import pages
 from tests.house import ROOT, STAGES
+from tests.processes import printed
 
 DOCUMENT = params.read(ROOT / "params.yaml")
 CODE = code_hash.hashes(ROOT)
@@ -18,7 +19,7 @@ CODE = code_hash.hashes(ROOT)
 
 def keys(document: dict[str, Any] = DOCUMENT, code: code_hash.Hashes = CODE) -> dict[str, object]:
     """Each key of results/choices.json that a stage may name, and what lies there."""
-    chosen = choices.of(document, code)
+    chosen = dependencies.choices(document, code)
     places = {f"code.{step}.{name}": used for step, names in chosen["code"].items() for name, used in names.items()}
     for kind in ("code", "settings"):
         for step, links in chosen[kind]["combine"].items():
@@ -116,3 +117,12 @@ def test_links_depend_on_what_decides_about_them_and_on_no_section_of_a_step(ste
     own = [f"{kind}.combine.{step}.${{key}}" for kind in ("code", "settings")]
     assert {"results/choices.json": own} in named
     assert {key for key in named if isinstance(key, str)} <= {"seed", "train", "distill.cache_budget_mib"}
+
+
+def test_they_are_found_where_nothing_is_installed_that_computes() -> None:
+    blocked = "".join(f"sys.modules[{name!r}] = None; " for name in ("numpy", "PIL", "torch", "pandas", "scipy"))
+    program = (
+        f"import sys; {blocked}from pathlib import Path; from deepcompress import code_hash, dependencies, params; "
+        "print(*dependencies.choices(params.read(), code_hash.hashes(Path())))"
+    )
+    assert printed(program, folder=ROOT).split() == ["code", "settings"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from deepcompress import input_files, params, plan
+from deepcompress import dependencies, params, plan
 from deepcompress.data.store import DataConfig, load_source, write_fit
 from deepcompress.deploy import benchmark
 from deepcompress.deploy import settings as deploy_settings
@@ -228,7 +228,7 @@ USES: list[tuple[tuple[str, str], Callable[[Path], object], str, list[tuple[str,
         (BUILD, "def build(options, context):\n    return options.nope", "AttributeError: 'Options' object has no"),
         (BUILD, TAPPED, ".*block9"),
     ]),
-    (SOURCE, lambda _: input_files.data_inputs(images()), r"^params\.yaml: data\.gratings\.per_class is missing$", [
+    (SOURCE, lambda _: dependencies.data_inputs(images()), r"^params\.yaml: data\.gratings\.per_class is missing$", [
         ("per_class: int = Field(default=50, ge=3)", "per_class: int", ""),
     ]),
     (CRITERION, lambda _: scored(nets.vgg(), "structured", "mean_size"), "", [

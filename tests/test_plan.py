@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from deepcompress import input_files, params, plan
+from deepcompress import dependencies, params, plan
 from deepcompress.errors import UserError
 from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG
@@ -47,7 +47,7 @@ def test_a_network_that_starts_from_no_weights_need_not_say_so(tmp_path: Path, k
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(document))
     plan.check(path)
-    assert params.at(input_files.hashes(params.read(path)), key)["weights"] is None
+    assert params.at(dependencies.hashes(params.read(path)), key)["weights"] is None
 
 
 RESNET = {"arch": "resnet18", "batch_norm": None, "width": None, "hidden": None, "dropout": None}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepcompress import choices, code_hash, files, params
+from deepcompress import code_hash, dependencies, files, params
 from deepcompress import stale as stale_results
 from deepcompress.errors import UserError
 from tests import house
@@ -120,7 +120,9 @@ def test_a_link_whose_settings_changed_is_named_before_any_stage_runs(pipeline: 
         path.write_text(yaml.safe_dump(pages.merged(document, pages.at("quant.bits", bits))))
 
     write(8)
-    files.write_json(pipeline.folder / "written.json", choices.of(params.read(path), code_hash.hashes(pipeline.folder)))
+    files.write_json(
+        pipeline.folder / "written.json", dependencies.choices(params.read(path), code_hash.hashes(pipeline.folder))
+    )
     plan = stage("cp written.json choices.json", ["source"], [{"choices.json": {"cache": False}}])
     links = {
         name: stage(

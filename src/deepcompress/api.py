@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from deepcompress import files, input_files, params, runtime
+from deepcompress import dependencies, files, params, runtime
 from deepcompress.data import heldout, store
 from deepcompress.data.batches import Batches
 from deepcompress.distillation.settings import Distill
@@ -132,7 +132,7 @@ def images(path: str | Path, **settings: Any) -> Images:
         raise UserError(f"images: folder.path is {place} here, as the first argument says; leave it out")
     block = {**settings, "source": "folder", "folder": {**folder, "path": str(place.absolute())}}
     data = _section(store.DataConfig, "data", block)
-    made = runtime.scratch("images", data, input_files.fingerprint(data)).absolute()
+    made = runtime.scratch("images", data, dependencies.fingerprint(data)).absolute()
     fit, test = made / "fit", made / "heldout"
     with FileLock(made / "lock"):
         if not (test / "meta.json").is_file():  # the last to take its place, maybe while this call waited

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from deepcompress import input_files, params
+from deepcompress import dependencies, params
 from deepcompress.data.store import DataConfig
 from deepcompress.deploy.settings import Benchmark, Deploy, require_planned
 from deepcompress.distillation.settings import (
@@ -103,7 +103,7 @@ def check(path: str | Path = params.PARAMS_FILE) -> list[str]:
     distill, teachers = sections["distill"], sections["teachers"]
     require_teachers(distill, teachers)
     _require_one_size(document)
-    input_files.named(document)
+    dependencies.named(document)
     _check_links(sections["combine"], distill, teachers, path)
     notes = require_networks(document)
     models = table(document)
@@ -141,7 +141,7 @@ def _lessons(models: Plan) -> list[tuple[str, str, str]]:
     """(method or mixture, key of the student's network, key of the teacher's), each once."""
 
     def network(model: str | None) -> str:
-        return input_files.network_of(models, str(model))
+        return dependencies.network_of(models, str(model))
 
     taught = [row for row in models if row.step == "distill" and row.teacher]
     return list(dict.fromkeys((str(row.method), network(row.id), network(row.teacher)) for row in taught))
@@ -150,7 +150,7 @@ def _lessons(models: Plan) -> list[tuple[str, str, str]]:
 def _require_one_size(document: dict[str, Any]) -> None:
     """Teachers, students and what becomes of the baseline are compared on the same pixels."""
     size = document["model"]["image_size"]
-    for key, block in input_files.networks(document).items():
+    for key, block in dependencies.networks(document).items():
         if block["image_size"] != size:
             raise UserError(
                 f"params.yaml: {key}.image_size must be that of the model, {size}, got {block['image_size']}; all "
@@ -171,7 +171,7 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: Naming the key of the network or of the step, and the layer in the way; or a file of weights.
     """
-    blocks = input_files.networks(document).items()
+    blocks = dependencies.networks(document).items()
     for key, block in blocks:
         _require_weights(key, block)
     specs = {
@@ -286,7 +286,7 @@ def _structured(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, link in document["combine"].get("prune", {}).items():
         own = params.linked(prune, link)
         if own["method"] == "structured":
-            network = input_files.network_of(table(dict(document)), str(link["from"]))
+            network = dependencies.network_of(table(dict(document)), str(link["from"]))
             yield f"combine.prune.{name}", network, own["structured"]["scope"]
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import click
 import numpy as np
 
-from deepcompress import files, input_files, params, preset
+from deepcompress import dependencies, files, params, preset
 from deepcompress.errors import SCRATCH_VARIABLE, Command, UserError, scratch_root
 from deepcompress.measure.statistics import compare, decimals, significant
 from deepcompress.measure.verdict import COLUMNS
@@ -153,7 +153,7 @@ def reproduce(folder: Path, jobs: int | None) -> bool:
 
 def _dvc() -> Path:
     """DVC's cache, if all that the working tree's evaluation comes from is as its stages left it."""
-    with input_files.opened_project() as repo:
+    with dependencies.opened_project() as repo:
         if changed := repo.status(targets=[TARGET], with_deps=True):
             raise UserError(f"results here are not of this code and these params ({min(changed)}); run `make repro`")
         return Path(repo.cache.local.path)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deepcompress import files, forks, input_files
+from deepcompress import dependencies, files, forks
 from deepcompress.errors import STAGE_VARIABLE, Command, UserError
 from deepcompress.forks import THREADS_VARIABLE
 from deepcompress.progress import Progress, chains, durations, last_seconds
@@ -460,7 +460,7 @@ def main(jobs: int | None, keep_going: bool, scheduler: str | None, targets: tup
     with (
         interruption.handled(),
         cluster(scheduler, jobs) if scheduler else machine(jobs) as place,
-        input_files.opened_project() as repo,
+        dependencies.opened_project() as repo,
     ):
         from dvc.repo import lock_repo
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deepcompress import code_hash, input_files, params
+from deepcompress import code_hash, dependencies, params
 from deepcompress.errors import Command, UserError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
                 kind = {INPUTS: "inputs", CHOICES: "choices"}.get(Path(dep.fs_path).name, "code")
                 yield f"its {kind} changed: {', '.join(changed)}"
             continue
-        if dep.def_path == input_files.FOLDER:  # its links lead to files that a fresh clone may lack
+        if dep.def_path == dependencies.FOLDER:  # its links lead to files that a fresh clone may lack
             continue
         fs, place = dep.fs, dep.fs_path
         yield from _changes(dep, brought=any(fs.isin_or_eq(path, place) or fs.isin(place, path) for path in made))
@@ -95,7 +95,7 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
     Returns:
         A line per stage that is stale, and the error that says how many; if there is none, a line that says so, None.
     """
-    with input_files.opened_project(root) as repo, chdir(repo.root_dir):  # DVC names stages from the current folder
+    with dependencies.opened_project(root) as repo, chdir(repo.root_dir):  # DVC names stages from the current folder
         from dvc.repo.reproduce import plan_repro
 
         stages = plan_repro(repo.index.graph)
@@ -106,10 +106,8 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
         # Of a file that is not here, without what reads images, and of a params.yaml that `plan` would refuse: what was
         # committed is taken on trust.
         with suppress(UserError, ModuleNotFoundError, LookupError, TypeError, AttributeError):
-            from deepcompress import choices  # which needs NumPy; a pull request's report has none
-
-            anew |= {path: choices.of(params.read(), code) for path in outs if Path(path).name == CHOICES}
-            anew |= {path: input_files.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
+            anew |= {path: dependencies.choices(params.read(), code) for path in outs if Path(path).name == CHOICES}
+            anew |= {path: dependencies.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
         made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
         stale = {stage.addressing: list(reasons(stage, made, anew)) for stage in others}
     found = [f"{address}: {', '.join(why)}" for address, why in stale.items() if why]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import Field
 
 from deepcompress.params import Section
@@ -74,6 +73,7 @@ class Augment(Section):
 
     def draw(self, images: int, generator: torch.Generator) -> Draws:
         """Random parameters for so many images, a row for each; the generator, one of the CPU, moves on."""
+        import numpy as np
         import torch
 
         def uniform(low: float, high: float) -> Tensor:

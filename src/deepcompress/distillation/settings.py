@@ -216,7 +216,7 @@ def require_layers(distill: Distill, teachers: Teachers, model: Model, lessons: 
         distill: Has the methods and mixtures.
         teachers: Have their networks.
         model: The baseline's network.
-        lessons: (method or mixture, key of the student's network, key of the teacher's), as in `input_files.networks`.
+        lessons: (method or mixture, key of the student's network, key of the teacher's), as in `dependencies.networks`.
     """
     blocks = {f"teachers.{name}": block for name, block in (teachers.model_extra or {}).items()}
     networks: dict[str, Model] = {key: params.validate(Network, block, key) for key, block in blocks.items()}

@@ -69,7 +69,7 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
 
 
 def inputs(options: Options) -> list[Path]:
-    """What is read of the user's own files; see input_files.py."""
+    """What is read of the user's own files; see dependencies.py."""
     path, top = _places(options)
     if top is None or not top.is_dir():
         return [path] if top is None else [path, top]

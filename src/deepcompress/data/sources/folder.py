@@ -54,7 +54,7 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
 
 
 def inputs(options: Options) -> list[Path]:
-    """What is read of the user's own files; see input_files.py."""
+    """What is read of the user's own files; see dependencies.py."""
     if not options.path:
         raise UserError(
             f"params.yaml: data.folder.path must name a folder, a .zip or a tar archive, got {options.path!r}"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deepcompress import files, input_files
+from deepcompress import dependencies, files
 from deepcompress.data.store import DataConfig
 from deepcompress.errors import UserError
 from tests.data.inputs import image_files, make_folder, make_table, make_zip
@@ -39,17 +39,17 @@ def document(arch: str = "vgg11", weights: str | None = None, images: str | None
 def test_nothing_is_hashed_where_no_file_is_named(project: Path) -> None:
     nothing = {"weights": None, "arch": None}
     expected = {"data": "none", "model": nothing, "teachers": {"a": nothing}, "distill": {"student": nothing}}
-    assert input_files.hashes(document()) == expected
-    assert input_files.hashes(document("timm:resnet18", "imagenet")) == expected
+    assert dependencies.hashes(document()) == expected
+    assert dependencies.hashes(document("timm:resnet18", "imagenet")) == expected
 
 
 def test_weights_of_other_content_have_another_hash(project: Path) -> None:
-    before = input_files.hashes(document(weights="w.pth"))["model"]
+    before = dependencies.hashes(document(weights="w.pth"))["model"]
     (project / "w.pth").write_bytes(b"two")
-    assert input_files.hashes(document(weights="w.pth"))["model"] != before
+    assert dependencies.hashes(document(weights="w.pth"))["model"] != before
     for gone, why in (("gone.pth", "no such file; it must be null"), ("~nobody_here/w.pth", "there is no such user")):
         with pytest.raises(UserError, match=f"params.yaml: model.weights: {gone}: {why}"):
-            input_files.hashes(document(weights=gone))
+            dependencies.hashes(document(weights=gone))
 
 
 @pytest.mark.parametrize(
@@ -62,24 +62,24 @@ def test_weights_of_other_content_have_another_hash(project: Path) -> None:
     ],
 )
 def test_code_counts_that_the_function_can_reach(project: Path, name: str, text: str, counts: bool) -> None:
-    before = input_files.hashes(document(OWN))["model"]["arch"]
-    input_files.code_hash.digest.cache_clear()
+    before = dependencies.hashes(document(OWN))["model"]["arch"]
+    dependencies.code_hash.digest.cache_clear()
     (project / "mynets" / name).write_text(text)
-    assert (input_files.hashes(document(OWN))["model"]["arch"] != before) == counts
+    assert (dependencies.hashes(document(OWN))["model"]["arch"] != before) == counts
 
 
 def test_links_are_those_to_the_named_files_alone(project: Path) -> None:
     folder = project / "inputs"
-    input_files.link_(document(OWN, "w.pth"), folder)
+    dependencies.link_(document(OWN, "w.pth"), folder)
     links = sorted(folder.iterdir())
     assert [link.name for link in links] == ["model.arch.0-small.py", "model.arch.1-parts.py", "model.weights.0-w.pth"]
     assert links[2].read_bytes() == b"one"
-    input_files.link_(document(OWN, "w.pth"), folder)
+    dependencies.link_(document(OWN, "w.pth"), folder)
     assert sorted(folder.iterdir()) == links
     (project / "w.pth").unlink()
-    input_files.look_anew_(folder)
+    dependencies.look_anew_(folder)
     assert sorted(folder.iterdir()) == links[:2]
-    input_files.link_(document(), folder)
+    dependencies.link_(document(), folder)
     assert not list(folder.iterdir())
 
 
@@ -89,13 +89,13 @@ def test_what_a_user_puts_beside_the_links_stays(project: Path) -> None:
     archive = make_zip(folder / "pets.zip", {"a": b"1"})
     (folder / "photos").mkdir()
     for path in (archive, None):
-        input_files.link_(document(images=path and str(path)), folder)
+        dependencies.link_(document(images=path and str(path)), folder)
         assert archive.is_file()
         assert not archive.is_symlink()
         assert (folder / "photos").is_dir()
-    (folder / input_files.IMAGES).mkdir()
+    (folder / dependencies.IMAGES).mkdir()
     with pytest.raises(UserError, match=r"inputs/images: is a folder, and must be a file of ours; give yours another"):
-        input_files.link_(document(), folder)
+        dependencies.link_(document(), folder)
 
 
 def test_a_module_that_is_not_there_is_refused_by_key(project: Path) -> None:
@@ -105,22 +105,22 @@ def test_a_module_that_is_not_there_is_refused_by_key(project: Path) -> None:
     }
     for arch, said in why.items():
         with pytest.raises(UserError, match=f"^params.yaml: model.arch: {arch}: {said}"):
-            input_files.hashes(document(arch))
+            dependencies.hashes(document(arch))
 
 
 def test_changed_images_are_told_of_in_a_file_that_dvc_sees(project: Path) -> None:
     folder, archive = project / "inputs", make_zip(project / "x.zip", {"a": b"1"})
     pets = make_folder(project / "pets", image_files())
     for path in (pets, archive):
-        input_files.link_(document(images=str(path)), folder)
-        told = (folder / input_files.IMAGES).read_text()
-        assert told == input_files.hashes(document(images=str(path)))["data"]
+        dependencies.link_(document(images=str(path)), folder)
+        told = (folder / dependencies.IMAGES).read_text()
+        assert told == dependencies.hashes(document(images=str(path)))["data"]
         os.utime(path if path.is_file() else path / "train/ant/0.png", ns=(1, 1))
         files.write_text("params.yaml", yaml.safe_dump(document(images=str(path))))
-        input_files.look_anew_(folder)
-        assert (folder / input_files.IMAGES).read_text() != told
-    assert sorted(entry.name for entry in folder.iterdir()) == ["data.x.zip", input_files.IMAGES]
-    input_files.link_(document(), folder)
+        dependencies.look_anew_(folder)
+        assert (folder / dependencies.IMAGES).read_text() != told
+    assert sorted(entry.name for entry in folder.iterdir()) == ["data.x.zip", dependencies.IMAGES]
+    dependencies.link_(document(), folder)
     assert not list(folder.iterdir())
 
 
@@ -145,40 +145,40 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_folder_has_another_fingerprint_and_litter_does_not_count(top: Path, change: str) -> None:
-    before = input_files.fingerprint(config(path=str(top)))
-    assert before == input_files.fingerprint(config(path=str(top)))
+    before = dependencies.fingerprint(config(path=str(top)))
+    assert before == dependencies.fingerprint(config(path=str(top)))
     CHANGES[change](top)
-    assert (input_files.fingerprint(config(path=str(top))) == before) == (change == "litter")
+    assert (dependencies.fingerprint(config(path=str(top))) == before) == (change == "litter")
 
 
 def test_a_table_is_seen_to_change_with_the_images_that_it_names(tmp_path: Path) -> None:
     table = config("csv", path=str(make_table(tmp_path / "t", image_files())))
-    before = input_files.fingerprint(table)
+    before = dependencies.fingerprint(table)
     (tmp_path / "t/beside.txt").write_bytes(b"x")
-    assert input_files.fingerprint(table) == before
+    assert dependencies.fingerprint(table) == before
     os.utime(tmp_path / "t/train/ant/0.png", ns=(1, 1))
-    assert input_files.fingerprint(table) != before
+    assert dependencies.fingerprint(table) != before
 
 
 def test_where_the_images_are_gone_what_was_recorded_of_the_same_params_holds_on(project: Path) -> None:
     top = make_folder(project / "pets", image_files())
     given = document(images=str(top))
-    hashes = input_files.hashes(given)
-    before = input_files.fingerprint(config(path=str(top)))
+    hashes = dependencies.hashes(given)
+    before = dependencies.fingerprint(config(path=str(top)))
     top.rename(project / "away")
     with pytest.raises(UserError, match=r"^params.yaml: data.folder: .*pets: no such file or folder$"):
-        input_files.hashes(given)
-    files.write_json(input_files.HASHES, hashes)
-    assert input_files.hashes(given) == hashes
+        dependencies.hashes(given)
+    files.write_json(dependencies.HASHES, hashes)
+    assert dependencies.hashes(given) == hashes
     for asked in (config(path=str(top), heldout_fraction=0.5), config(path="elsewhere")):
         with pytest.raises(UserError, match=r"^params\.yaml: data\.folder: .*: no such file or folder$"):
-            input_files.fingerprint(asked, before)
+            dependencies.fingerprint(asked, before)
 
 
 def test_a_circle_of_links_ends_and_linked_folders_are_looked_into(top: Path, tmp_path: Path) -> None:
     other = make_folder(tmp_path / "other", {"a.png": b"1"})
     (top / "train/ant/more").symlink_to(other)
     (top / "train/ant/round").symlink_to(top)
-    before = input_files.fingerprint(config(path=str(top)))
+    before = dependencies.fingerprint(config(path=str(top)))
     (other / "a.png").write_bytes(b"22")
-    assert input_files.fingerprint(config(path=str(top))) != before
+    assert dependencies.fingerprint(config(path=str(top))) != before
