@@ -216,7 +216,7 @@ def look_anew_(folder: Path = Path(FOLDER)) -> None:
 
 
 def choices(document: dict[str, Any], code: Hashes) -> dict[str, Hashes]:
-    """What decides about stages that depend on this file.
+    """What decides about stages that depend on keys of results/choices.json.
 
     Args:
         document: The whole of params.yaml, already checked.

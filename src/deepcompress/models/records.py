@@ -220,9 +220,8 @@ def decode_table(data: bytes, rows: int, columns: int, groups: int = 1) -> Int8[
     for kind, table in enumerate(_spread(tables, shared, span)):
         own = np.flatnonzero(kinds == kind)
         if len(own):
-            result[own] = (
-                (_take(coder, table, len(own) * result.shape[1]) + lowest).astype(np.int8).reshape(len(own), -1)
-            )
+            taken = _take(coder, table, len(own) * result.shape[1])
+            result[own] = (taken + lowest).astype(np.int8).reshape(len(own), -1)
     if not coder.is_empty():
         raise ValueError("there are bytes behind the last integer")
     return result.reshape(rows, columns)

@@ -244,16 +244,17 @@ class _Chain(_Whole):
         that is not there. Linear layers take many variants together, which cost them one reading of their weights.
         """
         channels = self._granularity == "channel"
-        place = self._places[name] + channels
+        place = self._places[name] + (1 if channels else 0)
         link, value, behind = self._links[place], self._inputs[place], self._links[place + 1 :]
         if isinstance(link.layer, nn.Linear) and channels:
             columns = survived.repeat_interleave(value.shape[1] // len(survived))
             return _by_chunks(torch.cat([value * (columns > level) for level in range(levels)]), [link, *behind])
         if isinstance(link.layer, nn.Linear):
             return _by_chunks(link.behind(_linear(link.layer, value, survived, levels)), behind)
+        convolved = _growing if channels else _shrinking
         variants: list[list[Tensor]] = [[] for _ in range(levels)]
         for part in value.split(_chunk(link, value)):
-            for level, output in (_growing if channels else _shrinking)(link.layer, part, survived, levels):
+            for level, output in convolved(link.layer, part, survived, levels):
                 variants[level].append(_by_chunks(link.behind(output), self._links[place + 1 : self._linear]))
         return _by_chunks(torch.cat([torch.cat(parts) for parts in variants]), self._links[self._linear :])
 
