@@ -96,6 +96,14 @@ def test_names_of_close_points_do_not_cover_each_other() -> None:
     assert places["g"] < 0
 
 
+@pytest.mark.parametrize(("chosen", "shown"), [("under", "under"), (None, "best")])
+def test_the_chosen_model_has_its_name_first_though_another_is_better(chosen: str | None, shown: str) -> None:
+    rows = pd.DataFrame({"model": ["best", "under", "baseline"], "family": "combined", "size_mib": [0.1, 0.1, 9.0],
+                         "top1_pct": [90.0, 89.9, 70.0]})  # fmt: skip
+    values = charts.front(rows.assign(name="a_long_name"), "size_mib", chosen)["data"]["values"]
+    assert {row["model"]: row["beside"] for row in values}[shown] == 0
+
+
 def test_the_library_is_one_script_that_asks_nobody() -> None:
     assert "vegaEmbed" in charts.vega_script()
     assert "</script" not in charts.vega_script()

@@ -58,11 +58,15 @@ LAST_COMMON, NOT_A_LETTER = 0x24F, chr(0x10FFFD)  # the end of Latin; a place th
 FIT = {"type": "fit-x", "contains": "padding"}  # of charts whose height follows from their lines
 
 
-def front(rows: pd.DataFrame, cost: str) -> Spec:
-    """Accuracy against one of COSTS with the Pareto front: no model is both cheaper and more accurate."""
+def front(rows: pd.DataFrame, cost: str, chosen: str | None = None) -> Spec:
+    """Accuracy against one of COSTS with the Pareto front: no model is both cheaper and more accurate.
+
+    The front's names stand beside their points, and first of all that of the chosen model, which was chosen on other
+    images and may lie below.
+    """
     rows = rows[rows[cost] > 0]
     best = tables.pareto(rows, cost)["model"]
-    named = rows["model"].isin([*best[-MOST_NAMES:], tables.BASELINE])
+    named = rows["model"].isin([*best[-MOST_NAMES:], tables.BASELINE]).astype(int) + 2 * (rows["model"] == chosen)
     return scatter(rows.assign(front=rows["model"].isin(best), named=named).sort_values(cost), cost)
 
 
@@ -70,8 +74,9 @@ def scatter(rows: pd.DataFrame, x: str, *, y: str = "top1_pct", limit: float | N
     """Accuracy with its interval against one of COSTS, a logarithmic axis; upwards and leftwards is better.
 
     A click on the legend shows one family; the page sets `marked`, a model's id, and `hidden`, a list of them. Rows
-    with `front` true are joined by a line, those with `named` true have their name beside them where it covers no
-    other, those without the cost are left out. `limit` is the lowest accuracy that is allowed [%], as a line.
+    with `front` true are joined by a line, those with `named` above 0 have their name beside them where it covers no
+    other, the highest first; those without the cost are left out. `limit` is the lowest accuracy that is allowed [%],
+    as a line.
     """
     label = COSTS[x][1]
     rows = _beside(rows[rows[x] > 0], x, y, over=60 if limit is None else 0)
@@ -286,7 +291,7 @@ def _beside(rows: pd.DataFrame, x: str, y: str, *, over: int) -> pd.DataFrame:
     points = list(zip(right, down, strict=True))
     taken: list[tuple[float, float, float]] = []  # left, right and middle of a name
     places = dict.fromkeys(rows.index, -1)
-    named = rows[rows["named"].astype(bool)].sort_values([y, x], ascending=[False, True], kind="stable")
+    named = rows[rows["named"] > 0].sort_values(["named", y, x], ascending=[False, False, True], kind="stable")
     for index, name in named["name"].items():
         found = []
         for number, (align, dx, dy) in enumerate(BESIDE):

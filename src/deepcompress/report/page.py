@@ -124,7 +124,7 @@ def _first_screen(data: Tables) -> dict[str, Any]:
     return {
         "sentence": sentence,
         "evidence": evidence,
-        "choices": {cost: (name, charts.front(rows, cost)) for cost, name in measured.items()},
+        "choices": {cost: (name, charts.front(rows, cost, recommended)) for cost, name in measured.items()},
         "rows": [row for _, row in listed.sort_values(["size_mib", "model"]).iterrows()],
         "families": list(dict.fromkeys(rows["family"])),
         "recommended": recommended,

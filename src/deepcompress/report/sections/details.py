@@ -57,7 +57,11 @@ HEAT = np.array([(20, 8, 60), (150, 30, 110), (235, 105, 40), (250, 240, 130)], 
 
 def details(data: Tables) -> Section:
     """Always there: every number that no question above asked for."""
-    chart = charts.front(queries.usable(data), "size_mib")  # for README and DVC, which cannot run the page's chart
+    chosen = tables.selected(data, data.candidates)
+    name = None if chosen is None else chosen["model"]
+    chart = charts.front(
+        queries.usable(data), "size_mib", name
+    )  # for README and DVC, which cannot run the page's chart
     best, n = Picture(charts.OVERVIEW, text.of_all(data), (chart,)), len(data.models)
     models = f"All {text.count(n, 'model')}" if n > 1 else "The model"
     blocks = (
