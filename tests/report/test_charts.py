@@ -100,8 +100,9 @@ def test_names_of_close_points_do_not_cover_each_other() -> None:
 def test_the_chosen_model_has_its_name_first_though_another_is_better(chosen: str | None, shown: str) -> None:
     rows = pd.DataFrame({"model": ["best", "under", "baseline"], "family": "combined", "size_mib": [0.1, 0.1, 9.0],
                          "top1_pct": [90.0, 89.9, 70.0]})  # fmt: skip
-    values = charts.front(rows.assign(name="a_long_name"), "size_mib", chosen)["data"]["values"]
-    assert {row["model"]: row["beside"] for row in values}[shown] == 0
+    spec = charts.front(rows.assign(name="a_long_name"), "size_mib", chosen)
+    assert {row["model"]: row["beside"] for row in spec["data"]["values"]}[shown] == 0
+    assert spec["params"][0] == {"name": "marked", "value": chosen or ""}
 
 
 def test_the_library_is_one_script_that_asks_nobody() -> None:

@@ -61,13 +61,15 @@ FIT = {"type": "fit-x", "contains": "padding"}  # of charts whose height follows
 def front(rows: pd.DataFrame, cost: str, chosen: str | None = None) -> Spec:
     """Accuracy against one of COSTS with the Pareto front: no model is both cheaper and more accurate.
 
-    The front's names stand beside their points, and first of all that of the chosen model, which was chosen on other
-    images and may lie below.
+    The front's names stand beside their points, and first of all that of the chosen model, which is marked: it was
+    chosen on other images and may lie below.
     """
     rows = rows[rows[cost] > 0]
     best = tables.pareto(rows, cost)["model"]
     named = rows["model"].isin([*best[-MOST_NAMES:], tables.BASELINE]).astype(int) + 2 * (rows["model"] == chosen)
-    return scatter(rows.assign(front=rows["model"].isin(best), named=named).sort_values(cost), cost)
+    spec = scatter(rows.assign(front=rows["model"].isin(best), named=named).sort_values(cost), cost)
+    marked, *others = spec["params"]
+    return {**spec, "params": [{**marked, "value": chosen or ""}, *others]}
 
 
 def scatter(rows: pd.DataFrame, x: str, *, y: str = "top1_pct", limit: float | None = None) -> Spec:
