@@ -137,6 +137,9 @@ def test_groups_of_two_kinds_in_every_row_take_less_than_rows_that_are_alike() -
     assert len(encode_table(whole, 32)) == pytest.approx(halves + 64 * 32 / 8, rel=5e-3)  # and which kind each is
     with pytest.raises(ValueError, match="no coded integers"):
         decode_table(encode_table(whole, 32), *whole.shape, 33)
+    without_scales = RECORDS["weight"][0][:5] + records.join([b"\0", encode_table(whole, 32), b"\0", b"\0"])
+    with pytest.raises(ValueError, match="no record of a quantized weight"):
+        records.decode_weight(without_scales, *whole.shape)
 
 
 def test_of_few_wide_values_neighbours_share_a_byte_of_the_histogram() -> None:

@@ -87,9 +87,9 @@ def holds_weight(record: bytes) -> bool:
 def decode_weight(record: bytes, outputs: int, inputs: int) -> Weight:
     """The inverse of encode_weight; a ValueError if it is no record of a weight of this shape, or a damaged one."""
     bits, check, parts = _opened(record)
-    if bits not in WIDTHS or len(parts) != 2 + HALF // 8:
+    groups = int.from_bytes(parts[0], "little") if parts else 0
+    if bits not in WIDTHS or len(parts) != 2 + HALF // 8 or not groups:
         raise ValueError("no record of a quantized weight")
-    groups = int.from_bytes(parts[0], "little")
     scales = _to_floats(parts[2:], HALF, groups * outputs).reshape(outputs, groups)
     weight = Weight(decode_table(parts[1], outputs, inputs, groups), scales, bits)
     _require(check, weight.content)
