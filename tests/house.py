@@ -1,7 +1,5 @@
 """How the tests see the house: which room is on which floor, the stages of dvc.yaml, what git has."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 from typing import Any

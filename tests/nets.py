@@ -1,7 +1,5 @@
 """Small networks, few classes and images and a short training, that the steps are tried on."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

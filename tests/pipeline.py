@@ -1,7 +1,5 @@
 """A copy of the project in an empty folder, small enough to run whole, as a new user would run it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Small plans for tests: rows made up from ids alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path

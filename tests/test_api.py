@@ -1,7 +1,5 @@
 """docs/api.md runs as it stands, in order, on a few tiny photographs; what api.py does beside it: mistakes and more."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import threading

@@ -1,7 +1,5 @@
 """Every benchmark on tiny networks and few images: right numbers, equal results, whole tables, whatever the speed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

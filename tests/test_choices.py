@@ -1,7 +1,5 @@
 """What params.yaml chooses for a stage: its plug-ins' code and a link's settings, and nothing that it does not use."""
 
-from __future__ import annotations
-
 import copy
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """The mistakes that people make who write a plug-in by the recipes of the docs: each ends in a line that names it."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Files that params.yaml names: their hashes tell what was replaced, and links bring them into DVC's sight."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

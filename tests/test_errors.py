@@ -1,7 +1,5 @@
 """A user's mistake is one line on stderr and exit code 2; a stage that ends well leaves its time in scratch."""
 
-from __future__ import annotations
-
 import errno
 import importlib
 import json

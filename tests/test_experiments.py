@@ -1,7 +1,5 @@
 """Experiments, a queue of them side by side, and a remote: what a team does, on a pipeline as small as it gets."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

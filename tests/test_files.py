@@ -1,7 +1,5 @@
 """Writes are whole or do not happen."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A script in a fork is what it would be in a process of its own, and ends as it would."""
 
-from __future__ import annotations
-
 import multiprocessing.connection
 import signal
 import threading

@@ -1,7 +1,5 @@
 """The walls of the house: imports go down, a stage depends on its code, test data has one door."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Ctrl-C once, twice, held back and let through."""
 
-from __future__ import annotations
-
 import signal
 
 import pytest

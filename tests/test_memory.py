@@ -5,8 +5,6 @@ memory less that before it [MiB], and a checksum of what came out. Resident memo
 too, which the system takes back when it needs them.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import hashlib

@@ -1,7 +1,5 @@
 """params.yaml: strict, frozen, and errors that name the key and what is allowed."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal

@@ -3,8 +3,6 @@
 Slowly, on networks of torchvision, timm and the user, too, to ONNX files that agree with checkpoints.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

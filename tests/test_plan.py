@@ -1,7 +1,5 @@
 """The plan: params are checked before any work; its table comes back as written and tells what builds on what."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Presets, and values that are set by hand, overlay params.yaml and keep what they do not name."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

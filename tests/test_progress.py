@@ -1,7 +1,5 @@
 """What a run tells: watched by a person, or in a log; how long it takes yet; where the report lies."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Replicates: what their rows hold, and runs of a small pipeline under further seeds, also interrupted and failing."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """A run side by side leaves what a serial one leaves; what it does when something fails or stops it."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

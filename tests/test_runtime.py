@@ -1,7 +1,5 @@
 """Seeds, devices, processes, calls on all cores, and scratch folders."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Every section of params.yaml: a wrong value is one line that names its key and what is allowed there."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

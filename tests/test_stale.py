@@ -1,7 +1,5 @@
 """Results that do not belong to the committed code and params are named; code is hashed by what it does, by plug-in."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

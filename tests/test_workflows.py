@@ -1,7 +1,5 @@
 """The workflows ask for no more than they need and call what is there; the report that one writes of a pull request."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

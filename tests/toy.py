@@ -1,7 +1,5 @@
 """A pipeline of shell commands that stands for ours: uncached outputs, a matrix, a folder as dependency, a metric."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

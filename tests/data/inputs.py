@@ -1,7 +1,5 @@
 """Small inputs that the data tests make: image files, folders and archives of them, a CIFAR, a server."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

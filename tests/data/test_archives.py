@@ -1,7 +1,5 @@
 """Folders and archives are listed alike, and what could do harm is refused; one rule says what is an image."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import stat

@@ -1,7 +1,5 @@
 """Whole-batch augmentation against torchvision's functions, one image at a time."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as oracle

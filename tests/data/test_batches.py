@@ -1,7 +1,5 @@
 """Batches against torchvision's transforms, and their order against themselves."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

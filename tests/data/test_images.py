@@ -1,7 +1,5 @@
 """Image files of any kind become upright RGB squares."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

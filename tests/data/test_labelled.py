@@ -1,7 +1,5 @@
 """Files with labels: what is no image, cannot be read or is there twice goes or stops the run, and is told of."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

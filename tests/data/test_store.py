@@ -1,7 +1,5 @@
 """The data folders: what is written is what is opened, whole or not at all; and the `data` section of params.yaml."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace

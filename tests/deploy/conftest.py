@@ -1,7 +1,5 @@
 """One tiny network with its ONNX files, made once: exporting takes seconds, whatever the size."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Timing models in every engine: what each is fed, with how many threads, and what a row says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace

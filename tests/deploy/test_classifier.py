@@ -1,7 +1,5 @@
 """The contract in metadata, damaged files, and `predict`: images as the network sees them, without torch."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """The model card holds what was measured, what goes in and out, and what the model is not for."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

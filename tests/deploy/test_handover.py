@@ -1,7 +1,5 @@
 """model.dc: the exported file to the last byte, its card, without torch; damage ends in one line."""
 
-from __future__ import annotations
-
 import json
 import zlib
 from pathlib import Path

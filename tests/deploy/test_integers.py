@@ -1,7 +1,5 @@
 """Files of integers: int8 nearly agrees with the float file; int4 holds the checkpoint's own, half a byte each."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A float file gives the logits of its model from raw pixels, in bytes of the model alone; parity measures it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The choice on hand-worked models: the front, the limits, ties, and what is result when nothing keeps to them."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import random

@@ -1,7 +1,5 @@
 """The sections `deploy` and `benchmark`: limits, and models of the plan alone; tests/test_sections.py has the rest."""
 
-from __future__ import annotations
-
 import pytest
 
 from deepcompress import params

@@ -1,7 +1,5 @@
 """Tiny networks, random images, and a batch of them as a loss sees it."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

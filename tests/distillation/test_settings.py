@@ -1,7 +1,5 @@
 """The `teachers` and `distill` sections: what they say together; tests/test_sections.py has what each refuses."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Students: the weighted sum, the plain loop's weights, interruption; teachers: refused, their outputs stored once."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the tests of the documentation read in a page: code blocks, the files and commands that it tells of, links."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import shlex

@@ -1,7 +1,5 @@
 """What pages give to `dvc exp run -S` is accepted by `plan`; their recipes for own plug-ins work as they stand."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

@@ -1,7 +1,5 @@
 """docs/models.md says what the code does: names, blocks, heads, channels; every step is tried on one of each family."""
 
-from __future__ import annotations
-
 import copy
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What pages say is so: links lead somewhere; tables, messages and the picture of the graph are those of the code."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import itertools

@@ -1,7 +1,5 @@
 """The section `explain`, of a few images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from deepcompress import params

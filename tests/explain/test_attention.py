@@ -1,7 +1,5 @@
 """Grad-CAM against its two equations written out, and similarities of maps against known values."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

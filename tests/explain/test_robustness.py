@@ -1,7 +1,5 @@
 """Changed images by hand: other colours, seeded noise, a step whose direction is known, and the rows of both."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

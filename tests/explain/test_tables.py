@@ -1,7 +1,5 @@
 """Tables by hand: whom to compare, looks that are kept, objects, logits, maps beside nulls, and pictures as text."""
 
-from __future__ import annotations
-
 import base64
 import io
 import math

@@ -5,8 +5,6 @@ which the process group is killed; 0: none. Loads nothing of deepcompress but wh
 scratch folders hold these modules.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

@@ -1,7 +1,5 @@
 """How the tests spoil inputs, and what a reader may do with a spoilt one: read it, or say in one line why not."""
 
-from __future__ import annotations
-
 import resource
 import signal
 from collections.abc import Callable, Iterator

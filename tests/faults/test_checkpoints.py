@@ -1,7 +1,5 @@
 """Spoilt checkpoints and pretrained weights: read to the letter or refused in a line, whatever the encoding."""
 
-from __future__ import annotations
-
 import io
 import json
 import struct

@@ -1,7 +1,5 @@
 """A disk that fills up in the middle of a save: the old file stays whole, nothing else stays, one line says so."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Callable

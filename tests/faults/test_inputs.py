@@ -1,7 +1,5 @@
 """Odd and spoilt folders, archives, tables and images: read, or refused in one line, with nothing written beside."""
 
-from __future__ import annotations
-
 import os
 import struct
 import sys

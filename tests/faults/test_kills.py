@@ -5,8 +5,6 @@ once before a random one of its writes; DVC with what it runs, too. `python -m p
 seed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Spoilt params.yaml and presets: one line that names the file, no code, no endless expansion."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Spoilt ONNX files, tables, notes and scratch files: one line or work done anew, never a traceback."""
 
-from __future__ import annotations
-
 import json
 import logging
 from pathlib import Path

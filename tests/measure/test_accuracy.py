@@ -1,7 +1,5 @@
 """Logits in the order of the images, and the numbers that follow from them, of one network or of two."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

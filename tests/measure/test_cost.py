@@ -1,7 +1,5 @@
 """What models cost: operations, bytes, histograms and training, worked by hand and against other counts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

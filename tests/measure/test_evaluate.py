@@ -1,7 +1,5 @@
 """Every model of the plan is measured, and only what changed is measured again; its rows are worked by hand."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Timing in turn, with a clock that only moves when a task moves it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Intervals and paired tests against hand-worked numbers, exact sums and the slow way."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Verdicts: over images where one training is behind both models, over seeds elsewhere, and none on one training."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

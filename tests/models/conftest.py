@@ -1,7 +1,5 @@
 """Tiny networks: every layer that VGG-11 has, a few channels each."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Networks of torchvision: built, started from weights in torchvision's layout, and their blocks."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

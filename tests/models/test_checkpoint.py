@@ -1,7 +1,5 @@
 """Checkpoints: equal models give equal bytes, what was saved comes back, and what is damaged ends in one line."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import struct

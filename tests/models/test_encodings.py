@@ -1,7 +1,5 @@
 """Encodings: what each must keep (equal tensors, damaged parts refused with a ValueError), then what each promises."""
 
-from __future__ import annotations
-
 from types import ModuleType
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Integers and scales: torchao is the oracle of both, groups are even, and zeros stay zeros."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Records: weights and vectors come back to the last bit, near their entropy, and a spoilt byte is told."""
 
-from __future__ import annotations
-
 import contextlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Specs: what params ask for, what a description holds, and what is refused."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """VGG: equal to torchvision's, channel-major where it is flattened, reproducible, never replicating a map."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """Pretrained weights: torchvision's layout is taken, or refused by tensor; the download code really runs."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import hashlib

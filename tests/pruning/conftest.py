@@ -1,7 +1,5 @@
 """The `prune` section, noise to take gradients and statistics on, and a network scored and pruned as they say."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """A contract over every allocation, and each one's own numbers."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import math

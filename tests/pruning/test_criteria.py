@@ -1,7 +1,5 @@
 """A contract over every criterion, and each one's own numbers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """What is in scope, which models are dense, and pruning where layers are tied to each other."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Order statistics against a full sort; masks hold through training, and removing what they drop changes no answer."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Criterion, allocation and masks together: a dense model becomes a masked one and one to train on, which agree."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -1,7 +1,5 @@
 """The scan against the plain loop: a full pass with masked weights per layer and sparsity."""
 
-from __future__ import annotations
-
 import copy
 import math
 

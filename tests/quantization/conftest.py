@@ -1,7 +1,5 @@
 """Tiny networks that quantization is tried on."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

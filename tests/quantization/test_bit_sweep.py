@@ -1,7 +1,5 @@
 """Every width from 2 to 8 bits: a row each, costs with their doubt, and trends where the points can carry them."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from types import SimpleNamespace

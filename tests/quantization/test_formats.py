@@ -1,7 +1,5 @@
 """A contract over all formats, and hand-worked numbers of each."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Rounding a whole model: by its outputs it answers closer to the model, zeros survive, files hold what it computes."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Training with rounded weights: exact at the end, zeros held, gradients straight through."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Which layer gets which format, what the file then takes, and what rounding costs in numbers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

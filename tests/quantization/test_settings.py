@@ -1,7 +1,5 @@
 """The `quant` section: what a variant asks for; tests/test_sections.py has what it refuses."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

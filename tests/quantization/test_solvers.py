@@ -1,7 +1,5 @@
 """Each search for scales equals trying every ratio; integers chosen together are GPTQ's by the book, and better."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings

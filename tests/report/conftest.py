@@ -1,7 +1,5 @@
 """Made-up tables as fixtures: every family, and the baseline alone."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

@@ -1,7 +1,5 @@
 """Made-up tables in the layout that the stages write, to try the report without training anything."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Charts: every name as it is written, every interval drawn, colours that stand out, equal bytes for equal numbers."""
 
-from __future__ import annotations
-
 import io
 import re
 

@@ -1,7 +1,5 @@
 """The source report's claims, figures and tables: verdicts follow intervals, and what was not measured has none."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -1,7 +1,5 @@
 """report.html: whole in one file, sound HTML; the README's block; what DVC plots, and the templates that read it."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

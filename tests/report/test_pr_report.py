@@ -1,7 +1,5 @@
 """What a pull request's changes of accuracy are worth: nothing is marked that chance explains."""
 
-from __future__ import annotations
-
 import random
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """Reading the measured tables: what is added, what is refused."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Numbers as the report writes them, and sentences made of numbers: each checked against what it was made of."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the tests of stages share: params.yaml, images, models, a command with its options, and how one refuses."""
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The benchmark stage: a row per model, engine and batch size, the machine, and the stages that ran."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The distill stages: a student, or a pruned model taught on, and its history; a full disk; mistakes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

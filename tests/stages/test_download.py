@@ -1,7 +1,5 @@
 """The download stage: both folders or none, and every mistake in one line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

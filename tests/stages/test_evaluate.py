@@ -1,7 +1,5 @@
 """The evaluate stage: files that agree, and what every model cost to make."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The explain stage: six tables on the validation images, the same bytes twice, mistakes in one line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

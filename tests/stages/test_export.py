@@ -1,7 +1,5 @@
 """The export stage: one folder of files that agree with their checkpoints, or one clear line and no folder."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The finetune and train_teacher stages: a model and its history, the same after kill -9, mistakes in one line."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The sensitivity and prune stages: the same bytes at every run, files that fit together, mistakes in one line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

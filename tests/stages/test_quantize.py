@@ -1,7 +1,5 @@
 """The quantize and bits stages: packed models for every variant, the shipped one, the trend, and mistakes."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

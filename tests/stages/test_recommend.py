@@ -1,7 +1,5 @@
 """The recommend stage: a choice among real files, and the same bytes at every run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The report stage as a command: everything written, or one clear line and nothing half-written."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

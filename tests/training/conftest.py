@@ -1,20 +1,14 @@
 """A short training on 64 random images, and a stop at one of its steps."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from deepcompress.training import loop
-from deepcompress.training.loop import CrossEntropy
-from deepcompress.training.recipe import Recipe
+from deepcompress.training.loop import CrossEntropy, Objective
+from deepcompress.training.recipe import History, Recipe
 from deepcompress.training.run import TrainingData, training_data
 from tests.nets import RECIPE, VIEW, fit, vgg
-
-if TYPE_CHECKING:
-    from deepcompress.training.loop import Objective
-    from deepcompress.training.recipe import History
 
 
 class StoppedError(Exception):

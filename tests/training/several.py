@@ -3,14 +3,13 @@
 python -m tests.training.several PROCESSES FILE [NAME ...]
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from deepcompress import runtime
@@ -24,16 +23,11 @@ from deepcompress.quantization import ptq, qat
 from deepcompress.quantization.quantize import assign
 from deepcompress.training import loop
 from deepcompress.training.loop import CrossEntropy, Objective
-from deepcompress.training.recipe import Recipe
+from deepcompress.training.recipe import History, Recipe
 from deepcompress.training.run import TrainingData, trainable_part
 from tests import nets
 from tests.odd_nets import NormAndReLU
 from tests.training.conftest import data
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-    from deepcompress.training.recipe import History
 
 CLASSES, IMAGES = len(nets.CLASSES), 64
 CRD = {"negatives": 8, "width": 16}

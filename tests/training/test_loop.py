@@ -1,7 +1,5 @@
 """The loop: a plain torch loop's weights, the same bits twice, after an interruption and compiled, clear errors."""
 
-from __future__ import annotations
-
 import copy
 import io
 import logging

@@ -1,7 +1,5 @@
 """Two processes train as one does: the same weights but for the order in which numbers are added."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Recipes: optimizers against torch's own, learning rates against torch's schedulers, and wrong values."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pytest

@@ -1,7 +1,5 @@
 """Training as stages run it: its batches, features computed once, and what an interrupted one is taken up from."""
 
-from __future__ import annotations
-
 import logging
 import os
 import pickle

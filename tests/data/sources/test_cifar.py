@@ -1,7 +1,5 @@
 """CIFAR through torchvision's own download code, from a server on this machine."""
 
-from __future__ import annotations
-
 import importlib
 import pickle
 import socket

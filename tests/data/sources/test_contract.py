@@ -1,7 +1,5 @@
 """What every file of data/sources must do."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Images named in a table, and Hugging Face's image folders."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

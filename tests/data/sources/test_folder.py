@@ -1,7 +1,5 @@
 """The user's own images, from a folder or an archive, as people really have them: read, or refused in one line."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import lzma

@@ -1,19 +1,14 @@
 """The drawn data set: reproducible, balanced, with true masks, and out of reach of a linear classifier."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from deepcompress.data.sources import shapes
-
-if TYPE_CHECKING:
-    from deepcompress.data.store import Source
+from deepcompress.data.store import Source
 
 UNUSED = Path("unused")
 

@@ -1,7 +1,5 @@
 """A contract over all engines: the checkpoint's own answers, or None; and what torchao's tensors hold."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

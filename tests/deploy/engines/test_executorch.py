@@ -1,7 +1,5 @@
 """A .pte file agrees with its checkpoint; without ExecuTorch one line says how to install it."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

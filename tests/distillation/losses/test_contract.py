@@ -1,7 +1,5 @@
 """What holds for every file in losses/, whoever adds one."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Contrastive distillation: the authors' formula in 64 bits, its memories, and negatives of other classes only."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """The losses on features: hand-worked numbers, matched layers, and pairs that cannot be matched."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """The losses on logits against numbers worked by hand and against their formulas in 64 bits."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

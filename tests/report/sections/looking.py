@@ -1,7 +1,5 @@
 """What a section shows, by kind of block."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from deepcompress.report.text import Block, Fold, Paragraph, Picture, Section, Table, flat

@@ -1,7 +1,5 @@
 """Words, tables and figures about quantized models, from made-up tables of every kind that stages write."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """A contract over all sections of the page."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

@@ -1,7 +1,5 @@
 """The run as a whole: the baseline beside the source report's, curves, classes; where models look."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pruning: both methods beside the source report's, before and after fine-tuning; layers, weights, storage."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """What to ship: the choice and why, and each exported file; what models cost to make, and what they run like."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pandas as pd

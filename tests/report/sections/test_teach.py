@@ -1,7 +1,5 @@
 """Sections, figures and words about students and teachers, from made-up tables with every kind of student."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
