@@ -93,9 +93,8 @@ class Augment(Section):
             ratio = uniform(*map(math.log, ERASED_RATIO)).exp()
             draws["erased"] = _boxes((area * ratio).sqrt(), (area / ratio).sqrt(), generator)
         if self.mixes:
-            pasted = torch.rand(images, generator=generator) < (self.cutmix > 0) / (
-                (self.mixup > 0) + (self.cutmix > 0)
-            )
+            chance = (self.cutmix > 0) / ((self.mixup > 0) + (self.cutmix > 0))
+            pasted = torch.rand(images, generator=generator) < chance
             rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
             blend, paste = (torch.from_numpy(rng.beta(a or 1, a or 1, images)) for a in (self.mixup, self.cutmix))
             share = torch.where(pasted, paste, blend).float()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import itertools
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -213,13 +213,11 @@ def _without_duplicates(scan: _Scan, options: Files, where: str, key: str) -> tu
 
 def _require_classes(files: Sequence[Labelled], classes: tuple[str, ...], where: str) -> None:
     """Every class has images in each of the splits that there are."""
-    there: dict[Split, set[str]] = defaultdict(set)
-    for file in files:
-        there[file.split].add(file.label)
-    for split in [part for part in KEPT_FIRST if part in there or part == "train"]:
-        for name in classes:
-            if name not in there[split]:
-                raise UserError(f"{where}: class {name!r} has no image in {split}, it needs some there")
+    there = {(file.split, file.label) for file in files}
+    splits = {"train", *(file.split for file in files)}
+    for split, name in itertools.product(KEPT_FIRST, classes):
+        if split in splits and (split, name) not in there:
+            raise UserError(f"{where}: class {name!r} has no image in {split}, it needs some there")
 
 
 def _warn_of_range(files: Sequence[Labelled], read: Callable[[str], bytes], key: str) -> None:

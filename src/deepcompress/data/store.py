@@ -257,8 +257,8 @@ def _open(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
 def sampled(arrays: Arrays, count: int, seed: int) -> Arrays:
     """`count` images, one or more, drawn without replacement, in stored order; the arrays themselves if these are all.
 
-    Stored images may lie class by class, so the first ones are no sample. Above the arrays' budget those drawn lie in
-    a nameless file in scratch.
+    Stored images may have some order, so the first ones are no sample. Above the arrays' budget those drawn lie in a
+    nameless file in scratch.
     """
     if count >= len(arrays):
         return arrays
@@ -435,8 +435,11 @@ def collected(
 
 
 def _write_part(folder: Path, prefix: str, part: Part) -> None:
+    """Images that come class by class, as from a folder, are mixed: a batch in stored order is then a sample of all."""
+    by_class = (part.labels[1:] >= part.labels[:-1]).all()
+    order = np.random.default_rng(0).permutation(len(part)) if by_class else np.arange(len(part))
     with array_writer(folder / f"{prefix}labels.npy", rows=len(part), dtype="<i8") as append:
-        append(part.labels.astype("<i8"))
+        append(part.labels[order].astype("<i8"))
     with array_writer(folder / f"{prefix}images.npy", rows=len(part), dtype="|u1") as append:
-        for index in tqdm(range(len(part)), desc=f"{prefix}images", disable=None):
+        for index in tqdm(order.tolist(), desc=f"{prefix}images", disable=None):
             append(part.read(index)[None])

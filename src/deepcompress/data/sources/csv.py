@@ -52,8 +52,7 @@ def load(options: Options, *, stored_size: int, seed: int, workspace: Path) -> S
         read, exists = tree.read, frozenset(tree.files).__contains__
     else:
         read, exists = lambda name: (top / name).read_bytes(), lambda name: (top / name).is_file()
-    rows = _tables(tree, path) if top is None else _rows(path.read_bytes(), str(path), "", exists)
-    files = list(rows)
+    files = list(_tables(tree, path) if top is None else _rows(path.read_bytes(), str(path), "", exists))
     labels = {file.label for file in files if file.split == "train"}
     by_number = all(label.isdecimal() and len(label) <= MOST_DIGITS for label in labels)
     # Both 1 and 01 may be there, and a set has no order.
