@@ -118,16 +118,16 @@ def recalibrate_(model: nn.Module, images: Arrays, samples: int, *, view: View, 
     measured as broken, not as one of fewer weights. Of the default's baseline, 75 % sparse by its sensitivity, 18 % of
     the answers were right with the old ones and 86 % with new ones.
 
-    Each is the mean over the batches' own, every batch weighing the same (momentum None in torch's words). Dropout is
-    off; weights, scales and shifts stay. So many images are drawn as `samples` says, all of them if there are fewer.
+    Each is the mean over the batches' own, every batch weighing the same (momentum None in torch's words) and so none
+    of less than half the size. Dropout is off; weights, scales and shifts stay. `samples` images are drawn, or all.
 
     Source: Li et al. (EagleEye), ECCV 2020, https://arxiv.org/abs/2007.02491, section 3.3.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not samples or not norms:
         return
-    device = next(model.parameters()).device
-    drawn = Batches(sampled(images, samples, seed), view, batch_size=RECALIBRATION_BATCH, device=device, least=2)
+    size, device = RECALIBRATION_BATCH, next(model.parameters()).device
+    drawn = Batches(sampled(images, samples, seed), view, batch_size=size, device=device, least=size // 2)
     before = [(norm.momentum, norm.get_buffer("num_batches_tracked").clone()) for norm in norms]
     with evaluating(model):
         for norm in norms:
