@@ -23,33 +23,6 @@ def test_the_first_signal_interrupts_and_others_do_nothing(number: signal.Signal
         press(signal.SIGTERM)
 
 
-def test_what_comes_while_it_is_held_interrupts_at_the_end() -> None:
-    interruption, seen = Interruption(), []
-    with interruption.handled():
-        with pytest.raises(KeyboardInterrupt), interruption.held():
-            press()
-            press()
-            seen.append("goes on")
-        with interruption.held():
-            press()
-    assert seen == ["goes on"]
-
-
-def test_it_comes_through_within() -> None:
-    interruption, seen = Interruption(), []
-    with interruption.handled(), pytest.raises(KeyboardInterrupt), interruption.held():
-        try:
-            with interruption.held(back=False):
-                with interruption.held():
-                    press()
-                    seen.append("held")
-                seen.append("never")
-        finally:
-            press()
-            seen.append("noted")
-    assert seen == ["held", "noted"]
-
-
 def test_what_waited_comes_as_soon_as_it_is_let_through() -> None:
     interruption, seen = Interruption(), []
     with interruption.handled(), pytest.raises(KeyboardInterrupt), interruption.held():

@@ -67,17 +67,6 @@ def test_every_command_exists(path: Path) -> None:
             assert f"\n{words[words.index('--only-group') + 1]} = [" in groups
 
 
-def test_only_the_report_may_write_and_only_comments() -> None:
-    asked = {path.stem: load(path)["permissions"] for path in WORKFLOWS}
-    assert asked == {"ci": {"contents": "read"}, "pr-report": {"contents": "read", "pull-requests": "write"}}
-
-
-def test_a_fork_without_a_token_is_not_asked_to_comment() -> None:
-    (comment,) = (step for step in steps(ROOT / ".github/workflows/pr-report.yml") if "gh pr" in step.get("run", ""))
-    assert comment["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
-    assert "--edit-last --create-if-none" in comment["run"]
-
-
 # The report of a pull request, from a real git repository with two branches and no data.
 
 SCRIPT = ROOT / "scripts/pr_report.sh"

@@ -52,18 +52,6 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
     assert np.abs(decoded.astype(int) - 90).max() <= 2
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 3), (1, 1, 3), (40, 24, 3), (5, 300, 3)])
-def test_every_shape_becomes_a_square(shape: tuple[int, ...]) -> None:
-    assert decode(encoded(pixels(0, *shape)), 16, name="x").shape == (16, 16, 3)
-
-
-def test_the_centre_is_cut_out() -> None:
-    image = np.zeros((8, 24, 3), dtype=np.uint8)
-    image[:, 8:16] = 200
-    assert (decode(encoded(image), 8, name="x") == 200).all()
-    assert (decode(encoded(image.transpose(1, 0, 2)), 8, name="x") == 200).all()
-
-
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photograph_is_turned_upright(kind: str, orientation: int) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,17 +11,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepcompress import params, runtime
+from deepcompress import runtime
 from deepcompress.data import store
 from deepcompress.data.heldout import open_heldout
-from deepcompress.data.store import Arrays, DataConfig, open_fit
+from deepcompress.data.store import Arrays, open_fit
 from deepcompress.errors import UserError
 from tests.data import inputs
 from tests.data.inputs import write
 from tests.faults.damage import largest_file
 from tests.house import ROOT
 
-GOOD: dict[str, Any] = {"source": "folder", "stored_size": 32, "validation_fraction": 0.1}
 ARRAY = inputs.pixels(0, 12, 4, 3, 3)
 NUMBERED = Arrays(np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3), np.repeat(np.arange(4), 10))
 
@@ -248,18 +246,6 @@ def test_a_damaged_folder_is_refused_and_the_file_named(
         open_fit(tmp_path / "fit")
     with pytest.raises(UserError, match=r"nowhere/meta\.json: no such file"):
         open_heldout(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("name", params.plugins("data.sources"))
-def test_every_source_may_be_named_and_has_defaults(name: str) -> None:
-    data = params.validate(DataConfig, {**GOOD, "source": name}, "data")
-    assert data.options(name) == params.plugin("data.sources", name).Options()
-
-
-def test_a_block_belongs_to_the_source_of_its_name() -> None:
-    block = {**GOOD, "folder": {"path": "pets.zip", "heldout_fraction": 0.5}}
-    options = params.validate(DataConfig, block, "data").options("folder")
-    assert (options.path, options.heldout_fraction) == ("pets.zip", 0.5)
 
 
 def test_no_stage_names_the_budget_so_that_a_change_makes_nothing_stale() -> None:

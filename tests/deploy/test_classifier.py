@@ -20,7 +20,6 @@ from deepcompress.deploy.onnx import channels_first, write
 from deepcompress.errors import UserError
 from tests.data.inputs import CLASSES, encoded, make_folder, pixels
 from tests.deploy.conftest import STORED, VIEW, Exported
-from tests.processes import printed
 
 CONTRACT = Contract(("ant", "bee, or 'wasp'", "käfer"), 32, 40)
 
@@ -124,15 +123,6 @@ def test_top_limits_the_classes_and_lines_name_the_file_of_the_working_folder(
     lines = run(exported, ".", "--top", "1").stdout.splitlines()
     for line, file in zip(lines, ("1.png", "10.JPG"), strict=True):
         assert re.fullmatch(rf"{file}: ({'|'.join(CLASSES)}) [\d.]+ %", line)
-
-
-def test_prediction_loads_neither_torch_nor_onnx(exported: Exported, folder: Path) -> None:
-    code = (
-        "import sys; from deepcompress.__main__ import main;"
-        f"main(['predict', '--model', {str(exported.float_file)!r}, {str(folder)!r}], standalone_mode=False);"
-        "sys.exit(bool({'torch', 'onnx', 'torchvision', 'pandas'} & set(sys.modules)))"
-    )
-    assert len(printed(code).splitlines()) == 3
 
 
 BAD = {"a/cut.png": FILES["a/1.png"][:200], "a/empty.jpg": b"", "b/page.jpg": b"<html>"}

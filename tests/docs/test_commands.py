@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -48,12 +47,6 @@ FOUND = [
     for one in single(command.partition(" && ")[0])
 ]
 assert len(FOUND) > 15
-
-
-def test_a_command_for_a_queue_is_one_for_each_experiment() -> None:
-    made = [pages.values(one) for one in single("dvc exp run --queue -S a.b=1,2 -S c=x,y -S 'd=[1,2]'")]
-    expected: list[dict[str, Any]] = [{"a": {"b": b}, "c": c, "d": [1, 2]} for b in (1, 2) for c in ("x", "y")]
-    assert made == expected
 
 
 @pytest.mark.parametrize("command", FOUND)

@@ -53,13 +53,6 @@ def test_every_link_leads_somewhere(place: Path) -> None:
     assert lost(place) == []
 
 
-def test_a_link_to_nowhere_is_found(tmp_path: Path) -> None:
-    (tmp_path / "page.md").write_text(
-        "# A page\n[one](page.md#a-page) [two](none.md) [three](#nothing) `[four](code)`\n"
-    )
-    assert lost(tmp_path / "page.md") == ["none.md", "#nothing", "code"]
-
-
 @pytest.mark.parametrize("name", OURS)
 def test_a_page_is_short_and_in_the_index(name: str) -> None:
     assert len(pages.read(name).splitlines()) <= MOST_LINES
@@ -210,9 +203,3 @@ def test_every_quoted_message_of_dvc_exists() -> None:
     messages = quoted(dvc=True)
     assert messages
     assert [message for message in messages if not any(message in text for text in texts)] == []
-
-
-def test_a_message_that_only_a_docstring_tells_of_is_not_said(tmp_path: Path) -> None:
-    path = tmp_path / "module.py"
-    path.write_text('"""a bomb"""\ndef tell(name):\n    """is a bomb"""\n    return f"{name} is no bomb, {name}"\n')
-    assert said(path) == ["… is no bomb, …"]

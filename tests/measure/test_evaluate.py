@@ -119,11 +119,6 @@ def test_other_images_and_other_code_cost_a_pass_and_other_bins_do_not(
     assert len(passes) == 3
 
 
-def test_batch_size_changes_no_number(project: Path) -> None:
-    models = saved(*BOTH)
-    assert run(models) == run(models, Evaluate(batch_size=9, calibration_bins=15))
-
-
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
