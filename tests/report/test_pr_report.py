@@ -47,7 +47,9 @@ def test_a_trained_model_is_judged_by_how_far_its_trainings_lie_apart(spread: fl
     assert said in pr_report.accuracy_section([found], 1)
 
 
-@pytest.mark.parametrize(("after", "agreement", "words"), [(95.75, 98.0, NO_DIFFERENCE), (94.0, 97.5, LOSS)])
+@pytest.mark.parametrize(
+    ("after", "agreement", "words"), [(95.75, 98.0, NO_DIFFERENCE), (94.0, 97.5, LOSS), (34.0, 0.0, LOSS)]
+)
 def test_another_rounding_of_the_same_training_is_judged_by_its_images(
     after: float, agreement: float, words: str
 ) -> None:

@@ -61,7 +61,7 @@ def _alone(was: Row, new: Row, plan: Plan, same: set[str], replicates: Replicate
     if n != was["n"] or not same.issuperset([BASELINE, *trained]):
         return verdict.change(was["top1_pct"], new["top1_pct"], model, n, replicates)
     # Each revision tells on how many images its model and the one baseline differ; the two differ on no more than both.
-    apart = round(n * sum(100 - row[AGREEMENT] for row in (was, new)) / 100)
+    apart = min(n, round(n * sum(100 - row[AGREEMENT] for row in (was, new)) / 100))
     net = round(n * (new["top1_pct"] - was["top1_pct"]) / 100)
     gained = (max(apart, abs(net)) + net) // 2
     lost = gained - net
