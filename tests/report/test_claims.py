@@ -197,6 +197,8 @@ CASES: list[tuple[str, Change, str]] = [
         (-0.4, 0.4, AGREES), (-0.9, 0.9, UNDECIDED), (0.5, 1.5, UNDECIDED), (1.2, 2.0, CONTRADICTS))),
     # Hints compete with the best of the source report's methods.
     *(("best student", pair("students/hint-vgg16", "students/dkd-vgg16", *ends), verdict) for *ends, verdict in THREE),
+    # Students lie below the network alone where the best of them does.
+    *(("alone", pair("students/independent", "students/dkd-vgg16", *ends), verdict) for *ends, verdict in THREE),
     # The best combination is the smallest that keeps the accuracy.
     *(("best combination", drop({"combined/prune_quantize": (own - 0.4, own + 0.4),
                                  "combined/prune_distill_quantize": (other - 0.4, other + 0.4)}), verdict)
@@ -224,6 +226,14 @@ def test_a_verdict_follows_what_was_measured(data: Tables, name: str, changed: C
     found = claims.claim(changed(data), name)
     assert found.verdict == verdict
     assert found.evidence
+
+
+def test_the_best_student_is_the_best_of_all_seeds(data: Tables) -> None:
+    """dkd is the best in this run."""
+    ends = {("students/hint-vgg16", "students/crd-vgg16"): (-3.0, -1.0), ("students/crd-vgg16", "baseline"): (0.0, 2.0)}
+    found = claims.claim(with_pairs(data, *((*names, *of) for names, of in ends.items())), "best student")
+    assert found.verdict == CONTRADICTS
+    assert "students/crd-vgg16: 85.8 (" in found.evidence
 
 
 @pytest.mark.parametrize(("missing", "kept"), [("ptq-int4", "ptq-int8"), ("ptq-int8", "ptq-int4")])

@@ -82,9 +82,8 @@ def within_limit(data: Tables, row: Row) -> Comparison | None:
     if (sides := _sides(data, row)) is None:
         return None
     apart, (model, reference) = estimates.difference(data, row, *sides), (side.name for side in sides)
-    smaller = ""
-    if reference == BASELINE:
-        smaller = f", {text.smaller(estimates.chosen(data, {'model': model}).iloc[0])}"
+    size = text.smaller(estimates.chosen(data, {"model": model}).iloc[0])
+    smaller = f", {size}" if reference == BASELINE else ""
     limit = f"{text.number(data.max_drop_points)} {ALLOWED[row['rule']]}, {_n(sides)}"
     evidence = f"{model} against {reference}: {text.spanned(apart, 1, text.signed)} points{smaller} ({limit})"
     found = _by_difference(_own(data)[row["statement"]], evidence)
@@ -179,9 +178,10 @@ def _compare(data: Tables, row: Row, parts: list[Estimate]) -> Estimate:
 
 
 def _sides(data: Tables, row: Row) -> list[Estimate] | None:
-    """The best of each side of a row; None where one of them was not measured."""
+    """The best of each side of a row, by the mean over seeds; None where one of them was not measured."""
     sides = [estimates.measured(data, row, side) for side in row.get("factors", row.get("sides"))]
-    return [max(side, key=lambda estimate: (estimate.value, estimate.name)) for side in sides] if all(sides) else None
+    means = {} if "measure" in row else data.models.set_index("model")["difference"].dropna()
+    return [max(side, key=lambda of: (means.get(of.name, of).value, of.name)) for side in sides] if all(sides) else None
 
 
 def _by_difference(apart: Estimate, evidence: str) -> Comparison:
