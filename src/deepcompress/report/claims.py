@@ -180,8 +180,10 @@ def _compare(data: Tables, row: Row, parts: list[Estimate]) -> Estimate:
 def _sides(data: Tables, row: Row) -> list[Estimate] | None:
     """The best of each side of a row, by the mean over seeds; None where one of them was not measured."""
     sides = [estimates.measured(data, row, side) for side in row.get("factors", row.get("sides"))]
-    means = {} if "measure" in row else data.models.set_index("model")["difference"].dropna()
-    return [max(side, key=lambda of: (means.get(of.name, of).value, of.name)) for side in sides] if all(sides) else None
+    if not all(sides):
+        return None
+    known = {} if "measure" in row else data.differences
+    return [max(side, key=lambda of: (known.get((of.name, BASELINE), of).value, of.name)) for side in sides]
 
 
 def _by_difference(apart: Estimate, evidence: str) -> Comparison:
