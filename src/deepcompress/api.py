@@ -335,7 +335,7 @@ def size_report(model: Given) -> dict[str, int | float]:
         "parameters": counts["total"],
         "weights": counts["weights"],
         "nonzero_weights": counts["nonzero"],
-        "macs": sum(cost.layer_macs(given.model).values()),
+        "macs": cost.macs(given.model),
         **cost.payload_bytes(given.model),
     }
 

@@ -11,10 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from deepcompress import files
 from deepcompress.errors import UserError
 from deepcompress.measure import cost
-from deepcompress.measure.cost import OWN, TOTAL, layer_macs, parameters, payload_bytes, weights_mib
+from deepcompress.measure.cost import OWN, TOTAL, layer_macs, macs, parameters, payload_bytes, weights_mib
 from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.plan_table import Plan, PlannedModel
+from tests.nets import network
 
 SPEC = VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), 3, image_size=64, dropout=0.5)
 FULL = VGGSpec("vgg11", False, sum(BLOCKS["vgg11"], ()), (4096, 4096), 100, image_size=224, dropout=0.5)
@@ -51,7 +52,15 @@ def model() -> VGG:
 def test_macs_are_half_of_torchs_own_flops(model: VGG) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(torch.zeros(1, 3, 64, 64))
-    assert 2 * sum(layer_macs(model).values()) == counter.get_total_flops()
+    assert 2 * sum(layer_macs(model).values()) == 2 * macs(model) == counter.get_total_flops()
+
+
+def test_macs_are_also_of_what_no_layer_computes() -> None:
+    model, tokens, width = network("tests.odd_nets:Heads"), 16, 12
+    projections, products = 4 * tokens * width**2, 2 * tokens**2 * width
+    assert layer_macs(model) == {"patch": tokens * width * 3 * 8 * 8, "head": width * model.spec.classes}
+    assert macs(model) == sum(layer_macs(model).values()) + projections + products
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_parameters_worked_by_hand(model: VGG) -> None:

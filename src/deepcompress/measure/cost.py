@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import zstandard
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepcompress import files
 from deepcompress.data.store import BYTES_PER_MIB, read_meta
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
+WEIGHT_BYTES = 4
 INDEX_BYTES = 4  # of one column number or row pointer
 ZSTD_LEVEL = 3
 BINS = 60
@@ -43,6 +45,41 @@ UNTRAINED = ("masked",)  # families that no history is written of: models before
 
 
 # Operations and bytes.
+
+
+def macs(model: Classifier) -> int:
+    """Multiply-accumulates of all convolutions and products of matrices for one image.
+
+    Those of `layer_macs`, and of what is no such layer: attention, and operations that a network's code calls itself.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one operation, in which nothing could be told apart
+    try:
+        with _Products() as seen:
+            layer_macs(model)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return seen.macs
+
+
+class _Products(TorchDispatchMode):
+    """Counts what torch computes inside; torch's own counter (utils.flop_counter) loads Triton, for a second.
+
+    Each output of a convolution or a product costs as many as it has terms; of a transposed convolution each input.
+    """
+
+    macs = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given, name = func(*args, **kwargs or {}), func.overloadpacket.__name__
+        if name == "convolution":
+            self.macs += (args[0] if args[6] else given).numel() * args[1][0].numel()
+        elif name in ("mm", "bmm", "addmm", "baddbmm"):
+            self.macs += given.numel() * args[-1].shape[-2]
+        elif name.startswith("_scaled_dot_product"):
+            query, keys, values = args[:3]
+            self.macs += query[..., 0].numel() * (keys[0, 0].numel() + values[0, 0].numel())
+        return given
 
 
 def layer_macs(model: Classifier) -> dict[str, int]:
@@ -80,11 +117,9 @@ def weights_mib(model: nn.Module) -> dict[str, float]:
 
     Source: the source report, figure 8.
     """
-    weights = [layer.weight for layer in prunable_layers(model).values()]
-    total = sum(weight.numel() * weight.element_size() for weight in weights)
-    nonzero = sum(int(weight.count_nonzero()) * weight.element_size() for weight in weights)
-    sizes = {"nonzero_mib": nonzero, "zero_mib": total - nonzero, "total_mib": total}
-    return {name: size / BYTES_PER_MIB for name, size in sizes.items()}
+    counts = parameters(model)
+    held = {"nonzero": counts["nonzero"], "zero": counts["weights"] - counts["nonzero"], "total": counts["weights"]}
+    return {f"{name}_mib": WEIGHT_BYTES * count / BYTES_PER_MIB for name, count in held.items()}
 
 
 def payload_bytes(model: nn.Module) -> dict[str, int]:

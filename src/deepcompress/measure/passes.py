@@ -85,7 +85,7 @@ def measure(path: Path, images: Images, *, batch_size: int, device: torch.device
         logits=accuracy.logits(model, batches)[0],
         parameters=counts["total"],
         nonzero_weights=counts["nonzero"],
-        macs=sum(cost.layer_macs(model).values()),
+        macs=cost.macs(model),
         size_bytes=path.stat().st_size,
     )
 

@@ -150,8 +150,8 @@ def tables(dense: Classifier, pruned: Pruned) -> dict[str, list[Row]]:
     edges, histograms, sizes = cost.edges(dense), [], []
     for state, model in {"dense": dense, "masked": pruned.masked, "trained": pruned.trained}.items():
         histograms += [{"state": state, **row} for row in cost.histograms(model, edges)]
-        counts, macs = cost.parameters(model), sum(cost.layer_macs(model).values())
-        weights = {"weights": counts["weights"], "nonzero_weights": counts["nonzero"], "macs": macs}
+        counts = cost.parameters(model)
+        weights = {"weights": counts["weights"], "nonzero_weights": counts["nonzero"], "macs": cost.macs(model)}
         size = {"parameters": counts["total"], **weights, **cost.weights_mib(model), **cost.payload_bytes(model)}
         sizes.append({"state": state, **size})
     return {"allocation": pruned.table, "weights": histograms, "storage": sizes}
