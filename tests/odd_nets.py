@@ -246,6 +246,27 @@ class Attending(nn.Module):
         return self.head((tokens + self.attention(self.norm(tokens))).mean(1))
 
 
+class Viewed(nn.Module):
+    """As tutorials have it: `view` wants maps in the order of memory, and here layers are given theirs by name."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 5, 2), nn.BatchNorm2d(8)
+        self.head = nn.Linear(8 * 7 * 7, classes)
+
+    def forward(self, images):
+        maps = F.max_pool2d(self.norm(input=self.first(input=images)).relu(), 2)
+        return self.head(input=maps.view(-1, 8 * 7 * 7))
+
+
+class ViewedAgain(Viewed):
+    """Its maps come from a function, which no hook reaches."""
+
+    def forward(self, images):
+        maps = F.max_pool2d(F.conv2d(images, self.first.weight, stride=2), 2)
+        return self.head(maps.view(-1, 8 * 7 * 7))
+
+
 class Between(nn.Module):
     """What lies between a convolution and its batch norm is read a second time."""
 

@@ -54,9 +54,20 @@ def test_what_takes_a_batch_norm_is_a_convolution_not_what_holds_it() -> None:
     assert trace(GraphSpec(f"{__name__}:stemmed", 4, SIDE)).norms == {"0.0": "1"}
 
 
+@torch.no_grad()
+def test_a_network_that_flattens_by_view_runs_in_the_memory_that_training_keeps() -> None:
+    model, images = network("tests.odd_nets:Viewed"), torch.rand(2, 3, SIDE, SIDE)
+    assert trace(model.spec).norms == {"first": "norm"}  # whose input is given by name
+    expected = model(images)
+    found = model.to(memory_format=torch.channels_last)(images.contiguous(memory_format=torch.channels_last))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not trace(GraphSpec("resnet18", 4, SIDE)).views
+
+
 @pytest.mark.parametrize(
     ("function", "named"),
     [
+        ("ViewedAgain", r"does not run on an image of 32 px: view size is not compatible"),
         ("Stateful", "its state holds _extra_state, which is no tensor; leave it out"),
         ("masked", "mask holds NaN or infinity; a buffer may be one with persistent=False"),
         ("specified", "its attribute spec needs another name"),

@@ -162,6 +162,15 @@ def test_vectors_times_weights_are_the_layer_s_outputs(layer: nn.Conv2d | nn.Lin
 
 
 @torch.no_grad()
+def test_a_layer_that_is_given_its_input_by_name_is_met_like_others() -> None:
+    model, quantized = nets.network("tests.odd_nets:Viewed"), {}
+    for name, (floats, now) in ptq.walk(model, nets.batches(4, 2), quantized, inputs=40, seed=0):
+        assert floats.shape == now.shape
+        quantized[name] = prunable_layers(model)[name].weight
+    assert [*quantized] == ["first", "head"]
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("arch", ["vgg11", "mobilenet_v2"])
 def test_every_layer_is_met_with_its_float_and_its_quantized_inputs(arch: str) -> None:
     model, batches = (network(), nets.batches(24, 10)) if arch == "vgg11" else (nets.network(arch), nets.batches(4, 2))

@@ -25,6 +25,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from deepcompress import code_hash
@@ -53,7 +54,10 @@ def build(spec: Spec) -> Classifier:
         return VGG(spec)
     made = _full(spec)
     if library(spec.arch) != "torchvision":  # there, layers run in the order in which they are defined
-        made.layer_order = trace(spec).order
+        seen = trace(spec)
+        made.layer_order = seen.order
+        if seen.views:
+            give_in_order_(made)
     made.spec = spec
     resize_(made, spec.widths)
     return cast("Classifier", made)  # in all but its class: images to logits, and a spec
@@ -253,6 +257,7 @@ class Trace:
     norms: dict[str, str]  # convolution -> the batch norm that takes its output as it is
     head_answers: bool  # whether the answer is what the last layer gives, and nothing is done to it
     ran: frozenset[str]  # all modules that were called; not those that merely hold others, which are called one by one
+    views: bool  # whether its code wants maps in the order of memory; see `give_in_order_`
 
 
 @functools.cache
@@ -266,23 +271,24 @@ def trace(spec: GraphSpec) -> Trace:
         return trace(dataclasses.replace(spec, widths=()))
     with _without_memory(spec):
         model = _full(spec).eval()
+    views = library(spec.arch) != "torchvision" and _views(spec, model)
     ran: list[tuple[str, Tensor, int]] = []
     order: list[str] = []
     norms: dict[str, str] = {}
 
-    def note(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def note(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         if isinstance(module, Layer):
             order.append(name)
-        if isinstance(module, nn.BatchNorm2d) and inputs:
+        if isinstance(module, nn.BatchNorm2d):
             for before, given, _ in ran:
-                if given is inputs[0]:
+                if given is [*inputs, *named.values()][0] and isinstance(model.get_submodule(before), nn.Conv2d):
                     norms.setdefault(before, name)
         if isinstance(output, Tensor):
             ran.append((name, output, output._version))
 
     for name, module in model.named_modules():
         if name:
-            module.register_forward_hook(functools.partial(note, name))
+            module.register_forward_hook(functools.partial(note, name), with_kwargs=True)
     answer = _answer(spec, model)
     outer = _outer(model, "")
     kept = {name: tuple(output.shape) for name, output, v in ran if name in outer or output._version == v}
@@ -292,21 +298,43 @@ def trace(spec: GraphSpec) -> Trace:
     _require_own_tensors(spec, model, order)
     if not order:
         raise UserError(f"{spec.arch} has no convolution and no linear layer that could be compressed")
-    convolutions = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
-    behind = {name: norms[name] for name in order if name in convolutions & norms.keys()}
     given, before = next((output, v) for name, output, v in ran if name == order[-1])
     same = given.shape == answer.shape and given.data_ptr() == answer.data_ptr()  # perhaps a view
     called = frozenset(("", *(name for name, *_ in ran)))
-    seen = Trace(tuple(order), kept, frozenset(outer), behind, same and given._version == before, called)
+    seen = Trace(tuple(order), kept, frozenset(outer), norms, same and given._version == before, called, views)
     if library(spec.arch) != "torchvision":
         _require_logits_in_training(spec, model)
     return seen
 
 
-def _answer(spec: GraphSpec, model: nn.Module, images: int = 1) -> Any:
+def _views(spec: GraphSpec, model: nn.Module) -> bool:
+    """Whether a network runs in channels_last memory, as training keeps it, with `give_in_order_` alone.
+
+    It is left so; a UserError if it does not run even then.
+    """
+    model.to(memory_format=torch.channels_last)
+    with suppress(UserError):
+        _answer(spec, model, memory=torch.channels_last)
+        return False
+    give_in_order_(model)
+    _answer(spec, model, memory=torch.channels_last)
+    return True
+
+
+def give_in_order_(model: nn.Module) -> None:
+    """Let images and what convolutions give lie in the order of memory, which `view` needs to flatten maps."""
+    model.register_forward_pre_hook(lambda _, given: tuple(value.contiguous() for value in given))
+    for module in model.modules():
+        if isinstance(module, _ConvNd):
+            module.register_forward_hook(lambda _, given, maps: maps.contiguous())
+
+
+def _answer(
+    spec: GraphSpec, model: nn.Module, images: int = 1, memory: torch.memory_format = torch.contiguous_format
+) -> Any:
     """What a network gives for some empty images."""
     with _without_memory(spec):
-        pixels = torch.zeros(images, 3, spec.image_size, spec.image_size)
+        pixels = torch.zeros(images, 3, spec.image_size, spec.image_size).contiguous(memory_format=memory)
     try:
         with torch.no_grad():
             return model(pixels)

@@ -111,12 +111,10 @@ class Model(Section):
     def _own_keys(self) -> Model:
         own = {key: getattr(self, key) for key in ("batch_norm", "width", "hidden", "dropout")}
         if self.arch in BLOCKS:
-            missing = [key for key, value in own.items() if value is None]
-            if missing:
-                raise ValueError(f"{missing[0]} must have a value for {self.arch}, got null")
-            return self
-        given = [f"{key} ({value})" for key, value in own.items() if value is not None]
-        if given:
+            for key in own:
+                if own[key] is None:
+                    raise ValueError(f"{key} must have a value for {self.arch}, got null")
+        elif given := [f"{key} ({value})" for key, value in own.items() if value is not None]:
             raise ValueError(
                 f"{', '.join(given)} must be null for {self.arch}, which comes as its library makes it; "
                 "only a VGG has these keys"

@@ -231,10 +231,10 @@ def input_of(model: nn.Module, layer: nn.Module, images: Tensor) -> Tensor:
     """What one of a model's layers is given for some images; what would run from there on does not run."""
     seen: list[Tensor] = []
 
-    def stop(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        seen.append(given[0])
+    def stop(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        seen.extend([*given, *named.values()])
         raise _Reached
 
-    with layer.register_forward_pre_hook(stop), suppress(_Reached):
+    with layer.register_forward_pre_hook(stop, with_kwargs=True), suppress(_Reached):
         model(images)
     return seen[0]

@@ -309,15 +309,15 @@ def _float_inputs(
     """Per layer, in the order in which they run, the places that were drawn in each batch and the vectors there."""
     seen: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
 
-    def note(name: str, layer: Any, values: tuple[Tensor, ...]) -> None:
-        drawn, there = seen.setdefault(name, ([], []))
+    def note(name: str, layer: Any, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        (value,), (drawn, there) = (*given, *named.values()), seen.setdefault(name, ([], []))
         if _is_plain(layer):
-            drawn.append(draw(layer, values[0]))
-            there.append(vectors(layer, values[0], drawn[-1]))
+            drawn.append(draw(layer, value))
+            there.append(vectors(layer, value, drawn[-1]))
 
     with ExitStack() as hooks:
         for name, layer in prunable_layers(model).items():
-            hooks.enter_context(layer.register_forward_pre_hook(partial(note, name)))
+            hooks.enter_context(layer.register_forward_pre_hook(partial(note, name), with_kwargs=True))
         for batch in images:
             model(batch)
     return seen
