@@ -75,7 +75,7 @@ def _gains(data: Tables, rows: pd.DataFrame) -> list[Block]:
 
 
 def _verdict(rows: pd.DataFrame) -> str:
-    """How many students gained from their teacher, by their verdicts, and the largest difference."""
+    """How many students gained from their teacher, by their verdicts, and the best of them."""
     compared = rows[rows["teacher"] != ""].dropna(subset=["difference"])
     tested = [(row["difference"], row["name"]) for _, row in compared.iterrows() if row["difference"].tested]
     if compared.empty:
@@ -89,8 +89,8 @@ def _verdict(rows: pd.DataFrame) -> str:
     counts = [f"{above} of {text.count(len(tested), 'student')} with a teacher {come} out above the independent one"]
     counts += [f"{same} {show} no significant difference from it"] if same else []
     counts += [f"{below} {fall} out below it"] if below else []
-    largest = f"the largest difference is that of {best}: {text.difference(most, phrase=True)} points"
-    return f"{', '.join(counts)}; {largest} (95 % interval)."
+    highest = f"the best of them is {best}: {text.difference(most, phrase=True)} points"
+    return f"{', '.join(counts)}; {highest} (95 % interval)."
 
 
 def _likeness(data: Tables, rows: pd.DataFrame) -> list[Block]:
