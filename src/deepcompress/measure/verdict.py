@@ -275,10 +275,10 @@ def over_seeds(
     if usual is not None:
         spread, own = (spread + usual) / 2, 2 * own
     between = spread / k
-    total = between + max(shared_variance, 0.0)
-    if total == 0:
+    if between == 0:
         return Estimate(mean, n=n, note=_equal(k))
-    freedom = own * (total / between) ** 2 if between else math.inf
+    total = between + max(shared_variance, 0.0)
+    freedom = own * (total / between) ** 2
     return Estimate(mean, *t_test(mean, total, freedom), freedom, n)
 
 
