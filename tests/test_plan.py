@@ -272,11 +272,22 @@ def test_the_sweep_of_formats_may_start_from_a_baseline_of_its_own_that_is_its_c
 
 
 def document(
-    function: str, *, scope: str = "all", trainable: str = "all", prune_method: str = "structured", **model: Any
+    function: str,
+    *,
+    scope: str = "all",
+    trainable: str = "all",
+    prune_method: str = "structured",
+    sparsity: float = 0.5,
+    **model: Any,
 ) -> dict[str, Any]:
-    recipe, shape = {"trainable": trainable}, dict.fromkeys(("batch_norm", "width", "hidden", "dropout", "weights"))
+    recipe = DOCUMENT["finetune"] | {"trainable": trainable}
+    shape = dict.fromkeys(("batch_norm", "width", "hidden", "dropout", "weights"))
     vgg = {**shape, "arch": "vgg11", "image_size": 32, "recipe": recipe}
-    prune = {"method": prune_method, "structured": {"scope": scope}, "sweep": {"methods": ()}, "finetune": recipe}
+    prune = DOCUMENT["prune"] | {"method": prune_method, "sparsity": sparsity, "finetune": recipe}
+    prune |= {
+        "structured": prune["structured"] | {"scope": scope},
+        "sweep": {"methods": ("unstructured",), "sparsities": (0.5,)},
+    }
     return {
         "model": {**shape, "arch": f"tests.odd_nets:{function}", "image_size": 32, **model},
         "finetune": recipe,
@@ -317,6 +328,7 @@ def test_weights_that_no_step_compresses_are_named() -> None:
         ("Tokens", {"scope": "conv"}, "prune.method: of {} only linear layers can lose unit"),
         ("grouped", {}, r"prune.method: structured cannot .* \(0: 0 is a convolution in groups\); unstruct"),
         ("one", {}, r"prune.method: structured cannot .* \(its outputs are the classes\); unstructured"),
+        ("flat", {"sparsity": 0.6}, "a prune sparsity of 0.6 is out of reach: at most 0.5 of the 216 weights in"),
         ("conv", {"trainable": "head"}, "finetune.trainable: {} ends in no linear layer"),
         (
             "Averaged",

@@ -190,9 +190,9 @@ def require_networks(document: Mapping[str, Any]) -> list[str]:
                 raise UserError(f"params.yaml: {recipe}.trainable: {arch} {reason}; it must be all")
         if spec and (absent := [role for role in deepest_blocks(spec.image_size) if not has_layer(spec, role)]):
             notes.append(f"{key}: {spec.arch} has no maps of {' and '.join(absent)}, so none of its attention is shown")
-    for step, key, scope in _structured(document):
+    for step, key, prune in _structured(document):
         if key in specs:
-            notes += _require_channels(step, specs[key], scope)
+            notes += _require_channels(step, specs[key], prune)
     return list(dict.fromkeys(notes))
 
 
@@ -240,14 +240,13 @@ def _left_alone(key: str, spec: GraphSpec) -> list[str]:
 
     compressed = {f"{layer}.weight" for layer in trace(spec).order}
     sizes = {name: tensor.numel() for name, tensor in outline(spec).named_parameters() if tensor.dim() > 1}
-    others = sizes.keys() - compressed
+    others = [name for name in sizes if name not in compressed]
     share = sum(sizes[name] for name in others) / sum(sizes.values())
     if share < WORTH_SAYING:
         return []
-    listed = named(name for name in sizes if name in others)
     return [
         f"{key}: {100 * share:.0f} % of the weights of {spec.arch} belong to no convolution or linear layer that runs, "
-        f"so they are neither pruned nor quantized: {listed}"
+        f"so they are neither pruned nor quantized: {named(others)}"
     ]
 
 
@@ -276,26 +275,27 @@ def _require_dense(prune: Prune, model: Model) -> None:
             require_named(way.dense, layers, f"prune.{method}.dense")
 
 
-def _structured(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(key, key of the network, scope) of every step that removes channels."""
-    prune = document["prune"]
-    if prune["method"] == "structured":
-        yield "prune.method", "model", prune["structured"]["scope"]
-    if "structured" in prune["sweep"]["methods"]:
-        yield "prune.sweep.methods", "model", prune["structured"]["scope"]
+def _structured(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Prune]]:
+    """(key, key of the network, settings) of every step that removes channels; of the sweep the highest sparsity's."""
+    prune = params.validate(Prune, document["prune"], "prune")
+    if prune.method == "structured":
+        yield "prune.method", "model", prune
+    if "structured" in prune.sweep.methods:
+        yield "prune.sweep.methods", "model", prune.override(method="structured", sparsity=max(prune.sweep.sparsities))
     for name, link in document["combine"].get("prune", {}).items():
-        own = params.linked(prune, link)
-        if own["method"] == "structured":
+        own = params.validate(Prune, params.linked(document["prune"], link), "prune")
+        if own.method == "structured":
             network = dependencies.network_of(table(dict(document)), str(link["from"]))
-            yield f"combine.prune.{name}", network, own["structured"]["scope"]
+            yield f"combine.prune.{name}", network, own
 
 
-def _require_channels(step: str, spec: GraphSpec, scope: str) -> list[str]:
+def _require_channels(step: str, spec: GraphSpec, prune: Prune) -> list[str]:
     from deepcompress.models.build import outline
-    from deepcompress.models.vgg import prunable_layers
+    from deepcompress.pruning.allocation import Problem, require_reachable
     from deepcompress.pruning.layers import groups, unprunable
+    from deepcompress.pruning.prune import subjects
 
-    layers, found, whole = prunable_layers(outline(spec)), groups(spec), unprunable(spec)
+    network, found, whole = outline(spec), groups(spec), unprunable(spec)
     listed = "; ".join(f"{name}: {reason}" for name, reason in [*whole.items()][:SHOWN])
     reasons = listed or "its outputs are the classes"
     if not found:
@@ -303,11 +303,12 @@ def _require_channels(step: str, spec: GraphSpec, scope: str) -> list[str]:
             f"params.yaml: {step}: structured cannot take channels from any layer of {spec.arch} ({reasons}); "
             "unstructured can prune it"
         )
-    if scope == "conv" and all(hasattr(layers[name], "in_features") for name in found):
+    if prune.structured.scope == "conv" and all(hasattr(network.get_submodule(name), "in_features") for name in found):
         raise UserError(
             f"params.yaml: {step}: of {spec.arch} only linear layers can lose units, such as {next(iter(found))}; set "
             "prune.structured.scope to all, or use unstructured"
         )
+    require_reachable(Problem(subjects(network, prune), prune.sparsity))
     return [f"structured pruning leaves {len(whole)} layers of {spec.arch} whole ({reasons}; ...)"] if whole else []
 
 

@@ -77,7 +77,7 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
     # A pattern fits some layers; no other one gives more in place of one that it does not fit.
     patterned = hasattr(module, "SPARSITY")
     if not patterned:
-        _require_reachable(problem)
+        require_reachable(problem)
     shares = module.shares(problem)
     _require_shares(name, problem, shares)
     if patterned:
@@ -173,7 +173,8 @@ def _require_shares(name: str, problem: Problem, shares: Mapping[str, float]) ->
         raise UserError(f"allocation {name} must give a share from 0 to 1 of each of {', '.join(layers)}, got {given}")
 
 
-def _require_reachable(problem: Problem) -> None:
+def require_reachable(problem: Problem) -> None:
+    """Refuse a sparsity that its layers cannot give."""
     reach = sum(layer.most * layer.weights_per_unit for layer in problem.layers)
     if round(problem.sparsity * problem.weights) > reach:
         dense = [layer.name for layer in problem.layers if layer.dense]

@@ -22,9 +22,9 @@ from deepcompress.measure import cost
 from deepcompress.measure.accuracy import evaluating
 from deepcompress.pruning import masks
 from deepcompress.pruning.allocation import Layer, Problem, allocate, table
-from deepcompress.pruning.layers import in_scope, require_named, scored_layers
+from deepcompress.pruning.layers import groups, in_scope, require_named, scored_layers
 from deepcompress.pruning.masks import scored
-from deepcompress.pruning.settings import GRANULARITY, Channels, Method, MethodConfig, Prune
+from deepcompress.pruning.settings import GRANULARITY, Channels, Prune
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,17 +74,12 @@ def prune(
     Raises:
         UserError: If no layer can be pruned, one is unknown, a weight not finite, or the sparsity out of reach.
     """
-    method, way = settings.method, settings.method_config(settings.method)
-    layers = in_scope(dense, method, way.scope)
-    if not layers:
-        raise UserError(
-            f"params.yaml: prune.{method}: no layer in scope {way.scope} of {dense.spec.arch} can be pruned"
-        )
-    require_named(way.dense, layers, f"prune.{method}.dense")
-    scores = scored(dense, method, way.criterion, layers, images, settings.scoring, view=view, seed=seed)
+    method, way, layers = settings.method, settings.method_config(settings.method), subjects(dense, settings)
+    names = [layer.name for layer in layers]
+    scores = scored(dense, method, way.criterion, names, images, settings.scoring, view=view, seed=seed)
     allocation = params.plugin("pruning.allocations", way.allocation)
     problem = Problem(
-        layers=tuple(_layer(dense, method, way, name, scores[name].numel()) for name in layers),
+        layers=layers,
         sparsity=settings.sparsity,
         curves=curves if allocation.EVIDENCE == "curves" else {},
         scores=scores if allocation.EVIDENCE == "scores" else {},
@@ -157,9 +152,23 @@ def tables(dense: Classifier, pruned: Pruned) -> dict[str, list[Row]]:
     return {"allocation": pruned.table, "weights": histograms, "storage": sizes}
 
 
-def _layer(model: Classifier, method: Method, way: MethodConfig, name: str, units: int) -> Layer:
-    """As an allocation sees it; its weights are those of all layers that lose channels with it."""
-    weights = sum(layer.weight.numel() for layer in scored_layers(model, method, [name]).values())
-    step = math.gcd(units, way.round_to) if isinstance(way, Channels) else 1
-    shape = tuple(model.get_parameter(f"{name}.weight").shape)
-    return Layer(name, shape, units, weights // units, name in way.dense, step)
+def subjects(dense: Classifier, settings: Prune) -> tuple[Layer, ...]:
+    """The layers that can be pruned, as an allocation sees them.
+
+    Of each, weights are those of all layers that lose channels with it. A UserError if there are none, or one that is
+    to stay whole is unknown.
+    """
+    method, way = settings.method, settings.method_config(settings.method)
+    layers = in_scope(dense, method, way.scope)
+    if not layers:
+        raise UserError(
+            f"params.yaml: prune.{method}: no layer in scope {way.scope} of {dense.spec.arch} can be pruned"
+        )
+    require_named(way.dense, layers, f"prune.{method}.dense")
+    found = []
+    for name, layer in layers.items():
+        units = groups(dense.spec)[name].channels if method == "structured" else layer.weight.numel()
+        weights = sum(tied.weight.numel() for tied in scored_layers(dense, method, [name]).values())
+        step = math.gcd(units, way.round_to) if isinstance(way, Channels) else 1
+        found.append(Layer(name, tuple(layer.weight.shape), units, weights // units, name in way.dense, step))
+    return tuple(found)
