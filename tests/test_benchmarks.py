@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from click import Command
 from click.testing import CliRunner
 from torch import nn
@@ -18,7 +17,7 @@ from benchmarks import batches, coding, engines, estimate, pipeline, precision, 
 from benchmarks.pipeline_items import Item, Made, Trio, equal_row, items
 from benchmarks.pruned_peer import PEERS, macs, peer
 from benchmarks.verdicts import main as verdicts
-from deepcompress import params, preset, runtime
+from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.deploy.classifier import OnnxClassifier
@@ -32,7 +31,6 @@ from deepcompress.quantization.quantize import round_vectors_
 from deepcompress.training.recipe import Recipe
 from deepcompress.training.run import TrainingData
 from tests.data import inputs
-from tests.house import ROOT
 from tests.nets import VIEW
 
 
@@ -102,14 +100,6 @@ def test_a_preset_is_estimated_on_every_device() -> None:
     assert rows[0].endswith("8-core CPU | T4 | A100 | H100")
     sums = [float(row.split(" | ")[2]) for row in rows[1:]]
     assert sums[-1] == pytest.approx(sum(sums[:-1]), rel=0.01)
-
-
-def test_an_estimate_without_a_teacher_of_the_preset_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    document = params.read(ROOT / params.PARAMS_FILE)
-    del document["teachers"]["vgg16"]
-    monkeypatch.setattr(preset, "lay", lambda *_: yaml.safe_dump(document))
-    said = "error: params.yaml: distill.teachers must be among vgg16_jitter, vgg19; got 'vgg16'\n"
-    assert printed(estimate.main, "quick", code=2) == said
 
 
 @pytest.mark.parametrize("name", PEERS)

@@ -9,7 +9,6 @@ import pytest
 from deepcompress import code_hash, dependencies, params
 from tests.docs import pages
 from tests.house import ROOT, STAGES
-from tests.processes import printed
 
 DOCUMENT = params.read(ROOT / "params.yaml")
 CODE = code_hash.hashes(ROOT)
@@ -115,12 +114,3 @@ def test_links_depend_on_what_decides_about_them_and_on_no_section_of_a_step(ste
     own = [f"{kind}.combine.{step}.${{key}}" for kind in ("code", "settings")]
     assert {"results/choices.json": own} in named
     assert {key for key in named if isinstance(key, str)} <= {"seed", "train", "distill.cache_budget_mib"}
-
-
-def test_they_are_found_where_nothing_is_installed_that_computes() -> None:
-    blocked = "".join(f"sys.modules[{name!r}] = None; " for name in ("numpy", "PIL", "torch", "pandas", "scipy"))
-    program = (
-        f"import sys; {blocked}from pathlib import Path; from deepcompress import code_hash, dependencies, params; "
-        "print(*dependencies.choices(params.read(), code_hash.hashes(Path())))"
-    )
-    assert printed(program, folder=ROOT).split() == ["code", "settings"]

@@ -111,7 +111,7 @@ def test_a_stage_imports_nothing_heavy_before_it_needs_it(stages: list[str]) -> 
 
 def test_what_checks_params_and_what_reports_loads_no_torch() -> None:
     """Each module in turn, in one process: the first after which torch is there is named."""
-    rooms = ("data.sources", "pruning.criteria")
+    rooms = ("data.sources", "pruning.criteria", "report.sections")
     names = ["", *WITHOUT_TORCH, *(f"{room}.{name}" for room in rooms for name in params.plugins(room))]
     printed(
         "import importlib, sys\n"

@@ -173,13 +173,6 @@ def test_torchrun_must_start_as_many_as_params_say(tmp_path: Path) -> None:
     assert "error: params.yaml: train.devices x train.num_nodes is 2 x 1, but torchrun started 1" in said
 
 
-def test_alone_everything_is_first_and_nothing_waits() -> None:
-    assert (runtime.rank(), runtime.process_count(), runtime.is_first()) == (0, 1, True)
-    assert runtime.from_first(lambda: 7) == 7
-    runtime.wait()
-    runtime.first_only()
-
-
 def test_what_is_at_its_default_leaves_no_trace_in_a_file() -> None:
     assert runtime.Train(**PLAIN).model_dump() == PLAIN
     assert runtime.Train(**PLAIN, devices=2, compile=True).model_dump() == {**PLAIN, "devices": 2, "compile": True}

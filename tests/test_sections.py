@@ -20,7 +20,6 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("data.validation_fraction", 0.0, "data.validation_fraction must be greater than 0, got 0.0"),
     ("data.device_budget_mib", -1, "data.device_budget_mib must be .*0, got -1"),
     ("data.fraction", 0.1, "data.fraction is unknown"),
-    ("data.folder.paht", "x", "data.folder.paht is unknown.*did you mean path"),
     ("data.folder.heldout_fraction", 0.0, "data.folder.heldout_fraction must be greater than 0"),
     (
         "data.folder.names_encoding",
@@ -33,7 +32,6 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("data.shapes.train_per_class", 50_001, "train_per_class must be less than or equal to 50000, got 50001"),
     ("data.shapes.test_per_class", 0, "test_per_class must be greater than or equal to 1, got 0"),
     ("data.shapes.test_per_class", 2.5, r"test_per_class must be .*whole number.*got 2\.5"),
-    ("data.shapes.per_class", 3, r"data\.shapes\.per_class is unknown"),
     ("model.arch", "resnet19", "model.arch: no step knows a network 'resnet19'; did you mean resnet18"),
     ("model.arch", "vit_b_16", "model.arch: no step knows a network 'vit_b_16'; .* Or timm:NAME, or your own"),
     ("model.arch", "os:abort", "model.arch: os:abort: os is a module of Python's own; name a function of yours"),
@@ -47,8 +45,6 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("finetune.epochs", 0, r"finetune\.epochs must be greater than or equal to 1, got 0"),
     ("finetune.optimizer", "adamax", r"finetune\.optimizer must be 'adam', 'adamw' or 'sgd', got 'adamax'"),
     ("finetune.augment.crop_padding", -1, r"augment\.crop_padding must be greater than or equal to 0, got -1"),
-    ("finetune.augment.flop", True, r"finetune\.augment\.flop is unknown.*did you mean flip"),
-    ("finetune.warm_up_fraction", 0.1, r"finetune\.warm_up_fraction is unknown.*did you mean warmup_fraction"),
     *(
         ("sensitivity.sparsities", wrong, r"sensitivity(\.sparsities)?")
         for wrong in ([0.1, 0.2], [0.0], [0.0, 0.5, 0.5], [0.0, 0.5, 0.2], [0.0, 1.0])
@@ -75,12 +71,9 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("quant.sweep", ["qat-int4"], "qat-int4 is compared with qat-fp32, which is not there"),
     ("quant.sweep", [], "quant.sweep"),
     ("teachers.vgg16.arch", "resnet", "teachers.vgg16.arch: no step knows a network 'resnet'"),
-    ("teachers.vgg16.heads", 1, "teachers.vgg16.heads is unknown; allowed: arch, batch_norm"),
-    ("teachers.vgg16.recipe.epoch", 1, "teachers.vgg16.recipe.epoch is unknown; allowed: trainable, batch_size"),
     ("teachers.vgg16_jitter.recipe.augment.jitter.contrast", -0.1, "contrast must be greater than or equal to 0"),
     ("teachers.VGG", NETWORK, "'VGG' is no name"),
     ("distill.methods.kd", {}, "distill.methods.kd is unknown; allowed: "),
-    ("distill.methods.logit.temprature", 3.0, "distill.methods.logit.temprature is unknown; allowed: "),
     ("distill.methods.hint.stages", 3, "distill.methods.hint.stages must be 1 or 2, got 3"),
     (
         "distill.mixtures.new",
@@ -96,12 +89,10 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("explain.images", 2, "explain.strip_images must be at most images, got .* of 2"),
     ("explain.jitter.hue", 0.7, "explain.jitter.hue must be less than or equal to 0.5, got 0.7"),
     ("explain.robustness.fgsm", 2, "explain.robustness.fgsm must be less than or equal to 1, got 2"),
-    ("explain.window", 7, "explain.window is unknown; allowed: images"),
     ("deploy.max_drop_points", -0.1, "deploy.max_drop_points must be greater than or equal to 0, got -0.1"),
     ("deploy.max_drop_points", float("nan"), "deploy.max_drop_points must be"),
     ("deploy.max_size_mib", 0, "deploy.max_size_mib.* must be greater than 0, got 0"),
     ("deploy.integer_agreement_pct", 101, "integer_agreement_pct must be less than or equal to 100, got 101"),
-    ("deploy.max_size", 3, "deploy.max_size is unknown; allowed: .*did you mean max_size_mib"),
     ("benchmark.models", [], "benchmark.models must name at least one, or be null for all"),
     ("benchmark.models", ["a", "a"], "benchmark.models must each be named once"),
     ("benchmark.batch_sizes", [1, 1], "benchmark.batch_sizes must each be named once"),

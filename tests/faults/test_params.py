@@ -74,12 +74,6 @@ def test_an_odd_value_at_the_seed_and_at_a_key_of_its_own(place: int) -> None:
 
 
 @fuzz(30)
-@given(number=st.sampled_from(SCALARS), value=st.sampled_from(ODD_VALUES))
-def test_an_odd_value_at_any_key(number: int, value: str) -> None:
-    check(with_value(number, value))
-
-
-@fuzz(30)
 @given(number=st.integers(0, len(LINES) - 1), depth=st.integers(-8, 8), data=st.data())
 def test_moved_lost_and_doubled_lines(number: int, depth: int, data: st.DataObject) -> None:
     lines = [*LINES]

@@ -7,7 +7,6 @@ from click.testing import Result
 
 from deepcompress.report import page
 from stages import report
-from tests.processes import printed
 from tests.report import made_up
 from tests.stages.commands import contents, invoke, refused, well
 
@@ -44,13 +43,3 @@ def test_a_readme_without_markers_stops_before_anything_is_written(folder: Path)
     refused(run(), "README.md: needs the lines")
     assert not (folder / "report.html").exists()
     assert not (folder / "plots").exists()
-
-
-def test_the_stage_runs_without_torch(folder: Path) -> None:
-    code = (
-        f"import sys; sys.argv[1:] = {ARGUMENTS}; from stages import report\n"
-        "try: report.main()\nexcept SystemExit: pass\n"
-        "print(sorted({'torch', 'torchvision', 'lightning_fabric'} & set(sys.modules)))"
-    )
-    assert printed(code, folder=folder) == "[]\n"
-    assert (folder / "report.html").is_file()
