@@ -114,19 +114,6 @@ def test_pieces_that_do_not_fill_the_array_are_refused(tmp_path: Path, pieces: l
         write_array(tmp_path / "x.npy", pieces, rows=2)
 
 
-def test_a_file_is_whole_with_all_its_rows_and_nothing_more(tmp_path: Path) -> None:
-    path = tmp_path / "array.npy"
-    assert not store.is_whole_array(path, rows=12, dtype="|u1")
-    np.save(path, ARRAY)
-    assert store.is_whole_array(path, rows=12, dtype="|u1")
-    assert not store.is_whole_array(path, rows=11, dtype="|u1")
-    assert not store.is_whole_array(path, rows=12, dtype="<f4")
-    content = path.read_bytes()
-    for other in (content[:-1], content + b"0", b"PK\x03\x04" + content[4:], b"\x93NUMPY", b""):
-        path.write_bytes(other)
-        assert not store.is_whole_array(path, rows=12, dtype="|u1")
-
-
 def test_a_nameless_file_must_be_filled_and_a_full_disk_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

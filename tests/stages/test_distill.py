@@ -89,11 +89,11 @@ def test_students_of_a_teacher_share_its_outputs_and_do_not_see_options_of_other
     run("logit")
     written = contents("out")
     (folder,) = (project / ".scratch/teacher").iterdir()
-    before = (folder / "logits.npy").stat().st_mtime_ns
+    before = (folder / "logits.bin").stat().st_mtime_ns
     well(run("crd_logit"))
     assert [path.name for path in (project / ".scratch/teacher").iterdir()] == [folder.name]
-    assert sorted(path.name for path in folder.iterdir()) == ["features-pooled.npy", "logits.npy"]
-    assert (folder / "logits.npy").stat().st_mtime_ns == before
+    assert sorted(path.name for path in folder.iterdir()) == ["features-pooled.bin", "logits.bin"]
+    assert (folder / "logits.bin").stat().st_mtime_ns == before
     prepare(methods={**DISTILL["methods"], "crd": {"negatives": 9}})
     well(run("logit", "again"))
     assert contents("again") == written

@@ -354,22 +354,12 @@ def atomic_folders(*folders: Path) -> Iterator[tuple[Path, ...]]:
             shutil.rmtree(new, ignore_errors=True)
 
 
-def map_array(path: Path, *, copy_on_write: bool = False) -> np.ndarray:
+def map_array(path: Path) -> np.ndarray:
     """The array of a .npy file, read-only; a row comes from the disk when it is touched.
 
-    With `copy_on_write` for torch, which shares only memory that may be written; what is written stays in memory.
     A FileNotFoundError, or one of DAMAGED if it is no .npy file of plain numbers, or is cut off.
     """
-    return np.asarray(np.lib.format.open_memmap(path, mode="c" if copy_on_write else "r"))
-
-
-def is_whole_array(path: Path, *, rows: int, dtype: str) -> bool:
-    """Whether a file is there, and is a .npy file of so many rows of a type and of nothing behind them."""
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except (FileNotFoundError, *DAMAGED):
-        return False
-    return (len(array), array.dtype, array.offset + array.nbytes) == (rows, np.dtype(dtype), path.stat().st_size)
+    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
 @contextmanager

@@ -1,29 +1,26 @@
 """Students from start to end: the same network, start, images and steps for every method, and what they minimise.
 
-A teacher's outputs are each computed once, since without random augmentation an image gives the same in every epoch.
-Logits and pooled features of all training images are stored in scratch, where every student of that teacher
-finds them; maps too while they fit a budget. Above it the teacher runs again for each batch, but only up to the
-layer that is asked for, and logits and pooled features stay in their files, mapped. With augmentation the teacher
-runs on each batch and sees what the student sees.
+A teacher's outputs are each computed once, since without random augmentation an image gives the same in every epoch:
+logits and features of all training images are stored in scratch, where every student of that teacher finds them. Above
+a budget the teacher runs on each batch, and so it does with augmentation, where it sees what the student sees.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from deepcompress import files, params, runtime
 from deepcompress.data.batches import Batch, Batches, Shard, View
-from deepcompress.data.store import BYTES_PER_MIB, array_writer, is_whole_array, map_array
+from deepcompress.data.store import BYTES_PER_MIB
 from deepcompress.distillation.loss import DistillBatch, Loss, LossContext, Outputs, Tap, compared, read, shape
 from deepcompress.distillation.settings import LOSSES, Distill
 from deepcompress.errors import UserError
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
     from deepcompress.training.run import TrainingData, TrainingRun
 
 log = logging.getLogger(__name__)
-DTYPE = "<f4"  # of stored outputs
 
 
 def train(
@@ -259,22 +255,14 @@ class OnlineTeacher:
 
 
 class StoredTeacher:
-    """Looks outputs up by the row of the image.
+    """Looks outputs up by the row of the image in tables on their device: features by tap, logits by None."""
 
-    Args:
-        tables: One row per training image, on the device of the batches or mapped from a file; features by tap,
-            logits under None.
-        online: Gives what is not stored, or None.
-    """
-
-    def __init__(self, tables: dict[Tap | None, Tensor], online: OnlineTeacher | None) -> None:
-        self.tables, self._online = tables, online
+    def __init__(self, tables: dict[Tap | None, Tensor]) -> None:
+        self.tables = tables
 
     def outputs(self, batch: Batch) -> Outputs:
-        indices = batch.indices
-        stored: Any = {key: table[indices.to(table.device)].to(indices.device) for key, table in self.tables.items()}
-        computed = self._online.outputs(batch).features if self._online else {}
-        return Outputs(stored.pop(None, None), {**computed, **stored})
+        found: Any = {key: table[batch.indices] for key, table in self.tables.items()}
+        return Outputs(found.pop(None, None), found)
 
 
 def cached_teacher(
@@ -291,67 +279,44 @@ def cached_teacher(
 
     Args:
         folder: Of this teacher and these images alone; other students find the outputs there.
-        budget_mib: What the outputs of all images may take in memory [MiB].
+        budget_mib: What the outputs of all images may take in memory [MiB]; above it the teacher runs in every epoch.
     """
-    if train.augment is not None:
-        return OnlineTeacher(network, taps, logits=logits, fabric=fabric)
-    stored = taps_in_budget(network, taps, train.size, budget_mib * BYTES_PER_MIB)
-    paths: dict[Tap | None, Path] = {
-        key: folder / f"{key.layer}-{'pooled' if key.pooled else 'maps'}.npy" for key in stored
+    shapes: dict[Tap | None, tuple[int, ...]] = {
+        key: shape(network, key.layer)[: 1 if key.pooled else None] for key in taps
     }
     if logits:
-        paths[None] = folder / "logits.npy"
-    if missing := runtime.from_first(lambda: [key for key, path in paths.items() if not _is_kept(path, train)]):
-        _write({key: paths[key] for key in missing}, network, train, fabric=fabric)
-        runtime.wait()
-    rest = [wanted for wanted in taps if wanted not in stored]
-    online = OnlineTeacher(network, rest, logits=False, fabric=fabric) if rest else None
-    return StoredTeacher(open_tables(paths, budget_mib * BYTES_PER_MIB, train.device), online)
+        shapes[None] = (network.spec.classes,)
+    size = 4 * train.size * sum(map(math.prod, shapes.values()))
+    if train.augment is not None or size > budget_mib * BYTES_PER_MIB:
+        return OnlineTeacher(network, taps, logits=logits, fabric=fabric)
+    names = {key: f"{key.layer}-{'pooled' if key.pooled else 'maps'}" if key else "logits" for key in shapes}
+    paths = {key: folder / f"{name}.bin" for key, name in names.items()}
+    found = runtime.from_first(lambda: {key: content for key in paths if (content := _kept(paths[key])) is not None})
+    made = _answers([key for key in paths if key not in found], network, train, fabric)
+    for key, rows in made.items() if runtime.is_first() else ():
+        files.write_checked(paths[key], rows.numpy().tobytes())
+    made |= {key: torch.frombuffer(content, dtype=torch.float32) for key, content in found.items()}
+    return StoredTeacher({key: made[key].view(-1, *shapes[key]).to(train.device) for key in shapes})
 
 
-def taps_in_budget(network: Classifier, taps: Sequence[Tap], images: int, budget_bytes: int) -> list[Tap]:
-    """The taps to store: maps in the order given while they fit together, then all pooled ones."""
-    stored = []
-    for wanted in taps:
-        size = 0 if wanted.pooled else 4 * images * int(np.prod(shape(network, wanted.layer)))
-        if size <= budget_bytes:
-            stored.append(wanted)
-            budget_bytes -= size
-    return sorted(stored, key=lambda wanted: wanted.pooled)
+def _kept(path: Path) -> bytearray | None:
+    content = files.read_checked(path)
+    return None if content is None else bytearray(content)
 
 
-def open_tables(paths: dict[Tap | None, Path], budget_bytes: int, device: torch.device) -> dict[Tap | None, Tensor]:
-    """Tables on the device while they fit together, the others mapped: see `StoredTeacher`."""
-    tables: dict[Tap | None, Tensor] = {}
-    for key, path in paths.items():
-        table = torch.from_numpy(map_array(path, copy_on_write=True))
-        fits = table.nbytes <= budget_bytes
-        budget_bytes -= table.nbytes if fits else 0
-        tables[key] = table.to(device) if fits else table
-    return tables
-
-
-def _is_kept(path: Path, train: Batches) -> bool:
-    whole = is_whole_array(path, rows=train.size, dtype=DTYPE)
-    if not whole and path.exists():
-        log.warning("%s is damaged: the teacher runs again", path)
-    return whole
-
-
-def _write(paths: dict[Tap | None, Path], network: Classifier, train: Batches, *, fabric: Fabric) -> None:
-    """One run over the images, without shuffling; the first process writes what all computed."""
-    start, first = time.perf_counter(), runtime.is_first()
-    online = OnlineTeacher(network, [key for key in paths if key], logits=None in paths, fabric=fabric)
+def _answers(
+    wanted: Sequence[Tap | None], network: Classifier, train: Batches, fabric: Fabric
+) -> dict[Tap | None, Tensor]:
+    """What the teacher gives for all images, from one run over them in the order of their rows."""
+    if not wanted:
+        return {}
+    start = time.perf_counter()
+    online = OnlineTeacher(network, [key for key in wanted if key], logits=None in wanted, fabric=fabric)
     ordered = Batches(train.arrays, train.view, batch_size=train.batch_size, device=train.device)
-    bar = tqdm(total=len(ordered), desc="teacher", unit="batch", disable=None if first else True)
-    with ExitStack() as open_files, bar:
-        append = {}
-        for key, path in paths.items() if first else ():
-            unfinished = open_files.enter_context(files.atomic(path))
-            append[key] = open_files.enter_context(array_writer(unfinished, rows=train.size, dtype=DTYPE))
-        for batch in ordered.epoch(0, Shard.own()):
-            outputs = online.outputs(batch)
-            for key, write in append.items():
-                write((outputs.features[key] if key else outputs.require_logits()).float().cpu().numpy())
-            bar.update()
+    bar = tqdm(ordered.epoch(0, Shard.own()), "teacher", len(ordered), disable=None if runtime.is_first() else True)
+    parts: dict[Tap | None, list[Tensor]] = {key: [] for key in wanted}
+    for outputs in map(online.outputs, bar):
+        for key, rows in parts.items():
+            rows.append((outputs.features[key] if key else outputs.require_logits()).float().cpu())
     log.info("teacher: %d images, %.1f s", train.size, time.perf_counter() - start)
+    return {key: torch.cat(rows) for key, rows in parts.items()}
