@@ -74,24 +74,20 @@ def render(parts: Mapping[str, Section], data: Tables) -> str:
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
     environment.filters.update(kind=lambda block: type(block).__name__.lower(), breakable=_breakable,
                                number=text.number, signed=text.signed, mebibytes=text.mebibytes)  # fmt: skip
+    source = data.params.get("data", {}).get("source", "unknown data")
+    classes = text.count(data.per_class["class"].nunique(), "class")
+    images = text.count(int(data.baseline["n"]), "held-out image")
     return environment.get_template("page.html.j2").render(
         parts=parts,
         anchors={*parts, *(key for part in parts.values() for key in part.keys)},
         first=_first_screen(data),
         baseline=BASELINE,
-        subtitle=_subtitle(data),
+        subtitle=f"{text.count(len(data.models), 'model')}, measured on {images} of {classes} ({source}).",
         themes={"light": charts.LIGHT, "dark": charts.DARK},
         configs={"light": charts.config(charts.LIGHT), "dark": charts.config(charts.DARK)},
         **{name: Markup((ASSETS / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")},
         library=Markup(charts.vega_script()),
     )
-
-
-def _subtitle(data: Tables) -> str:
-    source = data.params.get("data", {}).get("source", "unknown data")
-    classes = text.count(data.per_class["class"].nunique(), "class")
-    images = text.count(int(data.baseline["n"]), "held-out image")
-    return f"{text.count(len(data.models), 'model')}, measured on {images} of {classes} ({source})."
 
 
 def _breakable(cell: str) -> Markup:

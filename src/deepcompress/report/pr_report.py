@@ -87,13 +87,10 @@ def accuracy_section(found: Sequence[Change], models: int) -> str:
     rest = f"{len(others)} {'other' if marked else 'change'}{'' if len(others) == 1 else 's'}"
     folded = f"<details><summary>{rest}</summary>\n\n{_table(heads, others)}\n\n</details>"
     tables = [*([_table(heads, marked)] if marked else []), *([folded] if others else [])]
-    return "\n\n".join([f"{_count(len(found), len(marked), models)} {KEY}", *tables])
-
-
-def _count(changed: int, marked: int, models: int) -> str:
     accuracies = "accuracy" if models == 1 else "accuracies"
-    of_them = f"{marked or 'none'} of them " if changed > 1 else "" if marked else "not "
-    return f"{changed} of {models} {accuracies} changed, {of_them}by more than chance."
+    of_them = f"{len(marked) or 'none'} of them " if len(found) > 1 else "" if marked else "not "
+    count = f"{len(found)} of {models} {accuracies} changed, {of_them}by more than chance."
+    return "\n\n".join([f"{count} {KEY}", *tables])
 
 
 def difference_section(answer: Any, *, change: bool) -> str:

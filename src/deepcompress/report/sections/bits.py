@@ -53,11 +53,13 @@ def bits(data: Tables) -> Section | None:
     if models.empty:
         return None
     rows, rounding = queries.by_format(data), queries.of_models(data, "rounding", data.models["model"])
+    sixteen = rows[rows["format"].isin(("fp16", "bf16"))]
+    cast = rounding if rounding.empty else queries.joined(sixteen, rounding)
     blocks = (
         lead(data, models),
         *_formats(data, rows),
         *fold("What each bit costs", "bits_trend", _trend(data)),
-        *fold("fp16 beside bf16", "sixteen_bits", _sixteen_bits(rows, rounding)),
+        *fold("fp16 beside bf16", "sixteen_bits", [] if cast.empty else [Table.of(cast, CAST, SIXTEEN_BITS)]),
         *([] if rounding.empty else [Table.of(rounding, COVERED, COVERAGE, "Coverage and errors of every model")]),
     )
     return Section("How few bits", blocks)
@@ -171,14 +173,6 @@ def _trend(data: Tables) -> list[Block]:
 
 def _falls(slope_per_bit: float) -> str:
     return text.times(2**-slope_per_bit)
-
-
-def _sixteen_bits(rows: pd.DataFrame, rounding: pd.DataFrame) -> list[Block]:
-    """fp16 beside bf16: what rounding did to the weights, and what became of the accuracy."""
-    models = rows[rows["format"].isin(("fp16", "bf16"))]
-    if rounding.empty or not rounding["model"].isin(models["model"]).any():
-        return []
-    return [Table.of(queries.joined(models, rounding), CAST, SIXTEEN_BITS)]
 
 
 SECTIONS = {"quantized": (30, bits)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,8 @@ def details(data: Tables) -> Section:
     """Always there: every number that no question above asked for."""
     chosen = tables.selected(data, data.candidates)
     name = None if chosen is None else chosen["model"]
-    chart = charts.front(
-        queries.usable(data), "size_mib", name
-    )  # for README and DVC, which cannot run the page's chart
+    # For README and DVC, which cannot run the page's chart.
+    chart = charts.front(queries.usable(data), "size_mib", name)
     best, n = Picture(charts.OVERVIEW, text.of_all(data), (chart,)), len(data.models)
     models = f"All {text.count(n, 'model')}" if n > 1 else "The model"
     blocks = (
@@ -168,22 +167,16 @@ def _provenance(data: Tables) -> list[Block]:
         "Checksum": meta.get("checksum") or text.MISSING,
         "Models": len(data.models),
     }
-    software = (("Python", platform.python_version()), *((package, _version(package)) for package in PACKAGES))
+    found = {package: next(iter(distributions(name=package)), None) for package in PACKAGES}
+    versions = ((package, at.version if at else "not installed") for package, at in found.items())
     rows = tuple((name, str(value)) for name, value in images.items())
     return [
         Paragraph(MADE),
         Table(("Data", "Value"), rows, caption="Choices were made on validation images alone."),
-        Table(("Software", "Version"), software),
+        Table(("Software", "Version"), (("Python", platform.python_version()), *versions)),
         Table(("Parameter", "Value"), settings, folded=f"All {len(settings)} parameters (params.yaml)"),
         Table(("Number", "Value"), _written(data.headline), folded="Headline numbers (what dvc metrics diff compares)"),
     ]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _written(values: dict[str, Any]) -> tuple[tuple[str, str], ...]:
