@@ -8,8 +8,8 @@ from deepcompress.errors import UserError
 from deepcompress.pruning import masks
 from deepcompress.pruning.layers import in_scope
 from deepcompress.pruning.masks import LayerView
-from tests.nets import same, state, vgg
-from tests.pruning.conftest import scored
+from tests.nets import VIEW, same, state, vgg
+from tests.pruning.conftest import FIT, scored, settings
 
 METHODS = {"weight": "unstructured", "channel": "structured"}
 CASES = [
@@ -90,6 +90,14 @@ def test_taylor_averages_batches_after_the_absolute_value(monkeypatch):
     gradient = torch.ones_like(model.classifier[6].weight)
     monkeypatch.setattr(masks, "batch_gradients", lambda *_: iter([{name: gradient}, {name: -gradient}]))
     assert torch.equal(scored(model, "unstructured", "taylor", [name])[name], model.classifier[6].weight.abs())
+
+
+def test_a_short_last_batch_does_not_weigh_as_much_as_the_others():
+    model, seen = vgg(), []
+    model.register_forward_hook(lambda module, given, answers: seen.append(len(answers)))
+    scoring = settings("structured").scoring.model_copy(update={"batch_size": 6})
+    masks.scored(model, "structured", "taylor", ["features.0"], FIT, scoring, view=VIEW, seed=0)
+    assert seen == [8]  # of 6 and 2 images
 
 
 def test_random_differs_by_seed_and_layer():

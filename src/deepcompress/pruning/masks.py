@@ -92,7 +92,7 @@ def scored(
     if module.NEEDS_GRADIENTS:
         drawn, size = sampled(images.train, scoring.samples, seed), scoring.batch_size
         device = next(model.parameters()).device
-        batches = Batches(drawn, view, batch_size=size, device=device, least=min(2, size))
+        batches = Batches(drawn, view, batch_size=size, device=device, least=max(1, size // 2))
         gradients = batch_gradients(model, judges, batches.epoch(0))
     scales, granularity = norm_scales(model), GRANULARITY[method]
     sums: dict[str, Tensor] = {}
