@@ -291,17 +291,14 @@ def cached_teacher(
         return OnlineTeacher(network, taps, logits=logits, fabric=fabric)
     names = {key: f"{key.layer}-{'pooled' if key.pooled else 'maps'}" if key else "logits" for key in shapes}
     paths = {key: folder / f"{name}.bin" for key, name in names.items()}
-    found = runtime.from_first(lambda: {key: content for key in paths if (content := _kept(paths[key])) is not None})
+    found = runtime.from_first(
+        lambda: {key: bytearray(kept) for key in paths if (kept := files.read_checked(paths[key])) is not None}
+    )
     made = _answers([key for key in paths if key not in found], network, train, fabric)
     for key, rows in made.items() if runtime.is_first() else ():
         files.write_checked(paths[key], rows.numpy().tobytes())
     made |= {key: torch.frombuffer(content, dtype=torch.float32) for key, content in found.items()}
     return StoredTeacher({key: made[key].view(-1, *shapes[key]).to(train.device) for key in shapes})
-
-
-def _kept(path: Path) -> bytearray | None:
-    content = files.read_checked(path)
-    return None if content is None else bytearray(content)
 
 
 def _answers(
