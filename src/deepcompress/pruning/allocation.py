@@ -79,7 +79,10 @@ def allocate(name: str, problem: Problem) -> tuple[dict[str, float], dict[str, i
     if not patterned:
         require_reachable(problem)
     shares = module.shares(problem)
-    _require_shares(name, problem, shares)
+    layers = [layer.name for layer in problem.layers]
+    if {*shares} != {*layers} or not all(0 <= share <= 1 for share in shares.values()):  # nor is NaN
+        given = ", ".join(f"{layer}: {share}" for layer, share in shares.items())
+        raise UserError(f"allocation {name} must give a share from 0 to 1 of each of {', '.join(layers)}, got {given}")
     if patterned:
         return shares, {layer.name: round(shares[layer.name] * layer.units) for layer in problem.layers}
     assigned = sum(shares[layer.name] * layer.weights for layer in problem.layers) / problem.weights
@@ -164,13 +167,6 @@ def table(problem: Problem, shares: Mapping[str, float], pruned: Mapping[str, in
     sums = {key: sum(row[key] for row in rows) for key in ("weights", "units", "pruned_units", "pruned_weights")}
     overall = {"assigned_sparsity": problem.sparsity, "achieved_sparsity": sums["pruned_weights"] / problem.weights}
     return [*rows, {**rows[0], "layer": "Overall", **sums, **overall}]  # columns in the order of the other rows
-
-
-def _require_shares(name: str, problem: Problem, shares: Mapping[str, float]) -> None:
-    layers = [layer.name for layer in problem.layers]
-    if {*shares} != {*layers} or not all(0 <= share <= 1 for share in shares.values()):  # nor is NaN
-        given = ", ".join(f"{layer}: {share}" for layer, share in shares.items())
-        raise UserError(f"allocation {name} must give a share from 0 to 1 of each of {', '.join(layers)}, got {given}")
 
 
 def require_reachable(problem: Problem) -> None:

@@ -310,15 +310,11 @@ def shrunk_state(
         if inputs is not None:
             weight = smaller[f"{name}.weight"]
             smaller[f"{name}.weight"] = weight[:, inputs.to(weight.device)]
-        sizes[name] = _sizes(layers[name], smaller[f"{name}.weight"])
+        count, *reads = smaller[f"{name}.weight"].shape
+        sizes[name] = (count, *reads)
+        if isinstance(layer := layers[name], nn.Conv2d):  # where it has groups it is depthwise
+            sizes[name] = (count, count, count) if layer.groups > 1 else (count, reads[0], 1)
     return {key: value.clone() for key, value in smaller.items()}, sizes
-
-
-def _sizes(layer: nn.Module, weight: Tensor) -> tuple[int, ...]:
-    if isinstance(layer, nn.Conv2d):
-        depthwise = layer.groups > 1
-        return (len(weight), len(weight) if depthwise else weight.shape[1], len(weight) if depthwise else 1)
-    return tuple(weight.shape)
 
 
 def _survivors(spec: Spec, kept: Kept, known: Groups | None) -> dict[tuple[str, bool], Bool[Tensor, " channels"]]:

@@ -101,7 +101,10 @@ def scored(
         asked += 1
         for name, layer in judges.items():
             subject = LayerView(name, layer.weight.detach(), granularity, seed, by_layer.get(name), scales.get(name))
-            found = _asked(criterion, module.scores, subject)
+            with torch.no_grad():
+                found = module.scores(subject)
+            shape = subject.weight.shape if granularity == "weight" else subject.weight.shape[:1]
+            require_array(f"criterion {criterion}: the scores of {name}", found, shape, "float")
             sums[name] = sums[name] + found if name in sums else found
     mean = {name: sums.pop(name) / asked for name in judges}
     if bad := _not_finite(mean):
@@ -112,14 +115,6 @@ def scored(
         if layer.weight._version != before[name]:
             raise UserError(f"criterion {criterion} changed the weight of {name}, which it may only read")
     return group_scores(model, mean) if method == "structured" else mean
-
-
-@torch.no_grad()
-def _asked(criterion: str, scores: Callable[[LayerView], Tensor], subject: LayerView) -> Float[Tensor, "outputs ..."]:
-    found = scores(subject)
-    shape = subject.weight.shape if subject.granularity == "weight" else subject.weight.shape[:1]
-    require_array(f"criterion {criterion}: the scores of {subject.name}", found, shape, "float")
-    return found
 
 
 def batch_gradients(model: nn.Module, layers: Layers, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
