@@ -7,7 +7,6 @@ columns, so that nobody takes an id apart. Free of torch and pandas.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -164,13 +163,7 @@ class Plan:
 
     def write(self, path: str | Path) -> None:
         """Write a CSV with COLUMNS; empty where a row has nothing to say."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for model in self:
-            cells = (getattr(model, name) for name in COLUMNS)
-            table.writerow(["" if cell is None else cell for cell in cells])
-        files.write_text(path, text.getvalue())
+        files.write_csv(path, [vars(model) for model in self], list(COLUMNS))
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
