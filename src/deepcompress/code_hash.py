@@ -39,7 +39,8 @@ def hashes(root: Path) -> Hashes:
         inner = found
         for key in keys[:-1]:
             inner = inner.setdefault(key, {})
-        inner[keys[-1]] = _hash(root, path)
+        code = sorted((file.relative_to(root).as_posix(), digest(file)) for file in {path} | closure(root, path))
+        inner[keys[-1]] = hashlib.sha256(repr(code).encode()).hexdigest()[:DIGITS]
     return found
 
 
@@ -85,11 +86,6 @@ def digest(path: Path) -> str:
 def digest_of(paths: Iterable[Path]) -> str:
     """The same of several files in this order, wherever they lie."""
     return hashlib.sha256(repr([digest(path) for path in paths]).encode()).hexdigest()
-
-
-def _hash(root: Path, entry: Path) -> str:
-    code = sorted((file.relative_to(root).as_posix(), digest(file)) for file in {entry} | closure(root, entry))
-    return hashlib.sha256(repr(code).encode()).hexdigest()[:DIGITS]
 
 
 def _canonical(node: object) -> str:
