@@ -91,27 +91,18 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
     assert contents[0]["heldout/images.npy"] == contents[2]["heldout/images.npy"]
 
 
-def write_array(path: Path, pieces: list[np.ndarray], *, rows: int, dtype: str = "|u1") -> None:
-    with store.array_writer(path, rows=rows, dtype=dtype) as append:
-        for piece in pieces:
-            append(piece)
-
-
 @pytest.mark.parametrize("dtype", ["|u1", "<f4"])
 def test_an_array_written_in_pieces_is_what_numpy_saves(tmp_path: Path, dtype: str) -> None:
     array = ARRAY.astype(dtype)
-    write_array(tmp_path / "rows.npy", [array[:5], array[5:10], array[10:]], rows=12, dtype=dtype)
+    store.write_array(tmp_path / "rows.npy", [array[:5], array[5:10], array[10:]], 12)
     np.save(tmp_path / "saved.npy", array)
     assert (tmp_path / "rows.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "pieces",
-    [[np.zeros((1, 2), np.uint8)], [np.zeros((1, 2), np.uint8), np.zeros((1, 3), np.uint8)], [np.zeros((2, 2))]],
-)
-def test_pieces_that_do_not_fill_the_array_are_refused(tmp_path: Path, pieces: list[np.ndarray]) -> None:
+@pytest.mark.parametrize("others", [[], [np.zeros((1, 3), np.uint8)], [np.zeros((1, 2))], [np.zeros((2, 2), np.uint8)]])
+def test_pieces_that_do_not_fill_the_array_are_refused(tmp_path: Path, others: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match=r"x\.npy"):
-        write_array(tmp_path / "x.npy", pieces, rows=2)
+        store.write_array(tmp_path / "x.npy", [np.zeros((1, 2), np.uint8), *others], 2)
 
 
 def test_a_nameless_file_must_be_filled_and_a_full_disk_is_named(

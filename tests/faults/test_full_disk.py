@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from deepcompress import files
-from deepcompress.data.store import array_writer, open_fit, write_fit
+from deepcompress.data.store import open_fit, write_array, write_fit
 from deepcompress.deploy.classifier import Contract
 from deepcompress.deploy.onnx import write
 from deepcompress.errors import EXIT_CODE, SCRATCH_VARIABLE, STAGE_VARIABLE, in_one_line, note_seconds
@@ -37,8 +37,8 @@ def save_checkpoint(path: Path) -> None:
 
 
 def save_array(path: Path) -> None:
-    with files.atomic(path) as partial, array_writer(partial, rows=9, dtype="<f4") as append:
-        append(np.zeros((9, 99), np.float32))
+    with files.atomic(path) as partial:
+        write_array(partial, [np.zeros((9, 99), np.float32)], 9)
 
 
 SAVES: dict[str, Callable[[Path], object]] = {

@@ -362,33 +362,24 @@ def map_array(path: Path) -> np.ndarray:
     return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
-@contextmanager
-def array_writer(path: Path, *, rows: int, dtype: str) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that appends rows to a .npy file: the bytes that numpy would save, never all in memory.
+def write_array(path: Path, pieces: Iterable[np.ndarray], rows: int) -> None:
+    """Write pieces of an array of so many rows to a .npy file: the bytes that numpy would save, never all in memory.
 
     By plain writes, not through a map: on a full disk a write raises an error that can be reported, while a store
     into a mapped page kills the process. A ValueError if rows are not all of one type and shape, or not so many.
-
-    Args:
-        path: Is replaced.
-        rows: Of the whole array; their shape is that of the first piece.
-        dtype: As numpy spells it in the file, such as "|u1".
     """
-    written, row_shape = 0, None
+    written, kind = 0, None
     with path.open("wb") as file:
-
-        def append(piece: np.ndarray) -> None:
-            nonlocal written, row_shape
-            if row_shape is None:
-                row_shape = piece.shape[1:]
-                header: dict[str, Any] = {"descr": dtype, "fortran_order": False, "shape": (rows, *row_shape)}
+        for piece in pieces:
+            own = (piece.dtype.str, piece.shape[1:])
+            if kind is None:
+                kind = own
+                header = {"descr": kind[0], "fortran_order": False, "shape": (rows, *kind[1])}
                 np.lib.format.write_array_header_1_0(file, header)
-            if piece.dtype != np.dtype(dtype) or piece.shape[1:] != row_shape:
-                raise ValueError(f"{path.name}: rows of {piece.dtype} {piece.shape[1:]}, expected {dtype} {row_shape}")
+            if own != kind:
+                raise ValueError(f"{path.name}: rows of {own}, expected {kind}")
             file.write(np.ascontiguousarray(piece).data)
             written += len(piece)
-
-        yield append
         file.flush()
         os.fsync(file.fileno())
     if written != rows:
@@ -401,7 +392,7 @@ def collected(
     """All pieces of an array of bytes along its first axis, in order: in memory, or above the budget [MiB] mapped.
 
     The file, in the scratch folder `name`, is one that no folder lists, so it goes with its last reader or with the
-    process, however that ends. See `array_writer` for why it is not written through a map. An OSError of the disk names
+    process, however that ends. See `write_array` for why it is not written through a map. An OSError of the disk names
     the file; a ValueError if the pieces do not fill the shape.
     """
     if math.prod(shape) <= budget_mib * BYTES_PER_MIB:
@@ -428,8 +419,6 @@ def _write_part(folder: Path, prefix: str, part: Part) -> None:
     """Images that come class by class, as from a folder, are mixed: a batch in stored order is then a sample of all."""
     by_class = (part.labels[1:] >= part.labels[:-1]).all()
     order = np.random.default_rng(0).permutation(len(part)) if by_class else np.arange(len(part))
-    with array_writer(folder / f"{prefix}labels.npy", rows=len(part), dtype="<i8") as append:
-        append(part.labels[order].astype("<i8"))
-    with array_writer(folder / f"{prefix}images.npy", rows=len(part), dtype="|u1") as append:
-        for index in tqdm(order.tolist(), desc=f"{prefix}images", disable=None):
-            append(part.read(index)[None])
+    write_array(folder / f"{prefix}labels.npy", [part.labels[order].astype("<i8")], len(part))
+    images = (part.read(index)[None] for index in tqdm(order.tolist(), desc=f"{prefix}images", disable=None))
+    write_array(folder / f"{prefix}images.npy", images, len(part))
