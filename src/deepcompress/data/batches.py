@@ -161,9 +161,14 @@ class Batches:
 
     def epoch(self, number: int = 0, shard: Shard | None = None) -> Iterator[Batch]:
         """All images once; of each batch the images of a shard alone."""
-        order = self._order(number)
+        order = torch.arange(self.size)
+        draws: dict[str, Tensor] = {}
+        if self.seed is not None:
+            order = torch.randperm(self.size, generator=_generator(self.seed, "order", number))
+            if self.augment is not None:
+                drawn = self.augment.draw(self.size, _generator(self.seed, "augment", number))
+                draws = {name: rows.to(self.device) for name, rows in drawn.items()}
         on_device = order.to(self.device)
-        draws = {name: rows.to(self.device) for name, rows in self._draws(number).items()}
 
         def changed(rows: slice | Tensor) -> Tensor:
             images = self._gather(order[rows], on_device[rows])
@@ -192,16 +197,6 @@ class Batches:
         host = torch.empty((len(rows), *self._images.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
         np.take(self._images, rows.numpy(), axis=0, out=host.numpy(), mode="clip")  # "raise" would make a copy
         return host.to(self.device, non_blocking=pinned)
-
-    def _order(self, number: int) -> Int[Tensor, " images"]:
-        if self.seed is None:
-            return torch.arange(self.size)
-        return torch.randperm(self.size, generator=_generator(self.seed, "order", number))
-
-    def _draws(self, number: int) -> dict[str, Tensor]:
-        if self.augment is None or self.seed is None:
-            return {}
-        return self.augment.draw(self.size, _generator(self.seed, "augment", number))
 
     def _prepare(self, images: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 size size"]:
         size = self.view.size
