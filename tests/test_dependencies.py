@@ -11,7 +11,7 @@ import yaml
 from deepcompress import dependencies, files
 from deepcompress.data.store import DataConfig
 from deepcompress.errors import UserError
-from tests.data.inputs import image_files, make_folder, make_table, make_zip
+from tests.data.inputs import image_files, make_folder, make_zip
 
 OWN = "mynets.small:make"
 
@@ -122,8 +122,8 @@ def test_changed_images_are_told_of_in_a_file_that_dvc_sees(project: Path) -> No
     assert not list(folder.iterdir())
 
 
-def config(source: str = "folder", **options: Any) -> DataConfig:
-    return DataConfig(source=source, stored_size=8, validation_fraction=0.1, **{source: options})  # type: ignore[arg-type]
+def config(**options: Any) -> DataConfig:
+    return DataConfig(source="folder", stored_size=8, validation_fraction=0.1, folder=options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -147,15 +147,6 @@ def test_a_changed_folder_has_another_fingerprint_and_litter_does_not_count(top:
     assert before == dependencies.fingerprint(config(path=str(top)))
     CHANGES[change](top)
     assert (dependencies.fingerprint(config(path=str(top))) == before) == (change == "litter")
-
-
-def test_a_table_is_seen_to_change_with_the_images_that_it_names(tmp_path: Path) -> None:
-    table = config("csv", path=str(make_table(tmp_path / "t", image_files())))
-    before = dependencies.fingerprint(table)
-    (tmp_path / "t/beside.txt").write_bytes(b"x")
-    assert dependencies.fingerprint(table) == before
-    os.utime(tmp_path / "t/train/ant/0.png", ns=(1, 1))
-    assert dependencies.fingerprint(table) != before
 
 
 def test_where_the_images_are_gone_what_was_recorded_of_the_same_params_holds_on(project: Path) -> None:

@@ -77,7 +77,7 @@ def test_an_unknown_key_and_an_unknown_preset_are_refused() -> None:
         preset.load("nope", ROOT / "presets")
 
 
-def test_as_args_prints_flags_that_say_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_as_args_prints_flags_that_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     shown = CliRunner().invoke(preset.main, ["cifar", "--as-args"])
     words = shlex.split(shown.output)

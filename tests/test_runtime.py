@@ -67,33 +67,31 @@ def test_a_device_and_a_precision_that_are_not_there_are_refused() -> None:
         runtime.start(TRAIN.model_copy(update={"precision": "16-mixed"}), 0)
 
 
-def test_scratch_folders_are_keyed_by_inputs_and_loaded_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+def test_scratch_folders_are_keyed_by_inputs_and_loaded_code(project: Path) -> None:
     assert runtime.scratch("s", TRAIN, 1) == runtime.scratch("s", TRAIN, 1)
     assert len({runtime.scratch(*parts) for parts in (("s", TRAIN, 1), ("s", TRAIN, 2), ("t", TRAIN, 1))}) == 3
-    assert runtime.scratch("s").is_relative_to(tmp_path)
+    assert runtime.scratch("s").is_relative_to(project)
     program = "from deepcompress import runtime; {}; print(runtime.source_digest())"
     digests = [printed(program.format(extra)) for extra in ("pass", "pass", "import deepcompress.files")]
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_scratch_folders_of_shared_work_are_keyed_by_the_code_that_it_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "runtime.py"))
-    (tmp_path / "models").mkdir()
+    monkeypatch.setattr(runtime, "__file__", str(project / "runtime.py"))
+    (project / "models").mkdir()
     for name in ("models/vgg.py", "files.py", "other.py"):
-        (tmp_path / name).write_text("before")
+        (project / name).write_text("before")
 
     def folder() -> Path:
         return runtime.scratch("s", 1, code=("models", "files.py"))
 
     before = folder()
-    (tmp_path / "other.py").write_text("after")
+    (project / "other.py").write_text("after")
     monkeypatch.setattr(runtime, "source_digest", lambda: "of other modules")
     assert folder() == before
-    (tmp_path / "models/vgg.py").write_text("after")
+    (project / "models/vgg.py").write_text("after")
     assert folder() != before
 
 

@@ -11,7 +11,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepcompress import runtime
 from deepcompress.data import store
 from deepcompress.data.heldout import open_heldout
 from deepcompress.data.store import Arrays, open_fit
@@ -105,22 +104,19 @@ def test_pieces_that_do_not_fill_the_array_are_refused(tmp_path: Path, others: l
         store.write_array(tmp_path / "x.npy", [np.zeros((1, 2), np.uint8), *others], 2)
 
 
-def test_a_nameless_file_must_be_filled_and_a_full_disk_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+def test_a_nameless_file_must_be_filled_and_a_full_disk_is_named(project: Path) -> None:
     with pytest.raises(ValueError, match=r"colours/\w+/rows: 396 bytes, expected 432"):
         store.collected([ARRAY[:11]], ARRAY.shape, 0, "colours")
     with largest_file(100), pytest.raises(OSError, match="File too large") as raised:
         store.collected([ARRAY], ARRAY.shape, 0, "colours")
-    assert str(raised.value.filename).startswith(f"{tmp_path}/colours/")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert str(raised.value.filename).startswith(f"{project}/.scratch/colours/")
+    assert not [path for path in project.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("count", [20, 39])
 @pytest.mark.parametrize("mib", [0, 1])
-def test_a_sample_keeps_order_and_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, mib: int) -> None:
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
+@pytest.mark.usefixtures("project")
+def test_a_sample_keeps_order_and_labels(monkeypatch: pytest.MonkeyPatch, count: int, mib: int) -> None:
     monkeypatch.setattr(store, "SAMPLED_AT_ONCE", 5)
     sample = store.sampled(replace(NUMBERED, budget_mib=mib), count, seed=0)
     rows = sample.images[:, 0, 0, 0]
@@ -130,7 +126,7 @@ def test_a_sample_keeps_order_and_labels(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(sample.labels) == {0, 1, 2, 3}, "classes that lie in blocks are all met"
 
 
-def test_the_seed_decides_on_the_sample_and_all_images_are_their_own(tmp_path: Path) -> None:
+def test_the_seed_decides_on_the_sample_and_all_images_are_their_own() -> None:
     same, again, other = (store.sampled(NUMBERED, 12, seed=seed).images for seed in (0, 0, 1))
     assert (same == again).all()
     assert not (same == other).all()

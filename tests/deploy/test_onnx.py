@@ -65,10 +65,9 @@ def test_the_same_model_gives_the_same_bytes_in_another_process(exported: Export
 
 
 def test_an_equal_file_is_exported_once_and_the_code_of_equal_networks_followed_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DEEPCOMPRESS_SCRATCH", str(tmp_path / "scratch"))
-    sources, path, apart = [tmp_path / f"{number}.safetensors" for number in (1, 2)], tmp_path / "m.onnx", []
+    sources, path, apart = [project / f"{number}.safetensors" for number in (1, 2)], project / "m.onnx", []
     for number, source in enumerate(sources):
         view = View(VIEW.size, VIEW.mean, (0.1 + number,) * 3)
         checkpoint.save(source, network(number), view=view, classes=CLASSES, provenance={})
@@ -90,9 +89,8 @@ def test_an_equal_file_is_exported_once_and_the_code_of_equal_networks_followed_
         onnx_files.export_checkpoint(sources[0], first, path)
 
 
-def test_a_graph_is_that_of_an_own_networks_code_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEEPCOMPRESS_SCRATCH", str(tmp_path / "scratch"))
-    source, path = tmp_path / "m.safetensors", tmp_path / "m.onnx"
+def test_a_graph_is_that_of_an_own_networks_code_as_it_is_now(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, path = project / "m.safetensors", project / "m.onnx"
     model = build(GraphSpec("tests.odd_nets:Normed", len(CLASSES), VIEW.size))
     checkpoint.save(source, model, view=VIEW, classes=CLASSES, provenance={})
     loaded = checkpoint.load(source)

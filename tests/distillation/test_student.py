@@ -302,13 +302,12 @@ def test_above_the_budget_the_teacher_runs_each_time(taught) -> None:
     assert isinstance(taught(MAPS, budget_mib=0), OnlineTeacher)
 
 
-def test_outputs_are_shared_by_those_who_would_compute_the_same_bits(path, fabric, tmp_path, monkeypatch) -> None:
+def test_outputs_are_shared_by_those_who_would_compute_the_same_bits(path, fabric, project, monkeypatch) -> None:
     """Another number of threads or of processes adds numbers in another order."""
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
-    (tmp_path / "train_images.npy").write_bytes(b"pixels")
+    (project / "train_images.npy").write_bytes(b"pixels")
 
     def folder(batch_size: int = 10) -> Path:
-        return outputs_folder(path, TrainingRun(tmp_path, VIEW), batch_size, fabric)
+        return outputs_folder(path, TrainingRun(project, VIEW), batch_size, fabric)
 
     folders = [folder(), folder(batch_size=11)]
     assert folder() == folders[0]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as oracle
 
-from deepcompress import runtime
 from deepcompress.data.augment import Jitter
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
@@ -47,16 +46,15 @@ def test_each_image_has_its_own_brightness_as_torchvision_changes_it(pixels: Arr
 
 @pytest.mark.parametrize("mib", [0, 1])
 def test_colours_do_not_depend_on_the_budget_nor_on_the_images_at_once(
-    pixels: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mib: int
+    pixels: Arrays, project: Path, monkeypatch: pytest.MonkeyPatch, mib: int
 ) -> None:
     expected = jittered(pixels, JITTER, seed=0).images
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path))
     monkeypatch.setattr(robustness, "PIXELS_AT_ONCE", 4 * 8 * 8)
     changed = jittered(replace(pixels, budget_mib=mib), JITTER, seed=0)
     assert np.array_equal(changed.images, expected)
     assert changed.images.flags.owndata == (mib == 1)
     assert changed.budget_mib == mib
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in project.rglob("*") if path.is_file()]
 
 
 def test_colours_give_both_accuracies_with_intervals_the_drop_and_the_consistency() -> None:

@@ -5,12 +5,14 @@ import io
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from deepcompress import params
 from deepcompress.data import store
 from deepcompress.data.batches import View
 from deepcompress.data.sources import shapes
@@ -22,10 +24,12 @@ from deepcompress.measure.settings import Explain, Robustness
 from deepcompress.models import checkpoint
 from deepcompress.models.vgg import VGG
 from tests import nets, plans
-from tests.explain.conftest import EXPLAIN
+from tests.house import ROOT
 from tests.nets import VIEW
 
 TEACHER, STUDENT = "teachers/vgg16", "students/logit-vgg16"
+FEW = {"images": 4, "batch_size": 8, "temperature": 3.0, "strip_images": 2}
+EXPLAIN: dict[str, Any] = params.read(ROOT / "params.yaml")["explain"] | FEW
 IDS = ["teachers/vgg16", "teachers/vgg16_jitter", "students/independent", "students/crd_logit-vgg16_jitter"]
 
 
@@ -66,16 +70,15 @@ def fit(tmp_path_factory: pytest.TempPathFactory) -> store.Fit:
     return store.open_fit(folder)
 
 
-def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(fit, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("DEEPCOMPRESS_SCRATCH", str(tmp_path / "scratch"))
+def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(fit, project, monkeypatch) -> None:
     config = Explain.model_validate({**EXPLAIN, "robustness": {"noise": 0.1, "fgsm": 0.01, "images": 3}})
     images = tables.ValidationImages(fit, "a digest", VIEW, config, DATA, torch.device("cpu"))
     for model in ("baseline", TEACHER, STUDENT):
-        save(tmp_path, model, classes=fit.meta.classes)
+        save(project, model, classes=fit.meta.classes)
     pairs = [(STUDENT, TEACHER), (STUDENT, "baseline")]
 
     def looked(*models: str, of: tables.ValidationImages = images) -> dict[str, tables.Look]:
-        paths = {model: tmp_path / f"{model}.safetensors" for model in models}
+        paths = {model: project / f"{model}.safetensors" for model in models}
         return tables.looks(paths, pairs, of, changed=["baseline"])
 
     first = looked("baseline", TEACHER, STUDENT)
@@ -90,8 +93,8 @@ def test_a_look_is_taken_once_per_file_and_only_at_models_of_these_images(fit, t
         assert torch.equal(look.jittered, again[model].jittered)
         assert all(torch.equal(found, again[model].changed[name]) for name, found in look.changed.items())
         assert all(np.array_equal(heat, again[model].maps[role]) for role, heat in look.maps.items())
-    save(tmp_path, "b", classes=("ant", "bee", "cow"))
-    save(tmp_path, "c", view=View(32, (0.1, 0.1, 0.1), VIEW.std), classes=fit.meta.classes)
+    save(project, "b", classes=("ant", "bee", "cow"))
+    save(project, "c", view=View(32, (0.1, 0.1, 0.1), VIEW.std), classes=fit.meta.classes)
     for other, message in (("b", "other classes"), ("c", "sees images as"), ("d", "no such file")):
         with pytest.raises(UserError, match=rf"{other}.safetensors: .*{message}"):
             looked(other)

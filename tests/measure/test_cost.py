@@ -15,6 +15,7 @@ from deepcompress.measure.cost import OWN, TOTAL, layer_macs, macs, parameters, 
 from deepcompress.models.spec import BLOCKS, VGGSpec
 from deepcompress.models.vgg import VGG, prunable_layers
 from deepcompress.plan_table import Plan, PlannedModel
+from tests import plans
 from tests.nets import network
 
 SPEC = VGGSpec("vgg11", True, (2, 3, 4, 4, 5, 5, 6, 6), (8, 7), 3, image_size=64, dropout=0.5)
@@ -22,23 +23,17 @@ FULL = VGGSpec("vgg11", False, sum(BLOCKS["vgg11"], ()), (4096, 4096), 100, imag
 TINY = VGGSpec("vgg11", True, (1,) * 8, (2, 2), 2, image_size=32, dropout=0.5)
 MIB = 2**20
 IMAGES, EPOCHS = 1000, 12
-ROWS = {
-    PlannedModel("baseline", "baseline", "finetune", recipe="finetune"): 10_000_000,
-    PlannedModel("masked/a", "masked", "prune", builds_on="baseline"): 5_000_000,
-    PlannedModel("pruned/a", "pruned", "prune", builds_on="baseline", recipe="prune.finetune"): 5_000_000,
-    PlannedModel("quantized/ptq", "quantized", "quantize", builds_on="baseline"): 10_000_000,
-    PlannedModel("quantized/qat", "quantized", "quantize", builds_on="baseline", recipe="quant.qat"): 10_000_000,
-    PlannedModel("shipped/pruned", "shipped", "prune", builds_on="baseline", recipe="prune.finetune"): 6_000_000,
-    PlannedModel("shipped/quantized", "shipped", "quantize", builds_on="shipped/pruned"): 6_000_000,
-    PlannedModel("teachers/big", "teachers", "train_teacher", recipe="teachers.big.recipe"): 40_000_000,
-    PlannedModel("students/alone", "students", "distill", recipe="distill.student.recipe"): 3_000_000,
-    PlannedModel(
-        "students/dkd", "students", "distill", teacher="teachers/big", recipe="distill.student.recipe"
-    ): 3_000_000,
-    PlannedModel("combined/pd", "combined", "distill", teacher="baseline", builds_on="masked/a",
-                 recipe="prune.finetune"): 6_000_000,
+MACS = {
+    "baseline": 10_000_000, "masked/a": 5_000_000, "pruned/a": 5_000_000, "quantized/ptq": 10_000_000,
+    "quantized/qat": 10_000_000, "shipped/pruned": 6_000_000, "shipped/quantized": 6_000_000,
+    "teachers/big": 40_000_000, "students/alone": 3_000_000, "students/dkd": 3_000_000, "combined/pd": 6_000_000,
 }  # fmt: skip
-MACS = {row.id: macs for row, macs in ROWS.items()}
+PLAN = plans.plan(
+    MACS,
+    step={"combined/pd": "distill"},
+    builds_on={"shipped/quantized": "shipped/pruned", "combined/pd": "masked/a"},
+    teacher={"students/dkd": "teachers/big", "combined/pd": "baseline"},
+)
 UNTRAINED = ("masked/a", "quantized/ptq", "shipped/quantized")
 HEAD = "epoch,train_loss,learning_rate,validation_top1_pct,validation_loss\n"
 
@@ -144,7 +139,7 @@ def spent(**sections: Any) -> dict[str, tuple[float, float]]:
     """Model -> (own, total), in images times MACs."""
     epochs = {model: 0 if model in UNTRAINED else EPOCHS for model in MACS}
     rows = [{"model": model, "macs": macs} for model, macs in MACS.items()]
-    rows = cost.with_training_cost(rows, Plan(ROWS), sections, IMAGES, epochs)
+    rows = cost.with_training_cost(rows, PLAN, sections, IMAGES, epochs)
     return {row["model"]: (row[OWN] * 1e12, row[TOTAL] * 1e12) for row in rows}
 
 
@@ -153,7 +148,7 @@ def own(model: str, **sections: Any) -> float:
 
 
 def test_the_columns_come_behind_the_others_and_hold_every_mac() -> None:
-    rows, plan = [{"model": "baseline", "macs": 987_654_321, "n": 5}], Plan(list(ROWS)[:1])
+    rows, plan = [{"model": "baseline", "macs": 987_654_321, "n": 5}], Plan(list(PLAN)[:1])
     assert cost.with_training_cost(rows, plan, {}, 4321, {"baseline": 7}) == [
         {"model": "baseline", "macs": 987_654_321, "n": 5, OWN: 29.873580247287, TOTAL: 29.873580247287}
     ]
@@ -208,12 +203,12 @@ def data(tmp_path: Path) -> Path:
 def test_epochs_are_read_of_all_but_models_before_fine_tuning(tmp_path: Path, data: Path) -> None:
     files.write_text(tmp_path / "baseline.csv", f"{HEAD}1,1,1,1,1\n2,1,1,1,1\n")
     files.write_text(tmp_path / "quantized/ptq.csv", HEAD)
-    plan = Plan(row for row in ROWS if row.id in ("baseline", "masked/a", "quantized/ptq"))
+    plan = Plan(row for row in PLAN if row.id in ("baseline", "masked/a", "quantized/ptq"))
     assert cost.read_trainings(tmp_path, plan, data) == (90, {"baseline": 2, "quantized/ptq": 0})
 
 
 def test_a_trained_model_of_a_family_that_nobody_knows_is_an_error() -> None:
-    plan = Plan([*list(ROWS)[:1], PlannedModel("pruned/new", "pruned", "prune", builds_on="baseline")])
+    plan = Plan([*list(PLAN)[:1], PlannedModel("pruned/new", "pruned", "prune", builds_on="baseline")])
     rows = [{"model": model, "macs": 1} for model in plan.ids]
     with pytest.raises(UserError, match=r"pruned/new: trained for 3 epochs, but the plan names no recipe"):
         cost.with_training_cost(rows, plan, {}, IMAGES, {"baseline": 1, "pruned/new": 3})
@@ -222,8 +217,8 @@ def test_a_trained_model_of_a_family_that_nobody_knows_is_an_error() -> None:
 def test_what_builds_on_a_student_costs_its_teacher_once() -> None:
     quantized = PlannedModel("combined/dq", "combined", "quantize", teacher="teachers/big", builds_on="students/dkd")
     rows = [{"model": model, "macs": macs} for model, macs in (MACS | {"combined/dq": 5}).items()]
-    epochs = {row.id: EPOCHS for row in ROWS if row.recipe}
-    costed = cost.with_training_cost(rows, Plan([*ROWS, quantized]), {}, IMAGES, epochs)
+    epochs = {row.id: EPOCHS for row in PLAN if row.recipe}
+    costed = cost.with_training_cost(rows, Plan([*PLAN, quantized]), {}, IMAGES, epochs)
     found = {row["model"]: row for row in costed}
     assert found["combined/dq"][OWN] == 0
     assert found["combined/dq"][TOTAL] == found["students/dkd"][TOTAL]
@@ -242,4 +237,4 @@ def test_a_history_that_says_nothing_is_named(tmp_path: Path, data: Path, conten
     if content is not None:
         files.write_text(tmp_path / "baseline.csv", content)
     with pytest.raises(UserError, match=message):
-        cost.read_trainings(tmp_path, Plan(list(ROWS)[:1]), data)
+        cost.read_trainings(tmp_path, Plan(list(PLAN)[:1]), data)

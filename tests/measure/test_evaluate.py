@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from deepcompress import runtime
 from deepcompress.data.heldout import open_heldout
 from deepcompress.errors import UserError
 from deepcompress.measure import evaluate as measuring
@@ -37,12 +36,10 @@ BOTH = ("baseline", "pruned/structured-0.25")
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with data/heldout and scratch of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-    inputs.write(tmp_path / "data", inputs.source(train=12, test=9))
-    return tmp_path
+def project(project: Path) -> Path:
+    """With data/heldout."""
+    inputs.write(project / "data", inputs.source(train=12, test=9))
+    return project
 
 
 @pytest.fixture

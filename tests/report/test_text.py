@@ -23,7 +23,6 @@ from tests.report import made_up
         (text.number(-1.25, 2), "−1.25"),
         (text.number(math.nan), "–"),
         (text.signed(0.31), "+0.3"),
-        (text.signed(-0.31), "−0.3"),
         (text.signed(-0.01), "0.0"),
         (text.signed(math.nan), "–"),
         (text.probability(0.0004), "< 0.001"),
@@ -31,7 +30,6 @@ from tests.report import made_up
         (text.short(1_234_567), "1.23 M"),
         (text.mib(2.375 * 2**20), "2.38"),
         (text.mib(0.0095 * 2**20), "0.0095"),
-        (text.mib(4711), "0.0045"),
         (text.mib(0), "0.00"),
         (text.sample(2000.0), "n = 2,000"),
         (text.smaller(pd.Series({"times_smaller": 3.88})), "3.9× smaller"),
@@ -40,7 +38,6 @@ from tests.report import made_up
         (text.scientific(1.2e-3), "1.2e−03"),
         (text.digits(1.5e-5), "1.5e−05"),
         (text.digits(0.314), "0.31"),
-        (text.short(999), "999"),
         (text.short(999_900), "1 M"),
         (text.short(math.nan), "–"),
         (text.times(3.94), "3.9×"),
@@ -49,7 +46,6 @@ from tests.report import made_up
         (text.times(0.0), "0.0×"),
         (text.count(1, "model"), "1 model"),
         (text.count(2, "class"), "2 classes"),
-        (text.count(1, "class"), "1 class"),
     ],
 )
 def test_numbers_are_rounded_and_carry_their_unit(written: str, expected: str) -> None:

@@ -14,7 +14,7 @@ from deepcompress.data.sources import shapes
 from deepcompress.models import checkpoint
 from stages import explain
 from tests import plans
-from tests.explain.conftest import EXPLAIN
+from tests.explain.test_tables import EXPLAIN
 from tests.stages.commands import contents, invoke, refused, save_vgg, well, write_params
 
 ARGUMENTS = ["--plan", "plan.csv", "--fit", "data/fit", "--models", "models", "--tables", "results/explain"]

@@ -22,6 +22,7 @@ from tests.faults.damage import Trap
 from tests.nets import VIEW, same, vgg
 from tests.training.conftest import data, recipe
 
+pytestmark = pytest.mark.usefixtures("project")
 ORIGIN = {"stage": "prune", "seed": 5}
 
 
@@ -39,7 +40,7 @@ def test_it_ends_as_the_loop_alone_does_and_leaves_no_scratch(folder, fabric):
     expected = loop.train(plain, CrossEntropy(), data, made, fabric=fabric, seed=5)
     assert history.epochs == expected.epochs
     assert same(model.state_dict(), plain.state_dict())
-    assert not list(folder.parent.glob("scratch/prune/*"))
+    assert not list(folder.parent.glob(".scratch/prune/*"))
 
 
 @pytest.mark.parametrize("trainable", ["all", "head"])
@@ -61,11 +62,6 @@ def test_a_training_that_ended_is_taken_over_until_the_stage_has_ended(folder, f
         pass
     once(data)
     assert len(trained) == 4
-
-
-@pytest.fixture(autouse=True)
-def _scratch(tmp_path, monkeypatch):
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
 
 
 def test_only_a_recipe_that_changes_images_augments():
@@ -127,7 +123,7 @@ def test_memory_and_file_give_the_same_bits_the_budget_decides_and_no_file_stays
     assert record == again
 
 
-def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(fabric, tmp_path):
+def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(fabric):
     class Doubled(nn.Module):
         made = 0
 
@@ -144,7 +140,7 @@ def test_a_frozen_weight_that_is_made_on_the_way_in_is_made_once_per_pass(fabric
 
 
 @pytest.mark.parametrize("change", [{"trainable": "all"}, {"trainable": "head", "augment": {"flip": True}}])
-def test_nothing_is_stored_when_all_trains_or_images_change(fabric, tmp_path, change):
+def test_nothing_is_stored_when_all_trains_or_images_change(fabric, change):
     made, model = recipe(**change), vgg()
     batches = data(made)
     found = run.trainable_part(model, batches, made, fabric=fabric)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepcompress import params, runtime
+from deepcompress import params
 from deepcompress.deploy.benchmark import ENGINES, available
 from deepcompress.deploy.engines import openvino, pytorch, torchao
 from deepcompress.deploy.integers import Deployable
@@ -23,13 +23,11 @@ ALL = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for na
 
 
 @pytest.fixture
-def deployable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / ".scratch"))
-
+def deployable(project: Path) -> Any:
     def make(bits: int | None, group_size: int | None = None) -> Deployable:
-        path = tmp_path / f"{bits}.safetensors"
+        path = project / f"{bits}.safetensors"
         save(path, network(), bits=bits, group_size=group_size)
-        return Deployable(path, coloured(8, 64, 32), META, Deploy(**DEPLOY), tmp_path)
+        return Deployable(path, coloured(8, 64, 32), META, Deploy(**DEPLOY), project)
 
     return make
 
