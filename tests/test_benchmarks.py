@@ -17,6 +17,7 @@ from benchmarks import batches, coding, engines, estimate, pipeline, precision, 
 from benchmarks.pipeline_items import Item, Made, Trio, equal_row, items
 from benchmarks.pruned_peer import PEERS, macs, peer
 from benchmarks.verdicts import main as verdicts
+from deepcompress import runtime
 from deepcompress.data.batches import Batches, View
 from deepcompress.data.store import Arrays
 from deepcompress.deploy.classifier import OnnxClassifier
