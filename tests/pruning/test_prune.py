@@ -66,6 +66,13 @@ def test_a_step_stays_in_every_layer():
         pruned(model, "structured", 0.6, **way)
 
 
+def test_what_a_sparsity_leaves_of_the_whole_network_is_said(caplog):
+    with caplog.at_level("INFO"):
+        pruned(vgg(features=(8,) * 8), "structured", 0.5, allocation="uniform")
+    assert "structured: a sparsity of 0.5 of the 4248 weights in scope leaves " in caplog.text
+    assert caplog.messages[0].endswith(" of all 4696")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_sparsity_0_changes_nothing(method):
     made = pruned(vgg(), method, 0.0)

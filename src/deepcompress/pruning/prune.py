@@ -6,6 +6,7 @@ Once as zeros in its old shape, and once as what is fine-tuned: single weights a
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
+log = logging.getLogger(__name__)
 RECALIBRATION_BATCH = 256  # images
 
 
@@ -98,11 +100,14 @@ def prune(
     masks.apply_(masked, dropped)
     if kept:
         recalibrate_(masked, images.train, settings.recalibrate, view=view, seed=seed)
-    if method == "structured":
-        smaller = masks.remove_channels(masked, kept)
-        return Pruned(masked, smaller, copy.deepcopy(smaller), None, rows)
-    trained = copy.deepcopy(masked)
-    return Pruned(masked, masked, trained, masks.hold(trained, dropped) if kept else None, rows)
+    start = masks.remove_channels(masked, kept) if method == "structured" else masked
+    log.info(
+        "%s: a sparsity of %g of the %d weights in scope leaves %d of all %d",
+        *(method, settings.sparsity, problem.weights, cost.parameters(start)["nonzero"]),
+        cost.parameters(dense)["weights"],
+    )
+    trained = copy.deepcopy(start)
+    return Pruned(masked, start, trained, masks.hold(trained, dropped) if kept and start is masked else None, rows)
 
 
 @torch.no_grad()
