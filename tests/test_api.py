@@ -280,11 +280,6 @@ def taught(*models: Any, **settings: Any) -> api.Model:
         (lambda m: taught(m, m, recipe={"epochs": 0}), "distill: recipe.epochs must be greater"),
         (lambda m: taught(None, m, network_settings={"widht": 1}), "distill: network_settings.widht is unknown"),
         (lambda m: taught(m, m, mixtures={"new": {}}), "distill: mixtures.new.cross_entropy is missing"),
-        (
-            lambda m: dc.export(m, "model.onnx", bits=np.array([4, 8])),
-            "bits 4, 8 or 32; got model.onnx with array([4, 8])",
-        ),
-        (lambda m: dc.prune(m, ".", teacher="x"), "prune: teacher is unknown; allowed: method"),
         (lambda m: dc.quantize(m, "nowhere", **{"from": "x"}), "quantize: from must be one of baseline; got x"),
         (lambda m: dc.export(m, "model.onnx", bits="8"), "bits 4, 8 or 32; got model.onnx with '8'"),
         (lambda m: dc.distill(m, m, "nowhere", method="magic"), "distill.methods has no 'magic'; it has logit"),

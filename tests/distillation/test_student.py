@@ -1,6 +1,7 @@
 """Students: the weighted sum, the plain loop's weights, interruption; teachers: refused, their outputs stored once."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -239,16 +240,12 @@ def taught(teacher, images, fabric, tmp_path):
     return build
 
 
-class Runs:
-    """Counts how often each layer of a network runs."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        self.counts: dict[str, int] = {}
-        for name, layer in network.named_modules():
-            layer.register_forward_hook(lambda *_, name=name: self._count(name))
-
-    def _count(self, name: str) -> None:
-        self.counts[name] = self.counts.get(name, 0) + 1
+def runs_of(network: torch.nn.Module) -> Counter[str]:
+    """How often each layer of a network runs from now on."""
+    counts: Counter[str] = Counter()
+    for name, layer in network.named_modules():
+        layer.register_forward_hook(lambda *_, name=name: counts.update([name]))
+    return counts
 
 
 def require_equal(some: Outputs, others: Outputs) -> None:
@@ -274,16 +271,16 @@ def test_stored_outputs_equal_fresh_ones_in_every_epoch_and_carry_no_gradient(
 def test_the_teacher_runs_once_per_image_and_for_the_next_student_only_what_is_missing(
     taught, teacher, images, tmp_path
 ) -> None:
-    runs = Runs(teacher)
+    runs = runs_of(teacher)
     first = taught(MAPS)
-    assert runs.counts["classifier.6"] == 3  # batches of 24 images by 10
-    assert runs.counts["features.17"] == 3
+    assert runs["classifier.6"] == 3  # batches of 24 images by 10
+    assert runs["features.17"] == 3
     for number in range(3):
         [first.outputs(batch) for batch in images.epoch(number)]
     taught(POOLED)
     assert sorted(path.stem for path in tmp_path.iterdir()) == ["features-pooled", "features.17-maps", "logits"]
-    assert runs.counts["features"] == 3 + 3  # the second student's layer
-    assert runs.counts["classifier.6"] == 3
+    assert runs["features"] == 3 + 3  # the second student's layer
+    assert runs["classifier.6"] == 3
 
 
 @pytest.mark.parametrize("name", ["logits", "features-pooled", "features.17-maps"])
