@@ -122,6 +122,12 @@ def test_changed_images_are_told_of_in_a_file_that_dvc_sees(project: Path) -> No
     assert not list(folder.iterdir())
 
 
+def test_what_is_wrong_with_params_is_said_before_dvc_says_that_something_is(project: Path) -> None:
+    files.write_text("params.yaml", "seed: 0\nseed: 1\n")
+    with pytest.raises(UserError, match=r"params\.yaml: seed stands twice"), dependencies.opened_project():
+        pass
+
+
 def config(**options: Any) -> DataConfig:
     return DataConfig(source="folder", stored_size=8, validation_fraction=0.1, folder=options)  # type: ignore[arg-type]
 

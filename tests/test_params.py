@@ -108,6 +108,18 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
     assert message(tmp_path, text).startswith("params.yaml: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("seed: 1\nmore:\n  a: 1\nseed: 2\n", "seed", "1 and 4"),
+        ("outer:\n  inner: &a {x: 1}\n  same: *a\n  inner: {<<: *a, x: 2}\n", "outer.inner", "2 and 4"),
+        ("outer:\n  all: [{a: 1,\n  'a': 2}]\n", "outer.all.a", "2 and 3"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path: Path, text: str, key: str, lines: str) -> None:
+    assert message(tmp_path, text) == f"params.yaml: {key} stands twice, in lines {lines}: remove one of them"
+
+
 def test_a_missing_file_and_a_missing_key_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         params.read(tmp_path / "params.yaml")

@@ -177,7 +177,7 @@ def tell_of_images_(document: Mapping[str, Any], folder: Path) -> None:
         raise UserError(f"{path}: is a folder, and must be a file of ours; give yours another name or place")
     if now == NOTHING:
         path.unlink(missing_ok=True)
-    elif not path.is_file() or path.read_text(encoding="utf-8") != now:
+    elif not path.is_file() or path.read_bytes() != now.encode():
         files.write_text(path, now)
 
 
@@ -187,6 +187,9 @@ def opened_project(root: Path | None = None) -> Iterator[Repo]:
 
     A UserError if DVC is missing, cannot load the project, or stops what is done inside.
     """
+    file = Path(root or "", params.PARAMS_FILE)
+    if file.is_file():
+        params.read_as_written(file)  # says where it is damaged, which DVC does not
     try:
         from dvc.exceptions import DvcException
         from dvc.repo import Repo

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 import pydantic
 import yaml
 
-from deepcompress.errors import UserError, named
+from deepcompress.errors import UserError, named, said_after
 
 PARAMS_FILE = "params.yaml"
 DEVICE_BUDGET_MIB = 2048  # where params.yaml does not say
@@ -114,19 +114,20 @@ def read(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
 def read_as_written(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
     """The whole file as plain values, and nothing else.
 
-    A UserError if it is missing, is no YAML, holds no mapping, or has aliases that expand to too many values.
+    A UserError if it is missing, is no YAML, holds no mapping, a key twice, or aliases that expand to too many values.
     """
-    try:
-        document = copy.deepcopy(_parsed(Path(path).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except RecursionError:
-        raise UserError(f"{path}: not YAML that can be read (nested too deeply)") from None
-    except (yaml.YAMLError, *MISSPELT) as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: must hold 'key: value' lines, got {type(document).__name__}")
-    _require_few(document, path)
+    with said_after(f"{path}: "):
+        try:
+            document = copy.deepcopy(_parsed(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError("no such file") from None
+        except RecursionError:
+            raise UserError("not YAML that can be read (nested too deeply)") from None
+        except (yaml.YAMLError, *MISSPELT) as error:
+            raise UserError(f"not YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(document, dict):
+            raise UserError(f"must hold 'key: value' lines, got {type(document).__name__}")
+        _require_few(document)
     return document
 
 
@@ -267,6 +268,21 @@ def _underlay(block: dict[str, Any], shared: dict[str, Any]) -> None:
 class _Loader(yaml.SafeLoader):
     """YAML 1.1, and small numbers as DVC spells them by YAML 1.2: 1e-05 after `-S finetune.learning_rate=1.0e-5`."""
 
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        with said_after(f"{index.value}." if isinstance(index, yaml.ScalarNode) else ""):
+            return super().compose_node(parent, index)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # YAML 1.1 takes the last of two values; DVC refuses the file without a word where they stand.
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+            if name in lines:
+                raise UserError(f"{key.value} stands twice, in lines {lines[name]} and {line}: remove one of them")
+            lines[name] = line
+        return node
+
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"-?\d+e[-+]\d{2,3}$"), list("-0123456789"))
 
@@ -277,7 +293,7 @@ def _parsed(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
-def _require_few(document: dict[str, Any], path: str | Path) -> None:
+def _require_few(document: dict[str, Any]) -> None:
     """Refuse aliases that repeat aliases, or themselves: written out, a few lines of them fill any memory."""
     waiting: list[Any] = [document]
     for _ in range(MOST_VALUES):
@@ -285,7 +301,7 @@ def _require_few(document: dict[str, Any], path: str | Path) -> None:
             return
         found = waiting.pop()
         waiting += found.values() if isinstance(found, dict) else found if isinstance(found, list | tuple) else ()
-    raise UserError(f"{path}: expands to more than {MOST_VALUES} values; an alias must not repeat itself or others")
+    raise UserError(f"expands to more than {MOST_VALUES} values; an alias must not repeat itself or others")
 
 
 def shown(got: object) -> str:
@@ -389,10 +405,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "quantization.formats": {"make": lambda: ...},
     "quantization.formats.floats": {"make": lambda name: ...},
     "quantization.formats.intn": {"make": lambda bits, group_size: ...},
-    "distillation.losses": {
-        "Options": frozenset({"cross_entropy", "weight"}),
-        "build": lambda options, context: ...,
-    },
+    "distillation.losses": {"Options": frozenset({"cross_entropy", "weight"}), "build": lambda options, context: ...},
     "deploy.engines": {"FLOAT_FORM": str, "missing": lambda: ..., "load": lambda model: ...},
     "report.sections": {"SECTIONS": {"anchor": (0, lambda data: ...)}},
 }
