@@ -64,6 +64,17 @@ def test_what_is_missing_or_edited_by_hand_is_named_unless_a_run_brings_it(clone
     assert stale(clone)[:2] == ["plan: source is deleted, params.yaml: bits is deleted", "evaluate: n.json is deleted"]
 
 
+def test_where_files_alone_differ_a_checkout_brings_them_back(clone: Pipeline) -> None:
+    (clone.folder / "baseline").write_text("of another branch\n")
+    assert stale(clone) == [
+        "baseline: baseline is modified",
+        "evaluate: baseline is modified",
+        "error: files of 2 stages are not those that dvc.lock names; `dvc checkout` brings them back",
+    ]
+    (clone.folder / "n.json").write_text("{}")  # in git, and in no cache
+    assert "run `dvc repro`" in stale(clone)[-1]
+
+
 def test_stages_that_never_ran_or_run_otherwise_are_named(clone: Pipeline) -> None:
     more = {"late": {"cmd": "cp table late", "deps": ["table"], "outs": ["late"]}}
     other = {**STAGES["baseline"], "cmd": "cat plan.txt > baseline", "deps": ["plan.txt", "teacher"]}

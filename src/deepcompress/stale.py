@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import chdir, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,13 +31,16 @@ CHOICES = "choices.json"  # what params.yaml chooses for a stage lies in
 FOLDER_SUFFIX = ".dir"
 
 
-def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.Hashes]) -> Iterator[str]:
+def reasons(
+    stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.Hashes], brought: Container[str] = ("deleted",)
+) -> Iterator[str]:
     """Why the record of a stage in dvc.lock does not fit what is in the working tree and in the other records.
 
     Args:
         stage: As DVC loaded it.
         made: Full path of every file and folder that stages make -> its recorded md5.
         anew: Full path of a file of hashes that a stage writes, and others have as params -> what it would hold now.
+        brought: States that do not count of a file that DVC brings, be it by a run, a pull or a checkout.
     """
     if not any(out.hash_info for out in stage.outs):
         yield "has not run yet"
@@ -55,23 +58,24 @@ def reasons(stage: Stage, made: Mapping[str, str], anew: Mapping[str, code_hash.
         if dep.def_path == dependencies.FOLDER:  # its links lead to files that a fresh clone may lack
             continue
         fs, place = dep.fs, dep.fs_path
-        yield from _changes(dep, brought=any(fs.isin_or_eq(path, place) or fs.isin(place, path) for path in made))
-        recorded = dep.hash_info.value  # of params a mapping of keys to values, which `_changes` looks at
+        is_made = any(fs.isin_or_eq(path, place) or fs.isin(place, path) for path in made)
+        yield from changes(dep, brought if is_made else ())
+        recorded = dep.hash_info.value  # of params a mapping of keys to values, which `changes` looks at
         if isinstance(recorded, str) and _made(dep, made) not in (None, recorded):
             yield f"{dep} is not what the stages before it made"
     for out in stage.outs:
-        yield from _changes(out, brought=out.use_cache)
+        yield from changes(out, brought if out.use_cache else ())
 
 
-def _changes(entry: Output, *, brought: bool) -> Iterator[str]:
-    """How a file, folder or params differ from their record; `brought`: it may be absent, a run or a pull brings it."""
+def changes(entry: Output, brought: Container[str] = ()) -> Iterator[str]:
+    """How a file, folder or params differ from their record, but for the states `brought`."""
     if not entry.hash_info:
         yield f"{entry} is new"
         return
     for path, state in entry.workspace_status().items():
         if isinstance(state, dict):
             yield from (f"{path}: {key} is {what}" for key, what in state.items())
-        elif state != "deleted" or not brought:
+        elif state not in brought:
             yield f"{path} is {state}"
 
 
@@ -110,10 +114,13 @@ def check(root: Path | None = None) -> tuple[list[str], str | None]:
             anew |= {path: dependencies.hashes(params.read()) for path in outs if Path(path).name == INPUTS}
         made = {out.fs_path: str(out.hash_info.value) for one in others for out in one.outs if out.hash_info}
         stale = {stage.addressing: list(reasons(stage, made, anew)) for stage in others}
+        belongs = not any(any(reasons(stage, made, anew, ("deleted", "modified"))) for stage in others)
     found = [f"{address}: {', '.join(why)}" for address, why in stale.items() if why]
     if not found:
         return [f"The committed results of {len(stages)} stages belong to this code and these params."], None
     count = f"{len(found)} stage{'s' if len(found) > 1 else ''}"
+    if belongs:
+        return found, f"files of {count} are not those that dvc.lock names; `dvc checkout` brings them back"
     return found, f"the results of {count} are stale; run `dvc repro` and commit what it changed"
 
 
