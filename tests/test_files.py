@@ -1,8 +1,13 @@
 """Writes are whole or do not happen."""
 
+import errno
 import os
+import platform
+import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +22,60 @@ def test_what_a_killed_process_left_goes_with_the_next_write_and_what_a_running_
 ) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
+    host = platform.node()
     names = {
-        f".[x].csv.partial-{ended.pid}": False,
-        f".[x].csv.partial-{os.getppid()}": True,
-        ".[x].csv.partial-x": True,
+        f".[x].csv.partial-{host}-{ended.pid}-7": False,
+        f".[x].csv.partial-{host}-{os.getppid()}-7": True,
+        f".[x].csv.partial-{host}-x-7": True,
+        f".[x].csv.partial-other-{ended.pid}-7": True,  # of a machine that sees the same folder
+        f".y.csv.partial-{host}-{ended.pid}-7": True,  # of another file
     }
-    names[f".y.csv.partial-{ended.pid}"] = True  # of another file
     for name in names:
         (tmp_path / name).touch()
     files.write_text(tmp_path / "[x].csv", "1\n")
     assert {name: (tmp_path / name).exists() for name in names} == names
+
+
+def test_what_cannot_be_removed_after_a_write_does_not_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's, in a folder where each may remove their own alone."""
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".x.csv.partial-{platform.node()}-{ended.pid}-7").touch()
+    monkeypatch.setattr(Path, "unlink", refuse)
+    files.write_text(tmp_path / "x.csv", "1\n")
+    assert (tmp_path / "x.csv").read_text() == "1\n"
+
+
+def test_threads_that_write_one_file_leave_the_whole_of_one(tmp_path: Path) -> None:
+    path, meet = tmp_path / "x.bin", threading.Barrier(4)
+
+    def write(number: int) -> None:
+        with files.atomic(path) as partial, partial.open("wb") as file:
+            for _ in range(3):
+                file.write(bytes([number]) * 9)
+                file.flush()
+                meet.wait()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+    assert len(path.read_bytes()) == 27
+    assert len(set(path.read_bytes())) == 1
+
+
+def test_a_file_that_is_written_anew_may_be_read_and_written_by_whom_it_could_be(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.touch()
+    path.chmod(0o664)
+    before = os.umask(0o077)
+    try:
+        files.write_text(path, "seed: 1\n")
+    finally:
+        os.umask(before)
+    assert stat.filemode(path.stat().st_mode) == "-rw-rw-r--"
 
 
 def test_what_is_written_comes_back_in_a_folder_that_is_made_and_nan_is_refused(tmp_path: Path) -> None:

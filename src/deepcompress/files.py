@@ -12,6 +12,9 @@ import io
 import json
 import logging
 import os
+import platform
+import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,19 +35,21 @@ EXPERIMENTS = "/.dvc/tmp/exps/"  # where DVC copies a repository to, to run it a
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; at success it takes its place, at failure it is removed.
 
-    The parent folder is made when missing. A reader sees the old file or the whole new one, never a part. What a
-    process that was killed left behind is removed. If the disk refuses (full, read-only), an OSError names `path`,
-    which is then as it was.
+    The parent folder is made when missing. A reader sees the old file or the whole new one, never a part, whoever else
+    writes it, and may read what could be read before. What a process that was killed left behind is removed. If the
+    disk refuses (full, read-only), an OSError names `path`, which is then as it was.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial-{platform.node()}-{os.getpid()}-{threading.get_ident()}")
     try:
         yield partial
         with partial.open("rb") as written:
             os.fsync(written.fileno())
+        with suppress(OSError):  # there is none yet, or a file system without modes
+            shutil.copymode(path, partial)
         os.replace(partial, path)
         remove_orphans(path)
     except OSError as error:
@@ -72,11 +77,12 @@ def require_file(path: str | Path) -> None:
 
 
 def remove_orphans(path: Path) -> None:
-    """Remove the temporary files beside `path` whose process is gone; one that still writes keeps its own."""
-    for orphan in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
-        number = orphan.name.rpartition("-")[2]
+    """Remove the temporary files beside `path` of processes of this machine that are gone; others keep their own."""
+    for orphan in path.parent.glob(glob.escape(f".{path.name}.partial-{platform.node()}-") + "*-*"):
+        number = orphan.name.split("-")[-2]
         if number.isdecimal() and not _runs(int(number)):
-            orphan.unlink(missing_ok=True)
+            with suppress(OSError):  # another user's, in a folder where each may remove their own alone
+                orphan.unlink()
 
 
 def _runs(process: int) -> bool:
@@ -84,10 +90,8 @@ def _runs(process: int) -> bool:
         return True
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
+    except (OSError, OverflowError) as error:
+        return not isinstance(error, ProcessLookupError)
     return True
 
 
@@ -128,10 +132,9 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; a UserError if it is missing or damaged."""
+    require_file(path)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, of a number of thousands of digits
         raise UserError(f"{path}: damaged JSON ({error})") from None
 
@@ -156,14 +159,16 @@ def write_tables(paths: Iterable[tuple[str, Path]], rows: Mapping[str, list[dict
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """Read a CSV as one mapping per row; a UserError if it is missing or damaged."""
+    return [{str(key): cell for key, cell in row.items()} for row in read_frame(path).to_dict("records")]
+
+
+def read_frame(path: str | Path, **options: Any) -> pd.DataFrame:
+    """The same as a table, read with these options of pandas."""
     import pandas as pd
 
+    require_file(path)
     try:
-        if Path(path).read_bytes() == NO_ROWS:
-            return []
-        return [{str(key): cell for key, cell in row.items()} for row in pd.read_csv(path).to_dict("records")]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        return pd.DataFrame() if Path(path).read_bytes() == NO_ROWS else pd.read_csv(path, **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: damaged table ({error})") from None
 

@@ -168,11 +168,10 @@ class Plan:
     @classmethod
     def read(cls, path: str | Path) -> Plan:
         """What `write` wrote; a UserError if the file is missing or damaged."""
+        files.require_file(path)
         try:
             with Path(path).open(encoding="utf-8", newline="") as stream:
                 return cls(_row(cells) for cells in csv.DictReader(stream, strict=True))
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file") from None
         except (ValueError, TypeError, csv.Error) as error:  # of a cell, a column, or bytes that are no UTF-8
             raise UserError(f"{path}: damaged plan ({error}); run `dvc repro plan`") from None
 

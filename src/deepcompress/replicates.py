@@ -126,9 +126,7 @@ def copy_(root: Path, folder: Path, seed: int, cache: Path) -> None:
         if name == params.PARAMS_FILE:
             content = preset.apply(content.decode(), {"seed": seed}).encode()
         if not target.is_file() or target.read_bytes() != content:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            target.write_bytes(content)
+            files.write_bytes(target, content)
             shutil.copymode(source, target)
     for name in linked:  # files that params name, such as a folder of images
         if not os.path.lexists(folder / name):

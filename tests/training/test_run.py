@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -157,12 +158,16 @@ def test_code_in_a_state_file_is_not_run(tmp_path):
 def test_clearing_leaves_what_others_put_there(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    being_written = f".{loop.STATE_FILE}.partial-{os.getppid()}"  # by a process that trains the same
+    being_written = (
+        f".{loop.STATE_FILE}.partial-{platform.node()}-{os.getppid()}-7"  # by a process that trains the same
+    )
     for others in (["other"], [being_written], []):
         place = tmp_path / str(len(list(tmp_path.iterdir())))
         place.mkdir()
         loop.save_state(place, {})
-        (place / f".{loop.STATE_FILE}.partial-{ended.pid}").touch()  # what a kill in the middle of a write leaves
+        (
+            place / f".{loop.STATE_FILE}.partial-{platform.node()}-{ended.pid}-7"
+        ).touch()  # what a kill in the middle of a write leaves
         for other in others:
             (place / other).touch()
         run.clear(place)

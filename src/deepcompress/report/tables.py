@@ -250,14 +250,9 @@ def _below(place: Path, suffix: str = ".csv", *, named: bool = True) -> dict[str
 
 
 def _csv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    try:
-        if Path(path).read_bytes() == files.NO_ROWS:
-            return pd.DataFrame()
-        frame = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: damaged table ({error})") from None
+    frame = files.read_frame(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
+    if frame.columns.empty:
+        return frame
     missing = [column for column in columns if column not in frame]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]}; it has {', '.join(map(str, frame.columns))}")
