@@ -468,7 +468,7 @@ def _file(content: bytes | None = None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.safetensors")
         if content is not None:
-            path.write_bytes(content)
+            files.write_bytes(path, content)
         try:
             yield path
         except UserError as error:

@@ -67,6 +67,17 @@ def test_int8_is_calibrated_on_images_and_gives_the_same_bytes_again(
         quantize_int8(exported.float_file, again, images=CALIBRATION, reduce_range=False)
 
 
+def test_what_onnx_runtime_wrote_in_part_without_a_word_is_told_of(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(runtime.SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+    content = exported.float_file.read_bytes()
+    monkeypatch.setattr(integers, "quant_pre_process", lambda _, prepared, **__: prepared.write_bytes(content[:-9]))
+    with pytest.raises(UserError, match=r"prepared\.onnx: ONNX Runtime wrote it in part; is the disk full\?"):
+        quantize_int8(exported.float_file, tmp_path / "x.onnx", images=CALIBRATION, reduce_range=True)
+    assert not (tmp_path / "x.onnx").exists()
+
+
 def test_reduce_range_takes_seven_bits(exported: Exported, tmp_path: Path) -> None:
     quantize_int8(exported.float_file, tmp_path / "full.onnx", images=CALIBRATION, reduce_range=False)
     assert max(np.abs(w.astype(int)).max() for w in int8_tensors(exported.int8_file).values()) <= 64

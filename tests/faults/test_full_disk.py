@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from deepcompress import files
+from deepcompress import api, files
 from deepcompress.data.store import open_fit, write_array, write_fit
 from deepcompress.deploy.classifier import Contract
 from deepcompress.deploy.onnx import write
@@ -85,6 +85,15 @@ def test_a_data_folder_stays_whole(limit: int, tmp_path: Path, capsys: pytest.Ca
     assert f"{folder}: File too large" in said
     assert below(tmp_path) == before
     open_fit(folder)
+
+
+def test_from_python_the_error_names_the_file(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model.safetensors")
+    model = api.load(tmp_path / "model.safetensors")
+    for work in (api.size_report, lambda given: given.save(tmp_path / "other.safetensors")):
+        with largest_file(900), pytest.raises(OSError, match=r"File too large: '.+\.safetensors'"):
+            work(model)
+    assert list(below(tmp_path)) == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])

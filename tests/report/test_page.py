@@ -185,6 +185,9 @@ def test_a_missing_readme_or_marker_is_refused(document: str, alone: Tables, tmp
     (tmp_path / "README.md").write_text(document)
     with pytest.raises(UserError, match=r"README\.md: needs the lines"):
         page.updated_readme(tmp_path / "README.md", alone)
+    (tmp_path / "README.md").write_bytes(b"caf\xe9")
+    with pytest.raises(UserError, match=r"README\.md: is no text in UTF-8"):
+        page.updated_readme(tmp_path / "README.md", alone)
 
 
 # What DVC plots.

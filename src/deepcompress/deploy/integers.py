@@ -42,6 +42,7 @@ from deepcompress import files, runtime
 from deepcompress.deploy.classifier import INPUT, Contract
 from deepcompress.deploy.handover import PREFIX, dequantized
 from deepcompress.deploy.onnx import channels_first, export_checkpoint, read, write
+from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.quantized_weight import QuantizedWeight, group_size
 
@@ -147,17 +148,14 @@ def quantize_int8(float_file: str | Path, path: str | Path, *, images: Pixels, r
     files.write_bytes(path, files.kept_bytes(folder / "int8.npz", calibrate))
 
 
-def _calibrated(
-    float_file: Path,
-    path: Path,
-    images: Pixels,
-    reduce_range: bool,
-    contract: Contract,
-) -> bytes:
+def _calibrated(float_file: Path, path: Path, images: Pixels, reduce_range: bool, contract: Contract) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder, "prepared.onnx"), Path(folder, "quantized.onnx")
         quant_pre_process(float_file, prepared, skip_symbolic_shape=True)
-        proto = onnx.load(prepared)
+        try:
+            proto = onnx.load(prepared)
+        except Exception:  # of protobuf, which ships no types
+            raise UserError(f"{prepared}: ONNX Runtime wrote it in part; is the disk full?") from None
         scales = round_first_(proto, images, layers=ROUNDED, highest=HIGHEST[reduce_range])
         onnx.save(proto, prepared)
         quantize_static(
@@ -272,10 +270,7 @@ def _inputs(node: onnx.NodeProto, tensors: dict[str, onnx.TensorProto]) -> int:
 
 
 def _moments(
-    proto: onnx.ModelProto,
-    nodes: list[onnx.NodeProto],
-    images: Pixels,
-    tensors: dict[str, onnx.TensorProto],
+    proto: onnx.ModelProto, nodes: list[onnx.NodeProto], images: Pixels, tensors: dict[str, onnx.TensorProto]
 ) -> list[Float[np.ndarray, "inputs inputs"]]:
     """Of each node's inputs, at POSITIONS of each of the first IMAGES."""
     probe = onnx.ModelProto()

@@ -151,10 +151,11 @@ def updated_readme(path: Path, data: Tables) -> str:
     Raises:
         UserError: If there is no such file, or not each marker once, in order.
     """
+    files.require_file(path)
     try:
         document = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is no text in UTF-8 ({error})") from None
     begin, end = document.find(BEGIN), document.find(END)
     if document.count(BEGIN) != 1 or document.count(END) != 1 or end < begin:
         raise UserError(f"{path}: needs the lines {BEGIN} and {END}, once each and in this order")

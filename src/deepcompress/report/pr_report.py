@@ -118,7 +118,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _answer(*command: str, folder: Path | None = None, refused: str = "") -> str:
     """What a command prints; a UserError, in the words of `refused` if there are any, if it cannot be run, or fails."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise UserError(refused or f"{command[0]} is not installed") from None
     # DVC ends well where it could not read a file, and shows its values as gone.
@@ -160,9 +160,9 @@ def _accuracies(root: Path, base: str) -> str:
     if not listed.strip() or not here.is_file():
         return f"`{EVALUATION}` is not in both revisions: no accuracy was compared."
     before = _rows(_answer("git", "show", f"{base}:./{EVALUATION}", folder=root), f"{base}:{EVALUATION}")
-    after = _rows(here.read_text(encoding="utf-8"), EVALUATION)
+    after = _rows(here.read_text(encoding="utf-8", errors="replace"), EVALUATION)
     pairs = root / PAIRS
-    compared = _rows(pairs.read_text(encoding="utf-8"), PAIRS) if pairs.is_file() else []
+    compared = _rows(pairs.read_text(encoding="utf-8", errors="replace"), PAIRS) if pairs.is_file() else []
     replicates = Replicates.read(root / REPLICATES, after, compared)
     try:
         found = accuracy_section(changes(before, after, replicates), len(after))

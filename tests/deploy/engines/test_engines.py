@@ -17,6 +17,7 @@ from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
 from deepcompress.models.quantized_weight import QuantizedWeight
 from tests.deploy.conftest import DEPLOY, META, coloured, network, save
+from tests.faults.damage import largest_file
 
 SLOW = {"torch_compile"}  # compiles C++ for each model and batch size
 ALL = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in params.plugins(ENGINES)]
@@ -92,6 +93,8 @@ def test_a_written_state_comes_back_bit_by_bit(tmp_path: Path) -> None:
     pytest.importorskip("torchao")
     source, out = tmp_path / "m.safetensors", tmp_path / "m.pt"
     save(source, network(), bits=4)
+    with largest_file(900), pytest.raises(OSError, match=r"File too large: '.+m\.pt'"):
+        torchao.write(source, out)
     assert torchao.write(source, out) == []
     loaded, again = checkpoint.load(source), network()
     again.load_state_dict(torch.load(out, weights_only=True), assign=True)

@@ -11,6 +11,7 @@ Source: https://docs.pytorch.org/ao/stable/api_ref_quantization.html, `IntxUnpac
 from __future__ import annotations
 
 import copy
+import io
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -97,8 +98,9 @@ def write(source: Path, out: Path) -> list[str]:
         raise UserError(
             f"{source}: has no integers whose groups torchao can describe; quant.group_size: null gives some"
         )
-    with files.atomic(out) as partial:
-        torch.save(network.state_dict(), partial)
+    content = io.BytesIO()  # torch.save to a file tells of a full disk by a RuntimeError
+    torch.save(network.state_dict(), content)
+    files.write_bytes(out, content.getvalue())
     return floats
 
 
