@@ -113,6 +113,18 @@ def test_a_failure_ends_in_one_line_and_what_was_finished_stays(pipeline: Pipeli
     assert set(pipeline.lock()) == {"plan", "teacher", "baseline", "student@hint", "student@crd", "evaluate"}
 
 
+def test_what_ran_while_its_params_changed_is_not_recorded(pipeline: Pipeline) -> None:
+    edit = "cp params.yaml plan.txt; printf 'bits: 4\\nunread: 1' > params.yaml"
+    pipeline.write({"plan": stage(edit, ["source"], ["plan.txt"], params=["bits"])})
+    (pipeline.folder / "params.yaml").write_text("bits: 8\n")
+    why = "params.yaml: bits is modified since it started; run this again"
+    assert pipeline.repro(code=2).splitlines()[-1] == f"error: stage 'plan' is not recorded: {why}"
+    assert not pipeline.kept()
+    (pipeline.folder / "params.yaml").write_text("bits: 4\n")
+    pipeline.repro()
+    assert pipeline.lock()["plan"]["params"]["params.yaml"] == {"bits": 4}
+
+
 @pytest.mark.parametrize("command", ["kill -9 $$", "sh -c 'kill -9 $$'; exit $?"])
 def test_a_stage_that_was_killed_said_nothing_above(pipeline: Pipeline, command: str) -> None:
     pipeline.write({**STAGES, "baseline": stage(command, ["plan.txt"], ["baseline"])})

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deepcompress import dependencies, files, forks
+from deepcompress import dependencies, files, forks, stale
 from deepcompress.errors import STAGE_VARIABLE, Command, UserError
 from deepcompress.forks import THREADS_VARIABLE
 from deepcompress.progress import Progress, chains, durations, last_seconds
@@ -344,6 +344,11 @@ class Reproduction:
             self.failures.append(f"stage '{stage.addressing}' {code if isinstance(code, str) else _failure(code)}")
             return
         with self._noting_failure(stage):
+            # DVC would record what holds now, and the stage may have read what held before.
+            if changes := [change for dep in stage.params for change in stale.changes(dep)]:
+                told = f"{', '.join(changes)} since it started; run this again"
+                self.failures.append(f"stage '{stage.addressing}' is not recorded: {told}")
+                return
             self._record(stage)
 
     def _record(self, stage: Stage) -> None:
