@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -351,7 +351,7 @@ def scratch(stage: str, *parts: object, code: tuple[str, ...] = ()) -> Path:
     changed input or changed code never meets the work of another. Work that several stages share, which load different
     modules, names the `code` that decides about it: files and folders of the package, such as `deploy/onnx.py`.
     """
-    digest = _files_digest(code) if code else source_digest()
+    digest = _files_digest(Path(__file__).parent / name for name in code) if code else source_digest()
     text = json.dumps([stage, [_plain(part) for part in parts], digest], sort_keys=True)
     folder = scratch_root() / stage / hashlib.sha256(text.encode()).hexdigest()[:20]
     folder.mkdir(parents=True, exist_ok=True)
@@ -360,18 +360,14 @@ def scratch(stage: str, *parts: object, code: tuple[str, ...] = ()) -> Path:
 
 def source_digest() -> str:
     """Checksum over the files of all deepcompress modules that this process has loaded."""
-    digest = hashlib.sha256()
-    for name in sorted(module for module in [*sys.modules] if module.split(".")[0] == "deepcompress"):
-        file = getattr(sys.modules[name], "__file__", None)
-        if file:
-            digest.update(name.encode() + b"\0" + Path(file).read_bytes())
-    return digest.hexdigest()
+    names = sorted(module for module in [*sys.modules] if module.split(".")[0] == "deepcompress")
+    return _files_digest(Path(file) for name in names if (file := getattr(sys.modules[name], "__file__", None)))
 
 
-def _files_digest(code: tuple[str, ...]) -> str:
+def _files_digest(places: Iterable[Path]) -> str:
     """The same over files of the package, and over all of its folders."""
     package, digest = Path(__file__).parent, hashlib.sha256()
-    for place in (package / name for name in code):
+    for place in places:
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

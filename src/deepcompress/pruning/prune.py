@@ -55,13 +55,7 @@ class Pruned:
 
 
 def prune(
-    dense: Classifier,
-    images: Fit,
-    settings: Prune,
-    *,
-    view: View,
-    seed: int,
-    curves: Mapping[str, Curve],
+    dense: Classifier, images: Fit, settings: Prune, *, view: View, seed: int, curves: Mapping[str, Curve]
 ) -> Pruned:
     """Prune a copy of a model; the model itself stays as it is.
 

@@ -58,12 +58,7 @@ FURTHEST = 100  # powers of two that it is moved by; float32 has 126
 
 
 def quantize(
-    model: Classifier,
-    formats: Mapping[str, Format],
-    data: TrainingRun,
-    options: Quant | Task,
-    *,
-    seed: int,
+    model: Classifier, formats: Mapping[str, Format], data: TrainingRun, options: Quant | Task, *, seed: int
 ) -> dict[str, Quantized]:
     """Quantize the weight of each layer; a UserError if a weight or what a layer sees is not finite.
 

@@ -300,9 +300,4 @@ def _named(task: Task, model: nn.Module, formats: Mapping[str, Format]) -> dict[
     if uneven:
         log.info("the last group of a row is shorter in %s", ", ".join(uneven))
     bits = next((form.bits for form in formats.values() if form.name == task.format), None)
-    return {
-        "mode": task.mode,
-        "format": task.format,
-        "bits": bits,
-        "group_size": task.group_size if grouped else None,
-    }
+    return {"mode": task.mode, "format": task.format, "bits": bits, "group_size": task.group_size if grouped else None}

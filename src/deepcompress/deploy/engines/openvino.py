@@ -34,11 +34,7 @@ def compiled(path: Path, threads: int) -> Call:
     """An ONNX file compiled for the CPU: one request at a time, float32 where the file has floats."""
     import openvino
 
-    options = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
+    options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     network = openvino.Core().compile_model(str(path), "CPU", options)
     request, logits = network.create_infer_request(), network.output(LOGITS)
 
