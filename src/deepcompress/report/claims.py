@@ -304,7 +304,7 @@ def concentrated(data: Tables, row: Row) -> Comparison | None:
     before, after = (queries.near_zero_pct(found[0], name) for name in ("dense", "masked"))
     evidence = (
         f"at {100 * found[1]:.0f} %, before fine-tuning, {text.number(after)} % of the weights that are not zero lie "
-        f"within half a standard deviation of it, {text.number(before)} % in the baseline"
+        f"in the inner sixth of their layer's range, {text.number(before)} % in the baseline"
     )
     return Comparison(AGREES, evidence) if after > before else Comparison(CONTRADICTS, evidence, ZEROS_ALONE)
 

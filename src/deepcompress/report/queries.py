@@ -15,7 +15,10 @@ from deepcompress.report.tables import BASELINE, TEACHERS, Tables, between
 METHODS = ("unstructured", "structured")  # of pruning
 SPARSITY = 0.25  # the source report's
 DRAWN = (0.5, SPARSITY)  # it draws the weights at 50 %; what the sweep lacks is drawn at 25 %
-NEAR = 0.5  # standard deviations of the dense layer: what counts as near zero
+NEAR = 0.5  # standard deviations of the dense layer: how far from zero its mean may lie
+INNER = (
+    1 / 6
+)  # of the range that holds all but the largest thousandth of a dense layer: near zero, and a border of bins
 OVERALL = "Overall"
 MODES, FLOATS = ("ptq", "qat"), ("fp32", "fp16", "bf16")
 PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime_int8", "onnxruntime_int4"
@@ -76,15 +79,15 @@ def histograms(data: Tables, method: str) -> tuple[pd.DataFrame, float] | None:
 
 
 def near_zero_pct(rows: pd.DataFrame, state: str) -> float:
-    """Of the weights that are not zero, the share within NEAR standard deviations of the dense layer of zero [%].
+    """Of the weights that are not zero, the share in the inner INNER of the range that their layer's bins span [%].
 
     Args:
         rows: Histograms of one pruned model, a row per state, layer and bin; zeros are not in `count`.
         state: `dense` or `masked`.
     """
-    reach = {layer: NEAR * deviation for layer, (_, deviation) in _moments(rows).items()}
     bins = rows[rows["state"] == state]
-    near = ((bins["low"] + bins["high"]) / 2).abs() < bins["layer"].map(reach)
+    widest = bins.groupby("layer")["high"].transform("max")
+    near = ((bins["low"] + bins["high"]) / 2).abs() < INNER * widest
     return float(100 * bins.loc[near, "count"].sum() / bins["count"].sum())
 
 

@@ -4,13 +4,16 @@ import dataclasses
 
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
+from deepcompress.measure import cost
 from deepcompress.report import queries
 from deepcompress.report.sections import prune
 from deepcompress.report.tables import Tables
 from tests.report.sections.looking import folded, pictures_of, tables_of
 
-BINS = [(-3, -1, 1), (-1, 1, 2), (1, 3, 1)]  # variance 2, so that only the middle bin is near zero
+BINS = [(-3, -1, 1), (-1, 1, 2), (1, 3, 1)]  # variance 2
 
 
 def test_each_model_stands_before_and_after_fine_tuning_beside_its_control(data: Tables) -> None:
@@ -52,3 +55,15 @@ def test_the_layer_that_is_off_centre_is_named() -> None:
     moved = centred.assign(layer="classifier.0", low=centred["low"] + 2, high=centred["high"] + 2)
     layer, distance = queries.furthest_from_zero(pd.concat([centred, moved], ignore_index=True))
     assert (layer, distance) == ("classifier.0", pytest.approx(2 / 2**0.5))
+
+
+def test_how_many_weights_lie_near_zero_is_counted_and_not_guessed_from_outliers() -> None:
+    """Ten weights that copy a channel make the deviation of ten thousand three times as large."""
+    layer = nn.Linear(100, 101, bias=False)
+    with torch.no_grad():
+        layer.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))[0, :10] = 10
+    model = nn.Sequential(layer)
+    borders = cost.edges(model)
+    rows = pd.DataFrame(cost.histograms(model, borders)).assign(state="dense")
+    inner = layer.weight.abs() < borders["0"][-1] * queries.INNER
+    assert queries.near_zero_pct(rows, "dense") == pytest.approx(100 * inner.double().mean().item())
