@@ -16,6 +16,7 @@ from deepcompress.deploy.onnx import export_float
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint, records
 from deepcompress.quantization.quantize import round_vectors_
+from tests import nets
 from tests.data.inputs import encoded, make_folder, pixels
 from tests.deploy.conftest import network, save
 from tests.processes import printed
@@ -40,6 +41,19 @@ def test_the_exported_file_comes_back_and_the_packed_one_is_small(packed: Path) 
     assert handover.read_card(packed) == CARD
     assert packed.stat().st_size < 1.1 * packed.with_suffix(".safetensors").stat().st_size
     assert packed.stat().st_size < 0.25 * len(exported)
+
+
+def test_weights_of_layers_on_tokens_are_kept_as_integers_too(tmp_path: Path) -> None:
+    model = nets.network("tests.odd_nets:Attending")
+    save(tmp_path / "m.safetensors", model, view=nets.VIEW, classes=nets.CLASSES, bits=4)
+    loaded = checkpoint.load(tmp_path / "m.safetensors")
+    export_float(loaded.model, tmp_path / "m.onnx", view=loaded.view, classes=loaded.classes)
+    sizes = []
+    for known in ({}, {"attention.qkv.weight": loaded.integers["attention.qkv.weight"]}):
+        handover.pack(tmp_path / "m.onnx", tmp_path / "m.dc", known, CARD)
+        assert handover.unpack(tmp_path / "m.dc") == (tmp_path / "m.onnx").read_bytes()
+        sizes.append((tmp_path / "m.dc").stat().st_size)
+    assert sizes[0] - sizes[1] > 24 * 72  # a byte and more of each weight
 
 
 def test_weights_that_are_no_products_are_kept_as_they_are(packed: Path, tmp_path: Path) -> None:

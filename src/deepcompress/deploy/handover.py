@@ -5,7 +5,8 @@ factor per output. Where these products give every exported weight to the last b
 factors; other tensors are kept as they are, in 16 bits where these hold them. So what is unpacked is the exported file.
 
 Layout: MAGIC, then parts as `records.join` writes them: CRC-32 of the rest; the graph without its tensors and the model
-card, both through zlib; then per tensor its name, its shape and its record, and of a weight its factors' record.
+card, both through zlib; then per tensor its name, its shape and its record, and of a weight its factors' record, behind
+which TURNED says that its rows lie in the file as columns.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from deepcompress.models.quantized_weight import QuantizedWeight
 
 MAGIC = b"deepcompress-1\n"
+TURNED = b""
 LARGEST_TEXT = 2**26  # bytes of an unpacked graph or card; a damaged file asks for no more
 LARGEST_MODEL = 2**31  # bytes of all tensors, as an ONNX file can hold them
 PREFIX = "model."  # of a tensor's name in the file, before its name in the model
@@ -54,7 +56,11 @@ def pack(onnx_file: Path, path: Path, weights: Mapping[str, QuantizedWeight], ca
     parts = [zlib.compress(graph, 9), zlib.compress(text, 9)]
     for name, array in tensors:
         known = weights.get(name.removeprefix(PREFIX))
-        parts.append(records.join(_encoded(array, None if known is None else known.as_arrays())))
+        turned = known is None and array.ndim == 2  # a layer's on tokens, which the exporter leaves without its name
+        alike = (
+            [known] if known else [other for other in weights.values() if turned and other.codes.shape == array.T.shape]
+        )
+        parts.append(records.join(_encoded(array, [weight.as_arrays() for weight in alike], turned)))
     content = records.join(parts)
     files.write_bytes(path, MAGIC + zlib.crc32(content).to_bytes(4, "little") + content)
 
@@ -95,13 +101,14 @@ def _fill_(proto: onnx.ModelProto, stored: list[bytes]) -> None:
         tensor.raw_data = _decoded(records.split(parts), tuple(tensor.dims), _dtype(tensor)).tobytes()
 
 
-def _encoded(array: np.ndarray, weight: Weight | None) -> Iterator[bytes]:
-    """The records of a tensor: of a weight its integers and its factors, else its numbers."""
-    factors = None if weight is None else _factors(array, weight)
-    if weight is not None and factors is not None:
-        yield records.encode_weight(weight)
-        yield records.encode_array(factors)
-    elif array.dtype in (np.float32, np.int64):
+def _encoded(array: np.ndarray, weights: Iterable[Weight], turned: bool) -> Iterator[bytes]:
+    """The records of a tensor: of one of these weights its integers, its factors and TURNED, else its numbers."""
+    for weight in weights:
+        factors = _factors(array.T if turned else array, weight)
+        if factors is not None:
+            yield from (records.encode_weight(weight), records.encode_array(factors), *[TURNED] * turned)
+            return
+    if array.dtype in (np.float32, np.int64):
         yield records.encode_array(np.ascontiguousarray(array))
     else:
         yield array.tobytes()
@@ -109,10 +116,12 @@ def _encoded(array: np.ndarray, weight: Weight | None) -> Iterator[bytes]:
 
 def _decoded(parts: list[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     if dtype == np.float32 and records.holds_weight(parts[0]):  # parts of other types may look like it
-        inputs = int(np.prod(shape[1:]))
-        weight = records.decode_weight(parts[0], shape[0], inputs)
-        factors = records.decode_array(parts[1], (shape[0],), np.float32)
-        return (dequantized(weight) * factors[:, None]).reshape(shape)
+        turned = TURNED in parts[2:]
+        outputs, *inputs = shape[::-1] if turned else shape
+        weight = records.decode_weight(parts[0], outputs, math.prod(inputs))
+        factors = records.decode_array(parts[1], (outputs,), np.float32)
+        rows = dequantized(weight) * factors[:, None]
+        return rows.T if turned else rows.reshape(shape)
     if dtype in (np.float32, np.int64):
         return records.decode_array(parts[0], shape, dtype)
     return np.frombuffer(parts[0], dtype).reshape(shape)
