@@ -13,9 +13,7 @@ from deepcompress.deploy.classifier import INPUT, LOGITS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-
-    from deepcompress.deploy.benchmark import Call, Deployable, Pixels
+    from deepcompress.deploy.benchmark import Call, Deployable
 
 FLOAT_FORM = "openvino"
 
@@ -37,8 +35,4 @@ def compiled(path: Path, threads: int) -> Call:
     options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     network = openvino.Core().compile_model(str(path), "CPU", options)
     request, logits = network.create_infer_request(), network.output(LOGITS)
-
-    def call(pixels: Pixels) -> np.ndarray:
-        return request.infer({INPUT: pixels})[logits]
-
-    return call
+    return lambda pixels: request.infer({INPUT: pixels})[logits]

@@ -26,11 +26,7 @@ def shares(problem: Problem) -> dict[str, float]:
     """
     lost = [_loss_curve(layer.name, problem) for layer in problem.layers]
     highest = max(float(points[-1]) for _, points in lost)
-
-    def family(loss: float) -> list[float]:
-        return [_share_at(loss, sparsities, points) for sparsities, points in lost]
-
-    return meet(problem, family, 0.0, highest)
+    return meet(problem, lambda loss: [_share_at(loss, *curve) for curve in lost], 0.0, highest)
 
 
 def isotonic(values: Sequence[float]) -> np.ndarray:
