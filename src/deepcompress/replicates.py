@@ -149,20 +149,16 @@ def reproduce(folder: Path, jobs: int | None) -> bool:
         raise
 
 
-def _dvc() -> Path:
-    """DVC's cache, if all that the working tree's evaluation comes from is as its stages left it."""
-    with dependencies.opened_project() as repo:
-        if changed := repo.status(targets=[TARGET], with_deps=True):
-            raise UserError(f"results here are not of this code and these params ({min(changed)}); run `make repro`")
-        return Path(repo.cache.local.path)
-
-
 @click.command(cls=Command)
 @click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True, help="Trainings, this one included.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Stages at a time; default: one per GPU, or per core.")
 def main(seeds: int, jobs: int | None) -> None:
     """Run the pipeline under further seeds, and write what every seed came to into metrics/replicates.csv."""
-    root, own, cache = Path.cwd(), params.seed(), _dvc()
+    root, own = Path.cwd(), params.seed()
+    with dependencies.opened_project() as repo:
+        if changed := repo.status(targets=[TARGET], with_deps=True):
+            raise UserError(f"results here are not of this code and these params ({min(changed)}); run `make repro`")
+        cache = Path(repo.cache.local.path)
     measured = {own: Measured.read(root)}
     failed: list[int] = []
     with Interruption().handled():
