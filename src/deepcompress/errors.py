@@ -137,8 +137,7 @@ def in_one_line() -> Iterator[None]:
         if error.errno is None:
             raise
         message = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
-    process = os.environ.get(PROCESS_VARIABLE)
-    speaker = f"process {process}: " if process else ""
+    speaker = f"process {process}: " if (process := os.environ.get(PROCESS_VARIABLE)) else ""
     print(f"error: {speaker}{one_line(message)}", file=sys.stderr)
     sys.exit(EXIT_CODE)
 

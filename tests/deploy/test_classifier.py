@@ -20,6 +20,7 @@ from deepcompress.deploy.onnx import channels_first, write
 from deepcompress.errors import UserError
 from tests.data.inputs import CLASSES, encoded, make_folder, pixels
 from tests.deploy.conftest import STORED, VIEW, Exported
+from tests.processes import printed
 
 CONTRACT = Contract(("ant", "bee, or 'wasp'", "käfer"), 32, 40)
 
@@ -32,6 +33,11 @@ def test_metadata_holds_the_contract() -> None:
     assert "white" not in metadata
     twelve_bits = replace(CONTRACT, white=4095)
     assert Contract.from_metadata("a.onnx", twelve_bits.to_metadata()) == twelve_bits
+
+
+def test_onnx_runtime_leaves_no_number_of_the_machine_behind(tmp_path: Path) -> None:
+    printed("import deepcompress, onnxruntime", HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
