@@ -17,10 +17,7 @@ ROOMS = (  # by floor, the lowest first: imports go down
     ("measure", "explain"),
     ("training",),
     ("pruning", "quantization", "distillation", "deploy"),
-    (
-        *("report", "dependencies", "plan", "preset", "replicates", "repro", "forks", "progress", "stale"),
-        "__main__",
-    ),
+    ("report", "dependencies", "plan", "preset", "replicates", "repro", "forks", "progress", "stale", "__main__"),
     ("api",),
 )
 FLOORS = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

@@ -320,16 +320,9 @@ def test_images_of_other_classes_are_refused(
 
 @pytest.mark.parametrize(("student", "key"), [(None, "distill.student.recipe"), ("dense", "prune.finetune")])
 def test_a_first_stage_that_takes_all_epochs_is_refused(shown: dict[str, Any], student: str | None, key: str) -> None:
-    hint = {"stages": 2, "first_stage_epochs": 2}
+    how: dict[str, Any] = {"methods": {"hint": {"stages": 2, "first_stage_epochs": 2}}, "recipe": {"epochs": 2}}
     with pytest.raises(UserError, match=rf"hint.first_stage_epochs must be below {key}.epochs, 2, got 2; the student"):
-        dc.distill(
-            student and shown[student],
-            shown["dense"],
-            shown["images"],
-            method="hint",
-            recipe={"epochs": 2},
-            methods={"hint": hint},
-        )
+        dc.distill(student and shown[student], shown["dense"], shown["images"], method="hint", **how)
 
 
 def test_a_teacher_is_refused_by_the_path_that_it_was_given_by_alone(shown: dict[str, Any], model: api.Model) -> None:

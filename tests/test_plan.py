@@ -243,12 +243,7 @@ def test_a_head_that_is_no_linear_layer_is_refused(tmp_path: Path) -> None:
 
 def test_results_of_models_that_left_are_removed_and_what_was_exported_stays(tmp_path: Path) -> None:
     stays = ["baseline.safetensors", "deploy/classes.json", "deploy/model.onnx", "pruned/new-0.25.csv"]
-    stays += [
-        "mine.safetensors",
-        "pruned/mine.pth",
-        "runs/best.safetensors",
-        "teachers/named.safetensors",
-    ]  # the user's
+    stays += ["mine.safetensors", "pruned/mine.pth", "runs/best.safetensors", "teachers/named.safetensors"]  # a user's
     for name in (*stays, "pruned/old-0.5.safetensors", "pruned/deploy.safetensors"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
@@ -329,11 +324,7 @@ def test_weights_that_no_step_compresses_are_named() -> None:
         ("one", {}, r"prune.method: structured cannot .* \(its outputs are the classes\); unstructured"),
         ("flat", {"sparsity": 0.6}, "a prune sparsity of 0.6 is out of reach: at most 0.5 of the 216 weights in"),
         ("conv", {"trainable": "head"}, "finetune.trainable: {} ends in no linear layer"),
-        (
-            "Averaged",
-            {"trainable": "head"},
-            "finetune.trainable: {} answers with more than its last linear layer two",
-        ),
+        ("Averaged", {"trainable": "head"}, "finetune.trainable: {} answers with more than its last linear layer two"),
         ("Branch", {}, r"model.arch: {}: model.onnx: torch cannot export the network \(Could not guard on data"),
         ("shared", {}, "model.arch: {}: layer 0 runs 2 times; give each place its own"),
         ("Twice", {}, "model.arch: {}: layer.weight and all.0.weight are one and the same; keep"),

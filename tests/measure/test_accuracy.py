@@ -6,12 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepcompress.measure.accuracy import (
-    evaluating,
-    expected_calibration_error,
-    logits,
-    top_k_correct,
-)
+from deepcompress.measure.accuracy import evaluating, expected_calibration_error, logits, top_k_correct
 from tests.nets import arrays, batches, same, state
 
 
