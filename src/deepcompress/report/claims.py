@@ -264,12 +264,11 @@ def zero_bytes(data: Tables, _row: Row) -> Comparison | None:
         return None
     shares = {method: row["zero_mib"] / row["total_mib"] for method, row in rows.items()}
     wanted = {method: theirs[method]["zero"] / (theirs[method]["zero"] + theirs[method]["nonzero"]) for method in rows}
-    near = {method: abs(share - wanted[method]) <= ONE_POINT for method, share in shares.items()}
+    words = {name: AGREES if abs(shares[name] - wanted[name]) <= ONE_POINT else INCOMPARABLE for name in shares}
     parts = ", ".join(f"{text.number(100 * share)} % zeros ({method})" for method, share in shares.items())
     total = text.number(next(iter(rows.values()))["total_mib"], 2)
-    words = {method: AGREES if close else INCOMPARABLE for method, close in near.items()}
     found = _together(words, f"{parts} of {total} MiB that stay as large when held dense")
-    why = "" if all(near.values()) else ", because convolutions hold another share of all weights"
+    why = ", because convolutions hold another share of all weights" if INCOMPARABLE in words.values() else ""
     return replace(found, note=found.note + why)
 
 
@@ -282,8 +281,7 @@ def one_image(data: Tables, _row: Row) -> Comparison | None:
     for method in queries.METHODS if BASELINE in set(timed["model"]) else ():
         pruned = timed[(timed["family"] == "pruned") & (timed["method"] == method)]
         for _, row in pruned.sort_values("sparsity").head(1).iterrows():
-            told = row["differs"]
-            words[method] = UNDECIDED if not told else AGREES if row["speedup"] > 1 else CONTRADICTS
+            words[method] = UNDECIDED if not row["differs"] else AGREES if row["speedup"] > 1 else CONTRADICTS
             parts.append(f"{row['model']} is {text.number(row['speedup'], 2)}× as fast as the baseline, by medians")
     return _together(words, "; ".join(parts)) if words else None
 

@@ -79,11 +79,9 @@ def histograms(data: Tables, method: str) -> tuple[pd.DataFrame, float] | None:
 
 
 def near_zero_pct(rows: pd.DataFrame, state: str) -> float:
-    """Of the weights that are not zero, the share in the inner INNER of the range that their layer's bins span [%].
+    """Of the weights of a state that are not zero, the share in the inner INNER of their layer's range [%].
 
-    Args:
-        rows: Histograms of one pruned model, a row per state, layer and bin; zeros are not in `count`.
-        state: `dense` or `masked`.
+    `rows` are histograms of one pruned model, whose states are `dense` and `masked`; zeros are not in `count`.
     """
     bins = rows[rows["state"] == state]
     widest = bins.groupby("layer")["high"].transform("max")
