@@ -352,7 +352,8 @@ def scratch(stage: str, *parts: object, code: tuple[str, ...] = ()) -> Path:
     modules, names the `code` that decides about it: files and folders of the package, such as `deploy/onnx.py`.
     """
     digest = _files_digest(Path(__file__).parent / name for name in code) if code else source_digest()
-    text = json.dumps([stage, [_plain(part) for part in parts], digest], sort_keys=True)
+    plain = [part.model_dump(mode="json") if isinstance(part, Section) else str(part) for part in parts]
+    text = json.dumps([stage, plain, digest], sort_keys=True)
     folder = scratch_root() / stage / hashlib.sha256(text.encode()).hexdigest()[:20]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -371,7 +372,3 @@ def _files_digest(places: Iterable[Path]) -> str:
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
-
-
-def _plain(part: object) -> Any:
-    return part.model_dump(mode="json") if isinstance(part, Section) else str(part)
