@@ -209,7 +209,7 @@ CASES: list[tuple[str, Change, str]] = [
       for times, verdict in ((1.28, CONTRADICTS), (1.34, AGREES))),
     *(("channels", timed("pruned/structured-0.5", *ends), verdict)
       for *ends, verdict in ((4.9, 5.1, AGREES), (9.0, 11.0, UNDECIDED), (12.0, 13.0, CONTRADICTS))),
-    *(("zeros", timed("pruned/unstructured-0.5", *ends), verdict)
+    *(("zeros", timed("pruned/unstructured-0.75", *ends), verdict)
       for *ends, verdict in ((4.9, 5.1, CONTRADICTS), (9.0, 11.0, AGREES), (12.0, 13.0, AGREES))),
     *(("Figure 8 (time)", timed(STRUCTURED, *ends, engine="pytorch"), verdict)
       for *ends, verdict in ((4.9, 5.1, AGREES), (9.9, 10.1, UNDECIDED), (19.9, 20.1, CONTRADICTS))),
