@@ -7,6 +7,8 @@ from unittest import mock
 
 import pytest
 import torch
+from torch_pruning import _helpers
+from torch_pruning.dependency import index_mapping
 
 from deepcompress.errors import UserError
 from deepcompress.models import checkpoint
@@ -51,6 +53,18 @@ NOT_FOLLOWED = "Torch-Pruning cannot follow the network there ("
 def test_layers_that_cannot_lose_channels_say_why_they_stay_whole(arch, found, layer, reason) -> None:
     spec = GraphSpec(f"tests.odd_nets:{arch}", 4, SIDE)
     assert ([*layers.groups(spec)], layers.unprunable(spec)[layer][: len(reason)]) == (found, reason)
+
+
+def test_reshapes_that_multiply_channels_without_end_are_not_followed() -> None:
+    """As in timm's CoAtNet and MaxViT, of which Torch-Pruning fills any memory."""
+    channels = [_helpers._HybridIndex(place, place) for place in range(8)]
+    with layers._bounded(256):
+        more = index_mapping._FlattenIndexMapping(32)(channels)
+        assert len(more) == 256
+        assert len(index_mapping._FlattenIndexMapping(32, reverse=True)(more)) == 8
+        with pytest.raises(layers.NOT_FOLLOWED, match="more channels than any layer has weights"):
+            index_mapping._FlattenIndexMapping(32)(more)
+    assert len(index_mapping._FlattenIndexMapping(32)(more)) == 32 * 256
 
 
 def test_where_no_layer_can_lose_channels_nothing_is_pruned() -> None:

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +154,7 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
     graph = torch_pruning.DependencyGraph()
     # Before any `try`: where another version of Torch-Pruning lacks one of them, the network is not to blame.
     follow, tie, pruner_of = graph.build_dependency, graph.get_pruning_group, graph.get_pruner_of_module
+    bounded = _bounded(max(weight.numel() for weight in model.parameters()))
     try:
         with torch.enable_grad(), warnings.catch_warnings(action="ignore"):
             follow(model, example_inputs=image)
@@ -172,7 +174,8 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
             continue
         every, without_outputs = list(range(len(layer.weight))), pruner_of(layer).prune_out_channels
         try:
-            tied = tie(layer, without_outputs, idxs=every)
+            with bounded:
+                tied = tie(layer, without_outputs, idxs=every)
         except NOT_FOLLOWED as error:
             whole[name] = _not_followed(error)
             continue
@@ -192,6 +195,19 @@ def _searched(spec: Spec) -> tuple[dict[str, Group], dict[str, str]]:
         found = kept
     whole.pop(last, None)
     return found, {name: whole[name] for name in layers if name in whole}
+
+
+def _bounded(most: int) -> Any:
+    """What Torch-Pruning is to run in: where reshapes follow each other, as in windows, it multiplies without end."""
+    from torch_pruning.dependency import index_mapping  # type: ignore[import-untyped]
+
+    class Flattened(index_mapping._FlattenIndexMapping):
+        def __call__(self, indices: Any) -> Any:
+            if not self.reverse and len(indices) * self._stride > most:
+                raise RuntimeError("it takes reshapes to have more channels than any layer has weights")
+            return super().__call__(indices)
+
+    return mock.patch.object(index_mapping, index_mapping._FlattenIndexMapping.__name__, Flattened)
 
 
 def _not_followed(error: Exception) -> str:
