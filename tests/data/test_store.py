@@ -56,7 +56,9 @@ def test_opened_images_are_the_source_s_images_mapped_and_read_only(
     assert fit.meta.std == tuple(np.round(values.std(axis=(0, 1, 2)), 6))
 
 
-@pytest.mark.parametrize(("labels", "mixed"), [([0] * 20 + [1] * 20, True), ([0, 1] * 20, False)])
+@pytest.mark.parametrize(
+    ("labels", "mixed"), [([0] * 20 + [1] * 20, True), ([1] * 20 + [0] * 20, True), ([0, 1] * 20, False)]
+)
 def test_images_that_come_class_by_class_are_mixed(tmp_path: Path, labels: list[int], mixed: bool) -> None:
     """A batch in stored order of one class has statistics of that class: a scan then took 97.9 % for 37.1."""
     own = np.array(labels)
