@@ -58,6 +58,14 @@ def test_macs_are_also_of_what_no_layer_computes() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+def test_macs_of_an_lstm_are_those_of_its_matrices() -> None:
+    """On CPUs it is one operation, and so are all recurrent layers on GPUs."""
+    memory, products = nn.LSTM(16, 4, 2, bidirectional=True), cost._Products()
+    with products, torch.no_grad():
+        memory(torch.zeros(8, 1, 16))
+    assert products.macs == 8 * sum(weight.numel() for weight in memory.parameters() if weight.dim() > 1)
+
+
 def test_parameters_worked_by_hand(model: VGG) -> None:
     convolutions = 9 * (3 * 2 + 2 * 3 + 3 * 4 + 4 * 4 + 4 * 5 + 5 * 5 + 5 * 6 + 6 * 6)
     weights = convolutions + 24 * 8 + 8 * 7 + 7 * 3

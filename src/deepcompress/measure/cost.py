@@ -79,6 +79,9 @@ class _Products(TorchDispatchMode):
         elif name.startswith("_scaled_dot_product"):
             query, keys, values = args[:3]
             self.macs += query[..., 0].numel() * (keys[0, 0].numel() + values[0, 0].numel())
+        elif name in ("mkldnn_rnn_layer", "_cudnn_rnn"):  # an LSTM; elsewhere, and of a GRU, the products are seen
+            weights = args[1] if name == "_cudnn_rnn" else args[1:3]
+            self.macs += args[0][..., 0].numel() * sum(weight.numel() for weight in weights if weight.dim() > 1)
         return given
 
 
