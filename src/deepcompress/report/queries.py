@@ -16,9 +16,8 @@ METHODS = ("unstructured", "structured")  # of pruning
 SPARSITY = 0.25  # the source report's
 DRAWN = (0.5, SPARSITY)  # it draws the weights at 50 %; what the sweep lacks is drawn at 25 %
 NEAR = 0.5  # standard deviations of the dense layer: how far from zero its mean may lie
-INNER = (
-    1 / 6
-)  # of the range that holds all but the largest thousandth of a dense layer: near zero, and a border of bins
+# Near zero, and a border of bins: of the range that holds all but the largest thousandth of a dense layer.
+INNER = 1 / 6
 OVERALL = "Overall"
 MODES, FLOATS = ("ptq", "qat"), ("fp32", "fp16", "bf16")
 PYTORCH, FLOAT, INT8, INT4 = "pytorch", "onnxruntime", "onnxruntime_int8", "onnxruntime_int4"
