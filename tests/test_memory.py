@@ -9,9 +9,9 @@ import ctypes
 import gc
 import hashlib
 import json
+import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,30 +145,31 @@ def main(file: Path, budget_mib: int) -> None:
 
 @contextmanager
 def watched() -> Iterator[Callable[[], float]]:
-    """How far anonymous memory rose above its start at the most [MiB], as a thread saw it every few milliseconds."""
-    start = highest = anonymous_mib()
-    ended = threading.Event()
+    """How far anonymous memory rises above its start at the most [MiB], as another process sees it all the time.
 
-    def watch() -> None:
-        nonlocal highest
-        while not ended.wait(0.002):
-            highest = max(highest, anonymous_mib())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield lambda: highest - start
-    finally:
-        ended.set()
-        thread.join()
+    A thread of this one would not do: what two threads allocate in turn leaves gaps in the heap, now and then as many
+    as the data is large.
+    """
+    watch = [sys.executable, "-c", WATCH, str(os.getpid())]
+    with subprocess.Popen(watch, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        start, peaks = float(watching.stdout.readline()), list[float]()
+        yield lambda: peaks[0] - start
+        peaks.append(float(watching.communicate()[0]))
 
 
-def anonymous_mib() -> float:
-    """Resident memory that is no page of a file: the system cannot take it back."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+# Resident memory that is no page of a file: the system cannot take it back. Told at the start; the most, at the end.
+WATCH = """
+import select, sys
+def anonymous_mib():
+    lines = open(f"/proc/{sys.argv[1]}/status").read().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1024
-
-
+highest = anonymous_mib()
+print(highest, flush=True)
+while not select.select([sys.stdin], [], [], 0.001)[0]:
+    highest = max(highest, anonymous_mib())
+print(highest)
+"""
 BUDGET_MIB = PART_MIB // 4
 ALLOWANCE_MIB = 20  # batches on their way, model, optimizer, what torch and Python keep
 AMPLE_MIB = 16 * PART_MIB
