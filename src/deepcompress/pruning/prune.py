@@ -95,11 +95,9 @@ def prune(
     if kept:
         recalibrate_(masked, images.train, settings.recalibrate, view=view, seed=seed)
     start = masks.remove_channels(masked, kept) if method == "structured" else masked
-    log.info(
-        "%s: a sparsity of %g of the %d weights in scope leaves %d of all %d",
-        *(method, settings.sparsity, problem.weights, cost.parameters(start)["nonzero"]),
-        cost.parameters(dense)["weights"],
-    )
+    left, whole = cost.parameters(start)["nonzero"], cost.parameters(dense)["weights"]
+    words = "%s: a sparsity of %g of the %d weights in scope leaves %d of all %d"
+    log.info(words, method, settings.sparsity, problem.weights, left, whole)
     trained = copy.deepcopy(start)
     return Pruned(masked, start, trained, masks.hold(trained, dropped) if kept and start is masked else None, rows)
 
